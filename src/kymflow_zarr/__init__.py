@@ -1,0 +1,71 @@
+"""One dataset for a whole imaging experiment.
+
+Images, metadata, regions of interest, provenance, analysis and tables live together in one
+folder of open files: OME-Zarr, Parquet and JSON.
+
+>>> from kymflow_zarr import ZarrDataset
+>>> ds = ZarrDataset("experiment.zarr", mode="a")
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from kymflow_zarr._version import __version__
+
+if TYPE_CHECKING:
+    from kymflow_zarr import errors
+    from kymflow_zarr._core import (
+        ExportReport,
+        IngestItem,
+        IngestReport,
+        Problem,
+        ValidationReport,
+        ZarrDataset,
+        ZarrImageRecord,
+    )
+    from kymflow_zarr._types import ArtifactInfo, Axis, ImageBounds
+    from kymflow_zarr.errors import KymflowZarrError, MetadataNotFoundError, SchemaValidationError
+
+__all__ = [
+    "ArtifactInfo",
+    "Axis",
+    "ExportReport",
+    "ImageBounds",
+    "IngestItem",
+    "IngestReport",
+    "KymflowZarrError",
+    "MetadataNotFoundError",
+    "Problem",
+    "SchemaValidationError",
+    "ValidationReport",
+    "ZarrDataset",
+    "ZarrImageRecord",
+    "__version__",
+    "errors",
+]
+
+# NumPy alone takes a tenth of a second; a name costs its import when it is first used.
+_HOMES = {
+    "ArtifactInfo": "_types",
+    "Axis": "_types",
+    "ImageBounds": "_types",
+    "KymflowZarrError": "errors",
+    "MetadataNotFoundError": "errors",
+    "SchemaValidationError": "errors",
+}
+
+
+if not TYPE_CHECKING:  # A checker is to know the names one by one.
+
+    def __getattr__(name: str) -> object:
+        if name == "errors":
+            return import_module("kymflow_zarr.errors")
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = getattr(import_module(f"kymflow_zarr.{_HOMES.get(name, '_core')}"), name)
+        globals()[name] = found
+        return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

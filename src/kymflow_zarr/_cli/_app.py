@@ -1,0 +1,77 @@
+"""The program: its commands, its exit codes, and what it says when it cannot run."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any, NoReturn
+
+import click
+
+from kymflow_zarr._cli._demo import demo
+from kymflow_zarr._cli._export import export
+from kymflow_zarr._cli._ingest import ingest
+from kymflow_zarr._cli._ls import ls
+from kymflow_zarr._cli._show import show
+from kymflow_zarr._cli._validate import validate
+from kymflow_zarr._version import __version__
+from kymflow_zarr.errors import DatasetNotFoundError, KymflowZarrError
+
+__all__ = ["app"]
+
+
+class _Program(click.Group):
+    """A group that turns errors into one line and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise  # click knows these; the last is `| head` that has seen enough
+        except KeyboardInterrupt:
+            click.echo("cancelled; what was finished is kept", err=True)
+            ctx.exit(130)
+        except DatasetNotFoundError as error:
+            # The hint of the error speaks of Python.
+            _refuse(ctx, f"{error.what} (at {error.where}). kymflow-zarr ingest makes one.")
+        except KymflowZarrError as error:
+            _refuse(ctx, str(error))
+        except OSError as error:
+            where = "" if error.filename is None else f" (at {error.filename})"
+            _refuse(ctx, f"{error.strerror or error}{where}")
+        except Exception as error:  # noqa: BLE001 - the last stop before the user
+            said = f"{type(error).__name__}: {error}"
+            _refuse(ctx, f"{said}. This should not happen; --debug shows where it did.")
+
+
+def _refuse(ctx: click.Context, message: str) -> NoReturn:
+    if ctx.meta.get("debug"):
+        click.echo(traceback.format_exc().rstrip(), err=True)
+    click.echo("error: " + " ".join(message.split()), err=True)
+    ctx.exit(2)
+
+
+@click.group(
+    cls=_Program,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="kymflow-zarr", message="%(prog)s %(version)s")
+def app() -> None:
+    r"""One dataset for a whole imaging experiment.
+
+    A dataset is a folder, usually named *.zarr, that holds images, metadata, regions, analysis
+    and tables in open files: OME-Zarr, Parquet, JSON.
+
+    \b
+    Examples:
+      kymflow-zarr demo                          try it on a synthetic experiment
+      kymflow-zarr ingest ~/data/experiment      make experiment.zarr of a folder of TIFFs
+      kymflow-zarr ls experiment.zarr            list its images
+      kymflow-zarr show experiment.zarr 3f9a     all about one image
+      kymflow-zarr export experiment.zarr out    TIFF, JSON and CSV files again
+
+    Exit codes: 0 fine, 1 problems were found, 2 could not run, 130 cancelled.
+    """
+
+
+for _command in (demo, ingest, ls, show, export, validate):
+    app.add_command(_command)

@@ -1,0 +1,48 @@
+"""``kymflow-zarr export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from kymflow_zarr._cli._options import dataset_argument, debug_option, json_option
+
+__all__ = ["export"]
+
+
+@click.command(short_help="Write a dataset as a folder of TIFF, JSON and CSV.")
+@dataset_argument
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--no-tiff", is_flag=True, help="Leave out the pixels.")
+@click.option("--no-tables", is_flag=True, help="Leave out the tables of the dataset.")
+@json_option
+@debug_option
+def export(dataset: Path, folder: Path, no_tiff: bool, no_tables: bool, as_json: bool) -> None:
+    r"""Write DATASET to FOLDER as files that every program reads: TIFF, JSON, CSV.
+
+    An earlier export of the dataset is brought up to date; files that are not the export's
+    own are never overwritten.
+
+    \b
+    Examples:
+      kymflow-zarr export all.zarr out
+      kymflow-zarr export all.zarr tables-only --no-tiff
+    """
+    from kymflow_zarr import ZarrDataset
+    from kymflow_zarr._cli._terminal import print_json, progress_bar, screen
+
+    with ZarrDataset(dataset, mode="r") as ds, progress_bar("Exporting") as progress:
+        report = ds.export_legacy_folder(
+            folder, include_tiff=not no_tiff, include_tables=not no_tables, progress=progress
+        )
+        n_images = len(ds)
+    if as_json:
+        print_json({"folder": str(folder), **report.to_dict()})
+    else:
+        removed = f", {len(report.removed)} removed" if report.removed else ""
+        screen().print(
+            f"{len(report.files)} files of {n_images} images written to {folder}{removed}"
+        )
+        for path in report.kept:
+            screen().print(f"kept, since it was changed after an earlier export: {path}")

@@ -1,0 +1,162 @@
+"""``kymflow-zarr show``."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kymflow_zarr._cli._options import dataset_argument, debug_option, json_option
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rich.console import Console
+
+    from kymflow_zarr import ZarrDataset
+
+__all__ = ["show"]
+
+
+@click.command(short_help="Show all about one image.")
+@dataset_argument
+@click.argument("image_id", metavar="ID")
+@json_option
+@debug_option
+def show(dataset: Path, image_id: str, as_json: bool) -> None:
+    r"""Show one image of DATASET: axes, metadata, regions, artifacts, rows in tables.
+
+    ID is an image id, or as much of its beginning as no other id shares.
+
+    \b
+    Examples:
+      kymflow-zarr show all.zarr 3f9a
+      kymflow-zarr show all.zarr 3f9a --json | jq .metadata.experiment_metadata
+    """
+    from kymflow_zarr import ZarrDataset
+    from kymflow_zarr._cli._facts import find_record, image_facts, metadata_of
+    from kymflow_zarr._cli._terminal import print_json, screen
+
+    with ZarrDataset(dataset, mode="r") as ds:
+        record = find_record(ds, image_id)
+        facts = {
+            **image_facts(record),
+            "channel_names": record.channel_names,
+            "metadata": metadata_of(record),
+            "artifacts": [dataclasses.asdict(artifact) for artifact in record.list_artifacts()],
+            "array_artifacts": record.list_array_artifacts(),
+            "table_rows": _table_rows(ds, record.image_id),
+        }
+        if as_json:
+            print_json(facts)
+        else:
+            _print_image(screen(), facts)
+
+
+def _table_rows(dataset: ZarrDataset, image_id: str) -> dict[str, int]:
+    """Count the rows of each table that are about the image."""
+    rows = {}
+    for name in dataset.list_table_names():
+        table = dataset.load_table(name)
+        if "image_id" in table.columns:
+            rows[name] = int((table["image_id"] == image_id).sum())
+    return rows
+
+
+def _print_image(console: Console, facts: dict[str, Any]) -> None:
+    from rich.text import Text
+
+    from kymflow_zarr._cli._facts import axes_text, local_minute, shape_text
+    from kymflow_zarr._cli._terminal import print_title
+
+    console.print(Text(facts["image_id"], style="bold cyan"))
+    _print_pairs(
+        console,
+        {
+            "shape": f"{shape_text(facts['shape'])}  {facts['dtype']}",
+            "axes": axes_text(facts["axes"]),
+            "channels": ", ".join(facts["channel_names"] or ()),
+            "acquired": (facts["acquired"] or "").replace("T", " "),
+            "created": local_minute(facts["created_utc"]),
+            "source": facts["source"],
+        },
+    )
+    metadata = facts["metadata"]
+    experiment = metadata.get("experiment_metadata") or {}
+    if any(value not in (None, "") for value in experiment.values()):
+        print_title(console, "Metadata")
+        _print_pairs(console, experiment)
+    if metadata.get("rois"):
+        print_title(console, "Regions")
+        _print_regions(console, metadata["rois"])
+    if facts["artifacts"] or facts["array_artifacts"]:
+        print_title(console, "Artifacts")
+        _print_artifacts(console, facts["artifacts"], facts["array_artifacts"])
+    if facts["table_rows"]:
+        print_title(console, "Rows in tables")
+        _print_pairs(console, facts["table_rows"])
+
+
+def _print_pairs(console: Console, pairs: Mapping[str, Any]) -> None:
+    """Print names and values; those without a value are left out."""
+    from rich.padding import Padding
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in pairs.items():
+        if value not in (None, ""):
+            grid.add_row(name, str(value))
+    console.print(Padding(grid, (0, 0, 0, 2), expand=False))
+
+
+def _print_artifacts(
+    console: Console, artifacts: Sequence[Mapping[str, Any]], arrays: Sequence[str]
+) -> None:
+    from rich.padding import Padding
+
+    from kymflow_zarr._cli._terminal import add_column, new_table
+
+    table = new_table()
+    add_column(table, "name", keep=True)
+    add_column(table, "kind", keep=True)
+    add_column(table, "size", justify="right", keep=True)
+    for artifact in artifacts:
+        size = f"{artifact['size_bytes'] / 1000:.1f} kB"
+        table.add_row(artifact["name"], artifact["kind"], size)
+    for name in arrays:
+        table.add_row(name, "array")
+    console.print(Padding(table, (0, 0, 0, 2), expand=False))
+
+
+def _print_regions(console: Console, rois: Sequence[Mapping[str, Any]]) -> None:
+    from rich.padding import Padding
+
+    from kymflow_zarr._cli._terminal import add_column, new_table
+
+    table = new_table()
+    add_column(table, "id", justify="right", keep=True)
+    add_column(table, "kind", keep=True)
+    add_column(table, "y", justify="right", keep=True)
+    add_column(table, "x", justify="right", keep=True)
+    add_column(table, "name", overflow="ellipsis")
+    for roi in rois:
+        # Regions come as version 1.0 wrote them, nested, and flat as before it.
+        data = roi.get("data") or {}
+        y = (roi.get("dim0_start", data.get("y0")), roi.get("dim0_stop", data.get("y1")))
+        x = (roi.get("dim1_start", data.get("x0")), roi.get("dim1_stop", data.get("x1")))
+        table.add_row(
+            str(roi.get("roi_id", roi.get("id", ""))),
+            str(roi.get("roi_type", "rect")),
+            _span_text(y),
+            _span_text(x),
+            str(roi.get("name") or roi.get("note") or ""),
+        )
+    console.print(Padding(table, (0, 0, 0, 2), expand=False))
+
+
+def _span_text(span: tuple[Any, Any]) -> str:
+    return "" if None in span else f"{span[0]}:{span[1]}"

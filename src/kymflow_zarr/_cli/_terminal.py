@@ -1,0 +1,116 @@
+"""Writing to the terminal: text, tables, JSON and progress."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.console import JustifyMethod, OverflowMethod
+
+    from kymflow_zarr._types import Progress
+
+__all__ = [
+    "add_column",
+    "command_line",
+    "new_table",
+    "print_json",
+    "print_title",
+    "progress_bar",
+    "screen",
+]
+
+# Piped text is for grep and cut: it is not wrapped to a width that nobody has.
+_PIPE_WIDTH = 1000
+
+
+def screen() -> Console:
+    """Return a console on standard output that takes text as it is, without markup."""
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
+    return Console(width=width, highlight=False, markup=False, emoji=False)
+
+
+def new_table() -> Table:
+    """Return a table without lines, the way commands print lists."""
+    return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+
+
+def add_column(
+    table: Table,
+    title: str,
+    *,
+    justify: JustifyMethod = "left",
+    overflow: OverflowMethod = "fold",
+    keep: bool = False,
+    style: str = "",
+) -> None:
+    """Add a column; `keep` is for what must not be wrapped because it is copied."""
+    table.add_column(title, justify=justify, overflow=overflow, no_wrap=keep, style=style)
+
+
+def print_title(console: Console, title: str) -> None:
+    """Print the title of a section, with a line of space before it."""
+    console.print()
+    console.print(Text(title, style="bold"))
+
+
+def command_line(*parts: object) -> str:
+    """Return a command that can be pasted into the shell of this system."""
+    words = [str(part) for part in parts]
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document; NaN and infinities, which JSON does not have, become null."""
+    print(json.dumps(_plain(document), indent=2))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+@contextlib.contextmanager
+def progress_bar(action: str) -> Iterator[Progress]:
+    """Show a bar on standard error while work goes on; nothing where that is no terminal.
+
+    Yields
+    ------
+    Progress
+        To be passed on as ``progress=``.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    console = Console(stderr=True, highlight=False, emoji=False)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[label]}", style="dim", markup=False),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with bar:
+        task = bar.add_task(action, total=None, label="")
+
+        def report(done: int, total: int, label: str) -> None:
+            bar.update(task, completed=done, total=total, label=label)
+
+        yield report

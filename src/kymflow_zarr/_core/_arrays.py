@@ -1,0 +1,113 @@
+"""Array artifacts of one image: saved, replaced, loaded, listed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from kymflow_zarr import _layout
+from kymflow_zarr._core._documents import dump, load, rewrite_group
+from kymflow_zarr._core._draft import array_artifact_document, write_array_artifact
+from kymflow_zarr._core._pixels import load_pixels, replace_pixels, write_pixels
+from kymflow_zarr._encodings._array import as_array
+from kymflow_zarr._schema import (
+    ArrayArtifactDocument,
+    PixelsDocument,
+    plain_group_document,
+    read_array_artifact_document,
+)
+from kymflow_zarr._storage import LocalStorage
+from kymflow_zarr.errors import ArtifactNotFoundError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class ArrayArtifacts:
+    """The array artifacts of the record at `prefix`."""
+
+    def __init__(self, storage: LocalStorage, prefix: str) -> None:
+        self._storage = storage
+        self._record = prefix
+
+    def save(
+        self,
+        name: str,
+        array: object,
+        *,
+        axes: Sequence[str] | None,
+        chunks: int | Sequence[int] | None,
+    ) -> str:
+        """Write or replace an array artifact and return its key. The caller holds the lock."""
+        prefix = self._prefix(name)
+        checked = as_array(array, what=f"array {name!r}")
+        if self._storage.stat(f"{prefix}/{_layout.GROUP}") is None:
+            self._create(name, checked, axes=axes, chunks=chunks)
+            return prefix
+
+        def write(generation: int, put: Callable[[str, bytes], None]) -> PixelsDocument:
+            return write_pixels(
+                checked, generation=generation, axes=None, chunks=chunks,
+                dimension_names=axes, write=put,
+            )  # fmt: skip
+
+        def commit(pixels: PixelsDocument) -> None:
+            group = array_artifact_document(name, pixels, axes).to_group()
+            rewrite_group(self._storage, prefix, group, anchor=self._record)
+
+        replace_pixels(self._storage, prefix, self.document(name).pixels, write, commit)
+        return prefix
+
+    def _create(
+        self,
+        name: str,
+        array: object,
+        *,
+        axes: Sequence[str] | None,
+        chunks: int | Sequence[int] | None,
+    ) -> None:
+        group = f"{self._record}/{_layout.ANALYSIS_ARRAYS}/{_layout.GROUP}"
+        with self._storage.stage() as tree:
+            write_array_artifact(name, array, axes=axes, chunks=chunks, write=tree.write)
+            if self._storage.stat(group) is None:
+                self._storage.write(group, dump(plain_group_document()), anchor=self._record)
+            tree.commit(self._prefix(name))
+        # The index looks at the record's own folder only.
+        self._storage.touch(self._record)
+
+    def load(self, name: str) -> np.ndarray[Any, Any]:
+        """Return an array artifact."""
+        return load_pixels(self._storage, self._prefix(name), lambda: self.document(name).pixels)
+
+    def document(self, name: str) -> ArrayArtifactDocument:
+        """Return the document of an array artifact.
+
+        Raises
+        ------
+        ArtifactNotFoundError
+            If there is none of that name.
+        """
+        key = f"{self._prefix(name)}/{_layout.GROUP}"
+        raw = load(self._storage, key)
+        if raw is None:
+            raise ArtifactNotFoundError(
+                f"the image has no array artifact {name!r}",
+                where=key,
+                hint="list_array_artifacts() tells which there are.",
+            )
+        return read_array_artifact_document(raw, where=key)
+
+    def names(self) -> list[str]:
+        """Return the names of the array artifacts, sorted."""
+        folder = f"{self._record}/{_layout.ANALYSIS_ARRAYS}"
+        names = map(_layout.decode_name, self._storage.list_folders(folder))
+        return sorted(name for name in names if name is not None)
+
+    def delete(self, name: str) -> None:
+        """Delete an array artifact."""
+        self.document(name)
+        self._storage.delete_tree(self._prefix(name))
+        self._storage.touch(self._record)
+
+    def _prefix(self, name: str) -> str:
+        return f"{self._record}/{_layout.array_artifact_prefix(name)}"

@@ -1,0 +1,72 @@
+"""Read and write the JSON documents of the format."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import Any
+
+from kymflow_zarr import _layout
+from kymflow_zarr._schema import ImageDocument, read_image_document, updated_group
+from kymflow_zarr._storage import LocalStorage
+from kymflow_zarr.errors import RecordNotFoundError, SchemaValidationError
+
+
+def utc_now() -> str:
+    """Return the time as documents carry it: ISO 8601, UTC, microseconds."""
+    return dt.datetime.now(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def dump(document: Any) -> bytes:
+    """Return the bytes of a document."""
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+
+def load(storage: LocalStorage, key: str) -> Any | None:
+    """Return the document at a key, None if there is none.
+
+    Raises
+    ------
+    SchemaValidationError
+        If it is not JSON.
+    """
+    data = storage.read(key)
+    if data is None:
+        return None
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise SchemaValidationError(f"the document is not JSON: {error}", where=key) from error
+    if document is None:
+        raise SchemaValidationError("the document is null", where=key)
+    return document
+
+
+def load_image(storage: LocalStorage, image_id: str) -> ImageDocument:
+    """Return the document of an image record.
+
+    Raises
+    ------
+    RecordNotFoundError
+        If the dataset holds no such image.
+    SchemaValidationError
+        If its document is broken.
+    """
+    key = f"{_layout.image_prefix(image_id)}/{_layout.GROUP}"
+    raw = load(storage, key)
+    if raw is None:
+        raise RecordNotFoundError(
+            f"there is no image {image_id!r} in the dataset",
+            where=str(storage.root),
+            hint="list_image_ids() tells which there are.",
+        )
+    return read_image_document(raw, where=key)
+
+
+def rewrite_group(
+    storage: LocalStorage, prefix: str, group: dict[str, Any], *, anchor: str
+) -> None:
+    """Replace the ``zarr.json`` of a group, keeping the keys this code does not know."""
+    key = f"{prefix}/{_layout.GROUP}"
+    old = load(storage, key)
+    storage.write(key, dump(group if old is None else updated_group(old, group)), anchor=anchor)

@@ -1,0 +1,228 @@
+"""A new image record, put together out of sight and committed in one step."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from kymflow_zarr import _layout
+from kymflow_zarr._core import _artifacts
+from kymflow_zarr._core._documents import dump, utc_now
+from kymflow_zarr._core._intensity import RangeWatcher
+from kymflow_zarr._core._pixels import write_pixels
+from kymflow_zarr._encodings._array import as_array
+from kymflow_zarr._schema import (
+    ArrayArtifactDocument,
+    AxisDocument,
+    ChannelWindow,
+    ImageDocument,
+    PixelsDocument,
+    SourceDocument,
+    array_dimension_names,
+    calibrate,
+    normalize_axes,
+    ome_attributes,
+    plain_group_document,
+)
+from kymflow_zarr._storage import LocalStorage
+from kymflow_zarr._types import ArrayLike, ArtifactKind, Axis
+from kymflow_zarr.errors import ArgumentError, RecordExistsError
+
+
+class RecordDraft:
+    """Pixels and artifacts of an image that is not there yet.
+
+    Use as a context manager; what is not committed when the block ends is dropped.
+
+    Parameters
+    ----------
+    storage : LocalStorage
+    image_id : str, optional
+        A UUID if left out.
+
+    Raises
+    ------
+    RecordExistsError
+        If an image of that id is there.
+    """
+
+    def __init__(self, storage: LocalStorage, image_id: str | None = None) -> None:
+        storage.require_writable()
+        self.image_id = str(uuid.uuid4()) if image_id is None else image_id
+        self._prefix = _layout.image_prefix(self.image_id)
+        self._storage = storage
+        self._document: ImageDocument | None = None
+        self._ome: dict[str, Any] | None = None
+        self._array_group_written = False
+        self._refuse_taken()
+        self._tree = storage.stage()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._tree.__exit__(kind, error, trace)
+
+    def set_pixels(
+        self,
+        array: object,
+        *,
+        axes: str | Sequence[str | Axis] | None = None,
+        chunks: int | Sequence[int] | None = None,
+        channel_names: Sequence[str] | None = None,
+        line_period_s: float | None = None,
+        pixel_size_um: float | None = None,
+        source: SourceDocument | None = None,
+    ) -> None:
+        """Write the pixels; parameters as of :meth:`ZarrDataset.add_image`."""
+        pixels = as_array(array, what="image")
+        true_axes = calibrate(
+            normalize_axes(axes, len(pixels.shape)),
+            line_period_s=line_period_s,
+            pixel_size_um=pixel_size_um,
+        )
+        names = check_channel_names(channel_names, true_axes, pixels.shape)
+        document, windows = write_image(
+            pixels, true_axes, names, generation=1, chunks=chunks, write=self._tree.write
+        )
+        now = utc_now()
+        self._document = ImageDocument(
+            image_id=self.image_id,
+            created_utc=now,
+            updated_utc=now,
+            axes=[AxisDocument.of(axis) for axis in true_axes],
+            pixels=document,
+            channel_names=names,
+            source=source,
+        )
+        self._ome = ome_attributes(
+            true_axes, path=document.path, name=self.image_id, channels=windows
+        )
+
+    def save(self, kind: ArtifactKind, name: str, value: Any) -> None:
+        """Add an artifact."""
+        key = _layout.artifact_key(kind, name)
+        self._tree.write(key, _artifacts.encode(kind, value, where=f"{self._prefix}/{key}"))
+
+    def save_array(self, name: str, array: object) -> None:
+        """Add an array artifact."""
+        prefix = _layout.array_artifact_prefix(name)
+        if not self._array_group_written:
+            self._tree.write(
+                f"{_layout.ANALYSIS_ARRAYS}/{_layout.GROUP}", dump(plain_group_document())
+            )
+            self._array_group_written = True
+        write_array_artifact(
+            name, array, axes=None, chunks=None,
+            write=lambda key, data: self._tree.write(f"{prefix}/{key}", data),
+        )  # fmt: skip
+
+    def commit(self) -> None:
+        """Make the record visible, complete.
+
+        Raises
+        ------
+        RecordExistsError
+            If an image of that id has come meanwhile.
+        """
+        if self._document is None:
+            raise ArgumentError("a record needs pixels before it can be committed")
+        self._tree.write(_layout.GROUP, dump(self._document.to_group(ome=self._ome)))
+        if not self._tree.commit(self._prefix):
+            raise self._taken()
+
+    def _refuse_taken(self) -> None:
+        if self._storage.stat(self._prefix) is not None:
+            raise self._taken()
+
+    def _taken(self) -> RecordExistsError:
+        return RecordExistsError(
+            f"there is an image {self.image_id!r} already",
+            where=str(self._storage.root),
+            hint="Use record(id).save_array() to replace its pixels, or choose another id.",
+        )
+
+
+def write_image(
+    array: ArrayLike,
+    axes: tuple[Axis, ...],
+    channel_names: list[str] | None,
+    *,
+    generation: int,
+    chunks: int | Sequence[int] | None,
+    write: Any,
+) -> tuple[PixelsDocument, list[ChannelWindow]]:
+    """Write the pixels of an image and return their document and the named channels' ranges."""
+    channel = next((i for i, axis in enumerate(axes) if axis.quantity == "channel"), None)
+    watched = None
+    if channel_names is not None and channel is not None:
+        array = watched = RangeWatcher(array, channel)
+    document = write_pixels(
+        array,
+        generation=generation,
+        axes=axes,
+        chunks=chunks,
+        dimension_names=array_dimension_names(axes),
+        write=write,
+    )
+    if watched is None or channel_names is None:
+        return document, []
+    return document, watched.windows(channel_names)
+
+
+def check_channel_names(
+    names: Sequence[str] | None, axes: Sequence[Axis], shape: tuple[int, ...]
+) -> list[str] | None:
+    """Return the channel names, one for each channel.
+
+    Raises
+    ------
+    ArgumentError
+        If there are more or fewer.
+    """
+    if names is None:
+        return None
+    given = [str(name) for name in ([names] if isinstance(names, str) else names)]
+    count = next((n for n, axis in zip(shape, axes, strict=True) if axis.quantity == "channel"), 1)
+    if len(given) != count:
+        raise ArgumentError(
+            f"{len(given)} channel names were given for {count} channels", where="channel_names"
+        )
+    return given
+
+
+def write_array_artifact(
+    name: str,
+    array: object,
+    *,
+    axes: Sequence[str] | None,
+    chunks: int | Sequence[int] | None,
+    write: Any,
+) -> None:
+    """Write a new array artifact: its array and its group document."""
+    checked = as_array(array, what=f"array {name!r}")
+    document = write_pixels(
+        checked, generation=1, axes=None, chunks=chunks, dimension_names=axes, write=write
+    )
+    write(_layout.GROUP, dump(array_artifact_document(name, document, axes).to_group()))
+
+
+def array_artifact_document(
+    name: str, pixels: PixelsDocument, axes: Sequence[str] | None
+) -> ArrayArtifactDocument:
+    """Return the document of an array artifact."""
+    if axes is not None and len(axes) != len(pixels.shape):
+        raise ArgumentError(
+            f"{len(axes)} axes were named for an array of {len(pixels.shape)} dimensions",
+            where="axes",
+        )
+    return ArrayArtifactDocument(
+        name=name, updated_utc=utc_now(), pixels=pixels, axes=None if axes is None else list(axes)
+    )

@@ -1,0 +1,274 @@
+"""One image of a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from kymflow_zarr._core import _seam
+from kymflow_zarr._core._documents import load_image, rewrite_group, utc_now
+from kymflow_zarr._core._draft import check_channel_names, write_image
+from kymflow_zarr._core._payload import payload_of
+from kymflow_zarr._core._pixels import load_pixels, open_pixels, replace_pixels
+from kymflow_zarr._core._record_artifacts import RecordArtifacts
+from kymflow_zarr._encodings._array import as_array
+from kymflow_zarr._schema import (
+    AxisDocument,
+    ChannelWindow,
+    ImageDocument,
+    PixelsDocument,
+    SourceDocument,
+    calibrate,
+    normalize_axes,
+    ome_attributes,
+)
+from kymflow_zarr._types import Axis, ImageBounds
+from kymflow_zarr.errors import MetadataNotFoundError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import zarr
+
+
+class ZarrImageRecord(RecordArtifacts):
+    """One image: its pixels, its metadata and what was made of it.
+
+    Records come from :meth:`ZarrDataset.add_image`, :meth:`ZarrDataset.record` and
+    iteration. A record is a handle: it reads from the dataset each time it is asked, and so
+    sees what other programs have changed. Every method raises
+    :class:`~kymflow_zarr.errors.RecordNotFoundError` (a KeyError) once the image is deleted,
+    and every method that writes raises :class:`~kymflow_zarr.errors.ReadOnlyError` (a
+    PermissionError) where the dataset was opened with mode ``"r"``.
+
+    Attributes
+    ----------
+    image_id : str
+    """
+
+    def __repr__(self) -> str:
+        document = self._document()
+        axes = ", ".join(map(_describe, document.axis_values()))
+        artifacts = len(list(self.list_artifacts())) + len(self.list_array_artifacts())
+        return (
+            f"<ZarrImageRecord {self.image_id!r}: {document.pixels.dtype} "
+            f"{tuple(document.pixels.shape)}, axes {axes}, {artifacts} artifacts>"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ZarrImageRecord):
+            return NotImplemented
+        return (self.image_id, self._storage.root) == (other.image_id, other._storage.root)
+
+    def __hash__(self) -> int:
+        return hash((self.image_id, self._storage.root))
+
+    # What it is ------------------------------------------------------------------------
+
+    def _document(self) -> ImageDocument:
+        return load_image(self._storage, self.image_id)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the pixels."""
+        return tuple(self._document().pixels.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """NumPy dtype of the pixels, in native byte order."""
+        import numpy as np
+
+        return np.dtype(self._document().pixels.dtype)
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions of the pixels."""
+        return len(self._document().pixels.shape)
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """The true axes with their calibration, one for each dimension."""
+        return self._document().axis_values()
+
+    def get_axes(self) -> list[str]:
+        """Return the names of the axes, one for each dimension."""
+        return [axis.name for axis in self.axes]
+
+    @property
+    def channel_names(self) -> list[str] | None:
+        """Names of the channels, None where nobody gave any."""
+        return self._document().channel_names
+
+    @property
+    def created_utc(self) -> str:
+        """When the image was added: ISO 8601, UTC."""
+        return self._document().created_utc
+
+    @property
+    def updated_utc(self) -> str:
+        """When its pixels were last written: ISO 8601, UTC."""
+        return self._document().updated_utc
+
+    @property
+    def source(self) -> SourceDocument | None:
+        """The file the image was ingested from (path, size, time, SHA-256), if it was."""
+        return self._document().source
+
+    def get_image_bounds(self) -> ImageBounds:
+        """Return ``{"width", "height", "num_slices"}``, in pixels and planes.
+
+        Width and height are the last axis and the one before; slices are the planes along
+        ``z``, 1 where there is no such axis.
+        """
+        document = self._document()
+        sizes = {a.name: n for a, n in zip(document.axes, document.pixels.shape, strict=True)}
+        *_, height, width = document.pixels.shape
+        return ImageBounds(width, height, sizes.get("z", 1))
+
+    # Pixels ----------------------------------------------------------------------------
+
+    def load_array(self) -> np.ndarray[Any, Any]:
+        """Return all pixels, shape and dtype as of :attr:`shape` and :attr:`dtype`.
+
+        Raises
+        ------
+        CorruptDataError
+            If a stored file is missing or damaged.
+        """
+        return load_pixels(self._storage, self._prefix, lambda: self._document().pixels)
+
+    def open_array(self) -> zarr.Array[Any]:
+        """Return the pixels as a lazy, read-only :class:`zarr.Array`.
+
+        It reads only what is indexed. To change pixels use :meth:`save_array`; an array
+        opened before that goes on reading the old ones, until the replacement after.
+        """
+        return open_pixels(self._storage, self._prefix, self._document().pixels)
+
+    def save_array(
+        self,
+        arr: object,
+        *,
+        axes: str | Sequence[str | Axis] | None = None,
+        chunks: int | Sequence[int] | None = None,
+        channel_names: Sequence[str] | None = None,
+        line_period_s: float | None = None,
+        pixel_size_um: float | None = None,
+    ) -> str:
+        """Replace the pixels in one step; the old ones stay until the new ones are complete.
+
+        Parameters
+        ----------
+        arr : array_like
+            As for :meth:`ZarrDataset.add_image`.
+        axes, channel_names
+            What was known of the old pixels is kept where the number of dimensions (of
+            channels) is the same and nothing is given.
+        chunks, line_period_s, pixel_size_um
+            As for :meth:`ZarrDataset.add_image`.
+
+        Returns
+        -------
+        str
+            Key of the array, relative to the dataset.
+
+        Raises
+        ------
+        ArgumentError, UnsupportedDataError
+            As for :meth:`ZarrDataset.add_image`; the old pixels stay.
+        """
+        self._storage.require_writable()
+        array = as_array(arr, what="image")
+        with self._storage.lock(f"image:{self.image_id}"):
+            old = self._document()
+            ndim = len(array.shape)
+            if axes is None and ndim == len(old.axes):
+                axes = old.axis_values()
+            true_axes = calibrate(
+                normalize_axes(axes, ndim), line_period_s=line_period_s, pixel_size_um=pixel_size_um
+            )
+            names = self._channel_names(old, channel_names, true_axes, tuple(array.shape))
+            windows: list[ChannelWindow] = []
+
+            def write(generation: int, put: Any) -> PixelsDocument:
+                pixels, found = write_image(
+                    array, true_axes, names, generation=generation, chunks=chunks, write=put
+                )
+                windows.extend(found)
+                return pixels
+
+            def commit(pixels: PixelsDocument) -> None:
+                old.pixels = pixels
+                old.axes = [AxisDocument.of(axis) for axis in true_axes]
+                old.channel_names = names
+                old.updated_utc = utc_now()
+                ome = ome_attributes(
+                    true_axes, path=pixels.path, name=self.image_id, channels=windows
+                )
+                self._rewrite(old, ome)
+
+            new = replace_pixels(self._storage, self._prefix, old.pixels, write, commit)
+        return f"{self._prefix}/{new.path}"
+
+    def _channel_names(
+        self,
+        old: ImageDocument,
+        given: Sequence[str] | None,
+        axes: tuple[Axis, ...],
+        shape: tuple[int, ...],
+    ) -> list[str] | None:
+        if given is None and old.channel_names is not None:
+            count = next(
+                (n for n, a in zip(shape, axes, strict=True) if a.quantity == "channel"), 1
+            )
+            given = old.channel_names if len(old.channel_names) == count else None
+        return check_channel_names(given, axes, shape)
+
+    def _rewrite(self, document: ImageDocument, ome: dict[str, Any] | None) -> None:
+        rewrite_group(self._storage, self._prefix, document.to_group(ome=ome), anchor=self._prefix)
+
+    # Metadata objects ------------------------------------------------------------------
+
+    def save_metadata_objects(
+        self, header: object = None, experiment: object = None, rois: object = None
+    ) -> str:
+        """Save the payload that three objects make up, and return its key.
+
+        What the payload holds already and the objects do not speak of is kept, such as an
+        acquisition time that a header class has no field for.
+
+        Parameters
+        ----------
+        header, experiment : object, optional
+            With `to_dict()`, a dataclass or a mapping. None keeps what is there.
+        rois : object, optional
+            With `to_list()`, or a sequence of the above. None keeps what is there.
+
+        Raises
+        ------
+        ArgumentTypeError
+            If one of them is none of these.
+        """
+        try:
+            old = self.load_metadata_payload()
+        except MetadataNotFoundError:
+            old = {}
+        return self.save_metadata_payload(payload_of(header, experiment, rois, old=old))
+
+    def load_metadata_objects(self) -> tuple[Any, Any, Any]:
+        """Return header, experiment metadata and ROIs as objects of the package `kymflow`.
+
+        Raises
+        ------
+        MissingDependencyError
+            If `kymflow` cannot be imported (an ImportError).
+        MetadataNotFoundError
+            If the image has no payload.
+        """
+        return _seam.adapters().load_metadata_objects(self)
+
+
+def _describe(axis: Axis) -> str:
+    if axis.step is None:
+        return axis.name
+    kind = f" ({axis.quantity})" if axis.name == "y" and axis.quantity == "time" else ""
+    return f"{axis.name}{kind} {axis.step:.6g} {axis.unit or 'px'}"

@@ -1,0 +1,109 @@
+"""Where the dataset's methods reach the rooms below this one.
+
+`ZarrDataset.ingest_tiff()` is the obvious call, but the ingest room builds on the dataset and
+not the other way round. So this room says what it expects of each, as a Protocol, and finds
+the room by name when a method is called: nothing here imports from below, and a program that
+never ingests never loads tifffile.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from kymflow_zarr._types import Progress, StrPath
+
+if TYPE_CHECKING:
+    from kymflow_zarr._core._dataset import ZarrDataset
+    from kymflow_zarr._core._record import ZarrImageRecord
+    from kymflow_zarr._core._reports import (
+        ExportReport,
+        IngestReport,
+        Problem,
+        ValidationReport,
+    )
+
+
+class IngestRoom(Protocol):
+    """What `kymflow_zarr.ingest` offers."""
+
+    def ingest_tiff(
+        self,
+        dataset: ZarrDataset,
+        path: StrPath,
+        *,
+        series: int,
+        include_sidecars: bool,
+        image_id: str | None,
+    ) -> ZarrImageRecord:
+        """Add the image of a TIFF file."""
+
+    def ingest_folder(
+        self,
+        dataset: ZarrDataset,
+        folder: StrPath,
+        *,
+        pattern: str,
+        include_sidecars: bool,
+        progress: Progress | None,
+    ) -> IngestReport:
+        """Add the images of a folder."""
+
+    def ingest_object(
+        self, dataset: ZarrDataset, source: object, *, image_id: str | None
+    ) -> ZarrImageRecord:
+        """Add the image that another program's object holds."""
+
+
+class ExportRoom(Protocol):
+    """What `kymflow_zarr.export` offers."""
+
+    def export_folder(
+        self,
+        dataset: ZarrDataset,
+        folder: StrPath,
+        *,
+        include_tiff: bool,
+        include_tables: bool,
+        progress: Progress | None,
+    ) -> ExportReport:
+        """Write the dataset as a folder of ordinary files."""
+
+
+class CheckRoom(Protocol):
+    """What `kymflow_zarr.check` offers."""
+
+    def validate_dataset(
+        self, dataset: ZarrDataset, *, progress: Progress | None
+    ) -> ValidationReport:
+        """Hold every document against the format."""
+
+    def validate_image(self, dataset: ZarrDataset, image_id: str) -> tuple[Problem, ...]:
+        """Hold the documents of one image against the format."""
+
+
+class AdapterRoom(Protocol):
+    """What `kymflow_zarr.adapters` offers."""
+
+    def load_metadata_objects(self, record: ZarrImageRecord) -> tuple[Any, Any, Any]:
+        """Return header, experiment metadata and ROIs as objects of `kymflow`."""
+
+
+def ingest() -> IngestRoom:
+    """Return the ingest room."""
+    return cast(IngestRoom, import_module("kymflow_zarr.ingest"))
+
+
+def export() -> ExportRoom:
+    """Return the export room."""
+    return cast(ExportRoom, import_module("kymflow_zarr.export"))
+
+
+def check() -> CheckRoom:
+    """Return the check room."""
+    return cast(CheckRoom, import_module("kymflow_zarr.check"))
+
+
+def adapters() -> AdapterRoom:
+    """Return the adapter room."""
+    return cast(AdapterRoom, import_module("kymflow_zarr.adapters"))

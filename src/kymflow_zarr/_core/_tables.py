@@ -1,0 +1,100 @@
+"""Dataset-level tables: one Parquet file each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from kymflow_zarr import _layout
+from kymflow_zarr._storage import LocalStorage
+from kymflow_zarr.errors import TableNotFoundError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Tables:
+    """The tables of one dataset.
+
+    Parameters
+    ----------
+    storage : LocalStorage
+    """
+
+    def __init__(self, storage: LocalStorage) -> None:
+        self._storage = storage
+
+    def save(self, name: str, df: pd.DataFrame) -> str:
+        """Write a table and return its key."""
+        from kymflow_zarr._encodings._dataframe import encode_parquet
+
+        self._storage.require_writable()
+        key = _layout.table_key(name)
+        data = encode_parquet(df)
+        with self._lock(name):
+            self._storage.write(key, data, anchor="")
+        return key
+
+    def load(self, name: str) -> pd.DataFrame:
+        """Return a table."""
+        from kymflow_zarr._encodings._dataframe import decode_parquet
+
+        key = _layout.table_key(name)
+        data = self._storage.read(key)
+        if data is None:
+            raise self._missing(name)
+        return decode_parquet(data, where=key)
+
+    def names(self) -> list[str]:
+        """Return the names of the tables, sorted."""
+        keys = (key for key, _ in self._storage.walk_files(_layout.TABLES))
+        return sorted(name for name in map(_layout.parse_table_key, keys) if name is not None)
+
+    def delete(self, name: str) -> None:
+        """Delete a table."""
+        self._storage.require_writable()
+        with self._lock(name):
+            if not self._storage.delete(_layout.table_key(name), anchor=""):
+                raise self._missing(name)
+
+    def replace_rows(
+        self, name: str, rows: Mapping[str, pd.DataFrame], *, image_id_col: str
+    ) -> None:
+        """Replace the rows of some images in one rewrite; create the table if need be."""
+        from kymflow_zarr._encodings._rows import replace_rows
+
+        self._storage.require_writable()
+        key = _layout.table_key(name)
+        with self._lock(name):
+            old = self._storage.read(key)
+            new = replace_rows(old, rows, image_id_col=image_id_col, where=key)
+            if new != old:
+                self._storage.write(key, new, anchor="")
+
+    def remove_image(self, image_id: str) -> int:
+        """Remove the rows of an image from every table and return how many there were."""
+        from kymflow_zarr._encodings._rows import names_image, remove_rows
+
+        self._storage.require_writable()
+        total = 0
+        for name in self.names():
+            key = _layout.table_key(name)
+            with self._lock(name):
+                old = self._storage.read(key)
+                if old is None or not names_image(old, image_id, where=key):
+                    continue
+                new, removed = remove_rows(old, [image_id], where=key)
+                self._storage.write(key, new, anchor="")
+                total += removed
+        return total
+
+    def _lock(self, name: str) -> AbstractContextManager[None]:
+        return self._storage.lock(f"table:{name}")
+
+    def _missing(self, name: str) -> TableNotFoundError:
+        return TableNotFoundError(
+            f"there is no table {name!r} in the dataset",
+            where=str(self._storage.root),
+            hint="list_table_names() tells which there are.",
+        )

@@ -1,0 +1,212 @@
+"""Axes: names, quantities and units, and which of them OME-Zarr can express."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from kymflow_zarr._types import Axis, Quantity
+from kymflow_zarr.errors import ArgumentError, ArgumentTypeError
+
+_DEFAULTS: Final = {2: "yx", 3: "zyx", 4: "czyx", 5: "tczyx"}
+_QUANTITIES: Final[dict[str, Quantity]] = {
+    "t": "time",
+    "c": "channel",
+    "z": "space",
+    "y": "space",
+    "x": "space",
+}
+# What microscopes and ImageJ write, and the UDUNITS-2 names that OME-Zarr 0.5 recommends.
+_UNITS: Final = {
+    "um": "micrometer",
+    "µm": "micrometer",  # U+00B5 MICRO SIGN
+    "μm": "micrometer",  # U+03BC GREEK SMALL LETTER MU
+    "micron": "micrometer",
+    "microns": "micrometer",
+    "micrometre": "micrometer",
+    "nm": "nanometer",
+    "mm": "millimeter",
+    "cm": "centimeter",
+    "m": "meter",
+    "s": "second",
+    "sec": "second",
+    "seconds": "second",
+    "ms": "millisecond",
+    "msec": "millisecond",
+    "us": "microsecond",
+    "µs": "microsecond",
+    "min": "minute",
+    "h": "hour",
+}
+_NO_UNIT: Final = frozenset({"", "px", "pixel", "pixels", "none"})
+
+
+def default_axis_names(ndim: int) -> tuple[str, ...]:
+    """Return the axis names of an image nobody said anything about.
+
+    2-D ``y x``, 3-D ``z y x``, 4-D ``c z y x``, 5-D ``t c z y x``.
+
+    Raises
+    ------
+    ArgumentError
+        If an image of `ndim` dimensions cannot be stored.
+    """
+    if ndim not in _DEFAULTS:
+        raise ArgumentError(
+            f"an image has 2 to 5 dimensions, not {ndim}",
+            hint="Squeeze or reshape it, or keep it with save_array_artifact().",
+        )
+    return tuple(_DEFAULTS[ndim])
+
+
+def normalize_unit(unit: str | None) -> str | None:
+    """Return the UDUNITS-2 name of a unit; None for pixels and for no unit."""
+    if unit is None or unit.strip().lower() in _NO_UNIT:
+        return None
+    stripped = unit.strip()
+    return _UNITS.get(stripped, _UNITS.get(stripped.lower(), stripped))
+
+
+def normalize_axes(axes: str | Sequence[str | Axis] | None, ndim: int) -> tuple[Axis, ...]:
+    """Return one axis for each dimension from what a caller said of them.
+
+    Parameters
+    ----------
+    axes : str, sequence of str or Axis, or None
+        ``"tyx"``, ``["t", "y", "x"]``, or :class:`Axis` values with calibration. None
+        takes the defaults of :func:`default_axis_names`.
+    ndim : int
+        Number of dimensions of the image.
+
+    Raises
+    ------
+    ArgumentError
+        If there are not `ndim` of them, if two have the same name, or if a step is not
+        a positive number.
+    """
+    default = default_axis_names(ndim)
+    given: Sequence[str | Axis] = default if axes is None else list(axes)
+    values = tuple(_axis(axis) for axis in given)
+    if len(values) != ndim:
+        raise ArgumentError(
+            f"{len(values)} axes were named for an image of {ndim} dimensions",
+            where="axes",
+            hint=f"Name one for each dimension, as {''.join(default)!r}.",
+        )
+    names = [axis.name for axis in values]
+    if len(set(names)) != len(names):
+        raise ArgumentError(f"axis names must differ from each other, not {names}", where="axes")
+    return values
+
+
+def calibrate(
+    axes: Sequence[Axis], *, line_period_s: float | None, pixel_size_um: float | None
+) -> tuple[Axis, ...]:
+    """Return the axes with the time of a line and the size of a pixel filled in.
+
+    Parameters
+    ----------
+    axes : sequence of Axis
+    line_period_s : float, optional
+        Seconds from one line to the next. It belongs to the time axis; where there is none,
+        the rows are the lines: the last axis but one becomes time.
+    pixel_size_um : float, optional
+        Micrometers from one pixel to the next, along ``x`` and ``y`` as far as they are space.
+
+    Raises
+    ------
+    ArgumentError
+        If one of them is not a positive number.
+    """
+    filled = list(axes)
+    if line_period_s is not None:
+        times = [i for i, axis in enumerate(filled) if axis.quantity == "time"]
+        row = times[0] if times else len(filled) - 2
+        filled[row] = Axis(filled[row].name, "time", "second", line_period_s)
+    if pixel_size_um is not None:
+        for i in (len(filled) - 2, len(filled) - 1):
+            if filled[i].quantity == "space":
+                filled[i] = Axis(filled[i].name, "space", "micrometer", pixel_size_um)
+    return tuple(_axis(axis) for axis in filled)
+
+
+def _axis(axis: object) -> Axis:
+    if isinstance(axis, str):
+        name = axis.strip().lower() if len(axis.strip()) == 1 else axis.strip()
+        axis = Axis(name, _QUANTITIES.get(name, "other"))
+    if not isinstance(axis, Axis):
+        raise ArgumentTypeError(f"an axis is a name or an Axis, not {axis!r}", where="axes")
+    if not str(axis.name).strip():
+        raise ArgumentError("an axis needs a name", where="axes")
+    if axis.quantity not in {"space", "time", "channel", "other"}:
+        raise ArgumentError(
+            f"axis {axis.name!r} has the unknown quantity {axis.quantity!r}",
+            where="axes",
+            hint='It is one of "space", "time", "channel", "other".',
+        )
+    step = axis.step
+    if step is not None:
+        step = float(step)
+        if not (math.isfinite(step) and step > 0):
+            raise ArgumentError(
+                f"the step of axis {axis.name!r} must be a positive number, not {axis.step!r}",
+                where="axes",
+                hint="Leave it None where it is not known.",
+            )
+    return Axis(axis.name, axis.quantity, normalize_unit(axis.unit), step)
+
+
+def ome_axes(axes: Sequence[Axis]) -> tuple[Axis, ...] | None:
+    """Return the axes as OME-Zarr 0.5 may be told of them, or None if it cannot be.
+
+    A line scan has one space axis, which OME-Zarr does not allow. Its time axis is then
+    presented as the space axis ``y``, without a unit and with its true step.
+
+    Source: OME-Zarr 0.5, "multiscales" metadata, https://ngff.openmicroscopy.org/0.5/.
+    """
+    if _is_ome(axes):
+        return tuple(axes)
+    times = [i for i, axis in enumerate(axes) if axis.quantity == "time"]
+    spaces = [i for i, axis in enumerate(axes) if axis.quantity == "space"]
+    if len(times) != 1 or len(spaces) != 1:
+        return None
+    told = list(axes)
+    line = sorted((times[0], spaces[0]))
+    for i, name in zip(line, "yx", strict=True):
+        axis = told[i]
+        told[i] = Axis(name, "space", axis.unit if axis.quantity == "space" else None, axis.step)
+    return tuple(told) if _is_ome(told) else None
+
+
+def array_dimension_names(axes: Sequence[Axis]) -> tuple[str, ...]:
+    """Return the ``dimension_names`` of the array that holds the pixels of an image.
+
+    OME-Zarr 0.5: the "dimension_names" of the array of a level "MUST match the names in the
+    'axes' metadata", so that a line scan's array has those of the axes as they are told. The
+    array of an image that OME-Zarr cannot express has the names of the true axes.
+    """
+    return tuple(axis.name for axis in ome_axes(axes) or axes)
+
+
+def _is_ome(axes: Sequence[Axis]) -> bool:
+    quantities = [axis.quantity for axis in axes]
+    # "The length of 'axes' ... MUST be 2-5": held by every image of ours.
+    # "The 'axes' MUST contain 2 or 3 entries of type:space".
+    if quantities.count("space") not in (2, 3):
+        return False
+    # "... MAY contain one additional entry of type:time and MAY contain one additional
+    # entry of type:channel or a null / custom type."
+    if quantities.count("time") > 1 or quantities.count("channel") + quantities.count("other") > 1:
+        return False
+    # "The entries MUST be ordered by type where the time axis must come first (if present),
+    # followed by the channel or custom axis (if present) and the axes of type space."
+    rank = {"time": 0, "channel": 1, "other": 1, "space": 2}
+    ranks = [rank[quantity] for quantity in quantities]
+    if ranks != sorted(ranks):
+        return False
+    # "If there are three spatial axes where two correspond to the image plane (yx) and images
+    # are stacked along the other (anisotropic) axis (z), the spatial axes SHOULD be ordered zyx."
+    names = [axis.name for axis in axes if axis.quantity == "space"]
+    usual = [name for name in "zyx" if name in names]
+    return [name for name in names if name in "zyx"] == usual

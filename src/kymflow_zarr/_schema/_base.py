@@ -1,0 +1,119 @@
+"""What every document of ours has in common: format, version, strict reading."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from kymflow_zarr.errors import FormatVersionError, SchemaValidationError
+
+FORMAT: Final = "kymflow_zarr"
+FORMAT_VERSION: Final = 2
+ATTRIBUTES_KEY: Final = "kymflow_zarr"
+
+D = TypeVar("D", bound="Document")
+
+
+class Document(msgspec.Struct, kw_only=True, omit_defaults=False):
+    """Base of the documents that live under ``attributes.kymflow_zarr`` of a Zarr group."""
+
+    format: str = FORMAT
+    format_version: int = FORMAT_VERSION
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document as plain JSON values."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        return plain
+
+
+def own_attributes(group: Any, *, where: str) -> Mapping[str, Any]:
+    """Return ``attributes.kymflow_zarr`` of a Zarr v3 group document, version checked.
+
+    Parameters
+    ----------
+    group : object
+        The parsed ``zarr.json``.
+    where : str
+        Key of the document, for the error.
+
+    Raises
+    ------
+    SchemaValidationError
+        If the document is not a Zarr v3 group, or not one of ours.
+    FormatVersionError
+        If it was written in a version this code does not know.
+    """
+    # Zarr v3: "zarr_format ... MUST be 3", "node_type ... MUST be 'group'".
+    if not (
+        isinstance(group, Mapping)
+        and group.get("zarr_format") == 3
+        and group.get("node_type") == "group"
+    ):
+        raise SchemaValidationError("this is not a Zarr v3 group document", where=where)
+    attributes = group.get("attributes")
+    own = attributes.get(ATTRIBUTES_KEY) if isinstance(attributes, Mapping) else None
+    if not isinstance(own, Mapping) or own.get("format") != FORMAT:
+        raise SchemaValidationError(
+            f"the group carries no attributes.{ATTRIBUTES_KEY} with format {FORMAT!r}",
+            where=where,
+            hint="It was not written by kymflow_zarr, or was damaged since.",
+        )
+    # On-disk format: "A reader MUST refuse a format_version it does not know, by name."
+    version = own.get("format_version")
+    if version != FORMAT_VERSION or isinstance(version, bool):
+        raise FormatVersionError(
+            f"format version {version!r} is not known to this kymflow_zarr, "
+            f"which reads version {FORMAT_VERSION}",
+            where=where,
+            hint="Upgrade kymflow_zarr to open it.",
+        )
+    return own
+
+
+def read_document(cls: type[D], raw: Mapping[str, Any], *, where: str) -> D:
+    """Convert plain values into a document, or name the key that does not fit."""
+    try:
+        return msgspec.convert(raw, cls, strict=True)
+    except msgspec.ValidationError as error:
+        raise SchemaValidationError(f"the document is not valid: {error}", where=where) from error
+
+
+def group_document(own: Document, *, ome: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Wrap a document of ours as the Zarr v3 group document that carries it."""
+    attributes: dict[str, Any] = {} if ome is None else {"ome": dict(ome)}
+    attributes[ATTRIBUTES_KEY] = own.to_dict()
+    return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+
+
+def plain_group_document() -> dict[str, Any]:
+    """Return the document of a Zarr v3 group that only holds other nodes."""
+    return {"zarr_format": 3, "node_type": "group", "attributes": {}}
+
+
+def preserve_unknown(old: Any, new: Any) -> Any:
+    """Return `new` with the keys of `old` that `new` does not speak of.
+
+    On-disk format: "A writer MUST preserve keys it does not know." Mappings are merged
+    key by key and lists of equal length item by item; everything else is `new`.
+    """
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        merged = {key: value for key, value in old.items() if key not in new}
+        return merged | {key: preserve_unknown(old.get(key), value) for key, value in new.items()}
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        return [preserve_unknown(before, after) for before, after in zip(old, new, strict=True)]
+    return new
+
+
+def updated_group(old: Any, new: Mapping[str, Any]) -> Any:
+    """Return a group document with what others have added to it.
+
+    The ``ome`` attribute is ours as a whole, because it describes the pixels: that of other
+    pixels would be wrong.
+    """
+    attributes = old.get("attributes") if isinstance(old, Mapping) else None
+    if isinstance(attributes, Mapping):
+        others = {key: value for key, value in attributes.items() if key != "ome"}
+        old = {**old, "attributes": others}
+    return preserve_unknown(old, new)

@@ -1,0 +1,31 @@
+"""The root document of a dataset."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kymflow_zarr._schema._base import Document, group_document, own_attributes, read_document
+
+
+class DatasetDocument(Document, kw_only=True):
+    """``attributes.kymflow_zarr`` of the root group."""
+
+    dataset_id: str
+    created_utc: str
+    created_by: str
+    document: str = "dataset"
+
+    def to_group(self) -> dict[str, Any]:
+        """Return the whole ``zarr.json``."""
+        return group_document(self)
+
+
+def read_dataset_document(group: Any, *, where: str) -> DatasetDocument:
+    """Read the root ``zarr.json`` of a dataset.
+
+    Raises
+    ------
+    SchemaValidationError, FormatVersionError
+        If it is not one of ours, or of a version this code does not know.
+    """
+    return read_document(DatasetDocument, own_attributes(group, where=where), where=where)

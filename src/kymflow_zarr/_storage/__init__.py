@@ -1,0 +1,22 @@
+"""The only room that touches bytes: atomic writes, durability, locks, listing.
+
+Everything above speaks of keys (``images/<id>/zarr.json``), never of paths, so that
+another kind of storage can take the place of :class:`LocalStorage`.
+"""
+
+from kymflow_zarr._storage._files import os_errors, remove_tree, replace, sync_folder, write_file
+from kymflow_zarr._storage._local import LocalStorage, Stat
+from kymflow_zarr._storage._staging import StagedTree
+from kymflow_zarr._storage._zarr import open_zarr_array
+
+__all__ = [
+    "LocalStorage",
+    "StagedTree",
+    "Stat",
+    "open_zarr_array",
+    "os_errors",
+    "remove_tree",
+    "replace",
+    "sync_folder",
+    "write_file",
+]

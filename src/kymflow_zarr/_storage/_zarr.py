@@ -1,0 +1,41 @@
+"""Hand out arrays through zarr-python."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kymflow_zarr.errors import CorruptDataError, StorageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import zarr
+
+
+def open_zarr_array(path: Path, *, complete: bool = True) -> zarr.Array[Any]:
+    """Open an array for reading, lazily.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the array.
+    complete : bool
+        Whether each of its chunks was written, as in all arrays of ours. A missing chunk
+        is then an error; for Zarr alone it would be zeros.
+
+    Raises
+    ------
+    StorageError
+        If there is no array.
+    """
+    import zarr
+
+    from kymflow_zarr._storage._strict import StrictStore
+
+    if not path.is_dir():
+        raise StorageError("there is no array", where=str(path))
+    store = StrictStore(path) if complete else zarr.storage.LocalStore(path, read_only=True)
+    try:
+        return zarr.open_array(store=store, mode="r")
+    except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
+        raise CorruptDataError(f"the array cannot be opened: {error}", where=str(path)) from error

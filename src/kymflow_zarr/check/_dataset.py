@@ -1,0 +1,143 @@
+"""A whole dataset, or one image of it."""
+
+from __future__ import annotations
+
+from kymflow_zarr import _layout
+from kymflow_zarr._core import Problem, ValidationReport, ZarrDataset
+from kymflow_zarr._core._documents import load
+from kymflow_zarr._schema import FORMAT_VERSION, read_dataset_document
+from kymflow_zarr._storage import LocalStorage
+from kymflow_zarr._types import Progress
+from kymflow_zarr.check._files import (
+    check_foreign,
+    check_group,
+    check_temporary,
+    check_timestamp,
+    is_temporary,
+    list_names,
+    stat_of,
+)
+from kymflow_zarr.check._findings import Findings
+from kymflow_zarr.check._images import check_image
+from kymflow_zarr.check._tables import check_tables
+from kymflow_zarr.errors import ArgumentError, SchemaValidationError
+
+
+def validate_dataset(dataset: ZarrDataset, *, progress: Progress | None) -> ValidationReport:
+    """Hold every document of a dataset against the format.
+
+    No chunk of any array is read: only whether its files are there, and their sizes.
+
+    Parameters
+    ----------
+    dataset : ZarrDataset
+    progress : callable, optional
+        Called as ``progress(done, total, image_id)`` after each image.
+
+    Returns
+    -------
+    ValidationReport
+    """
+    storage = LocalStorage(dataset.path, writable=False)
+    findings = Findings()
+    _check_root(findings, storage)
+    image_ids = _image_ids(findings, storage)
+    for done, image_id in enumerate(image_ids, start=1):
+        check_image(findings, storage, image_id)
+        if progress is not None:
+            progress(done, len(image_ids), image_id)
+    check_tables(findings, storage, frozenset(image_ids))
+    _check_index(findings, storage)
+    return ValidationReport(findings.problems, images_checked=len(image_ids))
+
+
+def validate_image(dataset: ZarrDataset, image_id: str) -> tuple[Problem, ...]:
+    """Hold the documents of one image against the format.
+
+    Raises
+    ------
+    RecordNotFoundError
+        If there is nothing of that id, not even a damaged image.
+    """
+    storage = LocalStorage(dataset.path, writable=False)
+    if image_id not in dataset and not _has_folder(storage, image_id):
+        dataset.record(image_id)  # Says so.
+    findings = Findings()
+    check_image(findings, storage, image_id)
+    return findings.problems
+
+
+def _has_folder(storage: LocalStorage, image_id: str) -> bool:
+    try:
+        return storage.is_folder(_layout.image_prefix(image_id))
+    except ArgumentError:
+        return False
+
+
+def _check_root(findings: Findings, storage: LocalStorage) -> None:
+    # On-disk format: "The root MUST be a Zarr v3 group with attributes.kymflow_zarr."
+    with findings.reading("root-document", _layout.GROUP):
+        raw = load(storage, _layout.GROUP)
+        document = read_dataset_document(raw, where=_layout.GROUP)
+        check_timestamp(findings, _layout.GROUP, "created_utc", document.created_utc)
+    check_group(findings, storage, f"{_layout.IMAGES}/{_layout.GROUP}")
+    names: list[str] = []
+    with findings.reading("unreadable", ""):
+        names = list_names(storage, "")
+    check_temporary(findings, "", sum(map(is_temporary, names)))
+    for name in names:
+        if name not in _layout.OWN_NAMES and not is_temporary(name):
+            check_foreign(findings, name)
+    for name in ("staging", "trash"):
+        folder = f"{_layout.WORK}/{name}"
+        if storage.is_folder(folder):
+            with findings.reading("unreadable", folder):
+                check_temporary(findings, folder, len(list_names(storage, folder)))
+
+
+def _image_ids(findings: Findings, storage: LocalStorage) -> list[str]:
+    """Return the ids of the images, sorted, and note what else is in their folder."""
+    names: list[str] = []
+    with findings.reading("unreadable", _layout.IMAGES):
+        names = list_names(storage, _layout.IMAGES)
+    image_ids = []
+    for name in names:
+        key = f"{_layout.IMAGES}/{name}"
+        if name == _layout.GROUP:
+            continue
+        image_id = _layout.decode_name(name)
+        if image_id is not None and storage.is_folder(key) and _is_prefix(image_id, key):
+            image_ids.append(image_id)
+            continue
+        if stat_of(storage, f"{key}/{_layout.GROUP}") is None:
+            check_foreign(findings, key)
+            continue
+        # On-disk format: "The name of an image's folder MUST be that which its id encodes to."
+        findings.add(
+            "image-folder",
+            key,
+            "no image has a folder of this name, so that none can be read from it. "
+            "Rename it to what attributes.kymflow_zarr.image_id encodes to, or ingest it anew.",
+        )
+    return sorted(image_ids)
+
+
+def _is_prefix(image_id: str, key: str) -> bool:
+    try:
+        return _layout.image_prefix(image_id) == key
+    except ArgumentError:
+        return False
+
+
+def _check_index(findings: Findings, storage: LocalStorage) -> None:
+    # On-disk format: "The index MAY be deleted at any time", and nothing is ever only there.
+    with findings.reading("index", _layout.MANIFEST):
+        document = load(storage, _layout.MANIFEST)
+        if document is None:
+            return
+        version = document.get("format_version") if isinstance(document, dict) else None
+        if version != FORMAT_VERSION or not isinstance(document.get("images"), dict):
+            raise SchemaValidationError(
+                f"the index is of version {version!r} and not used",
+                hint="update_manifest() makes it anew.",
+            )

@@ -1,0 +1,122 @@
+"""Which files there are: one walk of a folder serves all checks below it."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from kymflow_zarr import _layout
+from kymflow_zarr._core._documents import load
+from kymflow_zarr._storage import LocalStorage, Stat, os_errors
+from kymflow_zarr.check._findings import RESTORE, Findings
+from kymflow_zarr.errors import SchemaValidationError, StorageError
+
+_TEMPORARY: Final = re.compile(re.escape(_layout.TEMPORARY_PREFIX) + r"[0-9a-f]{32}")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def list_files(storage: LocalStorage, prefix: str) -> dict[str, int]:
+    """Return the size in bytes of each file below a key, by its key below that key."""
+    cut = len(prefix) + 1
+    return {
+        key[cut:]: stat.size
+        for key, stat in storage.walk_files(prefix)
+        if key.rpartition("/")[2] not in _layout.LITTER
+    }
+
+
+def list_tree(
+    storage: LocalStorage, prefix: str, names: Iterable[str]
+) -> dict[str, dict[str, int]]:
+    """Return the files of each folder of some below a key; a file itself has none.
+
+    A group's document is to be read before: the array it names stays where it is until the
+    next replacement but one.
+    """
+    return {name: list_files(storage, f"{prefix}/{name}") for name in names}
+
+
+def list_names(storage: LocalStorage, key: str) -> list[str]:
+    """Return the names directly below a key, hidden ones too, litter left out."""
+    with os_errors("list", key):
+        names = sorted(path.name for path in storage.path(key).iterdir())
+    return [
+        name
+        for name in names
+        if name not in _layout.LITTER
+        and (not name.startswith(".") or name == _layout.WORK or _TEMPORARY.fullmatch(name))
+    ]
+
+
+def stat_of(storage: LocalStorage, key: str) -> Stat | None:
+    """Return size and time of a file or folder, None if it is not there or cannot be seen."""
+    with contextlib.suppress(StorageError):
+        return storage.stat(key)
+    return None
+
+
+def is_temporary(name: str) -> bool:
+    """Tell whether a name is that of a file on its way to its place."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+def check_temporary(findings: Findings, where: str, count: int) -> None:
+    """Note files that never came to their place."""
+    # On-disk format: "What a crash leaves behind MUST be invisible to readers."
+    if count:
+        findings.add(
+            "leftover",
+            where,
+            f"{count} files of writes that did not finish. Where no program is writing to the "
+            "dataset, they can be deleted.",
+        )
+
+
+def check_foreign(findings: Findings, where: str) -> None:
+    """Note a file or folder that the format has no place for."""
+    findings.add(
+        "foreign-file",
+        where,
+        "the format has no place for this; it is left alone, and no export takes it along. "
+        "Keep it outside the dataset, or save it as an artifact.",
+    )
+
+
+def check_group(findings: Findings, storage: LocalStorage, where: str) -> None:
+    """Check the document of a group that only holds other nodes."""
+    # Zarr v3 core: "zarr_format ... MUST be 3", "node_type ... MUST be 'group'".
+    with findings.reading("group-document", where):
+        document = load(storage, where)
+        if not (
+            isinstance(document, Mapping)
+            and document.get("zarr_format") == 3
+            and document.get("node_type") == "group"
+        ):
+            raise SchemaValidationError(
+                "there is no Zarr v3 group document, so that other programs do not find what is "
+                "below",
+                hint='Write {"zarr_format": 3, "node_type": "group", "attributes": {}} there.',
+            )
+
+
+def check_timestamp(findings: Findings, where: str, key: str, value: str) -> None:
+    """Check a time of a document."""
+    # On-disk format: "Times of documents MUST be ISO 8601 in UTC."
+    try:
+        offset = dt.datetime.fromisoformat(value).utcoffset()
+    except ValueError:
+        offset = None
+    if offset != dt.timedelta(0):
+        findings.add(
+            "timestamp", where, f"{key} is {value!r}, not a time in UTC as of ISO 8601. {RESTORE}"
+        )
+
+
+def check_digest(findings: Findings, where: str, key: str, value: str) -> None:
+    """Check the form of a digest."""
+    # On-disk format: "A sha256 MUST be 64 lower-case hexadecimal digits."
+    if not _SHA256.fullmatch(value):
+        findings.add("digest", where, f"{key} is {value[:80]!r}, not a SHA-256 digest. {RESTORE}")

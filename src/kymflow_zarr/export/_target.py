@@ -1,0 +1,327 @@
+"""The folder that is exported to: whose a file is, and how one is written.
+
+Files are ours that an earlier export of the same dataset wrote and nobody has changed since.
+The export's manifest lists them with their digests; while an export runs, so does a journal,
+a line for each file before the file takes its place. After a crash the two together know
+every file there is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import uuid
+from collections.abc import Callable, Iterable
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Final, Literal, NamedTuple, Self, TypeAlias
+
+from filelock import FileLock, Timeout
+
+from kymflow_zarr._storage._files import (
+    append_lines,
+    digest_file,
+    os_errors,
+    replace,
+    sync_file,
+    sync_folder,
+    write_file,
+)
+from kymflow_zarr.errors import LockTimeoutError, TargetExistsError
+from kymflow_zarr.export._manifest import (
+    FileEntry,
+    journal_header,
+    journal_line,
+    read_entries,
+    read_journal,
+)
+from kymflow_zarr.export._places import MANIFEST, WORK
+
+__all__ = ["ExportTarget"]
+
+_JOURNAL: Final = "journal.jsonl"
+_LOCK: Final = "lock"
+_SHOWN: Final = 3
+_REPARSE_MOUNT_POINT: Final = 0xA0000003
+
+
+class _Staged(NamedTuple):
+    path: str
+    temporary: Path
+    entry: FileEntry
+
+
+_State: TypeAlias = FileEntry | Literal["absent", "foreign"]
+
+
+class ExportTarget:
+    """The target folder of one export; a context manager once it is written to.
+
+    Parameters
+    ----------
+    root : Path
+        The folder, absolute, without links; it need not be there.
+    dataset_id : str
+    untouchable : Path
+        The dataset's folder, from which nothing is removed.
+
+    Raises
+    ------
+    TargetExistsError
+        If the folder is a file, or holds the export of another dataset.
+    """
+
+    def __init__(self, root: Path, dataset_id: str, *, untouchable: Path) -> None:
+        self.root = root
+        self._work = root / WORK
+        self._untouchable = untouchable
+        self._dataset_id = dataset_id
+        self._staged: list[_Staged] = []
+        self._states: dict[str, _State] = {}
+        self._folders: dict[Path, bool] = {root: True}
+        self._known: dict[str, list[FileEntry]] = {}
+        self._lock: FileLock | None = None
+        self.written: dict[str, FileEntry] = {}
+        if os.path.lexists(root) and not root.is_dir():
+            raise TargetExistsError("the target is not a folder", where=str(root))
+        self._read_known()
+
+    def _read_known(self) -> None:
+        with os_errors("read", str(self.root)):
+            if os.path.lexists(self._work) and not self._is_own_folder(self._work):
+                raise self._in_the_way([WORK])
+            manifest = self._read_file(self.root / MANIFEST, MANIFEST)
+            journal = self._read_file(self._work / _JOURNAL, f"{WORK}/{_JOURNAL}")
+        if manifest is not None:
+            for path, entry in read_entries(
+                manifest, self._dataset_id, where=str(self.root / MANIFEST)
+            ).items():
+                self._known.setdefault(path, []).append(entry)
+        if journal is not None:
+            for path, entry in read_journal(
+                journal, self._dataset_id, where=str(self._work / _JOURNAL)
+            ):
+                self._known.setdefault(path, []).append(entry)
+
+    def _read_file(self, path: Path, name: str) -> bytes | None:
+        if not os.path.lexists(path):
+            return None
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise self._in_the_way([name])
+        return path.read_bytes()
+
+    # Whose a file is -------------------------------------------------------------------
+
+    def check(self, paths: Iterable[str]) -> None:
+        """Make sure that nothing of somebody else is in the way of files to be written.
+
+        Raises
+        ------
+        TargetExistsError
+            If something is; names up to three.
+        """
+        found: dict[str, None] = {}
+        with os_errors("look at", str(self.root)):
+            for path in paths:
+                obstacle = self._obstacle(path)
+                if obstacle is not None:
+                    found[obstacle] = None
+        if found:
+            raise self._in_the_way(list(found))
+
+    def holds(self, path: str, made_from: str) -> bool:
+        """Tell whether a file is there, ours, intact, and made from the same thing."""
+        state = self._state(path)
+        return isinstance(state, FileEntry) and state.made_from == made_from
+
+    def wrote(self, path: str, made_from: str) -> bool:
+        """Tell whether an earlier export needed a file, whatever became of it."""
+        return any(entry.made_from == made_from for entry in self._known.get(path, ()))
+
+    def _obstacle(self, path: str) -> str | None:
+        folder = self.root
+        for part in PurePosixPath(path).parent.parts:
+            folder = folder / part
+            if not self._may_hold_files(folder):
+                return folder.relative_to(self.root).as_posix()
+        return path if self._state(path) == "foreign" else None
+
+    def _may_hold_files(self, folder: Path) -> bool:
+        if folder not in self._folders:
+            self._folders[folder] = not os.path.lexists(folder) or self._is_own_folder(folder)
+        return self._folders[folder]
+
+    @staticmethod
+    def _is_own_folder(folder: Path) -> bool:
+        """Tell whether something is a folder, and no link (or junction) to one."""
+        found = folder.lstat()
+        tag = getattr(found, "st_reparse_tag", 0)
+        return stat.S_ISDIR(found.st_mode) and tag != _REPARSE_MOUNT_POINT
+
+    def _state(self, path: str) -> _State:
+        if path not in self._states:
+            self._states[path] = self._look(path)
+        return self._states[path]
+
+    def _look(self, path: str) -> _State:
+        file = self._file(path)
+        try:
+            found = file.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return "absent"
+        # The latest knows best what it was made from.
+        entries = [e for e in reversed(self._known.get(path, [])) if e.size_bytes == found.st_size]
+        if not entries or not stat.S_ISREG(found.st_mode):
+            return "foreign"
+        _, digest = digest_file(file)
+        return next((entry for entry in entries if entry.sha256 == digest), "foreign")
+
+    def _file(self, path: str) -> Path:
+        return self.root.joinpath(*path.split("/"))
+
+    def _in_the_way(self, paths: list[str]) -> TargetExistsError:
+        more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
+        return TargetExistsError(
+            f"the export would overwrite what it did not write: {', '.join(paths[:_SHOWN])}{more}",
+            where=str(self.root),
+            hint="Move it away, or export to another folder. Nothing was overwritten.",
+        )
+
+    # Writing ---------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        where = str(self.root)
+        with os_errors("write to", where):
+            self._work.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self._work / _LOCK, timeout=0)
+            try:
+                lock.acquire()
+            except Timeout as error:
+                raise LockTimeoutError(
+                    "another export is writing to this folder",
+                    where=where,
+                    hint="Wait for it to finish, then call again.",
+                ) from error
+            self._lock = lock
+            self._sweep()
+            if not (self._work / _JOURNAL).exists():
+                self._put(self._work / _JOURNAL, journal_header(self._dataset_id))
+        return self
+
+    def add(self, path: str, made_from: str, write: bytes | Callable[[Path], object]) -> None:
+        """Write a file, which takes its place with the next :meth:`commit`.
+
+        Parameters
+        ----------
+        path : str
+            Below the target, with ``/``.
+        made_from : str
+            Digest of what the content follows from.
+        write : bytes or callable
+            The content, or a function that writes it to a path where nothing is.
+        """
+        temporary = self._temporary()
+        with os_errors("write", str(self._file(path))):
+            try:
+                if isinstance(write, bytes):
+                    write_file(temporary, write, durable=True)
+                else:
+                    write(temporary)
+                    sync_file(temporary)
+                size, digest = digest_file(temporary)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+        self._staged.append(_Staged(path, temporary, FileEntry(size, digest, made_from)))
+
+    def keep(self, path: str) -> None:
+        """Leave a file as the earlier export wrote it; it :meth:`holds` what it should."""
+        state = self._state(path)
+        assert isinstance(state, FileEntry)
+        self.written[path] = state
+
+    def commit(self) -> None:
+        """Let the files that were added take their places, all that is left of them first."""
+        staged = self._staged
+        if not staged:
+            return
+        self.check(item.path for item in staged)
+        lines = [journal_line(item.path, item.entry) for item in staged]
+        folders = {self._file(item.path).parent for item in staged}
+        with os_errors("write to", str(self.root)):
+            append_lines(self._work / _JOURNAL, b"".join(lines))
+            while staged:
+                path, temporary, entry = staged[0]
+                file = self._file(path)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                replace(temporary, file)
+                staged.pop(0)
+                self.written[path] = entry
+            for folder in folders:
+                sync_folder(folder)
+
+    def remove_stale(self) -> tuple[list[str], list[str]]:
+        """Delete the files of earlier exports that this one did not write.
+
+        Returns
+        -------
+        removed, kept : list of str
+            Those that somebody has changed since are kept.
+        """
+        removed, kept = [], []
+        with os_errors("clean up", str(self.root)):
+            for path in sorted(set(self._known) - set(self.written)):
+                if self._file(path).is_relative_to(self._untouchable):
+                    continue
+                if self._obstacle(path) is not None:
+                    if os.path.lexists(self._file(path)):
+                        kept.append(path)
+                elif isinstance(self._state(path), FileEntry):
+                    self._file(path).unlink()
+                    self._remove_empty(self._file(path).parent)
+                    removed.append(path)
+        return removed, kept
+
+    def finish(self, manifest: bytes) -> None:
+        """Write the manifest; from here on the journal is not needed."""
+        with os_errors("write", str(self.root / MANIFEST)):
+            self._put(self.root / MANIFEST, manifest)
+            sync_folder(self.root)
+            (self._work / _JOURNAL).unlink()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # What went wrong before must not be hidden by what goes wrong here.
+        with contextlib.suppress(OSError):
+            self._sweep()
+        done = not (self._work / _JOURNAL).exists()
+        if self._lock is not None:
+            self._lock.release()
+        if done:
+            with contextlib.suppress(OSError):
+                (self._work / _LOCK).unlink(missing_ok=True)
+                self._work.rmdir()
+
+    def _put(self, file: Path, data: bytes) -> None:
+        temporary = self._temporary()
+        write_file(temporary, data, durable=True)
+        replace(temporary, file)
+
+    def _temporary(self) -> Path:
+        return self._work / f"{uuid.uuid4().hex}.tmp"
+
+    def _sweep(self) -> None:
+        self._staged.clear()
+        for leftover in self._work.glob("*.tmp"):
+            leftover.unlink(missing_ok=True)
+
+    def _remove_empty(self, folder: Path) -> None:
+        with contextlib.suppress(OSError):  # Not empty: something else is in it.
+            while folder != self.root:
+                folder.rmdir()
+                folder = folder.parent

@@ -1,0 +1,15 @@
+"""Sources into records: TIFF files, folders of them, other programs' objects."""
+
+from kymflow_zarr.ingest._folder import find_tiffs, ingest_folder
+from kymflow_zarr.ingest._image import ingest_tiff
+from kymflow_zarr.ingest._objects import ingest_object
+from kymflow_zarr.ingest._tiff import TiffImage, open_tiff
+
+__all__ = [
+    "TiffImage",
+    "find_tiffs",
+    "ingest_folder",
+    "ingest_object",
+    "ingest_tiff",
+    "open_tiff",
+]

@@ -1,0 +1,57 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import HealthCheck, settings
+
+from kymflow_zarr import ZarrDataset, ZarrImageRecord
+
+# A shared machine is slow at times; a test that hangs is CI's to notice.
+settings.register_profile(
+    "kymflow_zarr", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("kymflow_zarr")
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """Real files, which lie beside a checkout of the project where there are any."""
+    path = Path(__file__).parents[2] / "shared" / "data"
+    if not path.is_dir():
+        pytest.skip("the real files are not here: no ../shared/data beside the checkout")
+    return path
+
+
+@pytest.fixture
+def ds(tmp_path: Path) -> Iterator[ZarrDataset]:
+    """An empty dataset."""
+    with ZarrDataset(tmp_path / "experiment.zarr", mode="w-", durability="relaxed") as dataset:
+        yield dataset
+
+
+@pytest.fixture
+def kymograph() -> npt.NDArray[np.uint16]:
+    """Pixels of a small kymograph, (500 lines, 38 pixels)."""
+    rng = np.random.default_rng(7)
+    return rng.integers(100, 400, size=(500, 38), dtype=np.uint16)
+
+
+@pytest.fixture
+def rec(ds: ZarrDataset, kymograph: npt.NDArray[np.uint16]) -> ZarrImageRecord:
+    """A calibrated kymograph in an empty dataset."""
+    return ds.add_image(kymograph, line_period_s=0.00117, pixel_size_um=0.284)
+
+
+def files_of(folder: Path) -> dict[str, tuple[int, int]]:
+    """Return size and time of every file below a folder."""
+    return {
+        str(path.relative_to(folder)): (path.stat().st_size, path.stat().st_mtime_ns)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }

@@ -1,0 +1,434 @@
+"""TIFFs, folders of them and other programs' objects into a dataset."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+
+from kymflow_zarr import Axis, ZarrDataset
+from kymflow_zarr.testing import SyntheticVessel, write_experiment
+from tests.conftest import files_of
+
+PIXELS = np.arange(600, dtype=np.uint16).reshape(30, 20)
+HEADER = (
+    '"[General]"\t""\r\n"Name"\t"a.oir"\r\n"Scan Mode"\t"XT"\r\n'
+    '"Date"\t"{date}"\r\n'
+    '"[Dimensions]"\t""\r\n"X Dimension"\t"20, 0.0 - 5.68 [um], 0.284 [um/pixel]"\r\n'
+    '"Channel Dimension"\t"1 [Ch]"\r\n'
+    '"T Dimension"\t"1, 0.000 - 0.036 [s], Interval FreeRun"\r\n'
+    '"[Image]"\t""\r\n"Primary Dimensions"\t"X * T"\r\n"Image Size"\t"20 * 30 [pixel]"\r\n'
+    '"[Reference Image]"\t""\r\n"Image Size"\t"512 * 512 [pixel]"\r\n'
+    '"[Channel 1]"\t""\r\n"Channel Name"\t"RNDD2"\r\n"Dye Name"\t"FITC"\r\n'
+)
+DATE = "11/02/2022 12:30:15.461 PM"
+
+
+def write(path: Path, content: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, np.ndarray):
+        tifffile.imwrite(path, content)
+    elif isinstance(content, str | bytes):
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    else:
+        path.write_text(json.dumps(content))
+    return path
+
+
+class TestOneTiff:
+    def test_pixels_provenance_and_the_files_own_words(
+        self, ds: ZarrDataset, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "cell 1.tif"
+        tifffile.imwrite(
+            path, PIXELS[None].repeat(3, 0), imagej=True, resolution=(2, 2),
+            metadata={"axes": "ZYX", "unit": "um", "spacing": 1.5, "Info": "by hand"},
+        )  # fmt: skip
+        rec = ds.ingest_tiff(path)
+        np.testing.assert_array_equal(rec.load_array(), tifffile.imread(path))
+        assert rec.axes == (
+            Axis("z", "space", "micrometer", 1.5),
+            Axis("y", "space", "micrometer", 0.5),
+            Axis("x", "space", "micrometer", 0.5),
+        )
+        provenance = rec.load_json("provenance")
+        assert provenance["original_path"] == provenance["source_primary_path"] == str(path)
+        import hashlib
+
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        assert provenance["source_sha256"] == digest
+        assert rec.source is not None
+        assert rec.source.sha256 == digest
+        assert "by hand" in json.dumps(rec.load_json("tiff"))
+        header = rec.load_metadata_payload()["header"]
+        assert header["shape"] == [3, 30, 20]
+        assert header["voxels"] == [1.5, 0.5, 0.5]
+        assert header["voxels_units"] == ["um", "um", "um"]
+
+    def test_rgb_becomes_channels(self, ds: ZarrDataset, tmp_path: Path) -> None:
+        pixels = np.random.default_rng(0).integers(0, 255, (30, 20, 3), dtype=np.uint8)
+        tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", compression="deflate")
+        rec = ds.ingest_tiff(tmp_path / "a.tif")
+        assert rec.get_axes() == ["c", "y", "x"]
+        np.testing.assert_array_equal(rec.load_array(), np.moveaxis(pixels, 2, 0))
+
+    @pytest.mark.parametrize(
+        "content", [b"", b"not a tiff", b"II*\0\x08\0\0\0", b"MM\0*\xff\xff\xff\xff"]
+    )
+    def test_what_is_no_tiff_is_named_and_adds_nothing(
+        self, ds: ZarrDataset, tmp_path: Path, content: bytes
+    ) -> None:
+        path = write(tmp_path / "broken.tif", content)
+        with pytest.raises(ValueError, match=r"broken\.tif"):
+            ds.ingest_tiff(path)
+        assert len(ds) == 0
+
+    def test_no_such_file(self, ds: ZarrDataset, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError, match=r"nothing\.tif"):
+            ds.ingest_tiff(tmp_path / "nothing.tif")
+
+    def test_the_same_file_twice_is_one_image(self, ds: ZarrDataset, tmp_path: Path) -> None:
+        path = write(tmp_path / "a.tif", PIXELS)
+        rec = ds.ingest_tiff(path)
+        assert ds.ingest_tiff(str(path)) == rec
+        assert len(ds) == 1
+        write(path, PIXELS[:20])
+        with pytest.raises(ValueError, match="has changed since"):
+            ds.ingest_tiff(path)
+        assert ds.ingest_tiff(path, image_id="again").shape == (20, 20)
+
+    def test_a_file_of_several_images(self, ds: ZarrDataset, tmp_path: Path) -> None:
+        path = tmp_path / "two.ome.tif"
+        with tifffile.TiffWriter(path, ome=True) as tiff:
+            tiff.write(PIXELS)
+            tiff.write(PIXELS[:10, :10])
+        assert ds.ingest_tiff(path, series=1).shape == (10, 10)
+        with pytest.raises(ValueError, match="2 images"):
+            ds.ingest_tiff(path, series=2)
+        report = ds.ingest_legacy_folder(tmp_path)
+        assert [item.status for item in report.items] == ["ingested", "unchanged"]
+        assert len(ds) == 2
+
+
+class TestSidecars:
+    def test_the_instrument_header_gives_time_space_dye_and_clock(
+        self, ds: ZarrDataset, tmp_path: Path
+    ) -> None:
+        path = write(tmp_path / "a.tif", PIXELS)
+        text = HEADER.format(date=DATE)
+        write(tmp_path / "a.txt", text)
+        rec = ds.ingest_tiff(path)
+        assert rec.axes == (
+            Axis("y", "time", "second", 0.036 / 30),
+            Axis("x", "space", "micrometer", 0.284),
+        )
+        assert rec.channel_names == ["FITC"]
+        header = rec.load_json("instrument_header")
+        assert header["text"] == text
+        assert header["sections"]["Reference Image"]["Image Size"] == "512 * 512 [pixel]"
+
+    @pytest.mark.parametrize(
+        ("date", "expected"),
+        [
+            (DATE, "2022-11-02T12:30:15.461"),
+            ("11/02/2022 12:30:15.461 AM", "2022-11-02T00:30:15.461"),
+            ("07/22/2025 01:13:14.620 PM", "2025-07-22T13:13:14.620"),
+            ("07/22/2025 01:13:14 AM", "2025-07-22T01:13:14"),
+            ("yesterday", None),
+        ],
+    )
+    @pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/New_York"])
+    def test_the_wall_clock_does_not_depend_on_this_machines_zone(
+        self,
+        ds: ZarrDataset,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        date: str,
+        expected: str | None,
+        zone: str,
+    ) -> None:
+        import time
+
+        monkeypatch.setenv("TZ", zone)
+        if hasattr(time, "tzset"):
+            time.tzset()
+        write(tmp_path / "a.txt", HEADER.format(date=date))
+        rec = ds.ingest_tiff(write(tmp_path / "a.tif", PIXELS))
+        header = rec.load_metadata_payload()["header"]
+        if expected is None:
+            assert "acquired_local_epoch_ns" not in header
+        else:
+            wall_clock = np.datetime64(expected, "ns").astype(int)
+            assert header["acquired_local_epoch_ns"] == wall_clock
+
+    def test_the_metadata_of_a_lab_goes_before_the_instruments(
+        self, ds: ZarrDataset, tmp_path: Path
+    ) -> None:
+        payload = {
+            "version": "1.0",
+            "header": {
+                "shape": [30, 20], "ndim": 2, "voxels": [0.002, 0.3], "voxels_units": ["s", "um"],
+                "labels": ["time (s)", "space (um)"], "physical_size": [0.06, 6.0], "lens": "25x",
+            },
+            "experiment_metadata": {"species": "mouse", "depth": "", "cage": 7},
+            "rois": [{
+                "id": 1, "channel": 1, "z": 0, "name": "", "note": "center", "revision": 2,
+                "img_mean": 5.5, "dim0_start": 1, "dim0_stop": 9, "dim1_start": 2, "dim1_stop": 8,
+            }],
+            "accepted": False,
+        }  # fmt: skip
+        write(tmp_path / "a.txt", HEADER.format(date=DATE))
+        write(tmp_path / "a.json", payload)
+        rec = ds.ingest_tiff(write(tmp_path / "a.tif", PIXELS))
+        assert [axis.step for axis in rec.axes] == [0.002, 0.3]
+        loaded = rec.load_metadata_payload()
+        assert loaded["version"] == "2.0"
+        assert loaded["accepted"] is False
+        assert loaded["header"]["lens"] == "25x"
+        assert loaded["header"]["acquired_local_epoch_ns"] == 1667392215461000000
+        assert loaded["experiment_metadata"] == payload["experiment_metadata"]
+        assert loaded["rois"] == [{
+            "roi_id": 1, "roi_type": "rect", "version": "1.0", "name": "", "note": "center",
+            "channel": 1, "z": 0, "data": {"x0": 2, "x1": 8, "y0": 1, "y1": 9},
+            "meta": {"revision": 2, "img_mean": 5.5},
+        }]  # fmt: skip
+        assert rec.load_json("source_metadata") == payload
+
+    def test_generic_sidecars_become_artifacts(self, ds: ZarrDataset, tmp_path: Path) -> None:
+        tiff = write(tmp_path / "cell.1.tif", PIXELS)
+        write(tmp_path / "cell.tif", PIXELS[:5])
+        df = pd.DataFrame({"roi_id": [1, 2], "score": [0.1, None], "kind": ["a", "b"]})
+        write(tmp_path / "cell.1.metadata.json", {"version": "2.0", "rois": []})
+        write(tmp_path / "cell.1.notes.json", {"a": [1]})
+        df.to_csv(tmp_path / "cell.1.events.csv", index=False)
+        df.to_csv(tmp_path / "cell.1.zipped.csv.gz", index=False)
+        df.to_parquet(tmp_path / "cell.1.table.parquet")
+        np.save(tmp_path / "cell.1.mask.npy", PIXELS > 5)
+        write(tmp_path / "cell.other.json", {"of": "the other"})
+        rec = ds.ingest_tiff(tiff)
+        assert rec.load_json("notes") == {"a": [1]}
+        pd.testing.assert_frame_equal(rec.load_df_parquet("events"), df)
+        pd.testing.assert_frame_equal(rec.load_df_parquet("table"), df)
+        pd.testing.assert_frame_equal(rec.load_df_csv_gz("zipped"), df)
+        np.testing.assert_array_equal(rec.load_array_artifact("mask"), PIXELS > 5)
+        assert rec.load_metadata_payload()["version"] == "2.0"
+        assert "other" not in [info.name for info in rec.list_artifacts()]
+        other = ds.ingest_tiff(tmp_path / "cell.tif")
+        assert other.load_json("other") == {"of": "the other"}
+
+    def test_a_sidecar_that_cannot_be_read_is_noted_and_does_not_stop_the_image(
+        self, ds: ZarrDataset, tmp_path: Path
+    ) -> None:
+        write(tmp_path / "a.tif", PIXELS)
+        write(tmp_path / "a.json", "{broken")
+        write(tmp_path / "a.x.json", "nope")
+        write(tmp_path / "a.y.parquet", "nope")
+        write(tmp_path / "a.z.npy", "nope")
+        report = ds.ingest_legacy_folder(tmp_path)
+        (item,) = report.ingested
+        for name in ("a.json", "a.x.json", "a.y.parquet", "a.z.npy"):
+            assert name in str(item.reason)
+        assert ds[str(item.image_id)].shape == (30, 20)
+
+
+class TestFolder:
+    def test_an_experiment_goes_in_with_calibration_and_payload(
+        self, ds: ZarrDataset, tmp_path: Path
+    ) -> None:
+        tiffs = write_experiment(tmp_path / "lab", vessels=[
+            SyntheticVessel(name="a", condition="Control", n_lines=400),
+            SyntheticVessel(name="b", condition="28d AngII", n_lines=400),
+        ])  # fmt: skip
+        report = ds.ingest_legacy_folder(tmp_path / "lab")
+        assert len(report.ingested) == len(tiffs) == 2
+        assert report.image_ids == [item.image_id for item in report.items]
+        for image_id, tiff in zip(report.image_ids, sorted(tiffs), strict=True):
+            rec = ds[image_id]
+            np.testing.assert_array_equal(rec.load_array(), tifffile.imread(tiff))
+            assert [(a.quantity, a.unit) for a in rec.axes] == [
+                ("time", "second"), ("space", "micrometer"),
+            ]  # fmt: skip
+            provenance = rec.load_json("provenance")
+            assert provenance["rel_path"] == tiff.relative_to(tmp_path / "lab").as_posix()
+            assert provenance["grandparent_folder"] == tiff.parent.parent.name
+        assert ds.validate().ok
+
+    def test_one_unreadable_file_does_not_stop_the_others(
+        self, ds: ZarrDataset, tmp_path: Path
+    ) -> None:
+        for name in "abc":
+            write(tmp_path / "lab" / f"{name}.tif", PIXELS)
+        write(tmp_path / "lab" / "b.tif", b"II*\0junk")
+        report = ds.ingest_legacy_folder(tmp_path / "lab")
+        assert len(ds) == 2
+        (failed,) = report.failed
+        assert failed.path.endswith("b.tif")
+        assert failed.reason
+        assert failed.path in str(report)
+        assert report.to_dict()["counts"]["failed"] == 1
+        json.dumps(report.to_dict())
+        # Once it is mended, a second run picks up exactly what was missing.
+        write(tmp_path / "lab" / "b.tif", PIXELS)
+        again = ds.ingest_legacy_folder(tmp_path / "lab")
+        assert [item.status for item in again.items] == ["unchanged", "ingested", "unchanged"]
+        assert len(ds) == 3
+
+    def test_a_second_run_writes_nothing(self, ds: ZarrDataset, tmp_path: Path) -> None:
+        write(tmp_path / "lab" / "a.tif", PIXELS)
+        ds.ingest_legacy_folder(tmp_path / "lab")
+        before = files_of(ds.path)
+        assert len(ds.ingest_legacy_folder(tmp_path / "lab").unchanged) == 1
+        assert files_of(ds.path) == before
+
+    def test_a_changed_file_is_reported_and_left_as_it_is(
+        self, ds: ZarrDataset, tmp_path: Path
+    ) -> None:
+        path = write(tmp_path / "lab" / "a.tif", PIXELS)
+        ds.ingest_legacy_folder(tmp_path / "lab")
+        write(path, PIXELS[:9])
+        (item,) = ds.ingest_legacy_folder(tmp_path / "lab").skipped
+        assert "changed" in str(item.reason)
+        assert [rec.shape for rec in ds.iter_records()] == [(30, 20)]
+
+    @pytest.mark.parametrize(
+        ("pattern", "found"),
+        [
+            ("*.tif", ["A.TIF", "b.tif", "c.tiff", "sub/d.Tiff"]),
+            ("*.TIFF", ["c.tiff", "sub/d.Tiff"]),
+            ("B*", ["b.tif"]),
+        ],
+    )
+    def test_the_pattern_matches_whatever_the_case(
+        self, ds: ZarrDataset, tmp_path: Path, pattern: str, found: list[str]
+    ) -> None:
+        lab = tmp_path / "lab"
+        for name in ("A.TIF", "b.tif", "c.tiff", "sub/d.Tiff", "._b.tif", ".trash/e.tif"):
+            write(lab / name, PIXELS)
+        write(lab / "notes.txt", "x")
+        report = ds.ingest_legacy_folder(lab, pattern=pattern)
+        assert sorted(Path(i.path).relative_to(lab).as_posix() for i in report.items) == found
+
+    def test_without_sidecars_only_the_tiff_counts(self, ds: ZarrDataset, tmp_path: Path) -> None:
+        write(tmp_path / "lab" / "a.tif", PIXELS)
+        write(tmp_path / "lab" / "a.txt", HEADER.format(date=DATE))
+        write(tmp_path / "lab" / "a.x.json", {})
+        ds.ingest_legacy_folder(tmp_path / "lab", include_sidecars=False)
+        (rec,) = ds.iter_records()
+        assert [axis.step for axis in rec.axes] == [None, None]
+        assert "x" not in [info.name for info in rec.list_artifacts()]
+
+    def test_a_dataset_inside_the_folder_is_not_ingested(
+        self, ds: ZarrDataset, tmp_path: Path
+    ) -> None:
+        other = ZarrDataset(tmp_path / "lab" / "old.zarr")
+        write(other.path / "images" / "stray.tif", PIXELS)
+        write(tmp_path / "lab" / "a.tif", PIXELS)
+        assert len(ds.ingest_legacy_folder(tmp_path / "lab").items) == 1
+
+    def test_progress_and_cancel(self, ds: ZarrDataset, tmp_path: Path) -> None:
+        for name in "abc":
+            write(tmp_path / "lab" / f"{name}.tif", PIXELS)
+        seen = []
+
+        def progress(done: int, total: int, label: str) -> None:
+            seen.append((done, total, label))
+            if done == 2:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            ds.ingest_legacy_folder(tmp_path / "lab", progress=progress)
+        assert seen == [(0, 3, "a.tif"), (1, 3, "b.tif"), (2, 3, "c.tif")]
+        assert len(ds) == 2
+        assert len(ds.ingest_legacy_folder(tmp_path / "lab").ingested) == 1
+
+    def test_no_such_folder(self, ds: ZarrDataset, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError, match="no such folder"):
+            ds.ingest_legacy_folder(tmp_path / "nothing")
+
+    def test_real_folders(self, ds: ZarrDataset, shared_data: Path, tmp_path: Path) -> None:
+        for name, count in (("kymflow_folder", 3), ("kymflow_folder_2026_04", 1)):
+            folder = tmp_path / name
+            shutil.copytree(shared_data / name, folder)
+            report = ds.ingest_legacy_folder(folder)
+            assert len(report.ingested) == count
+            assert all(item.reason is None for item in report.items)
+        assert ds.validate().ok
+        first = ds[report.image_ids[0]]
+        assert first.axes == (
+            Axis("y", "time", "second", 0.0011699666666666665),
+            Axis("x", "space", "micrometer", 0.284),
+        )
+        payload = first.load_metadata_payload()
+        assert payload["header"]["acquired_local_epoch_ns"] == 1667392215461000000
+        assert [roi["note"] for roi in payload["rois"]] == [
+            "Full Image", "Center Region", "Left Region",
+        ]  # fmt: skip
+
+
+class Source:
+    """An image as another program holds it."""
+
+    def __init__(self, **offers: Any) -> None:
+        self.__dict__.update(offers)
+
+
+class TestObjects:
+    @pytest.mark.parametrize("name", ["getChannelData", "get_channel"])
+    def test_one_channel(self, ds: ZarrDataset, name: str) -> None:
+        rec = ds.ingest_image(Source(**{name: lambda channel: PIXELS * channel}))
+        np.testing.assert_array_equal(rec.load_array(), PIXELS)
+        with pytest.raises(FileNotFoundError):
+            rec.load_metadata_payload()
+
+    def test_all_channels_and_metadata_as_methods(self, ds: ZarrDataset) -> None:
+        header = {"shape": [30, 20], "voxels": [0.001, 0.3], "voxels_units": ["s", "um"]}
+        rec = ds.ingest_image(
+            Source(
+                get_channel=lambda channel: PIXELS + channel,
+                channels_available=lambda: [2, 1],
+                getHeader=lambda: header,
+                getExperimentMetadata=lambda: {"species": "mouse"},
+                rois=lambda: [{"roi_id": 1}],
+            )
+        )
+        assert rec.get_axes() == ["c", "y", "x"]
+        np.testing.assert_array_equal(rec.load_array(), np.stack([PIXELS + 1, PIXELS + 2]))
+        payload = rec.load_metadata_payload()
+        assert payload["header"] == header
+        assert payload["experiment_metadata"] == {"species": "mouse"}
+        assert payload["rois"] == [{"roi_id": 1}]
+
+    def test_metadata_as_properties_calibrates_the_image(self, ds: ZarrDataset) -> None:
+        header = {"shape": [30, 20], "voxels": [0.001, 0.3], "voxels_units": ["s", "um"]}
+        rec = ds.ingest_image(
+            Source(getChannelData=lambda _: PIXELS, header=header, experiment_metadata={}, rois=[]),
+            image_id="mine",
+        )
+        assert rec.image_id == "mine"
+        assert rec.axes[0] == Axis("y", "time", "second", 0.001)
+
+    @pytest.mark.parametrize(
+        ("source", "says"),
+        [
+            (object(), "neither getChannelData"),
+            (Source(get_channel=lambda _: None), "no pixels for channel 1"),
+            (Source(get_channel=lambda _: PIXELS, channels_available=list), "no channels"),
+            (
+                Source(
+                    get_channel=lambda channel: PIXELS[channel:],
+                    channels_available=lambda: [1, 2],
+                ),
+                "do not stack",
+            ),
+        ],
+    )
+    def test_what_offers_no_image_is_named(self, ds: ZarrDataset, source: Any, says: str) -> None:
+        with pytest.raises(ValueError, match=says):
+            ds.ingest_image(source)
+        assert len(ds) == 0

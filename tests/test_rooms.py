@@ -1,0 +1,137 @@
+"""The rooms of the package: which may import which, and what an import costs."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import kymflow_zarr
+
+PACKAGE = Path(kymflow_zarr.__file__).parent
+# Each room may import only rooms of the rows above its own; rooms of one row never each other.
+ROWS = [
+    {"errors", "_types", "_version"},
+    {"_schema"},
+    {"_layout"},
+    {"_storage"},
+    {"_encodings"},
+    {"_core"},
+    {"ingest", "export", "check"},
+    {"adapters"},
+    {"testing"},
+    {"_cli", "viewer"},
+    {"__main__"},
+]
+ROW_OF = {room: i for i, row in enumerate(ROWS) for room in row}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+MAX_LINES = 400
+
+
+def room_of(module: str) -> str:
+    """Return the room of a dotted name below the package, "" for the package itself."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else ""
+
+
+def imports_of(path: Path) -> set[str]:
+    """Return the dotted names a module imports, relative ones resolved."""
+    here = ("kymflow_zarr", *path.relative_to(PACKAGE).with_suffix("").parts)
+    package = here[:-1]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            name = ".".join([*base, *([node.module] if node.module else [])])
+            found |= {f"{name}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_room_imports_only_rooms_above_it(path: Path) -> None:
+    room = path.relative_to(PACKAGE).with_suffix("").parts[0]
+    if room == "__init__":
+        return  # The package itself re-exports.
+    for name in imports_of(path):
+        if not name.startswith("kymflow_zarr"):
+            continue
+        other = room_of(name)
+        if other == room:
+            continue
+        if other not in ROW_OF:
+            # `import kymflow_zarr`: the public API, which only the rooms on top may use.
+            assert ROW_OF[room] >= ROW_OF["testing"], f"{room} imports the package itself"
+            continue
+        assert ROW_OF[other] < ROW_OF[room], f"{room} imports {other} ({name})"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_the_rooms_on_top_use_the_public_api_only(path: Path) -> None:
+    room = path.relative_to(PACKAGE).with_suffix("").parts[0]
+    if room not in ROWS[-2] | ROWS[-1]:
+        return
+    private = {
+        name
+        for name in imports_of(path)
+        if name.startswith("kymflow_zarr._")
+        and room_of(name) not in (room, "_types", "_version", "_cli")
+    }
+    assert private == set()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_every_room_is_known_and_no_file_has_outgrown_it(path: Path) -> None:
+    room = path.relative_to(PACKAGE).with_suffix("").parts[0]
+    assert room in ROW_OF or room == "__init__"
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+
+
+def modules_after(code: str) -> set[str]:
+    """Return the names of all modules that are loaded after some code in a new process."""
+    script = f"{code}\nimport sys\nprint(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(run.stdout.split())
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    heavy = {"pandas", "zarr", "tifffile", "pyarrow", "numcodecs", "imagecodecs", "click", "rich"}
+    assert modules_after("import kymflow_zarr") & heavy == set()
+
+
+def test_reading_one_image_loads_neither_pandas_nor_zarr(tmp_path: Path) -> None:
+    path = tmp_path / "x.zarr"
+    with kymflow_zarr.ZarrDataset(path) as ds:
+        ds.add_image([[1, 2]], image_id="a").save_json("note", {"good": True})
+    code = (
+        f"from kymflow_zarr import ZarrDataset; ds = ZarrDataset({str(path)!r}, mode='r'); "
+        "ds['a'].load_array(); ds['a'].load_json('note')"
+    )
+    assert modules_after(code) & {"pandas", "zarr", "tifffile", "pyarrow"} == set()
+
+
+def test_the_public_names_are_these() -> None:
+    assert sorted(kymflow_zarr.__all__) == [
+        "ArtifactInfo", "Axis", "ExportReport", "ImageBounds", "IngestItem", "IngestReport",
+        "KymflowZarrError", "MetadataNotFoundError", "Problem", "SchemaValidationError",
+        "ValidationReport", "ZarrDataset", "ZarrImageRecord", "__version__", "errors",
+    ]  # fmt: skip
+    assert all(hasattr(kymflow_zarr, name) for name in kymflow_zarr.__all__)
+
+
+def test_the_drawing_of_the_error_tree_is_the_tree() -> None:
+    from kymflow_zarr import errors
+
+    drawing = errors.__doc__ or ""
+    for name in errors.__all__:
+        kind = getattr(errors, name)
+        assert name in drawing
+        assert kind.__doc__
+        line = next(line for line in drawing.splitlines() if f" {name}" in f" {line}")
+        builtin = next(base.__name__ for base in kind.__mro__ if base.__module__ == "builtins")
+        if "(" in line:
+            assert builtin in line
