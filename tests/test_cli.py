@@ -54,6 +54,15 @@ def run_process(*args: object, cwd: Path | None = None) -> subprocess.CompletedP
     )
 
 
+@pytest.mark.parametrize("command", ["", *sorted(app.commands)])
+def test_help_shows_examples_a_line_each(command: str) -> None:
+    result = run(*([command] if command else []), "--help")
+    assert result.exit_code == 0
+    assert "\\b" not in result.stdout
+    examples = [line for line in result.stdout.splitlines() if "kymflow-zarr " in line]
+    assert len(examples) >= 2
+
+
 def json_of(result: Result) -> Any:
     return json.loads(result.stdout)
 

@@ -56,7 +56,7 @@ def _refuse(ctx: click.Context, message: str) -> NoReturn:
 )
 @click.version_option(__version__, prog_name="kymflow-zarr", message="%(prog)s %(version)s")
 def app() -> None:
-    r"""One dataset for a whole imaging experiment.
+    """One dataset for a whole imaging experiment.
 
     A dataset is a folder, usually named *.zarr, that holds images, metadata, regions, analysis
     and tables in open files: OME-Zarr, Parquet, JSON.

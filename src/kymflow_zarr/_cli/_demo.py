@@ -28,7 +28,7 @@ __all__ = ["demo"]
 )
 @debug_option
 def demo(folder: Path, keep: bool) -> None:
-    r"""Make a synthetic experiment in FOLDER, ingest it, and show what came of it.
+    """Make a synthetic experiment in FOLDER, ingest it, and show what came of it.
 
     FOLDER is ./kymflow_zarr_demo if left out; it must be empty or not there. The experiment
     is a folder as a lab has them: line scans of blood flow in six capillaries, as TIFFs, with

@@ -19,7 +19,7 @@ __all__ = ["export"]
 @json_option
 @debug_option
 def export(dataset: Path, folder: Path, no_tiff: bool, no_tables: bool, as_json: bool) -> None:
-    r"""Write DATASET to FOLDER as files that every program reads: TIFF, JSON, CSV.
+    """Write DATASET to FOLDER as files that every program reads: TIFF, JSON, CSV.
 
     An earlier export of the dataset is brought up to date; files that are not the export's
     own are never overwritten.

@@ -33,7 +33,7 @@ def ingest(
     no_sidecars: bool,
     as_json: bool,
 ) -> None:
-    r"""Read SOURCE, a folder of TIFFs or one TIFF, into DATASET.
+    """Read SOURCE, a folder of TIFFs or one TIFF, into DATASET.
 
     DATASET is made if it is not there; left out, it is SOURCE's name with .zarr, in the
     current folder. Images that are in already are left alone, so the command goes on where

@@ -28,7 +28,7 @@ _MIN_SOURCE = 14
 @debug_option
 @click.pass_context
 def ls(ctx: click.Context, dataset: Path, as_json: bool) -> None:
-    r"""List the images of DATASET, one line each, in the order they were acquired.
+    """List the images of DATASET, one line each, in the order they were acquired.
 
     On a terminal an id is shortened to what tells it from the others, which is enough for
     the other commands; in a pipe it is whole.

@@ -26,7 +26,7 @@ __all__ = ["show"]
 @json_option
 @debug_option
 def show(dataset: Path, image_id: str, as_json: bool) -> None:
-    r"""Show one image of DATASET: axes, metadata, regions, artifacts, rows in tables.
+    """Show one image of DATASET: axes, metadata, regions, artifacts, rows in tables.
 
     ID is an image id, or as much of its beginning as no other id shares.
 

@@ -23,7 +23,7 @@ __all__ = ["validate"]
 @debug_option
 @click.pass_context
 def validate(ctx: click.Context, dataset: Path, as_json: bool) -> None:
-    r"""Check that DATASET is what its format promises: documents, pixels, tables.
+    """Check that DATASET is what its format promises: documents, pixels, tables.
 
     \b
     Examples:

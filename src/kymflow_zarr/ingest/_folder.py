@@ -28,7 +28,11 @@ def ingest_folder(
     dataset.require_writable()
     root = Path(folder)
     if not root.is_dir():
-        raise SourceNotFoundError("there is no such folder", where=str(root))
+        raise SourceNotFoundError(
+            "there is no such folder",
+            where=str(root),
+            hint="Check the path; ingest_tiff() takes a single file.",
+        )
     tiffs = find_tiffs(root, pattern)
     by_folder: dict[Path, list[Path]] = defaultdict(list)
     for tiff in tiffs:

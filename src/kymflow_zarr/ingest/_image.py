@@ -46,7 +46,9 @@ def ingest_tiff(
     dataset.require_writable()
     tiff = Path(path)
     if not tiff.is_file():
-        raise SourceNotFoundError("there is no such file", where=str(tiff))
+        raise SourceNotFoundError(
+            "there is no such file", where=str(tiff), hint="Check the path; it is taken as it is."
+        )
     if image_id is None:
         known = find_source(dataset, tiff, series)
         if known is not None:
