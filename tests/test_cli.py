@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
+import math
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
 import numpy as np
+import pandas as pd
 import pytest
+import tifffile
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
@@ -250,8 +255,6 @@ def test_show_tells_all_about_an_image(dataset: Path) -> None:
 
 
 def test_show_counts_the_rows_of_tables(tmp_path: Path) -> None:
-    import pandas as pd
-
     with ZarrDataset(tmp_path / "new.zarr") as ds:
         for image_id in ("a", "b"):
             ds.add_image(np.zeros((4, 5), np.uint8), image_id=image_id)
@@ -282,6 +285,75 @@ def test_metadata_that_json_cannot_hold_is_null_in_json(tmp_path: Path) -> None:
 
     shown = json.loads(result.stdout, parse_constant=refuse)
     assert shown["metadata"]["depth"] is None
+
+
+def test_show_prints_all_that_can_be_saved(tmp_path: Path) -> None:
+    saved = {
+        "date": dt.date(2025, 7, 15),
+        "time": dt.datetime(2025, 7, 15, 9, 58, tzinfo=dt.UTC),
+        "none": [pd.NaT, np.datetime64("NaT", "s"), math.inf],
+        "path": PurePosixPath("/data/a.tif"),
+        "bytes": b"\x00\xff",
+        "complex": 1 + 2j,
+        "array": np.array([[1.0, np.nan], [2.0, 3.0]]),
+        "times": np.array(["2025-07-15"], dtype="M8[D]"),
+        "scalar": np.array(3),
+        "duration": dt.timedelta(days=1),
+        "numbered": {1: "a"},
+    }
+    with ZarrDataset(tmp_path / "new.zarr") as ds:
+        record = ds.add_image(np.zeros((4, 5), np.uint8), image_id="a")
+        record.save_metadata_payload({"version": "2.0", "experiment_metadata": saved})
+    shown = json_of(run("show", tmp_path / "new.zarr", "a", "--json"))
+    assert shown["metadata"]["experiment_metadata"] == {
+        "date": "2025-07-15",
+        "time": "2025-07-15T09:58:00+00:00",
+        "none": [None, None, None],
+        "path": "/data/a.tif",
+        "bytes": "00ff",
+        "complex": "(1+2j)",
+        "array": [[1.0, None], [2.0, 3.0]],
+        "times": ["2025-07-15"],
+        "scalar": 3,
+        "duration": "1 day, 0:00:00",
+        "numbered": {"1": "a"},
+    }
+    assert "/data/a.tif" in run("show", tmp_path / "new.zarr", "a").stdout
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        *({"header": {"acquired_local_epoch_ns": odd}} for odd in ("now", 10**25, True, -5, 1.5)),
+        {"header": [1], "experiment_metadata": [1], "rois": {"a": 1}},
+        {"header": "x", "experiment_metadata": "x", "rois": "x"},
+        {"rois": [5, None, {"data": 5}, {"dim0_start": [1], "dim0_stop": {}, "name": 7}]},
+        {"experiment_metadata": {"a": np.arange(3), "b": [], "": None}},
+        [1, 2],
+        "text",
+        5,
+    ],
+    ids=repr,
+)
+def test_odd_payloads_are_listed_and_shown(tmp_path: Path, payload: Any) -> None:
+    path = tmp_path / "new.zarr"
+    with ZarrDataset(path) as ds:
+        ds.add_image(np.zeros((4, 5), np.uint8), image_id="plain")
+        ds.add_image(np.zeros((4, 5), np.uint8), image_id="odd").save_json("metadata", payload)
+    for args in (("ls", path), ("ls", path, "--json"), ("show", path, "odd"),
+                 ("show", path, "odd", "--json")):  # fmt: skip
+        assert run(*args).exit_code == 0
+    assert [image["acquired"] for image in json_of(run("ls", path, "--json"))] == [None, None]
+
+
+def test_tables_with_odd_ids_are_counted(tmp_path: Path) -> None:
+    with ZarrDataset(tmp_path / "new.zarr") as ds:
+        ds.add_image(np.zeros((4, 5), np.uint8), image_id="a")
+        ds.save_table("numbers", pd.DataFrame({"image_id": [1, 2]}))
+        ds.save_table("times", pd.DataFrame({"image_id": pd.to_datetime(["2025-07-15"])}))
+        ds.save_table("texts", pd.DataFrame({"image_id": pd.Categorical(["a", "b"])}))
+    shown = json_of(run("show", tmp_path / "new.zarr", "a", "--json"))
+    assert shown["table_rows"] == {"numbers": 0, "times": 0, "texts": 1}
 
 
 def test_export_and_validate(dataset: Path, tmp_path: Path) -> None:
@@ -408,9 +480,10 @@ def test_help_and_version_need_no_heavy_package() -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a pipe on Windows closes differently")
-def test_a_reader_that_has_seen_enough_is_no_error(dataset: Path) -> None:
+@pytest.mark.parametrize("options", [["--json"], []])
+def test_a_reader_that_has_seen_enough_is_no_error(dataset: Path, options: list[str]) -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "kymflow_zarr", "ls", str(dataset), "--json"],
+        [sys.executable, "-m", "kymflow_zarr", "ls", str(dataset), *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:
@@ -418,6 +491,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(dataset: Path) -> None:
         assert process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == b""
+        assert process.wait() == 0
 
 
 @pytest.mark.parametrize("command", ["demo", "ingest", "ls", "show", "export", "validate"])
@@ -431,7 +505,7 @@ def test_commands_run_as_a_program(legacy: Path, tmp_path: Path) -> None:
     done = run_process("ingest", legacy, "new.zarr", "--json", cwd=tmp_path)
     assert done.returncode == 0
     assert done.stderr == ""
-    assert len(json.loads(done.stdout)["items"]) == 3
+    assert json.loads(done.stdout)["counts"]["ingested"] == 3
     done = run_process("ls", "new.zarr", cwd=tmp_path)
     assert len(done.stdout.splitlines()) == 4
     done = run_process("ls", "nowhere.zarr", cwd=tmp_path)
@@ -460,7 +534,38 @@ def test_demo_end_to_end(tmp_path: Path) -> None:
     # It never writes over what is there.
     again = run_process("demo", "try", cwd=tmp_path)
     assert again.returncode == 2
+    assert again.stdout == ""
     assert again.stderr.startswith("error: ")
+    assert "an earlier demo: remove it" in again.stderr
+
+
+def test_demo_says_at_once_that_it_cannot_write(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        result = run("demo", folder)
+        assert result.exit_code == 2
+        assert "kymflow-zarr demo FOLDER takes another" in one_error_line(result)
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_a_dataset_is_no_source_to_ingest(dataset: Path, tmp_path: Path) -> None:
+    result = run("ingest", dataset, tmp_path / "new.zarr")
+    assert result.exit_code == 2
+    assert "this is a dataset" in one_error_line(result)
+    assert not (tmp_path / "new.zarr").exists()
+
+
+def test_a_changed_file_is_skipped_with_the_next_step(legacy: Path, dataset: Path) -> None:
+    tiff = next(legacy.rglob("*.tif"))
+    tifffile.imwrite(tiff, np.full((300, 44), 7, np.uint16))
+    result = run("ingest", legacy, dataset)
+    assert result.exit_code == 0
+    assert "1 skipped" in result.stdout
+    assert "refresh_from_folder(folder" in result.stdout
+
+
+def test_validate_does_not_claim_to_read_pixels() -> None:
+    assert "bytes are not read" in run("validate", "--help").stdout
 
 
 def test_demo_removes_what_it_wrote_and_nothing_else(tmp_path: Path) -> None:
@@ -519,3 +624,23 @@ def test_picture_of_any_shape(shape: tuple[int, int]) -> None:
     rows = text.plain.split("\n")
     assert len(rows) == -(-shape[1] // 2)
     assert {len(row) for row in rows} <= set(range(1, 61))
+
+
+def test_refresh_brings_a_dataset_up_to_date(legacy: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "lab"
+    shutil.copytree(legacy, folder)
+    target = tmp_path / "new.zarr"
+    assert run("ingest", folder, target).exit_code == 0
+    moved = min(folder.rglob("*.tif"))
+    moved.rename(moved.with_name("renamed.tif"))
+    planned = json_of(run("refresh", folder, target, "--dry-run", "--json"))
+    assert planned["dry_run"] is True
+    assert planned["counts"]["moved"] == 1
+    done = json_of(run("refresh", folder, target, "--mode", "reingest_if_changed", "--json"))
+    assert done["counts"]["moved"] == 1
+    assert done["n_images"] == planned["n_images"]
+    again = run("refresh", folder, target)
+    assert again.exit_code == 0
+    assert "unchanged" in again.stdout
+    assert run("refresh", folder, tmp_path / "none.zarr").exit_code == 2
+    assert not (tmp_path / "none.zarr").exists()

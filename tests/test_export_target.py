@@ -31,11 +31,24 @@ def test_a_second_export_changes_nothing_if_nothing_changed(tmp_path: Path) -> N
     before = files_of(tmp_path / "out")
     second = ds.export_legacy_folder(tmp_path / "out")
     after = files_of(tmp_path / "out")
-    assert {k: v for k, v in after.items() if k != MANIFEST} == {
-        k: v for k, v in before.items() if k != MANIFEST
+    assert after == before
+    assert first.written == first.files == second.files
+    assert second.written == ()
+    assert "0 of them written now" in str(second)
+
+
+def test_the_report_tells_what_was_written_from_what_was_there(tmp_path: Path) -> None:
+    ds = dataset(tmp_path)
+    ds.export_legacy_folder(tmp_path / "out")
+    ds["rich"].save_json("quality", {"good": True})
+    ds["rich"].save_df_parquet("exact", EXACT * 2)
+    report = ds.export_legacy_folder(tmp_path / "out", include_tables=False)
+    assert set(report.written) - {"images/rich/image.tif"} == {
+        "images/rich/exact.csv",
+        "images/rich/quality.json",
+        MANIFEST,
     }
-    assert second == first
-    assert manifest_of(tmp_path / "out")["files"] == json.loads(before[MANIFEST])["files"]
+    assert set(report.written) < set(report.files) == set(files_of(tmp_path / "out"))
 
 
 def test_an_export_follows_the_dataset_and_leaves_other_files_alone(tmp_path: Path) -> None:
@@ -259,34 +272,6 @@ def test_a_crash_between_the_journal_and_the_files_is_recovered(
     assert set(files_of(tmp_path / "out")) == set(files_of(tmp_path / "whole"))
 
 
-@pytest.mark.parametrize("plane_by_plane", [False, True])
-def test_damaged_pixels_stop_the_export_by_name_and_nothing_is_half(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plane_by_plane: bool
-) -> None:
-    from kymflow_zarr.export import _image
-
-    if plane_by_plane:
-        monkeypatch.setattr(_image, "WHOLE_IMAGE_BYTES", 0)
-    ds = dataset(tmp_path)
-    for chunk in (ds.path / "images/rich/data/c").rglob("*"):
-        if chunk.is_file():
-            chunk.write_bytes(b"\x00" * 8)
-    with pytest.raises(errors.CorruptDataError, match="'rich'"):
-        ds.export_legacy_folder(tmp_path / "out")
-    assert (tmp_path / "out/images/plain/image.tif").is_file()
-    assert not (tmp_path / "out/images/rich").exists()
-    ds.delete_image("rich")
-    ds.export_legacy_folder(tmp_path / "out")
-    assert not (tmp_path / "out/images/rich").exists()
-
-
-def test_a_damaged_table_is_named(tmp_path: Path) -> None:
-    ds = dataset(tmp_path)
-    (ds.path / "tables/typed.parquet").write_bytes(b"PAR1")
-    with pytest.raises(errors.CorruptDataError, match="table 'typed'"):
-        ds.export_legacy_folder(tmp_path / "out")
-
-
 def test_two_exports_to_one_folder_at_once_are_refused(tmp_path: Path) -> None:
     ds = dataset(tmp_path)
 
@@ -297,3 +282,26 @@ def test_two_exports_to_one_folder_at_once_are_refused(tmp_path: Path) -> None:
 
     ds.export_legacy_folder(tmp_path / "out", progress=again)
     assert not (tmp_path / "out/.kymflow_zarr_export").exists()
+
+
+def test_an_export_that_is_refused_leaves_nothing_of_itself(tmp_path: Path) -> None:
+    ds = dataset(tmp_path)
+    out = tmp_path / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kymflow_zarr.export._target.append_lines", disk_full)
+        with pytest.raises(errors.StorageError, match=r"image 'plain'.*disk is full") as caught:
+            ds.export_legacy_folder(out)
+    assert isinstance(caught.value.__cause__, OSError)
+    assert not out.exists()
+    ds.export_legacy_folder(out)
+    before = files_of(out)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kymflow_zarr.export._target.write_file", disk_full)
+        with pytest.raises(errors.StorageError, match="disk is full"):
+            ds.export_legacy_folder(out)
+    assert files_of(out) == before
+    assert not (out / ".kymflow_zarr_export").exists()
+
+
+def disk_full(*args: object, **options: object) -> None:
+    raise OSError(28, "No space left on device")

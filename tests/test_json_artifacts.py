@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import enum
+import inspect
 import json
 import math
+import sys
+from collections.abc import Callable
 from pathlib import Path, PureWindowsPath
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -20,6 +23,7 @@ from hypothesis import given
 from kymflow_zarr import ZarrDataset, ZarrImageRecord
 from kymflow_zarr._encodings._json import MAX_DEPTH, TYPE_KEY, encode_json
 from kymflow_zarr._encodings._json_decode import decode_json
+from kymflow_zarr.errors import UnsupportedDataError
 
 FIXED = dt.timezone(dt.timedelta(hours=5, minutes=45))
 SCALARS = (
@@ -90,6 +94,14 @@ class Kind(enum.Enum):
     STALL = "stall"
 
 
+class Color(str, enum.Enum):  # noqa: UP042 - its str() is not its value
+    RED = "red"
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
 @dataclasses.dataclass
 class Event:
     t_start: float
@@ -112,6 +124,11 @@ class Event:
         (Path("/data/a b.tif"), None),
         (PureWindowsPath("D:\\Users\\x"), None),
         (Event(1.5, Kind.STALL), {"t_start": 1.5, "kind": "stall"}),
+        ({Color.RED: Color.RED, "Color.RED": 2}, {"red": "red", "Color.RED": 2}),
+        ({Kind.STALL: 1}, {"stall": 1}),
+        ({Level.LOW: Level.LOW, 2: 3}, {1: 1, 2: 3}),
+        ({np.str_("a"): np.str_("b")}, {"a": "b"}),
+        ([10**4290, -(10**4290)], None),
         ({1: "a", 2: {3: "b"}}, None),
         ({np.int64(1): "a"}, {1: "a"}),
         (dt.datetime(2025, 10, 26, 2, 30, fold=1, tzinfo=ZoneInfo("Europe/Berlin")), None),
@@ -154,9 +171,39 @@ def test_times_of_pandas_and_numpy_keep_their_nanoseconds() -> None:
     assert decode_json(encode_json(pd.NaT, where="x"), where="x") is pd.NaT
 
 
+@given(
+    value=st.datetimes().map(pd.Timestamp)
+    | st.integers(-(2**62), 2**62).map(lambda n: pd.Timestamp(np.datetime64(n, "s")))
+    | st.integers(-(2**62), 2**62).map(lambda n: pd.Timestamp(np.datetime64(n, "ns")))
+    | st.integers(-(2**62), 2**62).map(lambda n: pd.Timedelta(np.timedelta64(n, "s")))
+    | st.integers(-(2**62), 2**62).map(lambda n: pd.Timedelta(np.timedelta64(n, "ns")))
+    | st.integers().map(lambda n: 2**n if 0 <= n < 20_000 else n)
+    | st.dictionaries(st.sampled_from([Color.RED, "red", "Color.RED", Level.LOW, 1]), st.none())
+)
+def test_whatever_is_accepted_comes_back_equal(value: Any) -> None:
+    try:
+        data = encode_json([value], where="x")
+    except UnsupportedDataError:
+        return  # Refused is fine; below is what must not be.
+    assert decode_json(data, where="x") == [value]
+
+
 @pytest.mark.parametrize(
     ("value", "place"),
     [
+        ({"a": {Color.RED: 1, Kind.STALL: 2, "stall": 3}}, r"\$\.a has two keys .* 'stall'"),
+        ({"a": np.ma.array([1, 2], mask=[True, False])}, r"\$\.a is a masked array"),
+        ([np.ma.masked], r"\$\[0\] is a masked array"),
+        ([np.void(b"ab")], r"\$\[0\] is a value of the dtype"),
+        ([np.zeros(1, dtype=[("a", "i4")])[0]], r"\$\[0\] is a value of the dtype"),
+        ({"n": [10**5000]}, r"\$\.n\[0\] is an integer of more digits"),
+        ({"n": {10**5000: 1}}, r"a key of \$\.n is an integer of more digits"),
+        ({"n": {(10**5000,): 1}}, r"\$\.n has the key of type tuple"),
+        ({"t": pd.Timestamp(np.datetime64("20000-01-01", "s"))}, r"\$\.t is outside of the years"),
+        ({"t": pd.Timestamp(np.datetime64("-0100-01-01", "s"))}, r"\$\.t is outside of the years"),
+        ({"t": pd.Timedelta(np.timedelta64(10**17, "s"))}, r"\$\.t is longer than"),
+        ([Path("/a\udc80")], r"\$\[0\] is not valid Unicode"),
+        (np.array(["a" * 300_000]), r"\$ is an array of texts of 1200000 bytes"),
         ({"a": [1, {"b c": object()}]}, r"\$\.a\[1\]\['b c'\] is of type object"),
         ({"a": {1, 2}}, r"\$\.a is of type set"),
         ({1: 2, "a": 3}, r"\$ has the key 1"),
@@ -184,13 +231,55 @@ def test_endless_nesting_is_an_error_in_both_directions(
     rec: ZarrImageRecord, ds: ZarrDataset
 ) -> None:
     value: list[Any] = []
-    value.append(value)
-    with pytest.raises(ValueError, match=f"more than {MAX_DEPTH} levels"):
+    value.append({"a": value})
+    with pytest.raises(ValueError, match=r"\$\[0\]\.a refers to itself"):
         rec.save_json("x", value)
     key = rec.save_json("x", 1)
     (ds.path / key).write_bytes(b"[" * 100_000)
     with pytest.raises(ValueError, match="not readable JSON"):
         rec.load_json("x")
+
+
+WRAPPERS: dict[str, Callable[[Any], Any]] = {
+    "list": lambda inner: [inner],
+    "str_keys": lambda inner: {"a": inner},
+    "int_keys": lambda inner: {1: inner},
+    "type_key": lambda inner: {TYPE_KEY: inner},
+}
+
+
+def nested(levels: int, wrapper: str) -> Any:
+    value: Any = "innermost"
+    for _ in range(levels):
+        value = WRAPPERS[wrapper](value)
+    return value
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_nesting_has_one_limit_whatever_is_nested(wrapper: str) -> None:
+    deepest = nested(MAX_DEPTH + 1, wrapper)
+    assert decode_json(encode_json(deepest, where="x"), where="x") == deepest
+    with pytest.raises(UnsupportedDataError, match=f"more than {MAX_DEPTH} levels"):
+        encode_json(WRAPPERS[wrapper](deepest), where="x")
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_a_caller_deep_in_its_own_stack_may_save_and_load(wrapper: str) -> None:
+    value = nested(MAX_DEPTH, wrapper)
+    used = len(inspect.stack(0))
+
+    def descend(levels: int) -> Any:
+        if levels:
+            return descend(levels - 1)
+        return decode_json(encode_json(value, where="x"), where="x")
+
+    assert descend(sys.getrecursionlimit() - used - 100) == value
+
+
+def test_something_that_stands_twice_is_not_a_cycle(rec: ZarrImageRecord) -> None:
+    shared = [1]
+    rec.save_json("x", [shared, shared, {"a": shared}])
+    assert rec.load_json("x") == [[1], [1], {"a": [1]}]
 
 
 @pytest.mark.parametrize(

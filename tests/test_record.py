@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -88,7 +89,19 @@ class TestPixels:
         rec = ds.add_image(np.zeros((100, 38), "u2"), chunks=(30, 512))
         assert rec.open_array().chunks == (30, 38)
 
-    @pytest.mark.parametrize("chunks", [(1,), (0, 4), (2, 2, 2), (-1, 3), "ab"])
+    def test_chunks_may_be_numbers_of_numpy(self, ds: ZarrDataset) -> None:
+        chunks: Any = np.int64(4)
+        assert ds.add_image(np.zeros((100, 38), "u2"), chunks=chunks).open_array().chunks == (4, 4)
+
+    def test_a_chunk_larger_than_any_codec_takes_is_refused(self, ds: ZarrDataset) -> None:
+        huge = dask.array.zeros((1 << 17, 1 << 17), dtype="u1")
+        with pytest.raises(ValueError, match=r"a chunk of shape .* takes 17179869184 bytes"):
+            ds.add_image(huge, chunks=1 << 17)
+        assert len(ds) == 0
+
+    @pytest.mark.parametrize(
+        "chunks", [(1,), (0, 4), (2, 2, 2), (-1, 3), "ab", True, (True, 4), 2.0]
+    )
     def test_chunks_that_do_not_fit(self, ds: ZarrDataset, chunks: Any) -> None:
         with pytest.raises(ValueError, match="chunks"):
             ds.add_image(PIXELS, chunks=chunks)
@@ -126,8 +139,16 @@ class TestPixels:
             (np.zeros((1,) * 6), "2 to 5 dimensions"),
             (np.float64(3), "2 to 5 dimensions"),
             ([[1, 2], [3]], "not an array"),
-            ("pixels", "<U6"),
-            (None, "object"),
+            ("pixels.tif", "a path, not an array.*ingest_tiff"),
+            (Path("pixels.tif"), "a path, not an array.*ingest_tiff"),
+            (None, "None, which is no array"),
+            (object(), "object"),
+            ((row for row in PIXELS), "a generator, not an array.*np.stack"),
+            (dask.array.from_array(np.ma.masked_equal(PIXELS, 3)), "masked"),
+            (
+                dask.array.from_array(PIXELS)[dask.array.from_array(PIXELS)[:, 0] > 5],
+                "compute_chunk",
+            ),
         ],
     )
     def test_what_cannot_be_kept_is_named_and_nothing_is_written(
@@ -138,6 +159,16 @@ class TestPixels:
             ds.add_image(arr)
         assert files_of(ds.path) == before
         assert len(ds) == 0
+
+    def test_a_record_is_not_an_array_but_gives_one(self, rec: ZarrImageRecord) -> None:
+        pixels = rec.load_array()
+        assert_same(np.asarray(rec), pixels)
+        assert_same(np.array(rec, dtype="f4"), pixels.astype("f4"))
+        with pytest.raises(ValueError, match="without a copy"):
+            np.array(rec, copy=False)
+        with pytest.raises(TypeError, match=r"a record, not an array.*load_array\(\)"):
+            rec.save_array(rec)
+        assert_same(rec.load_array(), pixels)
 
     def test_an_input_that_fails_half_way_leaves_nothing(self, ds: ZarrDataset) -> None:
         class Broken:
@@ -276,6 +307,14 @@ class TestAxes:
             ([Axis("y", "space", None, -1.0), "x"], "positive"),
             ([Axis("y", "space", None, float("nan")), "x"], "positive"),
             ([Axis("y", "weight"), "x"], "quantity"),  # type: ignore[arg-type]
+            ([Axis("y", ["space"]), "x"], "quantity"),  # type: ignore[arg-type]
+            ([Axis(1, "space"), "x"], "the name of axis 1"),  # type: ignore[arg-type]
+            ([Axis("y", "space", unit=5), "x"], "the unit of axis 'y'"),  # type: ignore[arg-type]
+            ([Axis("y", "space", None, "2"), "x"], "the step of axis 'y'"),  # type: ignore[arg-type]
+            ([Axis("y", "space", None, 10**400), "x"], "the step of axis 'y'"),
+            ({"y": 0.5, "x": 0.5}, "not a dict"),
+            ({"y", "x"}, "not a set"),
+            (5, "not a int"),
         ],
     )
     def test_wrong_axes_are_named(self, ds: ZarrDataset, axes: Any, says: str) -> None:
@@ -283,10 +322,27 @@ class TestAxes:
             ds.add_image(PIXELS, axes=axes)
         assert len(ds) == 0
 
-    @pytest.mark.parametrize("period", [0, -1, float("inf")])
-    def test_wrong_calibration_is_named(self, ds: ZarrDataset, period: float) -> None:
-        with pytest.raises(ValueError, match="positive"):
-            ds.add_image(PIXELS, line_period_s=period)
+    def test_words_for_axes_say_what_runs_along_them(self, ds: ZarrDataset) -> None:
+        rec = ds.add_image(np.zeros((2, 3, 4, 5)), axes=["time", "Channel", np.str_("y"), "space"])
+        assert rec.get_axes() == ["time", "Channel", "y", "space"]
+        assert [axis.quantity for axis in rec.axes] == ["time", "channel", "space", "space"]
+
+    @pytest.mark.parametrize(
+        "value", [0, -1, float("inf"), float("nan"), "0.5", True, (0.5, 0.25), 10**400, 1j]
+    )
+    @pytest.mark.parametrize("argument", ["line_period_s", "pixel_size_um"])
+    def test_wrong_calibration_is_named(self, ds: ZarrDataset, argument: str, value: Any) -> None:
+        with pytest.raises(ValueError, match=f"^{argument} ") as caught:
+            ds.add_image(PIXELS, **{argument: value})
+        if argument == "pixel_size_um":
+            assert "axes=[Axis(" in str(caught.value)
+        assert len(ds) == 0
+
+    @pytest.mark.parametrize("names", [5, ["a", 5], {"GFP": 1}])
+    def test_wrong_channel_names_are_named(self, ds: ZarrDataset, names: Any) -> None:
+        with pytest.raises(TypeError, match="channel_names"):
+            ds.add_image(np.zeros((2, 3, 4)), axes="cyx", channel_names=names)
+        assert len(ds) == 0
 
     def test_bounds(self, ds: ZarrDataset) -> None:
         bounds = ds.add_image(np.zeros((5, 40, 30), "u1")).get_image_bounds()
@@ -303,7 +359,104 @@ class TestAxes:
             ds.add_image(np.zeros((2, 3, 4)), axes="cyx", channel_names=["GFP"])
 
 
+class TestNames:
+    def test_texts_of_numpy_are_names(self, ds: ZarrDataset) -> None:
+        rec = ds.add_image(PIXELS, image_id=np.str_("a"))
+        rec.save_array_artifact(np.str_("mask"), PIXELS)
+        rec.save_json(np.str_("note"), 1)
+        assert type(rec.image_id) is str
+        assert type(ds.record(np.str_("a")).image_id) is str
+        assert ds.list_image_ids() == ["a"]
+        assert rec.list_array_artifacts() == ["mask"]
+        assert ds.validate().ok
+
+    @pytest.mark.parametrize(
+        ("image_id", "says"),
+        [(5, r"must be a str, not int.*str\("), (Path("a"), r"str\("), ("a/b", "flat")],
+    )
+    def test_an_image_id_is_a_plain_name(self, ds: ZarrDataset, image_id: Any, says: str) -> None:
+        with pytest.raises(ValueError, match=says):
+            ds.add_image(PIXELS, image_id=image_id)
+        assert len(ds) == 0
+
+    @pytest.mark.parametrize(
+        ("asked", "meant"),
+        [
+            ("vessel-A", "vessel-a"),
+            ("vesel-a", "vessel-a"),
+            ("vess", "vessel-a"),
+            ("vessel-a.json", "vessel-a"),
+            ("nothing like it", None),
+            ("", None),
+        ],
+    )
+    def test_a_name_that_is_not_there_brings_up_the_one_that_is(
+        self, ds: ZarrDataset, asked: str, meant: str | None
+    ) -> None:
+        name = "vessel-a"
+        rec = ds.add_image(PIXELS, image_id=name)
+        rec.save_json(name, 1)
+        rec.save_array_artifact(name, PIXELS)
+        ds.save_table(name, pd.DataFrame({"a": [1]}))
+        calls: list[Callable[[str], object]] = [ds.record]
+        if asked:
+            calls += [rec.load_json, rec.load_df_parquet, rec.load_df_csv_gz,
+                      rec.load_array_artifact, ds.load_table]  # fmt: skip
+        for call in calls:
+            with pytest.raises((KeyError, FileNotFoundError)) as caught:
+                call(asked)
+            assert (f"Did you mean {meant!r}?" in str(caught.value)) is (meant is not None)
+
+    def test_an_id_of_another_type_is_not_there(self, ds: ZarrDataset) -> None:
+        ds.add_image(PIXELS, image_id="5")
+        with pytest.raises(KeyError, match=r"str\("):
+            ds.record(5)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize(
+        ("value", "says"),
+        [
+            ({"a": [1]}, r"not builtins\.dict\. .*pd\.DataFrame"),
+            ([1], r"pd\.DataFrame"),
+            (PIXELS, r"pd\.DataFrame"),
+            (pd.Series([1]), r"\.to_frame\(\)"),
+        ],
+    )
+    def test_what_is_no_data_frame_is_told_how_to_become_one(
+        self, rec: ZarrImageRecord, value: Any, says: str
+    ) -> None:
+        for save in (rec.save_df_parquet, rec.save_df_csv_gz):
+            with pytest.raises(TypeError, match=says):
+                save("x", value)
+        assert rec.list_analysis_keys() == []
+
+
 class TestArrayArtifacts:
+    @pytest.mark.parametrize("axes", [[0, 1], ["y", "y"], ["y"], 5, {"y": 1, "x": 2}])
+    @pytest.mark.parametrize("replaces", [False, True])
+    def test_wrong_axes_are_refused_before_anything_is_written(
+        self, rec: ZarrImageRecord, ds: ZarrDataset, axes: Any, replaces: bool
+    ) -> None:
+        if replaces:
+            rec.save_array_artifact("mask", PIXELS)
+        before = files_of(ds.path)
+        with pytest.raises(ValueError, match="axes"):
+            rec.save_array_artifact("mask", PIXELS * 2, axes=axes)
+        assert files_of(ds.path) == before
+
+    @pytest.mark.parametrize("damage", ["broken", "missing"])
+    def test_one_whose_document_is_broken_can_be_deleted(
+        self, rec: ZarrImageRecord, ds: ZarrDataset, damage: str
+    ) -> None:
+        document = ds.path / rec.save_array_artifact("mask", PIXELS) / "zarr.json"
+        if damage == "broken":
+            document.write_text("{")
+        else:
+            document.unlink()
+        rec.delete_array_artifact("mask")
+        assert rec.list_array_artifacts() == []
+        with pytest.raises(KeyError):
+            rec.delete_array_artifact("mask")
+
     @settings(max_examples=40)
     @given(
         arr=hnp.arrays(

@@ -116,9 +116,10 @@ def test_reading_one_image_loads_neither_pandas_nor_zarr(tmp_path: Path) -> None
 
 def test_the_public_names_are_these() -> None:
     assert sorted(kymflow_zarr.__all__) == [
-        "ArtifactInfo", "Axis", "ExportReport", "ImageBounds", "IngestItem", "IngestReport",
-        "KymflowZarrError", "MetadataNotFoundError", "Problem", "SchemaValidationError",
-        "ValidationReport", "ZarrDataset", "ZarrImageRecord", "__version__", "errors",
+        "ArtifactInfo", "Axis", "ExportFailure", "ExportReport", "ImageBounds", "IngestItem",
+        "IngestReport", "KymflowZarrError", "MaskRoi", "MetadataNotFoundError", "Problem",
+        "RectRoi", "RefreshResult", "RoiStatistics", "SchemaValidationError", "ValidationReport",
+        "ZarrDataset", "ZarrImageRecord", "__version__", "errors", "json_schema",
     ]  # fmt: skip
     assert all(hasattr(kymflow_zarr, name) for name in kymflow_zarr.__all__)
 

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from kymflow_zarr import Axis, Problem, ZarrDataset
 from kymflow_zarr.check import SEVERITIES
 from kymflow_zarr.errors import RecordNotFoundError
+from tests._v1_dataset import write_v1
 from tests.conftest import files_of
 
 LINE = "images/line"
@@ -28,6 +29,8 @@ STACK = "images/stack"
 DATA = f"{LINE}/data"
 MASK = f"{LINE}/analysis_arrays/mask"
 PAYLOAD = f"{LINE}/analysis/metadata.json"
+RECT = {"roi_id": 1, "roi_type": "rect", "data": {"x0": 0, "x1": 3, "y0": 0, "y1": 9}}
+FLAT = {"id": 2, "dim0_start": 5, "dim0_stop": 9, "dim1_start": 1, "dim1_stop": 4}
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +51,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 },
                 "experiment_metadata": {"species": "mouse"},
                 "rois": [
-                    {"roi_id": 1, "data": {"x0": 0, "x1": 30, "y0": 0, "y1": 200}},
-                    {"id": 2, "dim0_start": 5, "dim0_stop": 9, "dim1_start": 1, "dim1_stop": 4},
+                    RECT | {"roi_id": 1, "data": {"x0": 0, "x1": 30, "y0": 0, "y1": 200}},
                     {"roi_id": 3, "roi_type": "mask", "data": {"mask_ref": "mask"}},
                 ],
             }
@@ -118,6 +120,11 @@ def payload(**changes: object) -> Callable[[Path], None]:
     return edit(PAYLOAD, lambda d: d.update(changes))
 
 
+def roi(**changes: object) -> Callable[[Path], None]:
+    """Leave a single region, a good one but for some keys."""
+    return payload(rois=[RECT | changes])
+
+
 def write(key: str, data: bytes = b"{") -> Callable[[Path], None]:
     def mutate(root: Path) -> None:
         (root / key).parent.mkdir(parents=True, exist_ok=True)
@@ -177,6 +184,25 @@ def two_old_generations(root: Path) -> None:
     shutil.copytree(root / DATA, root / LINE / "data-7")
 
 
+def source_file(name: str, **said: Any) -> dict[str, Any]:
+    document = {
+        "path": f"/lab/{name}", "rel_path": name, "role": "header", "size_bytes": 1,
+        "mtime_ns": 1, "sha256": "0" * 64,
+    }  # fmt: skip
+    return document | said
+
+
+def kept_file_lost(root: Path) -> None:
+    lost = source_file("a.txt", kept_as="source_files/a.gz")
+    own(LINE, "source_files", [lost])(root)
+
+
+def dataset_file_lost(root: Path) -> None:
+    lost = source_file("b.txt", kept_as="source_files/b.gz")
+    document = {"format": "kymflow_zarr", "format_version": 2, "files": [lost]}
+    write("source_files/files.json", json.dumps(document).encode())(root)
+
+
 def one_dimension(root: Path) -> None:
     own(LINE, "axes", [{"name": "x", "quantity": "space"}])(root)
     own(LINE, "pixels.shape", [200])(root)
@@ -203,10 +229,16 @@ class Case(NamedTuple):
     says: str = ""
 
 
+def as_version_1(root: Path) -> None:
+    shutil.rmtree(root)
+    write_v1(root)
+
+
 CASES = [
     # Any document
     Case("format-version", f"{LINE}/zarr.json", own(LINE, "format_version", 99), "99"),
     Case("format-version", f"{MASK}/zarr.json", own(MASK, "format_version", 3), "Upgrade"),
+    Case("format-version-1", "", as_version_1, "kymflow-zarr migrate"),
     Case("timestamp", "zarr.json", own("", "created_utc", "yesterday"), "yesterday"),
     Case("timestamp", f"{LINE}/zarr.json", own(LINE, "updated_utc", "2024-05-01T12:00:00")),
     Case("timestamp", f"{LINE}/zarr.json", own(LINE, "created_utc", "2024-05-01T12:00:00+02:00")),
@@ -217,8 +249,8 @@ CASES = [
         f"{STACK}/zarr.json",
         own(
             STACK,
-            "source",
-            {"path": "a.tif", "size_bytes": 1, "mtime_ns": 1, "sha256": "?", "series": 0},
+            "source_files",
+            [source_file("a.tif", sha256="?")],
         ),
     ),
     Case("foreign-file", "notes.txt", write("notes.txt")),
@@ -338,6 +370,8 @@ CASES = [
     Case("chunk-stray", f"{DATA}/c/00/0", write(f"{DATA}/c/00/0")),
     Case("chunk-stray", f"{DATA}/readme.txt", write(f"{DATA}/readme.txt")),
     Case("leftover-pixels", LINE, two_old_generations, "data, data-7"),
+    Case("source-file", f"{LINE}/source_files/a.gz", kept_file_lost, "'a.txt'"),
+    Case("source-file", "source_files/b.gz", dataset_file_lost, "'b.txt'"),
     Case("stored-bytes", DATA, cut(f"{DATA}/c/0/0", 50), "cut off"),
     # Artifacts and tables
     Case("json", f"{LINE}/analysis/flow/a.json", write(f"{LINE}/analysis/flow/a.json"), "JSON"),
@@ -369,26 +403,38 @@ CASES = [
         "5 rows name images that are not in the dataset: 'away', 'gone', 'lost' and 1 more",
     ),
     # The metadata payload
-    Case("metadata-keys", PAYLOAD, write(PAYLOAD, b"[]"), "list, not a mapping"),
+    Case("metadata-keys", PAYLOAD, write(PAYLOAD, b"[]"), "is list, not a mapping"),
     Case("metadata-keys", PAYLOAD, write(PAYLOAD, b"null")),
-    Case("metadata-keys", PAYLOAD, edit(PAYLOAD, lambda d: d.pop("header")), "no header"),
-    Case("metadata-keys", PAYLOAD, payload(experiment_metadata=[]), "experiment_metadata is list"),
-    Case("metadata-keys", PAYLOAD, payload(version=2), "version is int"),
-    Case("metadata-keys", PAYLOAD, payload(rois=[{}, 5]), "rois[1]"),
+    Case("metadata-keys", PAYLOAD, edit(PAYLOAD, lambda d: d.pop("header")), "header is missing"),
+    Case("metadata-keys", PAYLOAD, payload(experiment_metadata=[]), "experiment_metadata is []"),
+    Case("metadata-keys", PAYLOAD, payload(experiment_metadata={"depth": "deep"}), ".depth is"),
+    Case("metadata-keys", PAYLOAD, payload(version="7.5"), "version is '7.5'"),
+    Case("metadata-keys", PAYLOAD, payload(header={"voxels": [1, "x"]}), "header.voxels[1] is"),
+    Case("metadata-keys", PAYLOAD, payload(rois={}), "rois is dict, not a list"),
+    Case("metadata-keys", PAYLOAD, payload(rois=[RECT, 5]), "rois[1] is int"),
+    Case("metadata-keys", PAYLOAD, roi(roi_id="1"), "rois[0].roi_id is '1'"),
+    Case("metadata-keys", PAYLOAD, roi(roi_type="star"), "rois[0].roi_type is 'star'"),
+    Case("metadata-keys", PAYLOAD, payload(rois=[FLAT | {"id": None}]), "rois[0].id is None"),
+    Case("metadata-form", PAYLOAD, payload(version="1.0"), "version is '1.0'"),
+    Case("metadata-form", PAYLOAD, payload(rois=[RECT, FLAT]), "rois[1] has an older form"),
+    Case("metadata-form", PAYLOAD, roi(name=None), "rois[0] has an older form"),
     Case("metadata-shape", PAYLOAD, payload(header={"shape": [30, 200]})),
+    Case(
+        "metadata-shape",
+        PAYLOAD,
+        payload(header={"shape": [200, 30], "ndim": 3, "labels": ["y"]}),
+        "header.labels has 1 entries, header.ndim is 3",
+    ),
     Case("metadata-acquired", PAYLOAD, payload(header={"acquired_local_epoch_ns": 1.5e18})),
-    Case(
-        "roi-outside",
-        PAYLOAD,
-        payload(rois=[{"data": {"x0": 0, "x1": 31, "y0": 0, "y1": 9}}]),
-        "31 of 30",
-    ),
-    Case(
-        "roi-outside",
-        PAYLOAD,
-        payload(rois=[{"dim0_start": -1, "dim0_stop": 9, "dim1_start": 0, "dim1_stop": 3}]),
-    ),
-    Case("roi-outside", PAYLOAD, payload(rois=[{"data": {"x0": 5, "x1": 3, "y0": 0, "y1": 9}}])),
+    Case("roi-id", PAYLOAD, payload(rois=[RECT, FLAT, RECT]), "rois[2] and rois[0]"),
+    Case("roi-outside", PAYLOAD, roi(data={"x0": 0, "x1": 31, "y0": 0, "y1": 9}), "31 of 30"),
+    Case("roi-outside", PAYLOAD, payload(rois=[FLAT | {"dim0_start": -1}])),
+    Case("roi-outside", PAYLOAD, roi(data={"x0": 5, "x1": 3, "y0": 0, "y1": 9})),
+    Case("roi-outside", PAYLOAD, roi(channel=2), "channel 2 of 1"),
+    Case("roi-outside", PAYLOAD, roi(z=1), "plane 1 of 1"),
+    Case("roi-mask", PAYLOAD, roi(roi_type="mask", data={"mask_ref": "none"}), "'none'"),
+    Case("roi-mask", PAYLOAD, roi(roi_type="mask", data={"mask_ref": ""}), "''"),
+    Case("roi-mask", PAYLOAD, roi(roi_type="mask", data={"mask_ref": "half"}), "(100, 30)"),
 ]
 
 
@@ -467,7 +513,7 @@ def test_arrays_replaced_twice_are_valid(root: Path) -> None:
     with ZarrDataset(root) as ds:
         for value in (1, 2):
             ds["line"].save_array(np.full((200, 30), value, np.uint16))
-            ds["line"].save_array_artifact("mask", np.full((3, 4), value, bool))
+            ds["line"].save_array_artifact("mask", np.full((200, 30), value, bool))
     assert validate(root) == ()
 
 

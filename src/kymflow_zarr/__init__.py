@@ -15,33 +15,45 @@ from kymflow_zarr._version import __version__
 if TYPE_CHECKING:
     from kymflow_zarr import errors
     from kymflow_zarr._core import (
+        ExportFailure,
         ExportReport,
         IngestItem,
         IngestReport,
+        MaskRoi,
         Problem,
+        RectRoi,
+        RefreshResult,
+        RoiStatistics,
         ValidationReport,
         ZarrDataset,
         ZarrImageRecord,
     )
+    from kymflow_zarr._schema import json_schema
     from kymflow_zarr._types import ArtifactInfo, Axis, ImageBounds
     from kymflow_zarr.errors import KymflowZarrError, MetadataNotFoundError, SchemaValidationError
 
 __all__ = [
     "ArtifactInfo",
     "Axis",
+    "ExportFailure",
     "ExportReport",
     "ImageBounds",
     "IngestItem",
     "IngestReport",
     "KymflowZarrError",
+    "MaskRoi",
     "MetadataNotFoundError",
     "Problem",
+    "RectRoi",
+    "RefreshResult",
+    "RoiStatistics",
     "SchemaValidationError",
     "ValidationReport",
     "ZarrDataset",
     "ZarrImageRecord",
     "__version__",
     "errors",
+    "json_schema",
 ]
 
 # NumPy alone takes a tenth of a second; a name costs its import when it is first used.
@@ -52,6 +64,7 @@ _HOMES = {
     "KymflowZarrError": "errors",
     "MetadataNotFoundError": "errors",
     "SchemaValidationError": "errors",
+    "json_schema": "_schema",
 }
 
 

@@ -9,13 +9,14 @@ case or normalizes Unicode, and that every file system accepts:
 2. so is a dot or a space that begins or ends the segment, and the dot of a ``.json``,
    ``.parquet`` or ``.csv.gz`` that ends a folder's name, and the first letter of ``zarr``,
    whose ``.json`` file a Zarr reader would take for its own;
-3. where the segment holds capital letters A-Z, ``~`` and a hexadecimal number follow, in
+3. where the segment holds capital letters A-Z, ``^`` and a hexadecimal number follow, in
    which bit *i* says that character *i* of the name is one (``ROI_mask`` ->
-   ``ROI_mask~7``).
+   ``ROI_mask^7``).
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Final
 
@@ -29,12 +30,15 @@ INDEX: Final = "index"
 ANALYSIS: Final = "analysis"
 ANALYSIS_ARRAYS: Final = "analysis_arrays"
 LEVEL_0: Final = "data"
+SOURCE_FILES: Final = "source_files"
 WORK: Final = ".kymflow_zarr"
 # What a dataset's folder holds, and what desktops drop into any folder.
-OWN_NAMES: Final = frozenset({GROUP, IMAGES, TABLES, INDEX, WORK})
+OWN_NAMES: Final = frozenset({GROUP, IMAGES, TABLES, INDEX, SOURCE_FILES, WORK})
 LITTER: Final = frozenset({".DS_Store", ".directory", "Thumbs.db", "desktop.ini"})
 TEMPORARY_PREFIX: Final = ".tmp-"
 MANIFEST: Final = f"{INDEX}/manifest.json"
+EXPORT_MANIFEST: Final = "kymflow_zarr_export.json"
+EXPORT_FORMAT: Final = "kymflow_zarr_export"
 METADATA: Final = "metadata"
 PROVENANCE: Final = "provenance"
 
@@ -55,7 +59,7 @@ _RESERVED: Final = re.compile(
     r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])(\..*|\s*)?", re.IGNORECASE | re.DOTALL
 )
 _DRIVE: Final = re.compile(r"[A-Za-z]:([/\\]|$)")
-_ENCODED_UPPER: Final = re.compile(r"(.*)~([0-9a-f]+)", re.DOTALL)
+_ENCODED_UPPER: Final = re.compile(r"(.*)\^([0-9a-f]+)", re.DOTALL)
 
 
 def image_prefix(image_id: str) -> str:
@@ -81,6 +85,18 @@ def array_artifact_prefix(name: str) -> str:
 def table_key(name: str) -> str:
     """Return the key of a dataset table."""
     return f"{TABLES}/{encode_name(name, what='table name')}.parquet"
+
+
+def source_file_key(name: str) -> str:
+    """Return the key of a kept source file, below its record or the dataset.
+
+    `name` is the file's path as its folder has it. It is free text, not checked as a name of
+    ours is: every segment is encoded, and ``..`` becomes harmless text.
+    """
+    encoded = "%2f".join(_encode(segment) for segment in name.split("/"))
+    if len(encoded) > MAX_SEGMENT_BYTES:
+        encoded = hashlib.sha256(name.encode()).hexdigest()
+    return f"{SOURCE_FILES}/{encoded}.gz"
 
 
 def pixels_path(generation: int) -> str:
@@ -146,7 +162,9 @@ def encode_segment(name: str, *, what: str) -> str:
     """Return the key of a name that may not nest; errors as for :func:`encode_name`."""
     check_name(name, what=what)
     if "/" in name:
-        raise InvalidNameError(f"the {what} {name!r} may not hold '/'")
+        raise InvalidNameError(
+            f"the {what} {name!r} may not hold '/'", hint="Write it flat, as with '_' or '-'."
+        )
     return _bounded(_encode(name), name, what)
 
 
@@ -163,13 +181,17 @@ def decode_name(key: str) -> str | None:
     return name
 
 
-def check_name(name: str, *, what: str) -> None:
-    """Raise InvalidNameError unless `name` can be kept on every file system."""
+def check_name(name: str, *, what: str) -> str:
+    """Return `name` as a plain str; InvalidNameError unless every file system can keep it."""
     if not isinstance(name, str):
-        raise ArgumentTypeError(f"the {what} must be a str, not {type(name).__name__}")
+        raise ArgumentTypeError(
+            f"the {what} must be a str, not {type(name).__name__}",
+            hint="Use str(...) to make it one.",
+        )
     problem = _problem(name)
     if problem is not None:
         raise InvalidNameError(f"the {what} {name!r} {problem}")
+    return str.__str__(name)  # NumPy's texts are str too, and documents hold plain ones.
 
 
 def _problem(name: str) -> str | None:
@@ -227,7 +249,7 @@ def _encode(segment: str, *, escape_also: int = -1) -> str:
             parts.append(character)
         else:
             parts.extend(f"%{byte:02x}" for byte in character.encode())
-    return "".join(parts) + (f"~{capitals:x}" if capitals else "")
+    return "".join(parts) + (f"^{capitals:x}" if capitals else "")
 
 
 def _decode(encoded: str) -> str | None:

@@ -20,12 +20,14 @@ __all__ = [
     "OrderBy",
     "Progress",
     "Quantity",
+    "RefreshMode",
     "StrPath",
 ]
 
 Mode: TypeAlias = Literal["r", "r+", "a", "w", "w-"]
 OrderBy: TypeAlias = Literal["image_id", "created_utc", "acquired_local_epoch_ns"]
 MissingPlacement: TypeAlias = Literal["last", "first"]
+RefreshMode: TypeAlias = Literal["skip", "reingest_if_changed"]
 Durability: TypeAlias = Literal["full", "relaxed"]
 Quantity: TypeAlias = Literal["space", "time", "channel", "other"]
 ArtifactKind: TypeAlias = Literal["json", "parquet", "csv_gz"]

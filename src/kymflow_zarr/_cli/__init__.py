@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 __all__ = ["main"]
@@ -12,7 +13,14 @@ def main() -> None:
     try:
         from kymflow_zarr._cli._app import app
 
-        app(prog_name="kymflow-zarr")
+        try:
+            app(prog_name="kymflow-zarr")
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has seen enough, as `head` has; the interpreter flushes once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except KeyboardInterrupt:  # before or after the command itself
         print("cancelled", file=sys.stderr)
         sys.exit(130)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import traceback
 from typing import Any, NoReturn
 
@@ -11,6 +13,9 @@ from kymflow_zarr._cli._demo import demo
 from kymflow_zarr._cli._export import export
 from kymflow_zarr._cli._ingest import ingest
 from kymflow_zarr._cli._ls import ls
+from kymflow_zarr._cli._migrate import migrate
+from kymflow_zarr._cli._refresh import refresh
+from kymflow_zarr._cli._schema import schema
 from kymflow_zarr._cli._show import show
 from kymflow_zarr._cli._validate import validate
 from kymflow_zarr._version import __version__
@@ -25,8 +30,12 @@ class _Program(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
-            raise  # click knows these; the last is `| head` that has seen enough
+        except BrokenPipeError:
+            # Of this click would make exit code 1, which says that problems were found.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise  # click knows these
         except KeyboardInterrupt:
             click.echo("cancelled; what was finished is kept", err=True)
             ctx.exit(130)
@@ -73,5 +82,5 @@ def app() -> None:
     """
 
 
-for _command in (demo, ingest, ls, show, export, validate):
+for _command in (demo, ingest, ls, show, export, validate, refresh, migrate, schema):
     app.add_command(_command)

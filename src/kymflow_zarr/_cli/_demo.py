@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["demo"]
 
+# What the demo writes, and the export that it suggests.
+_OWN_NAMES = {"experiment", "experiment.zarr", "exported"}
+
 
 @click.command(short_help="Try it: a synthetic experiment, from TIFFs to a dataset.")
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("kymflow_zarr_demo"))
@@ -45,16 +48,10 @@ def demo(folder: Path, keep: bool) -> None:
     from kymflow_zarr._cli._ingest import print_ingested
     from kymflow_zarr._cli._ls import list_images, print_images
     from kymflow_zarr._cli._terminal import print_title, progress_bar, screen
-    from kymflow_zarr.errors import TargetExistsError
     from kymflow_zarr.testing import write_experiment
 
     was_there = folder.exists()
-    if was_there and (not folder.is_dir() or any(folder.iterdir())):
-        raise TargetExistsError(
-            "the demo needs a folder that is empty or not there",
-            where=str(folder),
-            hint="Name another: kymflow-zarr demo FOLDER",
-        )
+    _require_empty(folder)
     source, target = folder / "experiment", folder / "experiment.zarr"
     console = screen()
     print_title(console, "A synthetic experiment")
@@ -87,6 +84,33 @@ def demo(folder: Path, keep: bool) -> None:
             folder.rmdir()
         console.print()
         console.print(f"Removed what was written to {folder}.")
+
+
+def _require_empty(folder: Path) -> None:
+    """Make the folder if need be, and see that it is empty and can be written to."""
+    import tempfile
+
+    from kymflow_zarr.errors import StorageError, TargetExistsError
+
+    other = "kymflow-zarr demo FOLDER takes another."
+    try:
+        names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        if names or (folder.exists() and not folder.is_dir()):
+            earlier = "experiment.zarr" in names and names <= _OWN_NAMES
+            raise TargetExistsError(
+                "the demo needs a folder that is empty or not there",
+                where=str(folder),
+                hint=f"It holds an earlier demo: remove it, or {other}" if earlier else other,
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except TargetExistsError:
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"the demo cannot write here: {error.strerror or error}", where=str(folder), hint=other
+        ) from error
 
 
 def _analyze(dataset: ZarrDataset) -> None:

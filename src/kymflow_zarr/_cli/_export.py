@@ -18,16 +18,27 @@ __all__ = ["export"]
 @click.option("--no-tables", is_flag=True, help="Leave out the tables of the dataset.")
 @json_option
 @debug_option
-def export(dataset: Path, folder: Path, no_tiff: bool, no_tables: bool, as_json: bool) -> None:
+@click.pass_context
+def export(
+    ctx: click.Context,
+    dataset: Path,
+    folder: Path,
+    no_tiff: bool,
+    no_tables: bool,
+    as_json: bool,
+) -> None:
     """Write DATASET to FOLDER as files that every program reads: TIFF, JSON, CSV.
 
     An earlier export of the dataset is brought up to date; files that are not the export's
-    own are never overwritten.
+    own are never overwritten. What cannot be read is reported and skipped; its files of an
+    earlier export stay as they are.
 
     \b
     Examples:
       kymflow-zarr export all.zarr out
       kymflow-zarr export all.zarr tables-only --no-tiff
+
+    Exits with 1 if a part of the dataset could not be read.
     """
     from kymflow_zarr import ZarrDataset
     from kymflow_zarr._cli._terminal import print_json, progress_bar, screen
@@ -40,9 +51,15 @@ def export(dataset: Path, folder: Path, no_tiff: bool, no_tables: bool, as_json:
     if as_json:
         print_json({"folder": str(folder), **report.to_dict()})
     else:
-        removed = f", {len(report.removed)} removed" if report.removed else ""
-        screen().print(
-            f"{len(report.files)} files of {n_images} images written to {folder}{removed}"
+        counts = [f"{len(report.written)} written now"]
+        counts += [f"{len(report.removed)} removed"] if report.removed else []
+        console = screen()
+        console.print(
+            f"{len(report.files)} files of {n_images} images in {folder}: {', '.join(counts)}",
         )
+        for failure in report.failed:
+            console.print(f"failed: {failure}", style="red")
         for path in report.kept:
-            screen().print(f"kept, since it was changed after an earlier export: {path}")
+            console.print(f"kept, since it was changed after an earlier export: {path}")
+    if report.failed:
+        ctx.exit(1)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from kymflow_zarr.errors import (
     ArgumentError,
     ArtifactNotFoundError,
-    MetadataNotFoundError,
     RecordNotFoundError,
 )
 
@@ -25,12 +24,14 @@ __all__ = [
     "image_facts",
     "local_minute",
     "metadata_of",
+    "part_of",
     "shape_text",
     "shortest_prefixes",
     "source_name",
 ]
 
 _MIN_PREFIX = 8
+_YEAR_10000_NS = 253_402_300_800 * 10**9
 _UNITS = {"second": "s", "millisecond": "ms", "micrometer": "µm", "nanometer": "nm"}
 
 
@@ -71,17 +72,23 @@ def shortest_prefixes(ids: Sequence[str]) -> dict[str, str]:
     return prefixes
 
 
-def metadata_of(record: ZarrImageRecord) -> dict[str, Any]:
-    """Return the metadata payload, empty where the image has none."""
+def metadata_of(record: ZarrImageRecord) -> Any:
+    """Return the metadata payload as it is, of whatever type; empty where the image has none."""
     try:
-        return record.load_metadata_payload()
-    except MetadataNotFoundError:
+        return record.load_json("metadata")
+    except ArtifactNotFoundError:
         return {}
+
+
+def part_of(payload: object, key: str) -> Mapping[Any, Any]:
+    """Return a mapping inside another; an empty one where there is none."""
+    part = payload.get(key) if isinstance(payload, dict) else None
+    return part if isinstance(part, dict) else {}
 
 
 def image_facts(record: ZarrImageRecord) -> dict[str, Any]:
     """Return what ``ls`` tells of an image, ready for JSON."""
-    header = metadata_of(record).get("header") or {}
+    header = part_of(metadata_of(record), "header")
     return {
         "image_id": record.image_id,
         "shape": list(record.shape),
@@ -93,9 +100,11 @@ def image_facts(record: ZarrImageRecord) -> dict[str, Any]:
     }
 
 
-def _local_iso(epoch_ns: int | None) -> str | None:
+def _local_iso(epoch_ns: object) -> str | None:
     """Wall clock at the microscope, without a time zone, because none was recorded."""
-    if epoch_ns is None:
+    if isinstance(epoch_ns, bool) or not isinstance(epoch_ns, int):
+        return None
+    if not 0 <= epoch_ns < _YEAR_10000_NS:
         return None
     clock = dt.datetime(1970, 1, 1) + dt.timedelta(microseconds=epoch_ns // 1000)
     return clock.isoformat(timespec="milliseconds")

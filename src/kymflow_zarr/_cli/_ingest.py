@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ingest", "print_ingested"]
 
+_STYLES = {"ingested": "green", "unchanged": "dim", "skipped": "yellow", "failed": "red"}
+
 
 @click.command(short_help="Read TIFFs and what lies beside them into a dataset.")
 @click.argument("source", type=click.Path(path_type=Path))
@@ -49,12 +51,20 @@ def ingest(
     """
     from kymflow_zarr import ZarrDataset
     from kymflow_zarr._cli._terminal import command_line, print_json, progress_bar, screen
-    from kymflow_zarr.errors import SourceNotFoundError
+    from kymflow_zarr.errors import ArgumentError, SourceNotFoundError
     from kymflow_zarr.ingest import find_tiffs, open_tiff
 
     # Before a dataset is made: a wrong call changes nothing on disk.
     if not source.exists():
-        raise SourceNotFoundError("there is no such file or folder", where=str(source))
+        raise SourceNotFoundError(
+            "there is no such file or folder", where=str(source), hint="Check the path."
+        )
+    if (source / "zarr.json").is_file():
+        raise ArgumentError(
+            "this is a dataset, not a folder of TIFFs",
+            where=str(source),
+            hint="kymflow-zarr ls lists its images; kymflow-zarr export writes TIFFs of them.",
+        )
     if source.is_dir():
         if not find_tiffs(source, pattern):
             hint = "--pattern says which files to take."
@@ -77,6 +87,13 @@ def ingest(
     else:
         console = screen()
         print_ingested(console, report)
+        if report.skipped:
+            console.print(
+                "Skipped files were left as they are; where one has changed since it was ingested, "
+                "kymflow-zarr refresh --mode reingest_if_changed updates it.",
+                style="dim",
+                soft_wrap=True,
+            )
         hint = command_line("kymflow-zarr", "ls", dataset)
         console.print(f"{dataset} holds {n_images} images: {hint}", style="dim")
     if report.failed:
@@ -98,21 +115,18 @@ def print_ingested(console: Console, report: IngestReport) -> None:
 
     from kymflow_zarr._cli._terminal import add_column, new_table
 
-    counts = [
-        (len(report.ingested), "ingested", "green"),
-        (len(report.unchanged), "unchanged", "dim"),
-        (len(report.skipped), "skipped", "yellow"),
-        (len(report.failed), "failed", "red"),
+    said = [
+        (f"{count} {status}", _STYLES.get(status, ""))
+        for status, count in report.to_dict()["counts"].items()
+        if count or status == "ingested"
     ]
-    said = [(f"{n} {word}", style) for n, word, style in counts if n or word == "ingested"]
     console.print(Text(", ").join(Text(text, style) for text, style in said))
     told = [item for item in report.items if item.reason is not None]
     if told:
-        styles = {word: style for _, word, style in counts}
         table = new_table()
         add_column(table, "", keep=True)
         add_column(table, "file")
         add_column(table, "why")
         for item in told:
-            table.add_row(Text(item.status, styles[item.status]), item.path, item.reason)
+            table.add_row(Text(item.status, _STYLES.get(item.status, "")), item.path, item.reason)
         console.print(table)

@@ -60,15 +60,20 @@ def _table_rows(dataset: ZarrDataset, image_id: str) -> dict[str, int]:
     rows = {}
     for name in dataset.list_table_names():
         table = dataset.load_table(name)
-        if "image_id" in table.columns:
-            rows[name] = int((table["image_id"] == image_id).sum())
+        # One column of that name, of any type: == of some Arrow types with text is an error.
+        if [str(label) for label in table.columns].count("image_id") == 1:
+            rows[name] = sum(1 for cell in table["image_id"] if _is_text(cell, image_id))
     return rows
+
+
+def _is_text(value: object, text: str) -> bool:
+    return isinstance(value, str) and value == text
 
 
 def _print_image(console: Console, facts: dict[str, Any]) -> None:
     from rich.text import Text
 
-    from kymflow_zarr._cli._facts import axes_text, local_minute, shape_text
+    from kymflow_zarr._cli._facts import axes_text, local_minute, part_of, shape_text
     from kymflow_zarr._cli._terminal import print_title
 
     console.print(Text(facts["image_id"], style="bold cyan"))
@@ -84,13 +89,14 @@ def _print_image(console: Console, facts: dict[str, Any]) -> None:
         },
     )
     metadata = facts["metadata"]
-    experiment = metadata.get("experiment_metadata") or {}
-    if any(value not in (None, "") for value in experiment.values()):
+    experiment = part_of(metadata, "experiment_metadata")
+    if not all(map(_is_blank, experiment.values())):
         print_title(console, "Metadata")
         _print_pairs(console, experiment)
-    if metadata.get("rois"):
+    rois = metadata.get("rois") if isinstance(metadata, dict) else None
+    if isinstance(rois, list) and rois:
         print_title(console, "Regions")
-        _print_regions(console, metadata["rois"])
+        _print_regions(console, rois)
     if facts["artifacts"] or facts["array_artifacts"]:
         print_title(console, "Artifacts")
         _print_artifacts(console, facts["artifacts"], facts["array_artifacts"])
@@ -99,7 +105,11 @@ def _print_image(console: Console, facts: dict[str, Any]) -> None:
         _print_pairs(console, facts["table_rows"])
 
 
-def _print_pairs(console: Console, pairs: Mapping[str, Any]) -> None:
+def _is_blank(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value)
+
+
+def _print_pairs(console: Console, pairs: Mapping[Any, Any]) -> None:
     """Print names and values; those without a value are left out."""
     from rich.padding import Padding
     from rich.table import Table
@@ -108,8 +118,8 @@ def _print_pairs(console: Console, pairs: Mapping[str, Any]) -> None:
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
     for name, value in pairs.items():
-        if value not in (None, ""):
-            grid.add_row(name, str(value))
+        if not _is_blank(value):
+            grid.add_row(str(name), str(value))
     console.print(Padding(grid, (0, 0, 0, 2), expand=False))
 
 
@@ -132,9 +142,10 @@ def _print_artifacts(
     console.print(Padding(table, (0, 0, 0, 2), expand=False))
 
 
-def _print_regions(console: Console, rois: Sequence[Mapping[str, Any]]) -> None:
+def _print_regions(console: Console, rois: Sequence[Any]) -> None:
     from rich.padding import Padding
 
+    from kymflow_zarr._cli._facts import part_of
     from kymflow_zarr._cli._terminal import add_column, new_table
 
     table = new_table()
@@ -144,8 +155,11 @@ def _print_regions(console: Console, rois: Sequence[Mapping[str, Any]]) -> None:
     add_column(table, "x", justify="right", keep=True)
     add_column(table, "name", overflow="ellipsis")
     for roi in rois:
+        if not isinstance(roi, dict):
+            table.add_row("", "", "", "", f"no region: {roi!r}")
+            continue
         # Regions come as version 1.0 wrote them, nested, and flat as before it.
-        data = roi.get("data") or {}
+        data = part_of(roi, "data")
         y = (roi.get("dim0_start", data.get("y0")), roi.get("dim0_stop", data.get("y1")))
         x = (roi.get("dim1_start", data.get("x0")), roi.get("dim1_stop", data.get("x1")))
         table.add_row(
@@ -153,10 +167,10 @@ def _print_regions(console: Console, rois: Sequence[Mapping[str, Any]]) -> None:
             str(roi.get("roi_type", "rect")),
             _span_text(y),
             _span_text(x),
-            str(roi.get("name") or roi.get("note") or ""),
+            next((str(roi[key]) for key in ("name", "note") if not _is_blank(roi.get(key))), ""),
         )
     console.print(Padding(table, (0, 0, 0, 2), expand=False))
 
 
 def _span_text(span: tuple[Any, Any]) -> str:
-    return "" if None in span else f"{span[0]}:{span[1]}"
+    return "" if any(end is None for end in span) else f"{span[0]}:{span[1]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import json
 import math
 import os
@@ -10,8 +11,9 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -35,10 +37,16 @@ __all__ = [
 _PIPE_WIDTH = 1000
 
 
+class _Screen(Console):
+    def on_broken_pipe(self) -> NoReturn:
+        # Rich would exit with 1, which says that problems were found.
+        raise BrokenPipeError
+
+
 def screen() -> Console:
     """Return a console on standard output that takes text as it is, without markup."""
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
-    return Console(width=width, highlight=False, markup=False, emoji=False)
+    return _Screen(width=width, highlight=False, markup=False, emoji=False)
 
 
 def new_table() -> Table:
@@ -72,7 +80,11 @@ def command_line(*parts: object) -> str:
 
 
 def print_json(document: Any) -> None:
-    """Print one JSON document; NaN and infinities, which JSON does not have, become null."""
+    """Print one JSON document.
+
+    What JSON does not have: NaN, infinities and NaT become null, dates and times ISO 8601,
+    bytes hexadecimal digits, arrays lists; paths, durations and complex numbers become text.
+    """
     print(json.dumps(_plain(document), indent=2))
 
 
@@ -81,9 +93,20 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return [_plain(item) for item in value] if value.ndim else _plain(value[()])
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        return None if np.isnat(value) else str(value)
+    if isinstance(value, np.generic):
+        return _plain(value.item())
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return value
+    if isinstance(value, dt.date | dt.time):
+        text = value.isoformat()
+        return None if text == "NaT" else text
+    if isinstance(value, bytes):
+        return value.hex()
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
 @contextlib.contextmanager

@@ -23,7 +23,10 @@ __all__ = ["validate"]
 @debug_option
 @click.pass_context
 def validate(ctx: click.Context, dataset: Path, as_json: bool) -> None:
-    """Check that DATASET is what its format promises: documents, pixels, tables.
+    """Check that DATASET is what its format promises.
+
+    Documents, artifacts and tables are read; of pixels, that their files are there and as
+    large as they were. Their bytes are not read: checksums tell of damage when they are loaded.
 
     \b
     Examples:

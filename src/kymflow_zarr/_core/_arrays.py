@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from kymflow_zarr import _layout
 from kymflow_zarr._core._documents import dump, load, rewrite_group
-from kymflow_zarr._core._draft import array_artifact_document, write_array_artifact
+from kymflow_zarr._core._draft import (
+    array_artifact_document,
+    check_array_axes,
+    write_array_artifact,
+)
+from kymflow_zarr._core._hints import did_you_mean
 from kymflow_zarr._core._pixels import load_pixels, replace_pixels, write_pixels
 from kymflow_zarr._encodings._array import as_array
 from kymflow_zarr._schema import (
@@ -17,6 +22,7 @@ from kymflow_zarr._schema import (
     read_array_artifact_document,
 )
 from kymflow_zarr._storage import LocalStorage
+from kymflow_zarr._types import ArrayLike
 from kymflow_zarr.errors import ArtifactNotFoundError
 
 if TYPE_CHECKING:
@@ -30,6 +36,14 @@ class ArrayArtifacts:
         self._storage = storage
         self._record = prefix
 
+    def check(
+        self, name: str, array: object, *, axes: Sequence[str] | None
+    ) -> tuple[ArrayLike, list[str] | None]:
+        """Return array and axes if :meth:`save` takes them; ArgumentError if not."""
+        self._prefix(name)
+        checked = as_array(array, what=f"array {name!r}")
+        return checked, check_array_axes(axes, len(checked.shape))
+
     def save(
         self,
         name: str,
@@ -40,7 +54,7 @@ class ArrayArtifacts:
     ) -> str:
         """Write or replace an array artifact and return its key. The caller holds the lock."""
         prefix = self._prefix(name)
-        checked = as_array(array, what=f"array {name!r}")
+        checked, axes = self.check(name, array, axes=axes)
         if self._storage.stat(f"{prefix}/{_layout.GROUP}") is None:
             self._create(name, checked, axes=axes, chunks=chunks)
             return prefix
@@ -90,11 +104,7 @@ class ArrayArtifacts:
         key = f"{self._prefix(name)}/{_layout.GROUP}"
         raw = load(self._storage, key)
         if raw is None:
-            raise ArtifactNotFoundError(
-                f"the image has no array artifact {name!r}",
-                where=key,
-                hint="list_array_artifacts() tells which there are.",
-            )
+            raise self._missing(name)
         return read_array_artifact_document(raw, where=key)
 
     def names(self) -> list[str]:
@@ -105,9 +115,18 @@ class ArrayArtifacts:
 
     def delete(self, name: str) -> None:
         """Delete an array artifact."""
-        self.document(name)
+        # Its document may be broken; that is a reason to delete it.
+        if self._storage.stat(self._prefix(name)) is None:
+            raise self._missing(name)
         self._storage.delete_tree(self._prefix(name))
         self._storage.touch(self._record)
+
+    def _missing(self, name: str) -> ArtifactNotFoundError:
+        return ArtifactNotFoundError(
+            f"the image has no array artifact {name!r}",
+            where=f"{self._prefix(name)}/{_layout.GROUP}",
+            hint=f"{did_you_mean(name, self.names())}list_array_artifacts() tells which there are.",
+        )
 
     def _prefix(self, name: str) -> str:
         return f"{self._record}/{_layout.array_artifact_prefix(name)}"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kymflow_zarr import _layout
+from kymflow_zarr._core._hints import did_you_mean
 from kymflow_zarr._storage import LocalStorage
 from kymflow_zarr._types import ArtifactInfo, ArtifactKind
 from kymflow_zarr.errors import ArtifactNotFoundError
@@ -70,11 +71,13 @@ def load(storage: LocalStorage, prefix: str, kind: ArtifactKind, name: str) -> A
     key = f"{prefix}/{_layout.artifact_key(kind, name)}"
     data = storage.read(key)
     if data is None:
-        others = [i for i in listing(storage, prefix) if i.name == name]
+        there = list(listing(storage, prefix))
+        others = [i for i in there if i.name == name]
+        meant = did_you_mean(name, [i.name for i in there])
         hint = (
             f"It was saved as {others[0].kind}: use {_LOADERS[others[0].kind]}()."
             if others
-            else "list_artifacts() tells which there are."
+            else f"{meant}list_artifacts() tells which there are."
         )
         raise ArtifactNotFoundError(
             f"the image has no {kind} artifact {name!r}", where=key, hint=hint

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from kymflow_zarr import _layout
 from kymflow_zarr._core._dataset_tables import DatasetTables
 from kymflow_zarr._core._dataset_work import DatasetWork
 from kymflow_zarr._core._draft import RecordDraft
+from kymflow_zarr._core._hints import did_you_mean
 from kymflow_zarr._core._index import Index
-from kymflow_zarr._core._opening import open_storage
+from kymflow_zarr._core._kept import KeptFiles
+from kymflow_zarr._core._opening import dataset_path, open_storage
 from kymflow_zarr._core._record import ZarrImageRecord
+from kymflow_zarr._core._update import RecordUpdate
 from kymflow_zarr._schema import FORMAT, FORMAT_VERSION
 from kymflow_zarr._types import (
     Axis,
@@ -24,6 +28,9 @@ from kymflow_zarr._types import (
     StrPath,
 )
 from kymflow_zarr.errors import ArgumentError, RecordNotFoundError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class ZarrDataset(DatasetTables, DatasetWork):
@@ -65,7 +72,7 @@ class ZarrDataset(DatasetTables, DatasetWork):
     """
 
     def __init__(self, path: StrPath, mode: Mode = "a", *, durability: Durability = "full") -> None:
-        storage, self._document = open_storage(Path(path).expanduser(), mode, durability)
+        storage, self._document = open_storage(dataset_path(path), mode, durability)
         super().__init__(storage)
         self._mode = mode
         self._index = Index(self._storage)
@@ -149,10 +156,11 @@ class ZarrDataset(DatasetTables, DatasetWork):
             If there is no such image (a KeyError).
         """
         if image_id not in self:
+            meant = did_you_mean(image_id, self.list_image_ids())
             raise RecordNotFoundError(
                 f"there is no image {image_id!r} in the dataset",
                 where=str(self.path),
-                hint="list_image_ids() tells which there are.",
+                hint=f"{meant}list_image_ids() tells which there are.",
             )
         return ZarrImageRecord(self._storage, image_id)
 
@@ -272,6 +280,17 @@ class ZarrDataset(DatasetTables, DatasetWork):
         """
         return RecordDraft(self._storage, image_id)
 
+    @contextmanager
+    def update_record(self, image_id: str) -> Iterator[RecordUpdate]:
+        """Hold the lock of an image and give the means to change it, for ingest."""
+        self._storage.require_writable()
+        with self._storage.lock(f"image:{image_id}"):
+            yield RecordUpdate(self._storage, image_id)
+
+    def kept_files(self) -> KeptFiles:
+        """Return the source files that belong to no single image, for ingest."""
+        return KeptFiles(self._storage)
+
     def delete_image(self, image_id: str) -> int:
         """Delete an image with all its artifacts, and its rows in all tables.
 
@@ -284,12 +303,30 @@ class ZarrDataset(DatasetTables, DatasetWork):
         ------
         RecordNotFoundError
             If there is no such image.
+        CorruptDataError
+            If a table cannot be read; nothing is deleted.
         """
         self._storage.require_writable()
         record = self.record(image_id)
-        with self._storage.lock(f"image:{record.image_id}"):
+        # Rows first: a row without its image is worse than an image without its rows.
+        with self._storage.lock(f"image:{record.image_id}", *self._tables.scopes()):
+            removed = self._tables.remove_image(image_id)
             self._storage.delete_tree(_layout.image_prefix(image_id))
-        return self._tables.remove_image(image_id)
+        return removed
+
+    def load_sources_index(self) -> pd.DataFrame:
+        """Return which file each image came from.
+
+        Returns
+        -------
+        DataFrame
+            One row for each TIFF: ``source_primary_path`` (absolute), ``image_id``,
+            ``source_mtime_ns``, ``source_size_bytes``, ``ingested_epoch_ns`` (UTC, when the
+            pixels were last read from it).
+        """
+        from kymflow_zarr._core._sources import sources_index
+
+        return sources_index(self._index.entries().values())
 
     # Index -----------------------------------------------------------------------------
 

@@ -6,8 +6,14 @@ from typing import TYPE_CHECKING, cast
 
 from kymflow_zarr._core import _seam
 from kymflow_zarr._core._record import ZarrImageRecord
-from kymflow_zarr._core._reports import ExportReport, IngestReport, Problem, ValidationReport
-from kymflow_zarr._types import Progress, StrPath
+from kymflow_zarr._core._reports import (
+    ExportReport,
+    IngestReport,
+    Problem,
+    RefreshResult,
+    ValidationReport,
+)
+from kymflow_zarr._types import Progress, RefreshMode, StrPath
 
 if TYPE_CHECKING:
     from kymflow_zarr._core._dataset import ZarrDataset
@@ -113,6 +119,66 @@ class DatasetWork:
             folder,
             pattern=pattern,
             include_sidecars=include_sidecars,
+            progress=progress,
+        )
+
+    def refresh_from_folder(
+        self,
+        folder: StrPath,
+        pattern: str = "*.tif",
+        mode: RefreshMode = "skip",
+        *,
+        include_sidecars: bool = True,
+        dry_run: bool = False,
+        overwrite_edits: bool = False,
+        progress: Progress | None = None,
+    ) -> RefreshResult:
+        """Scan a folder again: add what is new, find what has moved, update what has changed.
+
+        Where nothing has changed, no file is opened and nothing is written. A file whose
+        content is found under another path, and not under its own any more, has moved; one
+        beside its original is a copy and an image of its own. A deleted file is reported and
+        its image stays.
+
+        Parameters
+        ----------
+        folder : str or Path
+        pattern : str
+            As for :meth:`ingest_legacy_folder`.
+        mode : {"skip", "reingest_if_changed"}
+            Whether an image is left alone whose files have changed, or updated in place: its
+            id and its artifacts stay; those made from the earlier pixels are listed by
+            :meth:`ZarrImageRecord.list_earlier_artifacts`.
+        include_sidecars : bool
+            Whether what lies beside the TIFFs counts.
+        dry_run : bool
+            Say what would be done, and do nothing.
+        overwrite_edits : bool
+            Whether what was edited in the dataset gives way to a file that has changed. By
+            default it stays and the report names the conflict.
+        progress : callable, optional
+            Called as ``progress(done, total, label)``.
+
+        Returns
+        -------
+        RefreshResult
+            The list of the ids that were added or updated; its ``report`` has everything.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such folder.
+        ArgumentError
+            If the mode is unknown.
+        """
+        return _seam.ingest().refresh_folder(
+            self._whole,
+            folder,
+            pattern=pattern,
+            mode=mode,
+            include_sidecars=include_sidecars,
+            dry_run=dry_run,
+            overwrite_edits=overwrite_edits,
             progress=progress,
         )
 

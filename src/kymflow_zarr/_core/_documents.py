@@ -9,7 +9,11 @@ from typing import Any
 from kymflow_zarr import _layout
 from kymflow_zarr._schema import ImageDocument, read_image_document, updated_group
 from kymflow_zarr._storage import LocalStorage
-from kymflow_zarr.errors import RecordNotFoundError, SchemaValidationError
+from kymflow_zarr.errors import (
+    DatasetNotFoundError,
+    RecordNotFoundError,
+    SchemaValidationError,
+)
 
 
 def utc_now() -> str:
@@ -61,6 +65,19 @@ def load_image(storage: LocalStorage, image_id: str) -> ImageDocument:
             hint="list_image_ids() tells which there are.",
         )
     return read_image_document(raw, where=key)
+
+
+def require_dataset(storage: LocalStorage) -> None:
+    """Raise DatasetNotFoundError if the dataset has vanished since it was opened.
+
+    An unmounted share must not look like a dataset without images.
+    """
+    if storage.read(_layout.GROUP) is None:
+        raise DatasetNotFoundError(
+            "the dataset is not there any more",
+            where=str(storage.root),
+            hint="Was its folder renamed, or its disk unmounted?",
+        )
 
 
 def rewrite_group(

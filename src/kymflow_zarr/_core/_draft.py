@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,7 +22,7 @@ from kymflow_zarr._schema import (
     ChannelWindow,
     ImageDocument,
     PixelsDocument,
-    SourceDocument,
+    SourceFileDocument,
     array_dimension_names,
     calibrate,
     normalize_axes,
@@ -28,7 +31,7 @@ from kymflow_zarr._schema import (
 )
 from kymflow_zarr._storage import LocalStorage
 from kymflow_zarr._types import ArrayLike, ArtifactKind, Axis
-from kymflow_zarr.errors import ArgumentError, RecordExistsError
+from kymflow_zarr.errors import ArgumentError, ArgumentTypeError, RecordExistsError
 
 
 class RecordDraft:
@@ -50,7 +53,8 @@ class RecordDraft:
 
     def __init__(self, storage: LocalStorage, image_id: str | None = None) -> None:
         storage.require_writable()
-        self.image_id = str(uuid.uuid4()) if image_id is None else image_id
+        given = str(uuid.uuid4()) if image_id is None else image_id
+        self.image_id = _layout.check_name(given, what="image id")
         self._prefix = _layout.image_prefix(self.image_id)
         self._storage = storage
         self._document: ImageDocument | None = None
@@ -79,7 +83,6 @@ class RecordDraft:
         channel_names: Sequence[str] | None = None,
         line_period_s: float | None = None,
         pixel_size_um: float | None = None,
-        source: SourceDocument | None = None,
     ) -> None:
         """Write the pixels; parameters as of :meth:`ZarrDataset.add_image`."""
         pixels = as_array(array, what="image")
@@ -100,29 +103,57 @@ class RecordDraft:
             axes=[AxisDocument.of(axis) for axis in true_axes],
             pixels=document,
             channel_names=names,
-            source=source,
         )
         self._ome = ome_attributes(
             true_axes, path=document.path, name=self.image_id, channels=windows
         )
 
-    def save(self, kind: ArtifactKind, name: str, value: Any) -> None:
-        """Add an artifact."""
+    def save(self, kind: ArtifactKind, name: str, value: Any) -> tuple[str, str]:
+        """Add an artifact and return its key below the record and its SHA-256."""
         key = _layout.artifact_key(kind, name)
-        self._tree.write(key, _artifacts.encode(kind, value, where=f"{self._prefix}/{key}"))
+        data = _artifacts.encode(kind, value, where=f"{self._prefix}/{key}")
+        self._tree.write(key, data)
+        return key, hashlib.sha256(data).hexdigest()
 
-    def save_array(self, name: str, array: object) -> None:
-        """Add an array artifact."""
+    def keep_source_file(self, name: str, data: bytes) -> str:
+        """Keep the bytes of a source file, compressed, and return their key."""
+        key = _layout.source_file_key(name)
+        self._tree.write(key, gzip.compress(data, mtime=0))
+        return key
+
+    def write(self, key: str, data: bytes) -> None:
+        """Add a file, as it is, at a key below the record."""
+        self._tree.write(key, data)
+
+    def set_times(self, *, created_utc: str, updated_utc: str) -> None:
+        """Say when it was made and last changed, in place of now; after :meth:`set_pixels`."""
+        document = self._require_pixels()
+        document.created_utc, document.updated_utc = created_utc, updated_utc
+
+    def set_source_files(self, files: Sequence[SourceFileDocument]) -> None:
+        """Say which files all of it was made of; after :meth:`set_pixels`."""
+        self._require_pixels().source_files = list(files)
+
+    def save_array(
+        self,
+        name: str,
+        array: object,
+        *,
+        axes: Sequence[str] | None = None,
+        updated_utc: str | None = None,
+    ) -> tuple[str, str]:
+        """Add an array artifact and return its key below the record and its SHA-256."""
         prefix = _layout.array_artifact_prefix(name)
         if not self._array_group_written:
             self._tree.write(
                 f"{_layout.ANALYSIS_ARRAYS}/{_layout.GROUP}", dump(plain_group_document())
             )
             self._array_group_written = True
-        write_array_artifact(
-            name, array, axes=None, chunks=None,
+        pixels = write_array_artifact(
+            name, array, axes=axes, chunks=None, updated_utc=updated_utc,
             write=lambda key, data: self._tree.write(f"{prefix}/{key}", data),
         )  # fmt: skip
+        return prefix, pixels.sha256
 
     def commit(self) -> None:
         """Make the record visible, complete.
@@ -132,11 +163,15 @@ class RecordDraft:
         RecordExistsError
             If an image of that id has come meanwhile.
         """
-        if self._document is None:
-            raise ArgumentError("a record needs pixels before it can be committed")
-        self._tree.write(_layout.GROUP, dump(self._document.to_group(ome=self._ome)))
+        document = self._require_pixels()
+        self._tree.write(_layout.GROUP, dump(document.to_group(ome=self._ome)))
         if not self._tree.commit(self._prefix):
             raise self._taken()
+
+    def _require_pixels(self) -> ImageDocument:
+        if self._document is None:
+            raise ArgumentError("a record needs pixels before anything else", hint="set_pixels()")
+        return self._document
 
     def _refuse_taken(self) -> None:
         if self._storage.stat(self._prefix) is not None:
@@ -186,16 +221,56 @@ def check_channel_names(
     ------
     ArgumentError
         If there are more or fewer.
+    ArgumentTypeError
+        If they are no sequence of names.
     """
     if names is None:
         return None
-    given = [str(name) for name in ([names] if isinstance(names, str) else names)]
+    given = _names([names] if isinstance(names, str) else names, "channel_names")
     count = next((n for n, axis in zip(shape, axes, strict=True) if axis.quantity == "channel"), 1)
     if len(given) != count:
         raise ArgumentError(
             f"{len(given)} channel names were given for {count} channels", where="channel_names"
         )
     return given
+
+
+def check_array_axes(axes: Sequence[str] | None, ndim: int) -> list[str] | None:
+    """Return the axis names of an array artifact, one for each dimension.
+
+    Raises
+    ------
+    ArgumentError
+        If there are more or fewer, or two are the same.
+    ArgumentTypeError
+        If they are no sequence of names.
+    """
+    if axes is None:
+        return None
+    names = _names(axes, "axes")
+    if len(names) != ndim:
+        raise ArgumentError(
+            f"{len(names)} axes were named for an array of {ndim} dimensions", where="axes"
+        )
+    if len(set(names)) != len(names):
+        raise ArgumentError(f"axis names must differ from each other, not {names}", where="axes")
+    return names
+
+
+def _names(names: object, where: str) -> list[str]:
+    if isinstance(names, Mapping | AbstractSet | bytes) or not isinstance(names, Iterable):
+        raise ArgumentTypeError(
+            f"{where} is a sequence of names, not a {type(names).__name__}", where=where
+        )
+    given = list(names)
+    for name in given:
+        if not isinstance(name, str):
+            raise ArgumentTypeError(
+                f"{where} is a sequence of names, and {name!r} is not a str",
+                where=where,
+                hint='Give one str for each, as ["y", "x"].' if where == "axes" else None,
+            )
+    return [str.__str__(name) for name in given]
 
 
 def write_array_artifact(
@@ -205,24 +280,30 @@ def write_array_artifact(
     axes: Sequence[str] | None,
     chunks: int | Sequence[int] | None,
     write: Any,
-) -> None:
-    """Write a new array artifact: its array and its group document."""
+    updated_utc: str | None = None,
+) -> PixelsDocument:
+    """Write a new array artifact, its array and its group document; return what it is."""
     checked = as_array(array, what=f"array {name!r}")
+    axes = check_array_axes(axes, len(checked.shape))
     document = write_pixels(
         checked, generation=1, axes=None, chunks=chunks, dimension_names=axes, write=write
     )
-    write(_layout.GROUP, dump(array_artifact_document(name, document, axes).to_group()))
+    write(
+        _layout.GROUP, dump(array_artifact_document(name, document, axes, updated_utc).to_group())
+    )
+    return document
 
 
 def array_artifact_document(
-    name: str, pixels: PixelsDocument, axes: Sequence[str] | None
+    name: str,
+    pixels: PixelsDocument,
+    axes: Sequence[str] | None,
+    updated_utc: str | None = None,
 ) -> ArrayArtifactDocument:
-    """Return the document of an array artifact."""
-    if axes is not None and len(axes) != len(pixels.shape):
-        raise ArgumentError(
-            f"{len(axes)} axes were named for an array of {len(pixels.shape)} dimensions",
-            where="axes",
-        )
+    """Return the document of an array artifact; `axes` of :func:`check_array_axes`."""
     return ArrayArtifactDocument(
-        name=name, updated_utc=utc_now(), pixels=pixels, axes=None if axes is None else list(axes)
+        name=_layout.check_name(name, what="artifact name"),
+        updated_utc=utc_now() if updated_utc is None else updated_utc,
+        pixels=pixels,
+        axes=None if axes is None else list(axes),
     )

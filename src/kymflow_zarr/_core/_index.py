@@ -18,7 +18,7 @@ from msgspec import to_builtins
 
 from kymflow_zarr import _layout
 from kymflow_zarr._core import _artifacts
-from kymflow_zarr._core._documents import dump, load, load_image
+from kymflow_zarr._core._documents import dump, load, load_image, require_dataset
 from kymflow_zarr._core._payload import acquired_local_epoch_ns
 from kymflow_zarr._schema import FORMAT, FORMAT_VERSION
 from kymflow_zarr._storage import LocalStorage
@@ -41,6 +41,8 @@ class Index:
     def image_ids(self) -> list[str]:
         """Return the ids of the images, sorted, from the folders themselves."""
         folders = self._storage.list_folders(_layout.IMAGES)
+        if not folders:
+            require_dataset(self._storage)
         return sorted(i for i in map(_layout.parse_image_folder, folders) if i is not None)
 
     def entries(self) -> dict[str, dict[str, Any]]:
@@ -106,7 +108,7 @@ class Index:
             "updated_utc": document.updated_utc,
             "acquired_local_epoch_ns": self._acquired(prefix),
             "analysis_keys": [info.key for info in _artifacts.listing(self._storage, prefix)],
-            "source": None if document.source is None else to_builtins(document.source),
+            "source_files": to_builtins(document.source_files),
         }
 
     def _acquired(self, prefix: str) -> int | None:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import re
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from kymflow_zarr import _layout
 from kymflow_zarr._core._documents import dump, load, utc_now
-from kymflow_zarr._schema import DatasetDocument, plain_group_document, read_dataset_document
-from kymflow_zarr._storage import LocalStorage, os_errors
-from kymflow_zarr._types import Durability, Mode
+from kymflow_zarr._core._wiping import finish_wipe, refuse_foreign, refuse_nested, wipe
+from kymflow_zarr._schema import (
+    DatasetDocument,
+    plain_group_document,
+    read_dataset_document,
+)
+from kymflow_zarr._storage import LocalStorage, V1Storage, is_v1, os_errors
+from kymflow_zarr._types import Durability, Mode, StrPath
 from kymflow_zarr._version import __version__
 from kymflow_zarr.errors import (
     ArgumentError,
+    ArgumentTypeError,
     DatasetExistsError,
     DatasetNotFoundError,
     FormatVersionError,
@@ -21,7 +30,27 @@ from kymflow_zarr.errors import (
 )
 
 _MODES: Final = ("r", "r+", "a", "w", "w-")
-_V1_NAMES: Final = frozenset({".zgroup", ".zattrs", ".zmetadata"})
+
+
+def dataset_path(path: StrPath) -> Path:
+    """Return the absolute path of a dataset; the current folder may change afterwards.
+
+    Raises
+    ------
+    ArgumentError
+        If it is no path, empty, or an address of another kind of storage.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise ArgumentTypeError(f"the path must be a str or a Path, not {type(path).__name__}")
+    text = os.fspath(path)
+    if not text:
+        raise ArgumentError("the path is empty", hint="Give the path of the dataset's folder.")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text):
+        raise ArgumentError(
+            f"{text!r} is an address, and datasets are folders of a file system",
+            hint="Give the path of a folder.",
+        )
+    return Path(text).expanduser().absolute()
 
 
 def open_storage(
@@ -44,7 +73,9 @@ def open_storage(
         )
     storage = LocalStorage(path, writable=mode != "r", durability=durability)
     if mode == "w" and path.exists():
-        _wipe(storage)
+        wipe(storage)
+    if path.is_dir() and is_v1(path):
+        return _open_v1(path, mode)
     document = _read_root(storage)
     if document is not None:
         if mode == "w-":
@@ -58,6 +89,8 @@ def open_storage(
         raise DatasetNotFoundError(
             "there is no dataset", where=str(path), hint='mode="a" would create one.'
         )
+    refuse_nested(path)
+    finish_wipe(storage)
     return storage, _create(storage)
 
 
@@ -68,22 +101,53 @@ def _read_root(storage: LocalStorage) -> DatasetDocument | None:
     raw = load(storage, _layout.GROUP)
     if raw is not None:
         return read_dataset_document(raw, where=str(root / _layout.GROUP))
-    if (root / ".zattrs").exists() and b"kymflow_zarr_v1" in (root / ".zattrs").read_bytes():
-        raise FormatVersionError(
-            "this dataset is in format version 1, which this kymflow_zarr does not read",
-            where=str(root),
-        )
-    foreign = _foreign_names(root, _layout.OWN_NAMES)
-    if foreign:
-        raise SchemaValidationError(
-            f"the folder is not a kymflow_zarr dataset; it holds {_some(foreign)}",
-            where=str(root),
-            hint="Give the path of a dataset, of an empty folder, or of nothing yet.",
-        )
+    refuse_foreign(storage)
     return None
 
 
-def _create(storage: LocalStorage) -> DatasetDocument:
+def _open_v1(path: Path, mode: Mode) -> tuple[LocalStorage, DatasetDocument]:
+    if mode == "w-":
+        raise DatasetExistsError(
+            "there is a dataset already, in format version 1",
+            where=str(path),
+            hint="Choose another path.",
+        )
+    if mode != "r":
+        raise FormatVersionError(
+            "this dataset is in format version 1, which can only be read",
+            where=str(path),
+            hint='Open it with mode="r", or carry it over to version 2: '
+            f"kymflow-zarr migrate {path} --in-place",
+        )
+    storage = V1Storage(path)
+    raw = load(storage, _layout.GROUP)
+    return storage, read_dataset_document(raw, where=str(path))
+
+
+def create_dataset(
+    path: Path, document: DatasetDocument, *, attributes: Mapping[str, Any], durability: Durability
+) -> None:
+    """Create a dataset that has an id already; one that is there is left as it is.
+
+    Parameters
+    ----------
+    path : Path
+        Nothing, or an empty folder.
+    document : DatasetDocument
+    attributes : mapping
+        Attributes of the root group beside those of this format.
+    durability : {"full", "relaxed"}
+    """
+    storage = LocalStorage(path, writable=True, durability=durability)
+    if _read_root(storage) is None:
+        _create(storage, document, attributes)
+
+
+def _create(
+    storage: LocalStorage,
+    new: DatasetDocument | None = None,
+    attributes: Mapping[str, Any] | None = None,
+) -> DatasetDocument:
     root = storage.root
     with os_errors("create the dataset", str(root)):
         root.mkdir(parents=True, exist_ok=True)
@@ -92,71 +156,14 @@ def _create(storage: LocalStorage) -> DatasetDocument:
         document = _read_root(storage)
         if document is not None:
             return document
-        document = DatasetDocument(
+        document = new or DatasetDocument(
             dataset_id=str(uuid.uuid4()),
             created_utc=utc_now(),
             created_by=f"kymflow_zarr {__version__}",
         )
         storage.write(f"{_layout.IMAGES}/{_layout.GROUP}", dump(plain_group_document()), anchor="")
         # The root document comes last: with it, and not before, there is a dataset.
-        storage.write(_layout.GROUP, dump(document.to_group()), anchor="")
+        group = document.to_group()
+        group["attributes"].update(attributes or {})
+        storage.write(_layout.GROUP, dump(group), anchor="")
     return document
-
-
-def _wipe(storage: LocalStorage) -> None:
-    """Empty the folder of a dataset; refuse any other folder that holds something."""
-    root = storage.root
-    if not root.is_dir():
-        raise SchemaValidationError(
-            "this is a file; mode 'w' replaces only datasets and empty folders", where=str(root)
-        )
-    if not any(root.iterdir()):
-        return
-    own = _layout.OWN_NAMES
-    if not (root / _layout.GROUP).exists() and (root / ".zattrs").exists():
-        own = _layout.OWN_NAMES | _V1_NAMES
-    foreign = _foreign_names(root, own)
-    if foreign or not _is_dataset(storage):
-        held = _some(foreign) if foreign else "no dataset of ours"
-        raise SchemaValidationError(
-            f"mode 'w' replaces only datasets and empty folders; this folder holds {held}",
-            where=str(root),
-            hint="Nothing was deleted. Choose another path, or empty the folder yourself.",
-        )
-    # Without its root document there is no dataset any more, whatever happens next.
-    for name in (_layout.GROUP, *sorted(_V1_NAMES)):
-        storage.delete(name, anchor="")
-    for name in (_layout.IMAGES, _layout.TABLES, _layout.INDEX):
-        storage.delete_tree(name)
-
-
-def _is_dataset(storage: LocalStorage) -> bool:
-    root = storage.root
-    try:
-        raw = load(storage, _layout.GROUP)
-        if raw is None:
-            attributes = load(storage, ".zattrs")
-            return attributes is not None and attributes.get("format") == "kymflow_zarr_v1"
-        read_dataset_document(raw, where=str(root))
-    except FormatVersionError:
-        return True
-    except (SchemaValidationError, AttributeError):
-        return False
-    return True
-
-
-def _foreign_names(root: Path, own: frozenset[str]) -> list[str]:
-    if not root.is_dir():
-        return []
-    with os_errors("list", str(root)):
-        names = {entry.name for entry in root.iterdir()}
-    return sorted(
-        name
-        for name in names - own - _layout.LITTER
-        if not name.startswith(_layout.TEMPORARY_PREFIX)
-    )
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

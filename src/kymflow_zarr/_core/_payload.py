@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
+from kymflow_zarr._schema import PAYLOAD_VERSION
 from kymflow_zarr.errors import ArgumentTypeError
-
-PAYLOAD_VERSION: Final = "2.0"
 
 
 def to_mapping(value: object, *, what: str) -> dict[str, Any]:

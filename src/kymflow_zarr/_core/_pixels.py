@@ -80,12 +80,21 @@ def load_pixels(
     pixels = current()
     while True:
         try:
-            return _load(storage, f"{prefix}/{pixels.path}", pixels)
+            array = _load(storage, f"{prefix}/{pixels.path}", pixels)
         except CorruptDataError:
             now = current()
-            if now.path == pixels.path:
+            if _same(now, pixels):
                 raise
-            pixels = now
+        else:
+            # An image deleted and added again under its id has other pixels at the same path.
+            now = current()
+            if _same(now, pixels):
+                return array
+        pixels = now
+
+
+def _same(a: PixelsDocument, b: PixelsDocument) -> bool:
+    return (a.path, a.sha256) == (b.path, b.sha256)
 
 
 def _load(storage: LocalStorage, key: str, pixels: PixelsDocument) -> np.ndarray[Any, Any]:
@@ -100,9 +109,7 @@ def _load(storage: LocalStorage, key: str, pixels: PixelsDocument) -> np.ndarray
     layout = read_array_document(document, where=where)
     if layout is None:
         # Written by another program: Zarr itself knows its codecs.
-        array: Any = open_zarr_array(storage.path(key), complete=False)
-        result: np.ndarray[Any, Any] = array[...]
-        return result
+        return _load_foreign(storage, key)
     if list(layout.shape) != pixels.shape or layout.data_type != pixels.dtype:
         raise CorruptDataError(
             f"the array is {layout.data_type} {layout.shape}, "
@@ -110,6 +117,19 @@ def _load(storage: LocalStorage, key: str, pixels: PixelsDocument) -> np.ndarray
             where=where,
         )
     return read_array(layout, lambda name: storage.read(f"{key}/{name}"), where=key)
+
+
+def _load_foreign(storage: LocalStorage, key: str) -> np.ndarray[Any, Any]:
+    array: Any = open_zarr_array(storage.path(key), complete=False)
+    try:
+        result: np.ndarray[Any, Any] = array[...]
+    except (RuntimeError, ValueError, TypeError) as error:  # What codecs raise.
+        raise CorruptDataError(
+            f"the array cannot be read: {error}",
+            where=key,
+            hint="Restore it from a copy of the dataset.",
+        ) from error
+    return result.astype(result.dtype.newbyteorder("="), copy=False)
 
 
 def open_pixels(storage: LocalStorage, prefix: str, pixels: PixelsDocument) -> zarr.Array[Any]:

@@ -10,27 +10,28 @@ from kymflow_zarr._core._documents import load_image, rewrite_group, utc_now
 from kymflow_zarr._core._draft import check_channel_names, write_image
 from kymflow_zarr._core._payload import payload_of
 from kymflow_zarr._core._pixels import load_pixels, open_pixels, replace_pixels
-from kymflow_zarr._core._record_artifacts import RecordArtifacts
+from kymflow_zarr._core._record_rois import RecordRois
+from kymflow_zarr._core._update import RecordUpdate
 from kymflow_zarr._encodings._array import as_array
 from kymflow_zarr._schema import (
     AxisDocument,
     ChannelWindow,
     ImageDocument,
     PixelsDocument,
-    SourceDocument,
+    SourceFileDocument,
     calibrate,
     normalize_axes,
     ome_attributes,
 )
 from kymflow_zarr._types import Axis, ImageBounds
-from kymflow_zarr.errors import MetadataNotFoundError
+from kymflow_zarr.errors import ArgumentError, CorruptDataError, MetadataNotFoundError, StorageError
 
 if TYPE_CHECKING:
     import numpy as np
     import zarr
 
 
-class ZarrImageRecord(RecordArtifacts):
+class ZarrImageRecord(RecordRois):
     """One image: its pixels, its metadata and what was made of it.
 
     Records come from :meth:`ZarrDataset.add_image`, :meth:`ZarrDataset.record` and
@@ -109,9 +110,26 @@ class ZarrImageRecord(RecordArtifacts):
         return self._document().updated_utc
 
     @property
-    def source(self) -> SourceDocument | None:
+    def source(self) -> SourceFileDocument | None:
         """The file the image was ingested from (path, size, time, SHA-256), if it was."""
         return self._document().source
+
+    @property
+    def source_files(self) -> list[SourceFileDocument]:
+        """All files that the image and what lies beside it were ingested from."""
+        return self._document().source_files
+
+    def list_earlier_artifacts(self) -> list[str]:
+        """Return the keys, relative to the dataset, of artifacts made from earlier pixels.
+
+        A refresh notes them when it replaces pixels; saving an artifact anew takes it off.
+        """
+        update = RecordUpdate(self._storage, self.image_id)
+        return [
+            f"{self._prefix}/{key}"
+            for key, digest in sorted(update.document.earlier_artifacts.items())
+            if update.digest_of(key) == digest
+        ]
 
     def get_image_bounds(self) -> ImageBounds:
         """Return ``{"width", "height", "num_slices"}``, in pixels and planes.
@@ -136,13 +154,34 @@ class ZarrImageRecord(RecordArtifacts):
         """
         return load_pixels(self._storage, self._prefix, lambda: self._document().pixels)
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        """Return all pixels, so that ``np.asarray(record)`` has them.
+
+        Raises
+        ------
+        ValueError
+            If `copy` is False: pixels come from the disk.
+        """
+        if copy is False:
+            raise ArgumentError("the pixels of a record cannot be had without a copy", where="copy")
+        array = self.load_array()
+        return array if dtype is None else array.astype(dtype, copy=False)
+
     def open_array(self) -> zarr.Array[Any]:
         """Return the pixels as a lazy, read-only :class:`zarr.Array`.
 
         It reads only what is indexed. To change pixels use :meth:`save_array`; an array
-        opened before that goes on reading the old ones, until the replacement after.
+        opened before that goes on reading the old ones, until the replacement after or until
+        the image is deleted.
         """
-        return open_pixels(self._storage, self._prefix, self._document().pixels)
+        while True:
+            pixels = self._document().pixels
+            try:
+                return open_pixels(self._storage, self._prefix, pixels)
+            except (StorageError, CorruptDataError):
+                # Unless it was replaced since its document was read, it is broken.
+                if self._document().pixels.path == pixels.path:
+                    raise
 
     def save_array(
         self,
@@ -248,11 +287,14 @@ class ZarrImageRecord(RecordArtifacts):
         ArgumentTypeError
             If one of them is none of these.
         """
-        try:
-            old = self.load_metadata_payload()
-        except MetadataNotFoundError:
-            old = {}
-        return self.save_metadata_payload(payload_of(header, experiment, rois, old=old))
+        self._storage.require_writable()
+        # Two programs that each save a part at once must both find theirs in the end.
+        with self._storage.lock(f"image:{self.image_id}"):
+            try:
+                old = self.load_metadata_payload()
+            except MetadataNotFoundError:
+                old = {}
+            return self.save_metadata_payload(payload_of(header, experiment, rois, old=old))
 
     def load_metadata_objects(self) -> tuple[Any, Any, Any]:
         """Return header, experiment metadata and ROIs as objects of the package `kymflow`.

@@ -10,7 +10,12 @@ from kymflow_zarr._core import _artifacts
 from kymflow_zarr._core._arrays import ArrayArtifacts
 from kymflow_zarr._storage import LocalStorage
 from kymflow_zarr._types import ArtifactInfo, ArtifactKind
-from kymflow_zarr.errors import ArgumentTypeError, MetadataNotFoundError, RecordNotFoundError
+from kymflow_zarr.errors import (
+    ArgumentTypeError,
+    MetadataNotFoundError,
+    RecordNotFoundError,
+    SchemaValidationError,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +31,7 @@ class RecordArtifacts:
     """
 
     def __init__(self, storage: LocalStorage, image_id: str) -> None:
-        self.image_id = image_id
+        self.image_id = _layout.check_name(image_id, what="image id")
         self._storage = storage
         self._prefix = _layout.image_prefix(image_id)
         self._arrays = ArrayArtifacts(storage, self._prefix)
@@ -43,7 +48,8 @@ class RecordArtifacts:
         obj : object
             Nested dicts and lists of None, bool, int, float (NaN and infinities too), str,
             bytes, dates, times, paths, dataclasses, NumPy scalars and arrays. Tuples come
-            back as lists and dataclasses as dicts, everything else comes back equal.
+            back as lists, dataclasses as dicts and enums as their values, everything else
+            comes back equal.
 
         Returns
         -------
@@ -194,11 +200,14 @@ class RecordArtifacts:
         ------
         UnsupportedDataError
             If Zarr has no such dtype.
+        ArgumentError
+            If axes or chunks do not fit; nothing is written.
         """
         self._storage.require_writable()
+        array, names = self._arrays.check(name, arr, axes=axes)
         with self._storage.lock(f"image:{self.image_id}"):
             self._require_present()
-            return self._arrays.save(name, arr, axes=axes, chunks=chunks)
+            return self._arrays.save(name, array, axes=names, chunks=chunks)
 
     def load_array_artifact(self, name: str) -> np.ndarray[Any, Any]:
         """Return an array artifact; errors as `load_json` and `load_array`."""
@@ -250,7 +259,7 @@ class RecordArtifacts:
             If the image has none (a FileNotFoundError).
         """
         try:
-            payload: dict[str, Any] = self._load("json", _layout.METADATA)
+            payload = self._load("json", _layout.METADATA)
         except RecordNotFoundError:
             raise
         except KeyError:
@@ -259,4 +268,10 @@ class RecordArtifacts:
                 where=f"{self._prefix}/{_layout.artifact_key('json', _layout.METADATA)}",
                 hint="save_metadata_payload() gives it one.",
             ) from None
+        if not isinstance(payload, dict):
+            raise SchemaValidationError(
+                f"the metadata payload is of type {type(payload).__name__}, not a mapping",
+                where=f"{self._prefix}/{_layout.artifact_key('json', _layout.METADATA)}",
+                hint="save_metadata_payload() replaces it.",
+            )
         return payload

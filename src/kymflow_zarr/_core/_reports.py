@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-IngestStatus: TypeAlias = Literal["ingested", "unchanged", "skipped", "failed"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+IngestStatus: TypeAlias = Literal[
+    "ingested",
+    "updated",
+    "moved",
+    "unchanged",
+    "skipped",
+    "failed",
+    "pooled",
+    "unmatched",
+    "missing",
+]
 Severity: TypeAlias = Literal["error", "warning"]
+ExportKind: TypeAlias = Literal["image", "table", "source_file"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +29,11 @@ class IngestItem:
 
     Parameters
     ----------
-    status : {"ingested", "unchanged", "skipped", "failed"}
+    status : {"ingested", "updated", "moved", "unchanged", "skipped", "failed", "pooled", \
+"unmatched", "missing"}
+        ``pooled`` files are tables over the folder, which became tables of the dataset;
+        ``unmatched`` files belong to no image; ``missing`` ones were ingested before and are
+        not there any more.
     path : str
         The file, as it was found.
     image_id : str, optional
@@ -53,6 +71,31 @@ class IngestReport:
         return self._with("ingested")
 
     @property
+    def updated(self) -> tuple[IngestItem, ...]:
+        """Files that have changed and whose images were changed with them."""
+        return self._with("updated")
+
+    @property
+    def moved(self) -> tuple[IngestItem, ...]:
+        """Files that were found again under another path."""
+        return self._with("moved")
+
+    @property
+    def pooled(self) -> tuple[IngestItem, ...]:
+        """Tables over the folder, and what became of them."""
+        return self._with("pooled")
+
+    @property
+    def unmatched(self) -> tuple[IngestItem, ...]:
+        """Files that belong to no image, with the reason."""
+        return self._with("unmatched")
+
+    @property
+    def missing(self) -> tuple[IngestItem, ...]:
+        """Files that are gone; their images stay."""
+        return self._with("missing")
+
+    @property
     def unchanged(self) -> tuple[IngestItem, ...]:
         """Files that were in the dataset already."""
         return self._with("unchanged")
@@ -77,17 +120,58 @@ class IngestReport:
         return asdict(self) | {"counts": self._counts()}
 
     def _counts(self) -> dict[str, int]:
-        statuses: tuple[IngestStatus, ...] = ("ingested", "unchanged", "skipped", "failed")
-        return {status: len(self._with(status)) for status in statuses}
+        return {status: len(self._with(status)) for status in get_args(IngestStatus)}
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return the items as rows: ``status``, ``path``, ``image_id``, ``reason``."""
+        import pandas as pd
+
+        columns = ["status", "path", "image_id", "reason"]
+        return pd.DataFrame([asdict(item) for item in self.items], columns=columns)
 
     def __str__(self) -> str:
-        counts = ", ".join(f"{n} {status}" for status, n in self._counts().items())
+        always = ("ingested", "unchanged", "failed")
+        counts = ", ".join(f"{n} {s}" for s, n in self._counts().items() if n or s in always)
         notes = [
             f"  {item.status}: {item.path}: {item.reason}"
             for item in self.items
             if item.reason is not None
         ]
         return "\n".join([f"{self.folder}: {counts}", *notes])
+
+
+class RefreshResult(list[str]):
+    """Ids of the images that a refresh added or updated; ``report`` says everything.
+
+    Attributes
+    ----------
+    report : IngestReport
+    """
+
+    def __init__(self, report: IngestReport) -> None:
+        changed = [item.image_id for item in report.items if item.status in ("ingested", "updated")]
+        super().__init__(image_id for image_id in changed if image_id is not None)
+        self.report = report
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFailure:
+    """A part of a dataset that could not be exported.
+
+    Parameters
+    ----------
+    kind : {"image", "table", "source_file"}
+    name : str
+        Image id, name of the table, or path of the source file.
+    reason : str
+    """
+
+    kind: ExportKind
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.kind.replace('_', ' ')} {self.name!r}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,20 +187,36 @@ class ExportReport:
         Files of an earlier export of this dataset that were stale.
     kept : tuple of str
         Stale ones that somebody has changed since, and that were left alone.
+    written : tuple of str
+        Those of `files` that were written now, sorted; the others were there already.
+    failed : tuple of ExportFailure
+        What could not be read. Its files of an earlier export, if any, are left as they were.
     """
 
     folder: str
     files: tuple[str, ...]
     removed: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
+    written: tuple[str, ...] = ()
+    failed: tuple[ExportFailure, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain JSON values."""
         return asdict(self)
 
     def __str__(self) -> str:
-        head = f"{self.folder}: {len(self.files)} files, {len(self.removed)} stale ones removed"
-        return "\n".join([head, *(f"  stale, but changed since: {path}" for path in self.kept)])
+        counts = (
+            f"{len(self.files)} files, {len(self.written)} of them written now, "
+            f"{len(self.removed)} stale ones removed"
+        )
+        failed = f", {len(self.failed)} parts failed" if self.failed else ""
+        return "\n".join(
+            [
+                f"{self.folder}: {counts}{failed}",
+                *(f"  failed: {failure}" for failure in self.failed),
+                *(f"  stale, but changed since: {path}" for path in self.kept),
+            ]
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from kymflow_zarr._types import Progress, StrPath
+from kymflow_zarr._types import Progress, RefreshMode, StrPath
 
 if TYPE_CHECKING:
     from kymflow_zarr._core._dataset import ZarrDataset
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         ExportReport,
         IngestReport,
         Problem,
+        RefreshResult,
         ValidationReport,
     )
 
@@ -48,6 +49,20 @@ class IngestRoom(Protocol):
         progress: Progress | None,
     ) -> IngestReport:
         """Add the images of a folder."""
+
+    def refresh_folder(
+        self,
+        dataset: ZarrDataset,
+        folder: StrPath,
+        *,
+        pattern: str,
+        mode: RefreshMode,
+        include_sidecars: bool,
+        dry_run: bool,
+        overwrite_edits: bool,
+        progress: Progress | None,
+    ) -> RefreshResult:
+        """Bring the images of a folder up to date."""
 
     def ingest_object(
         self, dataset: ZarrDataset, source: object, *, image_id: str | None

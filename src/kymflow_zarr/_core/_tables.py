@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from kymflow_zarr import _layout
+from kymflow_zarr._core._documents import require_dataset
+from kymflow_zarr._core._hints import did_you_mean
 from kymflow_zarr._storage import LocalStorage
 from kymflow_zarr.errors import TableNotFoundError
 
@@ -49,7 +51,10 @@ class Tables:
     def names(self) -> list[str]:
         """Return the names of the tables, sorted."""
         keys = (key for key, _ in self._storage.walk_files(_layout.TABLES))
-        return sorted(name for name in map(_layout.parse_table_key, keys) if name is not None)
+        names = sorted(name for name in map(_layout.parse_table_key, keys) if name is not None)
+        if not names:
+            require_dataset(self._storage)
+        return names
 
     def delete(self, name: str) -> None:
         """Delete a table."""
@@ -72,21 +77,30 @@ class Tables:
             if new != old:
                 self._storage.write(key, new, anchor="")
 
+    def scopes(self) -> list[str]:
+        """Return the scopes to lock for a change of all tables."""
+        return [f"table:{name}" for name in self.names()]
+
     def remove_image(self, image_id: str) -> int:
-        """Remove the rows of an image from every table and return how many there were."""
+        """Remove the rows of an image from every table and return how many there were.
+
+        The caller holds the locks of :meth:`scopes`. All tables are read before the first one
+        is written: one that cannot be read stops it before anything is changed.
+        """
         from kymflow_zarr._encodings._rows import names_image, remove_rows
 
         self._storage.require_writable()
         total = 0
+        changed = {}
         for name in self.names():
             key = _layout.table_key(name)
-            with self._lock(name):
-                old = self._storage.read(key)
-                if old is None or not names_image(old, image_id, where=key):
-                    continue
-                new, removed = remove_rows(old, [image_id], where=key)
-                self._storage.write(key, new, anchor="")
-                total += removed
+            old = self._storage.read(key)
+            if old is None or not names_image(old, image_id, where=key):
+                continue
+            changed[key], removed = remove_rows(old, [image_id], where=key)
+            total += removed
+        for key, new in changed.items():
+            self._storage.write(key, new, anchor="")
         return total
 
     def _lock(self, name: str) -> AbstractContextManager[None]:
@@ -96,5 +110,5 @@ class Tables:
         return TableNotFoundError(
             f"there is no table {name!r} in the dataset",
             where=str(self._storage.root),
-            hint="list_table_names() tells which there are.",
+            hint=f"{did_you_mean(name, self.names())}list_table_names() tells which there are.",
         )

@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import json
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
@@ -18,7 +19,12 @@ import numpy as np
 from kymflow_zarr._encodings._chunks import plan_layout
 from kymflow_zarr._schema import DATA_TYPES, ArrayDocument, array_document
 from kymflow_zarr._types import ArrayLike, Axis
-from kymflow_zarr.errors import ArgumentTypeError, CorruptDataError, UnsupportedDataError
+from kymflow_zarr.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    CorruptDataError,
+    UnsupportedDataError,
+)
 
 _CRC_BYTES: Final = 4
 # Zarr v3 sharding: "offset and nbytes ... are set to 2^64 - 1" marks an inner chunk left out.
@@ -40,8 +46,16 @@ def as_array(data: object, *, what: str) -> ArrayLike:
     ------
     UnsupportedDataError
         If its dtype has no equal in Zarr v3, or if it is masked.
+    ArgumentTypeError
+        If it is a path, a record or something else that holds no array.
+    ArgumentError
+        If its shape is not known yet.
     """
-    if isinstance(data, np.ma.MaskedArray):
+    _refuse_no_array(data, what)
+    # Dask tells by its meta what its blocks are.
+    if isinstance(data, np.ma.MaskedArray) or isinstance(
+        getattr(data, "_meta", None), np.ma.MaskedArray
+    ):
         raise UnsupportedDataError(
             f"the {what} is a masked array, whose mask would be lost",
             hint="Save .filled(...) and the mask as two arrays.",
@@ -52,6 +66,11 @@ def as_array(data: object, *, what: str) -> ArrayLike:
         except ValueError as error:
             raise UnsupportedDataError(f"the {what} is not an array: {error}") from error
     array: Any = data
+    if not all(n == n for n in array.shape):  # Dask's word for unknown is NaN.
+        raise ArgumentError(
+            f"the {what} has a shape that is not known yet, {tuple(array.shape)}",
+            hint="Call compute_chunk_sizes() on the dask array first.",
+        )
     try:
         dtype = np.dtype(array.dtype)
     except TypeError:
@@ -66,6 +85,23 @@ def as_array(data: object, *, what: str) -> ArrayLike:
             hint="Convert it with .astype() to bool, an integer, float16-64 or complex64-128.",
         )
     return array  # type: ignore[no-any-return]
+
+
+def _refuse_no_array(data: object, what: str) -> None:
+    if isinstance(data, str | os.PathLike):
+        said = "is text or a path, not an array"
+        hint = "ingest_tiff() takes the path of a TIFF; of another file, read the pixels first."
+    elif data is None:
+        said, hint = "is None, which is no array", "Check what the call before it returned."
+    elif hasattr(data, "load_array"):
+        said = "is a record, not an array"
+        hint = "Pass its pixels: rec.load_array(), or rec.open_array() to copy block by block."
+    elif isinstance(data, Iterator):
+        said = f"is a {type(data).__name__}, not an array"
+        hint = "Collect it first, as np.stack(list(...))."
+    else:
+        return
+    raise ArgumentTypeError(f"the {what} {said}", hint=hint)
 
 
 def array_files(

@@ -21,6 +21,8 @@ INNER_CHUNK_BYTES: Final = 512 << 10
 SHARD_BYTES: Final = 64 << 20
 TILE: Final = 512
 _SHUFFLE_UNIT: Final = 8
+# What blosc can take in one piece.
+_MAX_CHUNK_BYTES: Final = 2**31 - 1 - 16
 
 
 def plan_layout(
@@ -48,12 +50,20 @@ def plan_layout(
     Raises
     ------
     ArgumentError
-        If `chunks` does not fit the shape.
+        If `chunks` does not fit the shape, or a chunk would be larger than 2 GB.
     """
     if chunks is None:
         chunk = _default_chunk(shape, item_size, axes)
     else:
         chunk = _given_chunk(chunks, shape)
+        size = item_size * math.prod(chunk)
+        if size > _MAX_CHUNK_BYTES:
+            raise ArgumentError(
+                f"a chunk of shape {chunk} takes {size} bytes; "
+                f"at most {_MAX_CHUNK_BYTES} can be kept",
+                where="chunks",
+                hint="Give smaller chunks, or leave them out: they are then chosen by size.",
+            )
     shard = _shard(shape, chunk, item_size)
     return ArrayDocument(
         shape=shape,
@@ -64,8 +74,10 @@ def plan_layout(
 
 
 def _given_chunk(chunks: int | Sequence[int], shape: tuple[int, ...]) -> tuple[int, ...]:
-    wanted: Any = (chunks,) * len(shape) if isinstance(chunks, int) else chunks
-    if not isinstance(wanted, Sequence) or not all(isinstance(n, Integral) for n in wanted):
+    wanted: Any = (chunks,) * max(1, len(shape)) if isinstance(chunks, Integral) else chunks
+    if not isinstance(wanted, Sequence) or not all(
+        isinstance(n, Integral) and not isinstance(n, bool) for n in wanted
+    ):
         raise ArgumentTypeError(
             f"chunks must be a number or one for each dimension, not {chunks!r}", where="chunks"
         )

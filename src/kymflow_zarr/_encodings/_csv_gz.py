@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
+from kymflow_zarr._encodings._csv_foreign import decode_csv
 from kymflow_zarr._encodings._dataframe import BROKEN, require_same, require_same_index
 from kymflow_zarr._encodings._dataframe_frame import NOTE_KEY, disassemble, parse_note, reassemble
 from kymflow_zarr._encodings._dataframe_objects import Marker, as_storage
@@ -35,8 +36,6 @@ _HINT = "Use save_df_parquet, which keeps it"
 _FEXTRA = 4
 _LIMIT = 65_535 - 4
 _NULL_WORDS = ("NA", "NULL", "N/A", "nan", "<NA>", "None", "null", "#N/A", "n/a", "NaN")
-
-_PANDAS = tuple(int(part) for part in pd.__version__.split(".")[:2])
 
 
 def encode_csv_gz(df: pd.DataFrame) -> bytes:
@@ -103,20 +102,6 @@ def decode_csv_gz(data: bytes, *, where: str) -> pd.DataFrame:
         raise
     except (*BROKEN, EOFError, zlib.error, struct.error) as error:
         raise CorruptDataError(f"not a readable gzip CSV: {error}", where=where) from error
-
-
-def decode_csv(text: bytes) -> pd.DataFrame:
-    """Decode the CSV of another program, as `pandas.read_csv` does; floats exactly.
-
-    Raises
-    ------
-    ValueError
-        If it is no CSV.
-    """
-    # From pandas 3.1 on that is the only way, and asking for it a warning.
-    asked: dict[str, Any] = {} if _PANDAS >= (3, 1) else {"float_precision": "round_trip"}
-    frame: pd.DataFrame = pd.read_csv(io.BytesIO(text), **asked)
-    return frame
 
 
 def _text_type(arrow_type: Any, name: str) -> str:

@@ -41,6 +41,14 @@ NOTE_KEY = b"kymflow_zarr"
 ENCODING_VERSION = 1
 
 
+def _conversion(value: object) -> str:
+    if isinstance(value, pd.Series | pd.Index):
+        return "Convert it first, with .to_frame()."
+    if hasattr(value, "to_pandas"):
+        return "Convert it first, with .to_pandas()."
+    return "Convert it first, with pd.DataFrame(...)."
+
+
 def disassemble(df: pd.DataFrame) -> pa.Table:
     """Turn a data frame into an Arrow table that carries a note about it.
 
@@ -54,7 +62,7 @@ def disassemble(df: pd.DataFrame) -> pa.Table:
     if not isinstance(df, pd.DataFrame):
         raise ArgumentTypeError(
             f"a pandas DataFrame is needed, not {type(df).__module__}.{type(df).__qualname__}",
-            hint="Convert it first, for example with .to_pandas()",
+            hint=_conversion(df),
         )
     fields = _field_names(df)
     arrays: list[Any] = []

@@ -12,11 +12,15 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 
-from kymflow_zarr._encodings._json import ARRAY_KINDS, TYPE_KEY, map_leaves
+from kymflow_zarr._encodings._json import (
+    ARRAY_KINDS,
+    MAX_ITEM_BYTES,
+    TYPE_KEY,
+    map_leaves,
+    on_own_stack,
+)
 from kymflow_zarr.errors import CorruptDataError
 
-# A document of a few bytes must not ask for gigabytes through the width of a text dtype.
-MAX_ITEM_BYTES: Final = 1 << 20
 _NON_FINITE: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -29,14 +33,23 @@ def decode_json(data: bytes, *, where: str) -> Any:
         If they are not JSON.
     """
     try:
-        plain = json.loads(data)
-        return _decode(plain)
-    except (ValueError, RecursionError) as error:
+        try:
+            return _decode(json.loads(data))
+        except RecursionError:
+            return on_own_stack(_decode_alone, data)
+    except ValueError as error:
         raise CorruptDataError(
             f"the document is not readable JSON: {error}",
             where=where,
             hint="Restore it from a copy, or save it anew.",
         ) from error
+
+
+def _decode_alone(data: bytes) -> Any:
+    try:
+        return _decode(json.loads(data))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def _decode(plain: Any) -> Any:
@@ -59,7 +72,10 @@ def _decode_datetime(plain: dict[str, Any]) -> dt.datetime:
         import pandas as pd
 
         stamp = pd.Timestamp(plain["value"])
-        return stamp if "zone" not in plain else stamp.tz_convert(plain["zone"])
+        try:
+            return stamp if "zone" not in plain else stamp.tz_convert(plain["zone"])
+        except ZoneInfoNotFoundError:
+            return stamp
     value = dt.datetime.fromisoformat(plain["value"]).replace(fold=plain.get("fold", 0))
     if "zone" in plain:
         # A machine without that zone's rules still knows the offset.

@@ -16,7 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from kymflow_zarr._encodings._dataframe import decode_parquet, open_table, table_to_bytes
+from kymflow_zarr._encodings._dataframe import (
+    decode_parquet,
+    encode_parquet,
+    open_table,
+    table_to_bytes,
+)
 from kymflow_zarr._encodings._dataframe_columns import decode_column
 from kymflow_zarr._encodings._dataframe_frame import NOTE_KEY, disassemble, parse_note, table_of
 from kymflow_zarr._encodings._dataframe_labels import decode_labels, encode_labels
@@ -110,8 +115,20 @@ def remove_rows(
     rows = _Rows.of_bytes(existing, where=where)
     if not rows.columns:
         return existing, 0
+    if image_id_col in rows.note["index"].get("fields", []):
+        return _without_labels(existing, set(image_ids), image_id_col, where=where)
     left, removed = rows.without({str(name) for name in image_ids}, image_id_col, where=where)
     return (left.to_bytes(), removed) if removed else (existing, 0)
+
+
+def _without_labels(
+    existing: bytes, image_ids: Collection[str], level: str, *, where: str
+) -> tuple[bytes, int]:
+    """Remove rows of a table whose image ids are in its index."""
+    frame = decode_parquet(existing, where=where)
+    kept = frame[~frame.index.get_level_values(level).astype(str).isin(list(image_ids))]
+    removed = len(frame) - len(kept)
+    return (encode_parquet(kept), removed) if removed else (existing, 0)
 
 
 def names_image(existing: bytes, image_id: str, *, where: str) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from numbers import Real
 from typing import Final
 
 from kymflow_zarr._types import Axis, Quantity
@@ -16,6 +18,10 @@ _QUANTITIES: Final[dict[str, Quantity]] = {
     "z": "space",
     "y": "space",
     "x": "space",
+    "time": "time",
+    "channel": "channel",
+    "channels": "channel",
+    "space": "space",
 }
 # What microscopes and ImageJ write, and the UDUNITS-2 names that OME-Zarr 0.5 recommends.
 _UNITS: Final = {
@@ -84,8 +90,18 @@ def normalize_axes(axes: str | Sequence[str | Axis] | None, ndim: int) -> tuple[
     ArgumentError
         If there are not `ndim` of them, if two have the same name, or if a step is not
         a positive number.
+    ArgumentTypeError
+        If `axes` is no sequence, or a part of an axis has another type.
     """
     default = default_axis_names(ndim)
+    if axes is not None and (
+        isinstance(axes, Mapping | AbstractSet | bytes) or not isinstance(axes, Iterable)
+    ):
+        raise ArgumentTypeError(
+            f"axes are a str or a sequence, one for each dimension, not a {type(axes).__name__}",
+            where="axes",
+            hint=f"Name them in order, as {''.join(default)!r}, or give a list of Axis(...).",
+        )
     given: Sequence[str | Axis] = default if axes is None else list(axes)
     values = tuple(_axis(axis) for axis in given)
     if len(values) != ndim:
@@ -118,7 +134,16 @@ def calibrate(
     ------
     ArgumentError
         If one of them is not a positive number.
+    ArgumentTypeError
+        If one of them is not a number.
     """
+    _check_step(line_period_s, "line_period_s", hint="Give the seconds from line to line.")
+    _check_step(
+        pixel_size_um,
+        "pixel_size_um",
+        hint="Give one number in micrometers; where y and x differ, give "
+        'axes=[Axis("y", "space", "um", 0.5), Axis("x", "space", "um", 0.25)].',
+    )
     filled = list(axes)
     if line_period_s is not None:
         times = [i for i, axis in enumerate(filled) if axis.quantity == "time"]
@@ -133,11 +158,20 @@ def calibrate(
 
 def _axis(axis: object) -> Axis:
     if isinstance(axis, str):
-        name = axis.strip().lower() if len(axis.strip()) == 1 else axis.strip()
-        axis = Axis(name, _QUANTITIES.get(name, "other"))
+        # A NumPy text is a str too; documents hold plain ones.
+        name = str.__str__(axis).strip()
+        name = name.lower() if len(name) == 1 else name
+        axis = Axis(name, _QUANTITIES.get(name.lower(), "other"))
     if not isinstance(axis, Axis):
         raise ArgumentTypeError(f"an axis is a name or an Axis, not {axis!r}", where="axes")
-    if not str(axis.name).strip():
+    for field, value in (("name", axis.name), ("quantity", axis.quantity), ("unit", axis.unit)):
+        if not (isinstance(value, str) or (field == "unit" and value is None)):
+            raise ArgumentTypeError(
+                f"the {field} of axis {axis.name!r} must be a str, not {value!r}",
+                where="axes",
+                hint='As in Axis("y", "space", "um", 0.5): name, quantity, unit, step.',
+            )
+    if not axis.name.strip():
         raise ArgumentError("an axis needs a name", where="axes")
     if axis.quantity not in {"space", "time", "channel", "other"}:
         raise ArgumentError(
@@ -145,16 +179,31 @@ def _axis(axis: object) -> Axis:
             where="axes",
             hint='It is one of "space", "time", "channel", "other".',
         )
-    step = axis.step
-    if step is not None:
-        step = float(step)
-        if not (math.isfinite(step) and step > 0):
-            raise ArgumentError(
-                f"the step of axis {axis.name!r} must be a positive number, not {axis.step!r}",
-                where="axes",
-                hint="Leave it None where it is not known.",
-            )
-    return Axis(axis.name, axis.quantity, normalize_unit(axis.unit), step)
+    _check_step(
+        axis.step,
+        f"the step of axis {axis.name!r}",
+        where="axes",
+        hint="Leave it None where it is not known.",
+    )
+    step = None if axis.step is None else float(axis.step)
+    return Axis(str.__str__(axis.name), axis.quantity, normalize_unit(axis.unit), step)
+
+
+def _check_step(step: object, what: str, *, hint: str, where: str | None = None) -> None:
+    if step is None:
+        return
+    if isinstance(step, bool) or not isinstance(step, Real):
+        raise ArgumentTypeError(
+            f"{what} must be a number, not {type(step).__name__}", where=where, hint=hint
+        )
+    try:
+        value = float(step)
+    except OverflowError:
+        raise ArgumentError(f"{what} is larger than any float", where=where, hint=hint) from None
+    if not (math.isfinite(value) and value > 0):
+        raise ArgumentError(
+            f"{what} must be a positive number, not {step!r}", where=where, hint=hint
+        )
 
 
 def ome_axes(axes: Sequence[Axis]) -> tuple[Axis, ...] | None:

@@ -13,7 +13,7 @@ FORMAT: Final = "kymflow_zarr"
 FORMAT_VERSION: Final = 2
 ATTRIBUTES_KEY: Final = "kymflow_zarr"
 
-D = TypeVar("D", bound="Document")
+D = TypeVar("D", bound=msgspec.Struct)
 
 
 class Document(msgspec.Struct, kw_only=True, omit_defaults=False):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kymflow_zarr._schema._base import Document, group_document, own_attributes, read_document
+from kymflow_zarr.errors import SchemaValidationError
 
 
 class DatasetDocument(Document, kw_only=True):
@@ -28,4 +29,11 @@ def read_dataset_document(group: Any, *, where: str) -> DatasetDocument:
     SchemaValidationError, FormatVersionError
         If it is not one of ours, or of a version this code does not know.
     """
-    return read_document(DatasetDocument, own_attributes(group, where=where), where=where)
+    own = own_attributes(group, where=where)
+    if own.get("document", "dataset") != "dataset":
+        raise SchemaValidationError(
+            f"this is one {str(own['document']).replace('_', ' ')} of a dataset, not a dataset",
+            where=where,
+            hint="Open the dataset's own folder, further up.",
+        )
+    return read_document(DatasetDocument, own, where=where)

@@ -46,14 +46,42 @@ class PixelsDocument(msgspec.Struct, kw_only=True):
     stored_bytes: int
 
 
-class SourceDocument(msgspec.Struct, kw_only=True):
-    """The file an image was read from."""
+class SourceFileDocument(msgspec.Struct, kw_only=True):
+    """One file that an image, or something beside it, was read from.
+
+    Parameters
+    ----------
+    path : str
+        Absolute path when it was read.
+    rel_path : str
+        Path below the folder that was ingested, with ``/``.
+    role : str
+        ``image``, ``header``, ``metadata``, ``analysis``, ``sidecar`` or ``unknown``.
+    size_bytes, mtime_ns : int
+        As the file system had them.
+    sha256 : str
+        Digest of the file's bytes.
+    series : int
+        Which image of a file that holds several.
+    gone : bool
+        Whether a later scan did not find it any more.
+    kept_as : str, optional
+        Key, below the record, of the file's own bytes.
+    feeds : dict of str to str
+        For each artifact made of it, by its key below the record, the SHA-256 it was
+        stored with: an artifact that has another now was edited since.
+    """
 
     path: str
+    rel_path: str
+    role: str
     size_bytes: int
     mtime_ns: int
     sha256: str
     series: int = 0
+    gone: bool = False
+    kept_as: str | None = None
+    feeds: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class ImageDocument(Document, kw_only=True):
@@ -65,8 +93,14 @@ class ImageDocument(Document, kw_only=True):
     axes: list[AxisDocument]
     pixels: PixelsDocument
     channel_names: list[str] | None = None
-    source: SourceDocument | None = None
+    source_files: list[SourceFileDocument] = msgspec.field(default_factory=list)
+    earlier_artifacts: dict[str, str] = msgspec.field(default_factory=dict)
     document: str = "image"
+
+    @property
+    def source(self) -> SourceFileDocument | None:
+        """The file the pixels came from, the first where there are several."""
+        return next((file for file in self.source_files if file.role == "image"), None)
 
     def axis_values(self) -> tuple[Axis, ...]:
         """Return the axes as values."""

@@ -4,18 +4,31 @@ Everything above speaks of keys (``images/<id>/zarr.json``), never of paths, so 
 another kind of storage can take the place of :class:`LocalStorage`.
 """
 
-from kymflow_zarr._storage._files import os_errors, remove_tree, replace, sync_folder, write_file
+from kymflow_zarr._storage._files import (
+    os_errors,
+    remove_tree,
+    rename_folder,
+    replace,
+    sync_folder,
+    write_file,
+)
 from kymflow_zarr._storage._local import LocalStorage, Stat
 from kymflow_zarr._storage._staging import StagedTree
+from kymflow_zarr._storage._v1 import V1_NAMES, V1Storage, is_v1, reading_storage
 from kymflow_zarr._storage._zarr import open_zarr_array
 
 __all__ = [
+    "V1_NAMES",
     "LocalStorage",
     "StagedTree",
     "Stat",
+    "V1Storage",
+    "is_v1",
     "open_zarr_array",
     "os_errors",
+    "reading_storage",
     "remove_tree",
+    "rename_folder",
     "replace",
     "sync_folder",
     "write_file",

@@ -119,6 +119,9 @@ def _patiently(operation: Callable[[], object]) -> None:
 
 def remove_tree(path: Path) -> None:
     """Delete a folder and all below it; links are deleted, not followed."""
+    if path.is_symlink():
+        path.unlink()
+        return
 
     def make_writable_and_retry(function: Callable[..., object], name: str, _: object) -> None:
         if not os.path.lexists(name):

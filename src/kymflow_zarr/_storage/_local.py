@@ -24,6 +24,7 @@ from kymflow_zarr._types import Durability
 from kymflow_zarr.errors import LockTimeoutError, ReadOnlyError
 
 LOCK_TIMEOUT_S: Final = 120.0
+_PUT_ATTEMPTS: Final = 100
 
 
 class Stat(NamedTuple):
@@ -102,7 +103,9 @@ class LocalStorage:
             if entry.is_dir(follow_symlinks=False):
                 yield from self.walk_files(below)
                 continue
-            if not entry.is_file():
+            with os_errors("look at", below):
+                is_file = entry.is_file()
+            if not is_file:
                 continue
             found_stat = self.stat(below)
             if found_stat is not None:  # Else it was deleted since it was listed.
@@ -143,16 +146,25 @@ class LocalStorage:
         if not folder.is_dir():
             raise FileNotFoundError(str(folder))
         with os_errors("write", key):
-            self._make_folders(anchor, key)
             temporary = folder / f"{_layout.TEMPORARY_PREFIX}{uuid.uuid4().hex}"
             try:
                 write_file(temporary, data, durable=self.durable)
-                replace(temporary, target)
+                self._put(temporary, target, anchor, key)
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
             if self.durable:
                 sync_folder(target.parent)
+
+    def _put(self, temporary: Path, target: Path, anchor: str, key: str) -> None:
+        # Between the two steps somebody may delete the last other file of a folder, and it.
+        for _ in range(_PUT_ATTEMPTS):
+            with contextlib.suppress(FileNotFoundError):
+                self._make_folders(anchor, key)
+                replace(temporary, target)
+                return
+        self._make_folders(anchor, key)
+        replace(temporary, target)
 
     def _make_folders(self, anchor: str, key: str) -> None:
         missing = []

@@ -37,5 +37,5 @@ def open_zarr_array(path: Path, *, complete: bool = True) -> zarr.Array[Any]:
     store = StrictStore(path) if complete else zarr.storage.LocalStore(path, read_only=True)
     try:
         return zarr.open_array(store=store, mode="r")
-    except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, FileNotFoundError) as error:
         raise CorruptDataError(f"the array cannot be opened: {error}", where=str(path)) from error

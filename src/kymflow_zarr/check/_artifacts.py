@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kymflow_zarr import _layout
+from kymflow_zarr._core._arrays import ArrayArtifacts
 from kymflow_zarr._schema import ImageDocument
 from kymflow_zarr._storage import LocalStorage, os_errors
 from kymflow_zarr._types import ArtifactKind
@@ -41,6 +42,11 @@ def check_artifacts(
     document : ImageDocument, optional
         The image's document, where it can be read.
     """
+    arrays = ArrayArtifacts(storage, prefix.removesuffix(f"/{_layout.ANALYSIS}"))
+
+    def array_shape(name: str) -> tuple[int, ...]:
+        return tuple(arrays.document(name).pixels.shape)
+
     for name in files:
         key = f"{prefix}/{name}"
         artifact = _layout.parse_artifact_key(f"{_layout.ANALYSIS}/{name}")
@@ -52,7 +58,7 @@ def check_artifacts(
         with found.reading(artifact[0].replace("_", "-"), key):
             value = _check(storage, key, artifact[0])
             if artifact == ("json", _layout.METADATA):
-                check_metadata(found, key, value, document)
+                check_metadata(found, key, value, document, array_shape)
         # A file that has gone was deleted by somebody; each file is replaced in one step.
         if found.problems and stat_of(storage, key) is not None:
             findings.extend(found)

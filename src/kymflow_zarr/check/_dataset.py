@@ -6,20 +6,23 @@ from kymflow_zarr import _layout
 from kymflow_zarr._core import Problem, ValidationReport, ZarrDataset
 from kymflow_zarr._core._documents import load
 from kymflow_zarr._schema import FORMAT_VERSION, read_dataset_document
-from kymflow_zarr._storage import LocalStorage
+from kymflow_zarr._storage import LocalStorage, V1Storage, reading_storage
 from kymflow_zarr._types import Progress
 from kymflow_zarr.check._files import (
     check_foreign,
     check_group,
+    check_source_files,
     check_temporary,
     check_timestamp,
     is_temporary,
+    list_files,
     list_names,
     stat_of,
 )
 from kymflow_zarr.check._findings import Findings
 from kymflow_zarr.check._images import check_image
 from kymflow_zarr.check._tables import check_tables
+from kymflow_zarr.check._v1 import validate_v1, validate_v1_image
 from kymflow_zarr.errors import ArgumentError, SchemaValidationError
 
 
@@ -38,7 +41,9 @@ def validate_dataset(dataset: ZarrDataset, *, progress: Progress | None) -> Vali
     -------
     ValidationReport
     """
-    storage = LocalStorage(dataset.path, writable=False)
+    storage = reading_storage(dataset.path)
+    if isinstance(storage, V1Storage):
+        return validate_v1(storage, progress=progress)
     findings = Findings()
     _check_root(findings, storage)
     image_ids = _image_ids(findings, storage)
@@ -47,6 +52,7 @@ def validate_dataset(dataset: ZarrDataset, *, progress: Progress | None) -> Vali
         if progress is not None:
             progress(done, len(image_ids), image_id)
     check_tables(findings, storage, frozenset(image_ids))
+    _check_kept(findings, dataset, storage)
     _check_index(findings, storage)
     return ValidationReport(findings.problems, images_checked=len(image_ids))
 
@@ -59,7 +65,9 @@ def validate_image(dataset: ZarrDataset, image_id: str) -> tuple[Problem, ...]:
     RecordNotFoundError
         If there is nothing of that id, not even a damaged image.
     """
-    storage = LocalStorage(dataset.path, writable=False)
+    storage = reading_storage(dataset.path)
+    if isinstance(storage, V1Storage):
+        return validate_v1_image(dataset, storage, image_id)
     if image_id not in dataset and not _has_folder(storage, image_id):
         dataset.record(image_id)  # Says so.
     findings = Findings()
@@ -93,6 +101,14 @@ def _check_root(findings: Findings, storage: LocalStorage) -> None:
         if storage.is_folder(folder):
             with findings.reading("unreadable", folder):
                 check_temporary(findings, folder, len(list_names(storage, folder)))
+
+
+def _check_kept(findings: Findings, dataset: ZarrDataset, storage: LocalStorage) -> None:
+    where = f"{_layout.SOURCE_FILES}/files.json"
+    with findings.reading("source-file", where):
+        documents = dataset.kept_files().documents().values()
+        kept = list_files(storage, _layout.SOURCE_FILES)
+        check_source_files(findings, where, "", documents, kept)
 
 
 def _image_ids(findings: Findings, storage: LocalStorage) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Final
 
 from kymflow_zarr import _layout
 from kymflow_zarr._core._documents import load
+from kymflow_zarr._schema import SourceFileDocument
 from kymflow_zarr._storage import LocalStorage, Stat, os_errors
 from kymflow_zarr.check._findings import RESTORE, Findings
 from kymflow_zarr.errors import SchemaValidationError, StorageError
@@ -120,3 +121,42 @@ def check_digest(findings: Findings, where: str, key: str, value: str) -> None:
     # On-disk format: "A sha256 MUST be 64 lower-case hexadecimal digits."
     if not _SHA256.fullmatch(value):
         findings.add("digest", where, f"{key} is {value[:80]!r}, not a SHA-256 digest. {RESTORE}")
+
+
+def check_source_files(
+    findings: Findings,
+    where: str,
+    prefix: str,
+    documents: Iterable[SourceFileDocument],
+    kept: Mapping[str, int],
+) -> None:
+    """Check that each source file that is said to be kept is there, and no other.
+
+    Parameters
+    ----------
+    findings : Findings
+    where : str
+        Key of the document that lists them.
+    prefix : str
+        Key that ``kept_as`` is below; empty for the dataset's own.
+    documents : iterable of SourceFileDocument
+    kept : mapping of str to int
+        Sizes of the files below ``source_files/``.
+    """
+    listed = set()
+    for i, document in enumerate(documents):
+        check_digest(findings, where, f"source_files[{i}].sha256", document.sha256)
+        if document.kept_as is None:
+            continue
+        name = document.kept_as.removeprefix(f"{_layout.SOURCE_FILES}/")
+        listed.add(name)
+        # On-disk format: "The file that kept_as names MUST be there."
+        if name not in kept:
+            findings.add(
+                "source-file",
+                f"{prefix}/{document.kept_as}".lstrip("/"),
+                f"the kept copy of {document.rel_path!r} is missing. {RESTORE}",
+            )
+    for name in kept:
+        if name not in listed and name != "files.json":
+            check_foreign(findings, f"{prefix}/{_layout.SOURCE_FILES}/{name}".lstrip("/"))

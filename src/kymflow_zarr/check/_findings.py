@@ -16,6 +16,7 @@ SEVERITIES: Final[dict[str, Severity]] = {
     # Any document
     "unreadable": "error",
     "format-version": "error",
+    "format-version-1": "warning",
     "timestamp": "error",
     "digest": "error",
     "foreign-file": "warning",
@@ -46,6 +47,7 @@ SEVERITIES: Final[dict[str, Severity]] = {
     "chunk-stray": "warning",
     "stored-bytes": "error",
     "leftover-pixels": "warning",
+    "source-file": "error",
     # Artifacts and tables
     "json": "error",
     "parquet": "error",
@@ -55,9 +57,12 @@ SEVERITIES: Final[dict[str, Severity]] = {
     "table-image-id": "warning",
     # The metadata payload
     "metadata-keys": "warning",
+    "metadata-form": "warning",
     "metadata-shape": "warning",
     "metadata-acquired": "warning",
+    "roi-id": "warning",
     "roi-outside": "warning",
+    "roi-mask": "warning",
 }
 """Severity of each code: one code for each rule of the format."""
 

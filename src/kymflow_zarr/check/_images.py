@@ -18,9 +18,9 @@ from kymflow_zarr._storage import LocalStorage
 from kymflow_zarr.check._arrays import check_array
 from kymflow_zarr.check._artifacts import check_artifacts
 from kymflow_zarr.check._files import (
-    check_digest,
     check_foreign,
     check_group,
+    check_source_files,
     check_temporary,
     check_timestamp,
     is_temporary,
@@ -90,7 +90,9 @@ def _check(findings: Findings, storage: LocalStorage, prefix: str, image_id: str
         _check_array_artifacts(findings, storage, f"{prefix}/{_layout.ANALYSIS_ARRAYS}")
     known = {_layout.GROUP, _layout.ANALYSIS, _layout.ANALYSIS_ARRAYS, *_levels(ome)}
     if document is not None:
-        known.add(document.pixels.path)
+        known |= {document.pixels.path, _layout.SOURCE_FILES}
+        kept = folders.get(_layout.SOURCE_FILES, {})
+        check_source_files(findings, where, prefix, document.source_files, kept)
     _check_others(findings, prefix, names, known)
 
 
@@ -105,8 +107,6 @@ def _check_document(findings: Findings, where: str, document: ImageDocument, ima
         )
     check_timestamp(findings, where, "created_utc", document.created_utc)
     check_timestamp(findings, where, "updated_utc", document.updated_utc)
-    if document.source is not None:
-        check_digest(findings, where, "source.sha256", document.source.sha256)
     # On-disk format: "An image MUST have 2 to 5 dimensions."
     if not 2 <= len(document.axes) <= 5:
         findings.add(

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from kymflow_zarr._schema import ImageDocument
+from kymflow_zarr._core import ImagePlanes
+from kymflow_zarr._schema import ImageDocument, payload_deviations, upgrade_payload
 from kymflow_zarr.check._findings import Findings
+from kymflow_zarr.errors import ArtifactNotFoundError, InvalidNameError, KymflowZarrError
 
-_SHAPES: Final[dict[str, tuple[type, str]]] = {
-    "version": (str, "text"),
-    "header": (Mapping, "a mapping"),
-    "experiment_metadata": (Mapping, "a mapping"),
-    "rois": (list, "a list"),
-}
-# Stops are exclusive; x is the last dimension of the pixels and y the one before.
+_REPLACE: Final = "save_metadata_payload() replaces it."
 _RECTANGLE: Final = ("x0", "x1", "y0", "y1")
-_FLAT_RECTANGLE: Final = ("dim1_start", "dim1_stop", "dim0_start", "dim0_stop")
+_BY_AXIS: Final = ("voxels", "voxels_units", "labels", "physical_size")
+
+ArrayShape = Callable[[str], tuple[int, ...]]
 
 
 def check_metadata(
-    findings: Findings, where: str, payload: Any, document: ImageDocument | None
+    findings: Findings,
+    where: str,
+    payload: Any,
+    document: ImageDocument | None,
+    array_shape: ArrayShape,
 ) -> None:
     """Check a payload; all of it comes back as it is, so that nothing here is an error.
 
@@ -33,87 +35,157 @@ def check_metadata(
         The decoded ``metadata.json``.
     document : ImageDocument, optional
         The image's document, where it can be read.
+    array_shape : callable
+        Returns the shape of the array artifact of a name, and raises as
+        :meth:`ArrayArtifacts.document` does.
     """
-    # On-disk format: "The payload SHOULD be a mapping with version, header,
-    # experiment_metadata and rois."
-    if not isinstance(payload, Mapping):
-        _wrong(findings, where, f"the payload is {type(payload).__name__}, not a mapping")
-        return
-    for key, (kind, said) in _SHAPES.items():
-        if key not in payload:
-            _wrong(findings, where, f"the payload has no {key}")
-        elif not isinstance(payload[key], kind):
-            _wrong(findings, where, f"{key} is {type(payload[key]).__name__}, not {said}")
-    said_rois = payload.get("rois")
-    rois: list[Any] = said_rois if isinstance(said_rois, list) else []
-    strays = [i for i, roi in enumerate(rois) if not isinstance(roi, Mapping)]
-    if strays:
-        _wrong(findings, where, f"rois[{strays[0]}] is not a mapping")
-    header = payload.get("header")
-    if isinstance(header, Mapping):
-        _check_header(findings, where, header, document)
-    if document is not None and len(document.pixels.shape) >= 2:
-        for i, roi in enumerate(rois):
-            if isinstance(roi, Mapping):
-                _check_roi(findings, where, i, roi, document.pixels.shape)
-
-
-def _wrong(findings: Findings, where: str, what: str) -> None:
-    findings.add(
-        "metadata-keys",
-        where,
-        f"{what}; programs that expect it will fail. save_metadata_payload() replaces it.",
-    )
+    outside: set[int] = set()
+    if isinstance(payload, Mapping):
+        today = upgrade_payload(payload)
+        if isinstance(today["header"], Mapping):
+            _check_header(findings, where, today["header"], document)
+        if isinstance(today["rois"], list):
+            outside = _check_rois(findings, where, today["rois"], document, array_shape)
+    for deviation in payload_deviations(payload):
+        if deviation.key == "header.acquired_local_epoch_ns":
+            # On-disk format: "acquired_local_epoch_ns SHOULD be whole nanoseconds."
+            findings.add(
+                "metadata-acquired",
+                where,
+                f"{deviation}. The image counts as one of unknown time. {_REPLACE}",
+            )
+        elif deviation.readable:
+            # On-disk format: "Older forms SHOULD be written anew in this one."
+            findings.add(
+                "metadata-form",
+                where,
+                f"{deviation}; kymflow_zarr reads it, others may not. rec.save_metadata_objects() "
+                "writes the version and rec.save_rois(rec.load_rois()) the regions anew.",
+            )
+        elif not any(deviation.key.startswith(f"rois[{i}].data.") for i in outside):
+            # On-disk format: "The payload SHOULD be a mapping with version, header,
+            # experiment_metadata and rois." "Its keys SHOULD have the types of its JSON Schema."
+            findings.add(
+                "metadata-keys",
+                where,
+                f"{deviation}; programs that expect it will fail. {_REPLACE}",
+            )
 
 
 def _check_header(
     findings: Findings, where: str, header: Mapping[Any, Any], document: ImageDocument | None
 ) -> None:
     shape = header.get("shape")
-    if document is not None and shape is not None:
+    if document is not None and isinstance(shape, list):
         sizes = document.pixels.shape
         axes = zip(document.axes, sizes, strict=True)
         one_channel = [n for axis, n in axes if axis.quantity != "channel"]
         # On-disk format: "header.shape SHOULD be the shape of the pixels, or of one channel."
-        if not isinstance(shape, list) or shape not in (sizes, one_channel):
+        if shape not in (sizes, one_channel):
             findings.add(
                 "metadata-shape",
                 where,
                 f"header.shape is {shape}, the pixels have {sizes}: they were replaced, or the "
-                "payload belongs to another image. save_metadata_payload() replaces it.",
+                f"payload belongs to another image. {_REPLACE}",
             )
-    acquired = header.get("acquired_local_epoch_ns")
-    # On-disk format: "acquired_local_epoch_ns SHOULD be whole nanoseconds."
-    if acquired is not None and (not isinstance(acquired, int) or isinstance(acquired, bool)):
-        findings.add(
-            "metadata-acquired",
-            where,
-            f"header.acquired_local_epoch_ns is {acquired!r}, not a whole number of nanoseconds: "
-            "the image counts as one of unknown time. save_metadata_payload() replaces it.",
-        )
+    # On-disk format: "The lists of the header SHOULD have one entry for each axis."
+    lengths = {key: len(header[key]) for key in _BY_AXIS if isinstance(header.get(key), list)}
+    if isinstance(shape, list):
+        wrong = [f"header.{key} has {n} entries" for key, n in lengths.items() if n != len(shape)]
+        ndim = header.get("ndim")
+        wrong += [f"header.ndim is {ndim}"] * (isinstance(ndim, int) and ndim != len(shape))
+        if wrong:
+            findings.add(
+                "metadata-shape",
+                where,
+                f"{', '.join(wrong)}, header.shape has {len(shape)}. {_REPLACE}",
+            )
 
 
-def _check_roi(
-    findings: Findings, where: str, number: int, roi: Mapping[Any, Any], shape: list[int]
+def _check_rois(
+    findings: Findings,
+    where: str,
+    rois: list[Any],
+    document: ImageDocument | None,
+    array_shape: ArrayShape,
+) -> set[int]:
+    """Check regions in today's form and return the numbers of those that lie outside."""
+    seen: dict[int, int] = {}
+    outside = set()
+    planes = None
+    if document is not None and len(document.pixels.shape) >= 2:
+        planes = ImagePlanes(document.axis_values(), tuple(document.pixels.shape))
+    for number, roi in enumerate(rois):
+        if not isinstance(roi, Mapping):
+            continue
+        roi_id = roi.get("roi_id")
+        # On-disk format: "Each region SHOULD have a roi_id of its own."
+        if type(roi_id) is int and seen.setdefault(roi_id, number) != number:
+            findings.add(
+                "roi-id",
+                where,
+                f"rois[{number}] and rois[{seen[roi_id]}] both have the roi_id {roi_id}: what was "
+                "measured in one cannot be told from the other. Correct it and save_rois().",
+            )
+        if planes is not None:
+            said = _outside(roi, planes)
+            if said is not None:
+                outside.add(number)
+                findings.add(
+                    "roi-outside", where, f"rois[{number}] {said}. Correct it and save_rois()."
+                )
+            _check_mask(findings, where, number, roi, planes, array_shape)
+    return outside
+
+
+def _outside(roi: Mapping[Any, Any], planes: ImagePlanes) -> str | None:
+    data = roi.get("data")
+    height, width = planes.plane_shape
+    values = [data.get(key) for key in _RECTANGLE] if isinstance(data, Mapping) else []
+    numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    if len(numbers) == len(_RECTANGLE):
+        x0, x1, y0, y1 = numbers
+        # On-disk format: "A rectangle SHOULD lie in the plane: 0 <= x0 <= x1 <= width."
+        if not (0 <= x0 <= x1 <= width and 0 <= y0 <= y1 <= height):
+            return (
+                f"reaches from {x0} to {x1} of {width} columns and from {y0} to {y1} of "
+                f"{height} rows"
+            )
+    # On-disk format: "Its channel and its z SHOULD be there."
+    channel, z = roi.get("channel"), roi.get("z")
+    if isinstance(channel, int) and channel > planes.channels:
+        return f"is in channel {channel} of {planes.channels}"
+    slices = planes.bounds.num_slices
+    if isinstance(z, int) and z >= slices:
+        return f"is in plane {z} of {slices}, counted from 0"
+    return None
+
+
+def _check_mask(
+    findings: Findings,
+    where: str,
+    number: int,
+    roi: Mapping[Any, Any],
+    planes: ImagePlanes,
+    array_shape: ArrayShape,
 ) -> None:
     data = roi.get("data")
-    bounds = _numbers(data, _RECTANGLE) if isinstance(data, Mapping) else None
-    bounds = bounds or _numbers(roi, _FLAT_RECTANGLE)
-    if bounds is None:
-        return  # A mask, or a kind that this code does not know.
-    x0, x1, y0, y1 = bounds
-    height, width = shape[-2:]
-    # On-disk format: "A rectangle SHOULD lie in the plane: 0 <= x0 <= x1 <= width."
-    if not (0 <= x0 <= x1 <= width and 0 <= y0 <= y1 <= height):
-        findings.add(
-            "roi-outside",
-            where,
-            f"rois[{number}] reaches from {x0} to {x1} of {width} pixels and from {y0} to {y1} of "
-            f"{height} lines. Correct it and save_metadata_payload().",
-        )
-
-
-def _numbers(data: Mapping[Any, Any], keys: tuple[str, ...]) -> list[float] | None:
-    values = [data.get(key) for key in keys]
-    numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
-    return numbers if len(numbers) == len(keys) else None
+    name = data.get("mask_ref") if isinstance(data, Mapping) else None
+    if roi.get("roi_type") != "mask" or not isinstance(name, str):
+        return
+    # On-disk format: "mask_ref SHOULD name an array artifact of the shape of the plane."
+    try:
+        shape = array_shape(name)
+    except (ArtifactNotFoundError, InvalidNameError):
+        said = "which is no array artifact of the image"
+    except KymflowZarrError:
+        return  # It is broken, which the checks of array artifacts report.
+    else:
+        if shape == planes.plane_shape:
+            return
+        said = f"an array of {shape}; the plane has {planes.plane_shape}"
+    findings.add(
+        "roi-mask",
+        where,
+        f"rois[{number}].data.mask_ref is {name!r}, {said}. save_mask() saves it anew.",
+    )

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from kymflow_zarr._core import ExportReport, ZarrDataset
 from kymflow_zarr._core._documents import utc_now
-from kymflow_zarr._storage import LocalStorage
 from kymflow_zarr._types import Progress, StrPath
-from kymflow_zarr.errors import ArgumentError, KymflowZarrError
-from kymflow_zarr.export._image import ImagePlan, TablePlan
+from kymflow_zarr.errors import ArgumentError
 from kymflow_zarr.export._manifest import manifest_bytes
+from kymflow_zarr.export._parts import Parts
 from kymflow_zarr.export._places import MANIFEST, WORK
 from kymflow_zarr.export._target import ExportTarget
 
@@ -46,7 +45,10 @@ def export_folder(
                                                dataset, where ``pandas.read_csv`` of the CSV
                                                would not give back an equal frame
     ``images/<id>/array_artifacts/<name>.npy`` an array artifact
+    ``images/<id>/source_files/<rel_path>``    a file the image was made of, byte by byte, where
+                                               the dataset keeps it
     ``tables/<name>.csv``, ``.parquet``        a table, as a data frame
+    ``source_files/<rel_path>``                a kept file that belongs to no single image
     ``kymflow_zarr_export.json``               everything else that is known, and which file
                                                is what: the dataset can be rebuilt from it
     ========================================== =============================================
@@ -57,6 +59,9 @@ def export_folder(
 
     Files take their places one by one, complete. After a crash, a cancellation or an error a
     second call goes on where the first stopped; files that would not change are not written.
+
+    What cannot be read does not stop the rest: the report names it, and its files of an
+    earlier export stay as they are.
 
     Parameters
     ----------
@@ -70,7 +75,7 @@ def export_folder(
         What is left out is not part of the export: TIFFs or tables of an earlier export to
         the same folder are stale and go.
     progress : callable, optional
-        Called as ``progress(done, total, label)`` after each image and table.
+        Called as ``progress(done, total, label)`` after each image, table and source file.
 
     Returns
     -------
@@ -83,9 +88,11 @@ def export_folder(
         changed since included (a FileExistsError); nothing is written.
     ArgumentError
         If the folder lies in the dataset, or the dataset where files would go.
-    CorruptDataError
-        If something in the dataset cannot be read; names the image or table. What was
-        written before stays.
+    DatasetNotFoundError
+        If the dataset's folder is not there any more (a FileNotFoundError), or goes away
+        meanwhile; nothing is removed.
+    StorageError
+        If the disk of the folder refuses (an OSError). What was written before stays.
     LockTimeoutError
         If another export is writing to the folder.
     """
@@ -96,43 +103,34 @@ def export_folder(
             where=str(root),
             hint="Choose a folder outside of it.",
         )
-    storage = LocalStorage(dataset.path, writable=False)
-    images = [ImagePlan(storage, record, include_tiff) for record in dataset.iter_records()]
-    names = dataset.list_table_names() if include_tables else []
-    tables = [TablePlan(storage, name) for name in names]
-    plans: list[ImagePlan | TablePlan] = [*images, *tables]
-    paths = [path for plan in plans for path in plan.paths]
-    _keep_off(home, root, [*paths, WORK])
-
+    parts = Parts(dataset, include_tiff=include_tiff, include_tables=include_tables)
+    _keep_off(home, root, [*parts.paths, WORK])
     target = ExportTarget(root, dataset.dataset_id, untouchable=home)
-    target.check(paths)
-    described_images: dict[str, Any] = {}
-    described_tables: list[dict[str, Any]] = []
+    target.check(parts.paths)
     with target:
-        for done, plan in enumerate(plans, start=1):
-            try:
-                described = plan.write(target)
-            except KymflowZarrError as error:
-                # The operating system's own error stays the cause.
-                raise _naming(plan.what, error) from error.__cause__ or error
-            if isinstance(plan, ImagePlan):
-                described_images[plan.record.image_id] = described
-            else:
-                described_tables.append(described)
-            if progress is not None:
-                progress(done, len(plans), plan.label)
+        parts.write(target, progress)
+        # What is stale must not be told by a dataset that has gone meanwhile.
+        parts.require_dataset()
         removed, kept = target.remove_stale()
+        failed = [asdict(failure) for failure in parts.failed]
         target.finish(
             manifest_bytes(
+                target.earlier,
                 dataset_id=dataset.dataset_id,
                 exported_utc=utc_now(),
-                files=target.written,
-                images=described_images,
-                tables=described_tables,
+                files=target.files,
+                failed=failed,
+                **parts.described,
             )
         )
-    files = sorted([*target.written, MANIFEST])
-    return ExportReport(str(root), tuple(files), tuple(removed), tuple(kept))
+    return ExportReport(
+        str(root),
+        tuple(sorted([*target.files, MANIFEST])),
+        tuple(removed),
+        tuple(kept),
+        tuple(sorted(target.written)),
+        tuple(parts.failed),
+    )
 
 
 def _keep_off(home: Path, root: Path, paths: Iterable[str]) -> None:
@@ -146,9 +144,3 @@ def _keep_off(home: Path, root: Path, paths: Iterable[str]) -> None:
                 where=str(home),
                 hint="Choose another folder.",
             )
-
-
-def _naming(what: str, error: KymflowZarrError) -> KymflowZarrError:
-    return type(error)(
-        f"{what} cannot be exported: {error.what}", where=error.where, hint=error.hint
-    )

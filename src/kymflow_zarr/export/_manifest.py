@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from kymflow_zarr import _layout
 from kymflow_zarr._schema import ImageDocument
 from kymflow_zarr.errors import FormatVersionError, TargetExistsError
 
@@ -21,7 +22,7 @@ __all__ = [
     "read_journal",
 ]
 
-_FORMAT: Final = "kymflow_zarr_export"
+_FORMAT: Final = _layout.EXPORT_FORMAT
 _JOURNAL_FORMAT: Final = "kymflow_zarr_export_journal"
 _VERSION: Final = 1
 
@@ -43,8 +44,10 @@ class FileEntry(NamedTuple):
     made_from: str
 
 
-def read_entries(data: bytes, dataset_id: str, *, where: str) -> dict[str, FileEntry]:
-    """Return the files that the manifest of an earlier export lists, by their paths.
+def read_entries(
+    data: bytes, dataset_id: str, *, where: str
+) -> tuple[Mapping[str, Any], dict[str, FileEntry]]:
+    """Return the manifest of an earlier export, and the files that it lists, by their paths.
 
     Raises
     ------
@@ -58,7 +61,8 @@ def read_entries(data: bytes, dataset_id: str, *, where: str) -> dict[str, FileE
     if not isinstance(files, Mapping):
         raise _foreign("it lists no files", where)
     found = {path: _entry(value) for path, value in files.items()}
-    return {path: entry for path, entry in found.items() if entry is not None and _is_safe(path)}
+    safe = {path: entry for path, entry in found.items() if entry is not None and _is_safe(path)}
+    return document, safe
 
 
 def read_journal(data: bytes, dataset_id: str, *, where: str) -> Iterator[tuple[str, FileEntry]]:
@@ -147,29 +151,37 @@ def describe_image(document: ImageDocument) -> dict[str, Any]:
         "created_utc": document.created_utc,
         "updated_utc": document.updated_utc,
         "source": document.source,
+        "earlier_artifacts": document.earlier_artifacts,
     }
     plain: dict[str, Any] = msgspec.to_builtins(found)
     return plain
 
 
 def manifest_bytes(
+    earlier: Mapping[str, Any],
     *,
     dataset_id: str,
     exported_utc: str,
     files: Mapping[str, FileEntry],
     images: Mapping[str, Any],
     tables: list[dict[str, Any]],
-) -> bytes:
-    """Return the manifest.
+    source_files: list[dict[str, Any]],
+    failed: list[dict[str, Any]],
+) -> bytes | None:
+    """Return the manifest, None if it says the same as the earlier one.
 
     Parameters
     ----------
+    earlier : mapping
+        The earlier manifest, empty if there is none.
     dataset_id, exported_utc : str
     files : mapping of str to FileEntry
         By their paths below the target.
     images : mapping
         By their ids; see the package's documentation of the folder.
-    tables : list of dict
+    tables, source_files : list of dict
+    failed : list of dict
+        What could not be read.
     """
     document = {
         "format": _FORMAT,
@@ -179,5 +191,9 @@ def manifest_bytes(
         "files": {path: entry._asdict() for path, entry in sorted(files.items())},
         "images": images,
         "tables": tables,
+        "source_files": source_files,
+        "failed": failed,
     }
+    if {**earlier, "exported_utc": exported_utc} == document:
+        return None
     return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"

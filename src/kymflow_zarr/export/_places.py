@@ -6,19 +6,27 @@ share a file on any disk, and :func:`kymflow_zarr._layout.decode_name` gives the
 
 from __future__ import annotations
 
+import hashlib
+import string
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from kymflow_zarr import _layout
+from kymflow_zarr._schema import SourceFileDocument
 from kymflow_zarr._types import ArtifactInfo, ArtifactKind
+from kymflow_zarr.errors import InvalidNameError
 
-MANIFEST: Final = "kymflow_zarr_export.json"
+MANIFEST: Final = _layout.EXPORT_MANIFEST
 WORK: Final = ".kymflow_zarr_export"
 ARRAYS: Final = "array_artifacts"
+SOURCES: Final = "source_files"
 
 # A folder of one of these names could be where a file of another artifact has to go.
 _FILE_SUFFIXES: Final = (".csv", ".npy", ".tif")
+
+# What stands as it is in the name of a source file, capitals too.
+_PLAIN: Final = frozenset(f"{string.ascii_letters}{string.digits}_-+=,@(). ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +106,87 @@ def table_place(name: str) -> ArtifactPlace:
     )
 
 
+def source_places(
+    folder: str, documents: Iterable[SourceFileDocument]
+) -> list[tuple[SourceFileDocument, str | None]]:
+    """Return where the kept source files of an image, or of the dataset, go.
+
+    A file keeps its own name and the folders of its ``rel_path``, as far as every file system
+    takes them. Where two would meet, as files of the same ``rel_path`` below different folders
+    do, the later ones go below ``^2``, ``^3`` and so on.
+
+    Parameters
+    ----------
+    folder : str
+        ``images/<id>``, or empty for the dataset.
+    documents : iterable of SourceFileDocument
+
+    Returns
+    -------
+    list of (SourceFileDocument, str or None)
+        In the order of `documents`; None for a file whose bytes are not kept.
+    """
+    top = f"{folder}/{SOURCES}" if folder else SOURCES
+    files: set[str] = set()
+    folders: set[str] = set()
+    places: list[tuple[SourceFileDocument, str | None]] = []
+    for document in documents:
+        if document.kept_as is None:
+            places.append((document, None))
+            continue
+        spelled = "/".join(map(_source_segment, document.rel_path.split("/")))
+        relative, number = spelled, 1
+        while not _is_free(relative.lower(), files, folders):
+            number += 1
+            relative = f"^{number}/{spelled}"
+        files.add(relative.lower())
+        folders.update(_folders(relative.lower()))
+        places.append((document, f"{top}/{relative}"))
+    return places
+
+
+def _is_free(path: str, files: set[str], folders: set[str]) -> bool:
+    taken = path in files or path in folders
+    return not taken and files.isdisjoint(_folders(path))
+
+
+def _folders(path: str) -> list[str]:
+    parts = path.split("/")
+    return ["/".join(parts[:end]) for end in range(1, len(parts))]
+
+
+def _source_segment(segment: str) -> str:
+    """Return a segment that stays where it is put, and is `segment` itself if it can be."""
+    try:
+        _layout.check_name(segment, what="file name")
+    except InvalidNameError:
+        # Such as "..", "" or a device of Windows. The manifest has the true name.
+        return _digest(segment)
+    last = len(segment) - 1
+    spelled = "".join(
+        c if c in _PLAIN and not (i in (0, last) and c in ". ") else _escaped(c)
+        for i, c in enumerate(segment)
+    )
+    return spelled if len(spelled) <= _layout.MAX_SEGMENT_BYTES else _digest(segment)
+
+
+def _escaped(character: str) -> str:
+    return "".join(f"%{byte:02x}" for byte in character.encode())
+
+
+def _digest(segment: str) -> str:
+    return f"^{hashlib.sha256(segment.encode(errors='surrogatepass')).hexdigest()[:32]}"
+
+
 def _stem(name: str, what: str) -> str:
     *folders, last = _layout.encode_name(name, what=what).split("/")
     return "/".join([*map(_folder, folders), last])
 
 
 def _folder(encoded: str) -> str:
+    if encoded == SOURCES:
+        # What lies in that folder has names that are not ours.
+        return SOURCES.replace("_", "%5f")
     for suffix in _FILE_SUFFIXES:
         if encoded.endswith(suffix):
             return f"{encoded.removesuffix(suffix)}%2e{suffix[1:]}"

@@ -12,23 +12,23 @@ import contextlib
 import os
 import stat
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import Final, Literal, NamedTuple, Self, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, Self, TypeAlias
 
 from filelock import FileLock, Timeout
 
 from kymflow_zarr._storage._files import (
     append_lines,
     digest_file,
-    os_errors,
     replace,
     sync_file,
     sync_folder,
     write_file,
 )
 from kymflow_zarr.errors import LockTimeoutError, TargetExistsError
+from kymflow_zarr.export._errors import target_errors
 from kymflow_zarr.export._manifest import (
     FileEntry,
     journal_header,
@@ -82,21 +82,29 @@ class ExportTarget:
         self._folders: dict[Path, bool] = {root: True}
         self._known: dict[str, list[FileEntry]] = {}
         self._lock: FileLock | None = None
-        self.written: dict[str, FileEntry] = {}
+        self._untouched: set[str] = set()
+        self._made_root = False
+        self.earlier: Mapping[str, Any] = {}
+        """What the manifest of the earlier export says."""
+        self.files: dict[str, FileEntry] = {}
+        """The files that make up the export."""
+        self.written: set[str] = set()
+        """Those that took their places now."""
         if os.path.lexists(root) and not root.is_dir():
             raise TargetExistsError("the target is not a folder", where=str(root))
         self._read_known()
 
     def _read_known(self) -> None:
-        with os_errors("read", str(self.root)):
+        with target_errors("read", str(self.root)):
             if os.path.lexists(self._work) and not self._is_own_folder(self._work):
                 raise self._in_the_way([WORK])
             manifest = self._read_file(self.root / MANIFEST, MANIFEST)
             journal = self._read_file(self._work / _JOURNAL, f"{WORK}/{_JOURNAL}")
         if manifest is not None:
-            for path, entry in read_entries(
+            self.earlier, entries = read_entries(
                 manifest, self._dataset_id, where=str(self.root / MANIFEST)
-            ).items():
+            )
+            for path, entry in entries.items():
                 self._known.setdefault(path, []).append(entry)
         if journal is not None:
             for path, entry in read_journal(
@@ -122,7 +130,7 @@ class ExportTarget:
             If something is; names up to three.
         """
         found: dict[str, None] = {}
-        with os_errors("look at", str(self.root)):
+        with target_errors("look at", str(self.root)):
             for path in paths:
                 obstacle = self._obstacle(path)
                 if obstacle is not None:
@@ -166,15 +174,17 @@ class ExportTarget:
 
     def _look(self, path: str) -> _State:
         file = self._file(path)
-        try:
-            found = file.lstat()
-        except (FileNotFoundError, NotADirectoryError):
-            return "absent"
-        # The latest knows best what it was made from.
-        entries = [e for e in reversed(self._known.get(path, [])) if e.size_bytes == found.st_size]
-        if not entries or not stat.S_ISREG(found.st_mode):
-            return "foreign"
-        _, digest = digest_file(file)
+        with target_errors("read", str(file)):
+            try:
+                found = file.lstat()
+            except (FileNotFoundError, NotADirectoryError):
+                return "absent"
+            # The latest knows best what it was made from.
+            known = reversed(self._known.get(path, []))
+            entries = [entry for entry in known if entry.size_bytes == found.st_size]
+            if not entries or not stat.S_ISREG(found.st_mode):
+                return "foreign"
+            _, digest = digest_file(file)
         return next((entry for entry in entries if entry.sha256 == digest), "foreign")
 
     def _file(self, path: str) -> Path:
@@ -191,23 +201,30 @@ class ExportTarget:
     # Writing ---------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        where = str(self.root)
-        with os_errors("write to", where):
-            self._work.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self._work / _LOCK, timeout=0)
-            try:
-                lock.acquire()
-            except Timeout as error:
-                raise LockTimeoutError(
-                    "another export is writing to this folder",
-                    where=where,
-                    hint="Wait for it to finish, then call again.",
-                ) from error
-            self._lock = lock
-            self._sweep()
-            if not (self._work / _JOURNAL).exists():
-                self._put(self._work / _JOURNAL, journal_header(self._dataset_id))
+        self._made_root = not self.root.exists()
+        try:
+            with target_errors("write to", str(self.root)):
+                self._work.mkdir(parents=True, exist_ok=True)
+                self._lock = self._locked()
+                self._sweep()
+                if not (self._work / _JOURNAL).exists():
+                    self._put(self._work / _JOURNAL, journal_header(self._dataset_id))
+        except BaseException:
+            self._leave_work()
+            raise
         return self
+
+    def _locked(self) -> FileLock:
+        lock = FileLock(self._work / _LOCK, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise LockTimeoutError(
+                "another export is writing to this folder",
+                where=str(self.root),
+                hint="Wait for it to finish, then call again.",
+            ) from error
+        return lock
 
     def add(self, path: str, made_from: str, write: bytes | Callable[[Path], object]) -> None:
         """Write a file, which takes its place with the next :meth:`commit`.
@@ -222,7 +239,7 @@ class ExportTarget:
             The content, or a function that writes it to a path where nothing is.
         """
         temporary = self._temporary()
-        with os_errors("write", str(self._file(path))):
+        with target_errors("write", str(self._file(path))):
             try:
                 if isinstance(write, bytes):
                     write_file(temporary, write, durable=True)
@@ -239,7 +256,39 @@ class ExportTarget:
         """Leave a file as the earlier export wrote it; it :meth:`holds` what it should."""
         state = self._state(path)
         assert isinstance(state, FileEntry)
-        self.written[path] = state
+        self.files[path] = state
+
+    def discard(self) -> None:
+        """Forget the files that were added and have not taken their places."""
+        with target_errors("write to", str(self.root)):
+            for item in self._staged:
+                item.temporary.unlink(missing_ok=True)
+        self._staged.clear()
+
+    def leave(self, owns: Callable[[str], bool]) -> bool:
+        """Leave files of an earlier export as they are, since what they follow from is damaged.
+
+        Parameters
+        ----------
+        owns : callable
+            Tells by its path whether a file is one of them.
+
+        Returns
+        -------
+        bool
+            Whether what the earlier manifest says of them is true still.
+        """
+        listed = self.earlier.get("files", {})
+        true = True
+        with target_errors("look at", str(self.root)):
+            for path in filter(owns, list(self._known)):
+                self._untouched.add(path)
+                self.files.pop(path, None)
+                state = None if self._obstacle(path) is not None else self._state(path)
+                if isinstance(state, FileEntry):
+                    self.files[path] = state
+                true = true and isinstance(state, FileEntry) and listed.get(path) == state._asdict()
+        return true
 
     def commit(self) -> None:
         """Let the files that were added take their places, all that is left of them first."""
@@ -249,7 +298,7 @@ class ExportTarget:
         self.check(item.path for item in staged)
         lines = [journal_line(item.path, item.entry) for item in staged]
         folders = {self._file(item.path).parent for item in staged}
-        with os_errors("write to", str(self.root)):
+        with target_errors("write to", str(self.root)):
             append_lines(self._work / _JOURNAL, b"".join(lines))
             while staged:
                 path, temporary, entry = staged[0]
@@ -257,7 +306,8 @@ class ExportTarget:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 replace(temporary, file)
                 staged.pop(0)
-                self.written[path] = entry
+                self.files[path] = entry
+                self.written.add(path)
             for folder in folders:
                 sync_folder(folder)
 
@@ -270,8 +320,8 @@ class ExportTarget:
             Those that somebody has changed since are kept.
         """
         removed, kept = [], []
-        with os_errors("clean up", str(self.root)):
-            for path in sorted(set(self._known) - set(self.written)):
+        with target_errors("clean up", str(self.root)):
+            for path in sorted(set(self._known) - set(self.files) - self._untouched):
                 if self._file(path).is_relative_to(self._untouchable):
                     continue
                 if self._obstacle(path) is not None:
@@ -283,11 +333,13 @@ class ExportTarget:
                     removed.append(path)
         return removed, kept
 
-    def finish(self, manifest: bytes) -> None:
-        """Write the manifest; from here on the journal is not needed."""
-        with os_errors("write", str(self.root / MANIFEST)):
-            self._put(self.root / MANIFEST, manifest)
-            sync_folder(self.root)
+    def finish(self, manifest: bytes | None) -> None:
+        """Write the manifest, None if it is as it was; the journal is not needed any more."""
+        with target_errors("write", str(self.root / MANIFEST)):
+            if manifest is not None:
+                self._put(self.root / MANIFEST, manifest)
+                sync_folder(self.root)
+                self.written.add(MANIFEST)
             (self._work / _JOURNAL).unlink()
 
     def __exit__(
@@ -296,16 +348,26 @@ class ExportTarget:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._leave_work()
+
+    def _leave_work(self) -> None:
+        """Remove the folder of the work, unless the next export needs its journal."""
+        if self._lock is None:
+            return  # It is another export's.
+        journal = self._work / _JOURNAL
         # What went wrong before must not be hidden by what goes wrong here.
         with contextlib.suppress(OSError):
             self._sweep()
-        done = not (self._work / _JOURNAL).exists()
-        if self._lock is not None:
-            self._lock.release()
+            if journal.exists() and journal.read_bytes() == journal_header(self._dataset_id):
+                journal.unlink()
+        done = not journal.exists()
+        self._lock.release()
         if done:
             with contextlib.suppress(OSError):
                 (self._work / _LOCK).unlink(missing_ok=True)
                 self._work.rmdir()
+                if self._made_root:
+                    self.root.rmdir()  # Refused, and rightly, unless it is empty.
 
     def _put(self, file: Path, data: bytes) -> None:
         temporary = self._temporary()

@@ -10,11 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from kymflow_zarr._schema import normalize_unit
-from kymflow_zarr._types import Axis, Quantity
+from kymflow_zarr._schema import normalize_unit, stated_axes
+from kymflow_zarr._types import Axis
 from kymflow_zarr.ingest._olympus import OlympusHeader
-
-_TIME_UNITS = frozenset({"second", "millisecond", "microsecond", "minute", "hour"})
 
 
 def true_axes(
@@ -31,9 +29,7 @@ def true_axes(
     filled = [_as_row(axis, axes) for axis in axes]
     if header is not None:
         filled = [_from_header(axis, i, len(filled), header) for i, axis in enumerate(filled)]
-    if payload is not None:
-        filled = _from_payload(filled, shape, payload)
-    return tuple(filled)
+    return stated_axes(filled, shape, payload)
 
 
 def _as_row(axis: Axis, axes: Sequence[Axis]) -> Axis:
@@ -58,28 +54,19 @@ def _from_header(axis: Axis, index: int, ndim: int, header: OlympusHeader) -> Ax
     return axis if not step or step <= 0 else Axis(axis.name, axis.quantity, found.unit, step)
 
 
-def _from_payload(axes: list[Axis], shape: Sequence[int], payload: Mapping[str, Any]) -> list[Axis]:
-    header = payload.get("header")
-    if not isinstance(header, Mapping):
-        return axes
-    steps, units = header.get("voxels"), header.get("voxels_units")
-    # Only a header that speaks of this very image.
-    if list(header.get("shape") or shape) != list(shape):
-        return axes
-    if not (isinstance(steps, list) and isinstance(units, list)):
-        return axes
-    if not len(steps) == len(units) == len(axes):
-        return axes
-    return [_stated(axis, step, unit) for axis, step, unit in zip(axes, steps, units, strict=True)]
-
-
-def _stated(axis: Axis, step: object, unit: object) -> Axis:
-    if not isinstance(unit, str) or isinstance(step, bool) or not isinstance(step, int | float):
-        return axis
-    name = normalize_unit(unit)
-    if name is None or not 0 < step < float("inf") or axis.quantity == "channel":
-        return axis
-    quantity: Quantity = "time" if name in _TIME_UNITS else "space"
-    if quantity == "time" and axis.name not in ("y", "t"):
-        return axis
-    return Axis(axis.name, quantity, name, float(step))
+def calibration_notes(
+    payload: Mapping[str, Any] | None, axes: Sequence[Axis], shape: Sequence[int]
+) -> list[str]:
+    """Return what is to be said where a payload states steps that could not be taken."""
+    header = payload.get("header") if payload is not None else None
+    if not isinstance(header, Mapping) or not header.get("voxels"):
+        return []
+    stated = header.get("shape")
+    if stated is not None and stated != list(shape):
+        said = f"the metadata's header is of an image of shape {stated}, this one has {list(shape)}"
+        return [f"{said}: its calibration was left out"]
+    units = header.get("voxels_units")
+    named = isinstance(units, list) and any(normalize_unit(str(unit)) for unit in units)
+    if named and all(axis.step is None for axis in axes):
+        return ["the calibration in the metadata's header could not be read"]
+    return []

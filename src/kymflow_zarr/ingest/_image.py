@@ -1,33 +1,38 @@
-"""One TIFF, with what lies beside it, into one record."""
+"""One acquisition, its TIFFs and what belongs to them, into one record."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from pathlib import Path, PurePosixPath
+from typing import Any
 
-from kymflow_zarr._core import RecordDraft, ZarrDataset, ZarrImageRecord
-from kymflow_zarr._schema import SourceDocument
-from kymflow_zarr._types import StrPath
+from kymflow_zarr._core import RecordDraft, RecordUpdate, ZarrDataset, ZarrImageRecord
+from kymflow_zarr._layout import array_artifact_prefix, artifact_key
+from kymflow_zarr._schema import SourceFileDocument
+from kymflow_zarr._types import Axis, StrPath
 from kymflow_zarr._version import __version__
-from kymflow_zarr.errors import RecordExistsError, SourceNotFoundError
-from kymflow_zarr.ingest._axes import true_axes
+from kymflow_zarr.errors import (
+    KymflowZarrError,
+    RecordExistsError,
+    SourceFileError,
+    SourceNotFoundError,
+    StorageError,
+)
+from kymflow_zarr.ingest._axes import calibration_notes, true_axes
+from kymflow_zarr.ingest._changes import digest_of_bytes
+from kymflow_zarr.ingest._channels import ChannelStack
+from kymflow_zarr.ingest._convention import Acquisition, is_tiff, plan_folder
 from kymflow_zarr.ingest._digest import sha256_of_file
+from kymflow_zarr.ingest._known import KnownSources
+from kymflow_zarr.ingest._parts import TIFF_ARTIFACT, Contents, Part, feeds_of, read_contents
 from kymflow_zarr.ingest._payload import build_payload
-from kymflow_zarr.ingest._sidecars import LoadedSidecars, Sidecars, load_sidecars, sidecars_of
-from kymflow_zarr.ingest._tiff import TiffImage, open_tiff
-
-# Names of the artifacts that keep what a file says of itself.
-TIFF_ARTIFACT: Final = "tiff"
-HEADER_ARTIFACT: Final = "instrument_header"
-METADATA_ARTIFACT: Final = "source_metadata"
+from kymflow_zarr.ingest._scan import Found, look_at, scan_siblings
 
 
 @dataclass(frozen=True)
-class Ingested:
-    """A record made of a TIFF, what there was to note, and how many images the file holds."""
+class Added:
+    """A record made of an acquisition, what there was to note, how many images its file holds."""
 
     record: ZarrImageRecord
     notes: tuple[str, ...]
@@ -49,143 +54,246 @@ def ingest_tiff(
         raise SourceNotFoundError(
             "there is no such file", where=str(tiff), hint="Check the path; it is taken as it is."
         )
+    found = look_at(tiff)
     if image_id is None:
-        known = find_source(dataset, tiff, series)
+        known = KnownSources(dataset).image_of(found, series)
         if known is not None:
-            return known
-    sidecars = sidecars_of([tiff], tiff.parent)[tiff] if include_sidecars else None
-    return ingest_file(dataset, tiff, sidecars, series=series, image_id=image_id).record
-
-
-def find_source(dataset: ZarrDataset, tiff: Path, series: int) -> ZarrImageRecord | None:
-    """Return the record that was made of a file, None if there is none.
-
-    Raises
-    ------
-    RecordExistsError
-        If the file has changed since.
-    """
-    entry = known_sources(dataset).get((source_path(tiff), series))
-    if entry is None:
-        return None
-    record = dataset.record(entry["image_id"])
-    if not is_unchanged(entry["source"], tiff):
-        raise RecordExistsError(
-            f"the file was ingested before, as image {record.image_id!r}, and has changed since",
-            where=str(tiff),
-            hint="Delete that image first, or give an image_id to add the file once more.",
+            return _unchanged(dataset, known.image_id, known.file, found)
+    acquisition = Acquisition((found,))
+    if include_sidecars:
+        plan = plan_folder(
+            scan_siblings(found.path), lambda f: f == found or is_tiff(f), include_sidecars=True
         )
-    return record
+        # One file was asked for, so the other channels of its acquisition stay out.
+        acquisition.attached = next(
+            (a.attached for a in plan.acquisitions if found in a.images), []
+        )
+    return add_acquisition(dataset, acquisition, series=series, image_id=image_id).record
 
 
-def known_sources(dataset: ZarrDataset) -> dict[tuple[str, int], dict[str, Any]]:
-    """Return the index entries of the images that came from files, by path and series."""
-    entries = dataset.load_manifest()["images"]
-    return {
-        (entry["source"]["path"], entry["source"]["series"]): entry
-        for entry in entries
-        if entry.get("source") is not None
-    }
+def _unchanged(
+    dataset: ZarrDataset, image_id: str, file: SourceFileDocument, found: Found
+) -> ZarrImageRecord:
+    if not is_unchanged(file, found):
+        raise RecordExistsError(
+            f"the file was ingested before, as image {image_id!r}, and has changed since",
+            where=str(found.path),
+            hint='refresh_from_folder(folder, mode="reingest_if_changed") updates that image; '
+            "an image_id of its own adds the file once more.",
+        )
+    return dataset.record(image_id)
 
 
-def is_unchanged(source: Mapping[str, Any], tiff: Path) -> bool:
+def is_unchanged(file: SourceFileDocument, found: Found) -> bool:
     """Tell whether a file is the one that was ingested: by size and time, else by digest."""
-    stat = tiff.stat()
-    if stat.st_size != source["size_bytes"]:
+    if found.size_bytes != file.size_bytes:
         return False
-    return bool(stat.st_mtime_ns == source["mtime_ns"]) or sha256_of_file(tiff) == str(
-        source["sha256"]
-    )
+    return found.mtime_ns == file.mtime_ns or sha256_of_file(found.path) == file.sha256
 
 
-def source_path(tiff: Path) -> str:
-    """Return the path under which a file is remembered: absolute, links resolved."""
-    return str(tiff.resolve())
-
-
-def ingest_file(
+def add_acquisition(
     dataset: ZarrDataset,
-    tiff: Path,
-    sidecars: Sidecars | None,
+    acquisition: Acquisition,
     *,
     series: int = 0,
     image_id: str | None = None,
-    root: Path | None = None,
-) -> Ingested:
-    """Add one image of a TIFF with its sidecars, in one step.
+) -> Added:
+    """Add one image with all that belongs to it, in one step.
 
     Parameters
     ----------
     dataset : ZarrDataset
-    tiff : Path
-    sidecars : Sidecars, optional
-        None leaves out what lies beside the file.
+    acquisition : Acquisition
     series : int
     image_id : str, optional
-    root : Path, optional
-        The folder that is being ingested; the record remembers the path below it.
+
+    Raises
+    ------
+    SourceFileError
+        If the TIFF cannot be read, or changes while it is read.
     """
-    loaded = LoadedSidecars() if sidecars is None else load_sidecars(sidecars)
-    with open_tiff(tiff, series=series) as image, dataset.new_record(image_id) as draft:
-        axes = true_axes(image.axes, image.shape, header=loaded.header, payload=loaded.payload)
-        source = _source(tiff, series)
-        draft.set_pixels(
-            image, axes=axes, channel_names=_channel_names(image, loaded), source=source
-        )
-        draft.save("json", "provenance", _provenance(image, source, root))
-        draft.save("json", TIFF_ARTIFACT, image.description)
-        if loaded.header is not None:
-            header = {"text": loaded.header.text, "sections": loaded.header.sections}
-            draft.save("json", HEADER_ARTIFACT, header)
-        if loaded.payload is not None:
-            draft.save("json", METADATA_ARTIFACT, loaded.payload)
-        payload = build_payload(loaded.payload, loaded.header, axes, image.shape)
-        draft.save("json", "metadata", payload)
-        _save_artifacts(draft, loaded.saves)
+    contents = read_contents(acquisition)
+    with (
+        ChannelStack(acquisition.images, series) as stack,
+        dataset.new_record(image_id) as draft,
+    ):
+        axes = axes_of(stack, contents)
+        contents.notes += calibration_notes(contents.payload, axes, stack.shape)
+        draft.set_pixels(stack, axes=axes, channel_names=channel_names_of(stack, contents))
+        images = [image_file(found, series) for found in acquisition.images]
+        saved = [
+            (part, *save_part(draft, part)) for part in image_parts(stack, contents, axes, images)
+        ]
+        saved += save_parts(draft, contents, {key for _, key, _ in saved})
+        feeds = feeds_of(saved)
+        for image in images:
+            image.feeds = feeds.get(image.rel_path, {})
+        draft.set_source_files([*images, *attached_files(acquisition, contents, feeds, draft)])
+        require_settled([*acquisition.images, *(a.found for a in acquisition.attached)])
         draft.commit()
-        notes = tuple(loaded.notes)
-        return Ingested(dataset.record(draft.image_id), notes, image.series_count)
+        count = stack.images[0].series_count
+        return Added(dataset.record(draft.image_id), tuple(contents.notes), count)
 
 
-def _save_artifacts(draft: RecordDraft, saves: list[Callable[[RecordDraft], None]]) -> None:
-    for save in saves:
-        save(draft)
+def axes_of(stack: ChannelStack, contents: Contents) -> tuple[Axis, ...]:
+    """Return the true axes of an image, from its file and what lies beside it."""
+    return true_axes(stack.axes, stack.shape, header=contents.header, payload=contents.payload)
 
 
-def _channel_names(image: TiffImage, loaded: LoadedSidecars) -> list[str] | None:
-    if image.channel_names is not None:
-        return list(image.channel_names)
-    names = [] if loaded.header is None else loaded.header.channel_names
-    counts = [
-        n for n, axis in zip(image.shape, image.axes, strict=True) if axis.quantity == "channel"
+def image_parts(
+    stack: ChannelStack,
+    contents: Contents,
+    axes: tuple[Axis, ...],
+    images: list[SourceFileDocument],
+) -> list[Part]:
+    """Return the artifacts that need the image itself: payload, provenance, the TIFF's words."""
+    payload = build_payload(contents.payload, contents.header, axes, stack.shape)
+    said: Any = [image.description for image in stack.images]
+    made_of = tuple(image.rel_path for image in images)
+    return [
+        Part("json", "metadata", payload, (*contents.payload_made_of, *made_of)),
+        Part("json", "provenance", _provenance(stack, images), made_of),
+        Part("json", TIFF_ARTIFACT, said[0] if len(said) == 1 else said, made_of),
     ]
-    return names if names and len(names) == (counts or [1])[0] else None
 
 
-def _source(tiff: Path, series: int) -> SourceDocument:
-    stat = tiff.stat()
-    return SourceDocument(
-        path=source_path(tiff),
-        size_bytes=stat.st_size,
-        mtime_ns=stat.st_mtime_ns,
-        sha256=sha256_of_file(tiff),
+def channel_names_of(stack: ChannelStack, contents: Contents) -> list[str] | None:
+    """Return the names of the channels, from the file or else from the instrument header."""
+    own = stack.images[0].channel_names
+    if own is not None:
+        return list(own)
+    names = [] if contents.header is None else contents.header.channel_names
+    sizes = zip(stack.shape, stack.axes, strict=True)
+    count = next((size for size, axis in sizes if axis.quantity == "channel"), 1)
+    return names if names and len(names) == count else None
+
+
+def save_part(draft: RecordDraft | RecordUpdate, part: Part) -> tuple[str, str]:
+    """Save a part; return its key below the record and the digest of what was stored."""
+    if part.kind == "array":
+        return draft.save_array(part.name, part.value)
+    return draft.save(part.kind, part.name, part.value)
+
+
+def save_parts(
+    draft: RecordDraft, contents: Contents, taken: set[str]
+) -> list[tuple[Part, str, str]]:
+    """Save what lay beside the image; what cannot be saved is noted, and kept as it is.
+
+    Parameters
+    ----------
+    draft : RecordDraft
+    contents : Contents
+    taken : set of str
+        Keys of the artifacts there are already.
+    """
+    saved = []
+    for part in contents.parts:
+        try:
+            key = key_of(part)
+            if key in taken:
+                raise SourceFileError(f"would be a second artifact called {part.name!r}")
+            saved.append((part, *save_part(draft, part)))
+            taken.add(key)
+        except StorageError:
+            raise
+        except KymflowZarrError as error:
+            names = ", ".join(PurePosixPath(path).name for path in part.made_of)
+            contents.notes.append(f"{names} was kept as it is: {error.what}")
+    return saved
+
+
+def key_of(part: Part) -> str:
+    """Return the key of the artifact that a part becomes, below its record."""
+    if part.kind == "array":
+        return array_artifact_prefix(part.name)
+    return artifact_key(part.kind, part.name)
+
+
+def image_file(found: Found, series: int) -> SourceFileDocument:
+    """Return the document of a TIFF."""
+    try:
+        str(found.path).encode()
+    except UnicodeEncodeError:
+        raise SourceFileError(
+            "the file's name is not valid Unicode", where=repr(str(found.path)), hint="Rename it."
+        ) from None
+    return SourceFileDocument(
+        path=str(found.path),
+        rel_path=found.rel_path,
+        role="image",
+        size_bytes=found.size_bytes,
+        mtime_ns=found.mtime_ns,
+        sha256=sha256_of_file(found.path),
         series=series,
     )
 
 
-def _provenance(image: TiffImage, source: SourceDocument, root: Path | None) -> dict[str, Any]:
-    path = Path(source.path)
-    relative = path.name if root is None else Path(os.path.relpath(path, root.resolve())).as_posix()
-    return {
-        "original_path": source.path,
-        "source_primary_path": source.path,
-        "rel_path": relative,
+def attached_files(
+    acquisition: Acquisition,
+    contents: Contents,
+    feeds: dict[str, dict[str, str]],
+    draft: RecordDraft | RecordUpdate,
+) -> list[SourceFileDocument]:
+    """Keep the bytes of the attached files and return their documents."""
+    folder = str(PurePosixPath(acquisition.primary.rel_path).parent)
+    prefix = "" if folder == "." else f"{folder}/"
+    documents = []
+    for attached in acquisition.attached:
+        found = attached.found
+        data = contents.data.get(found.rel_path)
+        if data is None:
+            continue  # It could not be read, which the notes say.
+        documents.append(
+            SourceFileDocument(
+                path=str(found.path),
+                rel_path=found.rel_path,
+                role=attached.role,
+                size_bytes=len(data),
+                mtime_ns=found.mtime_ns,
+                sha256=digest_of_bytes(data),
+                kept_as=draft.keep_source_file(found.rel_path.removeprefix(prefix), data),
+                feeds=feeds.get(found.rel_path, {}),
+            )
+        )
+    return documents
+
+
+def require_settled(files: Iterable[Found]) -> None:
+    """Raise SourceFileError if a file has changed since it was found.
+
+    A microscope may be writing it still: what was read is then neither old nor new.
+    """
+    for found in files:
+        try:
+            stat = found.path.stat()
+        except FileNotFoundError:
+            raise StillChangingError("went away while it was read", where=str(found.path)) from None
+        if (stat.st_size, stat.st_mtime_ns) != (found.size_bytes, found.mtime_ns):
+            raise StillChangingError(
+                "changed while it was read", where=str(found.path), hint="It is left for next time."
+            )
+
+
+class StillChangingError(SourceFileError):
+    """A file is being written while it is read."""
+
+
+def _provenance(stack: ChannelStack, images: list[SourceFileDocument]) -> dict[str, Any]:
+    first, path = images[0], Path(images[0].path)
+    provenance = {
+        "original_path": first.path,
+        "source_primary_path": first.path,
+        "rel_path": first.rel_path,
         "parent_folder": path.parent.name,
         "grandparent_folder": path.parent.parent.name,
-        "source_sha256": source.sha256,
-        "source_size_bytes": source.size_bytes,
-        "source_mtime_ns": source.mtime_ns,
-        "source_series": image.series_index,
-        "source_axes": image.source_axes,
+        "source_sha256": first.sha256,
+        "source_size_bytes": first.size_bytes,
+        "source_mtime_ns": first.mtime_ns,
+        "source_series": first.series,
+        "source_axes": stack.images[0].source_axes,
         "ingested_by": f"kymflow_zarr {__version__}",
     }
+    if len(images) > 1:
+        provenance["channel_paths"] = [image.path for image in images]
+    return provenance

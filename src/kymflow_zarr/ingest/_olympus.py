@@ -5,11 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from kymflow_zarr._schema import normalize_unit
-from kymflow_zarr.errors import SourceFileError
 
 _LINE: Final = re.compile(r'\s*"(?P<key>[^"\t]*)"\s*\t\s*"(?P<value>.*)"\s*')
 # X Dimension: "38, 0.0 - 10.796 [um], 0.284 [um/pixel]"
@@ -116,18 +114,8 @@ class OlympusHeader:
         return names
 
 
-def read_olympus_header(path: Path) -> OlympusHeader | None:
-    """Return the header in a text file, None if the file is some other text.
-
-    Raises
-    ------
-    SourceFileError
-        If the file cannot be read.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise SourceFileError(f"cannot be read: {error.strerror}", where=str(path)) from error
+def parse_olympus_header(data: bytes) -> OlympusHeader | None:
+    """Return the header in the bytes of a text file, None if it is some other text."""
     text = _decode(data)
     sections: dict[str, dict[str, str]] = {}
     current = ""

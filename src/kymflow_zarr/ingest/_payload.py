@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from kymflow_zarr._core import PAYLOAD_VERSION
+from kymflow_zarr._schema import upgrade_payload
 from kymflow_zarr._types import Axis
 from kymflow_zarr.ingest._olympus import OlympusHeader
 
 _SHORT_UNITS: Final = {"micrometer": "um", "second": "s", None: "px"}
-_OLD_ROI: Final = ("dim0_start", "dim0_stop", "dim1_start", "dim1_stop")
-_ROI_META: Final = ("revision", "img_min", "img_max", "img_mean", "img_std", "mask_ref")
 
 
 def build_payload(
@@ -33,13 +31,11 @@ def build_payload(
     axes : sequence of Axis
     shape : sequence of int
     """
-    payload = dict(sidecar or {})
-    payload["version"] = PAYLOAD_VERSION
-    payload["header"] = _header(payload.get("header"), header, axes, shape)
-    experiment = payload.get("experiment_metadata")
-    payload["experiment_metadata"] = dict(experiment) if isinstance(experiment, Mapping) else {}
-    rois = payload.get("rois")
-    payload["rois"] = [_roi(roi) for roi in rois] if isinstance(rois, list) else []
+    payload = upgrade_payload(sidecar or {})
+    payload["header"] = _header(payload["header"], header, axes, shape)
+    for key, kind in (("experiment_metadata", dict), ("rois", list)):
+        if not isinstance(payload[key], kind):
+            payload[key] = kind()
     return payload
 
 
@@ -67,27 +63,3 @@ def _label(axis: Axis) -> str:
     if axis.quantity in ("time", "space") and axis.unit is not None:
         return f"{axis.quantity} ({_SHORT_UNITS.get(axis.unit, axis.unit)})"
     return axis.name
-
-
-def _roi(roi: object) -> object:
-    """Return a region in today's form; x is dimension 1, y is dimension 0, stops exclusive."""
-    if not isinstance(roi, Mapping) or not all(key in roi for key in _OLD_ROI):
-        return roi
-    known = {"id", "channel", "z", "name", "note", *_ROI_META, *_OLD_ROI}
-    return {
-        "roi_id": roi.get("id"),
-        "roi_type": "rect",
-        "version": "1.0",
-        "name": roi.get("name", ""),
-        "note": roi.get("note", ""),
-        "channel": roi.get("channel", 1),
-        "z": roi.get("z", 0),
-        "data": {
-            "x0": roi["dim1_start"],
-            "x1": roi["dim1_stop"],
-            "y0": roi["dim0_start"],
-            "y1": roi["dim0_stop"],
-        },
-        "meta": {key: roi[key] for key in _ROI_META if key in roi},
-        **{key: value for key, value in roi.items() if key not in known},
-    }

@@ -123,7 +123,8 @@ class TiffImage:
     def _chosen(self, index: int) -> TiffPageSeries:
         try:
             check_page_chain(self._tif, where=self._where)
-            series = self._tif.series
+            # Some versions of tifffile look only when they are counted.
+            series = list(self._tif.series)
         except SourceFileError:
             raise
         except Exception as exc:

@@ -1,0 +1,157 @@
+"""Change an image to what its source files are now: pixels, artifacts, and what they are of.
+
+What a user has edited since is found by its digest and left alone.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kymflow_zarr import _layout
+from kymflow_zarr._core import _artifacts
+from kymflow_zarr._core._arrays import ArrayArtifacts
+from kymflow_zarr._core._documents import load, load_image, rewrite_group, utc_now
+from kymflow_zarr._core._draft import check_channel_names, write_image
+from kymflow_zarr._core._pixels import replace_pixels
+from kymflow_zarr._encodings._array import as_array
+from kymflow_zarr._schema import (
+    AxisDocument,
+    ChannelWindow,
+    ImageDocument,
+    PixelsDocument,
+    SourceFileDocument,
+    normalize_axes,
+    ome_attributes,
+)
+from kymflow_zarr._storage import LocalStorage
+from kymflow_zarr._types import ArtifactKind, Axis
+from kymflow_zarr.errors import ArtifactNotFoundError
+
+
+class RecordUpdate:
+    """Changes to one image; the caller holds the lock of the image.
+
+    Parameters
+    ----------
+    storage : LocalStorage
+    image_id : str
+    """
+
+    def __init__(self, storage: LocalStorage, image_id: str) -> None:
+        self._storage = storage
+        self._prefix = _layout.image_prefix(image_id)
+        self._image_id = image_id
+        self._arrays = ArrayArtifacts(storage, self._prefix)
+        self.document: ImageDocument = load_image(storage, image_id)
+
+    def digest_of(self, key: str) -> str | None:
+        """Return the SHA-256 of an artifact as it is now, None if there is none."""
+        if key.startswith(f"{_layout.ANALYSIS_ARRAYS}/"):
+            name = _layout.decode_name(key.removeprefix(f"{_layout.ANALYSIS_ARRAYS}/"))
+            try:
+                return None if name is None else self._arrays.document(name).pixels.sha256
+            except ArtifactNotFoundError:
+                return None
+        data = self._storage.read(f"{self._prefix}/{key}")
+        return None if data is None else hashlib.sha256(data).hexdigest()
+
+    def is_edited(self, key: str, made: Mapping[str, str]) -> bool:
+        """Tell whether an artifact is no longer what ingest made of it.
+
+        Parameters
+        ----------
+        key : str
+            Below the record.
+        made : mapping of str to str
+            Digests of the artifacts that ingest made, by key.
+        """
+        return self.digest_of(key) != made.get(key)
+
+    def save(self, kind: ArtifactKind, name: str, value: Any) -> tuple[str, str]:
+        """Save an artifact; return its key below the record and its SHA-256."""
+        key = _layout.artifact_key(kind, name)
+        data = _artifacts.encode(kind, value, where=f"{self._prefix}/{key}")
+        digest = hashlib.sha256(data).hexdigest()
+        if self.digest_of(key) != digest:
+            self._storage.write(f"{self._prefix}/{key}", data, anchor=self._prefix)
+        return key, digest
+
+    def save_array(self, name: str, array: object) -> tuple[str, str]:
+        """Save an array artifact; return its key below the record and its SHA-256."""
+        self._arrays.save(name, array, axes=None, chunks=None)
+        digest = self._arrays.document(name).pixels.sha256
+        return _layout.array_artifact_prefix(name), digest
+
+    def keep_source_file(self, name: str, data: bytes) -> str:
+        """Keep the bytes of a source file, compressed, and return their key."""
+        key = _layout.source_file_key(name)
+        packed = gzip.compress(data, mtime=0)
+        if self._storage.read(f"{self._prefix}/{key}") != packed:
+            self._storage.write(f"{self._prefix}/{key}", packed, anchor=self._prefix)
+        return key
+
+    def commit(self, files: Sequence[SourceFileDocument]) -> None:
+        """Say which files it is made of now; the pixels stay."""
+        self.document.source_files = list(files)
+        self._rewrite(self._current_ome())
+
+    def commit_pixels(
+        self,
+        array: object,
+        files: Sequence[SourceFileDocument],
+        *,
+        axes: tuple[Axis, ...],
+        channel_names: Sequence[str] | None,
+        of_earlier_pixels: Mapping[str, str],
+    ) -> None:
+        """Replace the pixels and say which files they are of, in one step.
+
+        Parameters
+        ----------
+        array : array_like
+        files : sequence of SourceFileDocument
+        axes : tuple of Axis
+        channel_names : sequence of str, optional
+        of_earlier_pixels : mapping of str to str
+            Artifacts, by key, that were made from the pixels before, with their digests.
+        """
+        pixels = as_array(array, what="image")
+        true_axes = normalize_axes(axes, len(pixels.shape))
+        names = check_channel_names(channel_names, true_axes, tuple(pixels.shape))
+        windows: list[ChannelWindow] = []
+
+        def write(generation: int, put: Any) -> PixelsDocument:
+            written, found = write_image(
+                pixels, true_axes, names, generation=generation, chunks=None, write=put
+            )
+            windows.extend(found)
+            return written
+
+        def commit(written: PixelsDocument) -> None:
+            self.document.pixels = written
+            self.document.axes = [AxisDocument.of(axis) for axis in true_axes]
+            self.document.channel_names = names
+            self.document.updated_utc = utc_now()
+            self.document.source_files = list(files)
+            self.document.earlier_artifacts = {
+                **self.document.earlier_artifacts,
+                **of_earlier_pixels,
+            }
+            self._rewrite(
+                ome_attributes(true_axes, path=written.path, name=self._image_id, channels=windows)
+            )
+
+        replace_pixels(self._storage, self._prefix, self.document.pixels, write, commit)
+
+    def _rewrite(self, ome: dict[str, Any] | None) -> None:
+        rewrite_group(
+            self._storage, self._prefix, self.document.to_group(ome=ome), anchor=self._prefix
+        )
+
+    def _current_ome(self) -> dict[str, Any] | None:
+        raw = load(self._storage, f"{self._prefix}/{_layout.GROUP}") or {}
+        found: dict[str, Any] | None = raw.get("attributes", {}).get("ome")
+        return found

@@ -1,0 +1,159 @@
+"""Whose is what a folder holds; and mode ``"w"``, which empties a dataset and nothing else.
+
+A wipe leaves a note before it deletes the root document. Where the note is there and the root
+document is not, a wipe was interrupted: what is left is still that dataset's, and goes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from kymflow_zarr import _layout
+from kymflow_zarr._core._documents import load
+from kymflow_zarr._schema import read_dataset_document
+from kymflow_zarr._storage import V1_NAMES, LocalStorage, os_errors
+from kymflow_zarr.errors import FormatVersionError, SchemaValidationError
+
+_NOTE: Final = f"{_layout.WORK}/wiping"
+_TREES: Final = (_layout.IMAGES, _layout.TABLES, _layout.INDEX, _layout.SOURCE_FILES)
+
+
+def refuse_foreign(storage: LocalStorage) -> None:
+    """Raise SchemaValidationError if a folder without a root document is not free for a dataset.
+
+    What an interrupted creation or wipe has left there does not count.
+    """
+    root = storage.root
+    foreign = sorted(_names(root) - {_layout.WORK, *_TREES})
+    if not _is_half_wiped(storage):
+        foreign += [name for name in _TREES[1:] if (root / name).exists()]
+        images = root / _layout.IMAGES
+        own = {_layout.GROUP} if (images / _layout.GROUP).is_file() else set()
+        foreign += [f"{_layout.IMAGES}/{name}" for name in sorted(_names(images) - own)]
+    if foreign:
+        raise SchemaValidationError(
+            f"the folder is not a kymflow_zarr dataset; it holds {_some(foreign)}",
+            where=str(root),
+            hint="Give the path of a dataset.",
+        )
+
+
+def refuse_nested(root: Path) -> None:
+    """Raise SchemaValidationError if a folder lies inside a dataset."""
+    for folder in root.parents:
+        document = folder / _layout.GROUP
+        with os_errors("look at", str(document)):
+            inside = document.is_file() and b'"kymflow_zarr"' in document.read_bytes()
+        if inside:
+            raise SchemaValidationError(
+                f"the path lies inside the dataset or image {str(folder)!r}",
+                where=str(root),
+                hint="Keep datasets beside each other.",
+            )
+
+
+def finish_wipe(storage: LocalStorage) -> None:
+    """Delete what an interrupted wipe has left."""
+    if _is_half_wiped(storage):
+        _delete(storage)
+
+
+def wipe(storage: LocalStorage) -> None:
+    """Empty the folder of a dataset; refuse any other folder that holds something.
+
+    Raises
+    ------
+    SchemaValidationError
+        If anything in it is not the dataset's; nothing is deleted.
+    """
+    root = storage.root
+    if not root.is_dir():
+        raise SchemaValidationError(
+            "this is a file; mode 'w' replaces only datasets and empty folders", where=str(root)
+        )
+    if not any(root.iterdir()) or _is_half_wiped(storage) or _is_half_created(storage):
+        return
+    own = _layout.OWN_NAMES | (V1_NAMES if not (root / _layout.GROUP).exists() else frozenset())
+    foreign = sorted(_names(root) - own) or list(_foreign_inside(storage))
+    if foreign or not _is_dataset(storage):
+        held = _some(foreign) if foreign else "no dataset of ours"
+        raise SchemaValidationError(
+            f"mode 'w' replaces only datasets and empty folders; this folder holds {held}",
+            where=str(root),
+            hint="Nothing was deleted. Choose another path, or empty the folder yourself.",
+        )
+    storage.write(_NOTE, b"", anchor="")
+    # Without its root document there is no dataset any more, whatever happens next.
+    for name in (_layout.GROUP, *sorted(V1_NAMES)):
+        storage.delete(name, anchor="")
+    _delete(storage)
+
+
+def _delete(storage: LocalStorage) -> None:
+    for name in _TREES:
+        storage.delete_tree(name)
+    storage.delete(_NOTE, anchor="")
+
+
+def _is_half_wiped(storage: LocalStorage) -> bool:
+    roots = (_layout.GROUP, ".zattrs")
+    return storage.stat(_NOTE) is not None and not any(map(storage.stat, roots))
+
+
+def _is_half_created(storage: LocalStorage) -> bool:
+    root, images = storage.root, storage.root / _layout.IMAGES
+    own = {_layout.GROUP} if (images / _layout.GROUP).is_file() else set()
+    return _names(root) <= {_layout.WORK, _layout.IMAGES} and _names(images) <= own
+
+
+def _is_dataset(storage: LocalStorage) -> bool:
+    try:
+        raw = load(storage, _layout.GROUP)
+        if raw is None:
+            attributes: Any = load(storage, ".zattrs")
+            return attributes is not None and attributes.get("format") == "kymflow_zarr_v1"
+        read_dataset_document(raw, where=str(storage.root))
+    except FormatVersionError:
+        return True
+    except (SchemaValidationError, AttributeError):
+        return False
+    return True
+
+
+def _foreign_inside(storage: LocalStorage) -> Iterator[str]:
+    """Yield what is not the dataset's below its own folders."""
+    images = storage.root / _layout.IMAGES
+    for name in sorted(_names(images) - {_layout.GROUP, ".zgroup", ".zattrs"}):
+        if not _is_image(images / name):
+            yield f"{_layout.IMAGES}/{name}"
+    for key, _ in storage.walk_files(_layout.TABLES):
+        if not key.endswith(".parquet"):
+            yield key
+
+
+def _is_image(folder: Path) -> bool:
+    if (folder / ".zgroup").is_file():
+        return True
+    try:
+        document = json.loads((folder / _layout.GROUP).read_bytes())
+        return bool(document["attributes"]["kymflow_zarr"]["document"] == "image")
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (ValueError, KeyError, TypeError):
+        return True  # An image's document, damaged.
+
+
+def _names(folder: Path) -> set[str]:
+    if not folder.is_dir():
+        return set()
+    with os_errors("list", str(folder)):
+        names = {entry.name for entry in folder.iterdir()}
+    return {n for n in names - _layout.LITTER if not n.startswith(_layout.TEMPORARY_PREFIX)}
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

@@ -1,0 +1,155 @@
+"""Regions in the metadata payload: their model, and the upgrade of older forms.
+
+Source of both forms: files that kymflow wrote from 2025 to 2026.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+ROI_VERSION: Final = "1.0"
+
+_Text: TypeAlias = str | None
+_Pixel: TypeAlias = Annotated[int, Meta(ge=0)]
+_Intensity: TypeAlias = Annotated[float | None, Meta(description="Of the pixels of the region.")]
+
+
+class RectDataDocument(msgspec.Struct, kw_only=True):
+    """A rectangle in pixels; stops are exclusive."""
+
+    x0: Annotated[_Pixel, Meta(description="First column: dimension 1 of the plane.")]
+    x1: Annotated[_Pixel, Meta(description="Column after the last.")]
+    y0: Annotated[_Pixel, Meta(description="First row (line): dimension 0 of the plane.")]
+    y1: Annotated[_Pixel, Meta(description="Row after the last.")]
+
+
+class MaskDataDocument(msgspec.Struct, kw_only=True):
+    """A mask beside the image."""
+
+    mask_ref: Annotated[str, Meta(description="Name of an array artifact, shaped as the plane.")]
+
+
+class RoiMetaDocument(msgspec.Struct, kw_only=True):
+    """What programs note about a region."""
+
+    revision: Annotated[int | None, Meta(description="One more with each change.")] | UnsetType = (
+        UNSET
+    )
+    img_min: _Intensity | UnsetType = UNSET
+    img_max: _Intensity | UnsetType = UNSET
+    img_mean: _Intensity | UnsetType = UNSET
+    img_std: _Intensity | UnsetType = UNSET
+    mask_ref: _Text | UnsetType = UNSET
+
+
+class _RoiDocument(msgspec.Struct, kw_only=True, tag_field="roi_type"):
+    roi_id: Annotated[int, Meta(description="Unique in the image.")]
+    version: str | UnsetType = UNSET
+    name: str | UnsetType = UNSET
+    note: str | UnsetType = UNSET
+    channel: (
+        Annotated[int, Meta(ge=1, description="Channel, from 1; 1 if left out.")] | UnsetType
+    ) = UNSET
+    z: Annotated[int, Meta(ge=0, description="Plane along z, from 0.")] | UnsetType = UNSET
+    meta: RoiMetaDocument | UnsetType = UNSET
+
+
+class RectRoiDocument(_RoiDocument, kw_only=True, tag="rect"):
+    """A region that is a rectangle."""
+
+    data: RectDataDocument
+
+
+class MaskRoiDocument(_RoiDocument, kw_only=True, tag="mask"):
+    """A region that is a mask."""
+
+    data: MaskDataDocument
+
+
+ROI_MODELS: Final[dict[str, type[msgspec.Struct]]] = {
+    "rect": RectRoiDocument,
+    "mask": MaskRoiDocument,
+}
+
+_META: Final = ("revision", "img_min", "img_max", "img_mean", "img_std", "mask_ref")
+# Today's coordinate and the flat key that it was: x is dimension 1, y is dimension 0.
+_FLAT_DATA: Final = {
+    "x0": "dim1_start",
+    "x1": "dim1_stop",
+    "y0": "dim0_start",
+    "y1": "dim0_stop",
+}
+_FLAT: Final = frozenset({"id", *_META, *_FLAT_DATA.values()})
+
+
+def is_flat_roi(roi: object) -> bool:
+    """Say whether a region has the form of before ``roi_type``, without ``data``."""
+    return (
+        isinstance(roi, Mapping)
+        and "data" not in roi
+        and (all(key in roi for key in _FLAT_DATA.values()) or ("id" in roi and "mask_ref" in roi))
+    )
+
+
+def old_key(key: str) -> str:
+    """Return the flat key that a key of today's form was, such as ``dim1_stop`` for ``data.x1``."""
+    section, _, name = key.partition(".")
+    if section == "roi_id":
+        return "id"
+    return _FLAT_DATA.get(name, name) if name else key
+
+
+def upgrade_roi(roi: object) -> object:
+    """Return a region in today's form, with what it means and all unknown keys kept.
+
+    Flat regions become nested ones, a missing or null name, note, channel, plane or meta the
+    default, and a missing type the one that ``data`` tells. What is none of the known
+    forms comes back as it is.
+
+    Parameters
+    ----------
+    roi : object
+        A region of any version.
+    """
+    if not isinstance(roi, Mapping):
+        return roi
+    today = _nested(roi) if is_flat_roi(roi) else dict(roi)
+    meta = today.get("meta")
+    data = today.get("data")
+    if isinstance(data, Mapping):
+        data = {key: _whole(value) if key in _FLAT_DATA else value for key, value in data.items()}
+    reference = meta.get("mask_ref") if isinstance(meta, Mapping) else None
+    if today.get("roi_type") == "mask" and isinstance(reference, str):
+        # Some files name the mask in one of the two places only.
+        data = {"mask_ref": reference, **(data or {})} if isinstance(data, Mapping | None) else data
+    if not isinstance(data, Mapping):
+        return today
+    if "roi_type" not in today:
+        today["roi_type"] = "mask" if "mask_ref" in data and "x0" not in data else "rect"
+    defaults = {"version": ROI_VERSION, "name": "", "note": "", "channel": 1, "z": 0, "meta": {}}
+    given = {key: value for key, value in today.items() if value is not None}
+    return {**today, **defaults, **given, "data": data}
+
+
+def _nested(roi: Mapping[Any, Any]) -> dict[Any, Any]:
+    rectangle = _FLAT_DATA["x0"] in roi
+    given = roi.get("meta")
+    return {
+        "roi_id": roi["id"] if "id" in roi else roi.get("roi_id"),
+        "roi_type": "rect" if rectangle else "mask",
+        **{key: value for key, value in roi.items() if key not in _FLAT and key != "roi_id"},
+        "data": {new: roi[old] for new, old in _FLAT_DATA.items()}
+        if rectangle
+        else {"mask_ref": roi["mask_ref"]},
+        "meta": (dict(given) if isinstance(given, Mapping) else {})
+        | {key: roi[key] for key in _META if key in roi},
+    }
+
+
+def _whole(value: object) -> object:
+    """Return 3 for 3.0: some programs write every number with a point."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,0 +1,116 @@
+"""What has become of an acquisition since it was ingested."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from kymflow_zarr._schema import SourceFileDocument
+from kymflow_zarr.ingest._convention import Acquisition
+from kymflow_zarr.ingest._digest import sha256_of_file
+from kymflow_zarr.ingest._known import KnownImage, KnownSources
+from kymflow_zarr.ingest._scan import Found
+
+Verdict: TypeAlias = Literal["new", "copy", "moved", "unchanged", "touched", "files", "pixels"]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is to be done with an acquisition.
+
+    Parameters
+    ----------
+    verdict : str
+        ``files`` where only what lies beside the TIFF has changed, ``touched`` where times
+        have and contents have not.
+    known : KnownImage, optional
+        The image it is, or the one it is a copy of.
+    changed : tuple of str
+        ``rel_path`` of the files that have changed, come or gone.
+    copy_of : str, optional
+        Path of the file that this is a copy of.
+    """
+
+    verdict: Verdict
+    known: KnownImage | None = None
+    changed: tuple[str, ...] = ()
+    copy_of: str | None = None
+
+
+class Decider:
+    """Holds acquisitions against what the dataset knows. Opens a file only to digest it."""
+
+    def __init__(self, known: KnownSources) -> None:
+        self._known = known
+        self._sizes = known.sizes()
+        self._claimed: set[str] = set()
+        self._new: dict[int, list[Found]] = defaultdict(list)
+
+    def decide(self, acquisition: Acquisition, series: int = 0) -> Decision:
+        """Return what has become of one image of an acquisition."""
+        known = self._known.image_of(acquisition.primary, series)
+        if known is None:
+            return self._unknown(acquisition.primary, series)
+        changed, touched, pixels = [], False, False
+        files = {file.path: file for file in known.files}
+        for found in (*acquisition.images, *(a.found for a in acquisition.attached)):
+            file = files.pop(str(found.path), None)
+            if file is not None and _untouched(file, found):
+                continue
+            if file is not None and file.sha256 == _digest(found):
+                touched = True
+                continue
+            changed.append(found.rel_path)
+            pixels = pixels or found in acquisition.images
+        changed += [
+            file.rel_path
+            for file in files.values()
+            if not file.gone and not Path(file.path).exists()
+        ]
+        if pixels:
+            return Decision("pixels", known, tuple(changed))
+        if changed:
+            return Decision("files", known, tuple(changed))
+        return Decision("touched" if touched else "unchanged", known)
+
+    def _unknown(self, found: Found, series: int) -> Decision:
+        # A file of a size that no known one has can be neither moved nor a copy.
+        if found.size_bytes not in self._sizes:
+            return self._new_here(found)
+        same = self._known.images_of_digest(_digest(found), series)
+        for image in same:
+            if image.image_id not in self._claimed and not Path(image.file.path).exists():
+                self._claimed.add(image.image_id)
+                return Decision("moved", image)
+        if same:
+            return Decision("copy", copy_of=same[0].file.path)
+        return self._new_here(found)
+
+    def _new_here(self, found: Found) -> Decision:
+        """Decide on a new file among the other new ones of this scan."""
+        for other in self._new[found.size_bytes]:
+            if _digest(other) == _digest(found):
+                return Decision("copy", copy_of=str(other.path))
+        self._new[found.size_bytes].append(found)
+        return Decision("new")
+
+    def claimed(self, image: KnownImage) -> bool:
+        """Tell whether an image was found again under another path."""
+        return image.image_id in self._claimed
+
+
+def _untouched(file: SourceFileDocument, found: Found) -> bool:
+    same = (file.size_bytes, file.mtime_ns) == (found.size_bytes, found.mtime_ns)
+    return same and not file.gone
+
+
+def _digest(found: Found) -> str:
+    return sha256_of_file(found.path)
+
+
+def digest_of_bytes(data: bytes) -> str:
+    """Return the SHA-256 of some bytes."""
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,84 @@
+"""Channel files of one acquisition as one image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from kymflow_zarr._types import Axis
+from kymflow_zarr.errors import SourceFileError
+from kymflow_zarr.ingest._scan import Found
+from kymflow_zarr.ingest._tiff import TiffImage, open_tiff
+
+
+class ChannelStack:
+    """The TIFFs of one acquisition, read on demand; a context manager.
+
+    One TIFF is itself. Several become one image with a channel axis, which stands where
+    OME-Zarr wants it: after ``t``, before everything else.
+
+    Parameters
+    ----------
+    files : sequence of Found
+        In order of their channels.
+    series : int
+        Which image of each file.
+
+    Raises
+    ------
+    SourceFileError
+        If the files cannot be read, or do not fit each other.
+    """
+
+    def __init__(self, files: Sequence[Found], series: int) -> None:
+        self._open = ExitStack()
+        try:
+            self.images: list[TiffImage] = [
+                self._open.enter_context(open_tiff(found.path, series=series)) for found in files
+            ]
+            self._check(files)
+        except BaseException:
+            self._open.close()
+            raise
+        first = self.images[0]
+        self.dtype = first.dtype
+        self._at: int | None = None
+        self.shape, self.axes = first.shape, first.axes
+        if len(self.images) > 1:
+            self._at = 1 if first.axes[0].name == "t" and len(first.axes) > 2 else 0
+            self.shape = (*first.shape[: self._at], len(files), *first.shape[self._at :])
+            channel = Axis("c", "channel")
+            self.axes = (*first.axes[: self._at], channel, *first.axes[self._at :])
+
+    def _check(self, files: Sequence[Found]) -> None:
+        first = self.images[0]
+        for image, found in zip(self.images[1:], files[1:], strict=True):
+            same = image.shape == first.shape and image.dtype == first.dtype
+            if not same or "c" in [axis.name for axis in first.axes]:
+                raise SourceFileError(
+                    f"is {image.dtype} {image.shape}, not {first.dtype} {first.shape} as the "
+                    f"first channel {files[0].path.name}; they make no image together",
+                    where=str(found.path),
+                )
+
+    def __getitem__(self, region: Any) -> np.ndarray[Any, Any]:
+        if self._at is None:
+            return self.images[0][region]
+        channels = range(*region[self._at].indices(len(self.images)))
+        rest = (*region[: self._at], *region[self._at + 1 :])
+        return np.stack([self.images[i][rest] for i in channels], axis=self._at)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._open.close()

@@ -1,0 +1,77 @@
+"""What a dataset knows of the files its images came from."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from kymflow_zarr._core import ZarrDataset
+from kymflow_zarr._schema import SourceFileDocument
+from kymflow_zarr.ingest._scan import Found
+
+
+@dataclass(frozen=True, slots=True)
+class KnownImage:
+    """An image that came from files.
+
+    Parameters
+    ----------
+    image_id : str
+    files : tuple of SourceFileDocument
+        All of them, the first TIFF first.
+    """
+
+    image_id: str
+    files: tuple[SourceFileDocument, ...]
+
+    @property
+    def file(self) -> SourceFileDocument:
+        """The TIFF that stands for the image."""
+        return next(file for file in self.files if file.role == "image")
+
+
+class KnownSources:
+    """The images of a dataset by the files they came from.
+
+    Parameters
+    ----------
+    dataset : ZarrDataset
+    """
+
+    def __init__(self, dataset: ZarrDataset) -> None:
+        self._by_path: dict[tuple[str, int], KnownImage] = {}
+        self._by_digest: dict[tuple[str, int], list[KnownImage]] = defaultdict(list)
+        for entry in dataset.load_manifest()["images"]:
+            files = msgspec.convert(entry.get("source_files", []), tuple[SourceFileDocument, ...])
+            if any(file.role == "image" for file in files):
+                self.add(KnownImage(entry["image_id"], files))
+
+    def add(self, image: KnownImage) -> None:
+        """Take in an image."""
+        file = image.file
+        for other in image.files:
+            if other.role == "image":
+                self._by_path[other.path, other.series] = image
+        self._by_digest[file.sha256, file.series].append(image)
+
+    def image_of(self, found: Found, series: int) -> KnownImage | None:
+        """Return the image that came from the file at a path."""
+        return self._by_path.get((str(found.path), series))
+
+    def images_of_digest(self, sha256: str, series: int) -> list[KnownImage]:
+        """Return the images whose TIFF has a digest."""
+        return self._by_digest.get((sha256, series), [])
+
+    def sizes(self) -> set[int]:
+        """Return the sizes of all TIFFs: a file of another size is none of them."""
+        return {image.file.size_bytes for image in self}
+
+    def __iter__(self) -> Iterator[KnownImage]:
+        seen: set[str] = set()
+        for image in self._by_path.values():
+            if image.image_id not in seen:
+                seen.add(image.image_id)
+                yield image

@@ -1,0 +1,253 @@
+"""What must never happen to somebody's data, by mistake or by bad luck."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kymflow_zarr import ZarrDataset, ZarrImageRecord
+from kymflow_zarr._storage import LocalStorage
+from kymflow_zarr.errors import DatasetNotFoundError
+from tests.conftest import files_of
+
+PIXELS = np.arange(24, dtype=np.uint16).reshape(4, 6)
+
+
+class TestForeignFolders:
+    @pytest.mark.parametrize("mode", ["a", "w", "w-", "r+"])
+    @pytest.mark.parametrize(
+        "name", ["images/fig1.png", "tables/thesis.xlsx", "index/a", "images/zarr.json/x"]
+    )
+    def test_folders_that_are_named_like_ours_are_not_taken_over(
+        self, tmp_path: Path, mode: Any, name: str
+    ) -> None:
+        path = tmp_path / "paper" / name
+        path.parent.mkdir(parents=True)
+        path.write_text("years of work")
+        before = files_of(tmp_path)
+        with pytest.raises((ValueError, FileNotFoundError)):
+            ZarrDataset(tmp_path / "paper", mode=mode)
+        assert files_of(tmp_path) == before
+
+    @pytest.mark.parametrize("name", ["images/notes.txt", "tables/thesis.xlsx", "images/a/x.png"])
+    def test_w_refuses_foreign_files_deep_in_a_dataset(self, ds: ZarrDataset, name: str) -> None:
+        ds.add_image(PIXELS)
+        path = ds.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+        with pytest.raises(ValueError, match="Nothing was deleted"):
+            ZarrDataset(ds.path, mode="w")
+        assert path.read_text() == "mine"
+        assert len(ds) >= 1
+
+    @pytest.mark.parametrize("below", ["sub.zarr", "images/q.zarr", "tables/x/y.zarr"])
+    def test_a_dataset_is_not_made_inside_another(self, ds: ZarrDataset, below: str) -> None:
+        before = files_of(ds.path)
+        with pytest.raises(ValueError, match="lies inside"):
+            ZarrDataset(ds.path / below, mode="a")
+        assert files_of(ds.path) == before
+
+    def test_an_image_is_not_a_dataset(self, rec: ZarrImageRecord, ds: ZarrDataset) -> None:
+        with pytest.raises(ValueError, match="this is one image of a dataset"):
+            ZarrDataset(ds.path / "images" / rec.image_id, mode="r")
+
+    @pytest.mark.parametrize("path", ["s3://bucket/x.zarr", "https://host/x.zarr", "", None, 3])
+    def test_what_is_no_path_makes_no_folder(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: Any
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(ValueError, match=r"path|address"):
+            ZarrDataset(path)
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.skipif(os.name == "nt", reason="links need a privilege on Windows")
+    def test_links_are_deleted_and_what_they_lead_to_is_not(
+        self, ds: ZarrDataset, tmp_path: Path
+    ) -> None:
+        outside = tmp_path / "outside"
+        outside.mkdir(mode=0o755)
+        (outside / "zarr.json").write_text("{}")
+        mode = outside.stat().st_mode
+        (ds.path / "images" / "x").symlink_to(outside)
+        ds.delete_image("x")
+        assert (outside / "zarr.json").read_text() == "{}"
+        assert outside.stat().st_mode == mode
+        assert not (ds.path / "images" / "x").is_symlink()
+
+
+class TestInterruptions:
+    @pytest.mark.parametrize("mode", ["w", "a"])
+    def test_an_interrupted_wipe_is_finished_and_brings_nothing_back(
+        self, ds: ZarrDataset, monkeypatch: pytest.MonkeyPatch, mode: Any
+    ) -> None:
+        ds.add_image(PIXELS)
+        ds.save_table("t", pd.DataFrame({"a": [1]}))
+
+        def killed(_: LocalStorage, key: str) -> bool:
+            raise KeyboardInterrupt(key)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(LocalStorage, "delete_tree", killed)
+            with pytest.raises(KeyboardInterrupt):
+                ZarrDataset(ds.path, mode="w")
+        with pytest.raises(FileNotFoundError):
+            ZarrDataset(ds.path, mode="r")
+        again = ZarrDataset(ds.path, mode=mode)
+        assert len(again) == 0
+        assert again.list_table_names() == []
+        assert again.validate().problems == ()
+
+    @pytest.mark.parametrize("mode", ["w", "a", "w-"])
+    def test_an_interrupted_creation_does_not_stand_in_the_way(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: Any
+    ) -> None:
+        real = LocalStorage.write
+
+        def killed(self: LocalStorage, key: str, data: bytes, *, anchor: str) -> None:
+            if key == "zarr.json":
+                raise KeyboardInterrupt
+            real(self, key, data, anchor=anchor)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(LocalStorage, "write", killed)
+            with pytest.raises(KeyboardInterrupt):
+                ZarrDataset(tmp_path / "x.zarr", mode="w")
+        assert len(ZarrDataset(tmp_path / "x.zarr", mode=mode)) == 0
+
+
+class TestPlaces:
+    def test_a_relative_path_means_the_same_after_the_current_folder_has_changed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("a", "b"):
+            (tmp_path / name).mkdir()
+            monkeypatch.chdir(tmp_path / name)
+            ZarrDataset("lab.zarr", mode="w-")
+        monkeypatch.chdir(tmp_path / "a")
+        ds = ZarrDataset("lab.zarr")
+        rec = ds.add_image(PIXELS, image_id="one")
+        monkeypatch.chdir(tmp_path / "b")
+        ds.add_image(PIXELS, image_id="two")
+        assert rec.shape == (4, 6)
+        assert ds.list_image_ids() == ["one", "two"]
+        assert len(ZarrDataset("lab.zarr")) == 0
+        assert ZarrDataset(tmp_path / "a" / "lab.zarr")["one"] == rec
+
+    def test_a_dataset_that_has_vanished_is_not_an_empty_one(self, ds: ZarrDataset) -> None:
+        rec = ds.add_image(PIXELS)
+        ds.path.rename(ds.path.with_name("unmounted"))
+        calls: list[Callable[[], object]] = [
+            ds.list_image_ids,
+            lambda: len(ds),
+            lambda: list(ds),
+            lambda: list(ds.iter_records()),
+            ds.list_table_names,
+            ds.load_manifest,
+        ]
+        for call in calls:
+            with pytest.raises(DatasetNotFoundError, match="not there any more"):
+                call()
+        with pytest.raises((KeyError, OSError)):
+            rec.load_array()
+        with pytest.raises((ValueError, OSError)):
+            ds.add_image(PIXELS)
+        assert not ds.path.exists()
+
+
+class TestWritersAtOnce:
+    def test_an_image_deleted_and_added_anew_is_never_read_as_a_mixture(
+        self, ds: ZarrDataset, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        zeros = np.zeros((40, 1024, 1024), np.uint16)
+        ds.add_image(zeros, image_id="m")
+        real = LocalStorage.read
+        switched = threading.Event()
+
+        def read(self: LocalStorage, key: str) -> bytes | None:
+            data = real(self, key)
+            if "/c/" in key and not switched.is_set():
+                switched.set()
+                ds.delete_image("m")
+                ds.add_image(zeros + 7, image_id="m")
+            return data
+
+        monkeypatch.setattr(LocalStorage, "read", read)
+        assert np.unique(ZarrDataset(ds.path, mode="r")["m"].load_array()).tolist() == [7]
+
+    def test_two_programs_that_save_a_part_of_the_metadata_each_find_theirs(
+        self, rec: ZarrImageRecord
+    ) -> None:
+        for _ in range(20):
+            rec.save_metadata_payload({"version": "2.0"})
+            with ThreadPoolExecutor(2) as pool:
+                futures = [
+                    pool.submit(rec.save_metadata_objects, header={"a": 1}),
+                    pool.submit(rec.save_metadata_objects, rois=[{"roi_id": 1}]),
+                ]
+                for future in futures:
+                    future.result()
+            payload = rec.load_metadata_payload()
+            assert payload["header"] == {"a": 1}
+            assert payload["rois"] == [{"roi_id": 1}]
+
+    def test_saving_beside_an_artifact_that_is_being_deleted(self, rec: ZarrImageRecord) -> None:
+        stop = threading.Event()
+
+        def delete() -> None:
+            while not stop.is_set():
+                rec.delete_analysis(["v/a"])
+
+        with ThreadPoolExecutor(2) as pool:
+            deleting = pool.submit(delete)
+            for i in range(300):
+                rec.save_json("v/a", i)
+                rec.save_json("v/b", i)
+                rec.delete_analysis(["v/b"])
+            stop.set()
+            deleting.result()
+
+    def test_opening_while_pixels_are_replaced(self, rec: ZarrImageRecord) -> None:
+        stop = threading.Event()
+
+        def replace() -> None:
+            value = 0
+            while not stop.is_set():
+                value += 1
+                rec.save_array(np.full((8, 8), value, np.uint16))
+
+        with ThreadPoolExecutor(1) as pool:
+            replacing = pool.submit(replace)
+            for _ in range(100):
+                assert rec.open_array().ndim == 2
+                assert len(np.unique(rec.load_array()[:1])) >= 1
+            stop.set()
+            replacing.result()
+
+
+class TestDeletion:
+    def test_a_table_that_cannot_be_read_stops_it_before_anything_is_deleted(
+        self, ds: ZarrDataset
+    ) -> None:
+        rec = ds.add_image(PIXELS)
+        for name in ("a", "z"):
+            ds.save_table(name, pd.DataFrame({"image_id": [rec.image_id]}))
+        (ds.path / "tables" / "z.parquet").write_bytes(b"broken")
+        with pytest.raises(ValueError, match=r"z\.parquet"):
+            ds.delete_image(rec.image_id)
+        assert rec.shape == (4, 6)
+        assert len(ds.load_table("a")) == 1
+
+    def test_rows_that_name_the_image_in_the_index_go_too(self, ds: ZarrDataset) -> None:
+        gone, kept = (ds.add_image(PIXELS).image_id for _ in range(2))
+        index = pd.Index([gone, kept, gone], name="image_id")
+        ds.save_table("t", pd.DataFrame({"v": [1, 2, 3]}, index=index))
+        assert ds.delete_image(gone) == 2
+        assert ds.load_table("t").index.tolist() == [kept]
