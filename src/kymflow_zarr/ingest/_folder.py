@@ -22,6 +22,7 @@ from kymflow_zarr.errors import (
 from kymflow_zarr.ingest._apply import move_image, note_times, update_image
 from kymflow_zarr.ingest._changes import Decider, Decision
 from kymflow_zarr.ingest._convention import Acquisition, FolderPlan, matches, plan_folder
+from kymflow_zarr.ingest._exported import find_export
 from kymflow_zarr.ingest._image import Added, StillChangingError, add_acquisition
 from kymflow_zarr.ingest._known import KnownSources
 from kymflow_zarr.ingest._loose import LooseFiles
@@ -89,6 +90,9 @@ class _FolderWork:
                 where=str(root),
                 hint="Check the path; ingest_tiff() takes a single file.",
             )
+        export = find_export(self.dataset, root)
+        if export is not None:
+            return export.run(dry_run=dry_run, progress=self.progress)
         scan = scan_folder(root)
         plan = plan_folder(
             scan.files,
