@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from kymflow_zarr import ZarrDataset, ZarrImageRecord
+from tests._v1_dataset import write_v1
 
 # A shared machine is slow at times; a test that hangs is CI's to notice.
 settings.register_profile(
@@ -33,6 +35,18 @@ def ds(tmp_path: Path) -> Iterator[ZarrDataset]:
     """An empty dataset."""
     with ZarrDataset(tmp_path / "experiment.zarr", mode="w-", durability="relaxed") as dataset:
         yield dataset
+
+
+@pytest.fixture(scope="session")
+def written_v1(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of format version 1, to be copied."""
+    return write_v1(tmp_path_factory.mktemp("v1") / "old.zarr")
+
+
+@pytest.fixture
+def old(written_v1: Path, tmp_path: Path) -> Path:
+    """A dataset of format version 1, to be read and changed."""
+    return Path(shutil.copytree(written_v1, tmp_path / "old.zarr"))
 
 
 @pytest.fixture

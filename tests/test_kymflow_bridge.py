@@ -132,3 +132,17 @@ class TestRecordImage:
         np.testing.assert_array_equal(image.get_img_slice(2, 2), pixels[1, 2])
         with pytest.raises(ValueError, match="no channel 3"):
             image.get_img_slice(0, 3)
+
+    def test_channels_may_come_last(self, ds: ZarrDataset) -> None:
+        pixels = np.arange(3 * 4 * 5 * 2).reshape(3, 4, 5, 2)
+        rec = ds.add_image(pixels, axes=["z", "y", "x", "c"])
+        image = RecordImage(rec)
+        assert rec.get_image_bounds() == {"width": 5, "height": 4, "num_slices": 3}
+        assert image.get_image_bounds() == rec.get_image_bounds()
+        np.testing.assert_array_equal(image.get_img_slice(2, 2), pixels[2, :, :, 1])
+
+    def test_a_kymograph_with_channels_is_one_plane(self, ds: ZarrDataset) -> None:
+        pixels = np.arange(2 * 6 * 4).reshape(2, 6, 4)
+        rec = ds.add_image(pixels, axes=["c", "t", "x"])
+        assert rec.get_image_bounds() == {"width": 4, "height": 6, "num_slices": 1}
+        np.testing.assert_array_equal(RecordImage(rec).get_img_slice(0, 1), pixels[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -278,6 +279,27 @@ def test_the_sources_index_has_exactly_the_columns_programs_rely_on(
     assert row["source_mtime_ns"] == tiffs(lab)[0].stat().st_mtime_ns
     now_ns = pd.Timestamp.now().value
     assert abs(int(row["ingested_epoch_ns"]) - now_ns) < 3600e9 * 24
+
+
+@pytest.mark.parametrize("name", ["0.tif", "1.tif", "2.tif"])
+def test_a_file_that_may_not_be_read_stops_no_other(
+    ds: ZarrDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for i in range(3):
+        write(tmp_path / "lab" / f"{i}.tif", PIXELS + i)
+    real_open = Path.open
+
+    def locked(path: Path, *args: Any, **kwargs: Any) -> Any:
+        if path.name == name:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real_open(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", locked)
+    report = ds.refresh_from_folder(tmp_path / "lab").report
+    assert [Path(item.path).name for item in report.failed] == [name]
+    assert len(report.ingested) == 2
+    monkeypatch.undo()
+    assert len(ds.refresh_from_folder(tmp_path / "lab")) == 1
 
 
 def test_an_unknown_mode_is_named(ds: ZarrDataset, lab: Path) -> None:

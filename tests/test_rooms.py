@@ -15,6 +15,8 @@ PACKAGE = Path(kymflow_zarr.__file__).parent
 # Each room may import only rooms of the rows above its own; rooms of one row never each other.
 ROWS = [
     {"errors", "_types", "_version"},
+    {"_limits"},
+    {"_foreign"},
     {"_schema"},
     {"_layout"},
     {"_storage"},
@@ -116,10 +118,12 @@ def test_reading_one_image_loads_neither_pandas_nor_zarr(tmp_path: Path) -> None
 
 def test_the_public_names_are_these() -> None:
     assert sorted(kymflow_zarr.__all__) == [
-        "ArtifactInfo", "Axis", "ExportFailure", "ExportReport", "ImageBounds", "IngestItem",
-        "IngestReport", "KymflowZarrError", "MaskRoi", "MetadataNotFoundError", "Problem",
-        "RectRoi", "RefreshResult", "RoiStatistics", "SchemaValidationError", "ValidationReport",
-        "ZarrDataset", "ZarrImageRecord", "__version__", "errors", "json_schema",
+        "ArtifactInfo", "Axis", "Damage", "ExportDifference", "ExportFailure", "ExportReport",
+        "ImageBounds", "IngestItem", "IngestReport", "KymflowZarrError", "Limits", "MapResult",
+        "MaskRoi", "MetadataNotFoundError", "Problem", "RectRoi", "RefreshResult", "RepairAction",
+        "RepairReport", "RoiStatistics", "SchemaValidationError", "ValidationReport",
+        "VerifyReport", "ZarrDataset", "ZarrImageRecord", "__version__", "errors", "get_limits",
+        "json_schema", "set_limits",
     ]  # fmt: skip
     assert all(hasattr(kymflow_zarr, name) for name in kymflow_zarr.__all__)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +15,9 @@ import pandas as pd
 import pytest
 
 from kymflow_zarr import ZarrDataset, ZarrImageRecord
-from kymflow_zarr._storage import LocalStorage
+from kymflow_zarr._storage import LocalStorage, disk_replaced
 from kymflow_zarr.errors import DatasetNotFoundError
+from kymflow_zarr.testing import FaultyDisk, fault_points
 from tests.conftest import files_of
 
 PIXELS = np.arange(24, dtype=np.uint16).reshape(4, 6)
@@ -86,41 +88,50 @@ class TestForeignFolders:
 class TestInterruptions:
     @pytest.mark.parametrize("mode", ["w", "a"])
     def test_an_interrupted_wipe_is_finished_and_brings_nothing_back(
-        self, ds: ZarrDataset, monkeypatch: pytest.MonkeyPatch, mode: Any
+        self, ds: ZarrDataset, mode: Any
     ) -> None:
         ds.add_image(PIXELS)
         ds.save_table("t", pd.DataFrame({"a": [1]}))
-
-        def killed(_: LocalStorage, key: str) -> bool:
-            raise KeyboardInterrupt(key)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(LocalStorage, "delete_tree", killed)
-            with pytest.raises(KeyboardInterrupt):
-                ZarrDataset(ds.path, mode="w")
-        with pytest.raises(FileNotFoundError):
-            ZarrDataset(ds.path, mode="r")
+        ds.close()
+        empty = FaultyDisk()
+        with disk_replaced(empty):
+            ZarrDataset(shutil.copytree(ds.path, ds.path.with_name("other")), "w").close()
+        removals = [i for i, name in enumerate(empty.operations, 1) if name.startswith("rename")]
+        for point in fault_points("crash", first=removals[1], step=10**6):
+            with point:
+                ZarrDataset(ds.path, mode="w").close()
+            if point.reached:
+                with pytest.raises(FileNotFoundError):
+                    ZarrDataset(ds.path, mode="r")
         again = ZarrDataset(ds.path, mode=mode)
         assert len(again) == 0
         assert again.list_table_names() == []
         assert again.validate().problems == ()
 
-    @pytest.mark.parametrize("mode", ["w", "a", "w-"])
+    @pytest.mark.parametrize("mode", ["a", "w", "w-"])
     def test_an_interrupted_creation_does_not_stand_in_the_way(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: Any
+        self, tmp_path: Path, mode: Any
     ) -> None:
-        real = LocalStorage.write
+        path = tmp_path / "x.zarr"
+        interrupted = 0
+        for point in fault_points("crash"):
+            shutil.rmtree(path, ignore_errors=True)
+            with point:
+                ZarrDataset(path, mode="w").close()
+            # One that is complete, though the process died, is a dataset, which "w-" leaves alone.
+            if mode == "w-" and _is_there(path):
+                continue
+            interrupted += 1
+            assert len(ZarrDataset(path, mode=mode)) == 0
+        assert interrupted > 5
 
-        def killed(self: LocalStorage, key: str, data: bytes, *, anchor: str) -> None:
-            if key == "zarr.json":
-                raise KeyboardInterrupt
-            real(self, key, data, anchor=anchor)
 
-        with monkeypatch.context() as patch:
-            patch.setattr(LocalStorage, "write", killed)
-            with pytest.raises(KeyboardInterrupt):
-                ZarrDataset(tmp_path / "x.zarr", mode="w")
-        assert len(ZarrDataset(tmp_path / "x.zarr", mode=mode)) == 0
+def _is_there(path: Path) -> bool:
+    try:
+        ZarrDataset(path, "r").close()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 class TestPlaces:

@@ -1,146 +1,301 @@
-"""The dataset against a plain dictionary: whatever is called in whatever order."""
+"""The dataset against a plain dictionary: whatever is called in whatever order, and dies where."""
 
 from __future__ import annotations
 
+import copy
+import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
-import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import settings
+import tifffile
+from hypothesis import assume, settings
 from hypothesis.extra import numpy as hnp
-from hypothesis.stateful import (
-    Bundle,
-    RuleBasedStateMachine,
-    consumes,
-    invariant,
-    multiple,
-    rule,
-)
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from kymflow_zarr import ZarrDataset
+from kymflow_zarr import ZarrDataset, ZarrImageRecord
+from kymflow_zarr.testing import FAULT_KINDS, FaultPoint, FaultyDisk
 
-NAMES = st.sampled_from(["a", "A", "a/b", "metadata", "zarr", "é", "x.json"])
+NAMES = st.sampled_from(["a", "A", "a/b", "zarr", "é", "x.json"])
+IDS = st.sampled_from(["i", "I", "j k"])
+FILES = st.sampled_from(["one.tif", "day/two.tif"])
 ARRAYS = hnp.arrays(
     dtype=st.sampled_from(["uint8", "uint16", "float32"]),
-    shape=hnp.array_shapes(min_dims=2, max_dims=3, max_side=6),
+    shape=hnp.array_shapes(min_dims=2, max_dims=3, min_side=2, max_side=6),
 )
+PLANES = hnp.arrays(dtype="uint16", shape=st.tuples(st.integers(4, 9), st.integers(4, 9)))
 VALUES = st.dictionaries(st.text(max_size=3), st.integers() | st.floats(allow_nan=False))
+# Where, if at all, an operation on files fails, and how.
+FAULTS = st.none() | st.tuples(st.integers(1, 40), st.sampled_from(FAULT_KINDS))
+# What ingest makes of a TIFF beside what the user has saved.
+DERIVED = {"metadata", "provenance", "tiff"}
+
+Fault = tuple[int, Any] | None
+Image = dict[str, Any]
+
+
+def _image(array: Any) -> Image:
+    return {"pixels": _value(array), "json": {}, "arrays": {}}
+
+
+def _value(array: Any) -> tuple[str, tuple[int, ...], bytes]:
+    return array.dtype.name, array.shape, array.tobytes()
 
 
 class Against(RuleBasedStateMachine):
-    """Every step is made twice: on a dataset, and on dictionaries."""
+    """Every step is made twice: on a dataset, and on dictionaries.
+
+    An image that came from a TIFF goes by the file's path, any other by its id.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
-        self.path = Path(self.folder.name) / "x.zarr"
-        self.ds = ZarrDataset(self.path, mode="w-", durability="relaxed")
-        self.pixels: dict[str, Any] = {}
-        self.json: dict[tuple[str, str], Any] = {}
-        self.arrays: dict[tuple[str, str], Any] = {}
+        self.temporary = tempfile.TemporaryDirectory()
+        self.path = Path(self.temporary.name) / "x.zarr"
+        self.folder = Path(self.temporary.name) / "folder"
+        (self.folder / "day").mkdir(parents=True)
+        self.files: dict[str, Any] = {}
+        self.clock = 10**18
+        self.images: dict[str, Image] = {}
         self.tables: dict[str, list[tuple[str, int]]] = {}
 
-    images = Bundle("images")
+    @initialize()
+    def create(self) -> None:
+        self.ds = ZarrDataset(self.path, mode="w-", durability="relaxed")
 
-    @rule(target=images, arr=ARRAYS, own=st.none() | st.sampled_from(["i", "I", "j k"]))
-    def add(self, arr: Any, own: str | None) -> Any:
-        if own in self.pixels:
+    # What is there ---------------------------------------------------------------------
+
+    def observed(self) -> tuple[dict[str, Image], dict[str, list[tuple[str, int]]]]:
+        images = {}
+        for rec in self.ds.iter_records():
+            json = [i.name for i in rec.list_artifacts() if i.name not in DERIVED]
+            images[self.called(rec)] = {
+                "pixels": _value(rec.load_array()),
+                "json": {name: rec.load_json(name) for name in json},
+                "arrays": {
+                    name: _value(rec.load_array_artifact(name))
+                    for name in rec.list_array_artifacts()
+                },
+            }
+        tables = {}
+        for name in self.ds.list_table_names():
+            table = self.ds.load_table(name)
+            tables[name] = list(zip(table["image_id"], table["n"], strict=True))
+        return images, tables
+
+    @staticmethod
+    def called(rec: ZarrImageRecord) -> str:
+        return rec.image_id if rec.source is None else rec.source.rel_path
+
+    def record(self, called: str) -> ZarrImageRecord:
+        return next(rec for rec in self.ds.iter_records() if self.called(rec) == called)
+
+    def step(self, operation: Callable[[], object], after: Any, fault: Fault) -> None:
+        """Do something; where it fails, what is there must be as before or as after it."""
+        before = self.images, self.tables
+        if fault is None:
+            operation()
+            self.images, self.tables = after
+            return
+        at, kind = fault
+        point = FaultPoint(FaultyDisk(at, kind, torn=True), at, kind)
+        with point:
+            operation()
+        if point.reached and kind == "crash":
+            self.ds = ZarrDataset(self.path, mode="r+", durability="relaxed")
+        if point.error is None:
+            self.images, self.tables = after
+            return
+        images, tables = self.observed()
+        assert tables in (before[1], after[1])
+        for called in {*before[0], *after[0], *images}:
+            states = before[0].get(called), after[0].get(called)
+            assert images.get(called) in states, f"{called!r} at {point}"
+        if len({*before[0]} ^ {*after[0]}) <= 1:
+            assert (images, tables) in (before, after)
+        self.images, self.tables = images, tables
+
+    def changed(self) -> tuple[dict[str, Image], dict[str, list[tuple[str, int]]]]:
+        return copy.deepcopy(self.images), copy.deepcopy(self.tables)
+
+    # Images ----------------------------------------------------------------------------
+
+    @rule(image_id=IDS, arr=ARRAYS, fault=FAULTS)
+    def add(self, image_id: str, arr: Any, fault: Fault) -> None:
+        if image_id in self.images:
             with pytest.raises(ValueError, match="already"):
-                self.ds.add_image(arr, image_id=own)
-            return multiple()
-        image_id = self.ds.add_image(arr, image_id=own).image_id
-        self.pixels[image_id] = arr
-        return image_id
+                self.ds.add_image(arr, image_id=image_id)
+            return
+        after = self.changed()
+        after[0][image_id] = _image(arr)
+        self.step(lambda: self.ds.add_image(arr, image_id=image_id), after, fault)
 
-    @rule(image_id=images, arr=ARRAYS)
-    def replace(self, image_id: str, arr: Any) -> None:
-        self.ds[image_id].save_array(arr)
-        self.pixels[image_id] = arr
+    @precondition(lambda self: self.images)
+    @rule(data=st.data(), arr=ARRAYS, fault=FAULTS)
+    def replace(self, data: st.DataObject, arr: Any, fault: Fault) -> None:
+        called = self.some(data)
+        rec, after = self.record(called), self.changed()
+        after[0][called]["pixels"] = _value(arr)
+        self.step(lambda: rec.save_array(arr), after, fault)
 
-    @rule(image_id=images, name=NAMES, value=VALUES)
-    def save_json(self, image_id: str, name: str, value: Any) -> None:
-        self.ds[image_id].save_json(name, value)
-        self.json[image_id, name] = value
+    @precondition(lambda self: self.images)
+    @rule(data=st.data(), name=NAMES, value=VALUES, fault=FAULTS)
+    def save_json(self, data: st.DataObject, name: str, value: Any, fault: Fault) -> None:
+        called = self.some(data)
+        rec, after = self.record(called), self.changed()
+        after[0][called]["json"][name] = value
+        self.step(lambda: rec.save_json(name, value), after, fault)
 
-    @rule(image_id=images, name=NAMES, arr=ARRAYS)
-    def save_array(self, image_id: str, name: str, arr: Any) -> None:
-        self.ds[image_id].save_array_artifact(name, arr)
-        self.arrays[image_id, name] = arr
+    @precondition(lambda self: self.images)
+    @rule(data=st.data(), name=NAMES, arr=ARRAYS, fault=FAULTS)
+    def save_array(self, data: st.DataObject, name: str, arr: Any, fault: Fault) -> None:
+        called = self.some(data)
+        rec, after = self.record(called), self.changed()
+        after[0][called]["arrays"][name] = _value(arr)
+        self.step(lambda: rec.save_array_artifact(name, arr), after, fault)
 
-    @rule(image_id=images)
-    def delete_analysis(self, image_id: str) -> None:
-        gone = [key for key in self.json if key[0] == image_id and key[1] != "metadata"]
-        assert self.ds[image_id].delete_analysis() == len(gone)
-        for key in gone:
-            del self.json[key]
+    @precondition(lambda self: self.images)
+    @rule(data=st.data(), fault=FAULTS)
+    def delete_analysis(self, data: st.DataObject, fault: Fault) -> None:
+        called = self.some(data)
+        rec, after = self.record(called), self.changed()
+        after[0][called]["json"] = {}
+        self.step(rec.delete_analysis, after, fault)
 
-    @rule(image_id=images, name=NAMES, n=st.lists(st.integers(0, 9), max_size=3))
-    def replace_rows(self, image_id: str, name: str, n: list[int]) -> None:
+    @precondition(lambda self: self.images)
+    @rule(data=st.data(), fault=FAULTS)
+    def delete_image(self, data: st.DataObject, fault: Fault) -> None:
+        called = self.some(data)
+        rec, after = self.record(called), self.changed()
+        del after[0][called]
+        for name, rows in after[1].items():
+            after[1][name] = [row for row in rows if row[0] != rec.image_id]
+        self.step(lambda: self.ds.delete_image(rec.image_id), after, fault)
+
+    # Tables ----------------------------------------------------------------------------
+
+    @precondition(lambda self: self.images)
+    @rule(data=st.data(), name=NAMES, n=st.lists(st.integers(0, 9), max_size=3), fault=FAULTS)
+    def replace_rows(self, data: st.DataObject, name: str, n: list[int], fault: Fault) -> None:
+        image_id = self.record(self.some(data)).image_id
         rows = pd.DataFrame({"image_id": [image_id] * len(n), "n": n})
-        self.ds.replace_rows_for_image_id(name, image_id, rows)
-        kept = [row for row in self.tables.get(name, []) if row[0] != image_id]
-        self.tables[name] = [*kept, *((image_id, i) for i in n)]
+        after = self.changed()
+        kept = [row for row in after[1].get(name, []) if row[0] != image_id]
+        after[1][name] = [*kept, *((image_id, i) for i in n)]
+        self.step(lambda: self.ds.replace_rows_for_image_id(name, image_id, rows), after, fault)
 
-    @rule(name=NAMES)
-    def delete_table(self, name: str) -> None:
-        if self.tables.pop(name, None) is None:
+    @rule(name=NAMES, fault=FAULTS)
+    def delete_table(self, name: str, fault: Fault) -> None:
+        if name not in self.tables:
             with pytest.raises(FileNotFoundError):
                 self.ds.delete_table(name)
-        else:
-            self.ds.delete_table(name)
+            return
+        after = self.changed()
+        del after[1][name]
+        self.step(lambda: self.ds.delete_table(name), after, fault)
 
-    @rule(image_id=consumes(images))
-    def delete_image(self, image_id: str) -> None:
-        rows = [row for table in self.tables.values() for row in table if row[0] == image_id]
-        assert self.ds.delete_image(image_id) == len(rows)
-        del self.pixels[image_id]
-        for mapping in (self.json, self.arrays):
-            for key in [key for key in mapping if key[0] == image_id]:
-                del mapping[key]
-        for name, table in self.tables.items():
-            self.tables[name] = [row for row in table if row[0] != image_id]
+    # A folder --------------------------------------------------------------------------
+
+    @rule(name=FILES, arr=PLANES)
+    def write_file(self, name: str, arr: Any) -> None:
+        tifffile.imwrite(self.folder / name, arr)
+        self.clock += 10**9
+        os.utime(self.folder / name, ns=(self.clock, self.clock))
+        self.files[name] = arr
+
+    @precondition(lambda self: self.files)
+    @rule(fault=FAULTS)
+    def refresh(self, fault: Fault) -> None:
+        after = self.changed()
+        # Another file of equal content would be told to have moved, or to be a copy.
+        assume(len({_value(arr) for arr in self.files.values()}) == len(self.files))
+        for name, arr in self.files.items():
+            image = after[0].setdefault(name, _image(arr))
+            if self.digests.get(name) != _value(arr):
+                image["pixels"] = _value(arr)
+        self.step(
+            lambda: self.ds.refresh_from_folder(self.folder, mode="reingest_if_changed"),
+            after,
+            fault,
+        )
+
+    @property
+    def digests(self) -> dict[str, Any]:
+        """What was in each file when its image was last made of it."""
+        found = {}
+        for rec in self.ds.iter_records():
+            if rec.source is not None and rec.source.rel_path in self.files:
+                arr = self.files[rec.source.rel_path]
+                same = rec.source.mtime_ns == (self.folder / rec.source.rel_path).stat().st_mtime_ns
+                found[rec.source.rel_path] = _value(arr) if same else None
+        return found
+
+    # Damage ----------------------------------------------------------------------------
+
+    @precondition(lambda self: any(image["json"] for image in self.images.values()))
+    @rule(data=st.data(), at=st.integers(0, 10**6), fault=FAULTS)
+    def damage_and_repair(self, data: st.DataObject, at: int, fault: Fault) -> None:
+        damaged = sorted(called for called, image in self.images.items() if image["json"])
+        called = data.draw(st.sampled_from(damaged))
+        name = data.draw(st.sampled_from(sorted(self.images[called]["json"])))
+        rec = self.record(called)
+        key = next(i.key for i in rec.list_artifacts() if i.name == name)
+        file = self.path / key
+        content = bytearray(file.read_bytes())
+        content[at % len(content)] ^= 0xFF
+        file.write_bytes(content)
+        assert [damage.where for damage in self.ds.verify().errors] == [key]
+        # Nobody reads what is broken meanwhile, so only the end of the repair is looked at.
+        if fault is not None:
+            point = FaultPoint(FaultyDisk(*fault, torn=True), *fault)
+            with point:
+                self.ds.repair()
+            self.ds = ZarrDataset(self.path, mode="r+", durability="relaxed")
+        self.ds.repair()
+        del self.images[called]["json"][name]
+        assert self.ds.verify().ok
+
+    # Always ----------------------------------------------------------------------------
 
     @rule()
     def reopen(self) -> None:
+        self.ds.close()
         self.ds = ZarrDataset(self.path, mode="r+", durability="relaxed")
 
+    @rule(fault=FAULTS)
+    def update_manifest(self, fault: Fault) -> None:
+        self.step(self.ds.update_manifest, self.changed(), fault)
+
     @rule()
-    def update_manifest(self) -> None:
-        self.ds.update_manifest()
+    def repair_what_is_whole(self) -> None:
+        self.ds.repair()
+
+    def some(self, data: st.DataObject) -> str:
+        return data.draw(st.sampled_from(sorted(self.images)))
 
     @invariant()
     def the_same_is_there(self) -> None:
-        assert self.ds.list_image_ids() == sorted(self.pixels)
-        assert self.ds.list_table_names() == sorted(self.tables)
-        for image_id, arr in self.pixels.items():
-            rec = self.ds[image_id]
-            loaded = rec.load_array()
-            assert loaded.dtype == arr.dtype
-            np.testing.assert_array_equal(loaded, arr)
-            names = sorted(name for owner, name in self.json if owner == image_id)
-            assert sorted(info.name for info in rec.list_artifacts()) == names
-            names = sorted(name for owner, name in self.arrays if owner == image_id)
-            assert rec.list_array_artifacts() == names
-        for (image_id, name), value in self.json.items():
-            assert self.ds[image_id].load_json(name) == value
-        for (image_id, name), arr in self.arrays.items():
-            np.testing.assert_array_equal(self.ds[image_id].load_array_artifact(name), arr)
-        for name, rows in self.tables.items():
-            table = self.ds.load_table(name)
-            assert list(zip(table["image_id"], table["n"], strict=True)) == rows
+        if hasattr(self, "ds"):
+            assert self.observed() == (self.images, self.tables)
 
     @invariant()
     def the_index_says_the_same(self) -> None:
-        shapes = {e["image_id"]: tuple(e["shape"]) for e in self.ds.load_manifest()["images"]}
-        assert shapes == {image_id: arr.shape for image_id, arr in self.pixels.items()}
+        if hasattr(self, "ds"):
+            shapes = sorted(tuple(e["shape"]) for e in self.ds.load_manifest()["images"])
+            assert shapes == sorted(image["pixels"][1] for image in self.images.values())
 
     def teardown(self) -> None:
-        assert self.ds.validate().ok
-        self.folder.cleanup()
+        with self.temporary:
+            if hasattr(self, "ds"):
+                self.ds.close()
+                with ZarrDataset(self.path, mode="r+") as ds:
+                    assert ds.verify().errors == ()
+                    # Warnings are of what the user did: a payload of other pixels, say.
+                    assert ds.validate().ok
 
 
 Against.TestCase.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)

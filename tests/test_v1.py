@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,20 +38,8 @@ from tests._v1_dataset import (
     add_image,
     edit_json,
     run,
-    write_v1,
 )
 from tests.conftest import files_of
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_v1(tmp_path_factory.mktemp("v1") / "old.zarr")
-
-
-@pytest.fixture
-def old(written: Path, tmp_path: Path) -> Path:
-    """A copy of a dataset of version 1, to be changed."""
-    return Path(shutil.copytree(written, tmp_path / "old.zarr"))
 
 
 def test_images_come_in_every_order(old: Path) -> None:

@@ -43,17 +43,6 @@ from tests._v1_dataset import (
 from tests.conftest import files_of
 
 
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_v1(tmp_path_factory.mktemp("v1") / "old.zarr")
-
-
-@pytest.fixture
-def old(written: Path, tmp_path: Path) -> Path:
-    """A copy of a dataset of version 1, to be changed."""
-    return Path(shutil.copytree(written, tmp_path / "old.zarr"))
-
-
 def assert_equal(old: ZarrImageRecord, new: ZarrImageRecord) -> None:
     """Compare all of two records through the public interface."""
     assert old.image_id == new.image_id

@@ -29,6 +29,7 @@ STACK = "images/stack"
 DATA = f"{LINE}/data"
 MASK = f"{LINE}/analysis_arrays/mask"
 PAYLOAD = f"{LINE}/analysis/metadata.json"
+INDEX = "index/images.parquet"
 RECT = {"roi_id": 1, "roi_type": "rect", "data": {"x0": 0, "x1": 3, "y0": 0, "y1": 9}}
 FLAT = {"id": 2, "dim0_start": 5, "dim0_stop": 9, "dim1_start": 1, "dim1_stop": 4}
 
@@ -270,13 +271,12 @@ CASES = [
     Case("foreign-file", f"{MASK}/a.npy", write(f"{MASK}/a.npy")),
     Case("foreign-file", "tables/events.csv", write("tables/events.csv")),
     Case("foreign-file", f"tables/{'x' * 220}.parquet", write(f"tables/{'x' * 220}.parquet")),
-    Case("leftover", ".kymflow_zarr/staging", write(".kymflow_zarr/staging/0/zarr.json")),
-    Case("leftover", ".kymflow_zarr/trash", write(".kymflow_zarr/trash/0/zarr.json")),
+    Case("leftover", ".kymflow_zarr/sessions", write(f".kymflow_zarr/sessions/{'0' * 32}/a")),
+    Case("leftover", ".kymflow_zarr/journal", write(f".kymflow_zarr/journal/{'0' * 32}-1.json")),
+    Case("quarantine", "quarantine", write("quarantine/20260101T000000Z-1/why.json")),
     Case("leftover", "", write(".tmp-0123456789abcdef0123456789abcdef")),
     Case("leftover", LINE, write(f"{LINE}/.tmp-0123456789abcdef0123456789abcdef")),
-    pytest.param(
-        Case("unreadable", "index/manifest.json", endless_link("index/manifest.json")), marks=POSIX
-    ),
+    pytest.param(Case("unreadable", INDEX, endless_link(INDEX)), marks=POSIX),
     pytest.param(Case("unreadable", LINE, endless_link(f"{PAYLOAD}")), marks=POSIX),
     # The dataset
     Case("group-document", "images/zarr.json", remove("images/zarr.json")),
@@ -286,11 +286,9 @@ CASES = [
         f"{LINE}/analysis_arrays/zarr.json",
         remove(f"{LINE}/analysis_arrays/zarr.json"),
     ),
-    Case("index", "index/manifest.json", write("index/manifest.json")),
-    Case("index", "index/manifest.json", write("index/manifest.json", b"[]"), "update_manifest"),
-    Case(
-        "index", "index/manifest.json", edit("index/manifest.json", lambda d: d.update(images=[]))
-    ),
+    Case("index", INDEX, write(INDEX)),
+    Case("index", INDEX, write(INDEX, b"PAR1PAR1"), "update_manifest"),
+    Case("index", INDEX, cut(INDEX, 300)),
     # An image
     Case("image-folder", "images/LINE", rename(LINE, "LINE")),
     Case("image-folder", "images/a%2fb", copy(LINE, "a%2fb")),

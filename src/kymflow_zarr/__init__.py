@@ -15,19 +15,26 @@ from kymflow_zarr._version import __version__
 if TYPE_CHECKING:
     from kymflow_zarr import errors
     from kymflow_zarr._core import (
+        Damage,
+        ExportDifference,
         ExportFailure,
         ExportReport,
         IngestItem,
         IngestReport,
+        MapResult,
         MaskRoi,
         Problem,
         RectRoi,
         RefreshResult,
+        RepairAction,
+        RepairReport,
         RoiStatistics,
         ValidationReport,
+        VerifyReport,
         ZarrDataset,
         ZarrImageRecord,
     )
+    from kymflow_zarr._limits import Limits, get_limits, set_limits
     from kymflow_zarr._schema import json_schema
     from kymflow_zarr._types import ArtifactInfo, Axis, ImageBounds
     from kymflow_zarr.errors import KymflowZarrError, MetadataNotFoundError, SchemaValidationError
@@ -35,25 +42,34 @@ if TYPE_CHECKING:
 __all__ = [
     "ArtifactInfo",
     "Axis",
+    "Damage",
+    "ExportDifference",
     "ExportFailure",
     "ExportReport",
     "ImageBounds",
     "IngestItem",
     "IngestReport",
     "KymflowZarrError",
+    "Limits",
+    "MapResult",
     "MaskRoi",
     "MetadataNotFoundError",
     "Problem",
     "RectRoi",
     "RefreshResult",
+    "RepairAction",
+    "RepairReport",
     "RoiStatistics",
     "SchemaValidationError",
     "ValidationReport",
+    "VerifyReport",
     "ZarrDataset",
     "ZarrImageRecord",
     "__version__",
     "errors",
+    "get_limits",
     "json_schema",
+    "set_limits",
 ]
 
 # NumPy alone takes a tenth of a second; a name costs its import when it is first used.
@@ -62,9 +78,12 @@ _HOMES = {
     "Axis": "_types",
     "ImageBounds": "_types",
     "KymflowZarrError": "errors",
+    "Limits": "_limits",
     "MetadataNotFoundError": "errors",
     "SchemaValidationError": "errors",
+    "get_limits": "_limits",
     "json_schema": "_schema",
+    "set_limits": "_limits",
 }
 
 

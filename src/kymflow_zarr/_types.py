@@ -13,6 +13,7 @@ __all__ = [
     "ArtifactKind",
     "Axis",
     "Durability",
+    "ExportLayout",
     "ImageBounds",
     "JsonValue",
     "MissingPlacement",
@@ -27,6 +28,7 @@ __all__ = [
 Mode: TypeAlias = Literal["r", "r+", "a", "w", "w-"]
 OrderBy: TypeAlias = Literal["image_id", "created_utc", "acquired_local_epoch_ns"]
 MissingPlacement: TypeAlias = Literal["last", "first"]
+ExportLayout: TypeAlias = Literal["dataset", "kymflow"]
 RefreshMode: TypeAlias = Literal["skip", "reingest_if_changed"]
 Durability: TypeAlias = Literal["full", "relaxed"]
 Quantity: TypeAlias = Literal["space", "time", "channel", "other"]

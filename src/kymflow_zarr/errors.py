@@ -23,6 +23,7 @@ Every error is also the builtin exception a Python caller would expect, so that
     │   ├── FormatVersionError         (ValueError)         an unknown format version
     │   └── CorruptDataError           (ValueError)         stored bytes lost or changed
     ├── SourceFileError                (ValueError)         a file to ingest that cannot be read
+    ├── LimitExceededError             (ValueError)         a file asks for more than the limits
     ├── StorageError                   (OSError)            the disk refused
     │   └── LockTimeoutError           (OSError, TimeoutError)
     └── MissingDependencyError         (ImportError)        an optional package; names the extra
@@ -40,6 +41,7 @@ __all__ = [
     "FormatVersionError",
     "InvalidNameError",
     "KymflowZarrError",
+    "LimitExceededError",
     "LockTimeoutError",
     "MetadataNotFoundError",
     "MissingDependencyError",
@@ -168,6 +170,10 @@ class CorruptDataError(SchemaValidationError):
 
 class SourceFileError(KymflowZarrError, ValueError):
     """A file that was to be ingested cannot be read."""
+
+
+class LimitExceededError(KymflowZarrError, ValueError):
+    """A file asks for more memory, depth or pages than the limits allow; nothing was allocated."""
 
 
 class StorageError(KymflowZarrError, OSError):

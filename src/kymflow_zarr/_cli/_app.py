@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import click
 
@@ -15,9 +15,11 @@ from kymflow_zarr._cli._ingest import ingest
 from kymflow_zarr._cli._ls import ls
 from kymflow_zarr._cli._migrate import migrate
 from kymflow_zarr._cli._refresh import refresh
+from kymflow_zarr._cli._repair import repair
 from kymflow_zarr._cli._schema import schema
 from kymflow_zarr._cli._show import show
 from kymflow_zarr._cli._validate import validate
+from kymflow_zarr._cli._verify import verify
 from kymflow_zarr._version import __version__
 from kymflow_zarr.errors import DatasetNotFoundError, KymflowZarrError
 
@@ -27,12 +29,19 @@ __all__ = ["app"]
 class _Program(click.Group):
     """A group that turns errors into one line and an exit code."""
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **kwargs)  # Here --help and --version are printed.
+        except BrokenPipeError:
+            _silence(sys.stdout)
+            raise click.exceptions.Exit(0) from None
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
             # Of this click would make exit code 1, which says that problems were found.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _silence(sys.stdout)
             ctx.exit(0)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise  # click knows these
@@ -53,10 +62,18 @@ class _Program(click.Group):
 
 
 def _refuse(ctx: click.Context, message: str) -> NoReturn:
-    if ctx.meta.get("debug"):
-        click.echo(traceback.format_exc().rstrip(), err=True)
-    click.echo("error: " + " ".join(message.split()), err=True)
+    try:
+        if ctx.meta.get("debug"):
+            click.echo(traceback.format_exc().rstrip(), err=True)
+        click.echo("error: " + " ".join(message.split()), err=True)
+    except BrokenPipeError:
+        _silence(sys.stderr)  # Nobody reads it; the exit code still tells.
     ctx.exit(2)
+
+
+def _silence(stream: TextIO) -> None:
+    """Send a stream whose reader is gone to nowhere: what is left of it is written at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @click.group(
@@ -82,5 +99,7 @@ def app() -> None:
     """
 
 
-for _command in (demo, ingest, ls, show, export, validate, refresh, migrate, schema):
+for _command in (
+    demo, ingest, ls, show, export, validate, verify, repair, refresh, migrate, schema,
+):  # fmt: skip
     app.add_command(_command)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from kymflow_zarr._cli._options import dataset_argument, debug_option, json_option
+from kymflow_zarr._types import ExportLayout
 
 __all__ = ["export"]
 
@@ -16,6 +17,13 @@ __all__ = ["export"]
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--no-tiff", is_flag=True, help="Leave out the pixels.")
 @click.option("--no-tables", is_flag=True, help="Leave out the tables of the dataset.")
+@click.option(
+    "--layout",
+    type=click.Choice(["dataset", "kymflow"]),
+    default="dataset",
+    show_default=True,
+    help="A folder for each image, or the folders that the dataset came from.",
+)
 @json_option
 @debug_option
 @click.pass_context
@@ -25,6 +33,7 @@ def export(
     folder: Path,
     no_tiff: bool,
     no_tables: bool,
+    layout: ExportLayout,
     as_json: bool,
 ) -> None:
     """Write DATASET to FOLDER as files that every program reads: TIFF, JSON, CSV.
@@ -33,10 +42,14 @@ def export(
     own are never overwritten. What cannot be read is reported and skipped; its files of an
     earlier export stay as they are.
 
+    With --layout kymflow the original folders are written back, and every file is named that is
+    not byte by byte what it was. Nothing in FOLDER is overwritten or removed then.
+
     \b
     Examples:
       kymflow-zarr export all.zarr out
       kymflow-zarr export all.zarr tables-only --no-tiff
+      kymflow-zarr export all.zarr back --layout kymflow
 
     Exits with 1 if a part of the dataset could not be read.
     """
@@ -45,7 +58,11 @@ def export(
 
     with ZarrDataset(dataset, mode="r") as ds, progress_bar("Exporting") as progress:
         report = ds.export_legacy_folder(
-            folder, include_tiff=not no_tiff, include_tables=not no_tables, progress=progress
+            folder,
+            include_tiff=not no_tiff,
+            include_tables=not no_tables,
+            layout=layout,
+            progress=progress,
         )
         n_images = len(ds)
     if as_json:
@@ -53,10 +70,13 @@ def export(
     else:
         counts = [f"{len(report.written)} written now"]
         counts += [f"{len(report.removed)} removed"] if report.removed else []
+        counts += [f"{len(report.differences)} not as they were"] if report.differences else []
         console = screen()
         console.print(
             f"{len(report.files)} files of {n_images} images in {folder}: {', '.join(counts)}",
         )
+        for difference in report.differences:
+            console.print(f"not as it was: {difference}")
         for failure in report.failed:
             console.print(f"failed: {failure}", style="red")
         for path in report.kept:

@@ -1,11 +1,13 @@
 """The dataset, its records, artifacts, tables and index."""
 
 from kymflow_zarr._core._dataset import ZarrDataset
-from kymflow_zarr._core._draft import RecordDraft
+from kymflow_zarr._core._draft import RecordDraft, commit_drafts
+from kymflow_zarr._core._map import MapResult
 from kymflow_zarr._core._payload import payload_of
 from kymflow_zarr._core._record import ZarrImageRecord
 from kymflow_zarr._core._regions import ImagePlanes, RoiStatistics
 from kymflow_zarr._core._reports import (
+    ExportDifference,
     ExportFailure,
     ExportReport,
     IngestItem,
@@ -16,23 +18,31 @@ from kymflow_zarr._core._reports import (
 )
 from kymflow_zarr._core._rois import MaskRoi, RectRoi, roi_from_dict
 from kymflow_zarr._core._update import RecordUpdate
+from kymflow_zarr._core._verify_reports import Damage, RepairAction, RepairReport, VerifyReport
 
 __all__ = [
+    "Damage",
+    "ExportDifference",
     "ExportFailure",
     "ExportReport",
     "ImagePlanes",
     "IngestItem",
     "IngestReport",
+    "MapResult",
     "MaskRoi",
     "Problem",
     "RecordDraft",
     "RecordUpdate",
     "RectRoi",
     "RefreshResult",
+    "RepairAction",
+    "RepairReport",
     "RoiStatistics",
     "ValidationReport",
+    "VerifyReport",
     "ZarrDataset",
     "ZarrImageRecord",
+    "commit_drafts",
     "payload_of",
     "roi_from_dict",
 ]

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kymflow_zarr import _layout
-from kymflow_zarr._core._documents import dump, load, rewrite_group
+from kymflow_zarr._core._change import Change
+from kymflow_zarr._core._documents import dump, load
 from kymflow_zarr._core._draft import (
     array_artifact_document,
     check_array_axes,
@@ -17,6 +18,7 @@ from kymflow_zarr._core._pixels import load_pixels, replace_pixels, write_pixels
 from kymflow_zarr._encodings._array import as_array
 from kymflow_zarr._schema import (
     ArrayArtifactDocument,
+    FileSum,
     PixelsDocument,
     plain_group_document,
     read_array_artifact_document,
@@ -46,48 +48,34 @@ class ArrayArtifacts:
 
     def save(
         self,
+        change: Change,
         name: str,
         array: object,
         *,
         axes: Sequence[str] | None,
         chunks: int | Sequence[int] | None,
     ) -> str:
-        """Write or replace an array artifact and return its key. The caller holds the lock."""
-        prefix = self._prefix(name)
+        """Put a new or replaced array artifact into a change of the image; return its SHA-256."""
+        key = _layout.array_artifact_prefix(name)
         checked, axes = self.check(name, array, axes=axes)
-        if self._storage.stat(f"{prefix}/{_layout.GROUP}") is None:
-            self._create(name, checked, axes=axes, chunks=chunks)
-            return prefix
+        if self._storage.stat(f"{self._prefix(name)}/{_layout.GROUP}") is None:
+            tree = change.stage(key)
+            new = write_array_artifact(name, checked, axes=axes, chunks=chunks, write=tree.write)
+            group = f"{_layout.ANALYSIS_ARRAYS}/{_layout.GROUP}"
+            if self._storage.stat(f"{self._record}/{group}") is None:
+                change.write(group, dump(plain_group_document()))
+            return new.sha256
 
-        def write(generation: int, put: Callable[[str, bytes], None]) -> PixelsDocument:
+        def write(generation: int, put: Callable[[str, bytes], FileSum]) -> PixelsDocument:
             return write_pixels(
                 checked, generation=generation, axes=None, chunks=chunks,
                 dimension_names=axes, write=put,
             )  # fmt: skip
 
-        def commit(pixels: PixelsDocument) -> None:
-            group = array_artifact_document(name, pixels, axes).to_group()
-            rewrite_group(self._storage, prefix, group, anchor=self._record)
-
-        replace_pixels(self._storage, prefix, self.document(name).pixels, write, commit)
-        return prefix
-
-    def _create(
-        self,
-        name: str,
-        array: object,
-        *,
-        axes: Sequence[str] | None,
-        chunks: int | Sequence[int] | None,
-    ) -> None:
-        group = f"{self._record}/{_layout.ANALYSIS_ARRAYS}/{_layout.GROUP}"
-        with self._storage.stage() as tree:
-            write_array_artifact(name, array, axes=axes, chunks=chunks, write=tree.write)
-            if self._storage.stat(group) is None:
-                self._storage.write(group, dump(plain_group_document()), anchor=self._record)
-            tree.commit(self._prefix(name))
-        # The index looks at the record's own folder only.
-        self._storage.touch(self._record)
+        old = self.document(name).pixels
+        pixels = replace_pixels(self._storage, change, f"{key}/", old, write)
+        change.write_group(key, array_artifact_document(name, pixels, axes).to_group())
+        return pixels.sha256
 
     def load(self, name: str) -> np.ndarray[Any, Any]:
         """Return an array artifact."""
@@ -113,13 +101,12 @@ class ArrayArtifacts:
         names = map(_layout.decode_name, self._storage.list_folders(folder))
         return sorted(name for name in names if name is not None)
 
-    def delete(self, name: str) -> None:
-        """Delete an array artifact."""
+    def delete(self, change: Change, name: str) -> None:
+        """Put the removal of an array artifact into a change of the image."""
         # Its document may be broken; that is a reason to delete it.
         if self._storage.stat(self._prefix(name)) is None:
             raise self._missing(name)
-        self._storage.delete_tree(self._prefix(name))
-        self._storage.touch(self._record)
+        change.remove(_layout.array_artifact_prefix(name))
 
     def _missing(self, name: str) -> ArtifactNotFoundError:
         return ArtifactNotFoundError(

@@ -9,6 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from kymflow_zarr import _layout
+from kymflow_zarr._core._change import Change
+from kymflow_zarr._core._dataset_query import DatasetQuery
 from kymflow_zarr._core._dataset_tables import DatasetTables
 from kymflow_zarr._core._dataset_work import DatasetWork
 from kymflow_zarr._core._draft import RecordDraft
@@ -19,6 +21,7 @@ from kymflow_zarr._core._opening import dataset_path, open_storage
 from kymflow_zarr._core._record import ZarrImageRecord
 from kymflow_zarr._core._update import RecordUpdate
 from kymflow_zarr._schema import FORMAT, FORMAT_VERSION
+from kymflow_zarr._storage import LocalStorage
 from kymflow_zarr._types import (
     Axis,
     Durability,
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class ZarrDataset(DatasetTables, DatasetWork):
+class ZarrDataset(DatasetTables, DatasetQuery, DatasetWork):
     """A whole imaging experiment in one folder of open files.
 
     Parameters
@@ -47,8 +50,7 @@ class ZarrDataset(DatasetTables, DatasetWork):
         there writes nothing, except for ``"w"``.
     durability : {"full", "relaxed"}
         ``"full"``: what a call wrote survives a power cut once it has returned.
-        ``"relaxed"`` leaves that to the operating system, is faster, and may lose the last
-        moments.
+        ``"relaxed"`` is faster and may lose the last moments, and never leaves a half.
 
     Raises
     ------
@@ -102,7 +104,8 @@ class ZarrDataset(DatasetTables, DatasetWork):
         self._storage.require_writable()
 
     def close(self) -> None:
-        """Do nothing: every call leaves the dataset complete on disk."""
+        """Leave the work folder; every call leaves the dataset complete on disk anyway."""
+        self._storage.close()
 
     def __enter__(self) -> Self:
         return self
@@ -193,14 +196,10 @@ class ZarrDataset(DatasetTables, DatasetWork):
             )
         if missing not in ("last", "first"):
             raise ArgumentError(f"{missing!r} is not 'last' or 'first'", where="missing")
-        ids = self._index.image_ids()
-        if order_by != "image_id":
-            entries = self._index.entries()
-            values = {image_id: entry.get(order_by) for image_id, entry in entries.items()}
-            without = [image_id for image_id, value in values.items() if value is None]
-            with_it = sorted((v, image_id) for image_id, v in values.items() if v is not None)
-            ids = [image_id for _, image_id in with_it]
-            ids = [*ids, *without] if missing == "last" else [*without, *ids]
+        if order_by == "image_id":
+            ids = self._index.image_ids()
+        else:
+            ids = self._index.ordered_ids(order_by, missing)
         return (ZarrImageRecord(self._storage, image_id) for image_id in ids)
 
     def add_image(
@@ -284,8 +283,15 @@ class ZarrDataset(DatasetTables, DatasetWork):
     def update_record(self, image_id: str) -> Iterator[RecordUpdate]:
         """Hold the lock of an image and give the means to change it, for ingest."""
         self._storage.require_writable()
-        with self._storage.lock(f"image:{image_id}"):
-            yield RecordUpdate(self._storage, image_id)
+        with (
+            self._storage.lock(f"image:{image_id}"),
+            Change(self._storage, _layout.image_prefix(image_id)) as change,
+        ):
+            yield RecordUpdate(self._storage, image_id, change)
+
+    def work_storage(self) -> LocalStorage:
+        """Return what holds the bytes, for repair."""
+        return self._storage
 
     def kept_files(self) -> KeptFiles:
         """Return the source files that belong to no single image, for ingest."""
@@ -308,10 +314,13 @@ class ZarrDataset(DatasetTables, DatasetWork):
         """
         self._storage.require_writable()
         record = self.record(image_id)
-        # Rows first: a row without its image is worse than an image without its rows.
-        with self._storage.lock(f"image:{record.image_id}", *self._tables.scopes()):
-            removed = self._tables.remove_image(image_id)
-            self._storage.delete_tree(_layout.image_prefix(image_id))
+        with (
+            self._storage.lock(f"image:{record.image_id}", *self._tables.scopes()),
+            self._storage.lock("top"),
+            Change(self._storage, "") as change,
+        ):
+            removed = self._tables.remove_image(change, image_id)
+            change.remove(_layout.image_prefix(image_id))
         return removed
 
     def load_sources_index(self) -> pd.DataFrame:

@@ -13,9 +13,12 @@ from kymflow_zarr._core._reports import (
     RefreshResult,
     ValidationReport,
 )
-from kymflow_zarr._types import Progress, RefreshMode, StrPath
+from kymflow_zarr._core._verify_reports import RepairReport, VerifyLevel, VerifyReport
+from kymflow_zarr._types import ExportLayout, Progress, RefreshMode, StrPath
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from kymflow_zarr._core._dataset import ZarrDataset
 
 
@@ -188,6 +191,7 @@ class DatasetWork:
         *,
         include_tiff: bool = True,
         include_tables: bool = True,
+        layout: ExportLayout = "dataset",
         progress: Progress | None = None,
     ) -> ExportReport:
         """Write the dataset as a folder of TIFF, JSON, CSV and NumPy files.
@@ -199,6 +203,12 @@ class DatasetWork:
             everything else in it stays as it is.
         include_tiff, include_tables : bool
             False leaves TIFFs or tables out; those of an earlier export are stale then.
+        layout : {"dataset", "kymflow"}
+            ``"dataset"``: a folder for each image, from which an equal dataset can be made.
+            ``"kymflow"``: the folders that the dataset was ingested from, with the same files in
+            the same places. Those that are not byte for byte the same, because something was
+            edited since or the pixels of a TIFF were compressed, are named in ``differences`` of
+            the report. Nothing in the folder is overwritten or removed.
         progress : callable, optional
             Called as ``progress(done, total, label)``.
 
@@ -207,7 +217,7 @@ class DatasetWork:
         TargetExistsError
             If a file of somebody else is in the way (a FileExistsError); nothing is written.
         ArgumentError
-            If the folder lies inside the dataset.
+            If the folder lies inside the dataset, or the layout is unknown.
         CorruptDataError
             If something in the dataset is damaged; names it.
         LockTimeoutError
@@ -218,6 +228,7 @@ class DatasetWork:
             folder,
             include_tiff=include_tiff,
             include_tables=include_tables,
+            layout=layout,
             progress=progress,
         )
 
@@ -234,3 +245,69 @@ class DatasetWork:
             If there is no such image.
         """
         return _seam.check().validate_image(self._whole, image_id)
+
+    def verify(
+        self,
+        *,
+        level: VerifyLevel = "full",
+        progress: Progress | None = None,
+        executor: Executor | None = None,
+    ) -> VerifyReport:
+        """Hold every file of the dataset against its checksum; writes nothing.
+
+        Whoever writes meanwhile is not in the way, and makes no false alarm.
+
+        Parameters
+        ----------
+        level : {"full", "fast"}
+            ``"full"`` reads every byte. ``"fast"`` looks at presence and size of the files, and
+            so does not find a flipped bit.
+        progress : callable, optional
+            Called as ``progress(done, total, image_id)``; raising from it ends the work.
+        executor : concurrent.futures.Executor, optional
+            What reads the files; eight threads if left out.
+
+        Returns
+        -------
+        VerifyReport
+
+        Raises
+        ------
+        ArgumentError
+            If the level is unknown.
+        FormatVersionError
+            If the dataset is of format version 1, which keeps no checksums.
+        """
+        return _seam.check().verify_dataset(
+            self._whole, level=level, progress=progress, executor=executor
+        )
+
+    def repair(self, *, dry_run: bool = False, progress: Progress | None = None) -> RepairReport:
+        """Mend what `verify` finds: sweep, make anew, restore, or put aside; delete nothing.
+
+        What was made of files that are still there, unchanged, is made of them again, and
+        counts as restored if that gives the very bytes that were written. What is broken
+        otherwise goes to the folder ``quarantine`` of the dataset, so that the rest works: an
+        artifact or a table alone, an image as a whole if its document or its pixels are broken.
+
+        It can be called while others write, and again after a crash.
+
+        Parameters
+        ----------
+        dry_run : bool
+            Say what would be done, and do nothing. What would be restored is not tried.
+        progress : callable, optional
+            Called as ``progress(done, total, image_id)``; raising from it ends the work.
+
+        Returns
+        -------
+        RepairReport
+
+        Raises
+        ------
+        ReadOnlyError
+            In mode ``"r"``, unless it is a dry run.
+        FormatVersionError
+            If the dataset is of format version 1.
+        """
+        return _seam.check().repair_dataset(self._whole, dry_run=dry_run, progress=progress)

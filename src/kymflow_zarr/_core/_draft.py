@@ -2,39 +2,40 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from kymflow_zarr import _layout
-from kymflow_zarr._core import _artifacts
 from kymflow_zarr._core._documents import dump, utc_now
 from kymflow_zarr._core._intensity import RangeWatcher
+from kymflow_zarr._core._parts import RecordParts
 from kymflow_zarr._core._pixels import write_pixels
 from kymflow_zarr._encodings._array import as_array
 from kymflow_zarr._schema import (
     ArrayArtifactDocument,
     AxisDocument,
     ChannelWindow,
+    FileSum,
     ImageDocument,
     PixelsDocument,
     SourceFileDocument,
     array_dimension_names,
     calibrate,
+    dump_checksums,
     normalize_axes,
     ome_attributes,
     plain_group_document,
 )
-from kymflow_zarr._storage import LocalStorage
-from kymflow_zarr._types import ArrayLike, ArtifactKind, Axis
+from kymflow_zarr._storage import LocalStorage, StagedTree, commit_trees
+from kymflow_zarr._types import ArrayLike, Axis
 from kymflow_zarr.errors import ArgumentError, ArgumentTypeError, RecordExistsError
 
 
-class RecordDraft:
+class RecordDraft(RecordParts):
     """Pixels and artifacts of an image that is not there yet.
 
     Use as a context manager; what is not committed when the block ends is dropped.
@@ -55,7 +56,7 @@ class RecordDraft:
         storage.require_writable()
         given = str(uuid.uuid4()) if image_id is None else image_id
         self.image_id = _layout.check_name(given, what="image id")
-        self._prefix = _layout.image_prefix(self.image_id)
+        super().__init__(_layout.image_prefix(self.image_id))
         self._storage = storage
         self._document: ImageDocument | None = None
         self._ome: dict[str, Any] | None = None
@@ -108,21 +109,8 @@ class RecordDraft:
             true_axes, path=document.path, name=self.image_id, channels=windows
         )
 
-    def save(self, kind: ArtifactKind, name: str, value: Any) -> tuple[str, str]:
-        """Add an artifact and return its key below the record and its SHA-256."""
-        key = _layout.artifact_key(kind, name)
-        data = _artifacts.encode(kind, value, where=f"{self._prefix}/{key}")
-        self._tree.write(key, data)
-        return key, hashlib.sha256(data).hexdigest()
-
-    def keep_source_file(self, name: str, data: bytes) -> str:
-        """Keep the bytes of a source file, compressed, and return their key."""
-        key = _layout.source_file_key(name)
-        self._tree.write(key, gzip.compress(data, mtime=0))
-        return key
-
     def write(self, key: str, data: bytes) -> None:
-        """Add a file, as it is, at a key below the record."""
+        """Put bytes, as they are, at a key below the record."""
         self._tree.write(key, data)
 
     def set_times(self, *, created_utc: str, updated_utc: str) -> None:
@@ -133,6 +121,10 @@ class RecordDraft:
     def set_source_files(self, files: Sequence[SourceFileDocument]) -> None:
         """Say which files all of it was made of; after :meth:`set_pixels`."""
         self._require_pixels().source_files = list(files)
+
+    def set_earlier_artifacts(self, digests: Mapping[str, str]) -> None:
+        """Say which artifacts, by key, were made of earlier pixels; after :meth:`set_pixels`."""
+        self._require_pixels().earlier_artifacts = dict(digests)
 
     def save_array(
         self,
@@ -155,6 +147,11 @@ class RecordDraft:
         )  # fmt: skip
         return prefix, pixels.sha256
 
+    def staged_files(self) -> dict[str, tuple[FileSum, Path]]:
+        """Return what was written so far, by key below the record, and where it is until then."""
+        sums = self._tree.sums
+        return {key: (sums[key], self._tree.folder.joinpath(*key.split("/"))) for key in sums}
+
     def commit(self) -> None:
         """Make the record visible, complete.
 
@@ -163,10 +160,21 @@ class RecordDraft:
         RecordExistsError
             If an image of that id has come meanwhile.
         """
+        (taken,) = commit_drafts([self])
+        if taken is not None:
+            raise taken
+
+    @property
+    def size_bytes(self) -> int:
+        """What its files take, so far."""
+        return sum(found.size_bytes for found in self._tree.sums.values())
+
+    def completed(self) -> tuple[StagedTree, str]:
+        """Write what comes last; return the files and the key they go to."""
         document = self._require_pixels()
         self._tree.write(_layout.GROUP, dump(document.to_group(ome=self._ome)))
-        if not self._tree.commit(self._prefix):
-            raise self._taken()
+        self._tree.write(_layout.CHECKSUMS, dump_checksums(self._tree.sums))
+        return self._tree, self._prefix
 
     def _require_pixels(self) -> ImageDocument:
         if self._document is None:
@@ -175,14 +183,27 @@ class RecordDraft:
 
     def _refuse_taken(self) -> None:
         if self._storage.stat(self._prefix) is not None:
-            raise self._taken()
+            raise self.taken()
 
-    def _taken(self) -> RecordExistsError:
+    def taken(self) -> RecordExistsError:
+        """Return the error that says that an image of its id is there."""
         return RecordExistsError(
             f"there is an image {self.image_id!r} already",
             where=str(self._storage.root),
             hint="Use record(id).save_array() to replace its pixels, or choose another id.",
         )
+
+
+def commit_drafts(drafts: Sequence[RecordDraft]) -> list[RecordExistsError | None]:
+    """Make records visible, each complete; they share what durability costs.
+
+    Returns
+    -------
+    list of RecordExistsError or None
+        An error for each draft whose id an image has got meanwhile: it was not committed.
+    """
+    committed = commit_trees([draft.completed() for draft in drafts])
+    return [None if done else draft.taken() for draft, done in zip(drafts, committed, strict=True)]
 
 
 def write_image(

@@ -1,9 +1,9 @@
 """The derived index: what every image is, without reading every document again.
 
-An entry is trusted while the time of its record's folder is the one it was made from. Each
+A row is trusted while the time of its record's folder is the one it was made from. Each
 write of ours goes through that folder and so changes its time. A folder that changed within
-two seconds of the scan might change again within the resolution of its clock, so its entry
-is not trusted next time ("racily clean", as in git's index).
+two seconds of the scan might change again within the resolution of its clock, so its row
+is not kept ("racily clean", as in git's index).
 
 Nothing is ever only here: the index may be deleted at any time.
 """
@@ -11,20 +11,26 @@ Nothing is ever only here: the index may be deleted at any time.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
-from typing import Any, Final
-
-from msgspec import to_builtins
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Final
 
 from kymflow_zarr import _layout
-from kymflow_zarr._core import _artifacts
-from kymflow_zarr._core._documents import dump, load, load_image, require_dataset
-from kymflow_zarr._core._payload import acquired_local_epoch_ns
-from kymflow_zarr._schema import FORMAT, FORMAT_VERSION
+from kymflow_zarr._core._documents import require_dataset
+from kymflow_zarr._core._index_row import COLUMNS, Row, read_row
+from kymflow_zarr._core._manifest import entries_of, values
 from kymflow_zarr._storage import LocalStorage
+from kymflow_zarr._types import MissingPlacement
 from kymflow_zarr.errors import KymflowZarrError
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 _RACY_NS: Final = 2_000_000_000
+# To write the index costs what some dozens of documents cost to read, and grows with it.
+_WORTHWHILE: Final = 64
+_WORTHWHILE_SHARE: Final = 0.02
+_THREADS: Final = 4
 
 
 class Index:
@@ -43,76 +49,123 @@ class Index:
         folders = self._storage.list_folders(_layout.IMAGES)
         if not folders:
             require_dataset(self._storage)
-        return sorted(i for i in map(_layout.parse_image_folder, folders) if i is not None)
+        ids = _layout.parse_image_folders(folders)
+        return sorted([image_id for image_id in ids if image_id is not None])
+
+    def ordered_ids(self, column: str, missing: MissingPlacement) -> list[str]:
+        """Return the ids in the order of a column, and where that is equal, of the ids."""
+        table = self.columns([column])
+        has_it = table[column].is_valid()
+        by: Any = [(column, "ascending"), ("image_id", "ascending")]
+        ordered = values(table.filter(has_it).sort_by(by), "image_id")
+        without = values(table.filter(table[column].is_null()), "image_id")
+        return [*ordered, *without] if missing == "last" else [*without, *ordered]
 
     def entries(self) -> dict[str, dict[str, Any]]:
-        """Return an entry for each image, by id; never stale."""
-        return {image_id: entry for image_id, (_, entry) in self._scan(self._read()).items()}
+        """Return what the manifest says of each image, by id in order; never stale."""
+        return entries_of(self.columns(list(COLUMNS)))
+
+    def columns(self, names: Sequence[str]) -> pa.Table:
+        """Return ``image_id``, ``changed_ns`` and other columns of all images; never stale.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Of the other columns, out of ``COLUMNS``.
+
+        Returns
+        -------
+        pyarrow.Table
+            A row for each image, in the order of their ids.
+        """
+        from kymflow_zarr._core import _index_file
+
+        wanted = list(dict.fromkeys(["image_id", "changed_ns", *names]))
+        data = self._storage.read(_layout.MANIFEST)
+        with ThreadPoolExecutor(1) as other:
+            # Arrow unpacks the file while this thread asks for times.
+            unpacked = None if data is None else other.submit(_index_file.from_bytes, data, wanted)
+            found = self._found()
+            known = None if unpacked is None else unpacked.result()
+        current, stale = _index_file.compare(known, found)
+        if not stale:
+            return current
+        keep = self._keeper(stale, len(found), 0 if known is None else len(known) - len(current))
+        fresh = _index_file.table_of(self._read(stale))
+        if keep is not None:
+            kept = None if data is None else _index_file.from_bytes(data, list(COLUMNS))
+            old = _index_file.compare(kept, found)[0]
+            with contextlib.suppress(KymflowZarrError, OSError):
+                self._write(_index_file.merged(old, keep(fresh)))
+        return _index_file.merged(current, fresh.select(wanted))
 
     def rebuild(self) -> dict[str, dict[str, Any]]:
         """Make the index anew from the documents, write it, and return its entries."""
-        with self._storage.lock("index"):
-            now_ns = self._storage.now_ns()
-            scanned = self._scan({})
-            document = {
-                "format": FORMAT,
-                "format_version": FORMAT_VERSION,
-                "document": "index",
-                "images": {
-                    image_id: {"changed_ns": changed_ns, **entry}
-                    for image_id, (changed_ns, entry) in scanned.items()
-                    if changed_ns < now_ns - _RACY_NS
-                },
-            }
-            self._storage.write(_layout.MANIFEST, dump(document), anchor="")
-        return {image_id: entry for image_id, (_, entry) in scanned.items()}
+        from kymflow_zarr._core import _index_file
 
-    def _read(self) -> Mapping[str, Any]:
-        # Derived data that cannot be used is as good as none.
-        with contextlib.suppress(KymflowZarrError):
-            document = load(self._storage, _layout.MANIFEST)
-            if isinstance(document, dict) and document.get("format_version") == FORMAT_VERSION:
-                images = document.get("images")
-                if isinstance(images, dict):
-                    return images
-        return {}
+        found = self._found()
+        keep = self._keeper(found, 0, len(found))
+        fresh = _index_file.table_of(self._read(found))
+        if keep is not None:
+            self._write(keep(fresh))
+        return entries_of(fresh)
 
-    def _scan(self, cached: Mapping[str, Any]) -> dict[str, tuple[int, dict[str, Any]]]:
-        scanned = {}
-        for image_id in self.image_ids():
-            stat = self._storage.stat(_layout.image_prefix(image_id))
-            if stat is None:
-                continue  # Deleted since it was listed.
-            known = cached.get(image_id)
-            if isinstance(known, dict) and known.get("changed_ns") == stat.mtime_ns:
-                entry = {key: value for key, value in known.items() if key != "changed_ns"}
-            else:
-                entry = self._entry(image_id)
-            scanned[image_id] = stat.mtime_ns, entry
-        return scanned
+    def _found(self) -> dict[str, int]:
+        """Return the images that are there, by id, and the times of their folders."""
+        times = self._storage.folder_times(_layout.IMAGES)
+        if not times:
+            require_dataset(self._storage)
+        folders = list(times)
+        ids = _layout.parse_image_folders(folders)
+        if ids is folders:
+            return times
+        pairs = zip(ids, times.values(), strict=True)
+        return {image_id: time_ns for image_id, time_ns in pairs if image_id is not None}
 
-    def _entry(self, image_id: str) -> dict[str, Any]:
-        prefix = _layout.image_prefix(image_id)
-        entry: dict[str, Any] = {"image_id": image_id}
+    def _read(self, images: Mapping[str, int]) -> list[Row]:
+        def read(image: tuple[str, int]) -> Row | None:
+            return read_row(self._storage, *image)
+
+        rows: Iterable[Row | None]
+        ordered = sorted(images.items())
+        if len(ordered) < _WORTHWHILE:
+            rows = map(read, ordered)
+        else:
+            with ThreadPoolExecutor(_THREADS) as pool:
+                rows = list(pool.map(read, ordered))
+        return [row for row in rows if row is not None]
+
+    def _keeper(
+        self, stale: Mapping[str, int], images: int, gone: int
+    ) -> Callable[[pa.Table], pa.Table] | None:
+        """Return what picks the rows that may be kept, None if writing them is not worth it.
+
+        To be called before the documents are read: a change after that shows in the time.
+        """
+        if not self._storage.writable:
+            return None
+        if len(stale) + gone < max(_WORTHWHILE, images * _WORTHWHILE_SHARE) and images:
+            return None
         try:
-            document = load_image(self._storage, image_id)
-        except KymflowZarrError as error:
-            # One broken image must not hide the others; validate() says more.
-            return entry | {"error": str(error)}
-        return entry | {
-            "shape": document.pixels.shape,
-            "dtype": document.pixels.dtype,
-            "chunks": document.pixels.chunks,
-            "axes": [axis.name for axis in document.axes],
-            "created_utc": document.created_utc,
-            "updated_utc": document.updated_utc,
-            "acquired_local_epoch_ns": self._acquired(prefix),
-            "analysis_keys": [info.key for info in _artifacts.listing(self._storage, prefix)],
-            "source_files": to_builtins(document.source_files),
-        }
+            before_ns = self._storage.now_ns() - _RACY_NS
+            unfinished = self._storage.unfinished(_layout.IMAGES)
+        except (KymflowZarrError, OSError):
+            return None
+        doubtful = {i for i in map(_layout.parse_image_folder, unfinished) if i is not None}
 
-    def _acquired(self, prefix: str) -> int | None:
-        with contextlib.suppress(KymflowZarrError):
-            key = f"{prefix}/{_layout.artifact_key('json', _layout.METADATA)}"
-            return acquired_local_epoch_ns(load(self._storage, key))
-        return None
+        def keep(rows: pa.Table) -> pa.Table:
+            import pyarrow as pa
+
+            pairs = zip(values(rows, "image_id"), values(rows, "changed_ns"), strict=True)
+            good = [name not in doubtful and time_ns < before_ns for name, time_ns in pairs]
+            return rows.filter(pa.array(good, pa.bool_()))
+
+        return keep
+
+    def _write(self, table: pa.Table) -> None:
+        from kymflow_zarr._core._index_file import to_bytes
+
+        data = to_bytes(table)
+        with self._storage.lock("index"):
+            self._storage.write(_layout.MANIFEST, data, anchor="")
+            self._storage.delete(_layout.EARLIER_MANIFEST, anchor="")

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import gzip
-import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from kymflow_zarr import _layout
+from kymflow_zarr._core._change import Change
 from kymflow_zarr._core._documents import dump, load
+from kymflow_zarr._limits import gunzip
 from kymflow_zarr._schema import FORMAT, FORMAT_VERSION, SourceFileDocument
 from kymflow_zarr._storage import LocalStorage
-from kymflow_zarr.errors import ArtifactNotFoundError, CorruptDataError, SchemaValidationError
+from kymflow_zarr.errors import (
+    ArtifactNotFoundError,
+    CorruptDataError,
+    LimitExceededError,
+    SchemaValidationError,
+)
 
 _INDEX = f"{_layout.SOURCE_FILES}/files.json"
 
@@ -26,15 +32,35 @@ def read_kept(storage: LocalStorage, key: str) -> bytes:
     ArtifactNotFoundError
         If there is none at that key.
     CorruptDataError
-        If it is damaged.
+        If it is damaged, or if the key is none of a kept source file.
+    LimitExceededError
+        If it unpacks to more than the limit ``gzip_bytes``.
     """
+    _require_kept(key)
     data = storage.read(key)
     if data is None:
         raise ArtifactNotFoundError("there is no kept source file", where=key)
     try:
-        return gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
+        return gunzip(data, where=key)
+    except LimitExceededError:
+        raise
+    except ValueError as error:
         raise CorruptDataError(f"the kept source file is damaged: {error}", where=key) from error
+
+
+def _require_kept(key: str) -> None:
+    """Raise CorruptDataError if a document, which others may have made, names another file."""
+    *above, folder, name = ("", "", *key.split("/"))
+    record = [part for part in above if part]
+    if (
+        folder != _layout.SOURCE_FILES
+        or name in {"", ".", ".."}
+        or set(name) & set("\\:\0")
+        or (record and (record[0] != _layout.IMAGES or len(record) != 2 or ".." in record))
+    ):
+        raise CorruptDataError(
+            "the document names a file that is none of the kept source files", where=key
+        )
 
 
 class KeptFiles:
@@ -66,24 +92,38 @@ class KeptFiles:
         return {file.path: file for file in files}
 
     def keep(self, files: Mapping[str, tuple[SourceFileDocument, bytes]]) -> None:
-        """Keep files, replacing those of the same path; their bytes first, then the list."""
+        """Keep files, replacing those of the same path, in one step."""
         if not files:
             return
-        with self._storage.lock("source_files"):
+        with (
+            self._storage.lock("source_files"),
+            self._storage.lock("top"),
+            Change(self._storage, "") as change,
+        ):
             documents = self.documents()
+            before = {document.kept_as for document in documents.values()}
             for path, (document, data) in files.items():
                 document.kept_as = _layout.source_file_key(f"{document.sha256[:16]}")
                 if self._storage.stat(document.kept_as) is None:
-                    packed = gzip.compress(data, mtime=0)
-                    self._storage.write(document.kept_as, packed, anchor="")
+                    change.write(document.kept_as, gzip.compress(data, mtime=0))
                 documents[path] = document
-            listed: dict[str, Any] = {
-                "format": FORMAT,
-                "format_version": FORMAT_VERSION,
-                "document": "source_files",
-                "files": msgspec.to_builtins([documents[path] for path in sorted(documents)]),
-            }
-            self._storage.write(_INDEX, dump(listed), anchor="")
+            listed = [documents[path] for path in sorted(documents)]
+            change.write(_INDEX, dump(self.document_of(listed)))
+            # What no file is any more; several may have been equal.
+            after = {document.kept_as for document in documents.values()}
+            for key in before - after:
+                if key is not None:
+                    change.remove(key)
+
+    @staticmethod
+    def document_of(files: Sequence[SourceFileDocument]) -> dict[str, Any]:
+        """Return the document that lists the files."""
+        return {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "document": "source_files",
+            "files": msgspec.to_builtins(list(files)),
+        }
 
     def read(self, document: SourceFileDocument) -> bytes:
         """Return the bytes of a kept file; errors as for :func:`read_kept`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import uuid
@@ -10,14 +11,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from kymflow_zarr import _layout
+from kymflow_zarr._core._change import Change
 from kymflow_zarr._core._documents import dump, load, utc_now
-from kymflow_zarr._core._wiping import finish_wipe, refuse_foreign, refuse_nested, wipe
+from kymflow_zarr._core._wiping import refuse_foreign, refuse_nested, wipe
 from kymflow_zarr._schema import (
     DatasetDocument,
     plain_group_document,
     read_dataset_document,
 )
-from kymflow_zarr._storage import LocalStorage, V1Storage, is_v1, os_errors
+from kymflow_zarr._storage import LocalStorage, V1Storage, is_v1
 from kymflow_zarr._types import Durability, Mode, StrPath
 from kymflow_zarr._version import __version__
 from kymflow_zarr.errors import (
@@ -72,6 +74,18 @@ def open_storage(
             f"the durability {durability!r} is not 'full' or 'relaxed'", where="durability"
         )
     storage = LocalStorage(path, writable=mode != "r", durability=durability)
+    try:
+        return _opened(storage, mode)
+    except BaseException:
+        storage.close()
+        raise
+
+
+def _opened(storage: LocalStorage, mode: Mode) -> tuple[LocalStorage, DatasetDocument]:
+    path = storage.root
+    if path.is_dir():
+        # What was begun before comes to its end before anything is looked at.
+        storage.recover()
     if mode == "w" and path.exists():
         wipe(storage)
     if path.is_dir() and is_v1(path):
@@ -90,7 +104,6 @@ def open_storage(
             "there is no dataset", where=str(path), hint='mode="a" would create one.'
         )
     refuse_nested(path)
-    finish_wipe(storage)
     return storage, _create(storage)
 
 
@@ -138,9 +151,9 @@ def create_dataset(
         Attributes of the root group beside those of this format.
     durability : {"full", "relaxed"}
     """
-    storage = LocalStorage(path, writable=True, durability=durability)
-    if _read_root(storage) is None:
-        _create(storage, document, attributes)
+    with contextlib.closing(LocalStorage(path, writable=True, durability=durability)) as storage:
+        if _read_root(storage) is None:
+            _create(storage, document, attributes)
 
 
 def _create(
@@ -148,9 +161,7 @@ def _create(
     new: DatasetDocument | None = None,
     attributes: Mapping[str, Any] | None = None,
 ) -> DatasetDocument:
-    root = storage.root
-    with os_errors("create the dataset", str(root)):
-        root.mkdir(parents=True, exist_ok=True)
+    storage.make_root()
     # Two processes may create at once: the lock decides, and the second opens the first's.
     with storage.lock("dataset"):
         document = _read_root(storage)
@@ -161,9 +172,10 @@ def _create(
             created_utc=utc_now(),
             created_by=f"kymflow_zarr {__version__}",
         )
-        storage.write(f"{_layout.IMAGES}/{_layout.GROUP}", dump(plain_group_document()), anchor="")
-        # The root document comes last: with it, and not before, there is a dataset.
         group = document.to_group()
         group["attributes"].update(attributes or {})
-        storage.write(_layout.GROUP, dump(group), anchor="")
+        with Change(storage, "") as change:
+            change.write(f"{_layout.IMAGES}/{_layout.GROUP}", dump(plain_group_document()))
+            # The root document comes last: with it, and not before, there is a dataset.
+            change.write(_layout.GROUP, dump(group))
     return document

@@ -11,12 +11,20 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kymflow_zarr import _layout
+from kymflow_zarr._core._change import Change
 from kymflow_zarr._core._documents import load
 from kymflow_zarr._encodings._array import FilesDigest, array_files, array_layout, read_array
-from kymflow_zarr._schema import PixelsDocument, read_array_document
-from kymflow_zarr._storage import LocalStorage, open_zarr_array
+from kymflow_zarr._foreign import check_foreign_array, check_foreign_size
+from kymflow_zarr._limits import loads_json
+from kymflow_zarr._schema import FileSum, PixelsDocument, read_array_document
+from kymflow_zarr._storage import LocalStorage, open_zarr_array, os_errors
 from kymflow_zarr._types import ArrayLike, Axis
-from kymflow_zarr.errors import CorruptDataError
+from kymflow_zarr.errors import (
+    CorruptDataError,
+    KymflowZarrError,
+    LimitExceededError,
+    SchemaValidationError,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +38,7 @@ def write_pixels(
     axes: Sequence[Axis] | None,
     chunks: int | Sequence[int] | None,
     dimension_names: Sequence[str] | None,
-    write: Callable[[str, bytes], None],
+    write: Callable[[str, bytes], FileSum],
 ) -> PixelsDocument:
     """Write an array as files and return what the document is to say of it.
 
@@ -44,14 +52,13 @@ def write_pixels(
         What the layout depends on.
     dimension_names : sequence of str, optional
     write : callable
-        Takes a key below the group and bytes.
+        Takes a key below the group and bytes, and returns what they are.
     """
     layout = array_layout(array, axes=axes, chunks=chunks)
     path = _layout.pixels_path(generation)
     digest = FilesDigest()
     for key, data in array_files(array, layout, dimension_names=dimension_names):
-        write(f"{path}/{key}", data)
-        digest.add(data)
+        digest.add(write(f"{path}/{key}", data))
     return PixelsDocument(
         path=path,
         generation=generation,
@@ -120,10 +127,13 @@ def _load(storage: LocalStorage, key: str, pixels: PixelsDocument) -> np.ndarray
 
 
 def _load_foreign(storage: LocalStorage, key: str) -> np.ndarray[Any, Any]:
+    check_foreign_size(_foreign_document(storage, key), where=key)
     array: Any = open_zarr_array(storage.path(key), complete=False)
     try:
         result: np.ndarray[Any, Any] = array[...]
-    except (RuntimeError, ValueError, TypeError) as error:  # What codecs raise.
+    except KymflowZarrError:
+        raise
+    except Exception as error:  # What codecs raise of damaged bytes is not to be foreseen.
         raise CorruptDataError(
             f"the array cannot be read: {error}",
             where=key,
@@ -134,40 +144,61 @@ def _load_foreign(storage: LocalStorage, key: str) -> np.ndarray[Any, Any]:
 
 def open_pixels(storage: LocalStorage, prefix: str, pixels: PixelsDocument) -> zarr.Array[Any]:
     """Return the current array of the group at `prefix`, to be read lazily."""
+    key = f"{prefix}/{pixels.path}"
+    storage.refuse_links(key, "read")
+    document = _foreign_document(storage, key)
+    if document is not None:
+        check_foreign_array(document, where=key)
     return open_zarr_array(storage.path(f"{prefix}/{pixels.path}"))
+
+
+def _foreign_document(storage: LocalStorage, key: str) -> Any | None:
+    """Return the document of an array as it is in its folder, of Zarr v3 or v2."""
+    for name in (_layout.GROUP, ".zarray"):
+        with os_errors("read", f"{key}/{name}"):
+            path = storage.path(key) / name
+            if path.is_file():
+                data = path.read_bytes()
+                break
+    else:
+        return None
+    try:
+        return loads_json(data, where=f"{key}/{name}")
+    except LimitExceededError:
+        raise
+    except ValueError as error:
+        raise SchemaValidationError(
+            f"the document is not JSON: {error}", where=f"{key}/{name}"
+        ) from error
 
 
 def replace_pixels(
     storage: LocalStorage,
+    change: Change,
     prefix: str,
     old: PixelsDocument,
-    write: Callable[[int, Callable[[str, bytes], None]], PixelsDocument],
-    commit: Callable[[PixelsDocument], None],
+    write: Callable[[int, Callable[[str, bytes], FileSum]], PixelsDocument],
 ) -> PixelsDocument:
-    """Write the next generation, switch to it, drop the one before the last.
+    """Stage the next generation, and the removal of the one before the last.
 
     Parameters
     ----------
     storage : LocalStorage
+    change : Change
+        Of the image; the caller adds the group's document to it.
     prefix : str
-        Key of the group.
+        Key of the group below the image, ending with a slash; empty for the image itself.
     old : PixelsDocument
         What the group's document says now.
     write : callable
         ``write(generation, put)`` writes the array through ``put(key, data)``, as
         :func:`write_pixels` does, and returns what the document is to say.
-    commit : callable
-        Rewrites the group's document.
     """
     generation = old.generation + 1
     path = _layout.pixels_path(generation)
-    with storage.stage() as tree:
-        new = write(generation, lambda key, data: tree.write(key.removeprefix(f"{path}/"), data))
-        # What a crash may have left there was never committed.
-        storage.delete_tree(f"{prefix}/{path}")
-        tree.commit(f"{prefix}/{path}")
-    commit(new)
-    for name in storage.list_folders(prefix):
+    tree = change.stage(f"{prefix}{path}")
+    new = write(generation, lambda key, data: tree.write(key.removeprefix(f"{path}/"), data))
+    for name in storage.list_folders(f"{change.prefix}/{prefix}".rstrip("/")):
         if _layout.parse_pixels_path(name) is not None and name not in {old.path, new.path}:
-            storage.delete_tree(f"{prefix}/{name}")
+            change.remove(f"{prefix}{name}")
     return new

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from kymflow_zarr._core import _seam
-from kymflow_zarr._core._documents import load_image, rewrite_group, utc_now
+from kymflow_zarr._core._documents import load_image, utc_now
 from kymflow_zarr._core._draft import check_channel_names, write_image
 from kymflow_zarr._core._payload import payload_of
 from kymflow_zarr._core._pixels import load_pixels, open_pixels, replace_pixels
 from kymflow_zarr._core._record_rois import RecordRois
-from kymflow_zarr._core._update import RecordUpdate
+from kymflow_zarr._core._regions import ImagePlanes
+from kymflow_zarr._core._update import digest_of_artifact
+from kymflow_zarr._core._verify_reports import VerifyLevel, VerifyReport
 from kymflow_zarr._encodings._array import as_array
 from kymflow_zarr._schema import (
     AxisDocument,
@@ -27,6 +29,8 @@ from kymflow_zarr._types import Axis, ImageBounds
 from kymflow_zarr.errors import ArgumentError, CorruptDataError, MetadataNotFoundError, StorageError
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     import numpy as np
     import zarr
 
@@ -62,6 +66,11 @@ class ZarrImageRecord(RecordRois):
 
     def __hash__(self) -> int:
         return hash((self.image_id, self._storage.root))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from kymflow_zarr._core._map import place_of, reopened_record
+
+        return reopened_record, (*place_of(self._storage), self.image_id)
 
     # What it is ------------------------------------------------------------------------
 
@@ -124,23 +133,21 @@ class ZarrImageRecord(RecordRois):
 
         A refresh notes them when it replaces pixels; saving an artifact anew takes it off.
         """
-        update = RecordUpdate(self._storage, self.image_id)
+        earlier = self._document().earlier_artifacts
         return [
             f"{self._prefix}/{key}"
-            for key, digest in sorted(update.document.earlier_artifacts.items())
-            if update.digest_of(key) == digest
+            for key, digest in sorted(earlier.items())
+            if digest_of_artifact(self._storage, self._prefix, key) == digest
         ]
 
     def get_image_bounds(self) -> ImageBounds:
         """Return ``{"width", "height", "num_slices"}``, in pixels and planes.
 
-        Width and height are the last axis and the one before; slices are the planes along
-        ``z``, 1 where there is no such axis.
+        Width and height are the last two axes that are not channels; slices are the planes
+        along ``z``, 1 where there is no such axis.
         """
         document = self._document()
-        sizes = {a.name: n for a, n in zip(document.axes, document.pixels.shape, strict=True)}
-        *_, height, width = document.pixels.shape
-        return ImageBounds(width, height, sizes.get("z", 1))
+        return ImagePlanes(document.axis_values(), tuple(document.pixels.shape)).bounds
 
     # Pixels ----------------------------------------------------------------------------
 
@@ -217,7 +224,7 @@ class ZarrImageRecord(RecordRois):
         """
         self._storage.require_writable()
         array = as_array(arr, what="image")
-        with self._storage.lock(f"image:{self.image_id}"):
+        with self._changing() as change:
             old = self._document()
             ndim = len(array.shape)
             if axes is None and ndim == len(old.axes):
@@ -235,17 +242,12 @@ class ZarrImageRecord(RecordRois):
                 windows.extend(found)
                 return pixels
 
-            def commit(pixels: PixelsDocument) -> None:
-                old.pixels = pixels
-                old.axes = [AxisDocument.of(axis) for axis in true_axes]
-                old.channel_names = names
-                old.updated_utc = utc_now()
-                ome = ome_attributes(
-                    true_axes, path=pixels.path, name=self.image_id, channels=windows
-                )
-                self._rewrite(old, ome)
-
-            new = replace_pixels(self._storage, self._prefix, old.pixels, write, commit)
+            old.pixels = new = replace_pixels(self._storage, change, "", old.pixels, write)
+            old.axes = [AxisDocument.of(axis) for axis in true_axes]
+            old.channel_names = names
+            old.updated_utc = utc_now()
+            ome = ome_attributes(true_axes, path=new.path, name=self.image_id, channels=windows)
+            change.write_group("", old.to_group(ome=ome))
         return f"{self._prefix}/{new.path}"
 
     def _channel_names(
@@ -261,9 +263,6 @@ class ZarrImageRecord(RecordRois):
             )
             given = old.channel_names if len(old.channel_names) == count else None
         return check_channel_names(given, axes, shape)
-
-    def _rewrite(self, document: ImageDocument, ome: dict[str, Any] | None) -> None:
-        rewrite_group(self._storage, self._prefix, document.to_group(ome=ome), anchor=self._prefix)
 
     # Metadata objects ------------------------------------------------------------------
 
@@ -295,6 +294,19 @@ class ZarrImageRecord(RecordRois):
             except MetadataNotFoundError:
                 old = {}
             return self.save_metadata_payload(payload_of(header, experiment, rois, old=old))
+
+    def verify(
+        self, *, level: VerifyLevel = "full", executor: Executor | None = None
+    ) -> VerifyReport:
+        """Hold every file of the image against its checksum; see :meth:`ZarrDataset.verify`.
+
+        Raises
+        ------
+        ArgumentError
+            If the level is unknown.
+        """
+        root = self._storage.root
+        return _seam.check().verify_image(root, self.image_id, level=level, executor=executor)
 
     def load_metadata_objects(self) -> tuple[Any, Any, Any]:
         """Return header, experiment metadata and ROIs as objects of the package `kymflow`.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kymflow_zarr import _layout
 from kymflow_zarr._core import _artifacts
 from kymflow_zarr._core._arrays import ArrayArtifacts
+from kymflow_zarr._core._change import Change
 from kymflow_zarr._storage import LocalStorage
 from kymflow_zarr._types import ArtifactInfo, ArtifactKind
 from kymflow_zarr.errors import (
@@ -31,10 +33,14 @@ class RecordArtifacts:
     """
 
     def __init__(self, storage: LocalStorage, image_id: str) -> None:
-        self.image_id = _layout.check_name(image_id, what="image id")
+        self._prefix = _layout.image_prefix(image_id)  # It checks the id.
+        self.image_id = str.__str__(image_id)
         self._storage = storage
-        self._prefix = _layout.image_prefix(image_id)
-        self._arrays = ArrayArtifacts(storage, self._prefix)
+
+    @property
+    def _arrays(self) -> ArrayArtifacts:
+        # Not made beforehand: a hundred thousand records are listed and not asked for one.
+        return ArrayArtifacts(self._storage, self._prefix)
 
     # JSON and data frames --------------------------------------------------------------
 
@@ -112,14 +118,23 @@ class RecordArtifacts:
 
     def _save(self, kind: ArtifactKind, name: str, value: Any) -> str:
         self._storage.require_writable()
-        key = f"{self._prefix}/{_layout.artifact_key(kind, name)}"
-        data = _artifacts.encode(kind, value, where=key)
-        try:
-            self._storage.write(key, data, anchor=self._prefix)
-        except FileNotFoundError:
+        key, data = self._encoded(kind, name, value)
+        with self._changing() as change:
+            change.write(key, data)
+        return f"{self._prefix}/{key}"
+
+    def _encoded(self, kind: ArtifactKind, name: str, value: Any) -> tuple[str, bytes]:
+        key = _layout.artifact_key(kind, name)
+        return key, _artifacts.encode(kind, value, where=f"{self._prefix}/{key}")
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[Change]:
+        """Hold the lock of the image; what the block has put into the change is then done."""
+        self._storage.require_writable()
+        with self._storage.lock(f"image:{self.image_id}"):
             self._require_present()
-            raise
-        return key
+            with Change(self._storage, self._prefix) as change:
+                yield change
 
     def _load(self, kind: ArtifactKind, name: str) -> Any:
         try:
@@ -159,13 +174,15 @@ class RecordArtifacts:
         wanted = None if named is None else [suffix for suffix in named if suffix]
         kept = (_layout.METADATA, _layout.PROVENANCE)
         count = 0
-        for info in self.list_artifacts():
-            if wanted is None:
-                doomed = info.name not in kept
-            else:
-                doomed = any(_artifacts.is_named(info, suffix) for suffix in wanted)
-            if doomed:
-                count += self._storage.delete(info.key, anchor=self._prefix)
+        with self._changing() as change:
+            for info in self.list_artifacts():
+                if wanted is None:
+                    doomed = info.name not in kept
+                else:
+                    doomed = any(_artifacts.is_named(info, suffix) for suffix in wanted)
+                if doomed:
+                    change.remove(info.key.removeprefix(f"{self._prefix}/"))
+                    count += 1
         return count
 
     # Arrays ----------------------------------------------------------------------------
@@ -205,9 +222,9 @@ class RecordArtifacts:
         """
         self._storage.require_writable()
         array, names = self._arrays.check(name, arr, axes=axes)
-        with self._storage.lock(f"image:{self.image_id}"):
-            self._require_present()
-            return self._arrays.save(name, array, axes=names, chunks=chunks)
+        with self._changing() as change:
+            self._arrays.save(change, name, array, axes=names, chunks=chunks)
+        return f"{self._prefix}/{_layout.array_artifact_prefix(name)}"
 
     def load_array_artifact(self, name: str) -> np.ndarray[Any, Any]:
         """Return an array artifact; errors as `load_json` and `load_array`."""
@@ -223,9 +240,8 @@ class RecordArtifacts:
 
     def delete_array_artifact(self, name: str) -> None:
         """Delete an array artifact; KeyError if there is none of that name."""
-        self._storage.require_writable()
-        with self._storage.lock(f"image:{self.image_id}"):
-            self._arrays.delete(name)
+        with self._changing() as change:
+            self._arrays.delete(change, name)
 
     # Metadata --------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from kymflow_zarr import _layout
+from kymflow_zarr._core._change import Change
 from kymflow_zarr._core._documents import load_image
 from kymflow_zarr._core._payload import payload_of
 from kymflow_zarr._core._pixels import open_pixels
@@ -63,13 +64,14 @@ class RecordRois(RecordArtifacts):
         """
         self._storage.require_writable()
         checked = check_rois(rois)
-        with self._storage.lock(f"image:{self.image_id}"):
+        with self._changing() as change:
             planes = self._reader().planes
             for roi in checked:
                 roi.check(planes.bounds, channels=planes.channels)
                 if isinstance(roi, MaskRoi):
                     self._check_reference(roi, planes)
-            return self._write_rois(self._payload_or_none(), checked)
+            self._write_rois(change, self._payload_or_none(), checked)
+        return self._payload_key
 
     def save_mask(
         self,
@@ -118,7 +120,7 @@ class RecordRois(RecordArtifacts):
                 where=f"mask {name!r}",
                 hint="Compare with a threshold first, as in mask > 0.5.",
             )
-        with self._storage.lock(f"image:{self.image_id}"):
+        with self._changing() as change:
             planes = self._reader().planes
             check_mask_shape(name, array.shape, planes)
             payload = self._payload_or_none()
@@ -139,8 +141,8 @@ class RecordRois(RecordArtifacts):
                 new = check_rois([*new, roi])
             y, x = planes.plane_axes
             axes = [planes.axes[y].name, planes.axes[x].name]
-            self._arrays.save(name, array.astype(np.bool_), axes=axes, chunks=None)
-            self._write_rois(payload, new)
+            self._arrays.save(change, name, array.astype(np.bool_), axes=axes, chunks=None)
+            self._write_rois(change, payload, new)
         return roi
 
     def _payload_or_none(self) -> dict[str, Any] | None:
@@ -156,11 +158,13 @@ class RecordRois(RecordArtifacts):
             )
         return payload
 
-    def _write_rois(self, payload: dict[str, Any] | None, rois: Iterable[RectRoi | MaskRoi]) -> str:
+    def _write_rois(
+        self, change: Change, payload: dict[str, Any] | None, rois: Iterable[RectRoi | MaskRoi]
+    ) -> None:
         if payload is None:
             payload = payload_of(None, None, None)
         payload["rois"] = [roi.to_dict() for roi in rois]
-        return self._save("json", _layout.METADATA, payload)
+        change.write(*self._encoded("json", _layout.METADATA, payload))
 
     @property
     def _payload_key(self) -> str:

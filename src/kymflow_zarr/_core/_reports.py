@@ -175,6 +175,25 @@ class ExportFailure:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportDifference:
+    """A file of an export that is not, byte by byte, the one that was ingested.
+
+    Parameters
+    ----------
+    path : str
+        Below the exported folder.
+    reason : str
+        How it differs; or why it was not written.
+    """
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
 class ExportReport:
     """What an export wrote.
 
@@ -191,6 +210,8 @@ class ExportReport:
         Those of `files` that were written now, sorted; the others were there already.
     failed : tuple of ExportFailure
         What could not be read. Its files of an earlier export, if any, are left as they were.
+    differences : tuple of ExportDifference
+        With the layout ``"kymflow"``: files that are not those that were ingested.
     """
 
     folder: str
@@ -199,6 +220,7 @@ class ExportReport:
     kept: tuple[str, ...] = ()
     written: tuple[str, ...] = ()
     failed: tuple[ExportFailure, ...] = ()
+    differences: tuple[ExportDifference, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain JSON values."""
@@ -215,6 +237,7 @@ class ExportReport:
                 f"{self.folder}: {counts}{failed}",
                 *(f"  failed: {failure}" for failure in self.failed),
                 *(f"  stale, but changed since: {path}" for path in self.kept),
+                *(f"  not as it was: {difference}" for difference in self.differences),
             ]
         )
 

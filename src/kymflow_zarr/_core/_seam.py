@@ -11,10 +11,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from kymflow_zarr._types import Progress, RefreshMode, StrPath
+from kymflow_zarr._types import ExportLayout, Progress, RefreshMode, StrPath
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from concurrent.futures import Executor
+    from pathlib import Path
+
     from kymflow_zarr._core._dataset import ZarrDataset
+    from kymflow_zarr._core._draft import RecordDraft
     from kymflow_zarr._core._record import ZarrImageRecord
     from kymflow_zarr._core._reports import (
         ExportReport,
@@ -23,6 +28,8 @@ if TYPE_CHECKING:
         RefreshResult,
         ValidationReport,
     )
+    from kymflow_zarr._core._verify_reports import RepairReport, VerifyLevel, VerifyReport
+    from kymflow_zarr._schema import SourceFileDocument
 
 
 class IngestRoom(Protocol):
@@ -69,6 +76,9 @@ class IngestRoom(Protocol):
     ) -> ZarrImageRecord:
         """Add the image that another program's object holds."""
 
+    def restage(self, draft: RecordDraft, files: Sequence[SourceFileDocument]) -> None:
+        """Write what an image was made of, from its source files, into a draft once more."""
+
 
 class ExportRoom(Protocol):
     """What `kymflow_zarr.export` offers."""
@@ -80,6 +90,7 @@ class ExportRoom(Protocol):
         *,
         include_tiff: bool,
         include_tables: bool,
+        layout: ExportLayout,
         progress: Progress | None,
     ) -> ExportReport:
         """Write the dataset as a folder of ordinary files."""
@@ -95,6 +106,26 @@ class CheckRoom(Protocol):
 
     def validate_image(self, dataset: ZarrDataset, image_id: str) -> tuple[Problem, ...]:
         """Hold the documents of one image against the format."""
+
+    def verify_dataset(
+        self,
+        dataset: ZarrDataset,
+        *,
+        level: VerifyLevel,
+        progress: Progress | None,
+        executor: Executor | None,
+    ) -> VerifyReport:
+        """Hold every file against its checksum."""
+
+    def verify_image(
+        self, root: Path, image_id: str, *, level: VerifyLevel, executor: Executor | None
+    ) -> VerifyReport:
+        """Hold the files of one image against their checksums."""
+
+    def repair_dataset(
+        self, dataset: ZarrDataset, *, dry_run: bool, progress: Progress | None
+    ) -> RepairReport:
+        """Mend what can be mended, and put aside what cannot."""
 
 
 class AdapterRoom(Protocol):

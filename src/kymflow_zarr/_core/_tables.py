@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from kymflow_zarr import _layout
+from kymflow_zarr._core._change import Change
 from kymflow_zarr._core._documents import require_dataset
 from kymflow_zarr._core._hints import did_you_mean
 from kymflow_zarr._storage import LocalStorage
@@ -34,19 +36,24 @@ class Tables:
         self._storage.require_writable()
         key = _layout.table_key(name)
         data = encode_parquet(df)
-        with self._lock(name):
-            self._storage.write(key, data, anchor="")
+        with self._lock(name), self._changing() as change:
+            change.write(key, data)
         return key
 
     def load(self, name: str) -> pd.DataFrame:
         """Return a table."""
         from kymflow_zarr._encodings._dataframe import decode_parquet
 
+        data, key = self.read(name)
+        return decode_parquet(data, where=key)
+
+    def read(self, name: str) -> tuple[bytes, str]:
+        """Return the bytes of a table and its key."""
         key = _layout.table_key(name)
         data = self._storage.read(key)
         if data is None:
             raise self._missing(name)
-        return decode_parquet(data, where=key)
+        return data, key
 
     def names(self) -> list[str]:
         """Return the names of the tables, sorted."""
@@ -56,12 +63,23 @@ class Tables:
             require_dataset(self._storage)
         return names
 
+    def count_rows(self, name: str) -> dict[str, int] | None:
+        """Return how many rows each image has in a table; None if it names no images."""
+        from kymflow_zarr._encodings._row_counts import count_rows
+
+        key = _layout.table_key(name)
+        data = self._storage.read(key)
+        return None if data is None else count_rows(data, where=key)
+
     def delete(self, name: str) -> None:
         """Delete a table."""
         self._storage.require_writable()
         with self._lock(name):
-            if not self._storage.delete(_layout.table_key(name), anchor=""):
+            key = _layout.table_key(name)
+            if self._storage.stat(key) is None:
                 raise self._missing(name)
+            with self._changing() as change:
+                change.remove(key)
 
     def replace_rows(
         self, name: str, rows: Mapping[str, pd.DataFrame], *, image_id_col: str
@@ -75,33 +93,36 @@ class Tables:
             old = self._storage.read(key)
             new = replace_rows(old, rows, image_id_col=image_id_col, where=key)
             if new != old:
-                self._storage.write(key, new, anchor="")
+                with self._changing() as change:
+                    change.write(key, new)
 
     def scopes(self) -> list[str]:
         """Return the scopes to lock for a change of all tables."""
         return [f"table:{name}" for name in self.names()]
 
-    def remove_image(self, image_id: str) -> int:
-        """Remove the rows of an image from every table and return how many there were.
+    def remove_image(self, change: Change, image_id: str) -> int:
+        """Put the removal of an image's rows from every table into a change; return how many.
 
-        The caller holds the locks of :meth:`scopes`. All tables are read before the first one
-        is written: one that cannot be read stops it before anything is changed.
+        The caller holds the locks of :meth:`scopes`.
         """
         from kymflow_zarr._encodings._rows import names_image, remove_rows
 
         self._storage.require_writable()
         total = 0
-        changed = {}
         for name in self.names():
             key = _layout.table_key(name)
             old = self._storage.read(key)
             if old is None or not names_image(old, image_id, where=key):
                 continue
-            changed[key], removed = remove_rows(old, [image_id], where=key)
+            new, removed = remove_rows(old, [image_id], where=key)
+            change.write(key, new)
             total += removed
-        for key, new in changed.items():
-            self._storage.write(key, new, anchor="")
         return total
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[Change]:
+        with self._storage.lock("top"), Change(self._storage, "") as change:
+            yield change
 
     def _lock(self, name: str) -> AbstractContextManager[None]:
         return self._storage.lock(f"table:{name}")

@@ -5,16 +5,16 @@ What a user has edited since is found by its digest and left alone.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kymflow_zarr import _layout
-from kymflow_zarr._core import _artifacts
 from kymflow_zarr._core._arrays import ArrayArtifacts
-from kymflow_zarr._core._documents import load, load_image, rewrite_group, utc_now
+from kymflow_zarr._core._change import Change
+from kymflow_zarr._core._documents import load, load_image, utc_now
 from kymflow_zarr._core._draft import check_channel_names, write_image
+from kymflow_zarr._core._parts import RecordParts
 from kymflow_zarr._core._pixels import replace_pixels
 from kymflow_zarr._encodings._array import as_array
 from kymflow_zarr._schema import (
@@ -27,36 +27,33 @@ from kymflow_zarr._schema import (
     ome_attributes,
 )
 from kymflow_zarr._storage import LocalStorage
-from kymflow_zarr._types import ArtifactKind, Axis
+from kymflow_zarr._types import Axis
 from kymflow_zarr.errors import ArtifactNotFoundError
 
 
-class RecordUpdate:
-    """Changes to one image; the caller holds the lock of the image.
+class RecordUpdate(RecordParts):
+    """Changes to one image, all of which :meth:`commit` makes in one step.
+
+    The caller holds the lock of the image, and the ``with`` block of the change.
 
     Parameters
     ----------
     storage : LocalStorage
     image_id : str
+    change : Change
     """
 
-    def __init__(self, storage: LocalStorage, image_id: str) -> None:
+    def __init__(self, storage: LocalStorage, image_id: str, change: Change) -> None:
+        super().__init__(_layout.image_prefix(image_id))
         self._storage = storage
-        self._prefix = _layout.image_prefix(image_id)
         self._image_id = image_id
+        self._change = change
         self._arrays = ArrayArtifacts(storage, self._prefix)
         self.document: ImageDocument = load_image(storage, image_id)
 
     def digest_of(self, key: str) -> str | None:
         """Return the SHA-256 of an artifact as it is now, None if there is none."""
-        if key.startswith(f"{_layout.ANALYSIS_ARRAYS}/"):
-            name = _layout.decode_name(key.removeprefix(f"{_layout.ANALYSIS_ARRAYS}/"))
-            try:
-                return None if name is None else self._arrays.document(name).pixels.sha256
-            except ArtifactNotFoundError:
-                return None
-        data = self._storage.read(f"{self._prefix}/{key}")
-        return None if data is None else hashlib.sha256(data).hexdigest()
+        return digest_of_artifact(self._storage, self._prefix, key)
 
     def is_edited(self, key: str, made: Mapping[str, str]) -> bool:
         """Tell whether an artifact is no longer what ingest made of it.
@@ -70,33 +67,20 @@ class RecordUpdate:
         """
         return self.digest_of(key) != made.get(key)
 
-    def save(self, kind: ArtifactKind, name: str, value: Any) -> tuple[str, str]:
-        """Save an artifact; return its key below the record and its SHA-256."""
-        key = _layout.artifact_key(kind, name)
-        data = _artifacts.encode(kind, value, where=f"{self._prefix}/{key}")
-        digest = hashlib.sha256(data).hexdigest()
-        if self.digest_of(key) != digest:
-            self._storage.write(f"{self._prefix}/{key}", data, anchor=self._prefix)
-        return key, digest
+    def write(self, key: str, data: bytes) -> None:
+        """Put bytes, as they are, at a key below the record."""
+        if self._storage.read(f"{self._prefix}/{key}") != data:
+            self._change.write(key, data)
 
     def save_array(self, name: str, array: object) -> tuple[str, str]:
         """Save an array artifact; return its key below the record and its SHA-256."""
-        self._arrays.save(name, array, axes=None, chunks=None)
-        digest = self._arrays.document(name).pixels.sha256
-        return _layout.array_artifact_prefix(name), digest
-
-    def keep_source_file(self, name: str, data: bytes) -> str:
-        """Keep the bytes of a source file, compressed, and return their key."""
-        key = _layout.source_file_key(name)
-        packed = gzip.compress(data, mtime=0)
-        if self._storage.read(f"{self._prefix}/{key}") != packed:
-            self._storage.write(f"{self._prefix}/{key}", packed, anchor=self._prefix)
-        return key
+        key = _layout.array_artifact_prefix(name)
+        return key, self._arrays.save(self._change, name, array, axes=None, chunks=None)
 
     def commit(self, files: Sequence[SourceFileDocument]) -> None:
         """Say which files it is made of now; the pixels stay."""
         self.document.source_files = list(files)
-        self._rewrite(self._current_ome())
+        self._commit(self._current_ome())
 
     def commit_pixels(
         self,
@@ -130,28 +114,37 @@ class RecordUpdate:
             windows.extend(found)
             return written
 
-        def commit(written: PixelsDocument) -> None:
-            self.document.pixels = written
-            self.document.axes = [AxisDocument.of(axis) for axis in true_axes]
-            self.document.channel_names = names
-            self.document.updated_utc = utc_now()
-            self.document.source_files = list(files)
-            self.document.earlier_artifacts = {
-                **self.document.earlier_artifacts,
-                **of_earlier_pixels,
-            }
-            self._rewrite(
-                ome_attributes(true_axes, path=written.path, name=self._image_id, channels=windows)
+        document = self.document
+        document.pixels = replace_pixels(self._storage, self._change, "", document.pixels, write)
+        document.axes = [AxisDocument.of(axis) for axis in true_axes]
+        document.channel_names = names
+        document.updated_utc = utc_now()
+        document.source_files = list(files)
+        document.earlier_artifacts = {**document.earlier_artifacts, **of_earlier_pixels}
+        self._commit(
+            ome_attributes(
+                true_axes, path=document.pixels.path, name=self._image_id, channels=windows
             )
-
-        replace_pixels(self._storage, self._prefix, self.document.pixels, write, commit)
-
-    def _rewrite(self, ome: dict[str, Any] | None) -> None:
-        rewrite_group(
-            self._storage, self._prefix, self.document.to_group(ome=ome), anchor=self._prefix
         )
+
+    def _commit(self, ome: dict[str, Any] | None) -> None:
+        self._change.write_group("", self.document.to_group(ome=ome))
+        self._change.commit()
 
     def _current_ome(self) -> dict[str, Any] | None:
         raw = load(self._storage, f"{self._prefix}/{_layout.GROUP}") or {}
         found: dict[str, Any] | None = raw.get("attributes", {}).get("ome")
         return found
+
+
+def digest_of_artifact(storage: LocalStorage, prefix: str, key: str) -> str | None:
+    """Return the SHA-256 of an artifact of the image at `prefix`, None if there is none."""
+    if key.startswith(f"{_layout.ANALYSIS_ARRAYS}/"):
+        name = _layout.decode_name(key.removeprefix(f"{_layout.ANALYSIS_ARRAYS}/"))
+        try:
+            arrays = ArrayArtifacts(storage, prefix)
+            return None if name is None else arrays.document(name).pixels.sha256
+        except ArtifactNotFoundError:
+            return None
+    data = storage.read(f"{prefix}/{key}")
+    return None if data is None else hashlib.sha256(data).hexdigest()

@@ -1,8 +1,4 @@
-"""Whose is what a folder holds; and mode ``"w"``, which empties a dataset and nothing else.
-
-A wipe leaves a note before it deletes the root document. Where the note is there and the root
-document is not, a wipe was interrupted: what is left is still that dataset's, and goes.
-"""
+"""Whose is what a folder holds; and mode ``"w"``, which empties a dataset and nothing else."""
 
 from __future__ import annotations
 
@@ -17,22 +13,27 @@ from kymflow_zarr._schema import read_dataset_document
 from kymflow_zarr._storage import V1_NAMES, LocalStorage, os_errors
 from kymflow_zarr.errors import FormatVersionError, SchemaValidationError
 
-_NOTE: Final = f"{_layout.WORK}/wiping"
-_TREES: Final = (_layout.IMAGES, _layout.TABLES, _layout.INDEX, _layout.SOURCE_FILES)
+_TREES: Final = (
+    _layout.IMAGES,
+    _layout.TABLES,
+    _layout.INDEX,
+    _layout.SOURCE_FILES,
+    _layout.QUARANTINE,
+)
 
 
 def refuse_foreign(storage: LocalStorage) -> None:
     """Raise SchemaValidationError if a folder without a root document is not free for a dataset.
 
-    What an interrupted creation or wipe has left there does not count.
+    What an interrupted creation has left there does not count.
     """
     root = storage.root
-    foreign = sorted(_names(root) - {_layout.WORK, *_TREES})
-    if not _is_half_wiped(storage):
-        foreign += [name for name in _TREES[1:] if (root / name).exists()]
-        images = root / _layout.IMAGES
-        own = {_layout.GROUP} if (images / _layout.GROUP).is_file() else set()
-        foreign += [f"{_layout.IMAGES}/{name}" for name in sorted(_names(images) - own)]
+    # By way of the storage: what is committed to go, and there still, does not count either.
+    foreign = sorted(_names(root) - {_layout.WORK, _layout.CHECKSUMS, *_TREES})
+    foreign = [name for name in (*foreign, *_TREES[1:]) if storage.stat(name) is not None]
+    images = storage.path(_layout.IMAGES)
+    own = {_layout.GROUP} if (images / _layout.GROUP).is_file() else set()
+    foreign += [f"{_layout.IMAGES}/{name}" for name in sorted(_names(images) - own)]
     if foreign:
         raise SchemaValidationError(
             f"the folder is not a kymflow_zarr dataset; it holds {_some(foreign)}",
@@ -55,12 +56,6 @@ def refuse_nested(root: Path) -> None:
             )
 
 
-def finish_wipe(storage: LocalStorage) -> None:
-    """Delete what an interrupted wipe has left."""
-    if _is_half_wiped(storage):
-        _delete(storage)
-
-
 def wipe(storage: LocalStorage) -> None:
     """Empty the folder of a dataset; refuse any other folder that holds something.
 
@@ -74,7 +69,7 @@ def wipe(storage: LocalStorage) -> None:
         raise SchemaValidationError(
             "this is a file; mode 'w' replaces only datasets and empty folders", where=str(root)
         )
-    if not any(root.iterdir()) or _is_half_wiped(storage) or _is_half_created(storage):
+    if not any(root.iterdir()) or _is_half_created(storage):
         return
     own = _layout.OWN_NAMES | (V1_NAMES if not (root / _layout.GROUP).exists() else frozenset())
     foreign = sorted(_names(root) - own) or list(_foreign_inside(storage))
@@ -85,22 +80,8 @@ def wipe(storage: LocalStorage) -> None:
             where=str(root),
             hint="Nothing was deleted. Choose another path, or empty the folder yourself.",
         )
-    storage.write(_NOTE, b"", anchor="")
-    # Without its root document there is no dataset any more, whatever happens next.
-    for name in (_layout.GROUP, *sorted(V1_NAMES)):
-        storage.delete(name, anchor="")
-    _delete(storage)
-
-
-def _delete(storage: LocalStorage) -> None:
-    for name in _TREES:
-        storage.delete_tree(name)
-    storage.delete(_NOTE, anchor="")
-
-
-def _is_half_wiped(storage: LocalStorage) -> bool:
-    roots = (_layout.GROUP, ".zattrs")
-    return storage.stat(_NOTE) is not None and not any(map(storage.stat, roots))
+    own_keys = (_layout.GROUP, _layout.CHECKSUMS, *sorted(V1_NAMES), *_TREES)
+    storage.commit({}, anchor="", removed=own_keys)
 
 
 def _is_half_created(storage: LocalStorage) -> bool:

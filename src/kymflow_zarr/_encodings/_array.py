@@ -17,12 +17,15 @@ from typing import Any, Final
 import numpy as np
 
 from kymflow_zarr._encodings._chunks import plan_layout
-from kymflow_zarr._schema import DATA_TYPES, ArrayDocument, array_document
+from kymflow_zarr._foreign import check_blosc
+from kymflow_zarr._limits import check_limit
+from kymflow_zarr._schema import DATA_TYPES, ArrayDocument, FileSum, array_document
 from kymflow_zarr._types import ArrayLike, Axis
 from kymflow_zarr.errors import (
     ArgumentError,
     ArgumentTypeError,
     CorruptDataError,
+    LimitExceededError,
     UnsupportedDataError,
 )
 
@@ -139,9 +142,11 @@ def read_array(
     ------
     CorruptDataError
         If a file is missing, truncated or not what was written.
+    LimitExceededError
+        If the array is larger than ``array_bytes``, or has more chunks than ``array_chunks``.
     """
     dtype = np.dtype(layout.data_type).newbyteorder("<")
-    result = np.empty(layout.shape, dtype)
+    result = _allocate(layout.shape, dtype, math.prod(layout.file_grid), where=where)
     for index, region in _regions(layout):
         key = chunk_key(index)
         data = read(key)
@@ -153,7 +158,7 @@ def read_array(
             )
         try:
             _decode_file(data, layout, result[region] if region else result)
-        except (ValueError, RuntimeError) as error:
+        except (ValueError, RuntimeError, MemoryError) as error:
             raise CorruptDataError(
                 f"a file of the array is damaged: {error}",
                 where=f"{where}/{key}",
@@ -182,10 +187,10 @@ class FilesDigest:
         self._digests = hashlib.sha256()
         self.stored_bytes = 0
 
-    def add(self, data: bytes) -> None:
+    def add(self, file: FileSum) -> None:
         """Take in the next file."""
-        self._digests.update(hashlib.sha256(data).digest())
-        self.stored_bytes += len(data)
+        self._digests.update(bytes.fromhex(file.sha256))
+        self.stored_bytes += file.size_bytes
 
     def hexdigest(self) -> str:
         """Return the digest of what was taken in."""
@@ -201,6 +206,23 @@ def chunk_keys(layout: ArrayDocument) -> Iterator[str]:
 def chunk_key(index: tuple[int, ...]) -> str:
     """Return the key of a chunk file: Zarr v3's default chunk key encoding."""
     return "/".join(["c", *map(str, index)])
+
+
+def _allocate(
+    shape: tuple[int, ...], dtype: np.dtype[Any], chunks: int, *, where: str
+) -> np.ndarray[Any, Any]:
+    size = math.prod(shape) * dtype.itemsize
+    check_limit("array_bytes", size, "the array takes", where=where)
+    check_limit("array_chunks", chunks, "the array has", where=where)
+    try:
+        return np.empty(shape, dtype)
+    except (MemoryError, ValueError) as error:  # ValueError: more dimensions than NumPy has.
+        raise LimitExceededError(
+            f"the array of shape {shape} and dtype {dtype.name} takes "
+            f"{size} bytes, more than there is memory",
+            where=where,
+            hint="Read it in parts, with open_array().",
+        ) from error
 
 
 def _regions(layout: ArrayDocument) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
@@ -244,11 +266,11 @@ def _encode_chunk(block: np.ndarray[Any, Any], layout: ArrayDocument) -> bytes:
         block = whole
     blosc_encode: Any = imagecodecs.blosc_encode  # Its annotations leave out buffers.
     encoded: bytes = blosc_encode(
-        _as_bytes(np.ascontiguousarray(block)),
+        # Typed, not as bytes: it shuffles by the size of the items, whatever `typesize` says.
+        np.ascontiguousarray(block),
         level=5,
         compressor=layout.compressor,
         shuffle="bitshuffle",
-        typesize=block.dtype.itemsize,
         numthreads=1,
     )
     return encoded + _crc(encoded)
@@ -287,6 +309,7 @@ def _decode_chunk(view: memoryview, layout: ArrayDocument, out: np.ndarray[Any, 
     declared = int.from_bytes(encoded[4:8], "little")
     if declared != expected:
         raise ValueError(f"a chunk declares {declared} bytes instead of {expected}")
+    check_blosc(encoded)
     if out.shape == layout.chunk_shape and out.flags.c_contiguous:
         blosc_decode(encoded, numthreads=1, out=_as_bytes(out))
         return

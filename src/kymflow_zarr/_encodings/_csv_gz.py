@@ -9,7 +9,6 @@ the text, a missing value is an empty field and an empty string is ``""``.
 from __future__ import annotations
 
 import datetime as dt
-import gzip
 import io
 import json
 import re
@@ -24,11 +23,12 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from kymflow_zarr._encodings._csv_foreign import decode_csv
-from kymflow_zarr._encodings._dataframe import BROKEN, require_same, require_same_index
+from kymflow_zarr._encodings._dataframe import require_same, require_same_index
 from kymflow_zarr._encodings._dataframe_frame import NOTE_KEY, disassemble, parse_note, reassemble
 from kymflow_zarr._encodings._dataframe_objects import Marker, as_storage
 from kymflow_zarr._encodings._dataframe_plain import whole
-from kymflow_zarr.errors import CorruptDataError, FormatVersionError, UnsupportedDataError
+from kymflow_zarr._limits import gunzip
+from kymflow_zarr.errors import CorruptDataError, KymflowZarrError, UnsupportedDataError
 
 __all__ = ["decode_csv_gz", "encode_csv_gz"]
 
@@ -91,16 +91,18 @@ def decode_csv_gz(data: bytes, *, where: str) -> pd.DataFrame:
         If the bytes are not a gzip CSV, or are damaged.
     FormatVersionError
         If a newer version of this package wrote it.
+    LimitExceededError
+        If it unpacks to more than the limit ``gzip_bytes``.
     """
     try:
-        text = gzip.decompress(data)
+        text = gunzip(data, where=where)
         note = parse_note(_find_note(data), where=where)
         if note is None:
             return decode_csv(text)
         return reassemble(_from_csv(text, note), note)
-    except (CorruptDataError, FormatVersionError):
+    except KymflowZarrError:
         raise
-    except (*BROKEN, EOFError, zlib.error, struct.error) as error:
+    except Exception as error:  # What damaged bytes make the parsers raise is open.
         raise CorruptDataError(f"not a readable gzip CSV: {error}", where=where) from error
 
 

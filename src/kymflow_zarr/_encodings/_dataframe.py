@@ -21,10 +21,10 @@ from kymflow_zarr._encodings._dataframe_frame import (
     series_of,
 )
 from kymflow_zarr._encodings._dataframe_objects import Marker, same_value
-from kymflow_zarr.errors import CorruptDataError, UnsupportedDataError
+from kymflow_zarr._encodings._parquet_size import check_parquet_size
+from kymflow_zarr.errors import CorruptDataError, KymflowZarrError, UnsupportedDataError
 
 __all__ = [
-    "BROKEN",
     "decode_parquet",
     "encode_parquet",
     "open_table",
@@ -32,9 +32,6 @@ __all__ = [
     "require_same_index",
     "table_to_bytes",
 ]
-
-BROKEN = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, IndexError, AttributeError)
-"""What decoding damaged bytes may raise."""
 
 
 def encode_parquet(df: pd.DataFrame) -> bytes:
@@ -75,13 +72,17 @@ def decode_parquet(data: bytes | pa.Buffer, *, where: str) -> pd.DataFrame:
         If the bytes are not a Parquet file, or are damaged.
     FormatVersionError
         If a newer version of this package wrote it.
+    LimitExceededError
+        If it would take more memory than the limit ``table_bytes``.
     """
     table, note = open_table(data, where=where)
     try:
         if note is not None:
             return reassemble(table, note)
         return pd.read_parquet(io.BytesIO(memoryview(data)), engine="pyarrow")
-    except BROKEN as error:
+    except KymflowZarrError:
+        raise
+    except Exception as error:  # What damaged bytes make the parsers raise is open.
         raise CorruptDataError(f"the data frame cannot be rebuilt: {error}", where=where) from error
 
 
@@ -98,15 +99,29 @@ def open_table(data: bytes | pa.Buffer, *, where: str) -> tuple[pa.Table, Marker
     note = parse_note((table.schema.metadata or {}).get(NOTE_KEY), where=where)
     try:
         return table, note if note is not None and describes(note, table) else None
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise CorruptDataError("the note about the data frame is broken", where=where) from error
 
 
 def table_to_bytes(table: pa.Table) -> bytes:
     """Write an Arrow table as one Parquet file with page checksums."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    pq.write_table(
+        table,
+        sink,
+        compression="zstd",
+        write_page_checksum=True,
+        use_dictionary=_with_dictionary(table.schema),
+    )
     return sink.getvalue().to_pybytes()
+
+
+def _with_dictionary(schema: pa.Schema) -> Any:
+    """Return the columns to write with a dictionary: of numbers it costs more than it saves."""
+    if any(pa.types.is_nested(kind) for kind in schema.types):
+        return True  # Their parts have other names than the columns.
+    numbers = (pa.types.is_integer, pa.types.is_floating)
+    return [field.name for field in schema if not any(is_a(field.type) for is_a in numbers)]
 
 
 def require_same(name: str, given: Any, back: Any, *, hint: str | None = None) -> None:
@@ -132,11 +147,12 @@ def _register_pandas_types() -> None:
 
 
 def _read(data: bytes | pa.Buffer, *, where: str, columns: list[str] | None = None) -> pa.Table:
+    check_parquet_size(data, where=where)
     try:
         return pq.read_table(
             pa.BufferReader(data), columns=columns, page_checksum_verification=True
         )
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except Exception as error:  # What damaged bytes make the parser raise is open.
         raise CorruptDataError(f"not a readable Parquet file: {error}", where=where) from error
 
 

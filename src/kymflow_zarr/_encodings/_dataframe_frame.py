@@ -18,10 +18,12 @@ from kymflow_zarr._encodings._dataframe_columns import decode_column, encode_col
 from kymflow_zarr._encodings._dataframe_labels import decode_labels, encode_labels, with_freq
 from kymflow_zarr._encodings._dataframe_objects import Marker, same_value
 from kymflow_zarr._encodings._pandas_metadata import pandas_metadata
+from kymflow_zarr._limits import loads_json
 from kymflow_zarr.errors import (
     ArgumentTypeError,
     CorruptDataError,
     FormatVersionError,
+    LimitExceededError,
     UnsupportedDataError,
 )
 
@@ -108,9 +110,11 @@ def parse_note(raw: bytes | None, *, where: str) -> Marker | None:
     if raw is None:
         return None
     try:
-        note = json.loads(raw)
+        note = loads_json(raw, where=where)
         version = note["encoding_version"]
         encoding = note["encoding"]
+    except LimitExceededError:
+        raise
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptDataError(
             "the note about the data frame cannot be read", where=where

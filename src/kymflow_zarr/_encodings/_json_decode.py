@@ -19,6 +19,7 @@ from kymflow_zarr._encodings._json import (
     map_leaves,
     on_own_stack,
 )
+from kymflow_zarr._limits import check_json
 from kymflow_zarr.errors import CorruptDataError
 
 _NON_FINITE: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -31,7 +32,10 @@ def decode_json(data: bytes, *, where: str) -> Any:
     ------
     CorruptDataError
         If they are not JSON.
+    LimitExceededError
+        If the document is too large or too deep.
     """
+    check_json(data, where=where)
     try:
         try:
             return _decode(json.loads(data))
@@ -49,7 +53,7 @@ def _decode_alone(data: bytes) -> Any:
     try:
         return _decode(json.loads(data))
     except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        raise ValueError("it is nested deeper than Python can follow") from None
 
 
 def _decode(plain: Any) -> Any:
@@ -63,7 +67,9 @@ def _decode(plain: Any) -> Any:
         return {key: _decode(item) for key, item in plain.items()}
     try:
         return decode(plain)
-    except (KeyError, TypeError, AttributeError, OverflowError) as error:
+    except (RecursionError, ValueError):
+        raise
+    except Exception as error:  # NumPy, for one, parses dtypes as Python does expressions.
         raise ValueError(f"{TYPE_KEY} {tag!r} without a valid value") from error
 
 

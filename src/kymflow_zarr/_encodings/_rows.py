@@ -26,6 +26,7 @@ from kymflow_zarr._encodings._dataframe_columns import decode_column
 from kymflow_zarr._encodings._dataframe_frame import NOTE_KEY, disassemble, parse_note, table_of
 from kymflow_zarr._encodings._dataframe_labels import decode_labels, encode_labels
 from kymflow_zarr._encodings._dataframe_objects import Marker
+from kymflow_zarr._encodings._parquet_size import check_parquet_size
 from kymflow_zarr._encodings._rows_unite import (
     Column,
     append_column,
@@ -80,15 +81,15 @@ def replace_rows(
     filled = [df for df in frames.values() if len(df)]
     if existing is None:
         shapes = filled or [df.iloc[:0] for df in frames.values() if len(df.columns)]
-        tables = [_Rows.of_frame(df) for df in _merged(shapes, None)]
-        rows = tables.pop(0) if tables else _Rows.of_frame(pd.DataFrame())
+        tables = [Rows.of_frame(df) for df in _merged(shapes, None)]
+        rows = tables.pop(0) if tables else Rows.of_frame(pd.DataFrame())
     else:
-        rows = _Rows.of_bytes(existing, where=where)
+        rows = Rows.of_bytes(existing, where=where)
         if rows.columns:
             rows = rows.without(frames, image_id_col, where=where)[0]
-            tables = [_Rows.of_frame(df) for df in _merged(filled, rows.note)]
+            tables = [Rows.of_frame(df) for df in _merged(filled, rows.note)]
         else:
-            tables = [_Rows.of_frame(df) for df in _merged(filled, None)]
+            tables = [Rows.of_frame(df) for df in _merged(filled, None)]
             rows = tables.pop(0) if tables else rows
     for more in tables:
         rows = rows.followed_by(more)
@@ -112,7 +113,7 @@ def remove_rows(
     CorruptDataError, FormatVersionError
         If `existing` cannot be read.
     """
-    rows = _Rows.of_bytes(existing, where=where)
+    rows = Rows.of_bytes(existing, where=where)
     if not rows.columns:
         return existing, 0
     if image_id_col in rows.note["index"].get("fields", []):
@@ -139,6 +140,7 @@ def names_image(existing: bytes, image_id: str, *, where: str) -> bool:
     CorruptDataError
         If `existing` cannot be read.
     """
+    check_parquet_size(existing, where=where)
     try:
         with pq.ParquetFile(pa.BufferReader(existing)) as file:
             if file.schema_arrow.names.count("image_id") != 1:
@@ -147,11 +149,11 @@ def names_image(existing: bytes, image_id: str, *, where: str) -> bool:
             return bool(pc.any(pc.equal(pc.cast(column, pa.string()), pa.scalar(image_id))).as_py())
     except pa.ArrowNotImplementedError:
         return False  # Lists and the like name no image.
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except Exception as error:  # What damaged bytes make the parser raise is open.
         raise CorruptDataError(f"not a readable Parquet file: {error}", where=where) from error
 
 
-class _Rows:
+class Rows:
     """An encoded table, column by column."""
 
     def __init__(self, columns: dict[str, Column], note: Marker, rows: int) -> None:
@@ -160,21 +162,21 @@ class _Rows:
         self.rows = rows
 
     @classmethod
-    def of_table(cls, table: pa.Table, note: Marker) -> _Rows:
+    def of_table(cls, table: pa.Table, note: Marker) -> Rows:
         columns = {
             name: Column(name, table[name], note["columns"][name]) for name in table.column_names
         }
         return cls(columns, note, table.num_rows)
 
     @classmethod
-    def of_frame(cls, df: pd.DataFrame) -> _Rows:
+    def of_frame(cls, df: pd.DataFrame) -> Rows:
         table = disassemble(df)
         note = parse_note(table.schema.metadata[NOTE_KEY], where="the new rows")
         assert note is not None
         return cls.of_table(table, note)
 
     @classmethod
-    def of_bytes(cls, data: bytes, *, where: str) -> _Rows:
+    def of_bytes(cls, data: bytes, *, where: str) -> Rows:
         table, note = open_table(data, where=where)
         if note is None:
             # Of another program: pandas decides once what its dtypes are.
@@ -183,7 +185,7 @@ class _Rows:
 
     def without(
         self, image_ids: Collection[str], image_id_col: str, *, where: str
-    ) -> tuple[_Rows, int]:
+    ) -> tuple[Rows, int]:
         level_fields = self.note["index"].get("fields", [])
         column = self.columns.get(image_id_col)
         if column is None or image_id_col in level_fields:
@@ -196,9 +198,9 @@ class _Rows:
         kept = {name: keep_rows(each, mask) for name, each in self.columns.items()}
         left = int(pc.sum(mask).as_py() or 0)
         note = {**self.note, "index": _without_freq(self.note["index"])}
-        return _Rows(kept, note, left), self.rows - left
+        return Rows(kept, note, left), self.rows - left
 
-    def followed_by(self, more: _Rows) -> _Rows:
+    def followed_by(self, more: Rows) -> Rows:
         columns = {}
         for name in [*self.columns, *(name for name in more.columns if name not in self.columns)]:
             if name not in more.columns:
@@ -210,11 +212,11 @@ class _Rows:
         levels = self.note["index"].get("fields", [])
         ordered = {name: column for name, column in columns.items() if name not in levels}
         ordered |= {name: columns[name] for name in levels}
-        labels = _united_labels(self.note["labels"], more.note["labels"])
+        labels = united_labels(self.note["labels"], more.note["labels"])
         note = {**self.note, "labels": labels, "index": _without_freq(self.note["index"])}
-        return _Rows(ordered, note, self.rows + more.rows)
+        return Rows(ordered, note, self.rows + more.rows)
 
-    def to_bytes(self) -> bytes:
+    def to_table(self) -> pa.Table:
         index = self.note["index"]
         if index["kind"] == "range":
             index = {**index, "start": 0, "stop": self.rows, "step": 1}
@@ -225,7 +227,10 @@ class _Rows:
             "columns": {name: column.marker for name, column in self.columns.items()},
         }
         arrays = [column.array for column in self.columns.values()]
-        return table_to_bytes(table_of(arrays, list(self.columns), note))
+        return table_of(arrays, list(self.columns), note)
+
+    def to_bytes(self) -> bytes:
+        return table_to_bytes(self.to_table())
 
 
 def _without_freq(index: Marker) -> Marker:
@@ -264,6 +269,8 @@ def _names_any(column: Column, image_ids: Collection[str]) -> Any:
     array = column.array
     if pa.types.is_dictionary(array.type):
         array = array.cast(array.type.value_type)
+    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+        return pc.is_in(array, value_set=pa.array(list(image_ids), array.type))
     found = array.unique().drop_null()
     marker = {key: value for key, value in column.marker.items() if key != "nulls"}
     if marker["kind"] == "category":
@@ -326,7 +333,7 @@ def _with_index(df: pd.DataFrame, model: Marker) -> pd.DataFrame:
     return df
 
 
-def _united_labels(old: Marker, new: Marker) -> Marker:
+def united_labels(old: Marker, new: Marker) -> Marker:
     if old["multi"] or new["multi"]:
         raise ArgumentError("tables with several levels of column labels cannot get other rows")
     before, after = (decode_labels(labels["levels"][0]) for labels in (old, new))

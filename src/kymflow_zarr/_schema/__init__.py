@@ -26,6 +26,7 @@ from kymflow_zarr._schema._base import (
     plain_group_document,
     updated_group,
 )
+from kymflow_zarr._schema._checksums import FileSum, dump_checksums, parse_checksums
 from kymflow_zarr._schema._dataset import DatasetDocument, read_dataset_document
 from kymflow_zarr._schema._image import (
     ArrayArtifactDocument,
@@ -48,6 +49,13 @@ from kymflow_zarr._schema._payload import (
 from kymflow_zarr._schema._published import SchemaName, json_schema
 from kymflow_zarr._schema._rois import ROI_VERSION, upgrade_roi
 from kymflow_zarr._schema._stated_axes import stated_axes
+from kymflow_zarr._schema._tiff_frame import (
+    TiffFrame,
+    coalesced,
+    decode_frame,
+    encode_frame,
+    gaps_of,
+)
 from kymflow_zarr._schema._v1 import (
     V1_FORMAT,
     V1Array,
@@ -73,21 +81,29 @@ __all__ = [
     "ChannelWindow",
     "DatasetDocument",
     "Deviation",
+    "FileSum",
     "ImageDocument",
     "PayloadDocument",
     "PixelsDocument",
     "SchemaName",
     "SourceFileDocument",
+    "TiffFrame",
     "V1Array",
     "array_dimension_names",
     "array_document",
     "calibrate",
+    "coalesced",
+    "decode_frame",
     "default_axis_names",
+    "dump_checksums",
+    "encode_frame",
+    "gaps_of",
     "json_schema",
     "normalize_axes",
     "normalize_unit",
     "ome_attributes",
     "ome_axes",
+    "parse_checksums",
     "payload_deviations",
     "plain_group_document",
     "read_array_artifact_document",

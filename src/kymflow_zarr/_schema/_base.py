@@ -12,6 +12,7 @@ from kymflow_zarr.errors import FormatVersionError, SchemaValidationError
 FORMAT: Final = "kymflow_zarr"
 FORMAT_VERSION: Final = 2
 ATTRIBUTES_KEY: Final = "kymflow_zarr"
+_KEYS_ARE_DATA: Final = frozenset({"feeds", "earlier_artifacts"})
 
 D = TypeVar("D", bound=msgspec.Struct)
 
@@ -96,14 +97,26 @@ def preserve_unknown(old: Any, new: Any) -> Any:
     """Return `new` with the keys of `old` that `new` does not speak of.
 
     On-disk format: "A writer MUST preserve keys it does not know." Mappings are merged
-    key by key and lists of equal length item by item; everything else is `new`.
+    key by key and lists of equal length item by item; everything else is `new`. So are
+    mappings whose keys are data: what is not in them any more must not come back.
     """
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         merged = {key: value for key, value in old.items() if key not in new}
-        return merged | {key: preserve_unknown(old.get(key), value) for key, value in new.items()}
+        return merged | {
+            key: value if key in _KEYS_ARE_DATA else preserve_unknown(old.get(key), value)
+            for key, value in new.items()
+        }
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        return [preserve_unknown(before, after) for before, after in zip(old, new, strict=True)]
+        pairs = zip(old, new, strict=True)
+        return [preserve_unknown(b, a) if _is_same_entry(b, a) else a for b, a in pairs]
     return new
+
+
+def _is_same_entry(before: Any, after: Any) -> bool:
+    # Entries of source files have a path; at one place of the list there may be another now.
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        return bool(before.get("path") == after.get("path"))
+    return True
 
 
 def updated_group(old: Any, new: Mapping[str, Any]) -> Any:

@@ -67,6 +67,9 @@ class SourceFileDocument(msgspec.Struct, kw_only=True):
         Whether a later scan did not find it any more.
     kept_as : str, optional
         Key, below the record, of the file's own bytes.
+    frame_as : str, optional
+        Key, below the record, of what a TIFF is beside its pixels
+        (:class:`kymflow_zarr._schema.TiffFrame`).
     feeds : dict of str to str
         For each artifact made of it, by its key below the record, the SHA-256 it was
         stored with: an artifact that has another now was edited since.
@@ -81,6 +84,7 @@ class SourceFileDocument(msgspec.Struct, kw_only=True):
     series: int = 0
     gone: bool = False
     kept_as: str | None = None
+    frame_as: str | None = None
     feeds: dict[str, str] = msgspec.field(default_factory=dict)
 
 

@@ -69,7 +69,7 @@ def read_v1_array(raw: Any, *, where: str) -> V1Array:
     array = read_document(V1Array, raw, where=where)
     try:
         known = array.zarr_format == 2 and bool(array.dtype_name)
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError, OverflowError):  # As NumPy parses the dtype.
         known = False
     if not known or len(array.chunks) != len(array.shape):
         raise SchemaValidationError("this is not a Zarr v2 array document", where=where)

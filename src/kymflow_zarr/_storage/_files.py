@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import os
-import shutil
-import stat
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+from kymflow_zarr._storage._disk import disk
 from kymflow_zarr.errors import KymflowZarrError, StorageError
 
-# A virus scanner or a viewer on Windows holds a file for a moment; waits add up to about 2 s.
-_RETRY_WAITS_S: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.5, 0.7)
+# Below this, threads cost more than they save.
+_SYNC_ALONE: Final = 4
+_SYNC_THREADS: Final = 8
 
 _HINTS: Final = {
     errno.ENOSPC: "The disk is full: make room and call again.",
@@ -46,12 +46,9 @@ def os_errors(doing: str, where: str) -> Iterator[None]:
 
 def write_file(path: Path, data: bytes | memoryview, *, durable: bool) -> None:
     """Write a new file; with `durable`, its bytes are on the disk when this returns."""
-    # Exclusive creation does not follow a link that somebody put there.
-    with path.open("xb") as file:
-        file.write(data)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
+    disk().create(path, data)
+    if durable:
+        disk().sync(path)
 
 
 def digest_file(path: Path) -> tuple[int, str]:
@@ -61,10 +58,14 @@ def digest_file(path: Path) -> tuple[int, str]:
         return file.tell(), digest
 
 
+def digest_of_bytes(data: bytes) -> str:
+    """Return the SHA-256 of some bytes, as 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
 def sync_file(path: Path) -> None:
     """Put the bytes of a file that another library wrote on the disk."""
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
+    disk().sync(path)
 
 
 def append_lines(path: Path, lines: bytes) -> None:
@@ -72,64 +73,54 @@ def append_lines(path: Path, lines: bytes) -> None:
 
     What a crash left of a line is ended first, so that it spoils no other.
     """
-    with path.open("ab+") as file:
-        if file.tell():
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        if file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":
                 lines = b"\n" + lines
-        file.write(lines)
-        file.flush()
-        os.fsync(file.fileno())
+    disk().append(path, lines)
+    disk().sync(path)
 
 
 def sync_folder(path: Path) -> None:
     """Put the names in a folder on the disk, where the system has a call for it."""
-    if sys.platform == "win32":
-        return  # NTFS journals names; Windows cannot open a folder to sync it.
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    disk().sync_folder(path)
 
 
 def replace(source: Path, target: Path) -> None:
     """Rename `source` to `target`, replacing a file, patient with programs that hold it."""
-    _patiently(lambda: source.replace(target))
+    disk().replace(source, target)
 
 
 def rename_folder(source: Path, target: Path) -> None:
     """Rename a folder to a name that is free."""
-    _patiently(lambda: source.rename(target))
-
-
-def _patiently(operation: Callable[[], object]) -> None:
-    for wait_s in _RETRY_WAITS_S:
-        try:
-            operation()
-        except PermissionError:
-            # On POSIX a permission does not come by waiting.
-            if sys.platform != "win32":
-                raise
-            time.sleep(wait_s)
-        else:
-            return
-    operation()
+    disk().rename_folder(source, target)
 
 
 def remove_tree(path: Path) -> None:
     """Delete a folder and all below it; links are deleted, not followed."""
-    if path.is_symlink():
-        path.unlink()
-        return
+    disk().remove_tree(path)
 
-    def make_writable_and_retry(function: Callable[..., object], name: str, _: object) -> None:
-        if not os.path.lexists(name):
-            return  # Another sweeper was faster.
-        Path(name).chmod(stat.S_IRWXU)
-        function(name)
 
-    if sys.version_info >= (3, 12):
-        shutil.rmtree(path, onexc=make_writable_and_retry)
-    else:
-        shutil.rmtree(path, onerror=make_writable_and_retry)
+def sync_all(files: Iterable[Path], folders: Iterable[Path] = ()) -> None:
+    """Put files, and then the names in folders, on the disk.
+
+    Several at once: a journaling file system writes them in one go, which costs little more
+    than the first alone.
+    """
+    for paths, sync in ((list(files), disk().sync), (list(folders), disk().sync_folder)):
+        if len(paths) < _SYNC_ALONE:
+            for path in paths:
+                sync(path)
+        else:
+            list(_pool().map(sync, paths))
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_SYNC_THREADS, thread_name_prefix="kymflow_zarr sync")
+
+
+if hasattr(os, "register_at_fork"):
+    # The threads of the pool are not there in a child.
+    os.register_at_fork(after_in_child=_pool.cache_clear)

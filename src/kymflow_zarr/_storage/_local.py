@@ -6,25 +6,31 @@ import contextlib
 import hashlib
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from kymflow_zarr import _layout
-from kymflow_zarr._storage._files import (
-    os_errors,
-    remove_tree,
-    rename_folder,
-    replace,
-    sync_folder,
-    write_file,
+from kymflow_zarr._storage._attempt import Attempt
+from kymflow_zarr._storage._disk import disk
+from kymflow_zarr._storage._files import os_errors, sync_all
+from kymflow_zarr._storage._journal import (
+    Journal,
+    Move,
+    Put,
+    Remove,
+    Step,
+    make_folders,
+    read_journals,
+    recover,
 )
-from kymflow_zarr._storage._staging import StagedTree
+from kymflow_zarr._storage._locks import Locks
+from kymflow_zarr._storage._overlay import Overlay
+from kymflow_zarr._storage._scan import first_link, folder_times, names_below
+from kymflow_zarr._storage._session import Session, is_dead, sweep, work_folder
+from kymflow_zarr._storage._staging import StagedTree, sync_trees
 from kymflow_zarr._types import Durability
-from kymflow_zarr.errors import LockTimeoutError, ReadOnlyError
-
-LOCK_TIMEOUT_S: Final = 120.0
-_PUT_ATTEMPTS: Final = 100
+from kymflow_zarr.errors import ReadOnlyError, StorageError
 
 
 class Stat(NamedTuple):
@@ -51,9 +57,15 @@ class LocalStorage:
         self.root = root
         self.writable = writable
         self.durable = durability == "full"
+        self._session = Session(root, durable=self.durable)
+        self._locks = Locks(root)
+        self._overlay = Overlay(root)
 
     def path(self, key: str) -> Path:
         """Return the path of a key."""
+        staged = self._overlay.place(key)
+        if staged is not None:
+            return staged
         return self.root.joinpath(*key.split("/")) if key else self.root
 
     # Reading ---------------------------------------------------------------------------
@@ -61,10 +73,11 @@ class LocalStorage:
     def read(self, key: str) -> bytes | None:
         """Return the bytes at a key, None if there are none."""
         with os_errors("read", key):
-            try:
-                return self.path(key).read_bytes()
-            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-                return None
+            self.refuse_links(key, "read")
+            for _ in range(2 if self._overlay else 1):  # It may go to its place between the two.
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                    return self.path(key).read_bytes()
+        return None
 
     def stat(self, key: str) -> Stat | None:
         """Return size and time of a file or folder, None if it is not there."""
@@ -84,15 +97,46 @@ class LocalStorage:
         with os_errors("list", key):
             try:
                 with os.scandir(self.path(key)) as entries:
-                    return [e.name for e in entries if e.is_dir() and e.name[0] != "."]
+                    names = [e.name for e in entries if e.is_dir() and e.name[0] != "."]
             except (FileNotFoundError, NotADirectoryError):
-                return []
+                names = []
+        if self._overlay:
+            names = [*{*names, *self._overlay.names_below(key)}]
+            names = [name for name in names if self.is_folder(f"{key}/{name}")]
+        return names
+
+    def folder_times(self, key: str) -> dict[str, int]:
+        """Return name and modification time, in ns, of each folder directly below a key.
+
+        The time is -1 where it tells nothing, since a change is not carried out there yet.
+        """
+        if self._overlay:
+            return dict.fromkeys(self.list_folders(key), -1)
+        with os_errors("list", key):
+            return folder_times(self.path(key))
+
+    def unfinished(self, key: str) -> set[str]:
+        """Return the names below a key where a change is committed and not carried out yet."""
+        journals = [journal for _, journal in read_journals(self.root) if journal is not None]
+        return names_below(key, (step.key for journal in journals for step in journal.steps))
 
     def walk_files(self, key: str) -> Iterator[tuple[str, Stat]]:
         """Yield key, size and time of each file below a key, in order of their keys."""
+        keys = list(self._files_below(key, self.path(key)))
+        if self._overlay:
+            new = self._overlay.keys_below(key)
+            keys += [key for key in new if self.path(key).is_file()]
+            keys += [below for key in new for below in self._files_below(key, self.path(key))]
+            keys = sorted(set(keys))
+        for below in keys:
+            found = self.stat(below)
+            if found is not None:  # Else it was deleted since it was listed.
+                yield below, found
+
+    def _files_below(self, key: str, path: Path) -> Iterator[str]:
         with os_errors("list", key):
             try:
-                with os.scandir(self.path(key)) as entries:
+                with os.scandir(path) as entries:
                     found = sorted(entries, key=lambda entry: entry.name)
             except (FileNotFoundError, NotADirectoryError):
                 return
@@ -101,15 +145,22 @@ class LocalStorage:
                 continue
             below = f"{key}/{entry.name}"
             if entry.is_dir(follow_symlinks=False):
-                yield from self.walk_files(below)
+                yield from self._files_below(below, path / entry.name)
                 continue
             with os_errors("look at", below):
                 is_file = entry.is_file()
-            if not is_file:
-                continue
-            found_stat = self.stat(below)
-            if found_stat is not None:  # Else it was deleted since it was listed.
-                yield below, found_stat
+            if is_file:
+                yield below
+
+    def refuse_links(self, key: str, done: str) -> None:
+        """Raise StorageError if a key, or a folder above it, is a link: it would lead elsewhere."""
+        link = first_link(self.root, key)
+        if link is not None:
+            raise StorageError(
+                f"a part of the dataset is a link, through which nothing is {done}",
+                where=link,
+                hint="Move what it leads to into the dataset, in place of the link.",
+            )
 
     # Writing ---------------------------------------------------------------------------
 
@@ -131,155 +182,207 @@ class LocalStorage:
         data : bytes
         anchor : str
             A folder above `key`. It must be there already: folders are made only below
-            it, so that a record deleted meanwhile does not come back as a ghost. The
-            temporary file is made in it, which also changes the anchor's time: the index
-            sees from that alone that something below has changed.
+            it, so that a record deleted meanwhile does not come back as a ghost.
 
         Raises
         ------
         FileNotFoundError
             If the anchor is not there.
         """
+        self.commit({key: data}, anchor=anchor)
+
+    def commit(
+        self,
+        files: Mapping[str, bytes | memoryview],
+        *,
+        anchor: str,
+        trees: Mapping[str, StagedTree] | None = None,
+        removed: Iterable[str] = (),
+    ) -> None:
+        """Put files and staged folders at keys, and remove others: all of it or nothing.
+
+        The caller holds the locks of what it changes. A folder that a tree takes the place of
+        is removed; what is to be removed and is not there does not matter. Other parameters and
+        errors as of :meth:`write`.
+        """
         self.require_writable()
-        target = self.path(key)
+        trees = trees or {}
         folder = self.path(anchor)
         if not folder.is_dir():
             raise FileNotFoundError(str(folder))
+        doomed = [k for k in removed if k not in files and os.path.lexists(self.path(k))]
+        in_the_way = [key for key in trees if os.path.lexists(self.path(key))]
+        for key in (*files, *trees, *doomed):
+            self.refuse_links(key.rpartition("/")[0], "written")
+        if len(files) == 1 and not trees and not doomed:
+            ((key, data),) = files.items()
+            self._put(key, data, folder)
+        elif not self._locks.held:
+            # A journal without a lock would be in nobody's way, and so never carried out.
+            with self.lock("dataset"):
+                self.commit(files, anchor=anchor, trees=trees, removed=doomed)
+        elif files or trees or doomed:
+            staged: list[Path] = []
+            with os_errors("write", next(iter((*files, *trees, *doomed)))):
+                try:
+                    puts = [self._stage(key, data, staged) for key, data in files.items()]
+                    steps: list[Step] = [
+                        *map(self._remove, in_the_way),
+                        *(Move(key, self._relative(t.folder)) for key, t in trees.items()),
+                        *puts,
+                        *map(self._remove, doomed),
+                    ]
+                    sync_trees(trees.values())
+                    if trees and self.durable:
+                        # Of a file that is missing its digest tells; of a folder, nothing.
+                        sync_all((), {tree.folder.parent for tree in trees.values()})
+                    journal = Journal(self._locks.held, tuple(steps))
+                    name = f"{self._session.name}-{uuid.uuid4().hex}.json"
+                    attempt = Attempt(
+                        self.root,
+                        work_folder(self.root, "journal") / name,
+                        journal,
+                        durable=self.durable,
+                    )
+                    attempt.make(folder, staged, list(trees.values()), self._overlay)
+                except OSError:
+                    # What can be deleted now need not wait for the next writer.
+                    _unlink_all(staged)
+                    raise
+
+    def _remove(self, key: str) -> Remove:
+        return Remove(key, self._relative(self._session.new_path()))
+
+    def _stage(self, key: str, data: bytes | memoryview, staged: list[Path]) -> Put:
+        path = self._session.new_path()
+        staged.append(path)
+        disk().create(path, data)
+        return Put(key, self._relative(path), len(data), hashlib.sha256(data).hexdigest())
+
+    def _put(self, key: str, data: bytes | memoryview, folder: Path) -> None:
+        """Put a single file: the renaming alone is the commit."""
+        staged: list[Path] = []
         with os_errors("write", key):
-            temporary = folder / f"{_layout.TEMPORARY_PREFIX}{uuid.uuid4().hex}"
             try:
-                write_file(temporary, data, durable=self.durable)
-                self._put(temporary, target, anchor, key)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
+                self._stage(key, data, staged)
+                sync_all(staged)
+                target = self.root.joinpath(*key.split("/"))
+                made = make_folders(folder, target.parent)
+                disk().replace(staged[0], target)
+                sync_all((), {target.parent, *made} if self.durable else ())
+            except OSError:
+                _unlink_all(staged)
                 raise
-            if self.durable:
-                sync_folder(target.parent)
 
-    def _put(self, temporary: Path, target: Path, anchor: str, key: str) -> None:
-        # Between the two steps somebody may delete the last other file of a folder, and it.
-        for _ in range(_PUT_ATTEMPTS):
-            with contextlib.suppress(FileNotFoundError):
-                self._make_folders(anchor, key)
-                replace(temporary, target)
-                return
-        self._make_folders(anchor, key)
-        replace(temporary, target)
-
-    def _make_folders(self, anchor: str, key: str) -> None:
-        missing = []
-        folder = self.path(key).parent
-        top = self.path(anchor)
-        while folder != top and not folder.is_dir():
-            missing.append(folder)
-            folder = folder.parent
-        for folder in reversed(missing):
-            folder.mkdir(exist_ok=True)
-            if self.durable:
-                sync_folder(folder.parent)
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
 
     def delete(self, key: str, *, anchor: str) -> bool:
         """Delete the file at a key and the folders it leaves empty; False if it is not there."""
         self.require_writable()
-        target = self.path(key)
-        with os_errors("delete", key):
-            # Through the anchor, so that its time changes as it does for a write.
-            doomed = self.path(anchor) / f"{_layout.TEMPORARY_PREFIX}{uuid.uuid4().hex}"
-            try:
-                replace(target, doomed)
-            except (FileNotFoundError, NotADirectoryError):
-                return False
-            doomed.unlink()
-            if self.durable:
-                sync_folder(target.parent)
-            folder, top = target.parent, self.path(anchor)
-            with contextlib.suppress(OSError):  # Not empty: somebody else's file is there.
-                while folder != top:
-                    folder.rmdir()
-                    folder = folder.parent
+        if not os.path.lexists(self.path(key)):
+            return False
+        self.commit({}, anchor=anchor, removed=[key])
         return True
 
     def delete_tree(self, key: str) -> bool:
         """Delete a folder in one step and its content after; False if it is not there."""
-        self.require_writable()
-        with os_errors("delete", key):
-            trash = self._work_folder("trash")
-            doomed = trash / uuid.uuid4().hex
-            source = self.path(key)
-            try:
-                rename_folder(source, doomed)
-            except (FileNotFoundError, NotADirectoryError):
-                return False
-            if self.durable:
-                sync_folder(source.parent)
-            remove_tree(doomed)
-        return True
+        return self.delete(key, anchor="")
 
     def stage(self) -> StagedTree:
         """Return an empty folder that nobody sees until it is committed."""
         self.require_writable()
         with os_errors("write", _layout.WORK):
-            folder = self._work_folder("staging") / uuid.uuid4().hex
-            folder.mkdir()
+            folder = self._session.new_path()
+            disk().make_folder(folder)
         return StagedTree(folder, root=self.root, durable=self.durable)
+
+    def make_root(self) -> None:
+        """Make the dataset's folder, and those above it, unless it is there."""
+        with os_errors("create the dataset", str(self.root)):
+            top = next(folder for folder in self.root.parents if folder.is_dir())
+            changed = {self.root.parent, *make_folders(top, self.root)}
+            for folder in changed if self.durable else ():
+                # One above may be none of ours, and closed to us.
+                with contextlib.suppress(PermissionError):
+                    disk().sync_folder(folder)
 
     def now_ns(self) -> int:
         """Return the time by the clock of the file system, which dates its files."""
         self.require_writable()
         with os_errors("write", _layout.WORK):
-            probe = self._work_folder("staging") / uuid.uuid4().hex
-            probe.touch()
+            probe = self._session.new_path()
+            disk().create(probe, b"")
             try:
                 return probe.stat().st_mtime_ns
             finally:
-                probe.unlink()
-
-    def touch(self, key: str) -> None:
-        """Set the time of a folder to now, as a write through it does."""
-        self.require_writable()
-        with os_errors("write", key):
-            os.utime(self.path(key))
-
-    def _work_folder(self, name: str) -> Path:
-        folder = self.root / _layout.WORK / name
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            pass
-        except FileNotFoundError:
-            # Not parents=True: a dataset that has vanished must not come back half.
-            folder.parent.mkdir(exist_ok=True)
-            folder.mkdir(exist_ok=True)
-        return folder
+                disk().unlink(probe)
 
     @contextlib.contextmanager
     def lock(self, *scopes: str) -> Iterator[None]:
         """Keep other writers, threads and processes, out of some scopes.
 
-        The operating system holds the locks, so a writer that dies holding one blocks
-        nobody. Scopes share 256 lock files; taking them in sorted order prevents deadlock.
+        What a dead writer has committed and not carried out there is carried out first.
 
         Raises
         ------
         LockTimeoutError
             If another writer holds one for longer than two minutes.
         """
-        from filelock import FileLock, Timeout
-
         self.require_writable()
-        names = sorted({hashlib.sha256(scope.encode()).hexdigest()[:2] for scope in scopes})
-        with contextlib.ExitStack() as held:
-            with os_errors("lock", _layout.WORK):
-                folder = self._work_folder("locks")
-                for name in names:
-                    lock = FileLock(folder / f"{name}.lock", timeout=LOCK_TIMEOUT_S)
-                    try:
-                        held.enter_context(lock)
-                    except Timeout as error:
-                        raise LockTimeoutError(
-                            f"another writer has held the lock on {', '.join(scopes)} "
-                            f"for {LOCK_TIMEOUT_S:.0f} s",
-                            where=str(self.root),
-                            hint="Wait for it to finish, then call again.",
-                        ) from error
+        with self._locks.hold(scopes, acquired=self._recover_held):
             yield
+
+    # After a crash ---------------------------------------------------------------------
+
+    def recover(self) -> None:
+        """Bring to an end what dead writers have begun, and delete what they have left.
+
+        One who may not write sees the files that are committed and not in their places yet.
+        """
+        with os_errors("recover", _layout.WORK):
+            if not self.writable:
+                for path, journal in read_journals(self.root):
+                    if journal is not None and journal.can_be_completed(self.root):
+                        self._overlay.add(path, journal)
+                return
+            self._recover(self._is_over)
+            # A journal of one who lives, or of one who cannot be told, needs its files.
+            spare = {
+                self.path(name).parent
+                for _, journal in read_journals(self.root)
+                for step in (journal.steps if journal else ())
+                for name in [step.aside if isinstance(step, Remove) else step.staged]
+            }
+            sweep(self.root, spare=spare)
+
+    def _recover_held(self, names: set[str]) -> None:
+        # Whoever wrote a journal held its locks: if one of them is ours now, he is gone.
+        with os_errors("recover", _layout.WORK):
+            self._recover(
+                lambda _, journal: journal is not None and not names.isdisjoint(journal.locks)
+            )
+
+    def _is_over(self, path: Path, journal: Journal | None) -> bool:
+        """Tell whether nobody is at work on a journal any more."""
+        if is_dead(self.root, path.stem.partition("-")[0]):
+            return True
+        locks = () if journal is None else journal.locks
+        return bool(locks) and all(map(self._locks.is_free, locks))
+
+    def _recover(self, is_over: Callable[[Path, Journal | None], bool]) -> None:
+        for path, journal in read_journals(self.root):
+            if is_over(path, journal):
+                with self._locks.hold(["recovery"]):
+                    if path.exists():
+                        recover(self.root, path, journal, durable=self.durable)
+
+    def close(self) -> None:
+        """Give up the session; the next write begins another."""
+        self._session.close()
+
+
+def _unlink_all(paths: Iterable[Path]) -> None:
+    for path in paths:
+        with contextlib.suppress(OSError):
+            disk().unlink(path)

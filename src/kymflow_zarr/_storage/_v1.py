@@ -7,15 +7,14 @@ documents are made of ``.zattrs`` and ``.zarray`` when they are asked for; nothi
 from __future__ import annotations
 
 import datetime as dt
-import gzip
 import hashlib
 import json
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from kymflow_zarr import _layout
+from kymflow_zarr._limits import gunzip, loads_json
 from kymflow_zarr._schema import (
     V1_FORMAT,
     plain_group_document,
@@ -27,7 +26,12 @@ from kymflow_zarr._schema import (
 )
 from kymflow_zarr._storage import _v1_names
 from kymflow_zarr._storage._local import LocalStorage, Stat
-from kymflow_zarr.errors import CorruptDataError, ReadOnlyError, SchemaValidationError
+from kymflow_zarr.errors import (
+    CorruptDataError,
+    LimitExceededError,
+    ReadOnlyError,
+    SchemaValidationError,
+)
 
 ATTRIBUTES: Final = ".zattrs"
 _ARRAY: Final = ".zarray"
@@ -98,8 +102,10 @@ class V1Storage(LocalStorage):
         if data is None or not place.endswith(".json.gz"):
             return data
         try:
-            return gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
+            return gunzip(data, where=place)
+        except LimitExceededError:
+            raise
+        except ValueError as error:
             raise CorruptDataError(
                 f"not a readable gzip file: {error}",
                 where=place,
@@ -124,6 +130,10 @@ class V1Storage(LocalStorage):
         else:
             return self.files.list_folders(folder)
         return [name for name in found if name is not None]
+
+    def folder_times(self, key: str) -> dict[str, int]:
+        """Return -1 for each folder directly below a key: their times tell nothing."""
+        return dict.fromkeys(self.list_folders(key), -1)
 
     def walk_files(self, key: str) -> Iterator[tuple[str, Stat]]:
         """Yield key, size and time of each file below a key, in order of their keys."""
@@ -283,8 +293,8 @@ class V1Storage(LocalStorage):
         key = _layout.artifact_key("json", _layout.METADATA)
         try:
             data = self.read(f"{_layout.image_prefix(image_id)}/{key}")
-            return None if data is None else json.loads(data)
-        except (CorruptDataError, ValueError, RecursionError):
+            return None if data is None else loads_json(data, where=key)
+        except (CorruptDataError, LimitExceededError, ValueError):
             return None  # Whoever loads it is told; without it the axes are not calibrated.
 
     def _signature(self, folder: str) -> str:
@@ -308,8 +318,10 @@ class V1Storage(LocalStorage):
 
 def _parse(data: bytes, where: str) -> Any:
     try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
+        return loads_json(data, where=where)
+    except LimitExceededError:
+        raise
+    except ValueError as error:
         raise SchemaValidationError(f"the document is not JSON: {error}", where=where) from error
 
 

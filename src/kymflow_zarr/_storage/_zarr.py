@@ -30,12 +30,24 @@ def open_zarr_array(path: Path, *, complete: bool = True) -> zarr.Array[Any]:
     """
     import zarr
 
+    from kymflow_zarr._storage._blosc import CODEC, BloscStore
     from kymflow_zarr._storage._strict import StrictStore
 
     if not path.is_dir():
         raise StorageError("there is no array", where=str(path))
-    store = StrictStore(path) if complete else zarr.storage.LocalStore(path, read_only=True)
+    store: zarr.storage.LocalStore
+    if _has_blosc_v2(path):
+        store = BloscStore(path, read_only=True)
+    else:
+        store = StrictStore(path) if complete else zarr.storage.LocalStore(path, read_only=True)
     try:
-        return zarr.open_array(store=store, mode="r")
+        with zarr.config.set(CODEC):
+            return zarr.open_array(store=store, mode="r")
     except (ValueError, KeyError, TypeError, OverflowError, FileNotFoundError) as error:
         raise CorruptDataError(f"the array cannot be opened: {error}", where=str(path)) from error
+
+
+def _has_blosc_v2(path: Path) -> bool:
+    # Zarr v2: the compressor comes last, so a chunk file begins with its header.
+    document = path / ".zarray"
+    return document.is_file() and b"blosc" in document.read_bytes()

@@ -104,11 +104,17 @@ class RecordImage:
             raise ArgumentError(
                 f"there is no channel {channel}; there are {self.channels_available()}"
             )
-        array = self._record.open_array()
-        axes = self._record.axes[:-2]
-        at = {"channel": channel - 1}
-        index = tuple(slice_num if axis.name == "z" else at.get(axis.quantity, 0) for axis in axes)
-        return np.asarray(array[index] if index else array[...])
+        record = self._record
+        axes = record.axes
+        # The plane is made of the last two axes that are not channels, wherever those stand.
+        plane = [i for i, axis in enumerate(axes) if axis.quantity != "channel"][-2:]
+        index: list[int | slice] = [
+            channel - 1 if axis.quantity == "channel" else slice_num if axis.name == "z" else 0
+            for axis in axes
+        ]
+        for position in plane if len(plane) == 2 else (len(axes) - 2, len(axes) - 1):
+            index[position] = slice(None)
+        return np.asarray(record.open_array()[tuple(index)])
 
     def mark_metadata_dirty(self) -> None:
         """Do nothing: what changed is saved with :meth:`ZarrImageRecord.save_metadata_objects`."""

@@ -5,15 +5,18 @@ from __future__ import annotations
 from kymflow_zarr import _layout
 from kymflow_zarr._core import Problem, ValidationReport, ZarrDataset
 from kymflow_zarr._core._documents import load
-from kymflow_zarr._schema import FORMAT_VERSION, read_dataset_document
+from kymflow_zarr._schema import read_dataset_document
 from kymflow_zarr._storage import LocalStorage, V1Storage, reading_storage
 from kymflow_zarr._types import Progress
 from kymflow_zarr.check._files import (
     check_foreign,
     check_group,
+    check_quarantine,
     check_source_files,
     check_temporary,
     check_timestamp,
+    check_work,
+    is_index_usable,
     is_temporary,
     list_files,
     list_names,
@@ -44,6 +47,7 @@ def validate_dataset(dataset: ZarrDataset, *, progress: Progress | None) -> Vali
     storage = reading_storage(dataset.path)
     if isinstance(storage, V1Storage):
         return validate_v1(storage, progress=progress)
+    storage.recover()
     findings = Findings()
     _check_root(findings, storage)
     image_ids = _image_ids(findings, storage)
@@ -68,6 +72,7 @@ def validate_image(dataset: ZarrDataset, image_id: str) -> tuple[Problem, ...]:
     storage = reading_storage(dataset.path)
     if isinstance(storage, V1Storage):
         return validate_v1_image(dataset, storage, image_id)
+    storage.recover()
     if image_id not in dataset and not _has_folder(storage, image_id):
         dataset.record(image_id)  # Says so.
     findings = Findings()
@@ -96,11 +101,9 @@ def _check_root(findings: Findings, storage: LocalStorage) -> None:
     for name in names:
         if name not in _layout.OWN_NAMES and not is_temporary(name):
             check_foreign(findings, name)
-    for name in ("staging", "trash"):
-        folder = f"{_layout.WORK}/{name}"
-        if storage.is_folder(folder):
-            with findings.reading("unreadable", folder):
-                check_temporary(findings, folder, len(list_names(storage, folder)))
+    with findings.reading("unreadable", _layout.WORK):
+        check_work(findings, storage)
+    check_quarantine(findings, storage)
 
 
 def _check_kept(findings: Findings, dataset: ZarrDataset, storage: LocalStorage) -> None:
@@ -148,12 +151,8 @@ def _is_prefix(image_id: str, key: str) -> bool:
 def _check_index(findings: Findings, storage: LocalStorage) -> None:
     # On-disk format: "The index MAY be deleted at any time", and nothing is ever only there.
     with findings.reading("index", _layout.MANIFEST):
-        document = load(storage, _layout.MANIFEST)
-        if document is None:
-            return
-        version = document.get("format_version") if isinstance(document, dict) else None
-        if version != FORMAT_VERSION or not isinstance(document.get("images"), dict):
+        if not is_index_usable(storage):
             raise SchemaValidationError(
-                f"the index is of version {version!r} and not used",
+                "the index is damaged or of another version, and not used",
                 hint="update_manifest() makes it anew.",
             )

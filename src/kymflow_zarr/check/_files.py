@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import os
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Final
 
 from kymflow_zarr import _layout
 from kymflow_zarr._core._documents import load
 from kymflow_zarr._schema import SourceFileDocument
 from kymflow_zarr._storage import LocalStorage, Stat, os_errors
+from kymflow_zarr._storage._journal import read_journals
+from kymflow_zarr._storage._session import dead_sessions, is_dead
 from kymflow_zarr.check._findings import RESTORE, Findings
 from kymflow_zarr.errors import SchemaValidationError, StorageError
 
@@ -43,7 +47,11 @@ def list_tree(
 def list_names(storage: LocalStorage, key: str) -> list[str]:
     """Return the names directly below a key, hidden ones too, litter left out."""
     with os_errors("list", key):
-        names = sorted(path.name for path in storage.path(key).iterdir())
+        found = {path.name for path in storage.path(key).iterdir()}
+    # What is committed counts, whether or not it has come to its place yet.
+    found |= set(storage.list_folders(key))
+    prefix = f"{key}/" if key else ""
+    names = [n for n in sorted(found) if os.path.lexists(storage.path(f"{prefix}{n}"))]
     return [
         name
         for name in names
@@ -73,6 +81,46 @@ def check_temporary(findings: Findings, where: str, count: int) -> None:
             where,
             f"{count} files of writes that did not finish. Where no program is writing to the "
             "dataset, they can be deleted.",
+        )
+
+
+def check_work(findings: Findings, storage: LocalStorage) -> None:
+    """Note what writers that are certainly dead have left in the work folder."""
+    for name, paths in dead_work(storage).items():
+        check_temporary(findings, f"{_layout.WORK}/{name}", len(paths))
+
+
+def dead_work(storage: LocalStorage) -> dict[str, list[Path]]:
+    """Return the folders and journals of dead writers, by the name of what they are in."""
+    try:
+        journals = [path for path, _ in read_journals(storage.root)]
+        sessions = dead_sessions(storage.root)
+        dead = [path for path in journals if is_dead(storage.root, path.stem.partition("-")[0])]
+    except PermissionError:
+        return {}  # Who may not open their locks cannot tell whether they are dead.
+    return {"journal": dead, "sessions": sessions}
+
+
+def is_index_usable(storage: LocalStorage) -> bool:
+    """Tell whether the index is as it was written, or not there at all."""
+    data = storage.read(_layout.MANIFEST)
+    if data is None:
+        return True
+    from kymflow_zarr._core._index_file import from_bytes
+
+    return from_bytes(data, ["image_id"]) is not None
+
+
+def check_quarantine(findings: Findings, storage: LocalStorage) -> None:
+    """Note that there is a quarantine."""
+    count = len(storage.list_folders(_layout.QUARANTINE))
+    # On-disk format: "Nothing in quarantine is part of the data."
+    if count:
+        findings.add(
+            "quarantine",
+            _layout.QUARANTINE,
+            f"{count} repairs have put aside here what was broken, each with a note why. "
+            "Move the folder elsewhere when you no longer want it here.",
         )
 
 
@@ -145,18 +193,22 @@ def check_source_files(
     """
     listed = set()
     for i, document in enumerate(documents):
-        check_digest(findings, where, f"source_files[{i}].sha256", document.sha256)
-        if document.kept_as is None:
-            continue
-        name = document.kept_as.removeprefix(f"{_layout.SOURCE_FILES}/")
-        listed.add(name)
-        # On-disk format: "The file that kept_as names MUST be there."
-        if name not in kept:
-            findings.add(
-                "source-file",
-                f"{prefix}/{document.kept_as}".lstrip("/"),
-                f"the kept copy of {document.rel_path!r} is missing. {RESTORE}",
-            )
+        # Migrated: nobody knows the digest, and that is no damage.
+        if document.sha256 or document.role != "image":
+            check_digest(findings, where, f"source_files[{i}].sha256", document.sha256)
+        for key, of in ((document.kept_as, "the kept copy"), (document.frame_as, "the frame")):
+            if key is None:
+                continue
+            name = key.removeprefix(f"{_layout.SOURCE_FILES}/")
+            listed.add(name)
+            # On-disk format: "The file that kept_as names MUST be there."
+            # On-disk format: "The file that frame_as names MUST be there."
+            if name not in kept:
+                findings.add(
+                    "source-file",
+                    f"{prefix}/{key}".lstrip("/"),
+                    f"{of} of {document.rel_path!r} is missing. {RESTORE}",
+                )
     for name in kept:
         if name not in listed and name != "files.json":
             check_foreign(findings, f"{prefix}/{_layout.SOURCE_FILES}/{name}".lstrip("/"))

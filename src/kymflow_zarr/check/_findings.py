@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -21,6 +21,7 @@ SEVERITIES: Final[dict[str, Severity]] = {
     "digest": "error",
     "foreign-file": "warning",
     "leftover": "warning",
+    "quarantine": "warning",
     # The dataset
     "root-document": "error",
     "group-document": "error",
@@ -91,6 +92,10 @@ class Findings:
             What is wrong, and what can be done.
         """
         self._problems.append(Problem(SEVERITIES[code], code, where, message))
+
+    def retain(self, problems: Collection[Problem]) -> None:
+        """Forget all but these."""
+        self._problems = [problem for problem in self._problems if problem in problems]
 
     def extend(self, other: Findings) -> None:
         """Note the findings of another check."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -31,7 +32,7 @@ from kymflow_zarr.check._findings import RESTORE, Findings
 from kymflow_zarr.check._ome import check_ome
 from kymflow_zarr.errors import ArgumentError
 
-_ATTEMPTS = 3
+_WAITS_S = (0.0, 0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 
 
 def check_image(findings: Findings, storage: LocalStorage, image_id: str) -> None:
@@ -43,12 +44,17 @@ def check_image(findings: Findings, storage: LocalStorage, image_id: str) -> Non
     """
     prefix = _layout.image_prefix(image_id)
     found = Findings()
-    for _ in range(_ATTEMPTS):
+    for wait_s in _WAITS_S:
+        time.sleep(wait_s)
+        storage.recover()
         before = found.problems
         found = Findings()
         _check(found, storage, prefix, image_id)
         if found.problems in ((), before):
             break
+    else:
+        # A writer without pause: what was not there a moment ago is no damage.
+        found.retain(before)
     if storage.is_folder(prefix):
         findings.extend(found)
 
@@ -88,7 +94,13 @@ def _check(findings: Findings, storage: LocalStorage, prefix: str, image_id: str
     check_artifacts(findings, storage, f"{prefix}/{_layout.ANALYSIS}", artifacts, document)
     if _layout.ANALYSIS_ARRAYS in names:
         _check_array_artifacts(findings, storage, f"{prefix}/{_layout.ANALYSIS_ARRAYS}")
-    known = {_layout.GROUP, _layout.ANALYSIS, _layout.ANALYSIS_ARRAYS, *_levels(ome)}
+    known = {
+        _layout.GROUP,
+        _layout.CHECKSUMS,
+        _layout.ANALYSIS,
+        _layout.ANALYSIS_ARRAYS,
+        *_levels(ome),
+    }
     if document is not None:
         known |= {document.pixels.path, _layout.SOURCE_FILES}
         kept = folders.get(_layout.SOURCE_FILES, {})

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kymflow_zarr._storage import digest_of_bytes as sha256
 from kymflow_zarr._version import __version__
 from kymflow_zarr.export._places import ArtifactPlace
 from kymflow_zarr.export._target import ExportTarget
@@ -57,11 +57,6 @@ def numpy_writer(array: np.ndarray[Any, Any]) -> Callable[[Path], None]:
             np.save(file, array, allow_pickle=False)
 
     return write
-
-
-def sha256(data: bytes) -> str:
-    """Return the SHA-256 of bytes as 64 hexadecimal digits."""
-    return hashlib.sha256(data).hexdigest()
 
 
 def made_from(*parts: Any) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import get_args
 
 from kymflow_zarr._core import ExportReport, ZarrDataset
 from kymflow_zarr._core._documents import utc_now
-from kymflow_zarr._types import Progress, StrPath
+from kymflow_zarr._types import ExportLayout, Progress, StrPath
 from kymflow_zarr.errors import ArgumentError
 from kymflow_zarr.export._manifest import manifest_bytes
 from kymflow_zarr.export._parts import Parts
@@ -24,9 +25,12 @@ def export_folder(
     *,
     include_tiff: bool = True,
     include_tables: bool = True,
+    layout: ExportLayout = "dataset",
     progress: Progress | None = None,
 ) -> ExportReport:
     """Write a dataset as a folder of ordinary files.
+
+    With the layout ``"dataset"``:
 
     ========================================== =============================================
     file                                       holds
@@ -63,6 +67,11 @@ def export_folder(
     What cannot be read does not stop the rest: the report names it, and its files of an
     earlier export stay as they are.
 
+    With the layout ``"kymflow"`` the folders are written that the dataset was ingested from: the
+    same files in the same places, byte by byte where nothing was edited since; ``differences``
+    of the report names every other file. Nothing in the target is overwritten or removed, and
+    nothing else is written to it.
+
     Parameters
     ----------
     dataset : ZarrDataset
@@ -74,6 +83,7 @@ def export_folder(
     include_tiff, include_tables : bool
         What is left out is not part of the export: TIFFs or tables of an earlier export to
         the same folder are stale and go.
+    layout : {"dataset", "kymflow"}
     progress : callable, optional
         Called as ``progress(done, total, label)`` after each image, table and source file.
 
@@ -87,7 +97,8 @@ def export_folder(
         If a file, folder or link of somebody else is in the way, an exported file that was
         changed since included (a FileExistsError); nothing is written.
     ArgumentError
-        If the folder lies in the dataset, or the dataset where files would go.
+        If the folder lies in the dataset, or the dataset where files would go, or the layout is
+        unknown.
     DatasetNotFoundError
         If the dataset's folder is not there any more (a FileNotFoundError), or goes away
         meanwhile; nothing is removed.
@@ -102,6 +113,19 @@ def export_folder(
             "a dataset cannot be exported into itself",
             where=str(root),
             hint="Choose a folder outside of it.",
+        )
+    if layout not in get_args(ExportLayout):
+        raise ArgumentError(f"the layout {layout!r} is not 'dataset' or 'kymflow'", where="layout")
+    if layout == "kymflow":
+        from kymflow_zarr.export._tree import export_tree
+
+        return export_tree(
+            dataset,
+            root,
+            lambda paths: _keep_off(home, root, [*paths, WORK]),
+            include_tiff=include_tiff,
+            include_tables=include_tables,
+            progress=progress,
         )
     parts = Parts(dataset, include_tiff=include_tiff, include_tables=include_tables)
     _keep_off(home, root, [*parts.paths, WORK])

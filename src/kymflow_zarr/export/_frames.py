@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import warnings
 
@@ -10,6 +9,7 @@ import pandas as pd
 
 from kymflow_zarr._encodings._csv_gz import decode_csv_gz
 from kymflow_zarr._encodings._dataframe import decode_parquet, require_same, require_same_index
+from kymflow_zarr._limits import gunzip
 from kymflow_zarr._types import ArtifactKind
 from kymflow_zarr.errors import UnsupportedDataError
 
@@ -45,7 +45,7 @@ def csv_of(kind: ArtifactKind, data: bytes, *, where: str) -> tuple[bytes, bool]
         csv = frame.to_csv(index=not _numbers_rows(frame.index), lineterminator="\n").encode()
     else:
         frame = decode_csv_gz(data, where=where)
-        csv = gzip.decompress(data)
+        csv = gunzip(data, where=where)
     return csv, _comes_back(csv, frame)
 
 

@@ -20,11 +20,12 @@ from kymflow_zarr.export._places import (
     ArtifactPlace,
     array_place,
     artifact_places,
+    frame_places,
     image_folder,
     pixels_place,
     source_places,
 )
-from kymflow_zarr.export._sources import write_source_file
+from kymflow_zarr.export._sources import write_frame, write_source_file
 from kymflow_zarr.export._target import ExportTarget
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ class ImagePlan:
         if self.include_tiff:
             paths.append(pixels_place(image_id, empty=0 in document.pixels.shape))
         sources = self._sources(document)
-        return [*paths, *(path for _, path in sources if path is not None)]
+        paths += [path for _, path in sources if path is not None]
+        return [*paths, *frame_places(image_folder(image_id), document.source_files).values()]
 
     def _artifacts(self) -> list[ArtifactPlace]:
         return artifact_places(self.record.image_id, self.record.list_artifacts())
@@ -96,6 +98,11 @@ class ImagePlan:
                 for file, path in self._sources(document)
             ],
         }
+        frames = frame_places(image_folder(self.record.image_id), document.source_files)
+        for number, path in frames.items():
+            file = document.source_files[number]
+            write_frame(target, self.storage, prefix, file, path)
+            described["source_files"][number]["frame"] = path
         # All files of an image take their places together.
         target.commit()
         return described

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from kymflow_zarr import _layout
+from kymflow_zarr._limits import loads_json
 from kymflow_zarr._schema import ImageDocument
 from kymflow_zarr.errors import FormatVersionError, TargetExistsError
 
@@ -102,8 +103,8 @@ def _line(document: Mapping[str, Any]) -> bytes:
 
 def _read(data: bytes, form: str, dataset_id: str, *, where: str) -> Mapping[str, Any]:
     try:
-        document = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        document = loads_json(data, where=where)
+    except ValueError as error:
         raise _foreign("it is not JSON", where) from error
     if not isinstance(document, Mapping) or document.get("format") != form:
         raise _foreign("it is none of an export", where)

@@ -10,7 +10,7 @@ from kymflow_zarr._core._documents import load
 from kymflow_zarr._core._kept import KeptFiles
 from kymflow_zarr._core._reports import ExportKind
 from kymflow_zarr._schema import read_dataset_document
-from kymflow_zarr._storage import reading_storage
+from kymflow_zarr._storage import LocalStorage, reading_storage
 from kymflow_zarr._types import Progress
 from kymflow_zarr.errors import (
     DatasetNotFoundError,
@@ -26,12 +26,12 @@ from kymflow_zarr.export._sources import SourceFilePlan
 from kymflow_zarr.export._table import TablePlan
 from kymflow_zarr.export._target import ExportTarget
 
-__all__ = ["Parts"]
+__all__ = ["STOPPING", "Parts", "require_dataset"]
 
 Plan: TypeAlias = ImagePlan | TablePlan | SourceFilePlan
 
 # These say nothing of one part: the next would fail as well.
-_STOPPING: Final = (
+STOPPING: Final = (
     DatasetNotFoundError,
     MissingDependencyError,
     TargetExistsError,
@@ -84,33 +84,8 @@ class Parts:
                 self._broken[number] = error
 
     def require_dataset(self) -> None:
-        """Raise DatasetNotFoundError unless the dataset is there, and is the one it was.
-
-        A folder that was renamed or unmounted lists as empty: an export of it would take
-        everything for stale.
-        """
-        path = self._dataset.path
-        document = load(self._storage, _layout.GROUP)
-        missing = (
-            _layout.GROUP
-            if document is None
-            else None
-            if self._storage.is_folder(_layout.IMAGES)
-            else _layout.IMAGES
-        )
-        if missing is not None:
-            raise DatasetNotFoundError(
-                f"the dataset is not there any more: {missing} is missing",
-                where=str(path),
-                hint="Was it renamed, or its disk unmounted? Nothing was removed.",
-            )
-        found = read_dataset_document(document, where=str(path / _layout.GROUP)).dataset_id
-        if found != self._dataset.dataset_id:
-            raise DatasetNotFoundError(
-                f"the dataset is not there any more; another one, {found}, is in its place",
-                where=str(path),
-                hint="Open it anew. Nothing was removed.",
-            )
+        """Raise DatasetNotFoundError unless the dataset is there, and is the one it was."""
+        require_dataset(self._dataset, self._storage)
 
     def write(self, target: ExportTarget, progress: Progress | None) -> None:
         """Write all parts; those that cannot be read are added to `failed`.
@@ -129,7 +104,7 @@ class Parts:
                 if number in self._broken:
                     raise self._broken[number]
                 self._put(plan, plan.write(target))
-            except _STOPPING as error:
+            except STOPPING as error:
                 raise _naming(plan, error) from error.__cause__ or error
             except (KymflowZarrError, OSError) as error:
                 self.require_dataset()
@@ -165,6 +140,36 @@ class Parts:
     def _leave_sources(self, target: ExportTarget) -> None:
         if target.leave(lambda path: path.startswith(f"{SOURCES}/")):
             self.described["source_files"] += _dicts(target.earlier.get("source_files"))
+
+
+def require_dataset(dataset: ZarrDataset, storage: LocalStorage) -> None:
+    """Raise DatasetNotFoundError unless the dataset is there, and is the one it was.
+
+    A folder that was renamed or unmounted lists as empty: an export of it would take
+    everything for stale.
+    """
+    path = dataset.path
+    document = load(storage, _layout.GROUP)
+    missing = (
+        _layout.GROUP
+        if document is None
+        else None
+        if storage.is_folder(_layout.IMAGES)
+        else _layout.IMAGES
+    )
+    if missing is not None:
+        raise DatasetNotFoundError(
+            f"the dataset is not there any more: {missing} is missing",
+            where=str(path),
+            hint="Was it renamed, or its disk unmounted? Nothing was removed.",
+        )
+    found = read_dataset_document(document, where=str(path / _layout.GROUP)).dataset_id
+    if found != dataset.dataset_id:
+        raise DatasetNotFoundError(
+            f"the dataset is not there any more; another one, {found}, is in its place",
+            where=str(path),
+            hint="Open it anew. Nothing was removed.",
+        )
 
 
 def _dicts(found: Any) -> list[dict[str, Any]]:

@@ -134,7 +134,7 @@ def source_places(
         if document.kept_as is None:
             places.append((document, None))
             continue
-        spelled = "/".join(map(_source_segment, document.rel_path.split("/")))
+        spelled = "/".join(map(source_segment, document.rel_path.split("/")))
         relative, number = spelled, 1
         while not _is_free(relative.lower(), files, folders):
             number += 1
@@ -143,6 +143,16 @@ def source_places(
         folders.update(_folders(relative.lower()))
         places.append((document, f"{top}/{relative}"))
     return places
+
+
+def frame_places(folder: str, documents: Iterable[SourceFileDocument]) -> dict[int, str]:
+    """Return where the frames of the TIFFs go, by the number of the file among `documents`."""
+    # No folder of a source file is called so: it would be spelled "%5e".
+    return {
+        number: f"{folder}/{SOURCES}/^frames/{number}.frame"
+        for number, document in enumerate(documents)
+        if document.frame_as is not None
+    }
 
 
 def _is_free(path: str, files: set[str], folders: set[str]) -> bool:
@@ -155,7 +165,7 @@ def _folders(path: str) -> list[str]:
     return ["/".join(parts[:end]) for end in range(1, len(parts))]
 
 
-def _source_segment(segment: str) -> str:
+def source_segment(segment: str) -> str:
     """Return a segment that stays where it is put, and is `segment` itself if it can be."""
     try:
         _layout.check_name(segment, what="file name")

@@ -16,7 +16,14 @@ from kymflow_zarr.errors import CorruptDataError
 from kymflow_zarr.export._files import add_bytes, made_from, sha256
 from kymflow_zarr.export._target import ExportTarget
 
-__all__ = ["SourceFilePlan", "write_source_file"]
+__all__ = [
+    "SourceFilePlan",
+    "checked_frame_key",
+    "checked_key",
+    "kept_bytes",
+    "write_frame",
+    "write_source_file",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +97,56 @@ def write_source_file(
     if target.holds(path, origin):
         target.keep(path)
         return described | {"file": path}
-    key = f"{prefix}{_checked(document)}"
-    data = read_kept(storage, key)
-    if sha256(data) != document.sha256:
-        raise CorruptDataError("the kept source file is not the one that was read", where=key)
+    data = kept_bytes(storage, f"{prefix}{checked_key(document)}", document)
     add_bytes(target, path, origin, data)
     return described | {"file": path}
 
 
-def _checked(document: SourceFileDocument) -> str:
+def write_frame(
+    target: ExportTarget,
+    storage: LocalStorage,
+    prefix: str,
+    document: SourceFileDocument,
+    path: str,
+) -> None:
+    """Write what a TIFF is beside its pixels; parameters and errors as of `write_source_file`."""
+    origin = made_from("tiff frame", document.sha256)
+    if target.holds(path, origin):
+        target.keep(path)
+        return
+    key = f"{prefix}{checked_frame_key(document)}"
+    add_bytes(target, path, origin, read_kept(storage, key))
+
+
+def kept_bytes(storage: LocalStorage, key: str, document: SourceFileDocument) -> bytes:
+    """Return the bytes of a source file at a key of the dataset.
+
+    Raises
+    ------
+    CorruptDataError
+        If they are damaged, or are not those of the file.
+    ArtifactNotFoundError
+        If they are gone.
+    """
+    data = read_kept(storage, key)
+    if sha256(data) != document.sha256:
+        raise CorruptDataError("the kept source file is not the one that was read", where=key)
+    return data
+
+
+def checked_key(document: SourceFileDocument) -> str:
     """Return the key of the kept bytes; a document made by others may name anything."""
-    key = document.kept_as or ""
+    return _below_sources(document.kept_as, document.path)
+
+
+def checked_frame_key(document: SourceFileDocument) -> str:
+    """Return the key of a frame, as `checked_key` does."""
+    return _below_sources(document.frame_as, document.path)
+
+
+def _below_sources(key: str | None, where: str) -> str:
+    key = key or ""
     folder, _, name = key.partition("/")
     if folder != _layout.SOURCE_FILES or name in {"", ".", ".."} or set(name) & set("/\\:\0"):
-        raise CorruptDataError(f"{key!r} is no key of a kept source file", where=document.path)
+        raise CorruptDataError(f"{key!r} is no key of a kept source file", where=where)
     return key

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
+from uuid import NAMESPACE_OID, uuid5
 
 import numpy as np
 import tifffile
@@ -202,7 +203,8 @@ def _names_of_channels(
 
 def _ome(placed: TiffAxes, channel_names: list[str], name: str) -> dict[str, Any]:
     """Return the metadata of OME-XML, in the words of tifffile."""
-    found: dict[str, Any] = {"axes": placed.letters}
+    # Equal images make equal files, so that a second export finds the first one's.
+    found: dict[str, Any] = {"axes": placed.letters, "UUID": str(uuid5(NAMESPACE_OID, name))}
     if not _NOT_XML.search(name):
         found["Name"] = name
     for letter in "XYZ":

@@ -5,6 +5,7 @@ from kymflow_zarr.ingest._image import ingest_tiff
 from kymflow_zarr.ingest._migrate import migrate_dataset, migrate_in_place
 from kymflow_zarr.ingest._migration_report import MigrationItem, MigrationReport
 from kymflow_zarr.ingest._objects import ingest_object
+from kymflow_zarr.ingest._restage import restage
 from kymflow_zarr.ingest._tiff import TiffImage, open_tiff
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "migrate_in_place",
     "open_tiff",
     "refresh_folder",
+    "restage",
 ]

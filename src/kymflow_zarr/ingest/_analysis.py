@@ -11,29 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from kymflow_zarr._schema._analysis import EVENT_COLUMNS, VELOCITY_COLUMNS
 from kymflow_zarr.errors import SourceFileError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-VELOCITY_COLUMNS: Final = {
-    "time": "time_s",
-    "velocity": "velocity_mm_s",
-    "cleanVelocity": "clean_velocity_mm_s",
-    "absVelocity": "abs_velocity_mm_s",
-    "delx": "pixel_size_um",
-    "delt": "line_period_s",
-    "numLines": "num_lines",
-    "pntsPerLine": "num_pixels",
-    "parentFolder": "parent_folder",
-    "file": "file_name",
-}
-EVENT_COLUMNS: Final = {
-    "t_start": "t_start_s",
-    "t_peak": "t_peak_s",
-    "t_end": "t_end_s",
-    "duration_sec": "duration_s",
-}
 _EVENT_DTYPES: Final = {
     "roi_id": "Int64",
     "channel": "Int64",

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from kymflow_zarr._core import RecordUpdate, ZarrDataset
 from kymflow_zarr._layout import array_artifact_prefix, artifact_key
 from kymflow_zarr._schema import SourceFileDocument
+from kymflow_zarr.errors import KymflowZarrError, StorageError
 from kymflow_zarr.ingest._channels import ChannelStack
 from kymflow_zarr.ingest._convention import Acquisition
+from kymflow_zarr.ingest._digest import sha256_of_file
+from kymflow_zarr.ingest._frame import keep_frames
 from kymflow_zarr.ingest._image import (
     attached_files,
     axes_of,
     channel_names_of,
     image_file,
     image_parts,
-    key_of,
     require_settled,
     save_part,
 )
@@ -27,9 +29,15 @@ from kymflow_zarr.ingest._parts import (
     METADATA_ARTIFACT,
     TIFF_ARTIFACT,
     Contents,
+    Part,
+    digest_of_part,
+    distinct,
     feeds_of,
+    files_of,
+    key_of,
     read_contents,
 )
+from kymflow_zarr.ingest._scan import Found
 
 # What files say, not what was made from pixels.
 _OF_THE_FILE = frozenset(
@@ -68,51 +76,98 @@ def update_image(
     """
     contents = read_contents(acquisition)
     series = known.file.series
+    founds = _founds(acquisition)
     with (
         ChannelStack(acquisition.images, series) as stack,
         dataset.update_record(known.image_id) as update,
     ):
-        made = _made(update)
         axes = axes_of(stack, contents)
         images = [image_file(found, series) for found in acquisition.images]
-        parts = [*contents.parts, *image_parts(stack, contents, axes, images)]
-        saved = []
-        anew = set()
-        here = {found.rel_path for found in _founds(acquisition)}
-
-        def feeders(key: str) -> set[str]:
-            # Made of a file that is not here now, it would be made anew without it.
-            files = update.document.source_files
-            return {file.rel_path for file in files if key in file.feeds}
-
-        for part in parts:
-            key = key_of(part)
-            untouched = not set(part.made_of) & set(changed) or not feeders(key) <= here
-            if made.get(key) and untouched:
-                saved.append((part, key, made[key]))
-            elif not overwrite_edits and _is_edited(update, key, made):
-                contents.notes.append(f"{part.name} was edited in the dataset and left as it is")
-                saved.append((part, key, made.get(key, "")))
-            else:
-                saved.append((part, *save_part(update, part)))
-                anew.add(key)
+        # All is read now. What is written from here on is of files that stand still.
+        require_settled(founds)
+        parts = distinct([*image_parts(stack, contents, axes, images), *contents.parts], contents)
+        artifacts = _Artifacts(update, contents, founds)
+        saved = [(part, *artifacts.bring_up(part, set(changed), overwrite_edits)) for part in parts]
         feeds = feeds_of(saved)
         for image in images:
             image.feeds = feeds.get(image.rel_path, {})
         files = [*images, *attached_files(acquisition, contents, feeds, update)]
-        files += _gone(update, files, contents)
-        require_settled([*acquisition.images, *(a.found for a in acquisition.attached)])
+        keep_frames(update, stack, images)
+        files += _gone(update, files, contents, artifacts.anew)
+        require_settled(founds)
         if pixels:
             update.commit_pixels(
                 stack,
                 files,
                 axes=axes,
                 channel_names=channel_names_of(stack, contents),
-                of_earlier_pixels=_earlier(dataset, update, known.image_id, anew),
+                of_earlier_pixels=_earlier(dataset, update, known.image_id, artifacts.anew),
             )
         else:
             update.commit(files)
     return tuple(contents.notes)
+
+
+class _Artifacts:
+    """The artifacts of an image as its files make them, some of which a user has edited.
+
+    Parameters
+    ----------
+    update : RecordUpdate
+    contents : Contents
+        Takes the notes.
+    founds : list of Found
+        The files that are there.
+    """
+
+    def __init__(self, update: RecordUpdate, contents: Contents, founds: list[Found]) -> None:
+        self._update = update
+        self._notes = contents.notes
+        self._here = {str(found.path): found.rel_path for found in founds}
+        self._made: dict[str, str] = {}
+        self._feeders: dict[str, set[str]] = defaultdict(set)
+        for file in update.document.source_files:
+            self._made |= file.feeds
+            # The folder that was scanned last time may have been one above or below.
+            rel_path = self._here.get(file.path, file.rel_path)
+            for key in file.feeds:
+                self._feeders[key].add(rel_path)
+        self.anew: set[str] = set()
+
+    def bring_up(self, part: Part, changed: set[str], overwrite_edits: bool) -> tuple[str, str]:
+        """Save a part if it is not what its artifact was made of; return key and digest."""
+        key = key_of(part)
+        if self._is_current(part, key, changed):
+            return key, self._made[key]
+        if not overwrite_edits and self._is_edited(part, key):
+            said = "was edited in the dataset" if key in self._made else "is there already"
+            self._notes.append(f"{part.name} {said} and left as it is")
+            return key, self._made.get(key, "")
+        try:
+            saved = save_part(self._update, part)
+        except StorageError:
+            raise
+        except KymflowZarrError as error:
+            self._notes.append(f"{files_of(part)} was kept as it is: {error.what}")
+            return key, self._made.get(key, "")
+        self.anew.add(key)
+        return saved
+
+    def _is_current(self, part: Part, key: str, changed: set[str]) -> bool:
+        feeders = self._feeders[key]
+        # Where it was made of other files, those no longer claim it.
+        if not self._made.get(key) or not feeders & set(part.made_of):
+            return False
+        # Made of a file that is not here now, it would be made anew without it.
+        return not set(part.made_of) & changed or not feeders <= set(self._here.values())
+
+    def _is_edited(self, part: Part, key: str) -> bool:
+        """Tell whether an artifact is a user's: changed, deleted or made since the ingest."""
+        if not self._update.is_edited(key, self._made):
+            return False
+        # A user, or a migration, may have put there just what the files say.
+        now = self._update.digest_of(key)
+        return now is None or now != digest_of_part(part)
 
 
 def move_image(dataset: ZarrDataset, acquisition: Acquisition, known: KnownImage) -> None:
@@ -129,21 +184,27 @@ def move_image(dataset: ZarrDataset, acquisition: Acquisition, known: KnownImage
             if found is not None:
                 file.path, file.rel_path = str(found.path), found.rel_path
                 file.mtime_ns = found.mtime_ns
+                if not file.sha256:
+                    file.size_bytes, file.sha256 = found.size_bytes, sha256_of_file(found.path)
             files.append(file)
         update.commit(files)
 
 
 def note_times(dataset: ZarrDataset, acquisition: Acquisition, known: KnownImage) -> None:
     """Remember the new times of files whose content is the same, so that nobody asks again."""
-    times = {str(found.path): found.mtime_ns for found in _founds(acquisition)}
+    here = {str(found.path): found for found in _founds(acquisition)}
     with dataset.update_record(known.image_id) as update:
         for file in update.document.source_files:
-            file.mtime_ns = times.get(file.path, file.mtime_ns)
-            file.gone = file.gone and file.path not in times
+            found = here.get(file.path)
+            if found is None:
+                continue
+            file.mtime_ns, file.gone = found.mtime_ns, False
+            if not file.sha256:
+                file.size_bytes, file.sha256 = found.size_bytes, sha256_of_file(found.path)
         update.commit(update.document.source_files)
 
 
-def _founds(acquisition: Acquisition) -> list[Any]:
+def _founds(acquisition: Acquisition) -> list[Found]:
     return [*acquisition.images, *(attached.found for attached in acquisition.attached)]
 
 
@@ -152,30 +213,24 @@ def _relative(acquisition: Acquisition, rel_path: str) -> str:
     return rel_path if folder == "." else rel_path.removeprefix(f"{folder}/")
 
 
-def _made(update: RecordUpdate) -> dict[str, str]:
-    made: dict[str, str] = {}
-    for file in update.document.source_files:
-        made |= file.feeds
-    return made
-
-
-def _is_edited(update: RecordUpdate, key: str, made: dict[str, str]) -> bool:
-    """Tell whether an artifact is a user's: changed, deleted or made since the ingest."""
-    return (key in made or update.digest_of(key) is not None) and update.is_edited(key, made)
-
-
 def _gone(
-    update: RecordUpdate, files: list[SourceFileDocument], contents: Contents
+    update: RecordUpdate, files: list[SourceFileDocument], contents: Contents, anew: set[str]
 ) -> list[SourceFileDocument]:
-    """Return the documents of files that are not there any more: what they fed stays."""
+    """Return the documents of files that are not there any more: what they fed stays.
+
+    Unless another file has it now: then it is among `anew`.
+    """
     here = {file.path for file in files}
     others = []
     for file in update.document.source_files:
         if file.path in here or file.role == "image":
             continue
+        taken = anew & set(file.feeds)
         if not file.gone and not Path(file.path).exists():
             file.gone = True
-            contents.notes.append(f"{file.rel_path} is gone; what was made of it stays")
+            rest = "another file is taken instead" if taken else "what was made of it stays"
+            contents.notes.append(f"{file.rel_path} is gone; {rest}")
+        file.feeds = {key: sha256 for key, sha256 in file.feeds.items() if key not in taken}
         others.append(file)
     return others
 

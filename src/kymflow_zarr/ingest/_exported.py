@@ -17,7 +17,6 @@ import msgspec
 from kymflow_zarr import _layout
 from kymflow_zarr._core import IngestItem, IngestReport, ZarrDataset
 from kymflow_zarr._schema import SourceFileDocument
-from kymflow_zarr._storage import LocalStorage
 from kymflow_zarr._types import Progress
 from kymflow_zarr.errors import KymflowZarrError, SourceFileError, StorageError
 from kymflow_zarr.ingest._exported_files import (
@@ -131,10 +130,7 @@ class ExportedFolder:
         if dry_run:
             yield IngestItem("ingested", path, image_id)
             return
-        image = ExportedImage(
-            LocalStorage(self.dataset.path, writable=True),
-            self._files, image_id, entry, entry.pixels,
-        )  # fmt: skip
+        image = ExportedImage(self.dataset, self._files, image_id, entry, entry.pixels)
         try:
             image.add()
         except StorageError:

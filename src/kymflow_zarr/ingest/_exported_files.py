@@ -6,8 +6,6 @@ it lies in the folder, whatever the manifest calls it.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +13,9 @@ from typing import Any, Final
 import msgspec
 
 from kymflow_zarr import _layout
+from kymflow_zarr._limits import loads_json
 from kymflow_zarr._schema import AxisDocument, SourceFileDocument
+from kymflow_zarr._storage import digest_of_bytes
 from kymflow_zarr._types import ArtifactKind
 from kymflow_zarr.errors import FormatVersionError, SourceFileError
 from kymflow_zarr.ingest._digest import sha256_of_file
@@ -74,9 +74,10 @@ class TableEntry(msgspec.Struct):
 
 
 class SourceEntry(SourceFileDocument, kw_only=True):
-    """A source file, and the file of the export that holds its bytes."""
+    """A source file, and the files of the export that hold its bytes, or its frame."""
 
     file: str | None = None
+    frame: str | None = None
 
     def document(self) -> SourceFileDocument:
         """Return what a dataset says of it."""
@@ -140,7 +141,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     if not path.is_file():
         return None
     try:
-        document = json.loads(path.read_bytes())
+        document = loads_json(path.read_bytes(), where=str(path))
     except (OSError, ValueError, RecursionError) as error:
         raise SourceFileError(
             f"the manifest of an export cannot be read: {error}",
@@ -209,7 +210,7 @@ class ExportedFiles:
             data = place.read_bytes()
         except OSError as error:
             raise SourceFileError(f"the file cannot be read: {error}", where=path) from error
-        return data, hashlib.sha256(data).hexdigest() == self._listed[path].sha256
+        return data, digest_of_bytes(data) == self._listed[path].sha256
 
     def is_intact(self, path: str) -> bool:
         """Tell whether a file is as it was exported; errors as for :meth:`place`."""

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 import gzip
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from kymflow_zarr import _layout
-from kymflow_zarr._core import RecordDraft
+from kymflow_zarr._core import RecordDraft, ZarrDataset
 from kymflow_zarr._core._documents import dump
 from kymflow_zarr._core._draft import write_array_artifact
-from kymflow_zarr._schema import SourceFileDocument, plain_group_document
-from kymflow_zarr._storage import LocalStorage
+from kymflow_zarr._schema import FileSum, SourceFileDocument, plain_group_document
+from kymflow_zarr._storage import digest_of_bytes
 from kymflow_zarr.errors import KymflowZarrError, SourceFileError, StorageError
 from kymflow_zarr.ingest._exported_files import (
     ArrayEntry,
@@ -35,19 +34,13 @@ from kymflow_zarr.ingest._exported_values import (
 __all__ = ["ExportedImage", "source_bytes"]
 
 
-class _Draft(RecordDraft):
-    def set_earlier_artifacts(self, digests: Mapping[str, str]) -> None:
-        self._require_pixels().earlier_artifacts = dict(digests)
-
-
 @dataclass
 class ExportedImage:
     """An image of an export on its way into a dataset.
 
     Parameters
     ----------
-    storage : LocalStorage
-        Of the dataset.
+    dataset : ZarrDataset
     files : ExportedFiles
     image_id : str
     entry : ImageEntry
@@ -58,7 +51,7 @@ class ExportedImage:
         Files of the export that could not be taken in, and why.
     """
 
-    storage: LocalStorage
+    dataset: ZarrDataset
     files: ExportedFiles
     image_id: str
     entry: ImageEntry
@@ -80,7 +73,7 @@ class ExportedImage:
             If the dataset cannot hold it.
         """
         entry = self.entry
-        with _Draft(self.storage, self.image_id) as draft:
+        with self.dataset.new_record(self.image_id) as draft:
             pixels, axes = self._read_pixels(), [axis.value() for axis in entry.axes]
             draft.set_pixels(
                 pixels,
@@ -136,7 +129,7 @@ class ExportedImage:
         self._claim(key, entry.file)
         draft.write(key, stored)
         if intact:
-            self._digests[key] = (entry.sha256, hashlib.sha256(stored).hexdigest())
+            self._digests[key] = (entry.sha256, digest_of_bytes(stored))
         else:
             self._changed(entry.file)
         if entry.csv is not None and entry.csv != entry.file:
@@ -149,12 +142,17 @@ class ExportedImage:
         data, intact = self.files.read(entry.file)
         array = read_array(data, where=entry.file)
         self._claim(prefix, entry.file)
+
+        def put(key: str, part: bytes) -> FileSum:
+            draft.write(f"{prefix}/{key}", part)
+            return FileSum.of(part)
+
         written = write_array_artifact(
             entry.name,
             array,
             axes=entry.axes,
             chunks=chunks_to_ask_for(array, entry.chunks, axes=None),
-            write=lambda key, part: draft.write(f"{prefix}/{key}", part),
+            write=put,
             updated_utc=entry.updated_utc,
         )
         if intact:
@@ -177,7 +175,24 @@ class ExportedImage:
                     self.left_out.append((entry.file, str(error)))
             else:
                 document.kept_as = None
+            self._frame(draft, document, entry.frame)
             yield document
+
+    def _frame(self, draft: RecordDraft, document: SourceFileDocument, path: str | None) -> None:
+        """Take in what a TIFF is beside its pixels, if it is as it was exported."""
+        key, document.frame_as = document.frame_as, None
+        if key is None or path is None:
+            return
+        try:
+            data, intact = self.files.read(path)
+            if not intact:
+                raise SourceFileError("it was changed since the export: it is not kept", where=path)
+            self._claim(_checked(key, path), path)
+        except SourceFileError as error:
+            self.left_out.append((path, str(error)))
+            return
+        draft.write(key, gzip.compress(data, mtime=0))
+        document.frame_as = key
 
     def _translated(self, digests: Mapping[str, str]) -> dict[str, str]:
         """Return digests of artifacts with those replaced that this dataset has others for.
@@ -210,7 +225,7 @@ def source_bytes(files: ExportedFiles, entry: SourceEntry) -> bytes:
         If they are not those that the digest is of.
     """
     data, intact = files.read(entry.file or "")
-    if not intact or hashlib.sha256(data).hexdigest() != entry.sha256:
+    if not intact or digest_of_bytes(data) != entry.sha256:
         raise SourceFileError(
             "the source file was changed since it was read: it is not kept", where=entry.file
         )
@@ -218,10 +233,13 @@ def source_bytes(files: ExportedFiles, entry: SourceEntry) -> bytes:
 
 
 def _kept_key(document: SourceFileDocument) -> str:
-    key = document.kept_as or ""
+    return _checked(document.kept_as or "", document.path)
+
+
+def _checked(key: str, where: str) -> str:
     folder, _, name = key.partition("/")
     if folder != _layout.SOURCE_FILES or name in {"", ".", ".."} or set(name) & set("/\\:\0"):
-        raise SourceFileError(f"{key!r} is no key of a kept source file", where=document.path)
+        raise SourceFileError(f"{key!r} is no key of a kept source file", where=where)
     return key
 
 

@@ -13,9 +13,12 @@ import numpy as np
 
 from kymflow_zarr._core import _artifacts
 from kymflow_zarr._encodings._array import array_layout
+from kymflow_zarr._encodings._npy import decode_npy
 from kymflow_zarr._types import ArtifactKind, Axis
-from kymflow_zarr.errors import SourceFileError
+from kymflow_zarr.errors import CorruptDataError, KymflowZarrError, SourceFileError
 from kymflow_zarr.ingest._exported_files import ImageEntry, PixelsEntry
+from kymflow_zarr.ingest._tiff_integrity import check_page_chain, check_stored_bytes
+from kymflow_zarr.ingest._tiff_limits import check_image_size, check_ome
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,12 +82,16 @@ def _read_tiff(place: Path, *, where: str) -> np.ndarray[Any, Any]:
 
     try:
         with tifffile.TiffFile(place) as tif:
+            check_page_chain(tif, where=where)
+            check_ome(tif, where=where)
             series = tif.series[0]
             if series.is_multifile:
                 raise SourceFileError("the TIFF takes its pixels from other files", where=where)
+            check_image_size(series, where=where)
+            check_stored_bytes(series, where=where)
             large = math.prod(series.shape) * series.dtype.itemsize > _WHOLE_IMAGE_BYTES
             return np.asanyarray(tif.asarray(out="memmap" if large else None))
-    except SourceFileError:
+    except KymflowZarrError:
         raise
     except Exception as error:
         raise SourceFileError(f"the TIFF cannot be read: {error!r}", where=where) from error
@@ -97,12 +104,9 @@ def _without_ones(shape: Sequence[int]) -> list[int]:
 def read_array(data: bytes, *, where: str) -> np.ndarray[Any, Any]:
     """Return the array of a ``.npy`` file; SourceFileError if it is none."""
     try:
-        array: np.ndarray[Any, Any] = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError, SyntaxError) as error:
-        raise SourceFileError(f"is no readable .npy file: {error}", where=where) from error
-    if not isinstance(array, np.ndarray):
-        raise SourceFileError("is no .npy file", where=where)
-    return array
+        return decode_npy(data, where=where)
+    except CorruptDataError as error:
+        raise SourceFileError(error.what, where=where) from error
 
 
 def chunks_to_ask_for(

@@ -8,7 +8,9 @@ interrupted goes on where it stopped.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from kymflow_zarr._core import IngestItem, IngestReport, RefreshResult, ZarrDataset
@@ -16,14 +18,16 @@ from kymflow_zarr._types import Progress, RefreshMode, StrPath
 from kymflow_zarr.errors import (
     ArgumentError,
     KymflowZarrError,
+    RecordExistsError,
     SourceNotFoundError,
     StorageError,
 )
+from kymflow_zarr.ingest._adding import Group, Ready, ahead, make_ready
 from kymflow_zarr.ingest._apply import move_image, note_times, update_image
 from kymflow_zarr.ingest._changes import Decider, Decision
 from kymflow_zarr.ingest._convention import Acquisition, FolderPlan, matches, plan_folder
 from kymflow_zarr.ingest._exported import find_export
-from kymflow_zarr.ingest._image import Added, StillChangingError, add_acquisition
+from kymflow_zarr.ingest._image import StillChangingError
 from kymflow_zarr.ingest._known import KnownSources
 from kymflow_zarr.ingest._loose import LooseFiles
 from kymflow_zarr.ingest._scan import scan_folder
@@ -102,23 +106,50 @@ class _FolderWork:
         self.items.extend(IngestItem("failed", path, None, why) for path, why in scan.unreadable)
         known = KnownSources(self.dataset)
         decider = Decider(known)
-        steps = [
-            _Step(self.dataset, acquisition, decider.decide(acquisition), known)
-            for acquisition in plan.acquisitions
-        ]
-        for done, step in enumerate(steps):
-            if self.progress is not None:
-                self.progress(done, len(steps), step.acquisition.primary.path.name)
-            if dry_run:
-                self.items.append(step.planned(mode))
-            else:
-                self.items.extend(step.carried_out(mode, overwrite_edits=overwrite_edits))
+        steps = list(self._steps(plan, decider, known))
+        if dry_run:
+            self.items.extend(step.planned(mode) for step in steps)
+        else:
+            self._carry_out(steps, mode, overwrite_edits=overwrite_edits)
         if self.progress is not None:
             self.progress(len(steps), len(steps), "")
         self.items.extend(_missing(root, plan, known, decider))
         loose = LooseFiles(self.dataset, plan, root.resolve())
-        self.items.extend(loose.planned() if dry_run else loose.carried_out(mode))
+        self.items.extend(
+            loose.planned() if dry_run else loose.carried_out(mode, overwrite_edits=overwrite_edits)
+        )
         return IngestReport(str(root), tuple(self.items))
+
+    def _carry_out(self, steps: list[_Step], mode: RefreshMode, *, overwrite_edits: bool) -> None:
+        found: list[list[IngestItem]] = [[] for _ in steps]
+        self._tell(0, steps)
+        try:
+            work = [step.work if step.is_new else None for step in steps]
+            with Group() as group, closing(ahead(work)) as results:
+                for done, (step, ready) in enumerate(zip(steps, results, strict=True)):
+                    if done:
+                        self._tell(done, steps)
+                    if ready is None:
+                        found[done] += step.carried_out(mode, overwrite_edits=overwrite_edits)
+                    else:
+                        group.add(ready, partial(_note, step, found[done]))
+        finally:
+            self.items.extend(item for items in found for item in items)
+
+    def _tell(self, done: int, steps: list[_Step]) -> None:
+        if self.progress is not None and done < len(steps):
+            self.progress(done, len(steps), steps[done].acquisition.primary.path.name)
+
+    def _steps(self, plan: FolderPlan, decider: Decider, known: KnownSources) -> Iterator[_Step]:
+        for acquisition in plan.acquisitions:
+            try:
+                decision = decider.decide(acquisition)
+            except OSError as error:
+                reason = f"the file cannot be read: {error.strerror or error}"
+                path = str(error.filename or acquisition.primary.path)
+                self.items.append(IngestItem("failed", path, None, reason))
+            else:
+                yield _Step(self.dataset, acquisition, decision, known)
 
 
 @dataclass
@@ -152,24 +183,55 @@ class _Step:
             return self._skipped()
         return IngestItem("updated", self._path, self._image_id, f"changed: {changed}")
 
+    @property
+    def is_new(self) -> bool:
+        """Whether images are to be added."""
+        return self.decision.verdict in ("new", "copy") or self.decision.known is None
+
+    def work(self) -> Ready:
+        """Read the images of a new file, of which there may be several."""
+        taken = self.known.series_of(self.acquisition.primary)
+        return make_ready(self.dataset, self.acquisition, taken.keys())
+
+    def added(self, ready: Ready) -> Iterator[IngestItem]:
+        """Yield what came of adding them."""
+        for (draft, notes), taken in zip(ready.drafts, ready.outcomes, strict=True):
+            if taken is not None:
+                yield self._of_another(draft.image_id)
+                continue
+            said = [note for note in (self._copied(), *notes) if note is not None]
+            yield IngestItem("ingested", self._path, draft.image_id, "; ".join(said) or None)
+        for series, image_id in self.known.series_of(self.acquisition.primary).items():
+            if series:
+                yield IngestItem("unchanged", self._path, image_id)
+        if isinstance(ready.error, RecordExistsError):
+            yield self._of_another(None)
+        elif ready.error is not None:
+            yield self._failed(ready.error)
+
     def carried_out(self, mode: RefreshMode, *, overwrite_edits: bool) -> Iterator[IngestItem]:
-        """Do it and yield what came of it, an item for each image of the file."""
+        """Do what is to be done with an image that is known, and yield what came of it."""
         try:
             yield from self._carried_out(mode, overwrite_edits=overwrite_edits)
-        except StorageError:
-            # Not the source's fault: a full disk would fail for every file after it too.
-            raise
-        except StillChangingError as error:
-            yield IngestItem("skipped", self._path, self._image_id, f"{error}")
         except Exception as error:  # noqa: BLE001 - whatever a bad file does, the others go in
-            reason = str(error) if isinstance(error, KymflowZarrError) else repr(error)
-            yield IngestItem("failed", self._path, self._image_id, reason)
+            yield self._failed(error)
+
+    def _failed(self, error: Exception) -> IngestItem:
+        if isinstance(error, StorageError):
+            # Not the source's fault: a full disk would fail for every file after it too.
+            raise error
+        if isinstance(error, StillChangingError):
+            return IngestItem("skipped", self._path, self._image_id, f"{error}")
+        reason = str(error) if isinstance(error, KymflowZarrError) else repr(error)
+        return IngestItem("failed", self._path, self._image_id, reason)
+
+    def _of_another(self, image_id: str | None) -> IngestItem:
+        reason = "another program has added it meanwhile"
+        return IngestItem("unchanged", self._path, image_id, reason)
 
     def _carried_out(self, mode: RefreshMode, *, overwrite_edits: bool) -> Iterator[IngestItem]:
         verdict, known = self.decision.verdict, self.decision.known
-        if verdict in ("new", "copy") or known is None:
-            yield from self._added()
-            return
+        assert known is not None
         if verdict == "moved":
             move_image(self.dataset, self.acquisition, known)
             yield IngestItem("moved", self._path, self._image_id, self._moved())
@@ -192,22 +254,6 @@ class _Step:
             reason = "; ".join([f"changed: {', '.join(self.decision.changed)}", *notes])
             yield IngestItem("updated", self._path, self._image_id, reason)
 
-    def _added(self) -> Iterator[IngestItem]:
-        """Add the images of a new file, of which there may be several."""
-        series, count = 0, 1
-        while series < count:
-            entry = self.known.image_of(self.acquisition.primary, series)
-            if entry is not None:
-                yield IngestItem("unchanged", self._path, entry.image_id)
-                series += 1
-                continue
-            added: Added = add_acquisition(self.dataset, self.acquisition, series=series)
-            count = added.series_count
-            notes = [note for note in (self._copied(), *added.notes) if note is not None]
-            reason = "; ".join(notes) or None
-            yield IngestItem("ingested", self._path, added.record.image_id, reason)
-            series += 1
-
     def _copied(self) -> str | None:
         copied = self.decision.copy_of
         return None if copied is None else f"a copy of {copied}"
@@ -217,11 +263,22 @@ class _Step:
         return "" if known is None else f"it was {known.file.path}"
 
     def _skipped(self) -> IngestItem:
+        known = self.decision.known
+        if self.decision.verdict == "files" and known is not None and known.is_unread:
+            reason = (
+                f"not read yet: {', '.join(self.decision.changed)}. "
+                'refresh_from_folder(folder, mode="reingest_if_changed") reads it'
+            )
+            return IngestItem("unchanged", self._path, self._image_id, reason)
         reason = (
             f"changed since it was ingested: {', '.join(self.decision.changed)}; the image was "
             'left as it is. refresh_from_folder(folder, mode="reingest_if_changed") updates it'
         )
         return IngestItem("skipped", self._path, self._image_id, reason)
+
+
+def _note(step: _Step, items: list[IngestItem], ready: Ready) -> None:
+    items.extend(step.added(ready))
 
 
 def _missing(

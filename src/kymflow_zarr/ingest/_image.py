@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kymflow_zarr._core import RecordDraft, RecordUpdate, ZarrDataset, ZarrImageRecord
-from kymflow_zarr._layout import array_artifact_prefix, artifact_key
 from kymflow_zarr._schema import SourceFileDocument
+from kymflow_zarr._storage import digest_of_bytes
 from kymflow_zarr._types import Axis, StrPath
 from kymflow_zarr._version import __version__
 from kymflow_zarr.errors import (
@@ -20,23 +21,21 @@ from kymflow_zarr.errors import (
     StorageError,
 )
 from kymflow_zarr.ingest._axes import calibration_notes, true_axes
-from kymflow_zarr.ingest._changes import digest_of_bytes
 from kymflow_zarr.ingest._channels import ChannelStack
 from kymflow_zarr.ingest._convention import Acquisition, is_tiff, plan_folder
 from kymflow_zarr.ingest._digest import sha256_of_file
+from kymflow_zarr.ingest._frame import keep_frames
 from kymflow_zarr.ingest._known import KnownSources
-from kymflow_zarr.ingest._parts import TIFF_ARTIFACT, Contents, Part, feeds_of, read_contents
+from kymflow_zarr.ingest._parts import (
+    TIFF_ARTIFACT,
+    Contents,
+    Part,
+    feeds_of,
+    key_of,
+    read_contents,
+)
 from kymflow_zarr.ingest._payload import build_payload
 from kymflow_zarr.ingest._scan import Found, look_at, scan_siblings
-
-
-@dataclass(frozen=True)
-class Added:
-    """A record made of an acquisition, what there was to note, how many images its file holds."""
-
-    record: ZarrImageRecord
-    notes: tuple[str, ...]
-    series_count: int
 
 
 def ingest_tiff(
@@ -68,7 +67,37 @@ def ingest_tiff(
         acquisition.attached = next(
             (a.attached for a in plan.acquisitions if found in a.images), []
         )
-    return add_acquisition(dataset, acquisition, series=series, image_id=image_id).record
+    given = image_id_of(dataset, acquisition, series) if image_id is None else image_id
+    try:
+        with dataset.new_record(given) as draft:
+            prepare_acquisition(draft, acquisition, series=series)
+            draft.commit()
+    except RecordExistsError:
+        # Another program may have added the file meanwhile.
+        known = KnownSources(dataset).image_of(found, series) if image_id is None else None
+        if known is None:
+            raise
+        return _unchanged(dataset, known.image_id, known.file, found)
+    return dataset.record(given)
+
+
+def image_id_of(dataset: ZarrDataset, acquisition: Acquisition, series: int) -> str:
+    """Return the id that the image of a file gets: it follows from where the file is.
+
+    So two programs that take in one file at the same time cannot add it twice: the second one
+    finds the id taken. The id of an image that has moved away is taken too; then the content
+    of the file decides.
+    """
+    found = acquisition.primary
+    name = f"{dataset.dataset_id}/{series}/{found.path}"
+    first = str(uuid.uuid5(uuid.NAMESPACE_URL, name))
+    if first not in dataset:
+        return first
+    with contextlib.suppress(KymflowZarrError):
+        source = dataset.record(first).source
+        if source is not None and (source.path, source.series) == (str(found.path), series):
+            return first
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{name}/{sha256_of_file(found.path)}"))
 
 
 def _unchanged(
@@ -91,21 +120,23 @@ def is_unchanged(file: SourceFileDocument, found: Found) -> bool:
     return found.mtime_ns == file.mtime_ns or sha256_of_file(found.path) == file.sha256
 
 
-def add_acquisition(
-    dataset: ZarrDataset,
-    acquisition: Acquisition,
-    *,
-    series: int = 0,
-    image_id: str | None = None,
-) -> Added:
-    """Add one image with all that belongs to it, in one step.
+def prepare_acquisition(
+    draft: RecordDraft, acquisition: Acquisition, *, series: int = 0
+) -> tuple[tuple[str, ...], int]:
+    """Put one image, with all that belongs to it, into a draft.
 
     Parameters
     ----------
-    dataset : ZarrDataset
+    draft : RecordDraft
     acquisition : Acquisition
     series : int
-    image_id : str, optional
+
+    Returns
+    -------
+    notes : tuple of str
+        What there was to note.
+    series_count : int
+        How many images the file holds.
 
     Raises
     ------
@@ -113,14 +144,12 @@ def add_acquisition(
         If the TIFF cannot be read, or changes while it is read.
     """
     contents = read_contents(acquisition)
-    with (
-        ChannelStack(acquisition.images, series) as stack,
-        dataset.new_record(image_id) as draft,
-    ):
+    with ChannelStack(acquisition.images, series) as stack:
         axes = axes_of(stack, contents)
         contents.notes += calibration_notes(contents.payload, axes, stack.shape)
         draft.set_pixels(stack, axes=axes, channel_names=channel_names_of(stack, contents))
         images = [image_file(found, series) for found in acquisition.images]
+        keep_frames(draft, stack, images)
         saved = [
             (part, *save_part(draft, part)) for part in image_parts(stack, contents, axes, images)
         ]
@@ -130,9 +159,7 @@ def add_acquisition(
             image.feeds = feeds.get(image.rel_path, {})
         draft.set_source_files([*images, *attached_files(acquisition, contents, feeds, draft)])
         require_settled([*acquisition.images, *(a.found for a in acquisition.attached)])
-        draft.commit()
-        count = stack.images[0].series_count
-        return Added(dataset.record(draft.image_id), tuple(contents.notes), count)
+        return tuple(contents.notes), stack.images[0].series_count
 
 
 def axes_of(stack: ChannelStack, contents: Contents) -> tuple[Axis, ...]:
@@ -201,13 +228,6 @@ def save_parts(
             names = ", ".join(PurePosixPath(path).name for path in part.made_of)
             contents.notes.append(f"{names} was kept as it is: {error.what}")
     return saved
-
-
-def key_of(part: Part) -> str:
-    """Return the key of the artifact that a part becomes, below its record."""
-    if part.kind == "array":
-        return array_artifact_prefix(part.name)
-    return artifact_key(part.kind, part.name)
 
 
 def image_file(found: Found, series: int) -> SourceFileDocument:

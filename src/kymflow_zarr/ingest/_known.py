@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import PureWindowsPath
 
 import msgspec
 
-from kymflow_zarr._core import ZarrDataset
+from kymflow_zarr._core import ZarrDataset, ZarrImageRecord
 from kymflow_zarr._schema import SourceFileDocument
 from kymflow_zarr.ingest._scan import Found
 
@@ -32,6 +33,11 @@ class KnownImage:
         """The TIFF that stands for the image."""
         return next(file for file in self.files if file.role == "image")
 
+    @property
+    def is_unread(self) -> bool:
+        """Whether nothing is known of what its files say, as after a migration."""
+        return not any(file.feeds for file in self.files)
+
 
 class KnownSources:
     """The images of a dataset by the files they came from.
@@ -42,6 +48,7 @@ class KnownSources:
     """
 
     def __init__(self, dataset: ZarrDataset) -> None:
+        self._dataset = dataset
         self._by_path: dict[tuple[str, int], KnownImage] = {}
         self._by_digest: dict[tuple[str, int], list[KnownImage]] = defaultdict(list)
         for entry in dataset.load_manifest()["images"]:
@@ -61,9 +68,30 @@ class KnownSources:
         """Return the image that came from the file at a path."""
         return self._by_path.get((str(found.path), series))
 
+    def series_of(self, found: Found) -> dict[int, str]:
+        """Return the id of each image of the file at a path, by its number in the file."""
+        return {
+            series: image.image_id
+            for (path, series), image in self._by_path.items()
+            if path == str(found.path)
+        }
+
     def images_of_digest(self, sha256: str, series: int) -> list[KnownImage]:
         """Return the images whose TIFF has a digest."""
         return self._by_digest.get((sha256, series), [])
+
+    def images_without_digest(self, found: Found, series: int) -> list[KnownImage]:
+        """Return the images of a TIFF of this name and size whose digest nobody knows."""
+        return [
+            image
+            for image in self._by_digest.get(("", series), [])
+            if _name(image.file.path) == found.path.name
+            and image.file.size_bytes in (0, found.size_bytes)
+        ]
+
+    def record(self, image: KnownImage) -> ZarrImageRecord:
+        """Return the record of an image."""
+        return self._dataset.record(image.image_id)
 
     def sizes(self) -> set[int]:
         """Return the sizes of all TIFFs: a file of another size is none of them."""
@@ -75,3 +103,8 @@ class KnownSources:
             if image.image_id not in seen:
                 seen.add(image.image_id)
                 yield image
+
+
+def _name(path: str) -> str:
+    # It may be a path of another system; this takes both separators.
+    return PureWindowsPath(path).name

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 from kymflow_zarr._core import IngestItem, ZarrDataset
 from kymflow_zarr._schema import SourceFileDocument
-from kymflow_zarr.errors import KymflowZarrError
-from kymflow_zarr.ingest._changes import digest_of_bytes
+from kymflow_zarr._schema._analysis import IMAGE_ID, POOLED_PATH
+from kymflow_zarr._storage import digest_of_bytes
+from kymflow_zarr.errors import KymflowZarrError, StorageError
 from kymflow_zarr.ingest._convention import FolderPlan
 from kymflow_zarr.ingest._known import KnownSources
 from kymflow_zarr.ingest._pooled import (
-    IMAGE_ID,
-    POOLED_PATH,
     pooled_rows,
     save_pooled,
     table_name,
@@ -56,10 +55,10 @@ class LooseFiles:
         for found, reason in self._plan.unmatched:
             yield IngestItem("unmatched", str(found.path), None, reason)
 
-    def carried_out(self, mode: str) -> Iterator[IngestItem]:
+    def carried_out(self, mode: str, *, overwrite_edits: bool) -> Iterator[IngestItem]:
         """Bring the tables up to date, keep what no rule covers, yield what came of it."""
         images = self._images()
-        items = [self._pooled(found, images, mode) for found in self._plan.pooled]
+        items = [self._pooled(found, images, mode, overwrite_edits) for found in self._plan.pooled]
         for found, reason in self._plan.unmatched:
             items.append(IngestItem("unmatched", str(found.path), None, self._keep(found, reason)))
         self._kept.keep(self._to_keep)
@@ -75,7 +74,9 @@ class LooseFiles:
                     images[path.relative_to(self._root).as_posix()] = image.image_id
         return images
 
-    def _pooled(self, found: Found, images: dict[str, str], mode: str) -> IngestItem:
+    def _pooled(
+        self, found: Found, images: dict[str, str], mode: str, overwrite_edits: bool
+    ) -> IngestItem:
         path = str(found.path)
         try:
             known = self._documents.get(path)
@@ -86,7 +87,9 @@ class LooseFiles:
             if known is not None and digest != known.sha256 and mode == "skip":
                 return IngestItem("skipped", path, None, "changed since it was ingested")
             rows = pooled_rows(data, found, images)
-            earlier = None if before is None else pooled_rows(before, found, images)
+            earlier = None
+            if before is not None and not overwrite_edits:
+                earlier = pooled_rows(before, found, images)
             if same and not self._resolves_more(found, rows):
                 return IngestItem("pooled", path, None, _said("unchanged", rows))
             if not save_pooled(self._dataset, found, rows, earlier):
@@ -94,6 +97,8 @@ class LooseFiles:
                 return IngestItem("skipped", path, None, reason)
             self._to_keep[path] = (_document(found, digest, "pooled"), data)
             return IngestItem("pooled", path, None, _said(f"table {table_name(found)}", rows))
+        except StorageError:
+            raise  # A full disk is not the fault of this file.
         except (KymflowZarrError, OSError) as error:
             return IngestItem("failed", path, None, str(error))
 

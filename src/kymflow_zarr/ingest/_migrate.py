@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
 from kymflow_zarr import _layout
+from kymflow_zarr._core._change import Change
 from kymflow_zarr._core._index import Index
 from kymflow_zarr._core._opening import create_dataset, open_storage
 from kymflow_zarr._core._tables import Tables
@@ -35,7 +37,9 @@ from kymflow_zarr.ingest._migrate_record import (
     carry,
     difference,
     read_image,
+    source_differs,
 )
+from kymflow_zarr.ingest._migrate_sources import TABLE, OldSources, read_sources
 from kymflow_zarr.ingest._migration_report import MigrationItem, MigrationReport
 
 __all__ = ["migrate_dataset", "migrate_in_place"]
@@ -190,7 +194,15 @@ def _migrate(
     overwrite: bool,
     progress: Progress | None,
 ) -> MigrationReport:
-    work = _Migration(old, _open_new(target, old, document), overwrite=overwrite)
+    with contextlib.closing(_open_new(target, old, document)) as new:
+        return _carry_over(old, new, overwrite=overwrite, progress=progress)
+
+
+def _carry_over(
+    old: V1Storage, new: LocalStorage, *, overwrite: bool, progress: Progress | None
+) -> MigrationReport:
+    sources = read_sources(old)
+    work = _Migration(old, new, sources, overwrite=overwrite)
     image_ids, tables, foreign = Index(old).image_ids(), Tables(old).names(), old.foreign_files()
     if overwrite:
         work.remove_others(image_ids, tables)
@@ -208,7 +220,7 @@ def _migrate(
         MigrationItem("failed", "image", name, "no image of version 2 can have this id")
         for name in old.refused_images()
     ]
-    return MigrationReport(str(old.root), str(target), tuple(items))
+    return MigrationReport(str(old.root), str(new.root), tuple(items))
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,12 +231,14 @@ class _Migration:
     ----------
     old : V1Storage
     new : LocalStorage
+    sources : OldSources
     overwrite : bool
         Whether the new dataset is ours alone, so that what differs there is an old state.
     """
 
     old: V1Storage
     new: LocalStorage
+    sources: OldSources
     overwrite: bool
 
     def remove_others(self, image_ids: list[str], tables: list[str]) -> None:
@@ -238,7 +252,7 @@ class _Migration:
         """Carry an image over, if it is not there, and compare it."""
         prefix = _layout.image_prefix(image_id)
         try:
-            image = read_image(self.old, image_id)
+            image = read_image(self.old, image_id, self.sources)
         except KymflowZarrError as error:
             return MigrationItem("failed", "image", image_id, str(error))
         notes = "; ".join(image.notes) or None
@@ -264,14 +278,19 @@ class _Migration:
 
     def _difference(self, image: OldImage) -> str | None:
         try:
-            return difference(image, self.new)
+            differs = difference(image, self.new)
+            # A dataset that others use may have been scanned since, and know more.
+            if differs is None and self.overwrite and source_differs(image, self.new):
+                return "source_files"
+            return differs
         except KymflowZarrError as error:
             return str(error)
 
     def table(self, name: str) -> MigrationItem:
         """Carry a table over, byte by byte."""
         key = _layout.table_key(name)
-        return self._bytes("table", name, self.old.place(key), key)
+        note = self.sources.note if name == TABLE else None
+        return self._bytes("table", name, self.old.place(key), key, note=note)
 
     def file(self, place: str) -> MigrationItem:
         """Carry a file over that version 2 has no place for."""
@@ -298,8 +317,8 @@ class _Migration:
             return MigrationItem("unchanged", kind, name, note)
         if there is not None and not self.overwrite:
             return _differs(kind, name, "content")
-        with self.new.lock(f"{kind}:{name}"):
-            self.new.write(key, data, anchor="")
+        with self.new.lock(f"{kind}:{name}"), self.new.lock("top"), Change(self.new, "") as change:
+            change.write(key, data)
         if self.new.read(key) != data:
             return MigrationItem("failed", kind, name, "what was written did not come back equal")
         return MigrationItem("migrated", kind, name, note)

@@ -15,12 +15,13 @@ from kymflow_zarr._core import RecordDraft, _artifacts
 from kymflow_zarr._core._arrays import ArrayArtifacts
 from kymflow_zarr._core._documents import load_image
 from kymflow_zarr._core._pixels import open_pixels
-from kymflow_zarr._schema import ImageDocument, unknown_v1_attributes
+from kymflow_zarr._schema import ImageDocument, SourceFileDocument, unknown_v1_attributes
 from kymflow_zarr._storage import LocalStorage, V1Storage
 from kymflow_zarr._types import ArrayLike
 from kymflow_zarr.errors import CorruptDataError, KymflowZarrError, UnsupportedDataError
+from kymflow_zarr.ingest._migrate_sources import OldSources
 
-__all__ = ["KEPT_FILES", "OldImage", "carry", "difference", "read_image"]
+__all__ = ["KEPT_FILES", "OldImage", "carry", "difference", "read_image", "source_differs"]
 
 KEPT_FILES: Final = "v1_files"
 """Folder, of an image or of the dataset, for files that version 2 has no place for."""
@@ -40,6 +41,8 @@ class OldImage:
     files : dict of str to bytes
         What its record in version 2 holds beside arrays, by keys below the record.
     arrays : ArrayArtifacts
+    source : SourceFileDocument, optional
+        The TIFF that it came from.
     notes : tuple of str
         What was kept in another place.
     """
@@ -49,10 +52,11 @@ class OldImage:
     pixels: ArrayLike
     files: dict[str, bytes]
     arrays: ArrayArtifacts
+    source: SourceFileDocument | None
     notes: tuple[str, ...]
 
 
-def read_image(storage: V1Storage, image_id: str) -> OldImage:
+def read_image(storage: V1Storage, image_id: str, sources: OldSources) -> OldImage:
     """Read an image of version 1.
 
     Raises
@@ -91,7 +95,8 @@ def read_image(storage: V1Storage, image_id: str) -> OldImage:
         notes.append(f"attributes without a place in version 2 kept as the JSON artifact {name}")
     pixels = _Readable(open_pixels(storage, prefix, document.pixels), where=f"{folder}/data")
     arrays = ArrayArtifacts(storage, prefix)
-    return OldImage(image_id, document, pixels, files, arrays, tuple(notes))
+    source = sources.file_of(image_id, files)
+    return OldImage(image_id, document, pixels, files, arrays, source, tuple(notes))
 
 
 def carry(old: OldImage, storage: LocalStorage) -> None:
@@ -106,6 +111,7 @@ def carry(old: OldImage, storage: LocalStorage) -> None:
     with RecordDraft(storage, old.image_id) as draft:
         draft.set_pixels(old.pixels, axes=document.axis_values())
         draft.set_times(created_utc=document.created_utc, updated_utc=document.updated_utc)
+        draft.set_source_files([] if old.source is None else [old.source])
         for key, data in old.files.items():
             draft.write(key, data)
         for name in old.arrays.names():
@@ -143,6 +149,17 @@ def difference(old: OldImage, storage: LocalStorage) -> str | None:
         if storage.read(key) != old.files.get(key.removeprefix(f"{prefix}/")):
             return key.removeprefix(f"{prefix}/")
     return _array_difference(old.arrays, ArrayArtifacts(storage, prefix))
+
+
+def source_differs(old: OldImage, storage: LocalStorage) -> bool:
+    """Tell whether the image came from another TIFF, or another state of it, than recorded."""
+    now = load_image(storage, old.image_id).source
+    if now is None or old.source is None:
+        return now is not old.source
+    return any(
+        getattr(now, name) != getattr(old.source, name)
+        for name in ("path", "size_bytes", "mtime_ns")
+    )
 
 
 def _array_difference(old: ArrayArtifacts, new: ArrayArtifacts) -> str | None:

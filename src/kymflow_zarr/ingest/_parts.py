@@ -6,11 +6,18 @@ and nothing else.
 
 from __future__ import annotations
 
-import json
+import codecs
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any, Final, Literal, TypeAlias
 
+from kymflow_zarr._core import _artifacts
+from kymflow_zarr._core._draft import write_array_artifact
+from kymflow_zarr._layout import array_artifact_prefix, artifact_key
+from kymflow_zarr._limits import loads_json
+from kymflow_zarr._schema import FileSum
+from kymflow_zarr._storage import digest_of_bytes
 from kymflow_zarr.errors import KymflowZarrError, SourceFileError
 from kymflow_zarr.ingest._convention import Acquisition, Attached
 from kymflow_zarr.ingest._olympus import OlympusHeader, parse_olympus_header
@@ -90,8 +97,10 @@ def read_contents(acquisition: Acquisition) -> Contents:
             contents.notes.append(f"{_name(attached)} cannot be read: {error.strerror}")
     for role in ("header", "metadata"):
         _read_metadata(contents, [a for a in readable if a.role == role])
-    _read_analysis(contents, [a for a in readable if a.role == "analysis"])
+    # Before the analysis: whoever calls a file "<stem>.velocity.parquet" means that artifact.
     _read_sidecars(contents, [a for a in readable if a.role == "sidecar"])
+    _read_analysis(contents, [a for a in readable if a.role == "analysis"])
+    contents.parts = distinct(contents.parts, contents)
     contents.notes += [
         f"{_name(a)} was kept as it is: no rule covers it" for a in readable if a.role == "unknown"
     ]
@@ -195,11 +204,9 @@ def _sidecar(attached: Attached, data: bytes) -> Part:
     if attached.kind == ".json":
         return Part("json", attached.name, _json(data), made_of)
     if attached.kind == ".npy":
-        import io
+        from kymflow_zarr._encodings._npy import decode_npy
 
-        import numpy as np
-
-        return Part("array", attached.name, np.load(io.BytesIO(data), allow_pickle=False), made_of)
+        return Part("array", attached.name, decode_npy(data, where=where), made_of)
     from kymflow_zarr._encodings._csv_foreign import decode_csv
     from kymflow_zarr._encodings._csv_gz import decode_csv_gz
     from kymflow_zarr._encodings._dataframe import decode_parquet
@@ -213,8 +220,8 @@ def _sidecar(attached: Attached, data: bytes) -> Part:
 
 def _json(data: bytes) -> Any:
     try:
-        return json.loads(data.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
+        return loads_json(data.removeprefix(codecs.BOM_UTF8), where=None)
+    except ValueError as error:
         raise SourceFileError(f"is not readable JSON: {error}") from error
 
 
@@ -246,6 +253,56 @@ class _Noted:
         said = error.what if isinstance(error, KymflowZarrError) else str(error)
         self._contents.notes.append(f"{_name(self._attached)} {said}; it was kept as it is")
         return True
+
+
+def key_of(part: Part) -> str:
+    """Return the key of the artifact that a part becomes, below its record.
+
+    Raises
+    ------
+    ArgumentError
+        If its name is none that an artifact can have.
+    """
+    if part.kind == "array":
+        return array_artifact_prefix(part.name)
+    return artifact_key(part.kind, part.name)
+
+
+def digest_of_part(part: Part) -> str:
+    """Return the SHA-256 that the artifact of a part would have. Nothing is written."""
+    if part.kind == "array":
+        document = write_array_artifact(
+            part.name,
+            part.value,
+            axes=None,
+            chunks=None,
+            write=lambda _, data: FileSum.of(data),
+        )
+        return document.sha256
+    data = _artifacts.encode(part.kind, part.value, where=part.name)
+    return digest_of_bytes(data)
+
+
+def distinct(parts: Iterable[Part], contents: Contents) -> list[Part]:
+    """Return the parts without those whose artifact an earlier one makes; they are noted."""
+    chosen: dict[str, Part] = {}
+    for part in parts:
+        try:
+            first = chosen.setdefault(key_of(part), part)
+        except KymflowZarrError as error:
+            contents.notes.append(f"{files_of(part)} was kept as it is: {error.what}")
+            continue
+        if first is not part:
+            contents.notes.append(
+                f"{files_of(part)} was kept as it is: it would be a second artifact called "
+                f"{part.name!r}, which {files_of(first)} makes"
+            )
+    return list(chosen.values())
+
+
+def files_of(part: Part) -> str:
+    """Return the names of the files that a part is made of."""
+    return ", ".join(PurePosixPath(path).name for path in part.made_of)
 
 
 def feeds_of(parts: Iterable[tuple[Part, str, str]]) -> dict[str, dict[str, str]]:

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from kymflow_zarr._core import ZarrDataset
+from kymflow_zarr._schema._analysis import IMAGE_ID, POOLED_PATH
 from kymflow_zarr.errors import ArgumentError, SourceFileError, TableNotFoundError
 from kymflow_zarr.ingest._scan import Found
 
 if TYPE_CHECKING:
     import pandas as pd
-
-IMAGE_ID: Final = "image_id"
-POOLED_PATH: Final = "pooled_path"
 
 
 def table_name(found: Found) -> str:
@@ -75,7 +73,7 @@ def save_pooled(
     found : Found
     rows : DataFrame
     earlier : DataFrame, optional
-        What was put there last time.
+        What was put there last time. None: whatever is there is replaced.
     """
     name, path = table_name(found), str(found.path)
     try:
@@ -84,7 +82,8 @@ def save_pooled(
         table = None
     if table is not None and POOLED_PATH in table.columns:
         now = table[table[POOLED_PATH] == path]
-        if len(now) and earlier is not None and not _same(now, earlier):
+        # Rows that are those of the file already are no edit: a scan may have been killed then.
+        if len(now) and earlier is not None and not (_same(now, earlier) or _same(now, rows)):
             return False
     try:
         dataset.replace_rows_for_image_id(name, path, rows, image_id_col=POOLED_PATH)

@@ -10,10 +10,12 @@ import numpy as np
 from tifffile import TiffFile
 
 from kymflow_zarr._types import Axis
-from kymflow_zarr.errors import ArgumentError, SourceFileError
+from kymflow_zarr.errors import ArgumentError, LimitExceededError, SourceFileError
+from kymflow_zarr.ingest._frame import frame_of
 from kymflow_zarr.ingest._tiff_axes import QUANTITY_OF_NAME, AxisPlan, plan_axes
 from kymflow_zarr.ingest._tiff_calibration import channel_names_of, scales_of
 from kymflow_zarr.ingest._tiff_integrity import check_page_chain, check_stored_bytes
+from kymflow_zarr.ingest._tiff_limits import check_image_size, check_ome
 from kymflow_zarr.ingest._tiff_pixels import PixelSource, open_pixels
 from kymflow_zarr.ingest._tiff_region import selection_of
 from kymflow_zarr.ingest._tiff_tags import describe
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from tifffile import TiffPageSeries
 
+    from kymflow_zarr._schema import TiffFrame
     from kymflow_zarr._types import StrPath
 
 __all__ = ["TiffImage", "open_tiff"]
@@ -53,6 +56,8 @@ def open_tiff(path: StrPath, *, series: int = 0) -> TiffImage:
         There is no such file.
     SourceFileError
         The file is no TIFF, is damaged or cut short, or holds what cannot be read.
+    LimitExceededError
+        The file declares more pages or pixels than the limits allow.
     ArgumentError
         The file has no image of that number.
     """
@@ -106,6 +111,7 @@ class TiffImage:
         self.source_axes: str = self._series.axes
         self._pixels: PixelSource | None = None
         try:
+            check_image_size(self._series, where=self._where)
             check_stored_bytes(self._series, where=self._where)
             self._plan: AxisPlan = plan_axes(
                 self._series.axes, self._series.shape, where=self._where
@@ -113,7 +119,7 @@ class TiffImage:
             self._pixels = open_pixels(self._series, where=self._where)
             self.axes: tuple[Axis, ...] = self._calibrated()
             self.channel_names: tuple[str, ...] | None = self._channel_names()
-        except SourceFileError:
+        except (SourceFileError, LimitExceededError):
             raise
         except Exception as exc:
             raise _unreadable(exc, self._where) from exc
@@ -123,9 +129,10 @@ class TiffImage:
     def _chosen(self, index: int) -> TiffPageSeries:
         try:
             check_page_chain(self._tif, where=self._where)
+            check_ome(self._tif, where=self._where)
             # Some versions of tifffile look only when they are counted.
             series = list(self._tif.series)
-        except SourceFileError:
+        except (SourceFileError, LimitExceededError):
             raise
         except Exception as exc:
             raise _unreadable(exc, self._where) from exc
@@ -174,6 +181,20 @@ class TiffImage:
         self._open_pixels()
         try:
             return describe(self._tif, self._series)
+        except Exception as exc:
+            raise _unreadable(exc, self._where) from exc
+
+    def frame(self, channel: tuple[int, int] | None = None) -> TiffFrame | None:
+        """Return what the file is beside its pixels; None unless they lie in it as they are.
+
+        Parameters
+        ----------
+        channel : (int, int), optional
+            Axis and index, for a file that is one channel of an image.
+        """
+        self._open_pixels()
+        try:
+            return frame_of(self._tif, self._series, self._plan, channel)
         except Exception as exc:
             raise _unreadable(exc, self._where) from exc
 

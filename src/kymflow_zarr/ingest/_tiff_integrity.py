@@ -6,7 +6,9 @@ import math
 import struct
 from typing import TYPE_CHECKING, Final
 
+from kymflow_zarr._limits import check_limit
 from kymflow_zarr.errors import SourceFileError
+from kymflow_zarr.ingest._tiff_limits import check_page_size
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffFrame, TiffPage, TiffPageSeries
@@ -40,6 +42,8 @@ def check_page_chain(tif: TiffFile, *, where: str) -> None:
     SourceFileError
         A page, a tag's value or a link lies past the end of the file, or pages link
         in a circle.
+    LimitExceededError
+        There are more pages than the limit ``tiff_pages``.
     """
     if tif.is_ndpi:
         return  # 64-bit links in a 32-bit file; pages are found another way
@@ -73,6 +77,7 @@ def check_page_chain(tif: TiffFile, *, where: str) -> None:
             if size > form.tagoffsetthreshold and value + size > handle.size:
                 raise _cut_short(f"tag {code} of page {len(seen)} lies past its end", where)
         seen.add(offset)
+        check_limit("tiff_pages", len(seen), "the file has at least", where=where)
 
 
 def check_stored_bytes(series: TiffPageSeries, *, where: str) -> None:
@@ -81,7 +86,10 @@ def check_stored_bytes(series: TiffPageSeries, *, where: str) -> None:
     Raises
     ------
     SourceFileError
-        Pixels lie past the end of the file, are missing, or are fewer than declared.
+        Pixels lie past the end of the file, are missing, or are fewer than declared; or
+        their decoder is not to be trusted.
+    LimitExceededError
+        A page takes more memory than the limit ``array_bytes``.
     """
     if math.prod(series.shape) == 0:
         raise SourceFileError(
@@ -116,6 +124,7 @@ def check_stored_bytes(series: TiffPageSeries, *, where: str) -> None:
             )
         keyframe = page.keyframe or series.keyframe
         _check_page(page, keyframe, number, where)
+        check_page_size(keyframe, where=where)
         pixels += keyframe.size
     if pixels != math.prod(series.shape):
         raise SourceFileError(

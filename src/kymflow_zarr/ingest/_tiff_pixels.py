@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from kymflow_zarr._limits import check_limit
 from kymflow_zarr.errors import SourceFileError
 
 if TYPE_CHECKING:
@@ -156,6 +157,7 @@ class _Whole:
         out[...] = self._array[_slices(ranges)]
 
     def _read(self) -> npt.NDArray[Any]:
+        check_limit("array_bytes", self._series.nbytes, "the image takes", where=self._where)
         try:
             return np.asarray(self._series.asarray()).reshape(self._series.shape)
         except Exception as exc:

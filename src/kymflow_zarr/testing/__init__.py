@@ -1,18 +1,37 @@
-"""Synthetic kymographs and whole experiments, for demos, tests and benchmarks."""
+"""Synthetic kymographs and whole experiments, for demos, tests and benchmarks; and faults."""
 
 from kymflow_zarr.testing._experiment import write_experiment
+from kymflow_zarr.testing._faults import (
+    FAULT_KINDS,
+    FaultKind,
+    FaultPoint,
+    FaultyDisk,
+    SimulatedCrash,
+    fault_points,
+)
 from kymflow_zarr.testing._kymographs import (
     FlowEvent,
     SyntheticKymograph,
     synthesize_kymograph,
 )
+from kymflow_zarr.testing._power import PowerLossDisk
+from kymflow_zarr.testing._state import check_invariants, state_of
 from kymflow_zarr.testing._vessels import SyntheticVessel, default_vessels
 
 __all__ = [
+    "FAULT_KINDS",
+    "FaultKind",
+    "FaultPoint",
+    "FaultyDisk",
     "FlowEvent",
+    "PowerLossDisk",
+    "SimulatedCrash",
     "SyntheticKymograph",
     "SyntheticVessel",
+    "check_invariants",
     "default_vessels",
+    "fault_points",
+    "state_of",
     "synthesize_kymograph",
     "write_experiment",
 ]

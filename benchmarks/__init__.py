@@ -1,0 +1,1 @@
+"""How fast it is, against floors and peers in the same run."""

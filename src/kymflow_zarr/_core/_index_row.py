@@ -1,0 +1,153 @@
+"""What the index holds of one image: a row, read from its documents.
+
+Nested values are JSON text, which is read back a hundred times faster than nested columns of
+Arrow are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from kymflow_zarr import _layout
+from kymflow_zarr._core import _artifacts
+from kymflow_zarr._core._arrays import ArrayArtifacts
+from kymflow_zarr._core._documents import load, load_image
+from kymflow_zarr._core._payload import acquired_local_epoch_ns
+from kymflow_zarr._limits import check_json
+from kymflow_zarr._schema import ImageDocument, read_image_document
+from kymflow_zarr._storage import LocalStorage
+from kymflow_zarr.errors import KymflowZarrError
+
+Row = dict[str, Any]
+
+# Name and type of each column.
+COLUMNS: Final = {
+    "image_id": "string",
+    "changed_ns": "int64",
+    "error": "string",
+    "shape": "json",
+    "dtype": "string",
+    "chunks": "json",
+    "axes": "json",
+    "channel_names": "json",
+    "created_utc": "string",
+    "updated_utc": "string",
+    "acquired_local_epoch_ns": "int64",
+    "source_path": "string",
+    "rel_path": "string",
+    "experiment_metadata": "json",
+    "n_rois": "int64",
+    "artifacts": "json",
+    "source_files": "json",
+}
+_INT64: Final = range(-(2**63), 2**63)
+
+
+def read_row(storage: LocalStorage, image_id: str, changed_ns: int) -> Row | None:
+    """Return the row of an image; None if it was deleted meanwhile."""
+    prefix = _layout.image_prefix(image_id)
+    row: Row = dict.fromkeys(COLUMNS)
+    row |= {"image_id": image_id, "changed_ns": changed_ns, "n_rois": 0, "artifacts": "[]"}
+    try:
+        document = _document(storage, image_id, f"{prefix}/{_layout.GROUP}")
+        keys = [info.key.removeprefix(f"{prefix}/") for info in _artifacts.listing(storage, prefix)]
+        arrays = ArrayArtifacts(storage, prefix).names()
+    except KymflowZarrError as error:
+        if not storage.is_folder(prefix):
+            return None
+        # One broken image must not hide the others; validate() says more.
+        return row | {"error": str(error).encode(errors="replace").decode()}
+    payload: Mapping[str, Any] = {}
+    if _layout.artifact_key("json", _layout.METADATA) in keys:
+        payload = _mapping(storage, prefix, _layout.METADATA)
+    rois, experiment = payload.get("rois"), payload.get("experiment_metadata")
+    acquired = acquired_local_epoch_ns(payload)
+    path, rel_path = _source(storage, prefix, document, keys)
+    if not _is_unicode([document.pixels.dtype, document.created_utc, document.updated_utc]):
+        return row | {"error": "the document holds text that is not valid Unicode"}
+    return row | {
+        "shape": _text(document.pixels.shape),
+        "dtype": document.pixels.dtype,
+        "chunks": _text(document.pixels.chunks),
+        "axes": _text([[a.name, a.quantity, a.unit, a.step] for a in document.axes]),
+        "channel_names": None if document.channel_names is None else _text(document.channel_names),
+        "created_utc": document.created_utc,
+        "updated_utc": document.updated_utc,
+        # None in a range would be looked for number by number, for ever.
+        "acquired_local_epoch_ns": acquired
+        if isinstance(acquired, int) and acquired in _INT64
+        else None,
+        "source_path": path,
+        "rel_path": rel_path,
+        "experiment_metadata": _text(experiment)
+        if isinstance(experiment, Mapping) and experiment
+        else None,
+        "n_rois": len(rois) if isinstance(rois, list) else 0,
+        "artifacts": _text([*keys, *map(_layout.array_artifact_prefix, arrays)]),
+        "source_files": _text(document.source_files),
+    }
+
+
+def _document(storage: LocalStorage, image_id: str, key: str) -> ImageDocument:
+    raw = _fast(storage, key)
+    return load_image(storage, image_id) if raw is None else read_image_document(raw, where=key)
+
+
+def _mapping(storage: LocalStorage, prefix: str, name: str) -> Mapping[str, Any]:
+    key = f"{prefix}/{_layout.artifact_key('json', name)}"
+    with contextlib.suppress(KymflowZarrError):
+        raw = _fast(storage, key)
+        found = load(storage, key) if raw is None else raw
+        if isinstance(found, Mapping):
+            return found
+    return {}
+
+
+def _fast(storage: LocalStorage, key: str) -> Any | None:
+    """Return a document; None where there is none, or one for a more patient parser."""
+    data = storage.read(key)
+    if data is None:
+        return None
+    check_json(data, where=key)
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _source(
+    storage: LocalStorage, prefix: str, document: ImageDocument, keys: list[str]
+) -> tuple[str | None, str | None]:
+    """Return the path of the file that the pixels came from, whole and below its folder."""
+    told: Mapping[str, Any] = {}
+    if document.source is not None:
+        told = {"original_path": document.source.path, "rel_path": document.source.rel_path}
+    elif _layout.artifact_key("json", _layout.PROVENANCE) in keys:
+        told = _mapping(storage, prefix, _layout.PROVENANCE)
+    path = told.get("source_primary_path", told.get("original_path"))
+    rel_path = told.get("rel_path")
+    return (
+        path if isinstance(path, str) and _is_unicode([path]) else None,
+        rel_path if isinstance(rel_path, str) and _is_unicode([rel_path]) else None,
+    )
+
+
+def _is_unicode(texts: Iterable[str]) -> bool:
+    """Tell whether texts hold no half of a surrogate pair, which JSON can and Arrow cannot."""
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _text(value: Any) -> str:
+    try:
+        return msgspec.json.encode(value).decode()
+    except (UnicodeError, OverflowError):
+        return json.dumps(value)  # Halves of surrogate pairs, and integers of any size.

@@ -1,0 +1,270 @@
+"""How much a file may ask for: limits on what is read, and the readers that keep them.
+
+A file of a few kilobytes can declare petabytes. What it declares is held against these limits
+before anything is allocated; a file that holds as much as it says is never limited by its
+own size alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final
+
+from kymflow_zarr.errors import ArgumentError, LimitExceededError
+
+__all__ = [
+    "Limits",
+    "check_json",
+    "check_limit",
+    "get_limits",
+    "gunzip",
+    "loads_json",
+    "set_limits",
+]
+
+ENVIRONMENT: Final = "KYMFLOW_ZARR_LIMITS"
+_UNITS: Final = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+_NUMBER: Final = re.compile(r"(\d+)\s*(?:([KMGT])i?B?)?", re.IGNORECASE)
+_WORDS: Final = {"json_depth": "deep", "array_chunks": "chunks", "tiff_pages": "pages"}
+_STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_BRACKETS: Final = b"[]{}"
+_NOT_BRACKETS: Final = bytes(set(range(256)) - set(_BRACKETS))
+_GZIP: Final = zlib.MAX_WBITS | 16
+_PIECE_BYTES: Final = 64 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The most that one file, or one array, may ask for.
+
+    Parameters
+    ----------
+    json_bytes : int
+        Size of one JSON document.
+    json_depth : int
+        Lists and objects inside each other in a JSON document.
+    gzip_bytes : int
+        What one gzip file holds, unpacked.
+    table_bytes : int
+        What one Parquet file takes in memory, from its own account of rows and pages.
+    array_bytes : int
+        What must be in memory at once: a Zarr array that is loaded whole, a chunk of another
+        program's array, an ``.npy`` file, a page of a compressed TIFF.
+    array_chunks : int
+        Chunks of one array that is loaded whole.
+    image_bytes : int
+        Pixels of one TIFF image that is compressed, or stored with gaps.
+    tiff_pages : int
+        Pages of one TIFF file.
+    """
+
+    json_bytes: int = 512 << 20
+    json_depth: int = 500
+    gzip_bytes: int = 8 << 30
+    table_bytes: int = 32 << 30
+    array_bytes: int = 32 << 30
+    array_chunks: int = 1_000_000
+    image_bytes: int = 1 << 40
+    tiff_pages: int = 1_000_000
+
+
+class _Undo:
+    """Puts the limits back at the end of a ``with`` block."""
+
+    def __init__(self, before: Limits | None) -> None:
+        self._before = before
+
+    def __enter__(self) -> Limits:
+        return get_limits()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        global _current
+        _current = self._before
+
+
+# One for the process, not for a thread or task: the threads that read chunks must see it.
+_current: Limits | None = None
+
+
+def get_limits() -> Limits:
+    """Return the limits that hold now.
+
+    Raises
+    ------
+    ArgumentError
+        If the environment variable ``KYMFLOW_ZARR_LIMITS`` is not a list of limits.
+    """
+    global _current
+    if _current is None:
+        _current = _from_environment(os.environ.get(ENVIRONMENT, ""))
+    return _current
+
+
+def set_limits(**changes: int) -> _Undo:
+    """Change limits, for the whole process and all of its threads.
+
+    Parameters
+    ----------
+    **changes : int
+        Fields of :class:`Limits`; the others stay as they are.
+
+    Returns
+    -------
+    context manager
+        May be ignored. In a ``with`` statement it puts back what was before.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no limit of that name, or a value is no positive integer.
+
+    Examples
+    --------
+    >>> with set_limits(array_bytes=200 * 2**30):
+    ...     get_limits().array_bytes
+    214748364800
+    """
+    global _current
+    before = get_limits()
+    _current = _changed(before, changes, where="set_limits")
+    return _Undo(before)
+
+
+def check_limit(name: str, found: int, what: str, *, where: str | None) -> None:
+    """Raise LimitExceededError if `found` is more than the limit called `name`.
+
+    Parameters
+    ----------
+    name : str
+        A field of :class:`Limits`.
+    found : int
+        What the file asks for.
+    what : str
+        Subject and verb of the message: ``"the array takes"``.
+    where : str, optional
+        The file.
+    """
+    limit = getattr(get_limits(), name)
+    if found > limit:
+        unit = "bytes" if name.endswith("_bytes") else _WORDS[name]
+        raise LimitExceededError(
+            f"{what} {found} {unit}, more than the limit {name} = {limit}",
+            where=where,
+            hint="It is damaged or hostile, unless you know better; if you do, call "
+            f"kymflow_zarr.set_limits({name}=...), or set {ENVIRONMENT}={name}=...",
+        )
+
+
+def check_json(data: bytes, *, where: str | None) -> None:
+    """Raise LimitExceededError if a JSON document is too large or too deep to be parsed."""
+    check_limit("json_bytes", len(data), "the JSON document has", where=where)
+    # The first look takes brackets inside of strings for real ones, and is a hundred times
+    # faster. Where those hide something the parser's own limit is left.
+    if _depth(data, enough=get_limits().json_depth) > get_limits().json_depth:
+        depth = _depth(_STRING.sub(b"", data))
+        check_limit("json_depth", depth, "the JSON document nests lists or objects", where=where)
+
+
+def loads_json(data: bytes, *, where: str | None) -> Any:
+    """Return the value of a JSON document.
+
+    Raises
+    ------
+    LimitExceededError
+        If it is too large or too deep.
+    ValueError
+        If it is not JSON.
+    """
+    check_json(data, where=where)
+    try:
+        return json.loads(data)
+    except RecursionError as error:
+        raise LimitExceededError(
+            f"the JSON document nests lists or objects {_depth(_STRING.sub(b'', data))} deep, "
+            f"more than Python can follow here; the limit json_depth = {get_limits().json_depth}",
+            where=where,
+        ) from error
+
+
+def gunzip(data: bytes, *, where: str | None) -> bytes:
+    """Return what a gzip file holds; all members of it.
+
+    Raises
+    ------
+    LimitExceededError
+        If that is more than ``gzip_bytes``; no more than that was unpacked.
+    ValueError
+        If it is not a gzip file, is damaged or cut short.
+    """
+    limit = get_limits().gzip_bytes
+    pieces: list[bytes] = []
+    size = 0
+    rest = data
+    try:
+        while True:
+            member = zlib.decompressobj(wbits=_GZIP)
+            while not member.eof:
+                piece = member.decompress(rest, min(_PIECE_BYTES, limit + 1 - size))
+                rest = member.unconsumed_tail
+                if not piece and not rest and not member.eof:
+                    raise ValueError("it was cut off")
+                pieces.append(piece)
+                size += len(piece)
+                check_limit("gzip_bytes", size, "the gzip file unpacks to at least", where=where)
+            # RFC 1952 allows for members one after another; tape writers pad with zeros.
+            rest = member.unused_data.lstrip(b"\0")
+            if not rest:
+                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+
+
+def _depth(data: bytes, *, enough: int = 0) -> int:
+    brackets = data.translate(None, _NOT_BRACKETS)
+    if len(brackets) <= enough:
+        return 0
+    deepest = depth = 0
+    for run in re.finditer(rb"[\[{]+|[\]}]+", brackets):
+        length = run.end() - run.start()
+        depth += length if brackets[run.start()] in b"[{" else -length
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _changed(limits: Limits, changes: Mapping[str, Any], *, where: str) -> Limits:
+    known = [field.name for field in dataclasses.fields(Limits)]
+    for name, value in changes.items():
+        if name not in known:
+            raise ArgumentError(
+                f"there is no limit {name!r}", where=where, hint=f"There are {', '.join(known)}."
+            )
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ArgumentError(f"{name} must be a positive integer, not {value!r}", where=where)
+    return dataclasses.replace(limits, **changes)
+
+
+def _from_environment(text: str) -> Limits:
+    changes = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, value = part.partition("=")
+        match = _NUMBER.fullmatch(value.strip())
+        if match is None:
+            raise ArgumentError(
+                f"{part!r} is not of the form name=number",
+                where=ENVIRONMENT,
+                hint="Write it as array_bytes=64GiB,json_depth=1000.",
+            )
+        changes[name.strip()] = int(match[1]) << _UNITS[(match[2] or "").upper()]
+    return _changed(Limits(), changes, where=ENVIRONMENT)

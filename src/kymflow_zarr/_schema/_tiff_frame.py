@@ -1,0 +1,188 @@
+"""The frame of a TIFF: every byte of the file that is no pixel, and where the pixels go.
+
+With the pixels of the image it gives back the file. On disk it is one line of JSON and then
+the bytes; both are pure data here.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, pairwise
+from typing import Final
+
+import msgspec
+
+from kymflow_zarr.errors import SchemaValidationError
+
+__all__ = ["TiffFrame", "coalesced", "decode_frame", "encode_frame", "gaps_of"]
+
+_VERSION: Final = 1
+_DTYPE: Final = re.compile(r"[<>|](?:[iu][1248]|f[248]|c(?:8|16))")
+_MAX_DIMS_OF_AXIS: Final = 2
+
+
+class TiffFrame(msgspec.Struct, kw_only=True):
+    """What a TIFF is beside its pixels.
+
+    Parameters
+    ----------
+    size_bytes : int
+        Of the file.
+    dtype : str
+        Of the pixels in the file, as NumPy spells it: ``<u2``.
+    shape : list of int
+        Of the pixels in the file; the last dimension runs fastest.
+    dims : list of list of int
+        For each axis of the image the dimensions of the file that it consists of, the outer
+        one first: one, or two. A dimension of the file that no axis has is of length 1.
+    ranges : list of (int, int)
+        Offset and number of the bytes that are pixels, in the order of the pixels.
+    channel : (int, int), optional
+        For a file that is one channel of the image: the image's axis of the channels, and
+        the file's index. `dims` does not speak of that axis.
+    rest : bytes
+        All other bytes of the file, in its order.
+    """
+
+    size_bytes: int
+    dtype: str
+    shape: list[int]
+    dims: list[list[int]]
+    ranges: list[tuple[int, int]]
+    channel: tuple[int, int] | None = None
+    rest: bytes = b""
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a pixel."""
+        return int(self.dtype[2:])
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Shape of the image, without the axis of `channel`."""
+        return tuple(math.prod(self.shape[d] for d in dims) for dims in self.dims)
+
+    @property
+    def gaps(self) -> list[tuple[int, int]]:
+        """Offset and number of the bytes that `rest` fills, in the order of the file."""
+        return gaps_of(self.ranges, self.size_bytes)
+
+
+class _Head(msgspec.Struct, kw_only=True):
+    frame_version: int
+    size_bytes: int
+    dtype: str
+    shape: list[int]
+    dims: list[list[int]]
+    ranges: list[tuple[int, int]]
+    channel: tuple[int, int] | None = None
+
+
+def coalesced(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return ranges of bytes with those made one that follow each other without a gap."""
+    found: list[tuple[int, int]] = []
+    for offset, count in ranges:
+        if found and sum(found[-1]) == offset:
+            found[-1] = (found[-1][0], found[-1][1] + count)
+        else:
+            found.append((offset, count))
+    return found
+
+
+def gaps_of(ranges: Sequence[tuple[int, int]], size_bytes: int) -> list[tuple[int, int]]:
+    """Return what ranges leave free of a file.
+
+    Raises
+    ------
+    ValueError
+        If they overlap, or lie outside of the file.
+    """
+    edges = [(0, 0), *sorted(ranges), (size_bytes, 0)]
+    gaps = []
+    for (offset, count), (following, _) in pairwise(edges):
+        if count < 0 or offset + count > following:
+            raise ValueError(f"the {count} bytes at {offset} overlap others or the file's end")
+        gaps.append((offset + count, following - offset - count))
+    return [gap for gap in gaps if gap[1]]
+
+
+def encode_frame(frame: TiffFrame) -> bytes:
+    """Return the bytes of a frame."""
+    head = _Head(
+        frame_version=_VERSION,
+        size_bytes=frame.size_bytes,
+        dtype=frame.dtype,
+        shape=frame.shape,
+        dims=frame.dims,
+        ranges=frame.ranges,
+        channel=frame.channel,
+    )
+    return msgspec.json.encode(head) + b"\n" + frame.rest
+
+
+def decode_frame(data: bytes, *, where: str) -> TiffFrame:
+    """Read the bytes of a frame, whose numbers may be anybody's.
+
+    Raises
+    ------
+    SchemaValidationError
+        If they are not those of a frame, or do not fit each other.
+    """
+    line, _, rest = data.partition(b"\n")
+    try:
+        head = msgspec.json.decode(line, type=_Head)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise SchemaValidationError(f"is no frame of a TIFF: {error}", where=where) from error
+    if head.frame_version != _VERSION:
+        raise SchemaValidationError(
+            f"the frame has the version {head.frame_version}, {_VERSION} is the newest known",
+            where=where,
+            hint="Update kymflow_zarr.",
+        )
+    problem = next(_problems(head, len(rest)), None)
+    if problem is not None:
+        raise SchemaValidationError(f"the frame of the TIFF is damaged: {problem}", where=where)
+    return TiffFrame(
+        size_bytes=head.size_bytes,
+        dtype=head.dtype,
+        shape=head.shape,
+        dims=head.dims,
+        ranges=head.ranges,
+        channel=head.channel,
+        rest=rest,
+    )
+
+
+def _problems(head: _Head, rest: int) -> Iterator[str]:
+    if not _DTYPE.fullmatch(head.dtype):
+        yield f"{head.dtype!r} is no dtype of pixels"
+        return
+    if not head.shape or min(head.shape) < 1:
+        yield f"the shape {head.shape} has no pixels"
+        return
+    # On-disk format: "Each dimension of the file longer than 1 MUST belong to one axis."
+    named = list(chain.from_iterable(head.dims))
+    left = [n for d, n in enumerate(head.shape) if d not in named]
+    known = all(0 <= d < len(head.shape) for d in named) and len(set(named)) == len(named)
+    if not known or any(n != 1 for n in left):
+        yield f"the axes {head.dims} are not those of the shape {head.shape}"
+    if not all(1 <= len(dims) <= _MAX_DIMS_OF_AXIS for dims in head.dims):
+        yield f"the axes {head.dims} have no, or too many, dimensions of the file"
+    if head.channel is not None and not (
+        0 <= head.channel[0] <= len(head.dims) and head.channel[1] >= 0
+    ):
+        yield f"{head.channel} is no channel"
+    # On-disk format: "ranges MUST lie in the file, MUST NOT overlap and MUST hold every pixel."
+    pixels = sum(count for _, count in head.ranges)
+    if pixels != math.prod(head.shape) * int(head.dtype[2:]):
+        yield f"{pixels} bytes of pixels are not those of the shape {head.shape}"
+    try:
+        free = sum(count for _, count in gaps_of(head.ranges, head.size_bytes))
+    except ValueError as error:
+        yield str(error)
+        return
+    # On-disk format: "rest MUST be all other bytes of the file, in its order."
+    if free != rest:
+        yield f"{rest} bytes beside the pixels, where {free} belong"

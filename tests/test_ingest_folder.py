@@ -1,0 +1,157 @@
+"""Folders of TIFFs into a dataset."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from kymflow_zarr import Axis, ZarrDataset
+from kymflow_zarr.testing import SyntheticVessel, write_experiment
+from tests._sources import DATE, HEADER, PIXELS, write
+from tests.conftest import files_of
+
+
+class TestFolder:
+    def test_an_experiment_goes_in_with_calibration_and_payload(
+        self, ds: ZarrDataset, tmp_path: Path
+    ) -> None:
+        tiffs = write_experiment(tmp_path / "lab", vessels=[
+            SyntheticVessel(name="a", condition="Control", n_lines=400),
+            SyntheticVessel(name="b", condition="28d AngII", n_lines=400),
+        ])  # fmt: skip
+        report = ds.ingest_legacy_folder(tmp_path / "lab")
+        assert len(report.ingested) == len(tiffs) == 2
+        assert report.image_ids == [item.image_id for item in report.ingested]
+        for image_id, tiff in zip(report.image_ids, sorted(tiffs), strict=True):
+            rec = ds[image_id]
+            np.testing.assert_array_equal(rec.load_array(), tifffile.imread(tiff))
+            assert [(a.quantity, a.unit) for a in rec.axes] == [
+                ("time", "second"), ("space", "micrometer"),
+            ]  # fmt: skip
+            provenance = rec.load_json("provenance")
+            assert provenance["rel_path"] == tiff.relative_to(tmp_path / "lab").as_posix()
+            assert provenance["grandparent_folder"] == tiff.parent.parent.name
+        assert ds.validate().ok
+
+    def test_one_unreadable_file_does_not_stop_the_others(
+        self, ds: ZarrDataset, tmp_path: Path
+    ) -> None:
+        for name in "abc":
+            write(tmp_path / "lab" / f"{name}.tif", PIXELS)
+        write(tmp_path / "lab" / "b.tif", b"II*\0junk")
+        report = ds.ingest_legacy_folder(tmp_path / "lab")
+        assert len(ds) == 2
+        (failed,) = report.failed
+        assert failed.path.endswith("b.tif")
+        assert failed.reason
+        assert failed.path in str(report)
+        assert report.to_dict()["counts"]["failed"] == 1
+        json.dumps(report.to_dict())
+        # Once it is mended, a second run picks up exactly what was missing.
+        write(tmp_path / "lab" / "b.tif", PIXELS)
+        again = ds.ingest_legacy_folder(tmp_path / "lab")
+        assert [item.status for item in again.items] == ["unchanged", "ingested", "unchanged"]
+        assert len(ds) == 3
+
+    def test_a_second_run_writes_nothing(self, ds: ZarrDataset, tmp_path: Path) -> None:
+        write(tmp_path / "lab" / "a.tif", PIXELS)
+        ds.ingest_legacy_folder(tmp_path / "lab")
+        before = files_of(ds.path)
+        assert len(ds.ingest_legacy_folder(tmp_path / "lab").unchanged) == 1
+        assert files_of(ds.path) == before
+
+    def test_a_changed_file_is_reported_and_left_as_it_is(
+        self, ds: ZarrDataset, tmp_path: Path
+    ) -> None:
+        path = write(tmp_path / "lab" / "a.tif", PIXELS)
+        ds.ingest_legacy_folder(tmp_path / "lab")
+        write(path, PIXELS[:9])
+        (item,) = ds.ingest_legacy_folder(tmp_path / "lab").skipped
+        assert "changed" in str(item.reason)
+        assert [rec.shape for rec in ds.iter_records()] == [(30, 20)]
+
+    @pytest.mark.parametrize(
+        ("pattern", "found"),
+        [
+            ("*.tif", ["A.TIF", "b.tif", "c.tiff", "sub/d.Tiff"]),
+            ("*.TIFF", ["c.tiff", "sub/d.Tiff"]),
+            ("B*", ["b.tif"]),
+        ],
+    )
+    def test_the_pattern_matches_whatever_the_case(
+        self, ds: ZarrDataset, tmp_path: Path, pattern: str, found: list[str]
+    ) -> None:
+        lab = tmp_path / "lab"
+        for name in ("A.TIF", "b.tif", "c.tiff", "sub/d.Tiff", "._b.tif", ".trash/e.tif"):
+            write(lab / name, PIXELS)
+        write(lab / "notes.txt", "x")
+        report = ds.ingest_legacy_folder(lab, pattern=pattern)
+        paths = [Path(item.path).relative_to(lab).as_posix() for item in report.ingested]
+        assert sorted(paths) == found
+        (left,) = report.unmatched
+        assert left.path.endswith("notes.txt")
+
+    def test_without_sidecars_only_the_tiff_counts(self, ds: ZarrDataset, tmp_path: Path) -> None:
+        write(tmp_path / "lab" / "a.tif", PIXELS)
+        write(tmp_path / "lab" / "a.txt", HEADER.format(date=DATE))
+        write(tmp_path / "lab" / "a.x.json", {})
+        ds.ingest_legacy_folder(tmp_path / "lab", include_sidecars=False)
+        (rec,) = ds.iter_records()
+        assert [axis.step for axis in rec.axes] == [None, None]
+        assert "x" not in [info.name for info in rec.list_artifacts()]
+
+    def test_a_dataset_inside_the_folder_is_not_ingested(
+        self, ds: ZarrDataset, tmp_path: Path
+    ) -> None:
+        other = ZarrDataset(tmp_path / "lab" / "old.zarr")
+        write(other.path / "images" / "stray.tif", PIXELS)
+        write(tmp_path / "lab" / "a.tif", PIXELS)
+        assert len(ds.ingest_legacy_folder(tmp_path / "lab").items) == 1
+
+    def test_progress_and_cancel(self, ds: ZarrDataset, tmp_path: Path) -> None:
+        for name in "abc":
+            write(tmp_path / "lab" / f"{name}.tif", PIXELS)
+        seen = []
+
+        def progress(done: int, total: int, label: str) -> None:
+            seen.append((done, total, label))
+            if done == 2:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            ds.ingest_legacy_folder(tmp_path / "lab", progress=progress)
+        assert seen == [(0, 3, "a.tif"), (1, 3, "b.tif"), (2, 3, "c.tif")]
+        assert len(ds) == 2
+        assert len(ds.ingest_legacy_folder(tmp_path / "lab").ingested) == 1
+
+    def test_no_such_folder(self, ds: ZarrDataset, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError, match="no such folder"):
+            ds.ingest_legacy_folder(tmp_path / "nothing")
+
+    def test_real_folders(self, ds: ZarrDataset, shared_data: Path, tmp_path: Path) -> None:
+        for name, count in (("kymflow_folder", 3), ("kymflow_folder_2026_04", 1)):
+            folder = tmp_path / name
+            shutil.copytree(shared_data / name, folder)
+            report = ds.ingest_legacy_folder(folder)
+            assert len(report.ingested) == count
+            # Both folders hold the same recording, Capillary1.
+            assert all(
+                (item.reason or "a copy of").startswith("a copy of") for item in report.ingested
+            )
+            assert not report.failed
+        assert ds.validate().ok
+        first = ds[report.image_ids[0]]
+        assert first.axes == (
+            Axis("y", "time", "second", 0.0011699666666666665),
+            Axis("x", "space", "micrometer", 0.284),
+        )
+        payload = first.load_metadata_payload()
+        assert payload["header"]["acquired_local_epoch_ns"] == 1667392215461000000
+        assert [roi["note"] for roi in payload["rois"]] == [
+            "Full Image", "Center Region", "Left Region",
+        ]  # fmt: skip

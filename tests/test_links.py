@@ -1,0 +1,128 @@
+"""Links inside a dataset lead nobody out of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kymflow_zarr import KymflowZarrError, ZarrDataset, ZarrImageRecord
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="links need a privilege on Windows")
+
+PIXELS = np.zeros((4, 4), "uint8")
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    folder = tmp_path / "outside"
+    (folder / "c").mkdir(parents=True)
+    for name in ("note.json", "t.parquet", "c/0"):
+        (folder / name).write_text("precious")
+    return folder
+
+
+@pytest.fixture
+def rec(ds: ZarrDataset) -> ZarrImageRecord:
+    return ds.add_image(PIXELS, image_id="a")
+
+
+def state(folder: Path) -> dict[str, bytes | None]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
+
+
+def link(at: Path, to: Path) -> None:
+    at.parent.mkdir(parents=True, exist_ok=True)
+    at.symlink_to(to, target_is_directory=to.is_dir())
+
+
+ACTS: dict[str, tuple[str, Callable[[ZarrDataset, ZarrImageRecord], object]]] = {
+    "save_json": ("images/a/analysis", lambda _, r: r.save_json("note", 1)),
+    "nested": ("images/a/analysis/sub", lambda _, r: r.save_json("sub/note", 1)),
+    "delete_analysis": ("images/a/analysis", lambda _, r: r.delete_analysis("note")),
+    "save_array": (
+        "images/a/analysis_arrays",
+        lambda _, r: r.save_array_artifact("m", np.eye(3)),
+    ),
+    "delete_array": ("images/a/analysis_arrays/m", lambda _, r: r.delete_array_artifact("m")),
+    "replace_pixels": ("images/a/data-2", lambda _, r: r.save_array(PIXELS + 1)),
+    "save_table": (
+        "tables",
+        lambda d, _: d.save_table("t", pd.DataFrame({"image_id": ["a"]})),
+    ),
+    "delete_table": ("tables", lambda d, _: d.delete_table("t")),
+    "update_manifest": ("index", lambda d, _: d.update_manifest()),
+    "repair": ("images/b", lambda d, _: d.repair()),
+}
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_nothing_is_written_or_deleted_through_a_link(
+    ds: ZarrDataset, rec: ZarrImageRecord, outside: Path, act: str
+) -> None:
+    key, call = ACTS[act]
+    link(ds.path / key, outside)
+    before = state(outside)
+    with contextlib.suppress(KymflowZarrError):
+        call(ds, rec)
+    assert state(outside) == before
+
+
+@pytest.mark.parametrize(
+    "call", [lambda d: d.delete_image("a"), lambda d: ZarrDataset(d.path, "w")]
+)
+def test_a_link_is_deleted_and_what_it_leads_to_is_not(
+    ds: ZarrDataset, rec: ZarrImageRecord, outside: Path, call: Callable[[ZarrDataset], object]
+) -> None:
+    link(ds.path / "images" / "a" / "analysis", outside)
+    before = state(outside)
+    with contextlib.suppress(KymflowZarrError):
+        call(ds)
+    assert state(outside) == before
+
+
+def test_an_export_does_not_go_through_a_link(
+    ds: ZarrDataset, rec: ZarrImageRecord, outside: Path, tmp_path: Path
+) -> None:
+    rec.save_json("note", 1)
+    link(tmp_path / "out" / "images", outside)
+    before = state(outside)
+    with contextlib.suppress(KymflowZarrError):
+        ds.export_legacy_folder(tmp_path / "out")
+    assert state(outside) == before
+
+
+def test_an_artifact_that_is_a_link_is_not_read(
+    ds: ZarrDataset, rec: ZarrImageRecord, outside: Path
+) -> None:
+    rec.save_json("note", 1)
+    (outside / "secret.json").write_text('"secret"')
+    link(ds.path / "images" / "a" / "analysis" / "secret.json", outside / "secret.json")
+    with pytest.raises(OSError, match="is a link"):
+        rec.load_json("secret")
+    assert rec.load_json("note") == 1
+
+
+def test_pixels_behind_a_link_are_not_read(
+    ds: ZarrDataset, rec: ZarrImageRecord, outside: Path
+) -> None:
+    shutil.move(ds.path / "images" / "a" / "data", outside / "data")
+    link(ds.path / "images" / "a" / "data", outside / "data")
+    for read in (rec.load_array, rec.open_array):
+        with pytest.raises(OSError, match="is a link"):
+            read()
+
+
+def test_the_dataset_itself_may_be_a_link(ds: ZarrDataset, tmp_path: Path) -> None:
+    rec = ds.add_image(PIXELS)
+    link(tmp_path / "shortcut.zarr", ds.path)
+    assert ZarrDataset(tmp_path / "shortcut.zarr", mode="r")[rec.image_id].shape == (4, 4)

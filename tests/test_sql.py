@@ -1,0 +1,169 @@
+"""`ds.sql()`: questions that read the dataset, and nothing else."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kymflow_zarr import ZarrDataset
+from kymflow_zarr.errors import ArgumentError, CorruptDataError, MissingDependencyError
+from tests.conftest import files_of
+
+PIXELS = np.zeros((4, 4), "uint16")
+
+
+@pytest.fixture
+def asked(ds: ZarrDataset) -> ZarrDataset:
+    """Two images with a condition, events of their own, and a table."""
+    pytest.importorskip("duckdb")
+    for name, condition in (("a", "control"), ("b", "drug")):
+        rec = ds.add_image(PIXELS, image_id=name)
+        rec.save_metadata_payload({"experiment_metadata": {"condition": condition}})
+        rec.save_df_parquet("velocity_events/events", pd.DataFrame({"t": [1.0, 2.0]}))
+    ds.save_table("scores", pd.DataFrame({"image_id": ["a", "b", "b"], "score": [1, 2, 4]}))
+    return ds
+
+
+def test_tables_images_and_artifacts_join(asked: ZarrDataset) -> None:
+    frame = asked.sql(
+        "select condition, sum(score) as total, max(t) as last from images "
+        'join scores using (image_id) join "velocity_events/events" using (image_id) '
+        "group by condition order by condition"
+    )
+    assert frame.to_dict("list") == {
+        "condition": ["control", "drug"],
+        "total": [2, 12],
+        "last": [2.0, 2.0],
+    }
+
+
+def test_answers_as_arrow_and_parameters(asked: ZarrDataset) -> None:
+    table = asked.sql("select score from scores where image_id = ?", ["a"], as_="arrow")
+    assert table.to_pydict() == {"score": [1]}
+    by_name = asked.sql("select score from scores where image_id = $id", {"id": "a"}, as_="arrow")
+    assert by_name.equals(table)
+
+
+def test_a_table_can_be_joined_with_itself(asked: ZarrDataset) -> None:
+    frame = asked.sql("select count(*) as n from scores x join scores y using (image_id)")
+    assert frame["n"].tolist() == [5]
+
+
+def test_it_answers_with_what_is_there_now(asked: ZarrDataset) -> None:
+    assert asked.sql("select count(*) n from scores")["n"].tolist() == [3]
+    asked.save_table("scores", pd.DataFrame({"image_id": ["a"], "score": [1]}))
+    asked.add_image(PIXELS, image_id="c")
+    assert asked.sql("select count(*) n from scores")["n"].tolist() == [1]
+    assert asked.sql("select count(*) n from images")["n"].tolist() == [3]
+
+
+def test_every_dtype_a_table_keeps_can_be_asked_for(ds: ZarrDataset) -> None:
+    pytest.importorskip("duckdb")
+    frame = pd.DataFrame(
+        {
+            "half": np.array([1.5, 2], "float16"),
+            "big": np.array([1, 2**64 - 1], "uint64"),
+            "kind": pd.Categorical(["b", "a"]),
+            "when": pd.to_datetime(["2026-01-01", "2026-01-02"], utc=True),
+            "month": pd.period_range("2026-01", periods=2, freq="M"),
+            "text": ["x", None],
+            "list": [[1], [2, 3]],
+        }
+    )
+    ds.save_table("mixed", frame)
+    table = ds.sql("select * from mixed", as_="arrow")
+    assert table.column_names == frame.columns.tolist()
+    assert table["half"].to_pylist() == [1.5, 2.0]
+    assert table["big"].to_pylist() == [1, 2**64 - 1]
+    assert table["text"].to_pylist() == ["x", None]
+
+
+def test_a_table_named_images_is_that_table(asked: ZarrDataset) -> None:
+    asked.save_table("images", pd.DataFrame({"mine": [1]}))
+    assert asked.sql("select * from images").to_dict("list") == {"mine": [1]}
+
+
+def test_metadata_of_many_types_is_text(asked: ZarrDataset) -> None:
+    for name, value in (("a", {"x": 1}), ("b", "much")):
+        asked[name].save_metadata_payload({"experiment_metadata": {"dose": value}})
+    assert asked.sql("select dose from images order by image_id")["dose"].tolist() == [
+        '{"x": 1}',
+        '"much"',
+    ]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "copy (select 1) to '{out}/x.csv'",
+        "copy scores to '{out}/x.parquet'",
+        "explain analyze copy (select 1) to '{out}/x.csv'",
+        "attach '{out}/x.db'",
+        "export database '{out}/x'",
+        "install httpfs",
+        "load httpfs",
+        "create table x as select 1",
+        "insert into scores values ('a', 1)",
+        "drop table scores",
+        "set enable_external_access = true",
+        "pragma enable_profiling",
+        "call enable_logging()",
+        "from enable_logging(storage = 'file', storage_config = {{'path': '{out}/x'}})",
+        "select * from query('copy (select 1) to ''{out}/x.csv''')",
+        "select * from read_csv('/etc/passwd')",
+        "select * from read_text('{secret}')",
+        "select * from '{secret}'",
+        "select * from read_parquet('{root}/tables/scores.parquet')",
+        "select * from glob('{out}/*')",
+        "select * from 'https://localhost:1/x.parquet'",
+        "select 1; select 2",
+        "",
+        "select from where",
+        "select * from nothing",
+    ],
+)
+def test_a_query_only_reads_and_only_the_dataset(
+    asked: ZarrDataset, tmp_path: Path, query: str
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    secret = tmp_path / "secret.csv"
+    secret.write_text("a\n1\n")
+    before = files_of(asked.path)
+    with pytest.raises(ArgumentError):
+        asked.sql(query.format(out=out, secret=secret, root=asked.path))
+    assert list(out.iterdir()) == []
+    assert files_of(asked.path) == before
+
+
+def test_variables_of_the_caller_are_not_seen(asked: ZarrDataset) -> None:
+    local = pd.DataFrame({"secret": [1]})
+    with pytest.raises(ArgumentError, match="local"):
+        asked.sql("select * from local")
+    assert len(local) == 1
+
+
+def test_names_that_differ_in_capitals_alone(asked: ZarrDataset) -> None:
+    asked.save_table("Scores", pd.DataFrame({"other": [1]}))
+    with pytest.raises(ArgumentError, match="capitals"):
+        asked.sql("select * from scores")
+
+
+def test_a_damaged_table_is_named(asked: ZarrDataset) -> None:
+    (asked.path / "tables" / "scores.parquet").write_bytes(b"PAR1 not PAR1")
+    with pytest.raises(CorruptDataError, match=r"tables/scores.parquet"):
+        asked.sql("select * from scores")
+    assert asked.sql('select count(*) n from "velocity_events/events"')["n"].tolist() == [4]
+
+
+def test_without_duckdb_the_error_names_the_extra(
+    ds: ZarrDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    with pytest.raises(MissingDependencyError, match=r"kymflow-zarr\[sql\]") as info:
+        ds.sql("select 1")
+    assert isinstance(info.value, ImportError)
