@@ -23,7 +23,7 @@ PIXELS = np.random.default_rng(0).integers(0, 4096, (2000, 64), dtype=np.uint16)
 TIMES = 10
 
 
-class _NeverSyncs(Disk):
+class NeverSyncs(Disk):
     """What neither setting does; shown for comparison."""
 
     def sync(self, path: Path) -> None:
@@ -67,7 +67,7 @@ WORK: dict[str, Callable[[ZarrDataset, Path], None]] = {
 
 def main(folder: Path | None, rounds: int) -> None:
     """Measure and print."""
-    settings = {"full": Disk(), "relaxed": Disk(), "no sync at all": _NeverSyncs()}
+    settings = {"full": Disk(), "relaxed": Disk(), "no sync at all": NeverSyncs()}
     with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as top:
         lab = Path(top) / "lab"
         vessels = [SyntheticVessel(name=f"v{i}", n_lines=1000, seed=i) for i in range(6)]

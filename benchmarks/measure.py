@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +74,27 @@ def interleaved(
             if number >= 0:
                 times[name].append(time.perf_counter() - start)
     return {name: statistics.median(found) for name, found in times.items()}
+
+
+def write_chart(path: Path, rows: Sequence[Row]) -> None:
+    """Draw how far each comparison is from its goal, as bars in an SVG file."""
+    step, left, width = 22, 420, 900
+    height, scale = step * len(rows) + 40, (width - left - 80) / 2
+    size = f'width="{width}" height="{height}" font-family="sans-serif" font-size="12"'
+    goal = f'x1="{left + scale}" x2="{left + scale}" y1="20" y2="{height - 6}"'
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size}>',
+        f'<text x="{left}" y="16">1 is the goal; shorter is better</text>',
+        f'<line {goal} stroke="#888"/>',
+    ]
+    for i, row in enumerate(rows):
+        part = min(2, row.ratio / row.goal if row.at_most else row.goal / row.ratio)
+        y, color = 26 + step * i, "#2a7" if row.met else "#c53"
+        name = html.escape(f"{row.name} : {row.against}")
+        bar = f'x="{left}" y="{y + 3}" width="{scale * part:.0f}" height="14"'
+        lines += [
+            f'<text x="{left - 8}" y="{y + 14}" text-anchor="end">{name}</text>',
+            f'<rect {bar} fill="{color}"/>',
+            f'<text x="{left + scale * part + 6:.0f}" y="{y + 14}">{row.ratio:.2f}</text>',
+        ]
+    path.write_text("\n".join([*lines, "</svg>", ""]), encoding="utf-8")

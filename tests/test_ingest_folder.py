@@ -11,6 +11,7 @@ import pytest
 import tifffile
 
 from kymflow_zarr import Axis, ZarrDataset
+from kymflow_zarr.ingest._digest import sha256_of_file
 from kymflow_zarr.testing import SyntheticVessel, write_experiment
 from tests._sources import DATE, HEADER, PIXELS, write
 from tests.conftest import files_of
@@ -155,3 +156,19 @@ class TestFolder:
         assert [roi["note"] for roi in payload["rois"]] == [
             "Full Image", "Center Region", "Left Region",
         ]  # fmt: skip
+
+
+def test_files_of_equal_size_are_digested_once_each(
+    ds: ZarrDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(12):
+        write(tmp_path / "lab" / f"{number}.tif", PIXELS + number)
+    digested: list[str] = []
+
+    def counted(path: Path) -> str:
+        digested.append(path.name)
+        return sha256_of_file(path)
+
+    monkeypatch.setattr("kymflow_zarr.ingest._scan.sha256_of_file", counted)
+    assert len(ds.ingest_legacy_folder(tmp_path / "lab").ingested) == 12
+    assert sorted(digested) == sorted(f"{number}.tif" for number in range(12))

@@ -12,7 +12,6 @@ from kymflow_zarr._schema import SourceFileDocument
 from kymflow_zarr.errors import KymflowZarrError, StorageError
 from kymflow_zarr.ingest._channels import ChannelStack
 from kymflow_zarr.ingest._convention import Acquisition
-from kymflow_zarr.ingest._digest import sha256_of_file
 from kymflow_zarr.ingest._frame import keep_frames
 from kymflow_zarr.ingest._image import (
     attached_files,
@@ -185,7 +184,7 @@ def move_image(dataset: ZarrDataset, acquisition: Acquisition, known: KnownImage
                 file.path, file.rel_path = str(found.path), found.rel_path
                 file.mtime_ns = found.mtime_ns
                 if not file.sha256:
-                    file.size_bytes, file.sha256 = found.size_bytes, sha256_of_file(found.path)
+                    file.size_bytes, file.sha256 = found.size_bytes, found.sha256()
             files.append(file)
         update.commit(files)
 
@@ -200,7 +199,7 @@ def note_times(dataset: ZarrDataset, acquisition: Acquisition, known: KnownImage
                 continue
             file.mtime_ns, file.gone = found.mtime_ns, False
             if not file.sha256:
-                file.size_bytes, file.sha256 = found.size_bytes, sha256_of_file(found.path)
+                file.size_bytes, file.sha256 = found.size_bytes, found.sha256()
         update.commit(update.document.source_files)
 
 

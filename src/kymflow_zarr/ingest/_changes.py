@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections import defaultdict
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 
@@ -14,9 +17,10 @@ from kymflow_zarr._core import ZarrImageRecord
 from kymflow_zarr._schema import SourceFileDocument
 from kymflow_zarr.ingest._channels import ChannelStack
 from kymflow_zarr.ingest._convention import Acquisition
-from kymflow_zarr.ingest._digest import sha256_of_file
 from kymflow_zarr.ingest._known import KnownImage, KnownSources
 from kymflow_zarr.ingest._scan import Found
+
+_THREADS: Final = min(4, os.cpu_count() or 1)
 
 Verdict: TypeAlias = Literal["new", "copy", "moved", "unchanged", "touched", "files", "pixels"]
 
@@ -83,7 +87,7 @@ class Decider:
     def _is_same(self, known: KnownImage, file: SourceFileDocument, found: Found) -> bool:
         """Tell whether a file has the content it had: by digest, by pixels where there is none."""
         if file.sha256:
-            return file.sha256 == _digest(found)
+            return file.sha256 == found.sha256()
         return file.role == "image" and self._has_pixels_of(found, known)
 
     def _has_pixels_of(self, found: Found, image: KnownImage) -> bool:
@@ -102,7 +106,7 @@ class Decider:
         # A file of a size that no known one has can be neither moved nor a copy.
         if found.size_bytes not in self._sizes:
             return self._new_here(found)
-        same = self._known.images_of_digest(_digest(found), series)
+        same = self._known.images_of_digest(found.sha256(), series)
         for image in same:
             if image.image_id not in self._claimed and not Path(image.file.path).exists():
                 self._claimed.add(image.image_id)
@@ -116,11 +120,22 @@ class Decider:
         for other in self._new[found.size_bytes]:
             # Of one that cannot be read it is said elsewhere.
             with contextlib.suppress(OSError):
-                before = _digest(other)
-                if before == _digest(found):
+                before = other.sha256()
+                if before == found.sha256():
                     return Decision("copy", copy_of=str(other.path))
         self._new[found.size_bytes].append(found)
         return Decision("new")
+
+    def digest_ahead(self, acquisitions: Iterable[Acquisition]) -> None:
+        """Digest in threads what :meth:`decide` is going to digest one by one."""
+        new = [a.primary for a in acquisitions if self._known.image_of(a.primary, 0) is None]
+        alike = Counter(found.size_bytes for found in new)
+        doubtful = [f for f in new if alike[f.size_bytes] > 1 or f.size_bytes in self._sizes]
+        if len(doubtful) > 1:
+            with ThreadPoolExecutor(_THREADS) as pool:
+                for future in [pool.submit(found.sha256) for found in doubtful]:
+                    with contextlib.suppress(OSError):
+                        future.result()
 
     def claimed(self, image: KnownImage) -> bool:
         """Tell whether an image was found again under another path."""
@@ -141,7 +156,3 @@ def _same_pixels(stack: ChannelStack, record: ZarrImageRecord) -> bool:
     turned = pixels.transpose([theirs.index(name) for name in ours])
     # Bit by bit: NaN is equal to NaN here.
     return turned.tobytes() == record.load_array().tobytes() and turned.shape == record.shape
-
-
-def _digest(found: Found) -> str:
-    return sha256_of_file(found.path)

@@ -106,6 +106,7 @@ class _FolderWork:
         self.items.extend(IngestItem("failed", path, None, why) for path, why in scan.unreadable)
         known = KnownSources(self.dataset)
         decider = Decider(known)
+        decider.digest_ahead(plan.acquisitions)
         steps = list(self._steps(plan, decider, known))
         if dry_run:
             self.items.extend(step.planned(mode) for step in steps)

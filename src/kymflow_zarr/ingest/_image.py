@@ -23,7 +23,6 @@ from kymflow_zarr.errors import (
 from kymflow_zarr.ingest._axes import calibration_notes, true_axes
 from kymflow_zarr.ingest._channels import ChannelStack
 from kymflow_zarr.ingest._convention import Acquisition, is_tiff, plan_folder
-from kymflow_zarr.ingest._digest import sha256_of_file
 from kymflow_zarr.ingest._frame import keep_frames
 from kymflow_zarr.ingest._known import KnownSources
 from kymflow_zarr.ingest._parts import (
@@ -97,7 +96,7 @@ def image_id_of(dataset: ZarrDataset, acquisition: Acquisition, series: int) -> 
         source = dataset.record(first).source
         if source is not None and (source.path, source.series) == (str(found.path), series):
             return first
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{name}/{sha256_of_file(found.path)}"))
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{name}/{found.sha256()}"))
 
 
 def _unchanged(
@@ -117,7 +116,7 @@ def is_unchanged(file: SourceFileDocument, found: Found) -> bool:
     """Tell whether a file is the one that was ingested: by size and time, else by digest."""
     if found.size_bytes != file.size_bytes:
         return False
-    return found.mtime_ns == file.mtime_ns or sha256_of_file(found.path) == file.sha256
+    return found.mtime_ns == file.mtime_ns or found.sha256() == file.sha256
 
 
 def prepare_acquisition(
@@ -244,7 +243,7 @@ def image_file(found: Found, series: int) -> SourceFileDocument:
         role="image",
         size_bytes=found.size_bytes,
         mtime_ns=found.mtime_ns,
-        sha256=sha256_of_file(found.path),
+        sha256=found.sha256(),
         series=series,
     )
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kymflow_zarr._layout import LITTER
+from kymflow_zarr.ingest._digest import sha256_of_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,16 @@ class Found:
     rel_path: str
     size_bytes: int
     mtime_ns: int
+    _sha256: list[str] = field(default_factory=list, compare=False, repr=False)
+
+    def sha256(self) -> str:
+        """Return the SHA-256 of the file, which is read for it only once.
+
+        Whoever relies on it checks at the end that the file has settled.
+        """
+        if not self._sha256:
+            self._sha256.append(sha256_of_file(self.path))
+        return self._sha256[0]
 
     @property
     def stem(self) -> str:

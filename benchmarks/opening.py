@@ -1,0 +1,41 @@
+"""A fresh process: importing, opening a dataset and reading one image, against NumPy's import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.lists import make_dataset
+from benchmarks.measure import Row, interleaved
+
+READ = """
+from kymflow_zarr import ZarrDataset
+ds = ZarrDataset({path!r}, mode="r")
+ds[ds.list_image_ids()[0]].load_array()
+"""
+
+
+def run(folder: Path, *, quick: bool) -> Iterator[Row]:
+    """Yield the comparisons; everything is written below `folder`."""
+    count = 1_000 if quick else 10_000
+    make_dataset(folder / "many.zarr", count)
+    programs = {
+        "numpy": "import numpy",
+        "import": "import kymflow_zarr",
+        "read": READ.format(path=str(folder / "many.zarr")),
+    }
+    times = interleaved(
+        {name: lambda _, code=code: _python(code) for name, code in programs.items()},
+        repeat=5 if quick else 15,
+    )
+    yield Row(
+        "import kymflow_zarr", "import numpy", times["import"], times["numpy"], 1, at_most=True
+    )
+    name = f"open {count} images and read one"
+    yield Row(name, "import numpy", times["read"], times["numpy"], 2.2, at_most=True)
+
+
+def _python(code: str) -> None:
+    subprocess.run([sys.executable, "-c", code], check=True)
