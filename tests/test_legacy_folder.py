@@ -297,3 +297,22 @@ def test_every_file_of_a_real_folder_has_a_home(
     homes |= {path: kept.read(document) for path, document in kept.documents().items()}
     files = {str(p.resolve()): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     assert homes == files
+
+
+def test_an_image_in_an_analysis_folder_has_what_lies_beside_it(ds: ZarrDataset, lab: Path) -> None:
+    for folder in ("flow-analysis", "d-analysis"):
+        write(lab / "d" / folder / "plot.tif", PIXELS + 1)
+        write(lab / "d" / folder / "plot.json", {"experiment_metadata": {"note": folder}})
+    write(lab / "d" / "d-analysis" / "a.csv", V0)
+    report = ds.ingest_legacy_folder(lab)
+    assert report.unmatched == ()
+    notes = {
+        rec.source.rel_path: rec.load_metadata_payload()["experiment_metadata"].get("note")
+        for rec in ds.iter_records()
+        if rec.source is not None
+    }
+    assert notes == {
+        "d/a.tif": None,
+        "d/d-analysis/plot.tif": "d-analysis",
+        "d/flow-analysis/plot.tif": "flow-analysis",
+    }

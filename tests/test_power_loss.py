@@ -226,3 +226,99 @@ def test_power_is_lost_again_while_what_was_left_is_put_right(base: Path, tmp_pa
             if not point.reached:
                 break
         at += 1 if LONG else 3
+
+
+def _killed(top: Path, base: Path, name: str, at: int) -> PowerLossDisk | None:
+    """Let a process be killed in a call, at one operation; None if it was done before."""
+    shutil.rmtree(top, ignore_errors=True)
+    shutil.copytree(base, top / "x.zarr")
+    ds = ZarrDataset(top / "x.zarr")
+    disk = PowerLossDisk(top, at)
+    point = FaultPoint(disk, at, "crash")
+    with point:
+        OPERATIONS[name](ds)
+    with contextlib.suppress(BaseException):
+        ds.close()
+    return disk if point.reached else None
+
+
+@pytest.mark.parametrize("name", OPERATIONS if LONG else ["save_json, replaced"])
+def test_power_is_lost_after_another_has_put_right_what_a_killed_one_left(
+    name: str, base: Path, tmp_path: Path
+) -> None:
+    top, world = tmp_path / "top", tmp_path / "world"
+    with ZarrDataset(shutil.copytree(base, tmp_path / "x.zarr")) as ds:
+        before = state_of(ds)
+        OPERATIONS[name](ds)
+        after = state_of(ds)
+    at = 1
+    while (disk := _killed(top, base, name, at)) is not None:
+        disk.revive()
+        with disk_replaced(disk):
+            seen = opened(top / "x.zarr")
+        for seed in SEEDS:
+            shutil.rmtree(world, ignore_errors=True)
+            disk.rebuild(world, seed=seed)
+            losses_tried.append((at, seed))
+            assert opened(world / "x.zarr") in (before, after), (at, seed)
+        assert seen in (before, after)
+        at += 1
+
+
+@pytest.mark.parametrize("name", OPERATIONS if LONG else ["add_image"])
+def test_what_is_acknowledged_below_the_work_of_a_killed_one_outlives_a_power_loss(
+    name: str, base: Path, tmp_path: Path
+) -> None:
+    top, world = tmp_path / "top", tmp_path / "world"
+    at = 1
+    while (disk := _killed(top, base, name, at)) is not None:
+        disk.revive()
+        with disk_replaced(disk), ZarrDataset(top / "x.zarr", "r+") as ds:
+            image_ids = ds.list_image_ids()
+            for image_id in image_ids:
+                ds[image_id].save_json("acknowledged/here", image_id)
+        for seed in SEEDS:
+            shutil.rmtree(world, ignore_errors=True)
+            disk.rebuild(world, seed=seed)
+            losses_tried.append((at, seed))
+            with ZarrDataset(world / "x.zarr", "r+") as ds:
+                for image_id in image_ids:
+                    assert ds[image_id].load_json("acknowledged/here") == image_id, (at, seed)
+                check_invariants(ds)
+        at += 1
+
+
+@pytest.mark.parametrize("call", ["save_json, new", *(["save_mask"] if LONG else [])])
+def test_a_folder_that_is_made_on_the_way_is_not_lost_with_what_went_into_it(
+    call: str, base: Path, tmp_path: Path
+) -> None:
+    top = tmp_path / "top"
+
+    def fresh() -> ZarrDataset:
+        shutil.rmtree(top, ignore_errors=True)
+        shutil.copytree(base, top / "x.zarr")
+        ds = ZarrDataset(top / "x.zarr")
+        # The first of its kind: there is no folder for it yet.
+        ds["a"].delete_analysis()
+        ds["a"].delete_array_artifact("mean")
+        return ds
+
+    with fresh() as ds:
+        before = state_of(ds)
+        OPERATIONS[call](ds)
+        after = state_of(ds)
+    points = losses(top, step=2)
+    while True:
+        ds = fresh()
+        point = next(points)
+        with point:
+            OPERATIONS[call](ds)
+        assert isinstance(point.disk, PowerLossDisk)
+        for seed in range(40 if LONG else 16):
+            shutil.rmtree(tmp_path / "world", ignore_errors=True)
+            point.disk.rebuild(tmp_path / "world", seed=seed)
+            losses_tried.append((point, seed))
+            assert opened(tmp_path / "world" / "x.zarr") in (before, after), (point, seed)
+        ds.close()
+        if not point.reached:
+            break

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +19,9 @@ import pytest
 
 from kymflow_zarr import ZarrDataset, ZarrImageRecord
 from kymflow_zarr._storage import LocalStorage, disk_replaced
-from kymflow_zarr.errors import DatasetNotFoundError
-from kymflow_zarr.testing import FaultyDisk, fault_points
+from kymflow_zarr._storage._session import sweep
+from kymflow_zarr.errors import DatasetNotFoundError, StorageError
+from kymflow_zarr.testing import FaultPoint, FaultyDisk, check_invariants, fault_points, state_of
 from tests.conftest import files_of
 
 PIXELS = np.arange(24, dtype=np.uint16).reshape(4, 6)
@@ -262,3 +266,153 @@ class TestDeletion:
         ds.save_table("t", pd.DataFrame({"v": [1, 2, 3]}, index=index))
         assert ds.delete_image(gone) == 2
         assert ds.load_table("t").index.tolist() == [kept]
+
+
+class _Meanwhile(FaultyDisk):
+    """Lets something happen just before one operation."""
+
+    def __init__(self, number: int, happens: Callable[[], object]) -> None:
+        super().__init__()
+        self._number, self._happens = number, happens
+        self.came = False
+
+    def _next(self, name: str, path: Path, partly: Callable[[], object] | None = None) -> None:
+        super()._next(name, path, partly)
+        if not self.came and len(self.operations) == self._number:
+            self.came = True
+            self._happens()
+
+
+class _SlowToClose(_Meanwhile):
+    """Begins to close before an operation, and deletes just before names are changed."""
+
+    def __init__(self, number: int, close: Callable[[], object]) -> None:
+        super().__init__(number, self._begin)
+        self.closing = threading.Thread(target=close)
+        self._at_it, self._go, self._gone = (threading.Event() for _ in range(3))
+
+    def _begin(self) -> None:
+        self.closing.start()
+        self._at_it.wait(0.03)
+
+    def _next(self, name: str, path: Path, partly: Callable[[], object] | None = None) -> None:
+        if threading.current_thread() is self.closing:
+            if name == "remove_tree":
+                self._at_it.set()
+                self._go.wait(0.2)
+            return
+        super()._next(name, path, partly)
+        if self._at_it.is_set() and name in ("replace", "rename_folder"):
+            self._go.set()
+            self._gone.wait(0.2)
+
+    def finish(self) -> None:
+        self._go.set()
+        if self.came:
+            self.closing.join()
+
+    def remove_tree(self, path: Path) -> None:
+        super().remove_tree(path)
+        if threading.current_thread() is self.closing:
+            self._gone.set()
+
+
+class TestMeanwhile:
+    @pytest.mark.parametrize("call", ["add_image", "save_json", "save_array"])
+    def test_a_dataset_closed_by_another_thread_in_the_midst_of_a_change(
+        self, tmp_path: Path, call: str
+    ) -> None:
+        number, came = 0, True
+        while came:
+            number += 1
+            path = tmp_path / f"{number}.zarr"
+            ds = ZarrDataset(path)
+            rec = ds.add_image(PIXELS, image_id="a")
+            calls: dict[str, Callable[[], object]] = {
+                "add_image": functools.partial(ds.add_image, PIXELS, image_id="new"),
+                "save_json": functools.partial(rec.save_json, "new", 1),
+                "save_array": functools.partial(rec.save_array, PIXELS + 1),
+            }
+            before = state_of(ds)
+            disk, done = _SlowToClose(number, ds.close), True
+            with disk_replaced(disk):
+                try:
+                    calls[call]()
+                except StorageError:
+                    done = False
+                finally:
+                    disk.finish()
+            came = disk.came
+            ds.close()
+            with ZarrDataset(path, "r+") as again:
+                assert (state_of(again) != before) == done, disk.operations[: number + 1]
+                check_invariants(again)
+
+    def test_what_a_writer_committed_just_before_it_died_is_not_swept(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "x.zarr"
+        writer = ZarrDataset(path)
+        writer.add_image(PIXELS, image_id="a").save_json("n", 1)
+
+        counted = FaultyDisk()
+        with disk_replaced(counted):
+            writer["a"].save_json("n", 1)
+        names = [operation.partition(" ")[0] for operation in counted.operations]
+        between = names.index("replace") + 2  # One of two files is in its place.
+
+        def commit_and_die(*args: Any, **how: Any) -> Any:
+            with FaultPoint(FaultyDisk(between), between, "crash"):
+                writer["a"].save_json("n", 2)
+            return sweep(*args, **how)
+
+        # After the journals were looked at, and before the folders of the dead are.
+        monkeypatch.setattr("kymflow_zarr._storage._local.sweep", commit_and_die)
+        ZarrDataset(path, "r+").close()
+        monkeypatch.undo()
+        with ZarrDataset(path, "r+") as ds:
+            assert ds["a"].load_json("n") == 2
+            check_invariants(ds)
+
+    def test_a_change_whose_files_somebody_deletes_is_not_told_to_be_done(
+        self, tmp_path: Path
+    ) -> None:
+        number, came = 0, True
+        while came:
+            number += 1
+            path = tmp_path / f"{number}.zarr"
+            with ZarrDataset(path) as ds:
+                rec = ds.add_image(PIXELS, image_id="a")
+                rec.save_json("n", 1)
+                sessions = path / ".kymflow_zarr" / "sessions"
+                disk = _Meanwhile(number, functools.partial(shutil.rmtree, sessions))
+                with disk_replaced(disk):
+                    try:
+                        rec.save_json("n", 2)
+                        wanted = [2]
+                    except StorageError:
+                        wanted = [1, 2]
+                came = disk.came
+            with ZarrDataset(path, "r+") as ds:
+                assert ds["a"].load_json("n") in wanted, disk.operations[number - 1]
+
+    def test_a_thread_that_outlives_the_main_thread_writes_and_verifies(
+        self, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "x.zarr"
+        script = (
+            "import sys, threading, numpy as np\n"
+            "from kymflow_zarr import ZarrDataset\n"
+            "def work():\n"
+            "    threading.main_thread().join()\n"
+            "    with ZarrDataset(sys.argv[1]) as ds:\n"
+            "        ds.add_image(np.zeros((20, 6)), image_id='a', chunks=(1, 6))\n"
+            "        print(ds.verify().ok)\n"
+            "threading.Thread(target=work).start()\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=False
+        )
+        assert (done.stdout.strip(), done.stderr) == ("True", "")
+        with ZarrDataset(path, "r") as ds:
+            assert ds.list_image_ids() == ["a"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,21 @@ def test_a_folder_that_has_moved_is_the_same_images(tmp_path: Path, lab: Path, w
     before = files_of(ds.path)
     assert len(refresh(ds, moved).report.unchanged) == 2
     assert files_of(ds.path) == before
+
+
+def test_a_file_of_the_same_name_and_pixels_is_the_image_whatever_its_size(
+    tmp_path: Path, lab: Path
+) -> None:
+    old = write_old(tmp_path / "old.zarr", lab)
+    shutil.rmtree(lab)
+    migrate_dataset(old, tmp_path / "new.zarr")
+    (tmp_path / "copied").mkdir()
+    tifffile.imwrite(tmp_path / "copied" / "example.tif", LINES, bigtiff=True)
+    (tmp_path / "copied" / "example.txt").write_text("not read yet")
+    ds = ZarrDataset(tmp_path / "new.zarr", mode="r+")
+    (item,) = ds.refresh_from_folder(tmp_path / "copied").report.moved
+    assert item.image_id == KYMOGRAPH
+    assert "not read yet: example.txt" in str(item.reason)
 
 
 def test_another_file_of_the_same_name_is_another_image(tmp_path: Path, lab: Path) -> None:

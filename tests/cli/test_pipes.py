@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from kymflow_zarr import ZarrDataset
@@ -39,9 +40,23 @@ def test_words_that_nobody_reads_are_no_problem(args: list[str]) -> None:
     assert run_unread(*args) == (0, "")
 
 
-@pytest.mark.parametrize("args", [["ls"], ["ls", "--json"], ["validate"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["ls"],
+        ["ls", "--json"],
+        ["ls", "--columns", "all"],
+        ["validate"],
+        ["tables"],
+        ["head", "long", "-n", "100000"],
+        ["head", "long", "--table"],
+        ["cat", "a", "fit"],
+    ],
+    ids=" ".join,
+)
 def test_what_is_said_of_a_dataset_need_not_be_read(ds: ZarrDataset, args: list[str]) -> None:
-    ds.add_image(PIXELS)
+    ds.add_image(PIXELS, image_id="a").save_json("fit", list(range(9)))
+    ds.save_table("long", pd.DataFrame({"x": np.arange(100_000)}))
     assert run_unread(args[0], ds.path, *args[1:]) == (0, "")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -10,6 +11,10 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command line; the exit code is 0, 1 (found problems), 2 (could not run) or 130."""
+    for stream in (sys.stdout, sys.stderr):
+        # A letter that the terminal does not have is spelled out, and is no error.
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
     try:
         from kymflow_zarr._cli._app import app
 

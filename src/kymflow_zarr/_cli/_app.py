@@ -9,15 +9,20 @@ from typing import Any, NoReturn, TextIO
 
 import click
 
+from kymflow_zarr._cli._cat import cat
+from kymflow_zarr._cli._completion import completion
 from kymflow_zarr._cli._demo import demo
 from kymflow_zarr._cli._export import export
 from kymflow_zarr._cli._ingest import ingest
 from kymflow_zarr._cli._ls import ls
 from kymflow_zarr._cli._migrate import migrate
+from kymflow_zarr._cli._options import debug_option
 from kymflow_zarr._cli._refresh import refresh
 from kymflow_zarr._cli._repair import repair
 from kymflow_zarr._cli._schema import schema
 from kymflow_zarr._cli._show import show
+from kymflow_zarr._cli._sql import sql
+from kymflow_zarr._cli._tables import head, tables
 from kymflow_zarr._cli._validate import validate
 from kymflow_zarr._cli._verify import verify
 from kymflow_zarr._version import __version__
@@ -35,6 +40,9 @@ class _Program(click.Group):
         except BrokenPipeError:
             _silence(sys.stdout)
             raise click.exceptions.Exit(0) from None
+        except KeyboardInterrupt:
+            click.echo("cancelled", err=True)
+            raise click.exceptions.Exit(130) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -43,9 +51,9 @@ class _Program(click.Group):
             # Of this click would make exit code 1, which says that problems were found.
             _silence(sys.stdout)
             ctx.exit(0)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
+        except (click.ClickException, click.exceptions.Exit):
             raise  # click knows these
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, click.Abort):  # Abort is Ctrl-C at a question.
             click.echo("cancelled; what was finished is kept", err=True)
             ctx.exit(130)
         except DatasetNotFoundError as error:
@@ -81,6 +89,7 @@ def _silence(stream: TextIO) -> None:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="kymflow-zarr", message="%(prog)s %(version)s")
+@debug_option
 def app() -> None:
     """One dataset for a whole imaging experiment.
 
@@ -93,13 +102,18 @@ def app() -> None:
       kymflow-zarr ingest ~/data/experiment      make experiment.zarr of a folder of TIFFs
       kymflow-zarr ls experiment.zarr            list its images
       kymflow-zarr show experiment.zarr 3f9a     all about one image
+      kymflow-zarr tables experiment.zarr        its tables; head, cat and sql look into them
       kymflow-zarr export experiment.zarr out    TIFF, JSON and CSV files again
+
+    An image id may be shortened as far as no other begins the same way. With --debug, or with
+    KYMFLOW_ZARR_DEBUG=1 in the environment, an error shows its traceback.
 
     Exit codes: 0 fine, 1 problems were found, 2 could not run, 130 cancelled.
     """
 
 
 for _command in (
-    demo, ingest, ls, show, export, validate, verify, repair, refresh, migrate, schema,
+    demo, ingest, refresh, ls, show, tables, head, cat, sql, export, validate, verify, repair,
+    migrate, schema, completion,
 ):  # fmt: skip
     app.add_command(_command)

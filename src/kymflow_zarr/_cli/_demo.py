@@ -46,7 +46,7 @@ def demo(folder: Path, keep: bool) -> None:
 
     from kymflow_zarr import ZarrDataset
     from kymflow_zarr._cli._ingest import print_ingested
-    from kymflow_zarr._cli._ls import list_images, print_images
+    from kymflow_zarr._cli._list import list_images, print_images
     from kymflow_zarr._cli._terminal import print_title, progress_bar, screen
     from kymflow_zarr.testing import write_experiment
 

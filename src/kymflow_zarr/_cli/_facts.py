@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import difflib
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "axes_text",
+    "did_you_mean",
     "find_record",
     "image_facts",
+    "local_iso",
     "local_minute",
     "metadata_of",
     "part_of",
@@ -56,7 +59,15 @@ def find_record(dataset: ZarrDataset, text: str) -> ZarrImageRecord:
             hint="kymflow-zarr ls lists them.",
         )
     some = ", ".join(matches[:3]) + (", ..." if len(matches) > 3 else "")
-    raise ArgumentError(f"{len(matches)} image ids begin with {text!r}: {some}")
+    raise ArgumentError(
+        f"{len(matches)} image ids begin with {text!r}: {some}", hint="Give more of the id."
+    )
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """Return a question that names what is spelled nearly like that; empty if nothing is."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"Did you mean {near[0]!r}? " if near else ""
 
 
 def shortest_prefixes(ids: Sequence[str]) -> dict[str, str]:
@@ -94,14 +105,14 @@ def image_facts(record: ZarrImageRecord) -> dict[str, Any]:
         "shape": list(record.shape),
         "dtype": str(record.dtype),
         "axes": [dataclasses.asdict(axis) for axis in record.axes],
-        "acquired": _local_iso(header.get("acquired_local_epoch_ns")),
+        "acquired": local_iso(header.get("acquired_local_epoch_ns")),
         "created_utc": record.created_utc,
         "source": _source_path(record),
     }
 
 
-def _local_iso(epoch_ns: object) -> str | None:
-    """Wall clock at the microscope, without a time zone, because none was recorded."""
+def local_iso(epoch_ns: object) -> str | None:
+    """Return the wall clock at the microscope; no time zone, because none was recorded."""
     if isinstance(epoch_ns, bool) or not isinstance(epoch_ns, int):
         return None
     if not 0 <= epoch_ns < _YEAR_10000_NS:
@@ -142,7 +153,7 @@ def axes_text(axes: Sequence[Mapping[str, Any]]) -> str:
 
 def _step_text(axis: Mapping[str, Any]) -> str:
     step, unit = axis["step"], axis["unit"]
-    if step is None or axis["quantity"] == "channel":
+    if step is None or axis.get("quantity") == "channel":
         return ""
     if unit == "second" and step < 0.1:
         step, unit = step * 1000, "millisecond"

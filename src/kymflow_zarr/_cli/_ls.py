@@ -2,133 +2,139 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from kymflow_zarr._cli._complete import complete_artifacts, complete_columns
 from kymflow_zarr._cli._options import dataset_argument, debug_option, json_option
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from rich.console import Console
-
     from kymflow_zarr import ZarrDataset
 
-__all__ = ["list_images", "ls", "print_images"]
+__all__ = ["ls"]
 
-_GAP = 2
-_MIN_SOURCE = 14
+
+def _moment(_ctx: click.Context, param: click.Parameter, text: str | None) -> dt.datetime | None:
+    """Return a day or a moment, by the clock at the microscope."""
+    if text is None:
+        return None
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is no date like 2025-07-22 or 2025-07-22T14:30."
+        ) from None
+    if moment.tzinfo is not None:
+        raise click.BadParameter(f"{text!r} has a time zone, and the time of acquisition has none.")
+    # Until a day means to its end.
+    whole_day = param.name == "until" and ":" not in text and moment < dt.datetime(9999, 12, 31)
+    return moment + dt.timedelta(days=1) if whole_day else moment
 
 
 @click.command(short_help="List the images of a dataset.")
 @dataset_argument
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="CONDITION",
+    help="COLUMN=VALUE, of the metadata too; also != < <= > >=, and ~ for a part of a text.",
+)
+@click.option("--since", metavar="DATE", callback=_moment, help="Acquired on that day or later.")
+@click.option("--until", metavar="DATE", callback=_moment, help="Acquired on that day or earlier.")
+@click.option("--min-rois", type=click.IntRange(min=0), default=0, help="Has so many regions.")
+@click.option(
+    "--has",
+    multiple=True,
+    metavar="ARTIFACT",
+    shell_complete=complete_artifacts,
+    help="Has that artifact; * stands for anything.",
+)
+@click.option("--sort", metavar="COLUMN", shell_complete=complete_columns, help="Sort by a column.")
+@click.option("--reverse", is_flag=True, help="The last one first.")
+@click.option("--limit", type=click.IntRange(min=1), help="List so many at most.")
+@click.option(
+    "--columns",
+    metavar="A,B,...",
+    shell_complete=complete_columns,
+    help="Print these columns; all prints every one.",
+)
 @json_option
 @debug_option
 @click.pass_context
-def ls(ctx: click.Context, dataset: Path, as_json: bool) -> None:
+def ls(
+    ctx: click.Context,
+    dataset: Path,
+    where: tuple[str, ...],
+    since: dt.datetime | None,
+    until: dt.datetime | None,
+    min_rois: int,
+    has: tuple[str, ...],
+    sort: str | None,
+    reverse: bool,
+    limit: int | None,
+    columns: str | None,
+    as_json: bool,
+) -> None:
     """List the images of DATASET, one line each, in the order they were acquired.
 
     On a terminal an id is shortened to what tells it from the others, which is enough for
-    the other commands; in a pipe it is whole.
+    the other commands; in a pipe it is whole. Nothing is opened but the list of images, so
+    that it is fast for thousands of them.
 
     \b
     Examples:
       kymflow-zarr ls all.zarr
-      kymflow-zarr ls all.zarr | grep 20250722
+      kymflow-zarr ls all.zarr --where condition=Control --where "depth>50" --min-rois 1
+      kymflow-zarr ls all.zarr --since 2025-07-01 --until 2025-07-31 --has "velocity*"
+      kymflow-zarr ls all.zarr --sort line_period_s --reverse --limit 10
+      kymflow-zarr ls all.zarr --columns image_id,condition,n_rois
       kymflow-zarr ls all.zarr --json | jq '.[].image_id'
 
-    Exits with 1 if an image is broken.
+    Broken images are listed last, whatever was asked for. Exits with 1 if there are any.
     """
+    from dataclasses import replace
+
     from kymflow_zarr import ZarrDataset
+    from kymflow_zarr._cli._list import (
+        choose_columns,
+        is_broken,
+        list_images,
+        print_chosen,
+        print_images,
+    )
+    from kymflow_zarr._cli._select import Selection, column_name, parse_condition
     from kymflow_zarr._cli._terminal import print_json, screen
 
+    selection = Selection(
+        [parse_condition(text) for text in where], since, until, min_rois, has, sort, reverse, limit
+    )
     with ZarrDataset(dataset, mode="r") as ds:
-        images = list_images(ds)
+        selection = replace(
+            selection,
+            where=[replace(c, column=column_name(ds, c.column)) for c in selection.where],
+            sort=None if sort is None else column_name(ds, sort),
+        )
+        chosen = None if columns is None else choose_columns(ds, columns)
+        images = list_images(ds, selection, columns=chosen, with_axes=as_json)
+        if not images and not as_json:
+            _say_none(ds, dataset)
+            return
     if as_json:
         print_json(images)
-    elif images:
+    elif chosen is None:
         print_images(screen(), images)
     else:
-        click.echo(f"{dataset} holds no images yet; kymflow-zarr ingest brings some in.")
-    if any("error" in image for image in images):
+        print_chosen(screen(), chosen, images)
+    if any(is_broken(image) for image in images):
         ctx.exit(1)
 
 
-def list_images(dataset: ZarrDataset) -> list[dict[str, Any]]:
-    """Return the facts of each image; of a broken one, its id and what is wrong."""
-    from kymflow_zarr import KymflowZarrError
-    from kymflow_zarr._cli._facts import image_facts
-
-    images = []
-    for record in dataset.iter_records(order_by="acquired_local_epoch_ns"):
-        try:
-            images.append(image_facts(record))
-        except KymflowZarrError as error:
-            images.append({"image_id": record.image_id, "error": str(error)})
-    return images
-
-
-def print_images(console: Console, images: Sequence[dict[str, Any]]) -> None:
-    """Print a table of images, one line each; what a narrow terminal cannot hold is left out."""
-    from rich.text import Text
-
-    from kymflow_zarr._cli._facts import shortest_prefixes
-    from kymflow_zarr._cli._terminal import add_column, new_table
-
-    ids = [image["image_id"] for image in images]
-    shown = shortest_prefixes(ids) if console.is_terminal else {key: key for key in ids}
-    rows = {image["image_id"]: _cells(image) for image in images if "error" not in image}
-    width = max(map(len, shown.values()))
-    titles = _fit(list(rows.values()), console.width - width)
-    table = new_table()
-    add_column(table, "id", keep=True, style="cyan")
-    for title in titles:
-        add_column(table, title, keep=True, justify="right" if title == "shape" else "left")
-    broken = [image for image in images if "error" in image]
-    for image in images:
-        cells = rows.get(image["image_id"])
-        if cells is None:
-            table.add_row(shown[image["image_id"]], Text("broken", "red"))
-        else:
-            # The end of a file name tells more than its beginning.
-            values = [_last(cells[title], room) for title, room in titles.items()]
-            table.add_row(shown[image["image_id"]], *values)
-    console.print(table)
-    for image in broken:
-        name = (shown[image["image_id"]], "cyan")
-        console.print(Text.assemble(name, " is broken: ", (image["error"], "red")))
-
-
-def _cells(image: dict[str, Any]) -> dict[str, str]:
-    from kymflow_zarr._cli._facts import axes_text, local_minute, shape_text, source_name
-
-    return {
-        "shape": shape_text(image["shape"]),
-        "dtype": image["dtype"],
-        "axes": axes_text(image["axes"]),
-        "acquired": (image["acquired"] or "")[:16].replace("T", " "),
-        "created": local_minute(image["created_utc"])[:10],
-        "source": source_name(image["source"]),
-    }
-
-
-def _fit(rows: Sequence[dict[str, str]], width: int) -> dict[str, int]:
-    """Return the columns that fit into a width, and the letters that each may have."""
-    if not rows:
-        return {}
-    room = {title: max(len(title), *(len(row[title]) for row in rows)) for title in rows[0]}
-
-    def excess() -> int:
-        return sum(letters + _GAP for letters in room.values()) - width
-
-    for title in ("created", "dtype", "axes", "acquired"):
-        if excess() > max(0, room["source"] - _MIN_SOURCE):
-            del room[title]
-    room["source"] = max(1, room["source"] - max(0, excess()))
-    return room
-
-
-def _last(text: str, room: int) -> str:
-    return text if len(text) <= room else "…" + text[len(text) - room + 1 :]
+def _say_none(opened: ZarrDataset, dataset: Path) -> None:
+    n_images = len(opened)
+    if n_images:
+        click.echo(f"none of the {n_images} images of {dataset} is such a one", err=True)
+    else:
+        click.echo(f"{dataset} holds no images yet; kymflow-zarr ingest brings some in.")

@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-__all__ = ["dataset_argument", "debug_option", "json_option"]
+from kymflow_zarr._cli._complete import complete_ids
+
+if TYPE_CHECKING:
+    from kymflow_zarr._cli._cells import Form
+
+__all__ = [
+    "dataset_argument",
+    "debug_option",
+    "form_of",
+    "form_options",
+    "id_argument",
+    "json_option",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _remember_debug(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
-    ctx.meta["debug"] = value
+    # It may stand before the command, or after it.
+    if value:
+        ctx.meta["debug"] = True
 
 
 debug_option = click.option(
     "--debug",
     is_flag=True,
     expose_value=False,
+    envvar="KYMFLOW_ZARR_DEBUG",
     callback=_remember_debug,
     help="Show the traceback of an error.",
 )
@@ -26,3 +45,29 @@ json_option = click.option(
 )
 
 dataset_argument = click.argument("dataset", type=click.Path(path_type=Path))
+
+id_argument = click.argument("image_id", metavar="ID", shell_complete=complete_ids)
+
+
+def form_options(command: F) -> F:
+    """Add --csv, --table and --json to a command that prints a data frame."""
+    csv = click.option("--csv", "as_csv", is_flag=True, help="Print CSV, as in a pipe.")
+    table = click.option("--table", "as_table", is_flag=True, help="Print a table, in a pipe too.")
+    return csv(table(json_option(command)))
+
+
+def form_of(*, as_json: bool, as_csv: bool, as_table: bool) -> Form | None:
+    """Return the form that was asked for; None if none was.
+
+    Raises
+    ------
+    click.UsageError
+        If it was more than one.
+    """
+    asked: list[Form] = []
+    asked += ["json"] if as_json else []
+    asked += ["csv"] if as_csv else []
+    asked += ["table"] if as_table else []
+    if len(asked) > 1:
+        raise click.UsageError("Give one of --json, --csv and --table.")
+    return asked[0] if asked else None

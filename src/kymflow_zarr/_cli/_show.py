@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kymflow_zarr._cli._options import dataset_argument, debug_option, json_option
+from kymflow_zarr._cli._options import dataset_argument, debug_option, id_argument, json_option
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,21 +22,28 @@ __all__ = ["show"]
 
 @click.command(short_help="Show all about one image.")
 @dataset_argument
-@click.argument("image_id", metavar="ID")
+@id_argument
+@click.option(
+    "--picture/--no-picture",
+    default=None,
+    help="Draw it with characters; on a terminal it is, if nothing is said.",
+)
 @json_option
 @debug_option
-def show(dataset: Path, image_id: str, as_json: bool) -> None:
-    """Show one image of DATASET: axes, metadata, regions, artifacts, rows in tables.
+def show(dataset: Path, image_id: str, picture: bool | None, as_json: bool) -> None:
+    """Show one image of DATASET: a small picture, axes, metadata, regions, artifacts, tables.
 
     ID is an image id, or as much of its beginning as no other id shares.
 
     \b
     Examples:
       kymflow-zarr show all.zarr 3f9a
+      kymflow-zarr show all.zarr 3f9a --no-picture
       kymflow-zarr show all.zarr 3f9a --json | jq .metadata.experiment_metadata
     """
     from kymflow_zarr import ZarrDataset
     from kymflow_zarr._cli._facts import find_record, image_facts, metadata_of
+    from kymflow_zarr._cli._glance import print_glance
     from kymflow_zarr._cli._terminal import print_json, screen
 
     with ZarrDataset(dataset, mode="r") as ds:
@@ -52,7 +59,11 @@ def show(dataset: Path, image_id: str, as_json: bool) -> None:
         if as_json:
             print_json(facts)
         else:
-            _print_image(screen(), facts)
+            console = screen()
+            console.print(facts["image_id"], style="bold cyan")
+            if console.is_terminal if picture is None else picture:
+                print_glance(console, record)
+            _print_image(console, facts)
 
 
 def _table_rows(dataset: ZarrDataset, image_id: str) -> dict[str, int]:
@@ -71,12 +82,9 @@ def _is_text(value: object, text: str) -> bool:
 
 
 def _print_image(console: Console, facts: dict[str, Any]) -> None:
-    from rich.text import Text
-
     from kymflow_zarr._cli._facts import axes_text, local_minute, part_of, shape_text
     from kymflow_zarr._cli._terminal import print_title
 
-    console.print(Text(facts["image_id"], style="bold cyan"))
     _print_pairs(
         console,
         {
@@ -135,7 +143,8 @@ def _print_artifacts(
     add_column(table, "kind", keep=True)
     add_column(table, "size", justify="right", keep=True)
     for artifact in artifacts:
-        size = f"{artifact['size_bytes'] / 1000:.1f} kB"
+        n_bytes = artifact["size_bytes"]
+        size = f"{n_bytes / 1000:.1f} kB" if n_bytes >= 1000 else f"{n_bytes} B"
         table.add_row(artifact["name"], artifact["kind"], size)
     for name in arrays:
         table.add_row(name, "array")

@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -27,6 +28,7 @@ __all__ = [
     "add_column",
     "command_line",
     "new_table",
+    "plain",
     "print_json",
     "print_title",
     "progress_bar",
@@ -82,23 +84,24 @@ def command_line(*parts: object) -> str:
 def print_json(document: Any) -> None:
     """Print one JSON document.
 
-    What JSON does not have: NaN, infinities and NaT become null, dates and times ISO 8601,
+    What JSON does not have: NaN, infinities, NaT and NA become null, dates and times ISO 8601,
     bytes hexadecimal digits, arrays lists; paths, durations and complex numbers become text.
     """
-    print(json.dumps(_plain(document), indent=2))
+    print(json.dumps(plain(document), indent=2))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a value as JSON has it; see :func:`print_json`."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, np.ndarray):
-        return [_plain(item) for item in value] if value.ndim else _plain(value[()])
+        return [plain(item) for item in value] if value.ndim else plain(value[()])
     if isinstance(value, np.datetime64 | np.timedelta64):
         return None if np.isnat(value) else str(value)
     if isinstance(value, np.generic):
-        return _plain(value.item())
+        return plain(value.item())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dt.date | dt.time):
@@ -106,6 +109,11 @@ def _plain(value: Any) -> Any:
         return None if text == "NaT" else text
     if isinstance(value, bytes):
         return value.hex()
+    if isinstance(value, Decimal):
+        whole = value.is_finite() and value == value.to_integral_value()
+        return int(value) if whole else plain(float(value))
+    if type(value).__name__ == "NAType":
+        return None
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
@@ -113,18 +121,35 @@ def _plain(value: Any) -> Any:
 def progress_bar(action: str) -> Iterator[Progress]:
     """Show a bar on standard error while work goes on; nothing where that is no terminal.
 
+    It tells how much is done, how fast that went, and how long the rest will take.
+
     Yields
     ------
     Progress
         To be passed on as ``progress=``.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text("" if speed is None else f"{speed:.3g}/s", style="dim")
 
     console = Console(stderr=True, highlight=False, emoji=False)
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(),
         TextColumn("{task.fields[label]}", style="dim", markup=False),
         console=console,
         transient=True,

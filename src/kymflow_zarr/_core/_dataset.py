@@ -19,6 +19,7 @@ from kymflow_zarr._core._index import Index
 from kymflow_zarr._core._kept import KeptFiles
 from kymflow_zarr._core._opening import dataset_path, open_storage
 from kymflow_zarr._core._record import ZarrImageRecord
+from kymflow_zarr._core._record_views import DatasetViews
 from kymflow_zarr._core._update import RecordUpdate
 from kymflow_zarr._schema import FORMAT, FORMAT_VERSION
 from kymflow_zarr._storage import LocalStorage
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class ZarrDataset(DatasetTables, DatasetQuery, DatasetWork):
+class ZarrDataset(DatasetTables, DatasetQuery, DatasetWork, DatasetViews):
     """A whole imaging experiment in one folder of open files.
 
     Parameters

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -91,9 +91,13 @@ class KeptFiles:
             raise SchemaValidationError(f"the list is not valid: {error}", where=_INDEX) from error
         return {file.path: file for file in files}
 
-    def keep(self, files: Mapping[str, tuple[SourceFileDocument, bytes]]) -> None:
-        """Keep files, replacing those of the same path, in one step."""
-        if not files:
+    def keep(
+        self,
+        files: Mapping[str, tuple[SourceFileDocument, bytes]],
+        instead_of: Collection[str] = (),
+    ) -> None:
+        """Keep files, replacing those of the same path and of other paths, in one step."""
+        if not files and not instead_of:
             return
         with (
             self._storage.lock("source_files"),
@@ -107,6 +111,8 @@ class KeptFiles:
                 if self._storage.stat(document.kept_as) is None:
                     change.write(document.kept_as, gzip.compress(data, mtime=0))
                 documents[path] = document
+            for path in set(instead_of) - files.keys():
+                documents.pop(path, None)
             listed = [documents[path] for path in sorted(documents)]
             change.write(_INDEX, dump(self.document_of(listed)))
             # What no file is any more; several may have been equal.

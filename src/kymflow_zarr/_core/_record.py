@@ -11,6 +11,7 @@ from kymflow_zarr._core._draft import check_channel_names, write_image
 from kymflow_zarr._core._payload import payload_of
 from kymflow_zarr._core._pixels import load_pixels, open_pixels, replace_pixels
 from kymflow_zarr._core._record_rois import RecordRois
+from kymflow_zarr._core._record_views import RecordViews
 from kymflow_zarr._core._regions import ImagePlanes
 from kymflow_zarr._core._update import digest_of_artifact
 from kymflow_zarr._core._verify_reports import VerifyLevel, VerifyReport
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     import zarr
 
 
-class ZarrImageRecord(RecordRois):
+class ZarrImageRecord(RecordRois, RecordViews):
     """One image: its pixels, its metadata and what was made of it.
 
     Records come from :meth:`ZarrDataset.add_image`, :meth:`ZarrDataset.record` and

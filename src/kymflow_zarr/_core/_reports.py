@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
+from kymflow_zarr._core import _seam
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -139,6 +141,9 @@ class IngestReport:
         ]
         return "\n".join([f"{self.folder}: {counts}", *notes])
 
+    def _repr_html_(self) -> str:
+        return _seam.viewer().report_html(self)
+
 
 class RefreshResult(list[str]):
     """Ids of the images that a refresh added or updated; ``report`` says everything.
@@ -152,6 +157,9 @@ class RefreshResult(list[str]):
         changed = [item.image_id for item in report.items if item.status in ("ingested", "updated")]
         super().__init__(image_id for image_id in changed if image_id is not None)
         self.report = report
+
+    def _repr_html_(self) -> str:
+        return self.report._repr_html_()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,13 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from kymflow_zarr._types import ExportLayout, Progress, RefreshMode, StrPath
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from concurrent.futures import Executor
     from pathlib import Path
+
+    import xarray as xr
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from kymflow_zarr._core._dataset import ZarrDataset
     from kymflow_zarr._core._draft import RecordDraft
@@ -135,6 +139,53 @@ class AdapterRoom(Protocol):
         """Return header, experiment metadata and ROIs as objects of `kymflow`."""
 
 
+class ViewerRoom(Protocol):
+    """What `kymflow_zarr.viewer` offers."""
+
+    def dataset_html(self, dataset: ZarrDataset, count_rows: Callable[[str], int]) -> str:
+        """Return a dataset as HTML."""
+
+    def record_html(self, record: ZarrImageRecord) -> str:
+        """Return an image as HTML."""
+
+    def report_html(self, report: IngestReport) -> str:
+        """Return a report as HTML."""
+
+    def plot(
+        self,
+        record: ZarrImageRecord,
+        ax: Axes | None,
+        *,
+        t: int,
+        z: int,
+        channel: int | str,
+        at: Mapping[str, int] | None,
+        cmap: str,
+        vmin: float | None,
+        vmax: float | None,
+        rois: bool,
+        scale_bar: bool,
+    ) -> Axes:
+        """Draw one plane of an image."""
+
+    def plot_events(
+        self,
+        record: ZarrImageRecord,
+        *,
+        velocity: str,
+        events: str,
+        column: str,
+        roi_id: int | None,
+        channel: int | None,
+        cmap: str,
+        figsize: tuple[float, float],
+    ) -> Figure:
+        """Draw a kymograph with its velocity and events."""
+
+    def to_xarray(self, record: ZarrImageRecord) -> xr.DataArray:
+        """Return an image as an xarray.DataArray."""
+
+
 def ingest() -> IngestRoom:
     """Return the ingest room."""
     return cast(IngestRoom, import_module("kymflow_zarr.ingest"))
@@ -153,3 +204,8 @@ def check() -> CheckRoom:
 def adapters() -> AdapterRoom:
     """Return the adapter room."""
     return cast(AdapterRoom, import_module("kymflow_zarr.adapters"))
+
+
+def viewer() -> ViewerRoom:
+    """Return the viewer room."""
+    return cast(ViewerRoom, import_module("kymflow_zarr.viewer"))

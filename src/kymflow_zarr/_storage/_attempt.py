@@ -75,7 +75,9 @@ class Attempt:
 
     def _carry_out(self) -> None:
         try:
-            self.journal.carry_out(self.root, durable=self.durable)
+            self.journal.carry_out(self.root, durable=self.durable, first=True)
+        except FileNotFoundError:
+            raise  # Somebody deletes under us. No second try: it would take that for done.
         except BaseException as error:
             # The journal is on the disk: going on is better than stopping between.
             self.journal.carry_out(self.root, durable=self.durable)

@@ -113,7 +113,12 @@ def sync_all(files: Iterable[Path], folders: Iterable[Path] = ()) -> None:
             for path in paths:
                 sync(path)
         else:
-            list(_pool().map(sync, paths))
+            try:
+                done = _pool().map(sync, paths)
+            except RuntimeError:
+                # The main thread has ended, and no more threads are given to those that go on.
+                done = map(sync, paths)
+            list(done)
 
 
 @functools.cache

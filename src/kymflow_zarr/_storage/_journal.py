@@ -76,11 +76,26 @@ class Journal(msgspec.Struct, frozen=True):
         """Put the journal on the disk: this is the commit."""
         body = msgspec.json.encode(self)
         disk().create(path, hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+        self.make_safe(root, path, durable=durable)
+
+    def make_safe(self, root: Path, path: Path, *, durable: bool, begun: bool = False) -> None:
+        """Put the journal and what it speaks of on the disk, before a step is taken.
+
+        Parameters
+        ----------
+        root, path : Path
+        durable : bool
+        begun : bool
+            Whether files may have taken their places: by one who had done this before.
+        """
         staged = [_path(root, step.staged) for step in self.steps if isinstance(step, Put)]
+        staged = [file for file in staged if not begun or file.exists()]
         folders = {path.parent, *(file.parent for file in staged)}
         sync_all([*staged, path], folders if durable else ())
 
-    def carry_out(self, root: Path, *, durable: bool, made: Collection[Path] = ()) -> None:
+    def carry_out(
+        self, root: Path, *, durable: bool, made: Collection[Path] = (), first: bool = False
+    ) -> None:
         """Take the steps that are still to be taken.
 
         Parameters
@@ -89,21 +104,35 @@ class Journal(msgspec.Struct, frozen=True):
         durable : bool
         made : collection of Path
             Folders in which others were made for it.
+        first : bool
+            Whether no step was taken: what is staged and not there was taken away.
         """
-        touched: dict[Path, None] = dict.fromkeys(made)
+        touched: dict[Path, None] = {}
+        made = [*made]
+        moved = {_path(root, step.key) for step in self.steps if isinstance(step, Move)}
+        for step in self.steps:
+            target = _path(root, step.key)
+            touched[target.parent] = None
+            if isinstance(step, Remove) or not moved.isdisjoint(target.parents):
+                continue
+            if _path(root, step.staged).exists():
+                made += make_folders(root, target.parent)
+        if durable and made:
+            # First: with the name of a folder all is lost that went into it.
+            sync_all((), dict.fromkeys(made))
         for step in self.steps:
             target = _path(root, step.key)
             if isinstance(step, Remove):
                 aside = _path(root, step.aside)
                 if not os.path.lexists(aside) and os.path.lexists(target):
                     disk().rename_folder(target, aside)
-            elif (staged := _path(root, step.staged)).exists():
-                touched.update(dict.fromkeys(make_folders(root, target.parent)))
+            elif (staged := _path(root, step.staged)).exists() or first:
+                if not moved.isdisjoint(target.parents):
+                    touched.update(dict.fromkeys(make_folders(root, target.parent)))
                 if isinstance(step, Put):
                     disk().replace(staged, target)
                 else:
                     disk().rename_folder(staged, target)
-            touched[target.parent] = None
         if durable:
             sync_all((), [folder for folder in touched if folder.is_dir()])
 
@@ -171,7 +200,8 @@ def recover(root: Path, path: Path, journal: Journal | None, *, durable: bool) -
             # Before what it speaks of is swept.
             disk().sync_folder(path.parent)
         return
-    # The dead writer may have made any of these and not have come to sync them.
+    # The dead writer may have written and made any of these and not have come to sync them.
+    journal.make_safe(root, path, durable=durable, begun=True)
     made = {
         folder
         for step in journal.steps

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kymflow_zarr import _layout
+from kymflow_zarr._storage._above import Above
 from kymflow_zarr._storage._attempt import Attempt
 from kymflow_zarr._storage._disk import disk
 from kymflow_zarr._storage._files import os_errors, sync_all
@@ -60,6 +61,7 @@ class LocalStorage:
         self._session = Session(root, durable=self.durable)
         self._locks = Locks(root)
         self._overlay = Overlay(root)
+        self._above = Above(root)
 
     def path(self, key: str) -> Path:
         """Return the path of a key."""
@@ -223,8 +225,11 @@ class LocalStorage:
                 self.commit(files, anchor=anchor, trees=trees, removed=doomed)
         elif files or trees or doomed:
             staged: list[Path] = []
-            with os_errors("write", next(iter((*files, *trees, *doomed)))):
+            where = next(iter((*files, *trees, *doomed)))
+            with os_errors("write", where), self._session.in_use():
                 try:
+                    if self.durable:
+                        self._above.make_safe(folder)
                     puts = [self._stage(key, data, staged) for key, data in files.items()]
                     steps: list[Step] = [
                         *map(self._remove, in_the_way),
@@ -262,14 +267,16 @@ class LocalStorage:
     def _put(self, key: str, data: bytes | memoryview, folder: Path) -> None:
         """Put a single file: the renaming alone is the commit."""
         staged: list[Path] = []
-        with os_errors("write", key):
+        with os_errors("write", key), self._session.in_use():
             try:
                 self._stage(key, data, staged)
                 sync_all(staged)
                 target = self.root.joinpath(*key.split("/"))
-                made = make_folders(folder, target.parent)
+                make_folders(folder, target.parent)
                 disk().replace(staged[0], target)
-                sync_all((), {target.parent, *made} if self.durable else ())
+                # Whoever made those above may not have come to sync them.
+                above = {p for p in target.parents if p.is_relative_to(self.root)}
+                sync_all((), above if self.durable else ())
             except OSError:
                 _unlink_all(staged)
                 raise
@@ -295,7 +302,8 @@ class LocalStorage:
         with os_errors("write", _layout.WORK):
             folder = self._session.new_path()
             disk().make_folder(folder)
-        return StagedTree(folder, root=self.root, durable=self.durable)
+        in_use = self._session.in_use
+        return StagedTree(folder, root=self.root, durable=self.durable, in_use=in_use)
 
     def make_root(self) -> None:
         """Make the dataset's folder, and those above it, unless it is there."""

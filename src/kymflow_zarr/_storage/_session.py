@@ -14,7 +14,7 @@ import sys
 import threading
 import uuid
 import weakref
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -47,6 +47,8 @@ class Session:
         self._durable = durable
         self._guard = threading.Lock()
         self._open: tuple[int, Path, weakref.finalize[..., Session]] | None = None
+        self._users: list[object] = []
+        self._to_close = False
 
     def new_path(self) -> Path:
         """Return a path in the folder that nothing has."""
@@ -59,10 +61,13 @@ class Session:
 
     def _folder(self) -> Path:
         with self._guard:
-            # A forked child shares the lock of its parent and must not share its folder.
-            if self._open is None or self._open[0] != os.getpid() or not self._open[1].is_dir():
-                self._open = self._begin()
-            return self._open[1]
+            return self._opened()
+
+    def _opened(self) -> Path:
+        # A forked child shares the lock of its parent and must not share its folder.
+        if self._open is None or self._open[0] != os.getpid() or not self._open[1].is_dir():
+            self._open = self._begin()
+        return self._open[1]
 
     def _begin(self) -> tuple[int, Path, weakref.finalize[..., Session]]:
         from filelock import FileLock
@@ -86,30 +91,64 @@ class Session:
                 sync_all((), [self.root, sessions.parent, sessions])
         except BaseException as error:
             if isinstance(error, OSError):
-                _end(folder, lock, os.getpid())
+                _end(folder, lock, os.getpid(), ())
             lock.release()
             raise
         _sessions.add(self)
-        return os.getpid(), folder, weakref.finalize(self, _end, folder, lock, os.getpid())
+        self._users = []
+        end = weakref.finalize(self, _end, folder, lock, os.getpid(), self._users)
+        return os.getpid(), folder, end
 
     def owns(self, folder: Path) -> bool:
         """Tell whether a folder is the one of this session, in this process."""
         return self._open is not None and self._open[:2] == (os.getpid(), folder)
 
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep the folder while what is in it becomes a change, whoever closes meanwhile."""
+        user = object()
+        with self._guard:
+            self._opened()
+            users = self._users
+            users.append(user)
+        try:
+            yield
+        finally:
+            with self._guard:
+                users.remove(user)
+            if self._to_close:
+                self.close()
+
     def close(self) -> None:
         """Leave: what is left in the folder is of no use to anybody."""
         with self._guard:
-            if self._open is not None:
-                self._open[2]()
-                self._open = None
+            # One who is at it closes when he is done.
+            self._to_close = bool(self._users)
+            if self._open is not None and not self._users:
+                # Before the clean-up, which Ctrl-C may end: what is left is the next writer's.
+                end, self._open = self._open[2], None
+                end()
+
+    def forget_threads(self) -> None:
+        """In a forked child: the thread that held the guard is not there."""
+        self._guard = threading.Lock()
 
     def abandon(self) -> None:
         """Do as if the process had died: drop the lock and leave everything as it is."""
         opened, self._open = self._open, None
         detached = None if opened is None else opened[2].detach()
         if detached is not None:
-            _, _, (_, lock, _), _ = detached
+            _, _, (_, lock, _, _), _ = detached
             lock.release()
+
+
+def _after_fork() -> None:
+    for session in list(_sessions):
+        session.forget_threads()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def abandon_sessions(touched: Iterable[Path]) -> None:
@@ -188,12 +227,19 @@ def _swept(folder: Path) -> bool:
     except Timeout:
         return False
     try:
+        if _has_journal(folder):
+            return False  # Its writer committed, and died, since journals were looked at.
         with contextlib.suppress(FileNotFoundError):
             disk().remove_tree(folder)
         _unlink_and_release(lock)
     finally:
         lock.release()
     return True
+
+
+def _has_journal(folder: Path) -> bool:
+    """Tell whether a journal needs what is in the folder of a session."""
+    return any(folder.parent.with_name("journal").glob(f"{folder.name}-*"))
 
 
 def _unlink_and_release(lock: BaseFileLock) -> None:
@@ -209,15 +255,16 @@ def _unlink_and_release(lock: BaseFileLock) -> None:
     lock.release()
 
 
-def _end(folder: Path, lock: BaseFileLock, pid: int) -> None:
+def _end(folder: Path, lock: BaseFileLock, pid: int, users: Collection[object]) -> None:
     if pid != os.getpid():
         return  # A forked child: the session is its parent's.
+    if users:
+        return  # The interpreter ends while a thread commits: the next writer tidies up.
     try:
         # Where the disk refuses, the next writer sweeps.
         with contextlib.suppress(OSError):
-            journals = folder.parent.with_name("journal")
-            if any(journals.glob(f"{folder.name}-*")):
-                return  # One that was not carried out needs what is here.
+            if _has_journal(folder):
+                return  # One that was not carried out.
             if folder.is_dir():
                 disk().remove_tree(folder)
             _unlink_and_release(lock)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,6 +26,8 @@ class StagedTree:
         The dataset's folder.
     durable : bool
         Whether the commit survives a power loss.
+    in_use : callable
+        Keeps the folder from being tidied up in a ``with`` block.
 
     Attributes
     ----------
@@ -32,7 +35,15 @@ class StagedTree:
         Size and digest of each file, by its key below the tree.
     """
 
-    def __init__(self, folder: Path, *, root: Path, durable: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        root: Path,
+        durable: bool,
+        in_use: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+    ) -> None:
+        self.in_use = in_use
         self.sums: dict[str, FileSum] = {}
         self._folder = folder
         self._root = root
@@ -127,7 +138,9 @@ def commit_trees(trees: Sequence[tuple[StagedTree, str]]) -> list[bool]:
         False for one that was not committed, because something is there.
     """
     committed: list[bool] = []
-    with os_errors("write", trees[0][1] if trees else ""):
+    with os_errors("write", trees[0][1] if trees else ""), contextlib.ExitStack() as stack:
+        for tree, _ in trees:
+            stack.enter_context(tree.in_use())
         sync_trees(tree for tree, _ in trees)
         targets = [tree.place(key) for tree, key in trees]
         for (tree, _), target in zip(trees, targets, strict=True):

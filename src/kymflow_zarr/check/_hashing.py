@@ -42,7 +42,12 @@ class Hasher:
         keys = list(paths)
         for start in range(0, len(keys), _AT_ONCE):
             some = keys[start : start + _AT_ONCE]
-            found = self._executor.map(_hash, [paths[key] for key in some])
+            wanted = [paths[key] for key in some]
+            try:
+                found = self._executor.map(_hash, wanted)
+            except RuntimeError:
+                # The main thread has ended, and no more threads are given to those that go on.
+                found = map(_hash, wanted)
             for key, hashed in zip(some, found, strict=True):
                 self.files += 1
                 self.size_bytes += hashed.size_bytes if isinstance(hashed, FileSum) else 0

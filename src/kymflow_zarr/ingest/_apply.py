@@ -169,24 +169,36 @@ class _Artifacts:
         return now is None or now != digest_of_part(part)
 
 
-def move_image(dataset: ZarrDataset, acquisition: Acquisition, known: KnownImage) -> None:
-    """Let an image know where its files are now."""
+def move_image(dataset: ZarrDataset, acquisition: Acquisition, known: KnownImage) -> KnownImage:
+    """Let an image know where its files are now; return what is known of it then."""
     with dataset.update_record(known.image_id) as update:
         by_name = {_relative(acquisition, f.rel_path): f for f in _founds(acquisition)}
         old = str(PurePosixPath(known.file.rel_path).parent)
         prefix = "" if old == "." else f"{old}/"
+        names = {file.rel_path.removeprefix(prefix) for file in update.document.source_files}
+        renamed = [found for name, found in by_name.items() if name not in names]
         files = []
         for file in update.document.source_files:
             found = by_name.get(file.rel_path.removeprefix(prefix))
-            if file.role == "image" and found is None:
-                found = acquisition.primary  # Renamed.
+            if found is None:
+                found = next((f for f in renamed if _holds(f, file)), None)
+            if found is None and file.path == known.file.path:
+                found = acquisition.primary
             if found is not None:
                 file.path, file.rel_path = str(found.path), found.rel_path
-                file.mtime_ns = found.mtime_ns
                 if not file.sha256:
                     file.size_bytes, file.sha256 = found.size_bytes, found.sha256()
+                # What has changed on the way keeps its old time, so that this is seen.
+                if file.mtime_ns != found.mtime_ns and _holds(found, file):
+                    file.mtime_ns = found.mtime_ns
             files.append(file)
         update.commit(files)
+    return KnownImage(known.image_id, tuple(files))
+
+
+def _holds(found: Found, file: SourceFileDocument) -> bool:
+    """Tell whether a file has the content that a document tells of."""
+    return found.size_bytes == file.size_bytes and found.sha256() == file.sha256
 
 
 def note_times(dataset: ZarrDataset, acquisition: Acquisition, known: KnownImage) -> None:

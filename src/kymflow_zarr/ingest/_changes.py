@@ -62,6 +62,10 @@ class Decider:
         known = self._known.image_of(acquisition.primary, series)
         if known is None:
             return self._unknown(acquisition.primary, series)
+        return self.compare(known, acquisition)
+
+    def compare(self, known: KnownImage, acquisition: Acquisition) -> Decision:
+        """Return what has become of the files of an image that is known to be an acquisition."""
         changed, touched, pixels = [], False, False
         files = {file.path: file for file in known.files}
         for found in (*acquisition.images, *(a.found for a in acquisition.attached)):

@@ -188,11 +188,9 @@ class _Owners:
         """Give a file to the acquisitions it belongs to; False if there are none."""
         folder = PurePosixPath(found.rel_path).parent
         name = found.path.name
-        if folder.name == ANALYSIS_FOLDER:
-            return self._attach_analysis(found, str(folder.parent), name)
-        # Of the whole path: at the top of what was scanned, the folder's own name is above it.
-        if folder.name and folder.name == f"{found.path.parent.parent.name}-analysis":
-            return self._attach_v0(found, str(folder.parent), name)
+        if self._attach_to_above(found, folder, name):
+            return True
+        # An analysis folder may hold images too, with what belongs to them.
         lower = name.casefold()
         stems = self._by_folder.get(str(folder), _Stems())
         if lower.endswith(".txt"):
@@ -208,6 +206,15 @@ class _Owners:
         if not rest:
             return self._give(found, stems[stem], "unknown", "unknown")
         return self._give(found, stems[stem], "sidecar", suffix, rest)
+
+    def _attach_to_above(self, found: Found, folder: PurePosixPath, name: str) -> bool:
+        """Give a file of an analysis folder to what it analyzes, in the folder above."""
+        if folder.name == ANALYSIS_FOLDER:
+            return self._attach_analysis(found, str(folder.parent), name)
+        # Of the whole path: at the top of what was scanned, the folder's own name is above it.
+        if folder.name and folder.name == f"{found.path.parent.parent.name}-analysis":
+            return self._attach_v0(found, str(folder.parent), name)
+        return False
 
     def _attach_analysis(self, found: Found, folder: str, name: str) -> bool:
         stems = self._by_folder.get(folder, _Stems())

@@ -28,9 +28,9 @@ from kymflow_zarr.ingest._changes import Decider, Decision
 from kymflow_zarr.ingest._convention import Acquisition, FolderPlan, matches, plan_folder
 from kymflow_zarr.ingest._exported import find_export
 from kymflow_zarr.ingest._image import StillChangingError
-from kymflow_zarr.ingest._known import KnownSources
+from kymflow_zarr.ingest._known import KnownImage, KnownSources
 from kymflow_zarr.ingest._loose import LooseFiles
-from kymflow_zarr.ingest._scan import scan_folder
+from kymflow_zarr.ingest._scan import Found, scan_folder
 
 
 def ingest_folder(
@@ -112,6 +112,7 @@ class _FolderWork:
             self.items.extend(step.planned(mode) for step in steps)
         else:
             self._carry_out(steps, mode, overwrite_edits=overwrite_edits)
+            plan.unmatched += _left_over(plan, self.items)
         if self.progress is not None:
             self.progress(len(steps), len(steps), "")
         self.items.extend(_missing(root, plan, known, decider))
@@ -144,13 +145,23 @@ class _FolderWork:
     def _steps(self, plan: FolderPlan, decider: Decider, known: KnownSources) -> Iterator[_Step]:
         for acquisition in plan.acquisitions:
             try:
-                decision = decider.decide(acquisition)
+                decisions = _decisions(acquisition, decider, known)
             except OSError as error:
                 reason = f"the file cannot be read: {error.strerror or error}"
                 path = str(error.filename or acquisition.primary.path)
                 self.items.append(IngestItem("failed", path, None, reason))
             else:
-                yield _Step(self.dataset, acquisition, decision, known)
+                for decision in decisions:
+                    yield _Step(self.dataset, acquisition, decision, known)
+
+
+def _decisions(acquisition: Acquisition, decider: Decider, known: KnownSources) -> list[Decision]:
+    """Return what is to be done with each image of a file, or with a new file at once."""
+    first = decider.decide(acquisition)
+    if first.known is None:
+        return [first]
+    others = sorted(known.series_at(first.known.file.path).keys() - {first.known.file.series})
+    return [first, *(decider.decide(acquisition, series) for series in others)]
 
 
 @dataclass
@@ -234,8 +245,20 @@ class _Step:
         verdict, known = self.decision.verdict, self.decision.known
         assert known is not None
         if verdict == "moved":
-            move_image(self.dataset, self.acquisition, known)
-            yield IngestItem("moved", self._path, self._image_id, self._moved())
+            now = move_image(self.dataset, self.acquisition, known)
+            here = Decider(self.known).compare(now, self.acquisition)
+            if here.verdict not in ("files", "pixels"):
+                yield IngestItem("moved", self._path, self._image_id, self._moved())
+                return
+            names = ", ".join(here.changed)
+            if mode == "skip":
+                what = "not read yet" if now.is_unread else "changed, and left as it was"
+                reason = f"{self._moved()}; {what}: {names}"
+                yield IngestItem("moved", self._path, self._image_id, reason)
+                return
+            notes = self._update(now, here, overwrite_edits=overwrite_edits)
+            reason = "; ".join([self._moved(), f"changed: {names}", *notes])
+            yield IngestItem("updated", self._path, self._image_id, reason)
         elif verdict == "touched":
             note_times(self.dataset, self.acquisition, known)
             yield IngestItem("unchanged", self._path, self._image_id)
@@ -244,16 +267,21 @@ class _Step:
         elif mode == "skip":
             yield self._skipped()
         else:
-            notes = update_image(
-                self.dataset,
-                self.acquisition,
-                known,
-                changed=self.decision.changed,
-                pixels=verdict == "pixels",
-                overwrite_edits=overwrite_edits,
-            )
+            notes = self._update(known, self.decision, overwrite_edits=overwrite_edits)
             reason = "; ".join([f"changed: {', '.join(self.decision.changed)}", *notes])
             yield IngestItem("updated", self._path, self._image_id, reason)
+
+    def _update(
+        self, known: KnownImage, decision: Decision, *, overwrite_edits: bool
+    ) -> tuple[str, ...]:
+        return update_image(
+            self.dataset,
+            self.acquisition,
+            known,
+            changed=decision.changed,
+            pixels=decision.verdict == "pixels",
+            overwrite_edits=overwrite_edits,
+        )
 
     def _copied(self) -> str | None:
         copied = self.decision.copy_of
@@ -276,6 +304,22 @@ class _Step:
             'left as it is. refresh_from_folder(folder, mode="reingest_if_changed") updates it'
         )
         return IngestItem("skipped", self._path, self._image_id, reason)
+
+
+def _left_over(plan: FolderPlan, items: list[IngestItem]) -> list[tuple[Found, str]]:
+    """Return what lies beside TIFFs that could not be read, and beside no other."""
+    failed = {item.path for item in items if item.status == "failed" and item.image_id is None}
+    left: dict[str, Found] = {}
+    for bad in (True, False) if failed else ():
+        for acquisition in plan.acquisitions:
+            if (str(acquisition.primary.path) in failed) is not bad:
+                continue
+            for attached in acquisition.attached:
+                if bad:
+                    left[attached.found.rel_path] = attached.found
+                else:
+                    left.pop(attached.found.rel_path, None)
+    return [(found, "the TIFF that it belongs to could not be read") for found in left.values()]
 
 
 def _note(step: _Step, items: list[IngestItem], ready: Ready) -> None:

@@ -50,6 +50,7 @@ class KnownSources:
     def __init__(self, dataset: ZarrDataset) -> None:
         self._dataset = dataset
         self._by_path: dict[tuple[str, int], KnownImage] = {}
+        self._series: dict[str, dict[int, str]] = defaultdict(dict)
         self._by_digest: dict[tuple[str, int], list[KnownImage]] = defaultdict(list)
         for entry in dataset.load_manifest()["images"]:
             files = msgspec.convert(entry.get("source_files", []), tuple[SourceFileDocument, ...])
@@ -62,6 +63,7 @@ class KnownSources:
         for other in image.files:
             if other.role == "image":
                 self._by_path[other.path, other.series] = image
+                self._series[other.path][other.series] = image.image_id
         self._by_digest[file.sha256, file.series].append(image)
 
     def image_of(self, found: Found, series: int) -> KnownImage | None:
@@ -69,24 +71,26 @@ class KnownSources:
         return self._by_path.get((str(found.path), series))
 
     def series_of(self, found: Found) -> dict[int, str]:
-        """Return the id of each image of the file at a path, by its number in the file."""
-        return {
-            series: image.image_id
-            for (path, series), image in self._by_path.items()
-            if path == str(found.path)
-        }
+        """Return the id of each image of a file, by its number in the file."""
+        return self.series_at(str(found.path))
+
+    def series_at(self, path: str) -> dict[int, str]:
+        """Return the id of each image of the file that was at a path."""
+        return dict(self._series.get(path, {}))
 
     def images_of_digest(self, sha256: str, series: int) -> list[KnownImage]:
         """Return the images whose TIFF has a digest."""
         return self._by_digest.get((sha256, series), [])
 
     def images_without_digest(self, found: Found, series: int) -> list[KnownImage]:
-        """Return the images of a TIFF of this name and size whose digest nobody knows."""
+        """Return the images of a TIFF of this name whose digest nobody knows.
+
+        Its size may be another one: a copy may have been written by another program.
+        """
         return [
             image
             for image in self._by_digest.get(("", series), [])
             if _name(image.file.path) == found.path.name
-            and image.file.size_bytes in (0, found.size_bytes)
         ]
 
     def record(self, image: KnownImage) -> ZarrImageRecord:

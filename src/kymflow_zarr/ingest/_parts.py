@@ -124,6 +124,8 @@ def _read_metadata(contents: Contents, files: list[Attached]) -> None:
                 value = _json(data)
                 if not isinstance(value, dict):
                     raise SourceFileError("is not a JSON object, so no metadata")
+                # Text that cannot be written ("\\ud800") would fail the image, not this file.
+                _artifacts.encode("json", value, where=_name(attached))
                 # "<stem>.metadata.json" is a payload as saved, and comes after "<stem>.json".
                 if contents.payload is not None:
                     contents.notes.append(f"{_name(attached)} goes before another metadata file")

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from kymflow_zarr._core import ZarrDataset
+from kymflow_zarr._schema import SourceFileDocument
 from kymflow_zarr._schema._analysis import IMAGE_ID, POOLED_PATH
 from kymflow_zarr.errors import ArgumentError, SourceFileError, TableNotFoundError
 from kymflow_zarr.ingest._scan import Found
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def table_name(found: Found) -> str:
+def table_name(found: Found | SourceFileDocument) -> str:
     """Return the name of the table that a pooled file goes into."""
     path = PurePosixPath(found.rel_path)
     return str(path.with_suffix("")).lstrip("/")
@@ -80,10 +81,12 @@ def save_pooled(
         table = dataset.load_table(name)
     except TableNotFoundError:
         table = None
-    if table is not None and POOLED_PATH in table.columns:
-        now = table[table[POOLED_PATH] == path]
+    if earlier is not None and len(earlier):
         # Rows that are those of the file already are no edit: a scan may have been killed then.
-        if len(now) and earlier is not None and not (_same(now, earlier) or _same(now, rows)):
+        now = earlier.iloc[:0]
+        if table is not None and POOLED_PATH in table.columns:
+            now = table[table[POOLED_PATH] == path]
+        if not (_same(now, earlier) or _same(now, rows)):
             return False
     try:
         dataset.replace_rows_for_image_id(name, path, rows, image_id_col=POOLED_PATH)
@@ -92,6 +95,37 @@ def save_pooled(
             f"does not fit the table {name!r}: {error.what}", where=path
         ) from error
     return True
+
+
+def move_rows(dataset: ZarrDataset, old: tuple[str, str], new: tuple[str, str]) -> None:
+    """Let the rows of a pooled file, edited or not, be those of the path it is under now.
+
+    Parameters
+    ----------
+    dataset : ZarrDataset
+    old, new : (str, str)
+        Name of the table and path of the file.
+    """
+    try:
+        table = dataset.load_table(old[0])
+    except TableNotFoundError:
+        return
+    if POOLED_PATH not in table.columns:
+        return
+    rows = table[table[POOLED_PATH] == old[1]].reset_index(drop=True)
+    if not len(rows):
+        return  # Moved already, by a scan that was killed then.
+    none = rows.iloc[:0]
+    rows[POOLED_PATH] = new[1]
+    if old[0] == new[0]:
+        both = {old[1]: none, new[1]: rows}
+        dataset.replace_rows_for_image_ids(old[0], both, image_id_col=POOLED_PATH)
+        return
+    dataset.replace_rows_for_image_id(new[0], new[1], rows, image_id_col=POOLED_PATH)
+    if len(rows) == len(table):
+        dataset.delete_table(old[0])
+    else:
+        dataset.replace_rows_for_image_id(old[0], old[1], none, image_id_col=POOLED_PATH)
 
 
 def _same(now: pd.DataFrame, earlier: pd.DataFrame) -> bool:

@@ -108,7 +108,9 @@ def _walk(folder: Path, prefix: str, scan: Scan, depth: int = 1000) -> None:
                 path = Path(entry.path)
                 scan.files.append(Found(path, rel_path, stat.st_size, stat.st_mtime_ns))
             elif entry.is_symlink():
-                scan.unreadable.append((entry.path, "the link leads nowhere"))
+                why = "is a link to a folder, which is not followed"
+                leads = entry.is_dir()
+                scan.unreadable.append((entry.path, why if leads else "the link leads nowhere"))
         except FileNotFoundError:
             continue  # Gone since it was listed.
         except OSError as error:

@@ -74,6 +74,10 @@ class PowerLossDisk(FaultyDisk):
         self._safe.append(False)
         _apply(self._folders, entry)
 
+    def revive(self) -> None:
+        """Let another process go on after a crash; power is not lost yet."""
+        self._at, self.struck = None, False
+
     # Operations ------------------------------------------------------------------------
 
     def create(self, path: Path, data: bytes | memoryview) -> None:
