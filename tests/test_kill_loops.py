@@ -90,7 +90,7 @@ WRITER = textwrap.dedent("""
 """)
 
 READER = textwrap.dedent("""
-    import sys, time
+    import os, sys, time
     import numpy as np
     from kymflow_zarr import ZarrDataset
     from kymflow_zarr.errors import NotFoundError
@@ -114,7 +114,8 @@ READER = textwrap.dedent("""
         table = ds.load_table("rows")
         assert (table.groupby("writer").n.nunique() == 1).all(), table
         assert (table.groupby("writer").size() == 3).all(), table
-    print(looks)
+    print(looks, flush=True)
+    os._exit(0)  # Arrow's threads abort the interpreter's own end now and then.
 """)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,9 @@ __all__ = [
     "require_same_index",
     "table_to_bytes",
 ]
+
+# Below this, Arrow's threads cost more than they save, to a process that is about to end too.
+_ONE_THREAD_BYTES: Final = 4 << 20
 
 
 def encode_parquet(df: pd.DataFrame) -> bytes:
@@ -149,9 +152,8 @@ def _register_pandas_types() -> None:
 def _read(data: bytes | pa.Buffer, *, where: str, columns: list[str] | None = None) -> pa.Table:
     check_parquet_size(data, where=where)
     try:
-        return pq.read_table(
-            pa.BufferReader(data), columns=columns, page_checksum_verification=True
-        )
+        with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
+            return file.read(columns=columns, use_threads=len(data) > _ONE_THREAD_BYTES)
     except Exception as error:  # What damaged bytes make the parser raise is open.
         raise CorruptDataError(f"not a readable Parquet file: {error}", where=where) from error
 

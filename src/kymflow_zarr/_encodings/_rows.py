@@ -145,7 +145,7 @@ def names_image(existing: bytes, image_id: str, *, where: str) -> bool:
         with pq.ParquetFile(pa.BufferReader(existing)) as file:
             if file.schema_arrow.names.count("image_id") != 1:
                 return False
-            column = file.read(columns=["image_id"])["image_id"]
+            column = file.read(columns=["image_id"], use_threads=False)["image_id"]
             return bool(pc.any(pc.equal(pc.cast(column, pa.string()), pa.scalar(image_id))).as_py())
     except pa.ArrowNotImplementedError:
         return False  # Lists and the like name no image.
