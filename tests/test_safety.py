@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import shutil
 import subprocess
@@ -21,7 +22,14 @@ from kymflow_zarr import ZarrDataset, ZarrImageRecord
 from kymflow_zarr._storage import LocalStorage, disk_replaced
 from kymflow_zarr._storage._session import sweep
 from kymflow_zarr.errors import DatasetNotFoundError, StorageError
-from kymflow_zarr.testing import FaultPoint, FaultyDisk, check_invariants, fault_points, state_of
+from kymflow_zarr.testing import (
+    FaultPoint,
+    FaultyDisk,
+    PowerLossDisk,
+    check_invariants,
+    fault_points,
+    state_of,
+)
 from tests.conftest import files_of
 
 PIXELS = np.arange(24, dtype=np.uint16).reshape(4, 6)
@@ -373,6 +381,21 @@ class TestMeanwhile:
         with ZarrDataset(path, "r+") as ds:
             assert ds["a"].load_json("n") == 2
             check_invariants(ds)
+
+    def test_a_forgotten_dataset_is_tidied_up_and_is_no_part_of_another_ones_work(
+        self, tmp_path: Path
+    ) -> None:
+        forgotten = ZarrDataset(tmp_path / "forgotten.zarr")
+        forgotten.add_image(PIXELS)
+        forgotten.itself = forgotten  # type: ignore[attr-defined]
+        with ZarrDataset(tmp_path / "x.zarr") as ds:
+            elsewhere = PowerLossDisk(ds.path)
+            with disk_replaced(elsewhere):
+                del forgotten
+                gc.collect()
+                ds.add_image(PIXELS, image_id="a")
+        assert not list((tmp_path / "forgotten.zarr/.kymflow_zarr/sessions").iterdir())
+        assert not [done for done in elsewhere.operations if done.startswith("remove_tree")]
 
     def test_a_change_whose_files_somebody_deletes_is_not_told_to_be_done(
         self, tmp_path: Path

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from kymflow_zarr import _layout
-from kymflow_zarr._storage._disk import disk
+from kymflow_zarr._storage._disk import Disk, disk
 from kymflow_zarr._storage._files import sync_all
 
 if TYPE_CHECKING:
@@ -91,12 +91,13 @@ class Session:
                 sync_all((), [self.root, sessions.parent, sessions])
         except BaseException as error:
             if isinstance(error, OSError):
-                _end(folder, lock, os.getpid(), ())
+                _end(disk(), folder, lock, os.getpid(), ())
             lock.release()
             raise
         _sessions.add(self)
         self._users = []
-        end = weakref.finalize(self, _end, folder, lock, os.getpid(), self._users)
+        # Not disk(): whenever the garbage is collected, it belongs to nobody's operation.
+        end = weakref.finalize(self, _end, Disk(), folder, lock, os.getpid(), self._users)
         return os.getpid(), folder, end
 
     def owns(self, folder: Path) -> bool:
@@ -126,8 +127,11 @@ class Session:
             self._to_close = bool(self._users)
             if self._open is not None and not self._users:
                 # Before the clean-up, which Ctrl-C may end: what is left is the next writer's.
-                end, self._open = self._open[2], None
-                end()
+                opened, self._open = self._open, None
+                detached = opened[2].detach()
+                if detached is not None:
+                    _, _, (_, *rest), _ = detached
+                    _end(disk(), *rest)
 
     def forget_threads(self) -> None:
         """In a forked child: the thread that held the guard is not there."""
@@ -138,7 +142,7 @@ class Session:
         opened, self._open = self._open, None
         detached = None if opened is None else opened[2].detach()
         if detached is not None:
-            _, _, (_, lock, _, _), _ = detached
+            _, _, (_, _, lock, _, _), _ = detached
             lock.release()
 
 
@@ -231,7 +235,7 @@ def _swept(folder: Path) -> bool:
             return False  # Its writer committed, and died, since journals were looked at.
         with contextlib.suppress(FileNotFoundError):
             disk().remove_tree(folder)
-        _unlink_and_release(lock)
+        _unlink_and_release(disk(), lock)
     finally:
         lock.release()
     return True
@@ -242,7 +246,7 @@ def _has_journal(folder: Path) -> bool:
     return any(folder.parent.with_name("journal").glob(f"{folder.name}-*"))
 
 
-def _unlink_and_release(lock: BaseFileLock) -> None:
+def _unlink_and_release(on: Disk, lock: BaseFileLock) -> None:
     path = Path(lock.lock_file)
     if sys.platform == "win32":
         # What is open cannot be deleted there; nor can it if somebody else has it by now.
@@ -251,11 +255,11 @@ def _unlink_and_release(lock: BaseFileLock) -> None:
             path.unlink()
         return
     with contextlib.suppress(FileNotFoundError):
-        disk().unlink(path)
+        on.unlink(path)
     lock.release()
 
 
-def _end(folder: Path, lock: BaseFileLock, pid: int, users: Collection[object]) -> None:
+def _end(on: Disk, folder: Path, lock: BaseFileLock, pid: int, users: Collection[object]) -> None:
     if pid != os.getpid():
         return  # A forked child: the session is its parent's.
     if users:
@@ -266,8 +270,8 @@ def _end(folder: Path, lock: BaseFileLock, pid: int, users: Collection[object]) 
             if _has_journal(folder):
                 return  # One that was not carried out.
             if folder.is_dir():
-                disk().remove_tree(folder)
-            _unlink_and_release(lock)
+                on.remove_tree(folder)
+            _unlink_and_release(on, lock)
     finally:
         with contextlib.suppress(OSError):
             lock.release()
