@@ -1,22 +1,16 @@
-"""What durability costs: the same work with durability "full" and "relaxed", in turns.
-
-Run it as ``python benchmarks/durability.py [folder] [rounds]``; the folder says which disk is
-measured, the folder for temporary files by default.
-"""
+"""The same work with durability "full", "relaxed", and without any syncing, in turns."""
 
 from __future__ import annotations
 
-import statistics
-import sys
-import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.measure import Row, interleaved
 from kymflow_zarr import ZarrDataset
 from kymflow_zarr._storage import Disk, disk_replaced
+from kymflow_zarr._types import StrPath
 from kymflow_zarr.testing import SyntheticVessel, write_experiment
 
 PIXELS = np.random.default_rng(0).integers(0, 4096, (2000, 64), dtype=np.uint16)
@@ -26,11 +20,32 @@ TIMES = 10
 class NeverSyncs(Disk):
     """What neither setting does; shown for comparison."""
 
-    def sync(self, path: Path) -> None:
+    waits = False
+
+    def sync(self, path: StrPath) -> None:
         """Do nothing."""
 
-    def sync_folder(self, path: Path) -> None:
+    def sync_folder(self, path: StrPath) -> None:
         """Do nothing."""
+
+
+def run(folder: Path, *, quick: bool) -> Iterator[Row]:
+    """Yield the comparisons; everything is written below `folder`."""
+    lab = folder / "lab"
+    count = 2 if quick else 6
+    vessels = [SyntheticVessel(name=f"v{i}", n_lines=1000, seed=i) for i in range(count)]
+    write_experiment(lab, vessels=vessels)
+    repeat = 3 if quick else 9
+    settings = {"full": Disk(), "relaxed": Disk(), "nothing synced": NeverSyncs()}
+    for i, (name, work) in enumerate(WORK.items()):
+        ways = {
+            setting: _way(work, lab, disk, _datasets(folder / f"{i}", setting, repeat))
+            for setting, disk in settings.items()
+        }
+        times = interleaved(ways, repeat=repeat)
+        yield Row(f"{name}, full", "relaxed", times["full"], times["relaxed"])
+        unsynced = times["nothing synced"]
+        yield Row(f"{name}, relaxed", "nothing synced", times["relaxed"], unsynced)
 
 
 def single_images(ds: ZarrDataset, lab: Path) -> None:  # noqa: ARG001
@@ -41,7 +56,7 @@ def single_images(ds: ZarrDataset, lab: Path) -> None:  # noqa: ARG001
 
 def single_artifacts(ds: ZarrDataset, lab: Path) -> None:  # noqa: ARG001
     """Save one artifact again and again."""
-    record = ds["first"]
+    record = ds.add_image(PIXELS)
     for i in range(TIMES):
         record.save_json("note", i)
 
@@ -57,43 +72,27 @@ def whole_folder(ds: ZarrDataset, lab: Path) -> None:
     ds.ingest_legacy_folder(lab)
 
 
-WORK: dict[str, Callable[[ZarrDataset, Path], None]] = {
-    f"add_image x {TIMES}": single_images,
-    f"save_json x {TIMES}": single_artifacts,
+Work = Callable[[ZarrDataset, Path], None]
+WORK: dict[str, Work] = {
+    f"add_image, {TIMES} times": single_images,
+    f"save_json, {TIMES} times": single_artifacts,
     "ingest_tiff, file by file": single_files,
     "ingest_legacy_folder": whole_folder,
 }
 
 
-def main(folder: Path | None, rounds: int) -> None:
-    """Measure and print."""
-    settings = {"full": Disk(), "relaxed": Disk(), "no sync at all": NeverSyncs()}
-    with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as top:
-        lab = Path(top) / "lab"
-        vessels = [SyntheticVessel(name=f"v{i}", n_lines=1000, seed=i) for i in range(6)]
-        write_experiment(lab, vessels=vessels)
-        took: dict[tuple[str, str], list[float]] = {}
-        for turn in range(rounds + 1):
-            for name, work in WORK.items():
-                for setting, disk in settings.items():
-                    path = Path(top) / f"{turn}-{len(took)}-{time.perf_counter_ns()}.zarr"
-                    durability = "full" if setting == "full" else "relaxed"
-                    with disk_replaced(disk), ZarrDataset(path, durability=durability) as ds:  # type: ignore[arg-type]
-                        ds.add_image(PIXELS, image_id="first")
-                        begun = time.perf_counter()
-                        work(ds, lab)
-                        seconds = time.perf_counter() - begun
-                    if turn:  # The first warms up.
-                        took.setdefault((name, setting), []).append(seconds * 1e3)
-    print(f"{'ms, median of ' + str(rounds):28} {'full':>8} {'relaxed':>8} {'no sync':>8}   ratio")
-    for name in WORK:
-        full, relaxed, none = (statistics.median(took[name, setting]) for setting in settings)
-        print(f"{name:28} {full:8.1f} {relaxed:8.1f} {none:8.1f}   {full / relaxed:.2f}")
-    print("ratio: full / relaxed")
+def _datasets(folder: Path, setting: str, repeat: int) -> list[ZarrDataset]:
+    """Make a dataset for each repetition, so that making it is not timed."""
+    durability = "full" if setting == "full" else "relaxed"
+    return [
+        ZarrDataset(folder / f"{setting}-{number}.zarr", durability=durability)  # type: ignore[arg-type]
+        for number in range(repeat + 1)
+    ]
 
 
-if __name__ == "__main__":
-    main(
-        Path(sys.argv[1]) if len(sys.argv) > 1 else None,
-        int(sys.argv[2]) if len(sys.argv) > 2 else 5,
-    )
+def _way(work: Work, lab: Path, disk: Disk, datasets: list[ZarrDataset]) -> Callable[[int], None]:
+    def way(number: int) -> None:
+        with disk_replaced(disk):
+            work(datasets[number], lab)
+
+    return way

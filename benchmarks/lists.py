@@ -1,35 +1,68 @@
-"""What it costs to list a dataset, against `os.scandir` of its folder of images.
-
-Run it as ``python benchmarks/lists.py [--full] [--json FILE]``. Each figure is the median of
-interleaved repetitions, as a multiple of the floor that was measured between them.
-"""
+"""What it costs to list a dataset, against `os.scandir` of its folder of images."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import random
-import shutil
-import statistics
-import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from benchmarks.measure import Row, interleaved
 from kymflow_zarr import ZarrDataset
 
-REPETITIONS = 7
+# The most that each may cost, as a multiple of the floor.
 GOALS = {
-    "list_image_ids()": 2.0,
-    "iter_records(created_utc)": 10.0,
-    "iter_records(acquired)": 10.0,
-    "images()": 10.0,
+    "list_image_ids()": 2,
+    'iter_records("created_utc")': 10,
+    'iter_records("acquired_local_epoch_ns")': 10,
+    "images()": 10,
+    "a stat of each folder": None,
 }
+
+NO_INDEX = 'images(), mode "r", no index'
+
+
+def run(folder: Path, *, quick: bool) -> Iterator[Row]:
+    """Yield the comparisons; everything is written below `folder`."""
+    count = 10_000 if quick else 100_000
+    small, large = (folder / f"{n}.zarr" for n in (count // 10, count))
+    make_dataset(small, count // 10)
+    make_dataset(large, count)
+    time.sleep(2.1)  # What changed a moment ago is not trusted by any index.
+    with ZarrDataset(small, "r+") as few, ZarrDataset(large, "r+") as many:
+        images = large / "images"
+        frozen = ZarrDataset(large, "r")
+        frozen.images()
+        time.sleep(2.1)
+        frozen.images()  # From now on it has the rows in memory, while there is no index.
+        times = interleaved(
+            {NO_INDEX: lambda _: frozen.images(), "floor": lambda _: names_in(images)}, repeat=7
+        )
+        yield Row(f"{NO_INDEX}, {count:,} images", "os.scandir", times[NO_INDEX], times["floor"])
+        rebuilt = interleaved(
+            {"few": lambda _: few.update_manifest(), "many": lambda _: many.update_manifest()},
+            repeat=1 if quick else 3,
+        )
+        calls: dict[str, Callable[[int], object]] = {
+            "floor": lambda _: names_in(images),
+            "a stat of each folder": lambda _: stats_in(images),
+            "list_image_ids()": lambda _: many.list_image_ids(),
+            "images()": lambda _: many.images(),
+        }
+        for order in ("created_utc", "acquired_local_epoch_ns"):
+            calls[f'iter_records("{order}")'] = lambda _, order=order: sum(
+                1 for _ in many.iter_records(order)
+            )
+        times = interleaved(calls, repeat=7)
+    for name, goal in GOALS.items():
+        yield Row(f"{name}, {count:,} images", "os.scandir", times[name], times["floor"], goal)
+    each = [rebuilt["many"] / count, rebuilt["few"] / (count // 10)]
+    yield Row(f"update_manifest(), an image of {count:,}", f"of {count // 10:,}", *each, 1.5)
 
 
 def make_dataset(path: Path, count: int) -> None:
@@ -76,69 +109,3 @@ def stats_in(folder: Path) -> list[int]:
     """Return the times of what is in a folder: what an answer that is never stale must ask."""
     with os.scandir(folder) as entries:
         return [entry.stat().st_mtime_ns for entry in entries]
-
-
-def measure(calls: dict[str, Callable[[], object]], repetitions: int) -> dict[str, float]:
-    """Return the median time of each call in seconds; they take turns."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(repetitions):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
-def run(folder: Path, count: int, repetitions: int) -> dict[str, float]:
-    """Measure the lists of a dataset of `count` images, in seconds."""
-    path = folder / f"{count}.zarr"
-    make_dataset(path, count)
-    time.sleep(2.1)  # What changed a moment ago is not trusted by any index.
-    with ZarrDataset(path, mode="r+", durability="relaxed") as ds:
-        images = path / "images"
-        start = time.perf_counter()
-        ds.images()
-        cold = time.perf_counter() - start
-        found = measure(
-            {
-                "os.scandir": lambda: names_in(images),
-                "os.scandir + stat": lambda: stats_in(images),
-                "list_image_ids()": ds.list_image_ids,
-                "iter_records(created_utc)": lambda: sum(1 for _ in ds.iter_records("created_utc")),
-                "iter_records(acquired)": lambda: sum(
-                    1 for _ in ds.iter_records("acquired_local_epoch_ns")
-                ),
-                "images()": ds.images,
-                "load_manifest()": ds.load_manifest,
-            },
-            repetitions,
-        )
-    shutil.rmtree(path)
-    return found | {"images() without an index": cold}
-
-
-def main() -> None:
-    """Print a table for each size."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--full", action="store_true", help="100,000 images, too (minutes)")
-    parser.add_argument("--json", type=Path, help="write the figures to a file")
-    parser.add_argument("--folder", type=Path, help="where to write the datasets")
-    options = parser.parse_args()
-    results = {}
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        for count in (1_000, 10_000, 100_000) if options.full else (1_000, 10_000):
-            found = results[count] = run(Path(folder), count, REPETITIONS)
-            floor = found["os.scandir"]
-            print(f"\n{count:,} images")
-            for name, seconds in found.items():
-                goal = f"goal {GOALS[name]:g}" if name in GOALS else ""
-                print(
-                    f"  {name:28} {seconds * 1000:10.2f} ms {seconds / floor:9.2f} x  {goal:8}"
-                    f" {seconds / count * 1e6:8.2f} us an image"
-                )
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import html
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+
+SCALES = {
+    "s": ((1, "s"), (1e-3, "ms"), (1e-6, "us")),
+    "B": ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B")),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,41 +20,78 @@ class Row:
     Parameters
     ----------
     name : str
-        What was timed.
+        What was measured.
     against : str
         The floor or peer.
-    ours_s, theirs_s : float
-        Medians.
-    goal : float
-        For ``at_most``, the most that ``ours_s / theirs_s`` may be; else the least that
-        ``theirs_s / ours_s`` has to be.
+    ours, theirs : float
+        What it costs: medians of times, or whatever `unit` says. Less is better.
+    goal : float, optional
+        For ``at_most``, the most that ``ours / theirs`` may be; else the least that
+        ``theirs / ours`` has to be. Without one the row is shown, neither met nor missed.
     at_most : bool
+        Whether the ratio is a cost, rather than a speed.
+    unit : str
+        ``"s"`` or ``"B"`` (bytes), which are shown in thousands, or any other word.
+    points : tuple of (int, float)
+        What it costs at each of several sizes, for a curve.
     """
 
     name: str
     against: str
-    ours_s: float
-    theirs_s: float
-    goal: float
-    at_most: bool
+    ours: float
+    theirs: float
+    goal: float | None = None
+    at_most: bool = True
+    unit: str = "s"
+    points: tuple[tuple[int, float], ...] = ()
 
     @property
     def ratio(self) -> float:
         """How many times the cost of the floor, or how many times as fast as the peer."""
-        return self.ours_s / self.theirs_s if self.at_most else self.theirs_s / self.ours_s
+        return self.ours / self.theirs if self.at_most else self.theirs / self.ours
 
     @property
-    def met(self) -> bool:
-        """Whether the goal is met."""
+    def met(self) -> bool | None:
+        """Whether the goal is met; None if there is none."""
+        if self.goal is None:
+            return None
         return self.ratio <= self.goal if self.at_most else self.ratio >= self.goal
 
-    def __str__(self) -> str:
-        meaning = "x the cost of" if self.at_most else "x as fast as"
+    @property
+    def cells(self) -> tuple[str, str, str, str, str, str]:
+        """Name, ours, against, theirs, ratio and goal, as a reader is to see them."""
+        meaning = "x the cost" if self.at_most else "x as fast"
         bound = "at most" if self.at_most else "at least"
         return (
-            f"{'ok  ' if self.met else 'MISS'} {self.name:48} {1e3 * self.ours_s:10.3f} ms  "
-            f"{self.ratio:7.2f} {meaning} {self.against} ({bound} {self.goal:g})"
+            self.name,
+            shown(self.ours, self.unit),
+            self.against,
+            shown(self.theirs, self.unit),
+            f"{figures(self.ratio)} {meaning}",
+            "" if self.goal is None else f"{bound} {self.goal:g}",
         )
+
+    def __str__(self) -> str:
+        mark = {True: "ok", False: "MISS", None: ""}[self.met]
+        name, ours, against, theirs, ratio, goal = self.cells
+        return (
+            f"{mark:4}  {name:56} {ours:>9}  {against:32} {theirs:>9}  {ratio:>17}  {goal}".rstrip()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A comparison that could not be made here: neither met nor missed."""
+
+    name: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"skip  {self.name:56} {self.why}"
+
+
+# Each with the name of its section.
+Found = list[tuple[str, Row | Skipped]]
 
 
 def interleaved(
@@ -76,25 +116,22 @@ def interleaved(
     return {name: statistics.median(found) for name, found in times.items()}
 
 
-def write_chart(path: Path, rows: Sequence[Row]) -> None:
-    """Draw how far each comparison is from its goal, as bars in an SVG file."""
-    step, left, width = 22, 420, 900
-    height, scale = step * len(rows) + 40, (width - left - 80) / 2
-    size = f'width="{width}" height="{height}" font-family="sans-serif" font-size="12"'
-    goal = f'x1="{left + scale}" x2="{left + scale}" y1="20" y2="{height - 6}"'
-    lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size}>',
-        f'<text x="{left}" y="16">1 is the goal; shorter is better</text>',
-        f'<line {goal} stroke="#888"/>',
-    ]
-    for i, row in enumerate(rows):
-        part = min(2, row.ratio / row.goal if row.at_most else row.goal / row.ratio)
-        y, color = 26 + step * i, "#2a7" if row.met else "#c53"
-        name = html.escape(f"{row.name} : {row.against}")
-        bar = f'x="{left}" y="{y + 3}" width="{scale * part:.0f}" height="14"'
-        lines += [
-            f'<text x="{left - 8}" y="{y + 14}" text-anchor="end">{name}</text>',
-            f'<rect {bar} fill="{color}"/>',
-            f'<text x="{left + scale * part + 6:.0f}" y="{y + 14}">{row.ratio:.2f}</text>',
-        ]
-    path.write_text("\n".join([*lines, "</svg>", ""]), encoding="utf-8")
+def shown(value: float, unit: str) -> str:
+    """Write a figure with a unit of its size.
+
+    >>> shown(0.0123, "s"), shown(600e6, "B"), shown(100_000, "files")
+    ('12.3 ms', '600 MB', '100,000 files')
+    """
+    steps = SCALES.get(unit, ((1, unit),))
+    # Half a digit less, so that what is rounded to 1,000 us is shown as 1 ms.
+    scale, name = next((step for step in steps if value >= 0.9995 * step[0]), steps[-1])
+    return f"{figures(value / scale)} {name}".rstrip()
+
+
+def figures(value: float) -> str:
+    """Write a number with three figures, or all those before its point.
+
+    >>> figures(0.01234), figures(7.1), figures(123.4), figures(1234.6)
+    ('0.0123', '7.10', '123', '1,235')
+    """
+    return f"{value:,.0f}" if value >= 99.95 or value == 0 else f"{value:#.3g}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ LONG: Final = os.environ.get("KYMFLOW_ZARR_LONG", "") not in ("", "0")
 
 PIXELS: Final = np.arange(120, dtype=np.uint16).reshape(20, 6)
 FRAME: Final = pd.DataFrame({"roi_id": [1, 2], "peak": [0.5, float("nan")]})
+EVENTS: Final = pd.DataFrame({"t_start_s": [0.1, 0.4], "event_type": ["drop", "rise"]})
 RECTANGLE: Final = RectRoi(roi_id=1, x0=0, x1=4, y0=1, y1=9)
 PAYLOAD: Final[dict[str, Any]] = {
     "version": "2.0",
@@ -37,10 +39,22 @@ def write_base(path: Path) -> None:
             rec.save_json("v/y", [1, 2])
             rec.save_df_parquet("frame", FRAME)
             rec.save_df_csv_gz("rows", FRAME)
+            rec.save_df_parquet("events", EVENTS)
             rec.save_array_artifact("mean", PIXELS.mean(axis=0))
             rec.save_metadata_payload(PAYLOAD)
+            for number, roi in enumerate((RECTANGLE, replace(RECTANGLE, x1=5))):
+                with rec.edit() as edit:
+                    edit.set_note(f"note {number}")
+                    edit.save_roi(roi)
         for table in ("one", "two"):
             ds.save_table(table, pd.DataFrame({"image_id": ["a", "b", "a"], "n": [1, 2, 3]}))
+
+
+def _edit(ds: ZarrDataset) -> None:
+    with ds["a"].edit() as edit:
+        edit.set_verdict("accepted")
+        edit.save_roi({"data": {"x0": 0, "x1": 3, "y0": 0, "y1": 5}, "roi_id": 7})
+        edit.set_event_type("events", 1, "stall")
 
 
 def _rows(n: int) -> pd.DataFrame:
@@ -62,6 +76,8 @@ OPERATIONS: Final[dict[str, Callable[[ZarrDataset], object]]] = {
     "save_metadata_payload": lambda ds: ds["a"].save_metadata_payload(PAYLOAD | {"more": 1}),
     "save_mask": lambda ds: ds["a"].save_mask("cell", PIXELS > 50),
     "save_rois": lambda ds: ds["a"].save_rois([RECTANGLE]),
+    "edit": _edit,
+    "undo": lambda ds: ds["a"].undo(),
     "save_table": lambda ds: ds.save_table("three", FRAME),
     "replace_rows_for_image_id": lambda ds: ds.replace_rows_for_image_id("one", "a", _rows(5)),
     "delete_table": lambda ds: ds.delete_table("two"),

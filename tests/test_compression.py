@@ -23,10 +23,24 @@ def test_pixels_are_shuffled_by_the_size_of_their_items(
     rec = ds.add_image(lines)
     stored = sum(path.stat().st_size for path in _chunks(ds, rec.image_id))
     # The chunk is padded to a multiple of eight elements, as bitshuffle needs.
-    codec = numcodecs.Blosc(cname="lz4", clevel=5, shuffle=numcodecs.Blosc.BITSHUFFLE)
+    codec = numcodecs.Blosc(cname="lz4", clevel=9, shuffle=numcodecs.Blosc.BITSHUFFLE)
     peer = len(codec.encode(np.pad(lines, ((0, -len(lines) % 8), (0, 0)))))
     assert stored <= 1.1 * peer + 1000
     assert stored < lines.nbytes
+
+
+def test_pixels_of_any_level_are_read_directly(
+    ds: ZarrDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = np.arange(400, dtype="uint16").reshape(40, 10)
+    rec = ds.add_image(lines)
+    document = ds.path / "images" / rec.image_id / "data" / "zarr.json"
+    text = document.read_text()
+    monkeypatch.setattr("kymflow_zarr._core._pixels.open_zarr_array", None)
+    for level in range(10):
+        # Blosc does not need to know it to decode; earlier releases wrote 5.
+        document.write_text(text.replace('"clevel": 9', f'"clevel": {level}'))
+        assert np.array_equal(rec.load_array(), lines)
 
 
 def _chunks(ds: ZarrDataset, image_id: str) -> list[Path]:

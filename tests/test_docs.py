@@ -33,6 +33,7 @@ VOLATILE = {
     "created_by",
     "created_utc",
     "dataset_id",
+    "edit_id",
     "exported_utc",
     "ingested_by",
     "made_from",
@@ -44,6 +45,7 @@ VOLATILE = {
     "source_size_bytes",
     "stored_bytes",
     "updated_utc",
+    "when_utc",
 }
 needs_duckdb = pytest.mark.skipif(
     importlib.util.find_spec("duckdb") is None, reason="the package duckdb is not installed"

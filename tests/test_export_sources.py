@@ -112,7 +112,7 @@ def test_a_document_cannot_have_other_files_exported(tmp_path: Path, key: str) -
         update.commit(update.document.source_files)
     (failure,) = ds.export_legacy_folder(tmp_path / "out").failed
     assert failure.name == "a"
-    assert "no key of a kept source file" in failure.reason
+    assert "none of the kept source files" in failure.reason
 
 
 def test_files_of_one_name_from_two_folders_both_arrive(tmp_path: Path) -> None:

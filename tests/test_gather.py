@@ -7,6 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pandas as pd
+import pyarrow.dataset as pads
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,6 +53,57 @@ def test_arrow_is_plain(three: ZarrDataset) -> None:
     assert table.column_names == ["image_id", "t", "kind"]
     assert table["image_id"].to_pylist() == ["a", "a", "c"]
     assert table.schema.metadata is None
+
+
+def test_a_dataset_takes_only_what_it_is_asked_for(three: ZarrDataset) -> None:
+    dataset = three.gather(NAME, as_="dataset")
+    assert dataset.schema.names == ["image_id", "t", "kind"]
+    assert dataset.count_rows() == 3
+    assert dataset.to_table().to_pylist() == three.gather(NAME, as_="arrow").to_pylist()
+    one = dataset.to_table(columns=["t"], filter=pads.field("image_id") == "c")
+    assert one.to_pydict() == {"t": [3.0]}
+    # The other image need not be looked at for it.
+    assert len(list(dataset.get_fragments(filter=pads.field("image_id") == "c"))) == 1
+
+
+def test_other_programs_ask_a_dataset(three: ZarrDataset) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    with duckdb.connect(":memory:") as connection:
+        relation = connection.from_arrow(three.gather(NAME, as_="dataset"))
+        found = relation.filter("t > 1.5").aggregate("image_id, sum(t) as t", "image_id")
+        assert sorted(found.fetchall()) == [("a", 2.0), ("c", 3.0)]
+
+
+def test_polars_scans_a_dataset(three: ZarrDataset) -> None:
+    polars = pytest.importorskip("polars")
+    frame = polars.scan_pyarrow_dataset(three.gather(NAME, as_="dataset"))
+    assert frame.filter(polars.col("t") > 1.5).collect()["image_id"].to_list() == ["a", "c"]
+
+
+def test_a_dataset_of_artifacts_of_all_kinds(three: ZarrDataset) -> None:
+    three["b"].save_df_csv_gz(NAME, pd.DataFrame({"t": [2], "n": [7]}))
+    three["a"].save_df_parquet(NAME, events(1.0).set_index(pd.Index([5], name="row")))
+    three["c"].save_df_parquet(NAME, events(3.0).assign(image_id="c"))
+    found = three.gather(NAME, as_="dataset").to_table().to_pylist()
+    assert [row["image_id"] for row in found] == ["a", "b", "c"]
+    assert [row["t"] for row in found] == [1.0, 2.0, 3.0]
+    assert [row["n"] for row in found] == [None, 7, None]
+    assert [row["row"] for row in found] == [5, None, None]
+    assert [row["kind"] for row in found] == ["up", None, "up"]
+
+
+def test_errors_of_a_dataset_are_those_of_a_frame(three: ZarrDataset) -> None:
+    (three.path / "images" / "a" / "analysis" / f"{NAME}.parquet").write_bytes(b"PAR1 no PAR1")
+    with pytest.raises(CorruptDataError, match="images/a"):
+        three.gather(NAME, as_="dataset")
+    dataset = three.gather(NAME, as_="dataset", on_error="report")
+    assert list(json.loads((dataset.schema.metadata or {})[b"errors"])) == ["a"]
+    assert dataset.count_rows() == 1
+    with pytest.raises(ArtifactNotFoundError):
+        three.gather("other", as_="dataset")
+    three["b"].save_df_parquet(NAME, pd.DataFrame({"t": ["text"]}))
+    with pytest.raises(ArgumentError, match="no type in common"):
+        three.gather(NAME, ids=["b", "c"], as_="dataset")
 
 
 def test_columns_are_united_as_in_tables(three: ZarrDataset) -> None:

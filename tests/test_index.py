@@ -16,8 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from kymflow_zarr import ZarrDataset
-from kymflow_zarr._storage import Disk, disk_replaced
-from kymflow_zarr._types import OrderBy
+from kymflow_zarr._core import _index
+from kymflow_zarr._core._index_row import Row, read_row
+from kymflow_zarr._storage import Disk, LocalStorage, disk_replaced
+from kymflow_zarr._types import OrderBy, StrPath
 from tests.conftest import files_of
 
 PIXELS = np.zeros((4, 4), "uint16")
@@ -121,8 +123,37 @@ def test_mode_r_writes_nothing(ds: ZarrDataset) -> None:
 
 
 class NoRoom(Disk):
-    def create(self, path: Path, data: bytes | memoryview) -> None:
+    def create(self, path: StrPath, data: bytes | memoryview) -> None:
         raise OSError(28, "No space left on device")
+
+
+def test_mode_r_without_an_index_reads_each_document_until_it_is_surely_unchanged(
+    ds: ZarrDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(ds, 3)
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    read: list[str] = []
+
+    def counting(storage: LocalStorage, image_id: str, changed_ns: int) -> Row | None:
+        read.append(image_id)
+        return read_row(storage, image_id, changed_ns)
+
+    monkeypatch.setattr(_index, "read_row", counting)
+    with ZarrDataset(ds.path, mode="r") as frozen:
+        for later_s, expected in [(0, 3), (1, 3), (2, 3), (0, 0), (9, 0)]:
+            now[0] += later_s
+            read.clear()
+            assert frozen.images(["image_id"])["image_id"].tolist() == list(ds)
+            assert len(read) == expected
+        ds["image-001"].save_json("late", 1)
+        ds.delete_image("image-000")
+        ds.add_image(PIXELS, image_id="new")
+        read.clear()
+        frame = frozen.images().set_index("image_id")
+        assert read == ["image-001", "new"]
+        assert frame["n_artifacts"].to_dict() == {"image-001": 1, "image-002": 0, "new": 0}
+    assert not index_of(ds).exists()
 
 
 def test_a_full_disk_does_not_fail_a_read(ds: ZarrDataset) -> None:

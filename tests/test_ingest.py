@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import tifffile
 
 from kymflow_zarr import Axis, ZarrDataset
+from kymflow_zarr.ingest import _known
 from tests._sources import DATE, HEADER, PIXELS, write
 
 
@@ -75,6 +77,45 @@ class TestOneTiff:
         with pytest.raises(ValueError, match="has changed since"):
             ds.ingest_tiff(path)
         assert ds.ingest_tiff(path, image_id="again").shape == (20, 20)
+
+    def test_of_the_other_images_nothing_is_decoded(
+        self, ds: ZarrDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for i in range(30):
+            write(tmp_path / "lab" / f"{i}.tif", PIXELS + i)
+        ds.ingest_legacy_folder(tmp_path / "lab")
+        decoded: list[str] = []
+
+        class Counts:
+            def decode(self, text: str) -> object:
+                decoded.append(text)
+                return right.decode(text)
+
+        right = _known._DECODER
+        monkeypatch.setattr(_known, "_DECODER", Counts())
+        ds.ingest_tiff(write(tmp_path / "new.tif", PIXELS))
+        assert decoded == []
+        rec = ds.ingest_tiff(tmp_path / "lab" / "7.tif", image_id="mine")
+        assert ds.ingest_tiff(tmp_path / "lab" / "7.tif") != rec
+        assert decoded == []
+        ds.delete_image(ds.ingest_tiff(tmp_path / "lab" / "7.tif").image_id)
+        assert ds.ingest_tiff(tmp_path / "lab" / "7.tif") == rec
+        (text,) = decoded
+        assert "7.tif" in text
+
+    @pytest.mark.parametrize(
+        "name", ['quo"te.tif', "back\\slash.tif", "größe µ 猫.tif", "a%_b.tif"]
+    )
+    def test_a_file_is_known_whatever_its_name(
+        self, ds: ZarrDataset, tmp_path: Path, name: str
+    ) -> None:
+        if sys.platform == "win32" and set(name) & set('"\\'):
+            pytest.skip("this system has no such names")
+        path = write(tmp_path / name, PIXELS)
+        rec = ds.ingest_tiff(path, image_id="mine")
+        write(tmp_path / f"x{name}", PIXELS)
+        assert ds.ingest_tiff(path) == rec
+        assert ds.ingest_tiff(tmp_path / f"x{name}") != rec
 
     def test_a_file_of_several_images(self, ds: ZarrDataset, tmp_path: Path) -> None:
         path = tmp_path / "two.ome.tif"

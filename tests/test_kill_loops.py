@@ -97,7 +97,7 @@ READER = textwrap.dedent("""
 
     path, until, looks = sys.argv[1], float(sys.argv[2]), 0
     ds = ZarrDataset(path, "r")
-    while time.time() < until:
+    while looks == 0 or time.time() < until:
         looks += 1
         if looks % 7 == 0:
             ds = ZarrDataset(path, "r")

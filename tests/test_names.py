@@ -39,7 +39,10 @@ def folded(key: str) -> str:
 def is_kept(name: str) -> bool:
     try:
         _layout.check_name(name, what="name")
-        _layout.encode_name(name, what="name")
+        for kind in ("json", "parquet", "csv_gz"):
+            _layout.artifact_key(kind, name)  # Some endings are longer than others.
+        _layout.array_artifact_prefix(name)
+        _layout.table_key(name)
     except InvalidNameError:
         return False
     return True

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
-import zarr
 
 from kymflow_zarr import Axis, IngestReport, RectRoi, RefreshResult, ZarrDataset, ZarrImageRecord
 from kymflow_zarr.testing import write_experiment
@@ -103,13 +102,13 @@ def test_of_many_images_only_the_first_are_drawn(
     for number in range(30):
         ds.add_image(np.full((4, 4), number, "uint8"), image_id=f"{number:02}")
     opened: list[str] = []
-    open_array = ZarrImageRecord.open_array
+    load_array = ZarrImageRecord.load_array
 
-    def noted(rec: ZarrImageRecord) -> zarr.Array[Any]:
+    def noted(rec: ZarrImageRecord, selection: object = ...) -> npt.NDArray[Any]:
         opened.append(rec.image_id)
-        return open_array(rec)
+        return load_array(rec, selection)
 
-    monkeypatch.setattr(ZarrImageRecord, "open_array", noted)
+    monkeypatch.setattr(ZarrImageRecord, "load_array", noted)
     root = shown(ds)
     assert len(pictures(root)) == 8
     assert opened == [f"{number:02}" for number in range(8)]
@@ -123,14 +122,14 @@ def test_of_a_large_image_few_chunks_are_read(
         np.zeros((4, 6000, 2000), "uint16"), axes="zyx", chunks=(1, 250, 250), image_id="large"
     )
     read: list[tuple[int, ...]] = []
-    get = zarr.Array.__getitem__
+    load_array = ZarrImageRecord.load_array
 
-    def counted(array: zarr.Array[Any], selection: Any) -> Any:
-        found = get(array, selection)
+    def counted(rec: ZarrImageRecord, selection: object = ...) -> npt.NDArray[Any]:
+        found = load_array(rec, selection)
         read.append(np.shape(found))
         return found
 
-    monkeypatch.setattr(zarr.Array, "__getitem__", counted)
+    monkeypatch.setattr(ZarrImageRecord, "load_array", counted)
     assert "a part: 1182 of 2000 across, 3547 of 6000 down" in words(shown(rec))
     shown(ds)
     assert [len(shape) for shape in read] == [2, 2]

@@ -20,7 +20,7 @@ from kymflow_zarr._schema import payload_deviations, upgrade_payload, upgrade_ro
 from kymflow_zarr.errors import ArgumentError
 from kymflow_zarr.testing import write_experiment
 
-NAMES = ["payload", "dataset", "image", "array_artifact"]
+NAMES = ["payload", "dataset", "image", "array_artifact", "curation"]
 FLAT = {
     "id": 3, "channel": 1, "z": 0, "name": "", "note": "left", "revision": 2, "img_mean": 4.5,
     "dim0_start": 5, "dim0_stop": 90, "dim1_start": 1, "dim1_stop": 4, "color": "red",
@@ -88,11 +88,16 @@ def test_the_documents_of_a_dataset_keep_to_their_schemas(ds: ZarrDataset, tmp_p
     kymograph = ds.add_image(np.ones((9, 4)), image_id="a", line_period_s=0.001)
     ds.add_image(np.ones((2, 9, 4)), axes="cyx", channel_names=["red", "green"])
     kymograph.save_mask("cell", np.ones((9, 4), bool))
+    with kymograph.edit() as edit:
+        edit.set_verdict("accepted")
+        edit.save_roi({"data": {"x0": 0, "x1": 1, "y0": 0, "y1": 1}})
+    kymograph.undo()
     written = {
         "dataset": "zarr.json",
         "image": "images/a/zarr.json",
         "array_artifact": "images/a/analysis_arrays/cell/zarr.json",
         "payload": "images/a/analysis/metadata.json",
+        "curation": "images/a/analysis/curation.json",
     }
     for name, key in written.items():
         document = json.loads((tmp_path / "experiment.zarr" / key).read_text())

@@ -41,6 +41,7 @@ EVENTS = pd.DataFrame(
 
 @pytest.fixture(autouse=True)
 def _figures_closed() -> Iterator[None]:
+    plt.close("all")  # Tests of other files leave some open.
     yield
     plt.close("all")
 

@@ -599,3 +599,13 @@ class TestMetadata:
     def test_a_payload_is_a_mapping(self, rec: ZarrImageRecord) -> None:
         with pytest.raises(ValueError, match="mapping"):
             rec.save_metadata_payload([1])  # type: ignore[arg-type]
+
+
+def test_an_array_artifact_opens_lazily_and_read_only(rec: ZarrImageRecord) -> None:
+    mask = np.arange(20, dtype="uint8").reshape(4, 5)
+    rec.save_array_artifact("roi/mask", mask)
+    lazy = rec.open_array_artifact("roi/mask")
+    np.testing.assert_array_equal(lazy[1:3, 2], mask[1:3, 2])
+    assert lazy.read_only
+    with pytest.raises(KeyError, match="no array artifact"):
+        rec.open_array_artifact("other")

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from kymflow_zarr import KymflowZarrError, RepairReport, ZarrDataset
 from kymflow_zarr._storage import Disk, disk_replaced
+from kymflow_zarr._types import StrPath
 from kymflow_zarr.errors import FormatVersionError, ReadOnlyError, StorageError
 from tests._v1_dataset import write_v1
 from tests._whole_dataset import PIXELS, files_below, values_of, write_whole
@@ -330,7 +331,7 @@ class Dying(Disk):
         if self.left < 0:
             raise OSError(errno.EIO, "pulled")
 
-    def create(self, path: Path, data: bytes | memoryview) -> None:
+    def create(self, path: StrPath, data: bytes | memoryview) -> None:
         self._one()
         super().create(path, data)
 
@@ -338,11 +339,11 @@ class Dying(Disk):
         self._one()
         super().replace(source, target)
 
-    def rename_folder(self, source: Path, target: Path) -> None:
+    def rename_folder(self, source: StrPath, target: StrPath) -> None:
         self._one()
         super().rename_folder(source, target)
 
-    def make_folder(self, path: Path) -> None:
+    def make_folder(self, path: StrPath) -> None:
         self._one()
         super().make_folder(path)
 

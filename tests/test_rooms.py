@@ -121,12 +121,12 @@ def test_reading_one_image_loads_neither_pandas_nor_zarr(tmp_path: Path) -> None
 
 def test_the_public_names_are_these() -> None:
     assert sorted(kymflow_zarr.__all__) == [
-        "ArtifactInfo", "Axis", "Damage", "ExportDifference", "ExportFailure", "ExportReport",
-        "ImageBounds", "IngestItem", "IngestReport", "KymflowZarrError", "Limits", "MapResult",
-        "MaskRoi", "MetadataNotFoundError", "Problem", "RectRoi", "RefreshResult", "RepairAction",
-        "RepairReport", "RoiStatistics", "SchemaValidationError", "ValidationReport",
-        "VerifyReport", "ZarrDataset", "ZarrImageRecord", "__version__", "errors", "get_limits",
-        "json_schema", "set_limits",
+        "ArtifactInfo", "Axis", "Curation", "Damage", "Edit", "EditChange", "ExportDifference",
+        "ExportFailure", "ExportReport", "ImageBounds", "IngestItem", "IngestReport",
+        "KymflowZarrError", "Limits", "MapResult", "MaskRoi", "MetadataNotFoundError", "Problem",
+        "RecordEdit", "RectRoi", "RefreshResult", "RepairAction", "RepairReport", "RoiStatistics",
+        "SchemaValidationError", "ValidationReport", "VerifyReport", "ZarrDataset",
+        "ZarrImageRecord", "__version__", "errors", "get_limits", "json_schema", "set_limits",
     ]  # fmt: skip
     assert all(hasattr(kymflow_zarr, name) for name in kymflow_zarr.__all__)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import os
@@ -9,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import pytest
 
 from kymflow_zarr import ZarrDataset, ZarrImageRecord
 from kymflow_zarr._storage import LocalStorage, disk_replaced
+from kymflow_zarr._storage._files import FileParts
 from kymflow_zarr._storage._session import sweep
 from kymflow_zarr.errors import DatasetNotFoundError, StorageError
 from kymflow_zarr.testing import (
@@ -191,18 +193,19 @@ class TestWritersAtOnce:
     ) -> None:
         zeros = np.zeros((40, 1024, 1024), np.uint16)
         ds.add_image(zeros, image_id="m")
-        real = LocalStorage.read
+        real = LocalStorage.open
         switched = threading.Event()
 
-        def read(self: LocalStorage, key: str) -> bytes | None:
-            data = real(self, key)
+        @contextlib.contextmanager
+        def opened(self: LocalStorage, key: str) -> Iterator[FileParts | None]:
+            with real(self, key) as file:
+                yield file
             if "/c/" in key and not switched.is_set():
                 switched.set()
                 ds.delete_image("m")
                 ds.add_image(zeros + 7, image_id="m")
-            return data
 
-        monkeypatch.setattr(LocalStorage, "read", read)
+        monkeypatch.setattr(LocalStorage, "open", opened)
         assert np.unique(ZarrDataset(ds.path, mode="r")["m"].load_array()).tolist() == [7]
 
     def test_two_programs_that_save_a_part_of_the_metadata_each_find_theirs(

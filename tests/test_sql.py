@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from kymflow_zarr import ZarrDataset
+from kymflow_zarr._core import _sql_files, _sql_sources
 from kymflow_zarr.errors import ArgumentError, CorruptDataError, MissingDependencyError
 from tests.conftest import files_of
 
@@ -61,6 +66,21 @@ def test_it_answers_with_what_is_there_now(asked: ZarrDataset) -> None:
     assert asked.sql("select count(*) n from images")["n"].tolist() == [3]
 
 
+def test_a_table_that_was_asked_for_before_is_what_it_is_now(asked: ZarrDataset) -> None:
+    file = asked.path / "tables" / "scores.parquet"
+    for number in (1, 2, 3):
+        asked.save_table("scores", pd.DataFrame({"image_id": ["a"], "score": [number]}))
+        size = file.stat().st_size
+        for seconds in (100, 100, 50):  # Long ago: only then is anything of it kept.
+            os.utime(file, (time.time() - seconds + number,) * 2)
+            assert asked.sql("select score from scores")["score"].tolist() == [number]
+        assert file.stat().st_size == size
+    with ZarrDataset(asked.path, mode="r+") as other:
+        other.delete_table("scores")
+    with pytest.raises(ArgumentError, match="scores"):
+        asked.sql("select score from scores")
+
+
 def test_every_dtype_a_table_keeps_can_be_asked_for(ds: ZarrDataset) -> None:
     pytest.importorskip("duckdb")
     frame = pd.DataFrame(
@@ -80,6 +100,76 @@ def test_every_dtype_a_table_keeps_can_be_asked_for(ds: ZarrDataset) -> None:
     assert table["half"].to_pylist() == [1.5, 2.0]
     assert table["big"].to_pylist() == [1, 2**64 - 1]
     assert table["text"].to_pylist() == ["x", None]
+
+
+NAMES = ["small", "big", "whole", "x", "yes", "text", "long", "day", "when", "fine", "utc"]
+
+
+@pytest.mark.parametrize("sealed", [True, False], ids=["DuckDB reads", "Arrow reads"])
+def test_whoever_reads_the_files_the_types_are_the_same(
+    ds: ZarrDataset, monkeypatch: pytest.MonkeyPatch, sealed: bool
+) -> None:
+    pytest.importorskip("duckdb")
+    if not sealed:
+        monkeypatch.setattr(_sql_files, "_FOLDER", "/nowhere")
+    when = pd.DatetimeIndex(["2026-01-01 00:00:00.000001", "NaT"])
+    frame = pd.DataFrame(
+        {
+            "small": np.array([1, 2], "int8"),
+            "big": np.array([1, 2**64 - 1], "uint64"),
+            "whole": pd.array([1, None], dtype="Int32"),
+            "x": np.array([1.5, np.nan], "float32"),
+            "yes": [True, False],
+            "text": ["x", None],
+            "long": pd.array(["x", None], dtype="string[pyarrow]"),
+            "day": pd.Series([1, None], dtype=pd.ArrowDtype(pa.date32())),
+            "when": when.as_unit("us"),
+            "fine": when.as_unit("ns"),
+            "utc": when.as_unit("us").tz_localize("UTC"),
+        }
+    )
+    ds.save_table("mixed", frame)
+    table = ds.sql("select * from mixed", as_="arrow")
+    assert table.column_names == NAMES
+    assert [str(kind).replace("Etc/", "") for kind in table.schema.types] == [
+        "int8", "uint64", "int32", "float", "bool", "string", "string", "date32[day]",
+        "timestamp[us]", "timestamp[ns]", "timestamp[us, tz=UTC]",
+    ]  # fmt: skip
+    assert table.slice(0, 1).to_pylist() == pa.Table.from_pandas(frame.iloc[:1]).to_pylist()
+    assert table["text"].to_pylist() == table["long"].to_pylist() == ["x", None]
+    assert [table[name][1].as_py() for name in ("whole", "x", "day", "when", "utc")] == [None] * 5
+
+
+def test_queries_that_write_do_not_reach_the_tables(asked: ZarrDataset) -> None:
+    before = files_of(asked.path)
+    for number in range(3, 40):
+        path = f"/proc/self/fd/{number}"
+        for copy in (
+            f"copy (select 1) to '{path}' (use_tmp_file false)",
+            f"copy (select * from scores) to '{path}' (format parquet, use_tmp_file false)",
+        ):
+            for query in (f"with x as ({copy}) select * from scores", f"explain analyze {copy}"):
+                with contextlib.suppress(ArgumentError):
+                    asked.sql(query)
+    assert files_of(asked.path) == before
+    assert asked.sql("select sum(score) n from scores")["n"].tolist() == [7]
+
+
+def test_tables_are_joined_without_a_look_at_the_images(
+    asked: ZarrDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked.save_table("more", pd.DataFrame({"image_id": ["a", "b"], "weight": [1, 10]}))
+
+    def looked(*_: object) -> None:
+        raise AssertionError("it looked at the images")
+
+    monkeypatch.setattr(_sql_sources, "frame_names", looked)
+    for query in (
+        "select sum(score * weight) as n from scores join more using (image_id)",
+        "with m as (select * from more) select sum(score * weight) as n from scores natural join m",
+        "select sum(score * weight) as n from scores, more where scores.image_id = more.image_id",
+    ):
+        assert asked.sql(query)["n"].tolist() == [61]
 
 
 def test_a_table_named_images_is_that_table(asked: ZarrDataset) -> None:

@@ -32,14 +32,14 @@ VALUES = st.dictionaries(st.text(max_size=3), st.integers() | st.floats(allow_na
 # Where, if at all, an operation on files fails, and how.
 FAULTS = st.none() | st.tuples(st.integers(1, 40), st.sampled_from(FAULT_KINDS))
 # What ingest makes of a TIFF beside what the user has saved.
-DERIVED = {"metadata", "provenance", "tiff"}
+DERIVED = {"metadata", "provenance", "tiff", "curation"}
 
 Fault = tuple[int, Any] | None
 Image = dict[str, Any]
 
 
 def _image(array: Any) -> Image:
-    return {"pixels": _value(array), "json": {}, "arrays": {}}
+    return {"pixels": _value(array), "json": {}, "arrays": {}, "notes": []}
 
 
 def _value(array: Any) -> tuple[str, tuple[int, ...], bytes]:
@@ -80,6 +80,12 @@ class Against(RuleBasedStateMachine):
                     name: _value(rec.load_array_artifact(name))
                     for name in rec.list_array_artifacts()
                 },
+                # Those that are not taken back; each is of one edit.
+                "notes": [
+                    edit.changes[0].after
+                    for edit in rec.curation().history
+                    if edit.undoes is None and edit.undone_by is None
+                ],
             }
         tables = {}
         for name in self.ds.list_table_names():
@@ -160,6 +166,30 @@ class Against(RuleBasedStateMachine):
         rec, after = self.record(called), self.changed()
         after[0][called]["arrays"][name] = _value(arr)
         self.step(lambda: rec.save_array_artifact(name, arr), after, fault)
+
+    @precondition(lambda self: self.images)
+    @rule(data=st.data(), note=st.sampled_from(["", "good", "moved"]), fault=FAULTS)
+    def edit(self, data: st.DataObject, note: str, fault: Fault) -> None:
+        called = self.some(data)
+        rec, after = self.record(called), self.changed()
+        notes = after[0][called]["notes"]
+        if note != (notes[-1] if notes else ""):
+            notes.append(note)
+
+        def operation() -> None:
+            with rec.edit() as edit:
+                edit.set_note(note)
+
+        self.step(operation, after, fault)
+
+    @precondition(lambda self: any(image["notes"] for image in self.images.values()))
+    @rule(data=st.data(), fault=FAULTS)
+    def undo(self, data: st.DataObject, fault: Fault) -> None:
+        edited = sorted(called for called, image in self.images.items() if image["notes"])
+        called = data.draw(st.sampled_from(edited))
+        rec, after = self.record(called), self.changed()
+        after[0][called]["notes"].pop()
+        self.step(rec.undo, after, fault)
 
     @precondition(lambda self: self.images)
     @rule(data=st.data(), fault=FAULTS)

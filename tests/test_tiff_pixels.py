@@ -6,6 +6,7 @@ import itertools
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
@@ -15,8 +16,10 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kymflow_zarr.errors import ArgumentError, ArgumentTypeError
+from kymflow_zarr.errors import ArgumentError, ArgumentTypeError, SourceFileError
+from kymflow_zarr.ingest import _tiff_stored
 from kymflow_zarr.ingest._tiff import open_tiff
+from kymflow_zarr.ingest._tiff_stored import StoredPixels
 
 WHOLE = ["uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"]
 DTYPES = ["bool", *WHOLE, "float16", "float32", "float64", "complex64", "complex128"]
@@ -307,3 +310,52 @@ def test_a_closed_image_says_so_and_frees_the_file(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="closed"):
         _ = image.description
     path.unlink()
+
+
+# Pixels that lie in the file as they are, read in pieces -------------------------------
+
+
+def forward_slices(length: int) -> st.SearchStrategy[slice]:
+    return st.slices(length).filter(
+        lambda part: part.indices(length)[2] > 0 and len(range(*part.indices(length))) > 0
+    )
+
+
+@pytest.mark.parametrize("limits", [(1, 1), (16, 200), (200, 50), (64 << 10, 16 << 20)])
+@given(data=st.data())
+@settings(max_examples=60)
+def test_any_region_is_read_whatever_the_size_of_the_pieces(
+    limits: tuple[int, int], data: st.DataObject
+) -> None:
+    shape = data.draw(st.lists(st.integers(1, 7), min_size=1, max_size=4))
+    dtype = data.draw(st.sampled_from(["u1", ">u2", "<f4", ">c8"]))
+    pixels = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+    slices = [data.draw(forward_slices(n)) for n in shape]
+    ranges = [range(*part.indices(n)) for n, part in zip(shape, slices, strict=True)]
+    order = data.draw(st.permutations(range(len(shape))))
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_tiff_stored, "_RUN_BYTES", limits[0])
+        patch.setattr(_tiff_stored, "_HULL_BYTES", limits[1])
+        path = Path(folder) / "a.tif"
+        path.write_bytes(b"before" + pixels.tobytes() + b"after")
+        file = SimpleNamespace(
+            filehandle=SimpleNamespace(path=str(path)), byteorder=">" if dtype[0] == ">" else "<"
+        )
+        page: Any = SimpleNamespace(parent=file, dtype=pixels.dtype.newbyteorder("="))
+        stored = StoredPixels(page, shape, len(b"before"))
+        lengths = [len(r) for r in ranges]
+        out = np.zeros([lengths[i] for i in order], pixels.dtype.newbyteorder("="))
+        stored.read_into(ranges, out.transpose(np.argsort(order)))
+    np.testing.assert_array_equal(out, pixels[tuple(slices)].transpose(order))
+
+
+def test_a_file_that_is_cut_short_while_it_is_read_is_an_error(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((300, 40), "uint16"))
+    with open_tiff(tmp_path / "a.tif") as image:
+        with (tmp_path / "a.tif").open("r+b") as file:
+            file.truncate(5_000)
+        with pytest.raises(SourceFileError, match="cut short while it was read"):
+            image[...]
+        (tmp_path / "a.tif").unlink()
+        with pytest.raises(SourceFileError, match="cannot be read"):
+            image[...]

@@ -30,6 +30,8 @@ DATA = f"{LINE}/data"
 MASK = f"{LINE}/analysis_arrays/mask"
 PAYLOAD = f"{LINE}/analysis/metadata.json"
 INDEX = "index/images.parquet"
+CURATION = f"{LINE}/analysis/curation.json"
+ENTRY = {"edit_id": "a", "who": "maria", "when_utc": "2026-01-05T09:00:00Z", "changes": []}
 RECT = {"roi_id": 1, "roi_type": "rect", "data": {"x0": 0, "x1": 3, "y0": 0, "y1": 9}}
 FLAT = {"id": 2, "dim0_start": 5, "dim0_stop": 9, "dim1_start": 1, "dim1_stop": 4}
 
@@ -119,6 +121,16 @@ def multiscale(**changes: object) -> Callable[[Path], None]:
 
 def payload(**changes: object) -> Callable[[Path], None]:
     return edit(PAYLOAD, lambda d: d.update(changes))
+
+
+def curation(**changes: object) -> Callable[[Path], None]:
+    document: dict[str, object] = {
+        "format": "kymflow_zarr",
+        "document": "curation",
+        "version": "1.0",
+    }
+    document |= {"verdict": None, "note": "", "history": [ENTRY]} | changes
+    return write(CURATION, json.dumps(document).encode())
 
 
 def roi(**changes: object) -> Callable[[Path], None]:
@@ -400,6 +412,12 @@ CASES = [
         stray_rows,
         "5 rows name images that are not in the dataset: 'away', 'gone', 'lost' and 1 more",
     ),
+    # What people have judged
+    Case("curation", CURATION, write(CURATION, b'{"verdict": "accepted"}'), "is not the record of"),
+    Case("curation", CURATION, curation(verdict="perhaps"), "$.verdict"),
+    Case("curation", CURATION, curation(history=[ENTRY, ENTRY]), "is there twice"),
+    Case("curation", CURATION, curation(history=[ENTRY | {"undoes": "b"}]), "no earlier edit"),
+    Case("format-version", CURATION, curation(version="2.0"), "version '2.0' of curation"),
     # The metadata payload
     Case("metadata-keys", PAYLOAD, write(PAYLOAD, b"[]"), "is list, not a mapping"),
     Case("metadata-keys", PAYLOAD, write(PAYLOAD, b"null")),

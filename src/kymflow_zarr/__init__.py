@@ -15,7 +15,10 @@ from kymflow_zarr._version import __version__
 if TYPE_CHECKING:
     from kymflow_zarr import errors
     from kymflow_zarr._core import (
+        Curation,
         Damage,
+        Edit,
+        EditChange,
         ExportDifference,
         ExportFailure,
         ExportReport,
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
         MapResult,
         MaskRoi,
         Problem,
+        RecordEdit,
         RectRoi,
         RefreshResult,
         RepairAction,
@@ -42,7 +46,10 @@ if TYPE_CHECKING:
 __all__ = [
     "ArtifactInfo",
     "Axis",
+    "Curation",
     "Damage",
+    "Edit",
+    "EditChange",
     "ExportDifference",
     "ExportFailure",
     "ExportReport",
@@ -55,6 +62,7 @@ __all__ = [
     "MaskRoi",
     "MetadataNotFoundError",
     "Problem",
+    "RecordEdit",
     "RectRoi",
     "RefreshResult",
     "RepairAction",

@@ -43,10 +43,12 @@ LITTER: Final = frozenset({".DS_Store", ".directory", "Thumbs.db", "desktop.ini"
 TEMPORARY_PREFIX: Final = ".tmp-"
 MANIFEST: Final = f"{INDEX}/images.parquet"
 EARLIER_MANIFEST: Final = f"{INDEX}/manifest.json"
+THUMBNAILS: Final = f"{INDEX}/thumbnails"
 EXPORT_MANIFEST: Final = "kymflow_zarr_export.json"
 EXPORT_FORMAT: Final = "kymflow_zarr_export"
 METADATA: Final = "metadata"
 PROVENANCE: Final = "provenance"
+CURATION: Final = "curation"
 
 SUFFIXES: Final[dict[ArtifactKind, str]] = {
     "json": ".json",
@@ -95,6 +97,16 @@ def array_artifact_prefix(name: str) -> str:
 def table_key(name: str) -> str:
     """Return the key of a dataset table."""
     return f"{TABLES}/{encode_name(name, what='table name')}.parquet"
+
+
+def thumbnail_key(image_id: str) -> str:
+    """Return the key of the small picture of an image."""
+    return f"{THUMBNAILS}/{encode_segment(image_id, what='image id')}.png"
+
+
+def parse_thumbnail(name: str) -> str | None:
+    """Return the id of the image that a file of the thumbnails shows, or None."""
+    return parse_image_folder(name.removesuffix(".png")) if name.endswith(".png") else None
 
 
 def source_file_key(name: str) -> str:

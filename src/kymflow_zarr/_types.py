@@ -14,6 +14,7 @@ __all__ = [
     "Axis",
     "Durability",
     "ExportLayout",
+    "FrameKind",
     "ImageBounds",
     "JsonValue",
     "MissingPlacement",
@@ -23,6 +24,7 @@ __all__ = [
     "Quantity",
     "RefreshMode",
     "StrPath",
+    "Verdict",
 ]
 
 Mode: TypeAlias = Literal["r", "r+", "a", "w", "w-"]
@@ -33,6 +35,8 @@ RefreshMode: TypeAlias = Literal["skip", "reingest_if_changed"]
 Durability: TypeAlias = Literal["full", "relaxed"]
 Quantity: TypeAlias = Literal["space", "time", "channel", "other"]
 ArtifactKind: TypeAlias = Literal["json", "parquet", "csv_gz"]
+FrameKind: TypeAlias = Literal["parquet", "csv_gz"]
+Verdict: TypeAlias = Literal["accepted", "rejected"]
 StrPath: TypeAlias = str | os.PathLike[str]
 JsonValue: TypeAlias = (
     "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"

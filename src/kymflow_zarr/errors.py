@@ -19,6 +19,7 @@ Every error is also the builtin exception a Python caller would expect, so that
     ├── DatasetExistsError             (FileExistsError)    mode "w-" on something that is there
     ├── TargetExistsError              (FileExistsError)    an export would overwrite foreign files
     ├── ReadOnlyError                  (PermissionError)    a write on a read-only dataset
+    ├── EditConflictError              (RuntimeError)       it was changed since it was looked at
     ├── SchemaValidationError          (ValueError)         a broken or foreign store
     │   ├── FormatVersionError         (ValueError)         an unknown format version
     │   └── CorruptDataError           (ValueError)         stored bytes lost or changed
@@ -38,6 +39,7 @@ __all__ = [
     "CorruptDataError",
     "DatasetExistsError",
     "DatasetNotFoundError",
+    "EditConflictError",
     "FormatVersionError",
     "InvalidNameError",
     "KymflowZarrError",
@@ -154,6 +156,10 @@ class TargetExistsError(KymflowZarrError, FileExistsError):
 
 class ReadOnlyError(KymflowZarrError, PermissionError):
     """A write on a dataset that was opened with mode ``"r"``."""
+
+
+class EditConflictError(KymflowZarrError, RuntimeError):
+    """What was to be changed, or taken back, is not what it was any more; nothing was written."""
 
 
 class SchemaValidationError(KymflowZarrError, ValueError):

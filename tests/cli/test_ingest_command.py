@@ -152,3 +152,29 @@ def test_refresh_brings_a_dataset_up_to_date(legacy: Path, tmp_path: Path) -> No
     assert "unchanged" in again.stdout
     assert run("refresh", folder, tmp_path / "none.zarr").exit_code == 2
     assert not (tmp_path / "none.zarr").exists()
+
+
+@pytest.mark.parametrize("who", [["--workers", "2"], ["--processes", "1"]])
+def test_who_does_the_work_makes_no_difference(
+    legacy: Path, tmp_path: Path, who: list[str]
+) -> None:
+    target, out = tmp_path / "new.zarr", tmp_path / "out"
+    assert json_of(run("ingest", legacy, target, "--json", *who))["counts"]["ingested"] == 3
+    assert json_of(run("refresh", legacy, target, "--json", *who))["counts"]["unchanged"] == 3
+    assert run("verify", target, *who).exit_code == 0
+    assert run("export", target, out, *who).exit_code == 0
+    assert len(list(out.rglob("*.tif"))) == 3
+
+
+@pytest.mark.parametrize("wrong", [["--workers", "0"], ["--workers", "2", "--processes", "2"]])
+def test_wrong_workers_are_refused(legacy: Path, tmp_path: Path, wrong: list[str]) -> None:
+    result = run("ingest", legacy, tmp_path / "new.zarr", *wrong)
+    assert result.exit_code == 2
+    assert "--workers" in result.stderr
+    assert not (tmp_path / "new.zarr").exists()
+
+
+def test_images_are_read_back(legacy: Path, tmp_path: Path) -> None:
+    tiff = next(legacy.rglob("*.tif"))
+    assert run("ingest", legacy, tmp_path / "all.zarr", "--verify").exit_code == 0
+    assert run("ingest", tiff, tmp_path / "one.zarr", "--verify").exit_code == 0

@@ -25,6 +25,7 @@ from kymflow_zarr._cli._sql import sql
 from kymflow_zarr._cli._tables import head, tables
 from kymflow_zarr._cli._validate import validate
 from kymflow_zarr._cli._verify import verify
+from kymflow_zarr._cli._view import view
 from kymflow_zarr._version import __version__
 from kymflow_zarr.errors import DatasetNotFoundError, KymflowZarrError
 
@@ -102,6 +103,7 @@ def app() -> None:
       kymflow-zarr ingest ~/data/experiment      make experiment.zarr of a folder of TIFFs
       kymflow-zarr ls experiment.zarr            list its images
       kymflow-zarr show experiment.zarr 3f9a     all about one image
+      kymflow-zarr view experiment.zarr          look at it in the browser
       kymflow-zarr tables experiment.zarr        its tables; head, cat and sql look into them
       kymflow-zarr export experiment.zarr out    TIFF, JSON and CSV files again
 
@@ -113,7 +115,7 @@ def app() -> None:
 
 
 for _command in (
-    demo, ingest, refresh, ls, show, tables, head, cat, sql, export, validate, verify, repair,
+    demo, ingest, refresh, ls, show, view, tables, head, cat, sql, export, validate, verify, repair,
     migrate, schema, completion,
 ):  # fmt: skip
     app.add_command(_command)

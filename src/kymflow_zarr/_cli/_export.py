@@ -6,7 +6,13 @@ from pathlib import Path
 
 import click
 
-from kymflow_zarr._cli._options import dataset_argument, debug_option, json_option
+from kymflow_zarr._cli._options import (
+    dataset_argument,
+    debug_option,
+    executor_of,
+    json_option,
+    workers_options,
+)
 from kymflow_zarr._types import ExportLayout
 
 __all__ = ["export"]
@@ -24,6 +30,7 @@ __all__ = ["export"]
     show_default=True,
     help="A folder for each image, or the folders that the dataset came from.",
 )
+@workers_options
 @json_option
 @debug_option
 @click.pass_context
@@ -34,6 +41,8 @@ def export(
     no_tiff: bool,
     no_tables: bool,
     layout: ExportLayout,
+    workers: int | None,
+    processes: int | None,
     as_json: bool,
 ) -> None:
     """Write DATASET to FOLDER as files that every program reads: TIFF, JSON, CSV.
@@ -56,13 +65,18 @@ def export(
     from kymflow_zarr import ZarrDataset
     from kymflow_zarr._cli._terminal import print_json, progress_bar, screen
 
-    with ZarrDataset(dataset, mode="r") as ds, progress_bar("Exporting") as progress:
+    with (
+        ZarrDataset(dataset, mode="r") as ds,
+        executor_of(workers, processes) as executor,
+        progress_bar("Exporting") as progress,
+    ):
         report = ds.export_legacy_folder(
             folder,
             include_tiff=not no_tiff,
             include_tables=not no_tables,
             layout=layout,
             progress=progress,
+            executor=executor,
         )
         n_images = len(ds)
     if as_json:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kymflow_zarr._cli._options import debug_option, json_option
+from kymflow_zarr._cli._options import debug_option, executor_of, json_option, workers_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,6 +24,8 @@ _STYLES = {"ingested": "green", "unchanged": "dim", "skipped": "yellow", "failed
 @click.argument("dataset", type=click.Path(path_type=Path), required=False)
 @click.option("--pattern", default="*.tif", show_default=True, help="Which files of a folder.")
 @click.option("--no-sidecars", is_flag=True, help="Pixels alone: no metadata, no analysis.")
+@click.option("--verify", is_flag=True, help="Read each image back and compare it with its file.")
+@workers_options
 @json_option
 @debug_option
 @click.pass_context
@@ -33,6 +35,9 @@ def ingest(
     dataset: Path | None,
     pattern: str,
     no_sidecars: bool,
+    verify: bool,
+    workers: int | None,
+    processes: int | None,
     as_json: bool,
 ) -> None:
     """Read SOURCE, a folder of TIFFs or one TIFF, into DATASET.
@@ -73,14 +78,19 @@ def ingest(
         open_tiff(source).close()
     if dataset is None:
         dataset = Path(f"{source.resolve().name if source.is_dir() else source.stem}.zarr")
-    with ZarrDataset(dataset, mode="a") as ds:
+    with executor_of(workers, processes) as executor, ZarrDataset(dataset, mode="a") as ds:
         if source.is_dir():
             with progress_bar("Ingesting") as progress:
                 report = ds.ingest_legacy_folder(
-                    source, pattern=pattern, include_sidecars=not no_sidecars, progress=progress
+                    source,
+                    pattern=pattern,
+                    include_sidecars=not no_sidecars,
+                    verify=verify,
+                    progress=progress,
+                    executor=executor,
                 )
         else:
-            report = _ingest_file(ds, source, include_sidecars=not no_sidecars)
+            report = _ingest_file(ds, source, include_sidecars=not no_sidecars, verify=verify)
         n_images = len(ds)
     if as_json:
         print_json({"dataset": str(dataset), "n_images": n_images, **report.to_dict()})
@@ -100,11 +110,15 @@ def ingest(
         ctx.exit(1)
 
 
-def _ingest_file(dataset: ZarrDataset, source: Path, *, include_sidecars: bool) -> IngestReport:
+def _ingest_file(
+    dataset: ZarrDataset, source: Path, *, include_sidecars: bool, verify: bool
+) -> IngestReport:
     from kymflow_zarr import IngestItem, IngestReport
 
     before = set(dataset.list_image_ids())
-    image_id = dataset.ingest_tiff(source, include_sidecars=include_sidecars).image_id
+    image_id = dataset.ingest_tiff(
+        source, include_sidecars=include_sidecars, verify=verify
+    ).image_id
     item = IngestItem("unchanged" if image_id in before else "ingested", str(source), image_id)
     return IngestReport(str(source.parent), (item,))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,15 +12,19 @@ import click
 from kymflow_zarr._cli._complete import complete_ids
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from kymflow_zarr._cli._cells import Form
 
 __all__ = [
     "dataset_argument",
     "debug_option",
+    "executor_of",
     "form_of",
     "form_options",
     "id_argument",
     "json_option",
+    "workers_options",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -71,3 +76,42 @@ def form_of(*, as_json: bool, as_csv: bool, as_table: bool) -> Form | None:
     if len(asked) > 1:
         raise click.UsageError("Give one of --json, --csv and --table.")
     return asked[0] if asked else None
+
+
+def workers_options(command: F) -> F:
+    """Add --workers and --processes to a command whose work an executor can do."""
+    several = click.IntRange(min=1)
+    workers = click.option(
+        "--workers", type=several, metavar="N", help="So many threads; chosen if left out."
+    )
+    processes = click.option(
+        "--processes", type=several, metavar="N", help="So many processes in place of threads."
+    )
+    return workers(processes(command))
+
+
+@contextmanager
+def executor_of(workers: int | None, processes: int | None) -> Iterator[Executor | None]:
+    """Give the executor that was asked for; None if none was.
+
+    Raises
+    ------
+    click.UsageError
+        If it was both.
+    """
+    if workers is not None and processes is not None:
+        raise click.UsageError("Give one of --workers and --processes.")
+    if workers is not None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(workers) as threads:
+            yield threads
+    elif processes is not None:
+        import multiprocessing
+        from concurrent.futures import ProcessPoolExecutor
+
+        # Not forked: this process may have threads by now, of libraries too.
+        with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as others:
+            yield others
+    else:
+        yield None

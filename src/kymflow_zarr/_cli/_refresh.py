@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from kymflow_zarr._cli._ingest import print_ingested
-from kymflow_zarr._cli._options import debug_option, json_option
+from kymflow_zarr._cli._options import debug_option, executor_of, json_option, workers_options
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -30,6 +30,7 @@ __all__ = ["refresh"]
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--overwrite-edits", is_flag=True, help="Let changed files win over your edits.")
 @click.option("--no-sidecars", is_flag=True, help="Look at the TIFFs alone.")
+@workers_options
 @json_option
 @debug_option
 @click.pass_context
@@ -42,6 +43,8 @@ def refresh(
     dry_run: bool,
     overwrite_edits: bool,
     no_sidecars: bool,
+    workers: int | None,
+    processes: int | None,
     as_json: bool,
 ) -> None:
     """Scan FOLDER again: add what is new, find what has moved, update what has changed.
@@ -60,7 +63,7 @@ def refresh(
     from kymflow_zarr._cli._terminal import print_json, progress_bar, screen
 
     with ZarrDataset(dataset, mode="r" if dry_run else "r+") as ds:
-        with progress_bar("Scanning") as progress:
+        with executor_of(workers, processes) as executor, progress_bar("Scanning") as progress:
             result = ds.refresh_from_folder(
                 folder,
                 pattern,
@@ -69,6 +72,7 @@ def refresh(
                 dry_run=dry_run,
                 overwrite_edits=overwrite_edits,
                 progress=progress,
+                executor=executor,
             )
         n_images = len(ds)
     if as_json:

@@ -10,7 +10,7 @@ from kymflow_zarr._cli._options import debug_option, json_option
 
 __all__ = ["schema"]
 
-_Document: TypeAlias = Literal["payload", "dataset", "image", "array_artifact"]
+_Document: TypeAlias = Literal["payload", "dataset", "image", "array_artifact", "curation"]
 
 
 @click.command(short_help="Print the JSON Schema of a document.")
@@ -25,6 +25,7 @@ def schema(document: _Document, as_json: bool) -> None:  # noqa: ARG001 - it pri
     dataset          zarr.json of the dataset
     image            zarr.json of an image
     array_artifact   zarr.json of an array artifact
+    curation         analysis/curation.json of an image: verdict, note, history
 
     \b
     Examples:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kymflow_zarr._cli._options import dataset_argument, debug_option, id_argument, json_option
+from kymflow_zarr.errors import SchemaValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
-    from kymflow_zarr import ZarrDataset
+    from kymflow_zarr import ZarrDataset, ZarrImageRecord
 
 __all__ = ["show"]
 
@@ -52,6 +53,7 @@ def show(dataset: Path, image_id: str, picture: bool | None, as_json: bool) -> N
             **image_facts(record),
             "channel_names": record.channel_names,
             "metadata": metadata_of(record),
+            **_judged(record),
             "artifacts": [dataclasses.asdict(artifact) for artifact in record.list_artifacts()],
             "array_artifacts": record.list_array_artifacts(),
             "table_rows": _table_rows(ds, record.image_id),
@@ -64,6 +66,15 @@ def show(dataset: Path, image_id: str, picture: bool | None, as_json: bool) -> N
             if console.is_terminal if picture is None else picture:
                 print_glance(console, record)
             _print_image(console, facts)
+
+
+def _judged(record: ZarrImageRecord) -> dict[str, str | None]:
+    """Return verdict and note; an artifact of that name may be something else."""
+    try:
+        curation = record.curation()
+    except SchemaValidationError as error:
+        return {"verdict": None, "note": None, "curation_error": str(error)}
+    return {"verdict": curation.verdict, "note": curation.note}
 
 
 def _table_rows(dataset: ZarrDataset, image_id: str) -> dict[str, int]:
@@ -94,6 +105,9 @@ def _print_image(console: Console, facts: dict[str, Any]) -> None:
             "acquired": (facts["acquired"] or "").replace("T", " "),
             "created": local_minute(facts["created_utc"]),
             "source": facts["source"],
+            "verdict": facts["verdict"],
+            "note": facts["note"],
+            "curation": facts.get("curation_error"),
         },
     )
     metadata = facts["metadata"]

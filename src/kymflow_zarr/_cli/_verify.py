@@ -6,7 +6,13 @@ from pathlib import Path
 
 import click
 
-from kymflow_zarr._cli._options import dataset_argument, debug_option, json_option
+from kymflow_zarr._cli._options import (
+    dataset_argument,
+    debug_option,
+    executor_of,
+    json_option,
+    workers_options,
+)
 
 __all__ = ["verify"]
 
@@ -14,10 +20,18 @@ __all__ = ["verify"]
 @click.command(short_help="Check every byte of a dataset against its checksum.")
 @dataset_argument
 @click.option("--fast", is_flag=True, help="Look at presence and size of the files only.")
+@workers_options
 @json_option
 @debug_option
 @click.pass_context
-def verify(ctx: click.Context, dataset: Path, fast: bool, as_json: bool) -> None:
+def verify(
+    ctx: click.Context,
+    dataset: Path,
+    fast: bool,
+    workers: int | None,
+    processes: int | None,
+    as_json: bool,
+) -> None:
     """Check that every file of DATASET is there, with the bytes that were written.
 
     Nothing is written, and others may write meanwhile. What is damaged is named with the
@@ -41,8 +55,12 @@ def verify(ctx: click.Context, dataset: Path, fast: bool, as_json: bool) -> None
         screen,
     )
 
-    with ZarrDataset(dataset, mode="r") as ds, progress_bar("Verifying") as progress:
-        report = ds.verify(level="fast" if fast else "full", progress=progress)
+    with (
+        ZarrDataset(dataset, mode="r") as ds,
+        executor_of(workers, processes) as executor,
+        progress_bar("Verifying") as progress,
+    ):
+        report = ds.verify(level="fast" if fast else "full", progress=progress, executor=executor)
     if as_json:
         print_json(report.to_dict())
     else:

@@ -1,10 +1,12 @@
 """The dataset, its records, artifacts, tables and index."""
 
+from kymflow_zarr._core._curation import Curation, Edit, EditChange
 from kymflow_zarr._core._dataset import ZarrDataset
 from kymflow_zarr._core._draft import RecordDraft, commit_drafts
 from kymflow_zarr._core._map import MapResult
 from kymflow_zarr._core._payload import payload_of
 from kymflow_zarr._core._record import ZarrImageRecord
+from kymflow_zarr._core._record_edit import RecordEdit
 from kymflow_zarr._core._regions import ImagePlanes, RoiStatistics
 from kymflow_zarr._core._reports import (
     ExportDifference,
@@ -21,7 +23,10 @@ from kymflow_zarr._core._update import RecordUpdate
 from kymflow_zarr._core._verify_reports import Damage, RepairAction, RepairReport, VerifyReport
 
 __all__ = [
+    "Curation",
     "Damage",
+    "Edit",
+    "EditChange",
     "ExportDifference",
     "ExportFailure",
     "ExportReport",
@@ -32,6 +37,7 @@ __all__ = [
     "MaskRoi",
     "Problem",
     "RecordDraft",
+    "RecordEdit",
     "RecordUpdate",
     "RectRoi",
     "RefreshResult",

@@ -14,7 +14,7 @@ from kymflow_zarr._core._draft import (
     write_array_artifact,
 )
 from kymflow_zarr._core._hints import did_you_mean
-from kymflow_zarr._core._pixels import load_pixels, replace_pixels, write_pixels
+from kymflow_zarr._core._pixels import load_pixels, open_pixels, replace_pixels, write_pixels
 from kymflow_zarr._encodings._array import as_array
 from kymflow_zarr._schema import (
     ArrayArtifactDocument,
@@ -25,10 +25,11 @@ from kymflow_zarr._schema import (
 )
 from kymflow_zarr._storage import LocalStorage
 from kymflow_zarr._types import ArrayLike
-from kymflow_zarr.errors import ArtifactNotFoundError
+from kymflow_zarr.errors import ArtifactNotFoundError, CorruptDataError, StorageError
 
 if TYPE_CHECKING:
     import numpy as np
+    import zarr
 
 
 class ArrayArtifacts:
@@ -80,6 +81,17 @@ class ArrayArtifacts:
     def load(self, name: str) -> np.ndarray[Any, Any]:
         """Return an array artifact."""
         return load_pixels(self._storage, self._prefix(name), lambda: self.document(name).pixels)
+
+    def open(self, name: str) -> zarr.Array[Any]:
+        """Return an array artifact that reads what is indexed."""
+        while True:
+            pixels = self.document(name).pixels
+            try:
+                return open_pixels(self._storage, self._prefix(name), pixels)
+            except (StorageError, CorruptDataError):
+                # Unless it was replaced since its document was read, it is broken.
+                if self.document(name).pixels.path == pixels.path:
+                    raise
 
     def document(self, name: str) -> ArrayArtifactDocument:
         """Return the document of an array artifact.

@@ -97,9 +97,9 @@ def listing(storage: LocalStorage, prefix: str) -> Iterator[ArtifactInfo]:
 def is_named(info: ArtifactInfo, suffix: str) -> bool:
     """Tell whether a suffix, as of :meth:`ZarrImageRecord.delete_analysis`, means an artifact.
 
-    Metadata and provenance are meant only by one that spells their whole name.
+    Metadata, provenance and curation are meant only by one that spells their whole name.
     """
     by_name = info.name == suffix or info.name.endswith(f"/{suffix}")
-    if info.name in (_layout.METADATA, _layout.PROVENANCE):
+    if info.name in (_layout.METADATA, _layout.PROVENANCE, _layout.CURATION):
         return by_name or (info.key.endswith(suffix) and info.name in suffix)
     return by_name or info.key.endswith(suffix)

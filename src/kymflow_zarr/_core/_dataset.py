@@ -20,6 +20,7 @@ from kymflow_zarr._core._kept import KeptFiles
 from kymflow_zarr._core._opening import dataset_path, open_storage
 from kymflow_zarr._core._record import ZarrImageRecord
 from kymflow_zarr._core._record_views import DatasetViews
+from kymflow_zarr._core._thumbnails import forget, forget_one
 from kymflow_zarr._core._update import RecordUpdate
 from kymflow_zarr._schema import FORMAT, FORMAT_VERSION
 from kymflow_zarr._storage import LocalStorage
@@ -322,6 +323,7 @@ class ZarrDataset(DatasetTables, DatasetQuery, DatasetWork, DatasetViews):
         ):
             removed = self._tables.remove_image(change, image_id)
             change.remove(_layout.image_prefix(image_id))
+        forget_one(self._storage, record.image_id)
         return removed
 
     def load_sources_index(self) -> pd.DataFrame:
@@ -355,7 +357,9 @@ class ZarrDataset(DatasetTables, DatasetQuery, DatasetWork, DatasetViews):
     def update_manifest(self) -> dict[str, Any]:
         """Make the index anew from the documents, write it, and return the manifest."""
         self._storage.require_writable()
-        return self._manifest(self._index.rebuild())
+        entries = self._index.rebuild()
+        forget(self._storage, entries)
+        return self._manifest(entries)
 
     def _manifest(self, entries: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
         return {

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
     import pyarrow as pa
+    import pyarrow.dataset as pads
 
     from kymflow_zarr._core._dataset import ZarrDataset
     from kymflow_zarr._core._index import Index
@@ -55,6 +56,7 @@ class DatasetQuery:
               ``acquired_local_epoch_ns`` (Int64); ``created_utc``, ``updated_utc`` (ISO 8601)
             - ``source_path``, ``rel_path``, ``parent_folder``, ``grandparent_folder`` of the
               file that it was ingested from
+            - ``verdict``: ``"accepted"``, ``"rejected"`` or missing
             - ``n_rois``, ``artifacts`` (tuple of names), ``n_artifacts``
             - ``error``: why an image cannot be read; None for all others
             - a column for each key of the experiment's metadata
@@ -102,18 +104,32 @@ class DatasetQuery:
         progress: Progress | None = ...,
     ) -> pa.Table: ...
 
+    @overload
+    def gather(
+        self,
+        name: str,
+        kind: ArtifactKind | None = ...,
+        ids: Iterable[str] | None = ...,
+        *,
+        as_: Literal["dataset"],
+        missing: Literal["skip", "raise"] = ...,
+        on_error: Literal["raise", "report"] = ...,
+        executor: Executor | None = ...,
+        progress: Progress | None = ...,
+    ) -> pads.Dataset: ...
+
     def gather(
         self,
         name: str,
         kind: ArtifactKind | None = None,
         ids: Iterable[str] | None = None,
         *,
-        as_: Literal["pandas", "arrow"] = "pandas",
+        as_: Literal["pandas", "arrow", "dataset"] = "pandas",
         missing: Literal["skip", "raise"] = "skip",
         on_error: Literal["raise", "report"] = "raise",
         executor: Executor | None = None,
         progress: Progress | None = None,
-    ) -> pd.DataFrame | pa.Table:
+    ) -> pd.DataFrame | pa.Table | pads.Dataset:
         """Return one data-frame artifact of all images as one data frame.
 
         Parameters
@@ -125,8 +141,9 @@ class DatasetQuery:
             of them that an image has, if left out.
         ids : iterable of str, optional
             Of these images, in this order; of all if left out.
-        as_ : {"pandas", "arrow"}
-            What is returned.
+        as_ : {"pandas", "arrow", "dataset"}
+            What is returned. ``"dataset"`` decodes nothing yet: Arrow, Polars or DuckDB take
+            from it the columns and rows that they are asked for.
         missing : {"skip", "raise"}
             What becomes of images that have no such artifact.
         on_error : {"raise", "report"}
@@ -140,10 +157,11 @@ class DatasetQuery:
 
         Returns
         -------
-        DataFrame or pyarrow.Table
+        DataFrame, pyarrow.Table or pyarrow.dataset.Dataset
             ``image_id``, then the columns of the artifact. Row labels that are more than
             numbers become columns. Columns are united as by
-            :meth:`replace_rows_for_image_ids`.
+            :meth:`replace_rows_for_image_ids`; in a dataset, as by ``pyarrow.unify_schemas``,
+            text is plain text, and all of the files' bytes are in memory, not decoded.
 
         Raises
         ------
@@ -154,23 +172,28 @@ class DatasetQuery:
         ArgumentError
             If columns of two images do not go together, or an argument is unknown.
         """
-        from kymflow_zarr._core._gather import Gatherer, gather, reported
+        from kymflow_zarr._core._gather import Gatherer, gather, report_of
         from kymflow_zarr._encodings._rows_gather import gather_arrow, gather_frame
 
-        _check_form(as_)
+        _check_form(as_, "dataset")
         gatherer = Gatherer(self._storage, name, kind)
-        parts, errors = gather(
-            self._index,
-            gatherer,
-            functools.partial(self._part, gatherer.keys),
-            None if ids is None else list(ids),
-            missing=missing,
-            on_error=on_error,
-            executor=executor,
-            progress=progress,
-        )
+        options: Any = {
+            "missing": missing,
+            "on_error": on_error,
+            "executor": executor,
+            "progress": progress,
+        }
+        chosen = None if ids is None else list(ids)
+        if as_ == "dataset":
+            from kymflow_zarr._encodings._rows_lazy import dataset_of
+
+            read_lazily = functools.partial(self._lazy_part, gatherer.keys)
+            files, errors = gather(self._index, gatherer, read_lazily, chosen, **options)
+            return dataset_of(files, report_of(errors))
+        read = functools.partial(self._part, gatherer.keys)
+        parts, errors = gather(self._index, gatherer, read, chosen, **options)
         if as_ == "arrow":
-            return reported(gather_arrow(parts), errors)
+            return gather_arrow(parts).replace_schema_metadata(report_of(errors))
         frame = gather_frame(parts)
         if errors:
             frame.attrs["errors"] = {image_id: str(error) for image_id, error in errors.items()}
@@ -181,6 +204,11 @@ class DatasetQuery:
         from kymflow_zarr._core._gather import read_part
 
         return read_part(self._storage, keys, image_id)
+
+    def _lazy_part(self, keys: Mapping[ArtifactKind, str], image_id: str) -> bytes | None:
+        from kymflow_zarr._core._gather import read_lazy_part
+
+        return read_lazy_part(self._storage, keys, image_id)
 
     def save_table_from(
         self,
@@ -321,6 +349,7 @@ class DatasetQuery:
         return reopened, place_of(self._storage)
 
 
-def _check_form(as_: str) -> None:
-    if as_ not in ("pandas", "arrow"):
-        raise ArgumentError(f"{as_!r} is not 'pandas' or 'arrow'", where="as_")
+def _check_form(as_: str, *more: str) -> None:
+    known = ("pandas", "arrow", *more)
+    if as_ not in known:
+        raise ArgumentError(f"{as_!r} is not one of {', '.join(map(repr, known))}", where="as_")

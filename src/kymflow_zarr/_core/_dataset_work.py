@@ -55,6 +55,7 @@ class DatasetWork:
         series: int = 0,
         include_sidecars: bool = True,
         image_id: str | None = None,
+        verify: bool = False,
     ) -> ZarrImageRecord:
         """Add the image of a TIFF file, with all that the file says of it.
 
@@ -67,6 +68,9 @@ class DatasetWork:
         include_sidecars : bool
             Whether the files beside the TIFF become metadata and artifacts.
         image_id : str, optional
+        verify : bool
+            Whether the pixels are read back and compared with the file's before the image is
+            added.
 
         Returns
         -------
@@ -81,9 +85,16 @@ class DatasetWork:
             If the file was ingested before and has changed since, and no `image_id` is given.
         FileNotFoundError
             If there is no such file.
+        CorruptDataError
+            If `verify` finds other pixels than those of the file; nothing is added.
         """
         return _seam.ingest().ingest_tiff(
-            self._whole, path, series=series, include_sidecars=include_sidecars, image_id=image_id
+            self._whole,
+            path,
+            series=series,
+            include_sidecars=include_sidecars,
+            image_id=image_id,
+            verify=verify,
         )
 
     def ingest_legacy_folder(
@@ -92,7 +103,9 @@ class DatasetWork:
         *,
         pattern: str = "*.tif",
         include_sidecars: bool = True,
+        verify: bool = False,
         progress: Progress | None = None,
+        executor: Executor | None = None,
     ) -> IngestReport:
         """Add the TIFFs of a folder and of all folders below it, with their sidecars.
 
@@ -103,8 +116,14 @@ class DatasetWork:
             File names to take; case does not matter, and ``*.tif`` takes ``.tiff`` too.
         include_sidecars : bool
             Whether the files beside a TIFF become metadata and artifacts.
+        verify : bool
+            Whether the pixels of each image are read back and compared with the file's before
+            it is added; one that differs has failed.
         progress : callable, optional
             Called as ``progress(done, total, label)``.
+        executor : concurrent.futures.Executor, optional
+            What reads and packs the images; threads if left out. Any will do, as one of
+            processes or of a cluster that sees the folder and the dataset.
 
         Returns
         -------
@@ -116,13 +135,17 @@ class DatasetWork:
         ------
         FileNotFoundError
             If there is no such folder.
+        concurrent.futures.BrokenExecutor
+            If the executor cannot go on. What was added before stays.
         """
         return _seam.ingest().ingest_folder(
             self._whole,
             folder,
             pattern=pattern,
             include_sidecars=include_sidecars,
+            verify=verify,
             progress=progress,
+            executor=executor,
         )
 
     def refresh_from_folder(
@@ -135,6 +158,7 @@ class DatasetWork:
         dry_run: bool = False,
         overwrite_edits: bool = False,
         progress: Progress | None = None,
+        executor: Executor | None = None,
     ) -> RefreshResult:
         """Scan a folder again: add what is new, find what has moved, update what has changed.
 
@@ -161,6 +185,8 @@ class DatasetWork:
             default it stays and the report names the conflict.
         progress : callable, optional
             Called as ``progress(done, total, label)``.
+        executor : concurrent.futures.Executor, optional
+            As for :meth:`ingest_legacy_folder`.
 
         Returns
         -------
@@ -173,6 +199,8 @@ class DatasetWork:
             If there is no such folder.
         ArgumentError
             If the mode is unknown.
+        concurrent.futures.BrokenExecutor
+            If the executor cannot go on. What was added and updated before stays.
         """
         return _seam.ingest().refresh_folder(
             self._whole,
@@ -183,6 +211,7 @@ class DatasetWork:
             dry_run=dry_run,
             overwrite_edits=overwrite_edits,
             progress=progress,
+            executor=executor,
         )
 
     def export_legacy_folder(
@@ -193,6 +222,7 @@ class DatasetWork:
         include_tables: bool = True,
         layout: ExportLayout = "dataset",
         progress: Progress | None = None,
+        executor: Executor | None = None,
     ) -> ExportReport:
         """Write the dataset as a folder of TIFF, JSON, CSV and NumPy files.
 
@@ -211,6 +241,9 @@ class DatasetWork:
             the report. Nothing in the folder is overwritten or removed.
         progress : callable, optional
             Called as ``progress(done, total, label)``.
+        executor : concurrent.futures.Executor, optional
+            What makes the files; threads if left out. Processes, or those of a cluster, must
+            see the dataset and the folder.
 
         Raises
         ------
@@ -222,6 +255,9 @@ class DatasetWork:
             If something in the dataset is damaged; names it.
         LockTimeoutError
             If another export is writing to the folder.
+        concurrent.futures.BrokenExecutor
+            If the executor cannot go on. What was written before stays, and the next call goes
+            on from there.
         """
         return _seam.export().export_folder(
             self._whole,
@@ -230,11 +266,22 @@ class DatasetWork:
             include_tables=include_tables,
             layout=layout,
             progress=progress,
+            executor=executor,
         )
 
-    def validate(self, *, progress: Progress | None = None) -> ValidationReport:
-        """Hold every document of the dataset against the format; reads no pixels."""
-        return _seam.check().validate_dataset(self._whole, progress=progress)
+    def validate(
+        self, *, progress: Progress | None = None, executor: Executor | None = None
+    ) -> ValidationReport:
+        """Hold every document of the dataset against the format; reads no pixels.
+
+        Parameters
+        ----------
+        progress : callable, optional
+            Called as ``progress(done, total, image_id)``; raising from it ends the work.
+        executor : concurrent.futures.Executor, optional
+            What looks at the images; this thread if left out, since threads would be no faster.
+        """
+        return _seam.check().validate_dataset(self._whole, progress=progress, executor=executor)
 
     def validate_image(self, image_id: str) -> tuple[Problem, ...]:
         """Hold the documents of one image against the format.
@@ -282,7 +329,13 @@ class DatasetWork:
             self._whole, level=level, progress=progress, executor=executor
         )
 
-    def repair(self, *, dry_run: bool = False, progress: Progress | None = None) -> RepairReport:
+    def repair(
+        self,
+        *,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+        executor: Executor | None = None,
+    ) -> RepairReport:
         """Mend what `verify` finds: sweep, make anew, restore, or put aside; delete nothing.
 
         What was made of files that are still there, unchanged, is made of them again, and
@@ -298,6 +351,8 @@ class DatasetWork:
             Say what would be done, and do nothing. What would be restored is not tried.
         progress : callable, optional
             Called as ``progress(done, total, image_id)``; raising from it ends the work.
+        executor : concurrent.futures.Executor, optional
+            What reads the files, as for :meth:`verify`.
 
         Returns
         -------
@@ -310,4 +365,6 @@ class DatasetWork:
         FormatVersionError
             If the dataset is of format version 1.
         """
-        return _seam.check().repair_dataset(self._whole, dry_run=dry_run, progress=progress)
+        return _seam.check().repair_dataset(
+            self._whole, dry_run=dry_run, progress=progress, executor=executor
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -19,6 +19,9 @@ from kymflow_zarr.errors import (
     SchemaValidationError,
 )
 
+# json.dumps would make one for each document.
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+
 
 def utc_now() -> str:
     """Return the time as documents carry it: ISO 8601, UTC, microseconds."""
@@ -28,7 +31,7 @@ def utc_now() -> str:
 def dump(document: Any) -> bytes:
     """Return the bytes of a document."""
     # With an indent json falls back to Python, ten times slower.
-    line = json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
+    line = _ENCODER.encode(document).encode()
     return msgspec.json.format(line, indent=2) + b"\n"
 
 

@@ -31,6 +31,7 @@ from kymflow_zarr._schema import (
     plain_group_document,
 )
 from kymflow_zarr._storage import LocalStorage, StagedTree, commit_trees
+from kymflow_zarr._storage._staging import staged_in
 from kymflow_zarr._types import ArrayLike, Axis
 from kymflow_zarr.errors import ArgumentError, ArgumentTypeError, RecordExistsError
 
@@ -45,6 +46,9 @@ class RecordDraft(RecordParts):
     storage : LocalStorage
     image_id : str, optional
         A UUID if left out.
+    area : Path, optional
+        A folder of the one who commits it, which may be another process: a draft that has its
+        pixels pickles.
 
     Raises
     ------
@@ -52,17 +56,20 @@ class RecordDraft(RecordParts):
         If an image of that id is there.
     """
 
-    def __init__(self, storage: LocalStorage, image_id: str | None = None) -> None:
+    def __init__(
+        self, storage: LocalStorage, image_id: str | None = None, *, area: Path | None = None
+    ) -> None:
         storage.require_writable()
         given = str(uuid.uuid4()) if image_id is None else image_id
         self.image_id = _layout.check_name(given, what="image id")
         super().__init__(_layout.image_prefix(self.image_id))
-        self._storage = storage
+        self._root = storage.root
         self._document: ImageDocument | None = None
         self._ome: dict[str, Any] | None = None
         self._array_group_written = False
-        self._refuse_taken()
-        self._tree = storage.stage()
+        if storage.stat(self._prefix) is not None:
+            raise self.taken()
+        self._tree = storage.stage() if area is None else staged_in(area, storage)
 
     def __enter__(self) -> Self:
         return self
@@ -181,15 +188,11 @@ class RecordDraft(RecordParts):
             raise ArgumentError("a record needs pixels before anything else", hint="set_pixels()")
         return self._document
 
-    def _refuse_taken(self) -> None:
-        if self._storage.stat(self._prefix) is not None:
-            raise self.taken()
-
     def taken(self) -> RecordExistsError:
         """Return the error that says that an image of its id is there."""
         return RecordExistsError(
             f"there is an image {self.image_id!r} already",
-            where=str(self._storage.root),
+            where=str(self._root),
             hint="Use record(id).save_array() to replace its pixels, or choose another id.",
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
 import pandas as pd
 
@@ -17,6 +17,7 @@ from kymflow_zarr._core._index import Index
 from kymflow_zarr._core._manifest import parsed, values
 from kymflow_zarr._core._parallel import in_order
 from kymflow_zarr._encodings._rows_gather import Part, part_of_bytes, part_of_frame
+from kymflow_zarr._encodings._rows_lazy import lazy_part_of_bytes, lazy_part_of_frame
 from kymflow_zarr._storage import LocalStorage
 from kymflow_zarr._types import ArtifactKind, Progress
 from kymflow_zarr.errors import (
@@ -26,11 +27,19 @@ from kymflow_zarr.errors import (
     KymflowZarrError,
 )
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 # Where an image has several of one name, the one that keeps most.
 KINDS: Final[tuple[ArtifactKind, ...]] = ("parquet", "csv_gz", "json")
+
+
+P = TypeVar("P")
+P_co = TypeVar("P_co", covariant=True)
+G_contra = TypeVar("G_contra", contravariant=True)
+
+
+class _Maker(Protocol[G_contra, P_co]):
+    """Makes the rows of an image of what was read."""
+
+    def __call__(self, given: G_contra, image_id: str, /, *, where: str) -> P_co: ...
 
 
 class Gatherer:
@@ -67,14 +76,14 @@ class Gatherer:
 
     def parts(
         self,
-        read: Callable[[str], Part | None],
+        read: Callable[[str], P | None],
         ids: Sequence[str],
         *,
         raise_missing: bool,
         on_error: Callable[[str, Exception], None] | None,
         executor: Executor | None,
         progress: Progress | None,
-    ) -> dict[str, Part]:
+    ) -> dict[str, P]:
         """Return the rows of each image that has it, in the order of `ids`.
 
         Parameters
@@ -84,7 +93,7 @@ class Gatherer:
         on_error : callable, optional
             Gets the id and the error of an image that cannot be read. None raises it.
         """
-        found: dict[str, Part] = {}
+        found: dict[str, P] = {}
         for image_id, part, error in in_order(read, ids, executor=executor, progress=progress):
             if error is not None and on_error is not None and isinstance(error, KymflowZarrError):
                 on_error(image_id, error)
@@ -106,6 +115,23 @@ def read_part(
     storage: LocalStorage, keys: Mapping[ArtifactKind, str], image_id: str
 ) -> Part | None:
     """Return the rows of one image, None if it has no such artifact."""
+    return _read(storage, keys, image_id, part_of_bytes, part_of_frame)
+
+
+def read_lazy_part(
+    storage: LocalStorage, keys: Mapping[ArtifactKind, str], image_id: str
+) -> bytes | None:
+    """Return the rows of one image as Parquet, None if it has no such artifact."""
+    return _read(storage, keys, image_id, lazy_part_of_bytes, lazy_part_of_frame)
+
+
+def _read(
+    storage: LocalStorage,
+    keys: Mapping[ArtifactKind, str],
+    image_id: str,
+    of_bytes: _Maker[bytes, P],
+    of_frame: _Maker[pd.DataFrame, P],
+) -> P | None:
     prefix = _layout.image_prefix(image_id)
     for kind, below in keys.items():
         key = f"{prefix}/{below}"
@@ -113,9 +139,9 @@ def read_part(
         if data is None:
             continue
         if kind == "parquet":
-            return part_of_bytes(data, image_id, where=key)
+            return of_bytes(data, image_id, where=key)
         value = _artifacts.decode(kind, data, where=key)
-        return part_of_frame(_frame(value, key), image_id, where=key)
+        return of_frame(_frame(value, key), image_id, where=key)
     if not storage.is_folder(prefix):
         load_image(storage, image_id)  # Says that there is none.
     return None
@@ -134,14 +160,14 @@ def _frame(value: Any, where: str) -> pd.DataFrame:
 def gather(
     index: Index,
     gatherer: Gatherer,
-    read: Callable[[str], Part | None],
+    read: Callable[[str], P | None],
     ids: Sequence[str] | None,
     *,
     missing: str,
     on_error: str,
     executor: Executor | None,
     progress: Progress | None,
-) -> tuple[dict[str, Part], dict[str, Exception]]:
+) -> tuple[dict[str, P], dict[str, Exception]]:
     """Return the rows of each image, and the errors of those that cannot be read."""
     for value, known, where in (
         (missing, ("skip", "raise"), "missing"),
@@ -179,9 +205,8 @@ def frame_names(index: Index) -> list[str]:
     return sorted({key[1] for key in found if key is not None and key[0] != "json"})
 
 
-def reported(table: pa.Table, errors: Mapping[str, Exception]) -> pa.Table:
-    """Return a table that tells in its metadata which images could not be read."""
+def report_of(errors: Mapping[str, Exception]) -> dict[str, str] | None:
+    """Return metadata of a schema that tells which images could not be read."""
     if not errors:
-        return table
-    texts = {image_id: str(error) for image_id, error in errors.items()}
-    return table.replace_schema_metadata({"errors": json.dumps(texts)})
+        return None
+    return {"errors": json.dumps({image_id: str(error) for image_id, error in errors.items()})}

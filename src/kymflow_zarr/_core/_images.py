@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from kymflow_zarr import _layout
 from kymflow_zarr._core._hints import did_you_mean
@@ -37,6 +38,7 @@ _MADE_OF: Final = {
     "rel_path": "rel_path",
     "parent_folder": "source_path",
     "grandparent_folder": "source_path",
+    "verdict": "verdict",
     "n_rois": "n_rois",
     "artifacts": "artifacts",
     "n_artifacts": "artifacts",
@@ -45,6 +47,8 @@ _MADE_OF: Final = {
 _CALIBRATION: Final = ("_step", "_unit")
 _USUAL_AXES: Final = "tzyx"
 _SEPARATORS: Final = re.compile(r"[/\\]")
+_LAST_SEGMENT: Final = r"[^/\\]*$"
+_ABOVE: Final = "above"
 
 
 def images_frame(index: Index, tables: Tables, columns: Sequence[str] | None) -> pd.DataFrame:
@@ -139,20 +143,22 @@ def _calibration(axes: Sequence[Sequence[Any]]) -> dict[str, Any]:
 
 
 def _source(table: pa.Table, name: str) -> dict[str, Any]:
-    # Mostly each image has a path of its own.
-    folders = [_folders_of(path) for path in values(table, name)]
+    # Each image has a path of its own, and there are few folders.
+    above = pc.replace_substring_regex(table[name], _LAST_SEGMENT, "")
+    codes, texts = _distinct(table.append_column(_ABOVE, above), _ABOVE)
+    folders = [_folders_of(path) for path in texts]
     return {
         **_as_it_is(table, name),
-        "parent_folder": _texts([first for first, _ in folders]),
-        "grandparent_folder": _texts([second for _, second in folders]),
+        "parent_folder": _spread(codes, _texts([first for first, _ in folders])),
+        "grandparent_folder": _spread(codes, _texts([second for _, second in folders])),
     }
 
 
-def _folders_of(path: str | None) -> tuple[str | None, str | None]:
-    if path is None:
+def _folders_of(above: str | None) -> tuple[str | None, str | None]:
+    if above is None:
         return None, None
     # It may be a path of another system; this takes both separators.
-    *_, second, first, _ = "", "", *_SEPARATORS.split(path)
+    *_, second, first, _ = "", "", *_SEPARATORS.split(above)
     return first or None, second or None
 
 

@@ -11,12 +11,13 @@ Nothing is ever only here: the index may be deleted at any time.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from kymflow_zarr import _layout
 from kymflow_zarr._core._documents import require_dataset
+from kymflow_zarr._core._index_rest import Rest
 from kymflow_zarr._core._index_row import COLUMNS, Row, read_row
 from kymflow_zarr._core._manifest import entries_of, values
 from kymflow_zarr._storage import LocalStorage
@@ -43,6 +44,7 @@ class Index:
 
     def __init__(self, storage: LocalStorage) -> None:
         self._storage = storage
+        self._rest = Rest()
 
     def image_ids(self) -> list[str]:
         """Return the ids of the images, sorted, from the folders themselves."""
@@ -90,13 +92,15 @@ class Index:
         current, stale = _index_file.compare(known, found)
         if not stale:
             return current
-        keep = self._keeper(stale, len(found), 0 if known is None else len(known) - len(current))
+        gone = 0 if known is None else len(known) - len(current)
+        keep = self._keeper(stale, len(found), gone)
+        if keep is None:
+            return _index_file.merged(current, self._unwritten(stale).select(wanted))
         fresh = _index_file.table_of(self._read(stale))
-        if keep is not None:
-            kept = None if data is None else _index_file.from_bytes(data, list(COLUMNS))
-            old = _index_file.compare(kept, found)[0]
-            with contextlib.suppress(KymflowZarrError, OSError):
-                self._write(_index_file.merged(old, keep(fresh)))
+        kept = None if data is None else _index_file.from_bytes(data, list(COLUMNS))
+        old = _index_file.compare(kept, found)[0]
+        with contextlib.suppress(KymflowZarrError, OSError):
+            self._write(_index_file.merged(old, keep(fresh)))
         return _index_file.merged(current, fresh.select(wanted))
 
     def rebuild(self) -> dict[str, dict[str, Any]]:
@@ -109,6 +113,27 @@ class Index:
         if keep is not None:
             self._write(keep(fresh))
         return entries_of(fresh)
+
+    def _unwritten(self, stale: Mapping[str, int]) -> pa.Table:
+        """Return the rows of images that the index does not hold and is not to get now."""
+        from kymflow_zarr._core import _index_file
+
+        kept, missing = self._rest.current(stale)
+        if not missing and kept is not None:
+            return kept
+        try:
+            doubtful: Container[str] = self._unfinished()
+        except (KymflowZarrError, OSError):
+            doubtful = missing
+        keep = self._rest.keeper(missing, doubtful)
+        fresh = _index_file.table_of(self._read(missing))
+        keep(fresh)
+        return fresh if kept is None else _index_file.merged(kept, fresh)
+
+    def _unfinished(self) -> set[str]:
+        """Return the images that a journal speaks of: their time may say nothing of them."""
+        names = self._storage.unfinished(_layout.IMAGES)
+        return {i for i in map(_layout.parse_image_folder, names) if i is not None}
 
     def _found(self) -> dict[str, int]:
         """Return the images that are there, by id, and the times of their folders."""
@@ -148,10 +173,9 @@ class Index:
             return None
         try:
             before_ns = self._storage.now_ns() - _RACY_NS
-            unfinished = self._storage.unfinished(_layout.IMAGES)
+            doubtful = self._unfinished()
         except (KymflowZarrError, OSError):
             return None
-        doubtful = {i for i in map(_layout.parse_image_folder, unfinished) if i is not None}
 
         def keep(rows: pa.Table) -> pa.Table:
             import pyarrow as pa

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 
@@ -19,8 +19,9 @@ from kymflow_zarr._core._arrays import ArrayArtifacts
 from kymflow_zarr._core._documents import load, load_image
 from kymflow_zarr._core._payload import acquired_local_epoch_ns
 from kymflow_zarr._limits import check_json
-from kymflow_zarr._schema import ImageDocument, read_image_document
+from kymflow_zarr._schema import FORMAT, ImageDocument, read_image_document
 from kymflow_zarr._storage import LocalStorage
+from kymflow_zarr._types import Verdict
 from kymflow_zarr.errors import KymflowZarrError
 
 Row = dict[str, Any]
@@ -44,6 +45,7 @@ COLUMNS: Final = {
     "n_rois": "int64",
     "artifacts": "json",
     "source_files": "json",
+    "verdict": "string",
 }
 _INT64: Final = range(-(2**63), 2**63)
 
@@ -90,6 +92,7 @@ def read_row(storage: LocalStorage, image_id: str, changed_ns: int) -> Row | Non
         "n_rois": len(rois) if isinstance(rois, list) else 0,
         "artifacts": _text([*keys, *map(_layout.array_artifact_prefix, arrays)]),
         "source_files": _text(document.source_files),
+        "verdict": _verdict(storage, prefix, keys),
     }
 
 
@@ -135,6 +138,15 @@ def _source(
         path if isinstance(path, str) and _is_unicode([path]) else None,
         rel_path if isinstance(rel_path, str) and _is_unicode([rel_path]) else None,
     )
+
+
+def _verdict(storage: LocalStorage, prefix: str, keys: list[str]) -> str | None:
+    if _layout.artifact_key("json", _layout.CURATION) not in keys:
+        return None
+    told = _mapping(storage, prefix, _layout.CURATION)
+    # Another artifact may have the name; curation() says so.
+    found = told.get("verdict") if told.get("format") == FORMAT else None
+    return found if found in get_args(Verdict) else None
 
 
 def _is_unicode(texts: Iterable[str]) -> bool:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from typing import TYPE_CHECKING, Generic, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from kymflow_zarr._core._parallel import in_order
 from kymflow_zarr._core._record import ZarrImageRecord
-from kymflow_zarr._storage import LocalStorage
+from kymflow_zarr._storage import LocalStorage, V1Storage, reading_storage
 from kymflow_zarr._types import Durability, Mode, Progress
 
 if TYPE_CHECKING:
@@ -103,6 +105,31 @@ def reopened_record(
 ) -> ZarrImageRecord:
     """Return a record that was pickled, usually in another process."""
     return _opened(path, mode, durability).record(image_id)
+
+
+class Reading:
+    """A dataset for reading, whatever its version, that pickles as its path.
+
+    Parameters
+    ----------
+    storage : LocalStorage
+    """
+
+    def __init__(self, storage: LocalStorage, call: str | None = None) -> None:
+        self.storage = storage
+        self._call = uuid.uuid4().hex if call is None else call
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reading, (str(self.storage.root), self._call)
+
+
+@functools.lru_cache(maxsize=8)
+def _reading(path: str, call: str) -> Reading:
+    # Anew for each call: a change that a dead writer has left is seen by who opens after it.
+    storage = reading_storage(Path(path))
+    if not isinstance(storage, V1Storage):
+        storage.recover()
+    return Reading(storage, call)
 
 
 def place_of(storage: LocalStorage) -> tuple[str, Mode, Durability]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Final, TypeVar
 
 from kymflow_zarr._types import Progress
@@ -14,6 +14,8 @@ from kymflow_zarr._types import Progress
 T = TypeVar("T")
 R = TypeVar("R")
 
+# For work that keeps a core busy; more than four would only ask the disk for more at once.
+THREADS: Final = min(4, os.cpu_count() or 1)
 # What waits costs memory; what does not wait leaves workers idle while one item takes long.
 _WAITING_PER_WORKER: Final = 4
 _WORKERS_OF_OTHERS: Final = 64
@@ -26,7 +28,11 @@ def in_order(
     executor: Executor | None = None,
     progress: Progress | None = None,
     label: Callable[[T], str] = str,
-) -> Iterator[tuple[T, R | None, Exception | None]]:
+    threads: int | None = None,
+    waiting: int = 0,
+    here: Callable[[T], bool] = lambda _: False,
+    drop: Callable[[R], object] | None = None,
+) -> Generator[tuple[T, R | None, Exception | None]]:
     """Yield each item with what the call returned, or the exception that it raised.
 
     Parameters
@@ -39,7 +45,17 @@ def in_order(
     progress : callable, optional
         Called as ``progress(done, total, label)`` after each item, in this thread.
     label : callable
-        Names an item for `progress`.
+        Names an item for `progress`, and where the executor breaks down.
+    threads : int, optional
+        How many threads of our own there are at most.
+    waiting : int
+        At least so many items are begun, or wait for it, before the first is asked for.
+    here : callable
+        Tells of an item whether it is done in this thread, when it is its turn: of what is
+        not worth handing over, or cannot be.
+    drop : callable, optional
+        Is given what was made and not yielded, because the caller stopped early; that which
+        is under way is waited for.
 
     Raises
     ------
@@ -50,44 +66,68 @@ def in_order(
     -----
     What has not begun is cancelled when the caller stops early, whatever the reason.
     """
-    workers = min(32, (os.cpu_count() or 1) + 4)
+    workers = min(threads or min(32, (os.cpu_count() or 1) + 4), max(len(items), 1))
+    begun: deque[tuple[T, Future[R] | None]] = deque()
     with ExitStack() as stack:
         if executor is None:
-            executor = stack.enter_context(ThreadPoolExecutor(min(workers, max(len(items), 1))))
+            executor = stack.enter_context(ThreadPoolExecutor(workers))
         workers = getattr(executor, "_max_workers", None) or _WORKERS_OF_OTHERS
-        waiting: deque[tuple[T, Future[R]]] = deque()
-        stack.callback(_cancel, waiting)
-        ready = _submitted(call, items, executor, waiting, workers * _WAITING_PER_WORKER)
-        for done, item in enumerate(ready, start=1):
-            future = waiting[0][1]
-            try:
-                result, error = future.result(), None
-            except BrokenExecutor:
-                raise
-            except Exception as raised:  # noqa: BLE001 - It is handed on.
-                result, error = None, raised
-            waiting.popleft()
+        stack.callback(_stop, begun, drop)
+        most = max(workers * _WAITING_PER_WORKER, waiting)
+        ready = _submitted(call, items, executor, begun, most, here)
+        for done, item in enumerate(items, start=1):
+            result, error = None, None
+            with _naming(item, label):
+                next(ready)
+                future = begun[0][1]
+                try:
+                    result = call(item) if future is None else future.result()
+                except BrokenExecutor:
+                    raise
+                except Exception as raised:  # noqa: BLE001 - It is handed on.
+                    error = raised
+            begun.popleft()
             yield item, result, error
             if progress is not None:
                 progress(done, len(items), label(item))
+
+
+@contextmanager
+def _naming(item: T, label: Callable[[T], str]) -> Iterator[None]:
+    """Say of an executor that cannot go on how far it came."""
+    try:
+        yield
+    except BrokenExecutor as broken:
+        raise BrokenExecutor(
+            f"the executor broke down at {label(item)!r}: {str(broken) or type(broken).__name__} "
+            "What was finished before stays; the same call with another executor goes on from there"
+        ) from broken
 
 
 def _submitted(
     call: Callable[[T], R],
     items: Iterable[T],
     executor: Executor,
-    waiting: deque[tuple[T, Future[R]]],
+    begun: deque[tuple[T, Future[R] | None]],
     most: int,
-) -> Iterator[T]:
-    """Submit items as there is room, and yield the first that waits."""
+    here: Callable[[T], bool],
+) -> Iterator[None]:
+    """Submit items as there is room, and stop whenever the first may be asked for."""
     for item in items:
-        waiting.append((item, executor.submit(call, item)))
-        if len(waiting) >= most:
-            yield waiting[0][0]
-    while waiting:
-        yield waiting[0][0]
+        begun.append((item, None if here(item) else executor.submit(call, item)))
+        if len(begun) >= most:
+            yield
+    while begun:
+        yield
 
 
-def _cancel(waiting: Iterable[tuple[Any, Future[Any]]]) -> None:
-    for _, future in waiting:
-        future.cancel()
+def _stop(
+    begun: Iterable[tuple[Any, Future[Any] | None]], drop: Callable[[Any], object] | None
+) -> None:
+    left = [future for _, future in begun if future is not None]
+    # All first: while one is waited for, no other begins.
+    running = [future for future in left if not future.cancel()]
+    if drop is not None:
+        for future in running:
+            with suppress(Exception):
+                drop(future.result())

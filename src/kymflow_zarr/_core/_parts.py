@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 from typing import Any
 
 from kymflow_zarr import _layout
 from kymflow_zarr._core import _artifacts
+from kymflow_zarr._storage import digest_of_bytes
 from kymflow_zarr._types import ArtifactKind
 
 
@@ -28,7 +28,7 @@ class RecordParts:
         key = _layout.artifact_key(kind, name)
         data = _artifacts.encode(kind, value, where=f"{self._prefix}/{key}")
         self.write(key, data)
-        return key, hashlib.sha256(data).hexdigest()
+        return key, digest_of_bytes(data)
 
     def keep_source_file(self, name: str, data: bytes) -> str:
         """Keep the bytes of a source file, compressed, and return their key."""

@@ -7,15 +7,18 @@ until the replacement after, so that a reader who has just opened it can go on.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kymflow_zarr import _layout
 from kymflow_zarr._core._change import Change
 from kymflow_zarr._core._documents import load
-from kymflow_zarr._encodings._array import FilesDigest, array_files, array_layout, read_array
+from kymflow_zarr._encodings._array import FilesDigest, array_files, array_layout
+from kymflow_zarr._encodings._array_read import read_array
+from kymflow_zarr._encodings._selection import parse_selection
 from kymflow_zarr._foreign import check_foreign_array, check_foreign_size
-from kymflow_zarr._limits import loads_json
+from kymflow_zarr._limits import check_limit, loads_json
 from kymflow_zarr._schema import FileSum, PixelsDocument, read_array_document
 from kymflow_zarr._storage import LocalStorage, open_zarr_array, os_errors
 from kymflow_zarr._types import ArrayLike, Axis
@@ -59,6 +62,7 @@ def write_pixels(
     digest = FilesDigest()
     for key, data in array_files(array, layout, dimension_names=dimension_names):
         digest.add(write(f"{path}/{key}", data))
+        del data  # Not while the next one is made.
     return PixelsDocument(
         path=path,
         generation=generation,
@@ -71,9 +75,12 @@ def write_pixels(
 
 
 def load_pixels(
-    storage: LocalStorage, prefix: str, current: Callable[[], PixelsDocument]
+    storage: LocalStorage,
+    prefix: str,
+    current: Callable[[], PixelsDocument],
+    selection: object = ...,
 ) -> np.ndarray[Any, Any]:
-    """Return the current array of the group at `prefix`.
+    """Return the current array of the group at `prefix`, or a part of it.
 
     Parameters
     ----------
@@ -83,11 +90,13 @@ def load_pixels(
     current : callable
         Reads what the group's document says now. It is asked again if a file is missing:
         the array may have been replaced since.
+    selection : int, slice, Ellipsis, or a tuple of these
+        As between the brackets of a NumPy array; only the chunks that it needs are read.
     """
     pixels = current()
     while True:
         try:
-            array = _load(storage, f"{prefix}/{pixels.path}", pixels)
+            array = _load(storage, f"{prefix}/{pixels.path}", pixels, selection)
         except CorruptDataError:
             now = current()
             if _same(now, pixels):
@@ -104,7 +113,9 @@ def _same(a: PixelsDocument, b: PixelsDocument) -> bool:
     return (a.path, a.sha256) == (b.path, b.sha256)
 
 
-def _load(storage: LocalStorage, key: str, pixels: PixelsDocument) -> np.ndarray[Any, Any]:
+def _load(
+    storage: LocalStorage, key: str, pixels: PixelsDocument, selection: object
+) -> np.ndarray[Any, Any]:
     where = f"{key}/{_layout.GROUP}"
     document = load(storage, where)
     if document is None:
@@ -116,21 +127,32 @@ def _load(storage: LocalStorage, key: str, pixels: PixelsDocument) -> np.ndarray
     layout = read_array_document(document, where=where)
     if layout is None:
         # Written by another program: Zarr itself knows its codecs.
-        return _load_foreign(storage, key)
+        return _load_foreign(storage, key, selection)
     if list(layout.shape) != pixels.shape or layout.data_type != pixels.dtype:
         raise CorruptDataError(
             f"the array is {layout.data_type} {layout.shape}, "
             f"its group says {pixels.dtype} {tuple(pixels.shape)}",
             where=where,
         )
-    return read_array(layout, lambda name: storage.read(f"{key}/{name}"), where=key)
+    return read_array(
+        layout, lambda name: storage.open(f"{key}/{name}"), where=key, selection=selection
+    )
 
 
-def _load_foreign(storage: LocalStorage, key: str) -> np.ndarray[Any, Any]:
-    check_foreign_size(_foreign_document(storage, key), where=key)
+def _load_foreign(storage: LocalStorage, key: str, selection: object) -> np.ndarray[Any, Any]:
+    document = _foreign_document(storage, key)
+    if selection is ...:
+        check_foreign_size(document, where=key)
+    elif document is not None:
+        check_foreign_array(document, where=key)
     array: Any = open_zarr_array(storage.path(key), complete=False)
+    wanted = parse_selection(selection, array.shape)
+    size = math.prod(wanted.shape) * array.dtype.itemsize
+    check_limit("array_bytes", size, "the part takes", where=key)
     try:
-        result: np.ndarray[Any, Any] = array[...]
+        # Zarr takes no steps backwards.
+        block = array[tuple(part.slice for part in wanted.along)]
+        result: np.ndarray[Any, Any] = block[(*wanted.turn, ...)]
     except KymflowZarrError:
         raise
     except Exception as error:  # What codecs raise of damaged bytes is not to be foreseen.

@@ -10,6 +10,7 @@ from kymflow_zarr._core._documents import load_image, utc_now
 from kymflow_zarr._core._draft import check_channel_names, write_image
 from kymflow_zarr._core._payload import payload_of
 from kymflow_zarr._core._pixels import load_pixels, open_pixels, replace_pixels
+from kymflow_zarr._core._record_curation import RecordCuration
 from kymflow_zarr._core._record_rois import RecordRois
 from kymflow_zarr._core._record_views import RecordViews
 from kymflow_zarr._core._regions import ImagePlanes
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     import zarr
 
 
-class ZarrImageRecord(RecordRois, RecordViews):
+class ZarrImageRecord(RecordRois, RecordCuration, RecordViews):
     """One image: its pixels, its metadata and what was made of it.
 
     Records come from :meth:`ZarrDataset.add_image`, :meth:`ZarrDataset.record` and
@@ -152,15 +153,39 @@ class ZarrImageRecord(RecordRois, RecordViews):
 
     # Pixels ----------------------------------------------------------------------------
 
-    def load_array(self) -> np.ndarray[Any, Any]:
-        """Return all pixels, shape and dtype as of :attr:`shape` and :attr:`dtype`.
+    def load_array(self, selection: object = ...) -> np.ndarray[Any, Any]:
+        """Return the pixels, or a part of them.
+
+        Parameters
+        ----------
+        selection : int, slice, Ellipsis, or a tuple of these, optional
+            What stands between the brackets of a NumPy array, as ``np.s_[2, 0, :, 100:200]``.
+            Only the chunks that it needs are read: a plane of a stack, or some lines of a
+            kymograph, take a small part of the time that the whole image takes.
+
+        Returns
+        -------
+        ndarray
+            Of :attr:`dtype`. Of :attr:`shape`, without a selection; else of the shape that
+            indexing the whole would give.
 
         Raises
         ------
         CorruptDataError
-            If a stored file is missing or damaged.
+            If a stored file that is needed is missing or damaged.
+        ArgumentError
+            If there is no such part of the image (a ValueError).
+        ArgumentTypeError
+            If the selection is of another kind (a TypeError).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> rec = ZarrDataset("experiment.zarr").add_image(np.zeros((1000, 38), "uint16"))
+        >>> rec.load_array(np.s_[200:300]).shape
+        (100, 38)
         """
-        return load_pixels(self._storage, self._prefix, lambda: self._document().pixels)
+        return load_pixels(self._storage, self._prefix, lambda: self._document().pixels, selection)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         """Return all pixels, so that ``np.asarray(record)`` has them.
@@ -178,9 +203,9 @@ class ZarrImageRecord(RecordRois, RecordViews):
     def open_array(self) -> zarr.Array[Any]:
         """Return the pixels as a lazy, read-only :class:`zarr.Array`.
 
-        It reads only what is indexed. To change pixels use :meth:`save_array`; an array
-        opened before that goes on reading the old ones, until the replacement after or until
-        the image is deleted.
+        It reads only what is indexed, as :meth:`load_array` with a selection does faster. To
+        change pixels use :meth:`save_array`; an array opened before that goes on reading the old
+        ones, until the replacement after or until the image is deleted.
         """
         while True:
             pixels = self._document().pixels

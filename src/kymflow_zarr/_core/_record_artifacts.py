@@ -22,6 +22,7 @@ from kymflow_zarr.errors import (
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+    import zarr
 
 
 class RecordArtifacts:
@@ -165,14 +166,14 @@ class RecordArtifacts:
         ----------
         suffixes : str or iterable of str, optional
             Ends of keys or names (``".parquet"``, ``"velocity_events/events"``). None
-            deletes all but the metadata payload and the provenance, which go only when
-            they are named (``"metadata.json"``, ``"provenance"``).
+            deletes all but the metadata payload, the provenance and the curation, which go
+            only when they are named (``"metadata.json"``, ``"provenance"``).
         """
         self._storage.require_writable()
         self._require_present()
         named = [suffixes] if isinstance(suffixes, str) else suffixes
         wanted = None if named is None else [suffix for suffix in named if suffix]
-        kept = (_layout.METADATA, _layout.PROVENANCE)
+        kept = (_layout.METADATA, _layout.PROVENANCE, _layout.CURATION)
         count = 0
         with self._changing() as change:
             for info in self.list_artifacts():
@@ -230,6 +231,17 @@ class RecordArtifacts:
         """Return an array artifact; errors as `load_json` and `load_array`."""
         try:
             return self._arrays.load(name)
+        except KeyError:
+            self._require_present()
+            raise
+
+    def open_array_artifact(self, name: str) -> zarr.Array[Any]:
+        """Return an array artifact as a lazy, read-only :class:`zarr.Array`.
+
+        It reads only what is indexed; errors as `load_array_artifact`.
+        """
+        try:
+            return self._arrays.open(name)
         except KeyError:
             self._require_present()
             raise

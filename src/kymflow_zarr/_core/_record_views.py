@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from kymflow_zarr import _layout
-from kymflow_zarr._core import _seam
+from kymflow_zarr._core import _seam, _thumbnails
+from kymflow_zarr._schema import parse_checksums
+from kymflow_zarr._types import StrPath
+from kymflow_zarr.errors import ArtifactNotFoundError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -16,11 +21,18 @@ if TYPE_CHECKING:
     from kymflow_zarr._core._dataset import ZarrDataset
     from kymflow_zarr._core._record import ZarrImageRecord
     from kymflow_zarr._core._tables import Tables
+    from kymflow_zarr._schema import ImageDocument
     from kymflow_zarr._storage import LocalStorage
 
 
 class RecordViews:
     """Plots, xarray and the view in notebooks; a base of :class:`ZarrImageRecord`."""
+
+    if TYPE_CHECKING:
+        _storage: LocalStorage
+        _prefix: str
+
+        def _document(self) -> ImageDocument: ...
 
     def plot(
         self,
@@ -148,6 +160,92 @@ class RecordViews:
         """
         return _seam.viewer().to_xarray(cast("ZarrImageRecord", self))
 
+    def thumbnail(self, size: int = 256) -> bytes:
+        """Return a small picture of the image as PNG, in gray.
+
+        It shows the first moment and channel and the middle of a stack, and of a large image
+        the beginning or the middle. A kymograph has time to the right and is twice as wide as
+        high. Where the dataset can be written to, a picture of 256 pixels is kept with the
+        index, and is drawn again when the pixels or the axes have changed.
+
+        Parameters
+        ----------
+        size : int
+            Length of the longer side in pixels, 1 to 2048.
+
+        Raises
+        ------
+        ArgumentError
+            If the size is another.
+        UnsupportedDataError
+            If the image has no pixels.
+        LimitExceededError
+            If more than 64 MiB would have to be read, because its chunks are large.
+        CorruptDataError
+            If a stored file is missing or damaged.
+        """
+        record = cast("ZarrImageRecord", self)
+        return _thumbnails.thumbnail(
+            self._storage,
+            self._document(),
+            size,
+            lambda side: _seam.viewer().thumbnail_png(record, side),
+        )
+
+    def export_tiff(self, path: StrPath) -> None:
+        """Write the image as a TIFF file that Fiji opens with its axes and calibration.
+
+        Parameters
+        ----------
+        path : str or Path
+            A file that is not there yet.
+
+        Raises
+        ------
+        TargetExistsError
+            If something is there (a FileExistsError).
+        UnsupportedDataError
+            If the image has no pixels.
+        CorruptDataError
+            If a stored file is missing or damaged; nothing is left at `path`.
+        """
+        _seam.export().export_tiff(cast("ZarrImageRecord", self), path)
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """Shape of what is compressed at a time, in pixels."""
+        return tuple(self._document().pixels.chunks)
+
+    @property
+    def pixels_sha256(self) -> str:
+        """SHA-256 of the stored pixels, as the format defines it; another one once they change."""
+        return self._document().pixels.sha256
+
+    def stored_file(self, key: str) -> Path:
+        """Return where a file of the image is, to be read as it is.
+
+        Parameters
+        ----------
+        key : str
+            As the list of checksums of the image names it: ``"zarr.json"``, ``"data/c/0/0"``.
+
+        Raises
+        ------
+        ArtifactNotFoundError
+            If the list names no such file (a KeyError).
+        SchemaValidationError
+            If the list is damaged.
+        StorageError
+            If a link is in the way.
+        """
+        where = f"{self._prefix}/{_layout.CHECKSUMS}"
+        listed = self._storage.read(where)
+        if listed is None or key not in parse_checksums(listed, where=where):
+            raise ArtifactNotFoundError(f"the image has no file {key!r}", where=self._prefix)
+        place = f"{self._prefix}/{key}"
+        self._storage.refuse_links(place, "read")
+        return self._storage.path(place)
+
     def _repr_html_(self) -> str:
         return _seam.viewer().record_html(cast("ZarrImageRecord", self))
 
@@ -161,6 +259,103 @@ class DatasetViews:
 
     def _repr_html_(self) -> str:
         return _seam.viewer().dataset_html(cast("ZarrDataset", self), self._count_rows)
+
+    def view(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        edit: bool = False,
+        who: str | None = None,
+        token: str | None = None,
+        open_browser: bool = False,
+    ) -> _seam.Viewer:
+        """Serve a page that shows the dataset in a browser, and return at once.
+
+        Parameters
+        ----------
+        host : str
+            Where it listens. Any other than this machine itself asks for a token.
+        port : int
+            0 takes a free one.
+        edit : bool
+            Whether images can be judged and regions changed.
+        who : str, optional
+            Who edits; the user of the operating system if left out.
+        token : str, optional
+            What the address has to tell. One is made where it is needed and left out.
+        open_browser : bool
+            Whether the page is opened.
+
+        Returns
+        -------
+        Viewer
+            Its ``url`` is the address; ``close()`` ends it.
+
+        Raises
+        ------
+        ReadOnlyError
+            If `edit` is asked for and the mode is ``"r"``.
+        StorageError
+            If it cannot listen there.
+        MissingDependencyError
+            If the packages for it are not installed; names the extra (an ImportError).
+
+        Notes
+        -----
+        As a context manager it ends with the block::
+
+            with ds.view() as viewer:
+                print(viewer.url)
+                viewer.wait()
+        """
+        return _seam.viewer().view(
+            cast("ZarrDataset", self), host=host, port=port, edit=edit, who=who, token=token,
+            open_browser=open_browser,
+        )  # fmt: skip
+
+    def stored_table(self, name: str) -> Path:
+        """Return where the file of a table is, to be read as it is.
+
+        Raises
+        ------
+        TableNotFoundError
+            If there is none of that name (a FileNotFoundError).
+        StorageError
+            If a link is in the way.
+        """
+        key = _layout.table_key(name)
+        if self._storage.stat(key) is None:
+            self._tables.read(name)  # It says what there is instead.
+        self._storage.refuse_links(key, "read")
+        return self._storage.path(key)
+
+    def change_token(self, table: str | None = None) -> str:
+        """Return a text that is another one once an image, or one table, has changed.
+
+        It costs a look at the folders and reads none of their files.
+
+        Parameters
+        ----------
+        table : str, optional
+            Of this table; of all images and tables together if left out.
+
+        Raises
+        ------
+        InvalidNameError
+            If no table could have that name.
+        """
+        seen: list[tuple[str, int, int]] = []
+        if table is None:
+            times = self._storage.folder_times(_layout.IMAGES)
+            seen += [(name, time_ns, 0) for name, time_ns in sorted(times.items())]
+            tables = self._tables.names()
+        else:
+            tables = [table]
+        for key in map(_layout.table_key, tables):
+            found = self._storage.stat(key)
+            seen.append((key, *((0, -1) if found is None else (found.mtime_ns, found.size))))
+        return hashlib.sha256(repr(seen).encode()).hexdigest()
 
     def _count_rows(self, table: str) -> int:
         """Return how many rows a table has, by the end of its file."""

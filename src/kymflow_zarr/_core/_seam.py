@@ -9,7 +9,7 @@ never ingests never loads tifffile.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
 from kymflow_zarr._types import ExportLayout, Progress, RefreshMode, StrPath
 
@@ -47,6 +47,7 @@ class IngestRoom(Protocol):
         series: int,
         include_sidecars: bool,
         image_id: str | None,
+        verify: bool,
     ) -> ZarrImageRecord:
         """Add the image of a TIFF file."""
 
@@ -57,7 +58,9 @@ class IngestRoom(Protocol):
         *,
         pattern: str,
         include_sidecars: bool,
+        verify: bool,
         progress: Progress | None,
+        executor: Executor | None,
     ) -> IngestReport:
         """Add the images of a folder."""
 
@@ -72,6 +75,7 @@ class IngestRoom(Protocol):
         dry_run: bool,
         overwrite_edits: bool,
         progress: Progress | None,
+        executor: Executor | None,
     ) -> RefreshResult:
         """Bring the images of a folder up to date."""
 
@@ -96,15 +100,19 @@ class ExportRoom(Protocol):
         include_tables: bool,
         layout: ExportLayout,
         progress: Progress | None,
+        executor: Executor | None,
     ) -> ExportReport:
         """Write the dataset as a folder of ordinary files."""
+
+    def export_tiff(self, record: ZarrImageRecord, path: StrPath) -> None:
+        """Write one image as a TIFF file."""
 
 
 class CheckRoom(Protocol):
     """What `kymflow_zarr.check` offers."""
 
     def validate_dataset(
-        self, dataset: ZarrDataset, *, progress: Progress | None
+        self, dataset: ZarrDataset, *, progress: Progress | None, executor: Executor | None
     ) -> ValidationReport:
         """Hold every document against the format."""
 
@@ -127,7 +135,12 @@ class CheckRoom(Protocol):
         """Hold the files of one image against their checksums."""
 
     def repair_dataset(
-        self, dataset: ZarrDataset, *, dry_run: bool, progress: Progress | None
+        self,
+        dataset: ZarrDataset,
+        *,
+        dry_run: bool,
+        progress: Progress | None,
+        executor: Executor | None,
     ) -> RepairReport:
         """Mend what can be mended, and put aside what cannot."""
 
@@ -137,6 +150,30 @@ class AdapterRoom(Protocol):
 
     def load_metadata_objects(self, record: ZarrImageRecord) -> tuple[Any, Any, Any]:
         """Return header, experiment metadata and ROIs as objects of `kymflow`."""
+
+
+class Viewer(Protocol):
+    """A page that is being served; leaving a ``with`` block ends it."""
+
+    @property
+    def url(self) -> str:
+        """Address of the page, with the token where one is needed."""
+
+    def address_of(self, image_id: str) -> str:
+        """Return the address of the page of an image."""
+
+    def ome_zarr_url(self, image_id: str) -> str:
+        """Return the address at which other viewers open an image as OME-Zarr."""
+
+    def wait(self) -> None:
+        """Return when the server has ended."""
+
+    def close(self) -> None:
+        """End the server, and what is asked of it first; a second call does nothing."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *error: object) -> None: ...
 
 
 class ViewerRoom(Protocol):
@@ -184,6 +221,22 @@ class ViewerRoom(Protocol):
 
     def to_xarray(self, record: ZarrImageRecord) -> xr.DataArray:
         """Return an image as an xarray.DataArray."""
+
+    def thumbnail_png(self, record: ZarrImageRecord, size: int) -> bytes:
+        """Return a small picture of an image as PNG."""
+
+    def view(
+        self,
+        dataset: ZarrDataset,
+        *,
+        host: str,
+        port: int,
+        edit: bool,
+        who: str | None,
+        token: str | None,
+        open_browser: bool,
+    ) -> Viewer:
+        """Serve a page that shows a dataset."""
 
 
 def ingest() -> IngestRoom:

@@ -7,29 +7,38 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from importlib import import_module
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
+from kymflow_zarr._core._sql_files import FileCache, SealedFile
 from kymflow_zarr._encodings._parquet_size import check_parquet_size
+from kymflow_zarr._storage import Stat
 from kymflow_zarr.errors import ArgumentError, CorruptDataError, MissingDependencyError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# Whatever a query does, it reads no file, writes none, and loads no code.
-_SETTINGS: Final = {
-    "enable_external_access": False,
-    "autoinstall_known_extensions": False,
-    "autoload_known_extensions": False,
-    "python_enable_replacements": False,
-    "lock_configuration": True,
-}
+_SETTINGS: Final = "".join(
+    f"SET {setting} = {value};"
+    for setting, value in {
+        "enable_external_access": "false",
+        "autoinstall_known_extensions": "false",
+        "autoload_known_extensions": "false",
+        "python_enable_replacements": "false",
+        "lock_configuration": "true",
+    }.items()
+)
 _READING: Final = ("SELECT", "EXPLAIN")
+# How many tables of a query DuckDB reads itself; Arrow reads the others.
+_FILES: Final = 50
 
 Source = Callable[[], Any]
 """Returns what DuckDB scans: an Arrow table or dataset."""
@@ -62,23 +71,55 @@ def ask(
         If DuckDB is not installed.
     """
     duckdb = _duckdb()
-    connection = duckdb.connect(":memory:")
-    try:
-        for setting, value in _SETTINGS.items():
-            connection.execute(f"SET {setting} = {str(value).lower()}")
-        _check(connection, query)
-        for name, source in _mentioned(connection, query, sources, more_sources).items():
-            connection.register(name, source())
-        table: pa.Table = connection.sql(query, params=params).to_arrow_table()
-        return table
-    except duckdb.Error as error:
-        raise ArgumentError(
-            f"DuckDB cannot answer the query: {error}",
-            where="query",
-            hint="Put names that are not plain words into double quotes.",
-        ) from error
-    finally:
-        connection.close()
+    files = _likely_files(query, sources)
+    with ThreadPoolExecutor(2) as pool:
+        # They are read while DuckDB starts.
+        ahead = {name: pool.submit(source.filled, file) for name, (source, file) in files.items()}
+        connection = duckdb.connect(":memory:")
+        try:
+            connection.execute(_settings([file.path for _, file in files.values()]))
+            _check(connection, query)
+            for name, source in _mentioned(connection, query, sources, more_sources).items():
+                _register(connection, name, ahead[name].result() if name in ahead else source())
+            table: pa.Table = connection.sql(query, params=params).to_arrow_table()
+            return table
+        except duckdb.Error as error:
+            raise ArgumentError(
+                f"DuckDB cannot answer the query: {error}",
+                where="query",
+                hint="Put names that are not plain words into double quotes.",
+            ) from error
+        finally:
+            connection.close()
+
+
+def _likely_files(
+    query: str, sources: Mapping[str, Source]
+) -> dict[str, tuple[FileSource, SealedFile]]:
+    """Return the tables that a query seems to name, and files for DuckDB to read them from."""
+    if not SealedFile.available():
+        return {}
+    text = query.casefold()
+    likely = (
+        (name, source)
+        for name, source in sources.items()
+        if isinstance(source, FileSource) and _is_word_in(name.casefold(), text)
+    )
+    return {name: (source, source.file()) for name, source in islice(likely, _FILES)}
+
+
+def _settings(paths: Sequence[str]) -> str:
+    """Return the settings: whatever a query does, it opens these files alone, and loads no code."""
+    allowed = ", ".join(f"'{path}'" for path in paths)
+    return f"SET allowed_paths = [{allowed}]; {_SETTINGS}" if paths else _SETTINGS
+
+
+def _register(connection: Any, name: str, made: Any) -> None:
+    if isinstance(made, SealedFile):
+        quoted = name.replace('"', '""')
+        connection.execute(f"CREATE TEMP VIEW \"{quoted}\" AS FROM read_parquet('{made.path}')")
+    else:
+        connection.register(name, made)
 
 
 def _duckdb() -> Any:
@@ -133,39 +174,106 @@ def _names_in(connection: Any, query: str) -> set[str] | None:
     try:
         return {name.casefold() for name in connection.get_table_names(query)}
     except Exception:  # noqa: BLE001 - It binds some joins to find out.
+        pass
+    try:
+        ((text,),) = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchall()
+        tree = json.loads(text)
+    except Exception:  # noqa: BLE001 - It needs an extension, and knows queries alone.
         return None
+    return None if tree["error"] else {name.casefold() for name in _tables_in(tree)}
+
+
+def _tables_in(node: Any) -> Iterator[str]:
+    """Yield the names of the tables in a syntax tree, without those that WITH gives."""
+    if isinstance(node, dict):
+        given: set[str] = set()
+        for part in node.get("cte_map", {}).get("map", []):
+            inside = set(_tables_in(part["value"])) - given
+            yield from inside
+            # Within its own definition the name is that of a table.
+            given |= {part["key"]} - inside
+        if node.get("type") == "BASE_TABLE":
+            yield node["table_name"]
+        rest = [value for key, value in node.items() if key != "cte_map"]
+        yield from (name for name in _tables_in(rest) if name not in given)
+    elif isinstance(node, list):
+        for part in node:
+            yield from _tables_in(part)
 
 
 def _is_word_in(name: str, text: str) -> bool:
     return re.search(rf"(?<![\w/]){re.escape(name)}(?![\w/])", text) is not None
 
 
-def parquet_source(data: bytes, where: str) -> Any:
-    """Return a Parquet file for DuckDB to scan: of it only the columns and rows it asks for.
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """A table: a Parquet file of which DuckDB scans only the columns and rows it asks for.
 
-    Raises
-    ------
-    CorruptDataError
-        If it is not a Parquet file.
-    LimitExceededError
-        If it would take more memory than the limit ``table_bytes``.
+    Parameters
+    ----------
+    name : str
+    read : callable
+        Returns its bytes, and how an error message calls it.
+    stat : callable
+        Returns its size and time.
+    cache : FileCache
     """
+
+    name: str
+    read: Callable[[], tuple[bytes, str]]
+    stat: Callable[[], Stat | None]
+    cache: FileCache
+
+    def file(self) -> SealedFile:
+        """Return a file for DuckDB: with the table in it, or still empty."""
+        return self.cache.get(self.name, self.stat()) or SealedFile()
+
+    def filled(self, file: SealedFile) -> Any:
+        """Return the file with the table in it, or else what Arrow reads of it."""
+        if file.size:
+            return file
+        stat = self.stat()
+        data, where = self.read()
+        schema = _checked_schema(data, where)
+        if not _is_plain(schema):
+            return _scanned(data, schema, where)
+        file.fill(data)
+        self.cache.keep(self.name, stat, file)
+        return file
+
+    def __call__(self) -> Any:
+        """Return what Arrow reads of it.
+
+        Raises
+        ------
+        CorruptDataError
+            If it is not a Parquet file.
+        LimitExceededError
+            If it would take more memory than the limit ``table_bytes``.
+        """
+        data, where = self.read()
+        return _scanned(data, _checked_schema(data, where), where)
+
+
+def _checked_schema(data: bytes, where: str) -> pa.Schema:
     check_parquet_size(data, where=where)
     try:
-        return _scanned(data)
+        return pq.read_schema(pa.BufferReader(data))
     except Exception as error:  # What damaged bytes make the parser raise is open.
         raise CorruptDataError(f"not a readable Parquet file: {error}", where=where) from error
 
 
-def _scanned(data: bytes) -> Any:
+def _scanned(data: bytes, schema: pa.Schema, where: str) -> Any:
     file: Any = pa.BufferReader(data)
-    schema = pq.read_schema(file)
-    if any(map(_is_odd, schema.types)):
-        return plain(pq.read_table(file))
-    texts = [field.name for field in schema if pa.types.is_string(field.type)]
-    form = pads.ParquetFileFormat(dictionary_columns=texts)
-    fragment = form.make_fragment(file)
-    return pads.FileSystemDataset([fragment], fragment.physical_schema, form)
+    try:
+        if any(map(_is_odd, schema.types)):
+            return plain(pq.read_table(file))
+        texts = [field.name for field in schema if pa.types.is_string(field.type)]
+        form = pads.ParquetFileFormat(dictionary_columns=texts)
+        fragment = form.make_fragment(file)
+        return pads.FileSystemDataset([fragment], fragment.physical_schema, form)
+    except Exception as error:  # As above.
+        raise CorruptDataError(f"not a readable Parquet file: {error}", where=where) from error
 
 
 def plain(table: pa.Table) -> pa.Table:
@@ -195,3 +303,22 @@ def frame_source(frame: pd.DataFrame) -> pa.Table:
 
 def _is_odd(type_: pa.DataType) -> bool:
     return isinstance(type_, pa.BaseExtensionType) or pa.types.is_float16(type_)
+
+
+def _is_plain(schema: pa.Schema) -> bool:
+    """Whether DuckDB finds the same types in a file as in what Arrow reads of it."""
+    names = {name.casefold() for name in schema.names}
+    return 0 < len(names) == len(schema) and all(map(_is_usual, schema.types))
+
+
+def _is_usual(type_: pa.DataType) -> bool:
+    if pa.types.is_timestamp(type_):
+        return type_.unit in ("us", "ns") and type_.tz in (None, "UTC")
+    is_a = pa.types
+    return any(
+        of(type_)
+        for of in (
+            is_a.is_integer, is_a.is_float32, is_a.is_float64, is_a.is_boolean, is_a.is_string,
+            is_a.is_large_string, is_a.is_date32,
+        )
+    )  # fmt: skip

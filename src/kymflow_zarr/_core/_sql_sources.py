@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kymflow_zarr._core._gather import frame_names
 from kymflow_zarr._core._index import Index
-from kymflow_zarr._core._sql import Source, frame_source, parquet_source, plain
+from kymflow_zarr._core._sql import Source, frame_source, plain
 from kymflow_zarr._core._tables import Tables
 
 if TYPE_CHECKING:
@@ -20,16 +20,12 @@ _IMAGES: Final = "images"
 def table_sources(dataset: ZarrDataset, tables: Tables) -> dict[str, Source]:
     """Return the sources that take no look at the images: tables first, then their list."""
     images = {_IMAGES: lambda: frame_source(dataset.images())}
-    return images | {name: partial(_table, tables, name) for name in tables.names()}
+    return images | {name: tables.source(name) for name in tables.names()}
 
 
 def artifact_sources(dataset: ZarrDataset, index: Index) -> Mapping[str, Source]:
     """Return a source for each name of a data-frame artifact."""
     return {name: partial(_artifact, dataset, name) for name in frame_names(index)}
-
-
-def _table(tables: Tables, name: str) -> Any:
-    return parquet_source(*tables.read(name))
 
 
 def _artifact(dataset: ZarrDataset, name: str) -> Any:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kymflow_zarr import _layout
 from kymflow_zarr._core._change import Change
 from kymflow_zarr._core._documents import require_dataset
 from kymflow_zarr._core._hints import did_you_mean
+from kymflow_zarr._core._sql_files import FileCache
 from kymflow_zarr._storage import LocalStorage
 from kymflow_zarr.errors import TableNotFoundError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from kymflow_zarr._core._sql import FileSource
 
 
 class Tables:
@@ -28,6 +32,7 @@ class Tables:
 
     def __init__(self, storage: LocalStorage) -> None:
         self._storage = storage
+        self._cache = FileCache()
 
     def save(self, name: str, df: pd.DataFrame) -> str:
         """Write a table and return its key."""
@@ -54,6 +59,15 @@ class Tables:
         if data is None:
             raise self._missing(name)
         return data, key
+
+    def source(self, name: str) -> FileSource:
+        """Return a table for a query in SQL to name."""
+        from kymflow_zarr._core._sql import FileSource
+
+        key = _layout.table_key(name)
+        return FileSource(
+            name, partial(self.read, name), partial(self._storage.stat, key), self._cache
+        )
 
     def names(self) -> list[str]:
         """Return the names of the tables, sorted."""

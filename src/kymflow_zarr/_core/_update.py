@@ -5,7 +5,6 @@ What a user has edited since is found by its digest and left alone.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,7 +25,7 @@ from kymflow_zarr._schema import (
     normalize_axes,
     ome_attributes,
 )
-from kymflow_zarr._storage import LocalStorage
+from kymflow_zarr._storage import LocalStorage, digest_of_bytes
 from kymflow_zarr._types import Axis
 from kymflow_zarr.errors import ArtifactNotFoundError
 
@@ -147,4 +146,4 @@ def digest_of_artifact(storage: LocalStorage, prefix: str, key: str) -> str | No
         except ArtifactNotFoundError:
             return None
     data = storage.read(f"{prefix}/{key}")
-    return None if data is None else hashlib.sha256(data).hexdigest()
+    return None if data is None else digest_of_bytes(data)

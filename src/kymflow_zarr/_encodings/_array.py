@@ -1,39 +1,40 @@
-"""Zarr v3 arrays as files: written and read directly, without zarr-python.
+"""Zarr v3 arrays as files, written directly, without zarr-python.
 
-zarr-python reads all of it too and is the oracle in the tests. It is not used here because
+zarr-python reads all of it and is the oracle in the tests. It is not used here because
 it takes milliseconds for what takes a fraction of one (see the design notes).
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import itertools
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 
 from kymflow_zarr._encodings._chunks import plan_layout
-from kymflow_zarr._foreign import check_blosc
-from kymflow_zarr._limits import check_limit
 from kymflow_zarr._schema import DATA_TYPES, ArrayDocument, FileSum, array_document
 from kymflow_zarr._types import ArrayLike, Axis
 from kymflow_zarr.errors import (
     ArgumentError,
     ArgumentTypeError,
-    CorruptDataError,
-    LimitExceededError,
     UnsupportedDataError,
 )
 
-_CRC_BYTES: Final = 4
+CRC_BYTES: Final = 4
 # Zarr v3 sharding: "offset and nbytes ... are set to 2^64 - 1" marks an inner chunk left out.
-_EMPTY: Final = 2**64 - 1
-_BLOSC_HEADER_BYTES: Final = 16
+EMPTY: Final = 2**64 - 1
+# On a busy machine fewer chunks are encoded before another thread is awake.
+_ENCODED_ALONE: Final = 16
+_THREADS: Final = min(4, os.cpu_count() or 1)
 
 
 def as_array(data: object, *, what: str) -> ArrayLike:
@@ -117,57 +118,28 @@ def array_files(
     the chunk grid.
     """
     dtype = np.dtype(layout.data_type)
-    document = array_document(layout, item_size=dtype.itemsize, dimension_names=dimension_names)
+    yield "zarr.json", _document(layout, None if dimension_names is None else (*dimension_names,))
+    for index, region in _regions(layout):
+        # Without a name for the block, which would keep it while the next one is read.
+        yield chunk_key(index), _encode_file(_block(array, region, dtype), layout)
+
+
+def _block(
+    array: ArrayLike, region: tuple[slice, ...], dtype: np.dtype[Any]
+) -> np.ndarray[Any, Any]:
+    block = np.asarray(array[region]) if region else np.asarray(array)
+    # Native bytes, little-endian on disk; a plain copy of the values.
+    return block.astype(dtype.newbyteorder("<"), copy=False)
+
+
+# The images of an experiment have the same few shapes.
+@functools.lru_cache(maxsize=64)
+def _document(layout: ArrayDocument, dimension_names: tuple[str, ...] | None) -> bytes:
+    item_size = np.dtype(layout.data_type).itemsize
+    document = array_document(layout, item_size=item_size, dimension_names=dimension_names)
     # With an indent json falls back to Python, ten times slower.
     line = json.dumps(document).encode()
-    yield "zarr.json", msgspec.json.format(line, indent=2) + b"\n"
-    for index, region in _regions(layout):
-        block = np.asarray(array[region]) if region else np.asarray(array)
-        # Native bytes, little-endian on disk; a plain copy of the values.
-        block = block.astype(dtype.newbyteorder("<"), copy=False)
-        yield chunk_key(index), _encode_file(block, layout)
-
-
-def read_array(
-    layout: ArrayDocument, read: Callable[[str], bytes | None], *, where: str
-) -> np.ndarray[Any, Any]:
-    """Return the whole array.
-
-    Parameters
-    ----------
-    layout : ArrayDocument
-    read : callable
-        Returns the bytes at a key below the array, None if there are none.
-    where : str
-        Key of the array, for errors.
-
-    Raises
-    ------
-    CorruptDataError
-        If a file is missing, truncated or not what was written.
-    LimitExceededError
-        If the array is larger than ``array_bytes``, or has more chunks than ``array_chunks``.
-    """
-    dtype = np.dtype(layout.data_type).newbyteorder("<")
-    result = _allocate(layout.shape, dtype, math.prod(layout.file_grid), where=where)
-    for index, region in _regions(layout):
-        key = chunk_key(index)
-        data = read(key)
-        if data is None:
-            raise CorruptDataError(
-                "a file of the array is missing",
-                where=f"{where}/{key}",
-                hint="Restore the file from a copy of the dataset, or ingest the image anew.",
-            )
-        try:
-            _decode_file(data, layout, result[region] if region else result)
-        except (ValueError, RuntimeError, MemoryError) as error:
-            raise CorruptDataError(
-                f"a file of the array is damaged: {error}",
-                where=f"{where}/{key}",
-                hint="Restore the file from a copy of the dataset, or ingest the image anew.",
-            ) from error
-    return result.astype(dtype.newbyteorder("="), copy=False)
+    return msgspec.json.format(line, indent=2) + b"\n"
 
 
 def array_layout(
@@ -211,23 +183,6 @@ def chunk_key(index: tuple[int, ...]) -> str:
     return "/".join(["c", *map(str, index)])
 
 
-def _allocate(
-    shape: tuple[int, ...], dtype: np.dtype[Any], chunks: int, *, where: str
-) -> np.ndarray[Any, Any]:
-    size = math.prod(shape) * dtype.itemsize
-    check_limit("array_bytes", size, "the array takes", where=where)
-    check_limit("array_chunks", chunks, "the array has", where=where)
-    try:
-        return np.empty(shape, dtype)
-    except (MemoryError, ValueError) as error:  # ValueError: more dimensions than NumPy has.
-        raise LimitExceededError(
-            f"the array of shape {shape} and dtype {dtype.name} takes "
-            f"{size} bytes, more than there is memory",
-            where=where,
-            hint="Read it in parts, with open_array().",
-        ) from error
-
-
 def _regions(layout: ArrayDocument) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
     for index in itertools.product(*map(range, layout.file_grid)):
         yield index, _region(index, layout.file_shape, layout.shape)
@@ -244,20 +199,38 @@ def _region(
 def _encode_file(block: np.ndarray[Any, Any], layout: ArrayDocument) -> bytes:
     if layout.shard_shape is None:
         return _encode_chunk(block, layout)
-    parts = []
-    offset = 0
     grid = layout.chunks_per_file
-    table = np.full((math.prod(grid), 2), _EMPTY, dtype="<u8")
-    for i, index in enumerate(itertools.product(*map(range, grid))):
-        region = _region(index, layout.chunk_shape, block.shape)
-        if any(r.start >= r.stop for r in region):
-            continue  # Wholly outside the array.
-        part = _encode_chunk(block[region], layout)
+    regions = (
+        (i, _region(index, layout.chunk_shape, block.shape))
+        for i, index in enumerate(itertools.product(*map(range, grid)))
+    )
+    # Those wholly outside the array are left out.
+    inside = {i: region for i, region in regions if all(r.start < r.stop for r in region)}
+    parts = _encode_chunks([block[region] for region in inside.values()], layout)
+    ends = list(itertools.accumulate(map(len, parts), initial=0))
+    table = np.full((math.prod(grid), 2), EMPTY, dtype="<u8")
+    for i, offset, part in zip(inside, ends[:-1], parts, strict=True):
         table[i] = offset, len(part)
-        offset += len(part)
-        parts.append(part)
     index_bytes = table.tobytes()
     return b"".join([*parts, index_bytes, _crc(index_bytes)])
+
+
+def _encode_chunks(blocks: list[np.ndarray[Any, Any]], layout: ArrayDocument) -> list[bytes]:
+    if len(blocks) >= _ENCODED_ALONE and _THREADS > 1:
+        # Where the main thread has ended, no more threads are given to those that go on.
+        with contextlib.suppress(RuntimeError):
+            return list(_pool().map(_encode_chunk, blocks, itertools.repeat(layout)))
+    return [_encode_chunk(block, layout) for block in blocks]
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_THREADS, thread_name_prefix="kymflow_zarr encode")
+
+
+if hasattr(os, "register_at_fork"):
+    # The threads of the pool are not there in a child.
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def _encode_chunk(block: np.ndarray[Any, Any], layout: ArrayDocument) -> bytes:
@@ -271,7 +244,7 @@ def _encode_chunk(block: np.ndarray[Any, Any], layout: ArrayDocument) -> bytes:
     encoded: bytes = blosc_encode(
         # Typed, not as bytes: it shuffles by the size of the items, whatever `typesize` says.
         np.ascontiguousarray(block),
-        level=5,
+        level=layout.level,
         compressor=layout.compressor,
         shuffle="bitshuffle",
         numthreads=1,
@@ -279,54 +252,8 @@ def _encode_chunk(block: np.ndarray[Any, Any], layout: ArrayDocument) -> bytes:
     return encoded + _crc(encoded)
 
 
-def _decode_file(data: bytes, layout: ArrayDocument, out: np.ndarray[Any, Any]) -> None:
-    view = memoryview(data)
-    if layout.shard_shape is None:
-        _decode_chunk(view, layout, out)
-        return
-    grid = layout.chunks_per_file
-    size = math.prod(grid) * 16
-    table_view = view[-size - _CRC_BYTES : -_CRC_BYTES]
-    if len(table_view) != size or _crc(table_view) != view[-_CRC_BYTES:]:
-        raise ValueError("the index of the shard does not match its checksum")
-    table = np.frombuffer(table_view, dtype="<u8").reshape(-1, 2)
-    for i, index in enumerate(itertools.product(*map(range, grid))):
-        region = _region(index, layout.chunk_shape, out.shape)
-        if any(r.start >= r.stop for r in region):
-            continue
-        offset, nbytes = (int(n) for n in table[i])
-        if offset == _EMPTY or offset + nbytes > len(view) - size - _CRC_BYTES:
-            raise ValueError(f"inner chunk {index} is missing")
-        _decode_chunk(view[offset : offset + nbytes], layout, out[region])
-
-
-def _decode_chunk(view: memoryview, layout: ArrayDocument, out: np.ndarray[Any, Any]) -> None:
-    import imagecodecs
-
-    blosc_decode: Any = imagecodecs.blosc_decode
-    encoded, checksum = view[:-_CRC_BYTES], view[-_CRC_BYTES:]
-    if len(encoded) < _BLOSC_HEADER_BYTES or _crc(encoded) != checksum:
-        raise ValueError("a chunk does not match its checksum")
-    # Before anything is allocated: the size that the chunk declares is the one it must have.
-    expected = math.prod(layout.chunk_shape) * out.dtype.itemsize
-    declared = int.from_bytes(encoded[4:8], "little")
-    if declared != expected:
-        raise ValueError(f"a chunk declares {declared} bytes instead of {expected}")
-    check_blosc(encoded)
-    if out.shape == layout.chunk_shape and out.flags.c_contiguous:
-        blosc_decode(encoded, numthreads=1, out=_as_bytes(out))
-        return
-    whole = np.empty(layout.chunk_shape, out.dtype)
-    blosc_decode(encoded, numthreads=1, out=_as_bytes(whole))
-    out[...] = whole[tuple(slice(n) for n in out.shape)]
-
-
-def _as_bytes(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return array.reshape(-1).view(np.uint8)
-
-
-def _crc(data: bytes | memoryview) -> bytes:
+def _crc(data: bytes) -> bytes:
     import google_crc32c
 
-    value: int = google_crc32c.value(bytes(data) if isinstance(data, memoryview) else data)
+    value: int = google_crc32c.value(data)
     return value.to_bytes(4, "little")

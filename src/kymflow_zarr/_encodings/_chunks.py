@@ -104,7 +104,9 @@ def _default_chunk(
             rows = columns = TILE
         else:
             columns = min(columns, max(_SHUFFLE_UNIT, INNER_CHUNK_BYTES // item_size))
-            rows = max(1, INNER_CHUNK_BYTES // (columns * item_size))
+            most = max(1, INNER_CHUNK_BYTES // (columns * item_size))
+            # All alike: what the last one lacked would be encoded and stored as zeros.
+            rows = -(-rows // -(-rows // most))
     # Zarr pads the edge, so that a chunk may be larger than the array.
     unit = _SHUFFLE_UNIT // math.gcd(_SHUFFLE_UNIT, columns)
     if len(shape) == 1:

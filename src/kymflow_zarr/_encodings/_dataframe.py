@@ -25,16 +25,21 @@ from kymflow_zarr._encodings._parquet_size import check_parquet_size
 from kymflow_zarr.errors import CorruptDataError, KymflowZarrError, UnsupportedDataError
 
 __all__ = [
+    "ROW_GROUP_ROWS",
     "decode_parquet",
     "encode_parquet",
     "open_table",
+    "register_pandas_types",
     "require_same",
     "require_same_index",
     "table_to_bytes",
+    "written_options",
 ]
 
 # Below this, Arrow's threads cost more than they save, to a process that is about to end too.
 _ONE_THREAD_BYTES: Final = 4 << 20
+# What a change of few rows decodes and writes anew; all else of the file it copies.
+ROW_GROUP_ROWS: Final = 1 << 16
 
 
 def encode_parquet(df: pd.DataFrame) -> bytes:
@@ -97,7 +102,7 @@ def open_table(data: bytes | pa.Buffer, *, where: str) -> tuple[pa.Table, Marker
     CorruptDataError, FormatVersionError
         As `decode_parquet`.
     """
-    _register_pandas_types()
+    register_pandas_types()
     table = _read(data, where=where)
     note = parse_note((table.schema.metadata or {}).get(NOTE_KEY), where=where)
     try:
@@ -109,14 +114,17 @@ def open_table(data: bytes | pa.Buffer, *, where: str) -> tuple[pa.Table, Marker
 def table_to_bytes(table: pa.Table) -> bytes:
     """Write an Arrow table as one Parquet file with page checksums."""
     sink = pa.BufferOutputStream()
-    pq.write_table(
-        table,
-        sink,
-        compression="zstd",
-        write_page_checksum=True,
-        use_dictionary=_with_dictionary(table.schema),
-    )
+    pq.write_table(table, sink, row_group_size=ROW_GROUP_ROWS, **written_options(table.schema))
     return sink.getvalue().to_pybytes()
+
+
+def written_options(schema: pa.Schema) -> dict[str, Any]:
+    """Return how the columns of a table are written."""
+    return {
+        "compression": "zstd",
+        "write_page_checksum": True,
+        "use_dictionary": _with_dictionary(schema),
+    }
 
 
 def _with_dictionary(schema: pa.Schema) -> Any:
@@ -142,7 +150,8 @@ def require_same(name: str, given: Any, back: Any, *, hint: str | None = None) -
 
 
 @functools.cache
-def _register_pandas_types() -> None:
+def register_pandas_types() -> None:
+    """Make Arrow know the types of pandas that are not its own."""
     # Arrow knows pandas' periods and intervals once pandas has made one of each.
     for value in (pd.Period("2000-01-01", freq="D"), pd.Interval(0, 1)):
         made: Any = pd.array([value])

@@ -33,6 +33,7 @@ __all__ = [
     "describes",
     "disassemble",
     "index_of",
+    "metadata_of",
     "parse_note",
     "reassemble",
     "series_of",
@@ -92,9 +93,13 @@ def disassemble(df: pd.DataFrame) -> pa.Table:
 def table_of(arrays: Sequence[Any], fields: Sequence[str], note: Marker) -> pa.Table:
     """Join columns and note to a table whose metadata pandas understands, too."""
     table = pa.table(list(arrays), names=list(fields))
+    return table.replace_schema_metadata(metadata_of(table.schema, note))
+
+
+def metadata_of(schema: pa.Schema, note: Marker) -> dict[bytes, bytes]:
+    """Return the metadata of a schema: the note, and what pandas understands."""
     text = json.dumps(note, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    metadata = {b"pandas": pandas_metadata(table.schema, note), NOTE_KEY: text.encode()}
-    return table.replace_schema_metadata(metadata)
+    return {b"pandas": pandas_metadata(schema, note), NOTE_KEY: text.encode()}
 
 
 def parse_note(raw: bytes | None, *, where: str) -> Marker | None:

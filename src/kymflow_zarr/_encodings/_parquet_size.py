@@ -6,11 +6,13 @@ may lie. The reader goes by the header of each page, so that is what counts here
 
 from __future__ import annotations
 
+import struct
+from dataclasses import dataclass
 from typing import Any, Final
 
 import pyarrow as pa
 
-from kymflow_zarr._encodings._parquet_thrift import ColumnChunk, PageHeader, column_chunks
+from kymflow_zarr._encodings._parquet_footer import ColumnChunk, PageHeader, column_chunks
 from kymflow_zarr._limits import check_limit, get_limits
 from kymflow_zarr.errors import CorruptDataError, KymflowZarrError
 
@@ -21,6 +23,7 @@ _BYTE_ARRAY: Final = 6
 _WIDTHS: Final = {0: 1, 1: 8, 2: 8, 3: 12, 4: 8, 5: 8}
 _DATA_PAGE, _DICTIONARY_PAGE, _DATA_PAGE_V2 = 0, 2, 3
 _PREFIXED: Final = 7
+_LENGTH: Final = struct.Struct("<I").unpack_from
 
 
 def check_parquet_size(data: bytes | pa.Buffer, *, where: str) -> None:
@@ -33,7 +36,11 @@ def check_parquet_size(data: bytes | pa.Buffer, *, where: str) -> None:
     """
     try:
         view = memoryview(data).cast("B")
-        size = sum(_column(view, chunk) for chunk in column_chunks(view))
+        columns = [_column(view, chunk) for chunk in column_chunks(view)]
+        size = sum(column.size for column in columns)
+        if size > get_limits().table_bytes >= sum(column.least for column in columns):
+            # How long the texts of the dictionaries are is looked at only where it matters.
+            size = sum(column.exact() for column in columns)
     except KymflowZarrError:
         raise
     except Exception as error:  # What damaged bytes make the parser raise is open.
@@ -41,21 +48,46 @@ def check_parquet_size(data: bytes | pa.Buffer, *, where: str) -> None:
     check_limit("table_bytes", size, "the table takes up to", where=where)
 
 
-def _column(data: memoryview, chunk: ColumnChunk) -> int:
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """What a column takes, if each value is as long as all of its dictionary."""
+
+    size: int
+    values: int = 0
+    dictionary: memoryview | None = None
+    codec: str | None = None
+    longest: int = 0
+
+    @property
+    def least(self) -> int:
+        """Return what it takes if the texts of the dictionary are empty."""
+        return self.size - self.values * self.longest
+
+    def exact(self) -> int:
+        """Return what it takes, by the longest text of the dictionary."""
+        if self.dictionary is None or not self.longest:
+            return self.size
+        return self.least + self.values * _longest(self.dictionary, self.codec, self.longest)
+
+
+def _column(data: memoryview, chunk: ColumnChunk) -> _Column:
     if chunk.values == 0:
-        return max(0, chunk.rows)  # A dictionary may be there, but no page of values.
+        return _Column(max(0, chunk.rows))  # A dictionary may be there, but no page of values.
     start, end = chunk.start, chunk.end
     if not 0 <= start <= end <= len(data):
         raise ValueError(f"a column lies from byte {start} to {end}, the file has {len(data)}")
     unpacked = values = longest = 0
+    dictionary = None
     while start < end:
-        header = PageHeader(data[start:end])
+        header = PageHeader(data, start)
         unpacked += header.unpacked
         body = start + header.length
         start = body + header.packed
         if start > end:
             raise ValueError("a page reaches beyond its column")
         if header.kind == _DICTIONARY_PAGE:
+            if dictionary is not None:
+                raise ValueError("a column has two dictionaries")
             longest = max(longest, header.unpacked)
             dictionary = data[body:start]
         elif header.kind in (_DATA_PAGE, _DATA_PAGE_V2):
@@ -65,10 +97,9 @@ def _column(data: memoryview, chunk: ColumnChunk) -> int:
                 unpacked += header.values * header.unpacked
     values = max(values, chunk.values, chunk.rows)
     if chunk.kind != _BYTE_ARRAY:
-        return unpacked + values * _WIDTHS.get(chunk.kind, max(1, chunk.width))
-    if longest and values * longest > get_limits().table_bytes:
-        longest = _longest(dictionary, chunk.codec, longest)
-    return unpacked + values * (4 + longest)
+        return _Column(unpacked + values * _WIDTHS.get(chunk.kind, max(1, chunk.width)))
+    size = unpacked + values * (4 + longest)
+    return _Column(size, values, dictionary, chunk.codec, longest)
 
 
 def _longest(page: memoryview, codec: str | None, size: int) -> int:
@@ -79,9 +110,16 @@ def _longest(page: memoryview, codec: str | None, size: int) -> int:
         if not arrow.Codec.is_available(codec):
             return size
         page = memoryview(arrow.decompress(page, decompressed_size=size, codec=codec))
+    data = bytes(page)
+    if len(data) >= 4:
+        # Ids of images are often of one length: then each begins where the first one says.
+        step = 4 + int.from_bytes(data[:4], "little")
+        if all(data[i::step].count(data[i]) == len(data[i::step]) for i in range(4)):
+            return min(step - 4, size)
     at = longest = 0
-    while at + 4 <= len(page):
-        length = int.from_bytes(page[at : at + 4], "little")
-        longest = max(longest, length)
+    while at + 4 <= len(data):
+        (length,) = _LENGTH(data, at)
+        if length > longest:
+            longest = length
         at += 4 + length
     return min(longest, size)

@@ -16,24 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from kymflow_zarr._encodings._dataframe import (
-    decode_parquet,
-    encode_parquet,
-    open_table,
-    table_to_bytes,
-)
-from kymflow_zarr._encodings._dataframe_columns import decode_column
-from kymflow_zarr._encodings._dataframe_frame import NOTE_KEY, disassemble, parse_note, table_of
-from kymflow_zarr._encodings._dataframe_labels import decode_labels, encode_labels
+from kymflow_zarr._encodings._dataframe import decode_parquet, encode_parquet
 from kymflow_zarr._encodings._dataframe_objects import Marker
 from kymflow_zarr._encodings._parquet_size import check_parquet_size
-from kymflow_zarr._encodings._rows_unite import (
-    Column,
-    append_column,
-    append_missing,
-    keep_rows,
-    missing_before,
-)
+from kymflow_zarr._encodings._rows_encoded import Rows
+from kymflow_zarr._encodings._rows_patch import GroupedTable
 from kymflow_zarr.errors import ArgumentError, ArgumentTypeError, CorruptDataError
 
 __all__ = ["remove_rows", "replace_rows"]
@@ -84,6 +71,12 @@ def replace_rows(
         tables = [Rows.of_frame(df) for df in _merged(shapes, None)]
         rows = tables.pop(0) if tables else Rows.of_frame(pd.DataFrame())
     else:
+        grouped = GroupedTable.of_bytes(existing, where=where)
+        if grouped is not None:
+            added = [Rows.of_frame(df) for df in _merged(filled, grouped.note)]
+            done = grouped.replaced(frames.keys(), added, image_id_col=image_id_col)
+            if done is not None:
+                return done[0]
         rows = Rows.of_bytes(existing, where=where)
         if rows.columns:
             rows = rows.without(frames, image_id_col, where=where)[0]
@@ -113,12 +106,17 @@ def remove_rows(
     CorruptDataError, FormatVersionError
         If `existing` cannot be read.
     """
+    names = {str(name) for name in image_ids}
+    grouped = GroupedTable.of_bytes(existing, where=where)
+    done = grouped.replaced(names, (), image_id_col=image_id_col) if grouped is not None else None
+    if done is not None:
+        return done if done[1] else (existing, 0)
     rows = Rows.of_bytes(existing, where=where)
     if not rows.columns:
         return existing, 0
     if image_id_col in rows.note["index"].get("fields", []):
-        return _without_labels(existing, set(image_ids), image_id_col, where=where)
-    left, removed = rows.without({str(name) for name in image_ids}, image_id_col, where=where)
+        return _without_labels(existing, names, image_id_col, where=where)
+    left, removed = rows.without(names, image_id_col, where=where)
     return (left.to_bytes(), removed) if removed else (existing, 0)
 
 
@@ -153,90 +151,6 @@ def names_image(existing: bytes, image_id: str, *, where: str) -> bool:
         raise CorruptDataError(f"not a readable Parquet file: {error}", where=where) from error
 
 
-class Rows:
-    """An encoded table, column by column."""
-
-    def __init__(self, columns: dict[str, Column], note: Marker, rows: int) -> None:
-        self.columns = columns
-        self.note = note
-        self.rows = rows
-
-    @classmethod
-    def of_table(cls, table: pa.Table, note: Marker) -> Rows:
-        columns = {
-            name: Column(name, table[name], note["columns"][name]) for name in table.column_names
-        }
-        return cls(columns, note, table.num_rows)
-
-    @classmethod
-    def of_frame(cls, df: pd.DataFrame) -> Rows:
-        table = disassemble(df)
-        note = parse_note(table.schema.metadata[NOTE_KEY], where="the new rows")
-        assert note is not None
-        return cls.of_table(table, note)
-
-    @classmethod
-    def of_bytes(cls, data: bytes, *, where: str) -> Rows:
-        table, note = open_table(data, where=where)
-        if note is None:
-            # Of another program: pandas decides once what its dtypes are.
-            return cls.of_frame(decode_parquet(data, where=where))
-        return cls.of_table(table, note)
-
-    def without(
-        self, image_ids: Collection[str], image_id_col: str, *, where: str
-    ) -> tuple[Rows, int]:
-        level_fields = self.note["index"].get("fields", [])
-        column = self.columns.get(image_id_col)
-        if column is None or image_id_col in level_fields:
-            raise ArgumentError(
-                f"the table has no column {image_id_col!r}",
-                where=where,
-                hint="Name the column that holds the image ids with image_id_col",
-            )
-        mask = pc.invert(_names_any(column, image_ids))
-        kept = {name: keep_rows(each, mask) for name, each in self.columns.items()}
-        left = int(pc.sum(mask).as_py() or 0)
-        note = {**self.note, "index": _without_freq(self.note["index"])}
-        return Rows(kept, note, left), self.rows - left
-
-    def followed_by(self, more: Rows) -> Rows:
-        columns = {}
-        for name in [*self.columns, *(name for name in more.columns if name not in self.columns)]:
-            if name not in more.columns:
-                columns[name] = append_missing(self.columns[name], more.rows)
-            elif name not in self.columns:
-                columns[name] = missing_before(more.columns[name], self.rows)
-            else:
-                columns[name] = append_column(self.columns[name], more.columns[name])
-        levels = self.note["index"].get("fields", [])
-        ordered = {name: column for name, column in columns.items() if name not in levels}
-        ordered |= {name: columns[name] for name in levels}
-        labels = united_labels(self.note["labels"], more.note["labels"])
-        note = {**self.note, "labels": labels, "index": _without_freq(self.note["index"])}
-        return Rows(ordered, note, self.rows + more.rows)
-
-    def to_table(self) -> pa.Table:
-        index = self.note["index"]
-        if index["kind"] == "range":
-            index = {**index, "start": 0, "stop": self.rows, "step": 1}
-        note = {
-            **self.note,
-            "rows": self.rows,
-            "index": index,
-            "columns": {name: column.marker for name, column in self.columns.items()},
-        }
-        arrays = [column.array for column in self.columns.values()]
-        return table_of(arrays, list(self.columns), note)
-
-    def to_bytes(self) -> bytes:
-        return table_to_bytes(self.to_table())
-
-
-def _without_freq(index: Marker) -> Marker:
-    return {key: value for key, value in index.items() if key != "freq"}
-
-
 def _checked(df: pd.DataFrame, image_id: str, image_id_col: str) -> pd.DataFrame:
     if not isinstance(df, pd.DataFrame):
         raise ArgumentTypeError(
@@ -249,10 +163,12 @@ def _checked(df: pd.DataFrame, image_id: str, image_id_col: str) -> pd.DataFrame
             f"the new rows of image {image_id!r} have no column {image_id_col!r}",
             hint=f"Set df[{image_id_col!r}] = {image_id!r}",
         )
+    column = df[image_id_col]
+    if df.columns.is_unique and _are_all(column, image_id):
+        return df
     if not df.columns.is_unique:
         twice = df.columns[df.columns.duplicated()].unique().tolist()
         raise ArgumentError(f"the new rows have several columns of the same name: {twice}")
-    column = df[image_id_col]
     found = sorted({str(value) for value in column[column.notna()]})
     if column.isna().any():
         found.append("null")
@@ -265,18 +181,11 @@ def _checked(df: pd.DataFrame, image_id: str, image_id_col: str) -> pd.DataFrame
     return df
 
 
-def _names_any(column: Column, image_ids: Collection[str]) -> Any:
-    array = column.array
-    if pa.types.is_dictionary(array.type):
-        array = array.cast(array.type.value_type)
-    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
-        return pc.is_in(array, value_set=pa.array(list(image_ids), array.type))
-    found = array.unique().drop_null()
-    marker = {key: value for key, value in column.marker.items() if key != "nulls"}
-    if marker["kind"] == "category":
-        marker = marker["cells"]
-    named = [str(value) in image_ids for value in decode_column(found, marker)]
-    return pc.is_in(array, value_set=found.filter(pa.array(named, pa.bool_())))
+def _are_all(column: pd.Series[Any], image_id: str) -> bool:
+    try:
+        return set(column.tolist()) == {image_id}
+    except TypeError:  # Lists and the like.
+        return False
 
 
 def _merged(frames: list[pd.DataFrame], note: Marker | None) -> Iterable[pd.DataFrame]:
@@ -287,19 +196,25 @@ def _merged(frames: list[pd.DataFrame], note: Marker | None) -> Iterable[pd.Data
         if model is None:
             model = {"index": _index_model(df.index)}
         aligned.append(_with_index(df, model["index"]))
+    if model is None:
+        return
+    numbered = model["index"]["kind"] == "range"
     for _, same in groupby(aligned, key=_signature):
         group = list(same)
-        yield (
-            group[0]
-            if len(group) == 1
-            else pd.concat(group, ignore_index=isinstance(group[0].index, pd.RangeIndex))
-        )
+        if len(group) > 1:
+            yield pd.concat(group, ignore_index=numbered)
+        else:
+            yield group[0].reset_index(drop=True) if numbered else group[0]
 
 
 def _signature(df: pd.DataFrame) -> tuple[Any, ...]:
-    levels = [df.index.get_level_values(level) for level in range(df.index.nlevels)]
+    index = df.index
+    several = index.nlevels > 1
+    levels = map(index.get_level_values, range(index.nlevels)) if several else [index]
     types = [*df.dtypes, *(level.dtype for level in levels)]
-    return df.columns.tolist(), df.columns.dtype, types, list(map(str, types))
+    # pandas calls some of its types equal that are not; NumPy does not.
+    names = [str(dtype) for dtype in types if not isinstance(dtype, np.dtype)]
+    return df.columns.tolist(), df.columns.dtype, types, names
 
 
 def _index_model(index: pd.Index) -> Marker:
@@ -320,7 +235,7 @@ def _with_index(df: pd.DataFrame, model: Marker) -> pd.DataFrame:
     if model["kind"] == "range":
         if not _counts_rows(df.index):
             raise ArgumentError("the new rows have row labels, the table has none", hint=_RESET)
-        return df.reset_index(drop=True)
+        return df
     kind = "multi" if isinstance(df.index, pd.MultiIndex) else "single"
     if kind != model["kind"] or list(df.index.names) != model["names"]:
         raise ArgumentError(
@@ -331,22 +246,3 @@ def _with_index(df: pd.DataFrame, model: Marker) -> pd.DataFrame:
     if isinstance(df.index, pd.RangeIndex):
         return df.set_axis(pd.Index(np.asarray(df.index), name=df.index.name), axis=0)
     return df
-
-
-def united_labels(old: Marker, new: Marker) -> Marker:
-    if old["multi"] or new["multi"]:
-        raise ArgumentError("tables with several levels of column labels cannot get other rows")
-    before, after = (decode_labels(labels["levels"][0]) for labels in (old, new))
-    texts = {str(label): label for label in before}
-    added = []
-    for label in after:
-        if str(label) not in texts:
-            added.append(label)
-        elif texts[str(label)] != label:
-            raise ArgumentError(
-                f"column {texts[str(label)]!r} of the table is called {label!r} in the new rows"
-            )
-    if not added:
-        return old
-    united = before.append(pd.Index(added, dtype=after.dtype))
-    return {**old, "levels": [encode_labels(united, "the column labels")]}

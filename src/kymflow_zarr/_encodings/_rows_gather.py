@@ -13,11 +13,19 @@ import pyarrow as pa
 from kymflow_zarr._encodings._dataframe import decode_parquet, open_table
 from kymflow_zarr._encodings._dataframe_frame import NOTE_KEY, parse_note, reassemble
 from kymflow_zarr._encodings._dataframe_objects import Marker
-from kymflow_zarr._encodings._rows import Rows, united_labels
+from kymflow_zarr._encodings._rows_encoded import Rows, united_labels
 from kymflow_zarr._encodings._rows_unite import Column
 from kymflow_zarr.errors import ArgumentError
 
-__all__ = ["IMAGE_ID", "Part", "gather_arrow", "gather_frame", "part_of_bytes", "part_of_frame"]
+__all__ = [
+    "IMAGE_ID",
+    "Part",
+    "gather_arrow",
+    "gather_frame",
+    "has_plain_index",
+    "part_of_bytes",
+    "part_of_frame",
+]
 
 IMAGE_ID: Final = "image_id"
 
@@ -38,7 +46,7 @@ def part_of_bytes(data: bytes, image_id: str, *, where: str) -> Part:
         If it has a column ``image_id`` that names another image.
     """
     table, note = open_table(data, where=where)
-    if note is not None and _is_plain(note) and IMAGE_ID not in table.column_names:
+    if note is not None and has_plain_index(note) and IMAGE_ID not in table.column_names:
         return Rows.of_table(table, note)
     return part_of_frame(decode_parquet(data, where=where), image_id, where=where)
 
@@ -63,7 +71,8 @@ def part_of_frame(df: pd.DataFrame, image_id: str, *, where: str) -> Part:
     return Rows.of_frame(df.reset_index(drop=True))
 
 
-def _is_plain(note: Marker) -> bool:
+def has_plain_index(note: Marker) -> bool:
+    """Whether the row labels of a table only number its rows, and columns have one label each."""
     index = note["index"]
     return index["kind"] == "range" and index["name"] is None and not note["labels"]["multi"]
 

@@ -14,7 +14,7 @@ from kymflow_zarr._encodings._dataframe_labels import decode_labels, encode_labe
 from kymflow_zarr._encodings._dataframe_objects import Marker, null_marker, null_positions
 from kymflow_zarr.errors import ArgumentError
 
-__all__ = ["Column", "append_column", "append_missing", "keep_rows", "missing_before"]
+__all__ = ["Column", "append_column", "append_missing", "keep_rows", "missing_before", "same_form"]
 
 _ORDER = ["s", "ms", "us", "ns"]
 
@@ -77,7 +77,7 @@ def append_column(old: Column, new: Column) -> Column:
 
 
 def _append(old: Column, new: Column) -> Column:
-    if _same_form(old, new):
+    if same_form(old, new):
         return _stack(old, new)
     # A column without a single value has no say in the type of the others.
     for empty, other in ((new, old), (old, new)):
@@ -105,7 +105,8 @@ def _says_nothing(empty: Marker, other: Marker) -> bool:
     return empty["kind"] == "numpy" and _family(empty) == "float" != _family(other)
 
 
-def _same_form(old: Column, new: Column) -> bool:
+def same_form(old: Column, new: Column) -> bool:
+    """Whether the rows of both can stand under each other as they are."""
     same = _without_nulls(old.marker) == _without_nulls(new.marker)
     return same and old.array.type == new.array.type
 

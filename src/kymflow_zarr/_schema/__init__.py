@@ -27,6 +27,11 @@ from kymflow_zarr._schema._base import (
     updated_group,
 )
 from kymflow_zarr._schema._checksums import FileSum, dump_checksums, parse_checksums
+from kymflow_zarr._schema._curation import (
+    CurationDocument,
+    new_curation,
+    read_curation_document,
+)
 from kymflow_zarr._schema._dataset import DatasetDocument, read_dataset_document
 from kymflow_zarr._schema._image import (
     ArrayArtifactDocument,
@@ -79,6 +84,7 @@ __all__ = [
     "ArrayDocument",
     "AxisDocument",
     "ChannelWindow",
+    "CurationDocument",
     "DatasetDocument",
     "Deviation",
     "FileSum",
@@ -99,6 +105,7 @@ __all__ = [
     "encode_frame",
     "gaps_of",
     "json_schema",
+    "new_curation",
     "normalize_axes",
     "normalize_unit",
     "ome_attributes",
@@ -108,6 +115,7 @@ __all__ = [
     "plain_group_document",
     "read_array_artifact_document",
     "read_array_document",
+    "read_curation_document",
     "read_dataset_document",
     "read_image_document",
     "read_v1_array",

@@ -45,6 +45,8 @@ class ArrayDocument(msgspec.Struct, kw_only=True, frozen=True):
         What is one file, a multiple of `chunk_shape`; None where each chunk is a file.
     compressor : str
         Name of the compressor inside blosc.
+    level : int
+        How much that tries, 0 to 9.
     """
 
     shape: tuple[int, ...]
@@ -52,6 +54,7 @@ class ArrayDocument(msgspec.Struct, kw_only=True, frozen=True):
     chunk_shape: tuple[int, ...]
     shard_shape: tuple[int, ...] | None = None
     compressor: str = "lz4"
+    level: int = 9
 
     @property
     def file_shape(self) -> tuple[int, ...]:
@@ -87,7 +90,7 @@ def array_document(
             "name": "blosc",
             "configuration": {
                 "cname": layout.compressor,
-                "clevel": 5,
+                "clevel": layout.level,
                 "shuffle": "bitshuffle",
                 "typesize": item_size,
                 "blocksize": 0,
@@ -188,7 +191,15 @@ def _layout_of(document: Mapping[str, Any]) -> ArrayDocument:
         chunk_shape=chunk_shape,
         shard_shape=shard_shape,
         compressor=str(codecs[1]["configuration"]["cname"]),
+        # On-disk format: "A reader MUST take any level."
+        level=_level(codecs[1]["configuration"]["clevel"]),
     )
+
+
+def _level(value: object) -> int:
+    if type(value) is not int or value not in range(10):
+        raise ValueError(value)
+    return value
 
 
 def _sizes(values: Sequence[object], *, least: int) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -124,6 +125,7 @@ def calibrate(
     Parameters
     ----------
     axes : sequence of Axis
+        Of :func:`normalize_axes`.
     line_period_s : float, optional
         Seconds from one line to the next. It belongs to the time axis; where there is none,
         the rows are the lines: the last axis but one becomes time.
@@ -148,12 +150,12 @@ def calibrate(
     if line_period_s is not None:
         times = [i for i, axis in enumerate(filled) if axis.quantity == "time"]
         row = times[0] if times else len(filled) - 2
-        filled[row] = Axis(filled[row].name, "time", "second", line_period_s)
+        filled[row] = _axis(Axis(filled[row].name, "time", "second", line_period_s))
     if pixel_size_um is not None:
         for i in (len(filled) - 2, len(filled) - 1):
             if filled[i].quantity == "space":
-                filled[i] = Axis(filled[i].name, "space", "micrometer", pixel_size_um)
-    return tuple(_axis(axis) for axis in filled)
+                filled[i] = _axis(Axis(filled[i].name, "space", "micrometer", pixel_size_um))
+    return tuple(filled)
 
 
 def _axis(axis: object) -> Axis:
@@ -214,8 +216,14 @@ def ome_axes(axes: Sequence[Axis]) -> tuple[Axis, ...] | None:
 
     Source: OME-Zarr 0.5, "multiscales" metadata, https://ngff.openmicroscopy.org/0.5/.
     """
+    return _told(tuple(axes))
+
+
+# The images of an experiment have the same few axes.
+@functools.lru_cache(maxsize=64)
+def _told(axes: tuple[Axis, ...]) -> tuple[Axis, ...] | None:
     if _is_ome(axes):
-        return tuple(axes)
+        return axes
     times = [i for i, axis in enumerate(axes) if axis.quantity == "time"]
     spaces = [i for i, axis in enumerate(axes) if axis.quantity == "space"]
     if len(times) != 1 or len(spaces) != 1:

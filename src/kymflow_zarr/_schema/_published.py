@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import msgspec
 
 from kymflow_zarr._schema._base import ATTRIBUTES_KEY, FORMAT, FORMAT_VERSION, Document
+from kymflow_zarr._schema._curation import CurationDocument
 from kymflow_zarr._schema._dataset import DatasetDocument
 from kymflow_zarr._schema._image import ArrayArtifactDocument, ImageDocument
 from kymflow_zarr._schema._payload import PayloadDocument
 from kymflow_zarr.errors import ArgumentError
 
-SchemaName: TypeAlias = Literal["payload", "dataset", "image", "array_artifact"]
+SchemaName: TypeAlias = Literal["payload", "dataset", "image", "array_artifact", "curation"]
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+_ARTIFACTS: Final[dict[str, type[msgspec.Struct]]] = {
+    "payload": PayloadDocument,
+    "curation": CurationDocument,
+}
 _GROUPS: Final[dict[str, type[Document]]] = {
     "dataset": DatasetDocument,
     "image": ImageDocument,
@@ -27,9 +32,10 @@ def json_schema(name: SchemaName = "payload") -> dict[str, Any]:
 
     Parameters
     ----------
-    name : {"payload", "dataset", "image", "array_artifact"}
-        ``"payload"`` is ``analysis/metadata.json`` as it is written. The others are the
-        ``zarr.json`` of the dataset, of an image and of an array artifact.
+    name : {"payload", "dataset", "image", "array_artifact", "curation"}
+        ``"payload"`` is ``analysis/metadata.json`` and ``"curation"``
+        ``analysis/curation.json`` as they are written. The others are the ``zarr.json`` of the
+        dataset, of an image and of an array artifact.
 
     Returns
     -------
@@ -41,11 +47,11 @@ def json_schema(name: SchemaName = "payload") -> dict[str, Any]:
     ArgumentError
         If there is no schema of that name.
     """
-    if name == "payload":
-        return {"$schema": _DIALECT, **_model_schema(PayloadDocument)}
+    if name in _ARTIFACTS:
+        return {"$schema": _DIALECT, **_model_schema(_ARTIFACTS[name])}
     model = _GROUPS.get(name)
     if model is None:
-        known = ", ".join(["payload", *_GROUPS])
+        known = ", ".join(get_args(SchemaName))
         raise ArgumentError(
             f"there is no schema {name!r}", where="name", hint=f"There are {known}."
         )

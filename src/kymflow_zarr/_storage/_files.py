@@ -7,12 +7,14 @@ import errno
 import functools
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import TracebackType
 from typing import Final
 
 from kymflow_zarr._storage._disk import disk
+from kymflow_zarr._types import StrPath
 from kymflow_zarr.errors import KymflowZarrError, StorageError
 
 # Below this, threads cost more than they save.
@@ -31,17 +33,34 @@ _HINTS: Final = {
 }
 
 
-@contextlib.contextmanager
-def os_errors(doing: str, where: str) -> Iterator[None]:
-    """Turn an OSError of the body into a StorageError that says what to do."""
-    try:
-        yield
-    except KymflowZarrError:
-        raise
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        hint = _HINTS.get(error.errno or 0)
-        raise StorageError(f"cannot {doing}: {reason}", where=where, hint=hint) from error
+class os_errors:  # noqa: N801 - used as a function; a class costs a third of a generator
+    """Turn an OSError of the body into a StorageError that says what to do.
+
+    Parameters
+    ----------
+    doing, where : str
+        What cannot be done then, and on what.
+    """
+
+    __slots__ = ("_doing", "_where")
+
+    def __init__(self, doing: str, where: str) -> None:
+        self._doing, self._where = doing, where
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(error, OSError) and not isinstance(error, KymflowZarrError):
+            reason = error.strerror or type(error).__name__
+            hint = _HINTS.get(error.errno or 0)
+            doing = f"cannot {self._doing}: {reason}"
+            raise StorageError(doing, where=self._where, hint=hint) from error
 
 
 def write_file(path: Path, data: bytes | memoryview, *, durable: bool) -> None:
@@ -49,6 +68,43 @@ def write_file(path: Path, data: bytes | memoryview, *, durable: bool) -> None:
     disk().create(path, data)
     if durable:
         disk().sync(path)
+
+
+def read_file(path: str) -> bytes:
+    """Return the bytes of a file."""
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - called for every small file
+        return file.readall()
+
+
+class FileParts:
+    """A file that is open, of which parts are read.
+
+    Parameters
+    ----------
+    path : str
+    key : str
+        What errors call it.
+    """
+
+    def __init__(self, path: str, key: str) -> None:
+        self._key = key
+        self._file = open(path, "rb", buffering=0)  # noqa: PTH123, SIM115 - called for every chunk
+
+    @property
+    def size(self) -> int:
+        """Bytes that it has."""
+        with os_errors("read", self._key):
+            return os.fstat(self._file.fileno()).st_size
+
+    def read(self, start: int, size: int) -> bytes:
+        """Return `size` bytes from `start` on, fewer at the end."""
+        with os_errors("read", self._key):
+            self._file.seek(start)
+            return self._file.read(size)
+
+    def close(self) -> None:
+        """Be done with it."""
+        self._file.close()
 
 
 def digest_file(path: Path) -> tuple[int, str]:
@@ -102,14 +158,14 @@ def remove_tree(path: Path) -> None:
     disk().remove_tree(path)
 
 
-def sync_all(files: Iterable[Path], folders: Iterable[Path] = ()) -> None:
+def sync_all(files: Iterable[StrPath], folders: Iterable[StrPath] = ()) -> None:
     """Put files, and then the names in folders, on the disk.
 
     Several at once: a journaling file system writes them in one go, which costs little more
     than the first alone.
     """
     for paths, sync in ((list(files), disk().sync), (list(folders), disk().sync_folder)):
-        if len(paths) < _SYNC_ALONE:
+        if len(paths) < _SYNC_ALONE or not disk().waits:
             for path in paths:
                 sync(path)
         else:

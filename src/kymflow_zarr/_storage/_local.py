@@ -14,7 +14,7 @@ from kymflow_zarr import _layout
 from kymflow_zarr._storage._above import Above
 from kymflow_zarr._storage._attempt import Attempt
 from kymflow_zarr._storage._disk import disk
-from kymflow_zarr._storage._files import os_errors, sync_all
+from kymflow_zarr._storage._files import FileParts, os_errors, read_file, sync_all
 from kymflow_zarr._storage._journal import (
     Journal,
     Move,
@@ -27,7 +27,7 @@ from kymflow_zarr._storage._journal import (
 )
 from kymflow_zarr._storage._locks import Locks
 from kymflow_zarr._storage._overlay import Overlay
-from kymflow_zarr._storage._scan import first_link, folder_times, names_below
+from kymflow_zarr._storage._scan import files_below, first_link, folder_times, names_below
 from kymflow_zarr._storage._session import Session, is_dead, sweep, work_folder
 from kymflow_zarr._storage._staging import StagedTree, sync_trees
 from kymflow_zarr._types import Durability
@@ -56,6 +56,7 @@ class LocalStorage:
 
     def __init__(self, root: Path, *, writable: bool, durability: Durability = "full") -> None:
         self.root = root
+        self._top = f"{root}{os.sep}"
         self.writable = writable
         self.durable = durability == "full"
         self._session = Session(root, durable=self.durable)
@@ -70,6 +71,12 @@ class LocalStorage:
             return staged
         return self.root.joinpath(*key.split("/")) if key else self.root
 
+    def _text(self, key: str) -> str:
+        """Return the path of a key as text, which is made faster than a path."""
+        if self._overlay or not key:
+            return str(self.path(key))
+        return self._top + (key if os.sep == "/" else key.replace("/", os.sep))
+
     # Reading ---------------------------------------------------------------------------
 
     def read(self, key: str) -> bytes | None:
@@ -78,14 +85,30 @@ class LocalStorage:
             self.refuse_links(key, "read")
             for _ in range(2 if self._overlay else 1):  # It may go to its place between the two.
                 with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
-                    return self.path(key).read_bytes()
+                    return read_file(self._text(key))
         return None
+
+    @contextlib.contextmanager
+    def open(self, key: str) -> Iterator[FileParts | None]:
+        """Open the file at a key to read parts of it; None if there is none."""
+        found = None
+        with os_errors("read", key):
+            self.refuse_links(key, "read")
+            for _ in range(2 if self._overlay else 1):  # It may go to its place between the two.
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                    found = FileParts(self._text(key), key)
+                    break
+        try:
+            yield found
+        finally:
+            if found is not None:
+                found.close()
 
     def stat(self, key: str) -> Stat | None:
         """Return size and time of a file or folder, None if it is not there."""
         with os_errors("look at", key):
             try:
-                result = self.path(key).stat()
+                result = os.stat(self._text(key))  # noqa: PTH116 - asked of every image
             except (FileNotFoundError, NotADirectoryError):
                 return None
             return Stat(result.st_size, result.st_mtime_ns)
@@ -124,35 +147,16 @@ class LocalStorage:
 
     def walk_files(self, key: str) -> Iterator[tuple[str, Stat]]:
         """Yield key, size and time of each file below a key, in order of their keys."""
-        keys = list(self._files_below(key, self.path(key)))
+        keys = list(files_below(key, self.path(key)))
         if self._overlay:
             new = self._overlay.keys_below(key)
             keys += [key for key in new if self.path(key).is_file()]
-            keys += [below for key in new for below in self._files_below(key, self.path(key))]
+            keys += [below for key in new for below in files_below(key, self.path(key))]
             keys = sorted(set(keys))
         for below in keys:
             found = self.stat(below)
             if found is not None:  # Else it was deleted since it was listed.
                 yield below, found
-
-    def _files_below(self, key: str, path: Path) -> Iterator[str]:
-        with os_errors("list", key):
-            try:
-                with os.scandir(path) as entries:
-                    found = sorted(entries, key=lambda entry: entry.name)
-            except (FileNotFoundError, NotADirectoryError):
-                return
-        for entry in found:
-            if entry.name.startswith("."):
-                continue
-            below = f"{key}/{entry.name}"
-            if entry.is_dir(follow_symlinks=False):
-                yield from self._files_below(below, path / entry.name)
-                continue
-            with os_errors("look at", below):
-                is_file = entry.is_file()
-            if is_file:
-                yield below
 
     def refuse_links(self, key: str, done: str) -> None:
         """Raise StorageError if a key, or a folder above it, is a link: it would lead elsewhere."""

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, cast
 
+from kymflow_zarr._storage._files import os_errors
+
 _KIND: Final = 0o170000
+# For fewer, threads and Arrow are not worth it.
+_MANY: Final = 2_000
 
 
 def folder_times(path: Path) -> dict[str, int]:
@@ -20,16 +26,42 @@ def folder_times(path: Path) -> dict[str, int]:
     try:
         if os.stat not in os.supports_dir_fd:
             # Not DirEntry.stat: what a listing says of a folder's time may be old on Windows.
-            return _times(os.listdir(path), lambda name: (path / name).stat())  # noqa: PTH208
+            names = [name for name in os.listdir(path) if name[0] != "."]  # noqa: PTH208
+            return _times(names, lambda name: (path / name).stat())
         descriptor = os.open(path, os.O_RDONLY)
         try:
+            with os.scandir(descriptor) as entries:
+                names = [e.name for e in entries if e.is_dir() and e.name[0] != "."]
+            if len(names) >= _MANY:
+                with contextlib.suppress(UnicodeEncodeError):  # Arrow wants names in UTF-8.
+                    return _many_times(f"{path}{os.sep}", names)
             # Names below an open folder are found without walking its path again.
-            look = functools.partial(os.stat, dir_fd=descriptor)
-            return _times(os.listdir(descriptor), look)  # noqa: PTH208
+            return _times(names, functools.partial(os.stat, dir_fd=descriptor))
         finally:
             os.close(descriptor)
     except (FileNotFoundError, NotADirectoryError):
         return {}
+
+
+def files_below(key: str, path: Path) -> Iterator[str]:
+    """Yield the keys of all files below a folder, in their order, given its key and its path."""
+    with os_errors("list", key):
+        try:
+            with os.scandir(path) as entries:
+                found = sorted(entries, key=lambda entry: entry.name)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+    for entry in found:
+        if entry.name.startswith("."):
+            continue
+        below = f"{key}/{entry.name}"
+        if entry.is_dir(follow_symlinks=False):
+            yield from files_below(below, path / entry.name)
+            continue
+        with os_errors("look at", below):
+            is_file = entry.is_file()
+        if is_file:
+            yield below
 
 
 def names_below(key: str, keys: Iterable[str]) -> set[str]:
@@ -47,10 +79,29 @@ def _times(names: list[str], look: Callable[[str], os.stat_result]) -> dict[str,
         ]
     except FileNotFoundError:  # One was deleted since it was listed.
         times = [_time(name, look) for name in names]
+    return _present(names, times)
+
+
+def _present(names: list[str], times: list[int | None]) -> dict[str, int]:
+    """Return names with their times, without those that have none."""
     listed = dict(zip(names, times, strict=True))
-    for name in [name for name, time in listed.items() if time is None or name[0] == "."]:
-        del listed[name]
+    if None in times:
+        listed = {name: time for name, time in listed.items() if time is not None}
     return cast("dict[str, int]", listed)
+
+
+def _many_times(above: str, names: list[str]) -> dict[str, int]:
+    """Do as :func:`_times`; Arrow asks the system without the interpreter, so that two can."""
+    from pyarrow.fs import LocalFileSystem
+
+    look = LocalFileSystem().get_file_info
+    paths = [above + name for name in names]
+    half = len(paths) // 2
+    with ThreadPoolExecutor(1) as other:
+        first = other.submit(look, paths[:half])
+        second = look(paths[half:])
+        found = first.result() + second
+    return _present(names, [info.mtime_ns for info in found])
 
 
 def _time(name: str, look: Callable[[str], os.stat_result]) -> int | None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import os
+import uuid
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from kymflow_zarr._schema._checksums import FileSum
 from kymflow_zarr._storage._disk import disk
 from kymflow_zarr._storage._files import os_errors, sync_all
+
+if TYPE_CHECKING:
+    from kymflow_zarr._storage._local import LocalStorage
 
 
 class StagedTree:
@@ -31,8 +35,14 @@ class StagedTree:
 
     Attributes
     ----------
+    folder : Path
+        Where it is until it is committed.
     sums : dict of str to FileSum
         Size and digest of each file, by its key below the tree.
+    files : list of str
+        Their paths.
+    folders : dict of str to str
+        The path of each folder, by its key below the tree.
     """
 
     def __init__(
@@ -45,43 +55,32 @@ class StagedTree:
     ) -> None:
         self.in_use = in_use
         self.sums: dict[str, FileSum] = {}
-        self._folder = folder
-        self._root = root
+        self.folder = folder
         self.durable = durable
-        self.folders = {folder}
         self.committed = False
+        self._root = root
+        # Paths as text: an image has many, and pathlib takes its time with each.
+        self.folders = {"": str(folder)}
+        self.files: list[str] = []
 
     def write(self, key: str, data: bytes | memoryview) -> FileSum:
         """Add a file at a key below the tree and return what it is."""
-        path = self._path(key)
         with os_errors("write", key):
-            self._make(path.parent)
+            path = self._place(key)
             disk().create(path, data)
-        self.sums[key] = FileSum(len(data), hashlib.sha256(data).hexdigest())
-        return self.sums[key]
+        self.files.append(path)
+        found = self.sums[key] = FileSum.of(data)
+        return found
 
-    def _path(self, key: str) -> Path:
-        return self._folder.joinpath(*key.split("/"))
-
-    def _make(self, folder: Path) -> None:
-        if folder not in self.folders:
-            self._make(folder.parent)
+    def _place(self, key: str) -> str:
+        """Return the path of a key below the tree; the folders above it are made."""
+        above, _, name = key.rpartition("/")
+        folder = self.folders.get(above)
+        if folder is None:
+            folder = self._place(above)
             disk().make_folder(folder)
-            self.folders.add(folder)
-
-    def commit(self, key: str) -> bool:
-        """Make the tree visible at a key; False, and nothing done, if something is there."""
-        return commit_trees([(self, key)])[0]
-
-    @property
-    def folder(self) -> Path:
-        """Where it is until it is committed."""
-        return self._folder
-
-    @property
-    def files(self) -> list[Path]:
-        """Where its files are now."""
-        return [self._path(key) for key in self.sums]
+            self.folders[above] = folder
+        return f"{folder}{os.sep}{name}"
 
     def place(self, key: str) -> Path:
         """Return the path of a key of the dataset."""
@@ -91,7 +90,7 @@ class StagedTree:
         """Go to a path; False if something is there. Of :func:`commit_trees`."""
         # POSIX would let a folder replace an empty one; a record's is never empty.
         try:
-            disk().rename_folder(self._folder, target)
+            disk().rename_folder(self.folder, target)
         except OSError:
             if target.is_dir():
                 return False
@@ -111,7 +110,15 @@ class StagedTree:
         if not self.committed:
             # What cannot be deleted now is swept when this writer is dead.
             with contextlib.suppress(OSError):
-                disk().remove_tree(self._folder)
+                disk().remove_tree(self.folder)
+
+
+def staged_in(area: Path, storage: LocalStorage) -> StagedTree:
+    """Return a tree in a folder that another, who commits it, keeps from being tidied up."""
+    folder = area / uuid.uuid4().hex
+    with os_errors("write", str(area)):
+        disk().make_folder(folder)
+    return StagedTree(folder, root=storage.root, durable=storage.durable)
 
 
 def sync_trees(trees: Iterable[StagedTree]) -> None:
@@ -123,7 +130,7 @@ def sync_trees(trees: Iterable[StagedTree]) -> None:
     trees = list(trees)
     sync_all(
         [path for tree in trees for path in tree.files],
-        [folder for tree in trees if tree.durable for folder in tree.folders],
+        [folder for tree in trees if tree.durable for folder in tree.folders.values()],
     )
 
 
@@ -145,7 +152,6 @@ def commit_trees(trees: Sequence[tuple[StagedTree, str]]) -> list[bool]:
         targets = [tree.place(key) for tree, key in trees]
         for (tree, _), target in zip(trees, targets, strict=True):
             committed.append(tree.take_place(target))
-        sync_all(
-            (), {t.parent for (tree, _), t in zip(trees, targets, strict=True) if tree.durable}
-        )
+        pairs = zip(trees, targets, strict=True)
+        sync_all((), {target.parent for (tree, _), target in pairs if tree.durable})
     return committed

@@ -10,6 +10,7 @@ import datetime as dt
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -25,6 +26,7 @@ from kymflow_zarr._schema import (
     v1_root_group,
 )
 from kymflow_zarr._storage import _v1_names
+from kymflow_zarr._storage._files import FileParts
 from kymflow_zarr._storage._local import LocalStorage, Stat
 from kymflow_zarr.errors import (
     CorruptDataError,
@@ -111,6 +113,12 @@ class V1Storage(LocalStorage):
                 where=place,
                 hint="Restore it from a copy of the dataset.",
             ) from error
+
+    @contextmanager
+    def open(self, key: str) -> Iterator[FileParts | None]:
+        """Open the file that a key stands for to read parts of it; None if there is none."""
+        with self.files.open(self.place(key)) as found:
+            yield found
 
     def stat(self, key: str) -> Stat | None:
         """Return size and time of a file or folder, None if it is not there."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from kymflow_zarr import _layout
 from kymflow_zarr._core._arrays import ArrayArtifacts
-from kymflow_zarr._schema import ImageDocument
+from kymflow_zarr._schema import ImageDocument, read_curation_document
 from kymflow_zarr._storage import LocalStorage, os_errors
 from kymflow_zarr._types import ArtifactKind
 from kymflow_zarr.check._files import check_foreign, stat_of
@@ -59,6 +59,9 @@ def check_artifacts(
             value = _check(storage, key, artifact[0])
             if artifact == ("json", _layout.METADATA):
                 check_metadata(found, key, value, document, array_shape)
+            if artifact == ("json", _layout.CURATION):
+                with found.reading("curation", key):
+                    read_curation_document(value, where=key)
         # A file that has gone was deleted by somebody; each file is replaced in one step.
         if found.problems and stat_of(storage, key) is not None:
             findings.extend(found)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
+
 from kymflow_zarr import _layout
 from kymflow_zarr._core import Problem, ValidationReport, ZarrDataset
 from kymflow_zarr._core._documents import load
 from kymflow_zarr._schema import read_dataset_document
 from kymflow_zarr._storage import LocalStorage, V1Storage, reading_storage
 from kymflow_zarr._types import Progress
+from kymflow_zarr.check._each import check_each
 from kymflow_zarr.check._files import (
     check_foreign,
     check_group,
@@ -29,7 +32,9 @@ from kymflow_zarr.check._v1 import validate_v1, validate_v1_image
 from kymflow_zarr.errors import ArgumentError, SchemaValidationError
 
 
-def validate_dataset(dataset: ZarrDataset, *, progress: Progress | None) -> ValidationReport:
+def validate_dataset(
+    dataset: ZarrDataset, *, progress: Progress | None = None, executor: Executor | None = None
+) -> ValidationReport:
     """Hold every document of a dataset against the format.
 
     No chunk of any array is read: only whether its files are there, and their sizes.
@@ -39,6 +44,8 @@ def validate_dataset(dataset: ZarrDataset, *, progress: Progress | None) -> Vali
     dataset : ZarrDataset
     progress : callable, optional
         Called as ``progress(done, total, image_id)`` after each image.
+    executor : concurrent.futures.Executor, optional
+        What looks at the images; this thread if left out.
 
     Returns
     -------
@@ -46,15 +53,12 @@ def validate_dataset(dataset: ZarrDataset, *, progress: Progress | None) -> Vali
     """
     storage = reading_storage(dataset.path)
     if isinstance(storage, V1Storage):
-        return validate_v1(storage, progress=progress)
+        return validate_v1(storage, progress=progress, executor=executor)
     storage.recover()
     findings = Findings()
     _check_root(findings, storage)
     image_ids = _image_ids(findings, storage)
-    for done, image_id in enumerate(image_ids, start=1):
-        check_image(findings, storage, image_id)
-        if progress is not None:
-            progress(done, len(image_ids), image_id)
+    check_each(findings, check_image, storage, image_ids, progress, executor)
     check_tables(findings, storage, frozenset(image_ids))
     _check_kept(findings, dataset, storage)
     _check_index(findings, storage)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
+
 from kymflow_zarr import _layout
 from kymflow_zarr._core import ZarrDataset
 from kymflow_zarr._core._documents import require_dataset
@@ -20,7 +22,11 @@ from kymflow_zarr.errors import FormatVersionError
 
 
 def repair_dataset(
-    dataset: ZarrDataset, *, dry_run: bool, progress: Progress | None
+    dataset: ZarrDataset,
+    *,
+    dry_run: bool,
+    progress: Progress | None = None,
+    executor: Executor | None = None,
 ) -> RepairReport:
     """Mend a dataset; see :meth:`kymflow_zarr.ZarrDataset.repair`."""
     reading = reading_storage(dataset.path)
@@ -35,7 +41,7 @@ def repair_dataset(
     storage = reading if dry_run else dataset.work_storage()
     require_dataset(storage)
     actions = _sweep(storage, dry_run=dry_run)
-    with hashing(None) as hasher:
+    with hashing(executor) as hasher:
         image_ids = Index(storage).image_ids()
         for done, image_id in enumerate(image_ids, start=1):
             prefix = _layout.image_prefix(image_id)

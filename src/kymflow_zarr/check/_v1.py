@@ -6,21 +6,26 @@ that less can be told than of version 2.
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
+
 from kymflow_zarr import _layout
 from kymflow_zarr._core import Problem, ValidationReport, ZarrDataset
 from kymflow_zarr._core._arrays import ArrayArtifacts
 from kymflow_zarr._core._documents import load_image
 from kymflow_zarr._core._index import Index
 from kymflow_zarr._schema import ImageDocument
-from kymflow_zarr._storage import V1Storage, open_zarr_array
+from kymflow_zarr._storage import LocalStorage, V1Storage, open_zarr_array
 from kymflow_zarr._types import Progress
 from kymflow_zarr.check._artifacts import check_artifacts
+from kymflow_zarr.check._each import check_each
 from kymflow_zarr.check._files import check_foreign, check_timestamp, list_files
 from kymflow_zarr.check._findings import Findings
 from kymflow_zarr.check._tables import check_tables
 
 
-def validate_v1(storage: V1Storage, *, progress: Progress | None) -> ValidationReport:
+def validate_v1(
+    storage: V1Storage, *, progress: Progress | None, executor: Executor | None
+) -> ValidationReport:
     """Check what version 1 has in common with version 2: documents, artifacts, tables."""
     findings = Findings()
     # On-disk format: "A dataset of version 1 SHOULD be migrated."
@@ -35,10 +40,7 @@ def validate_v1(storage: V1Storage, *, progress: Progress | None) -> ValidationR
     for place in storage.foreign_files():
         check_foreign(findings, place)
     image_ids = Index(storage).image_ids()
-    for done, image_id in enumerate(image_ids, start=1):
-        _check_image(findings, storage, image_id)
-        if progress is not None:
-            progress(done, len(image_ids), image_id)
+    check_each(findings, _check_image, storage, image_ids, progress, executor)
     check_tables(findings, storage, frozenset(image_ids))
     return ValidationReport(findings.problems, images_checked=len(image_ids))
 
@@ -59,7 +61,8 @@ def validate_v1_image(
     return findings.problems
 
 
-def _check_image(findings: Findings, storage: V1Storage, image_id: str) -> None:
+def _check_image(findings: Findings, storage: LocalStorage, image_id: str) -> None:
+    assert isinstance(storage, V1Storage)
     prefix = _layout.image_prefix(image_id)
     folder = storage.place(prefix)
     document: ImageDocument | None = None

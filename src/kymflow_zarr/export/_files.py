@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from kymflow_zarr._storage import digest_of_bytes as sha256
 from kymflow_zarr._version import __version__
+from kymflow_zarr.export._bench import Bench
 from kymflow_zarr.export._places import ArtifactPlace
-from kymflow_zarr.export._target import ExportTarget
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,32 +18,32 @@ if TYPE_CHECKING:
 __all__ = ["add_bytes", "add_frame", "made_from", "numpy_writer", "sha256"]
 
 
-def add_bytes(target: ExportTarget, path: str, origin: str, data: bytes) -> None:
+def add_bytes(bench: Bench, path: str, origin: str, data: bytes) -> None:
     """Write a file of known content, unless it is there as it should be."""
-    if target.holds(path, origin):
-        target.keep(path)
+    if bench.holds(path, origin):
+        bench.keep(path)
     else:
-        target.add(path, origin, data)
+        bench.add(path, origin, data)
 
 
-def add_frame(target: ExportTarget, place: ArtifactPlace, data: bytes) -> dict[str, Any]:
+def add_frame(bench: Bench, place: ArtifactPlace, data: bytes) -> dict[str, Any]:
     """Write a CSV, and the stored file itself where that says more; say which is exact."""
     assert place.plain is not None
     origin = made_from("frame", place.kind, sha256(data))
-    if target.holds(place.plain, origin) and (
-        target.holds(place.exact, origin) or not target.wrote(place.exact, origin)
+    if bench.holds(place.plain, origin) and (
+        bench.holds(place.exact, origin) or not bench.wrote(place.exact, origin)
     ):
-        target.keep(place.plain)
-        complete = not target.holds(place.exact, origin)
+        bench.keep(place.plain)
+        complete = not bench.holds(place.exact, origin)
         if not complete:
-            target.keep(place.exact)
+            bench.keep(place.exact)
     else:
         from kymflow_zarr.export._frames import csv_of
 
         csv, complete = csv_of(place.kind, data, where=place.key)
-        target.add(place.plain, origin, csv)
+        bench.add(place.plain, origin, csv)
         if not complete:
-            target.add(place.exact, origin, data)
+            bench.add(place.exact, origin, data)
     return {"file": place.plain if complete else place.exact, "csv": place.plain}
 
 

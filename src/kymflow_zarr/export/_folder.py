@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import Executor
 from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
@@ -27,6 +28,7 @@ def export_folder(
     include_tables: bool = True,
     layout: ExportLayout = "dataset",
     progress: Progress | None = None,
+    executor: Executor | None = None,
 ) -> ExportReport:
     """Write a dataset as a folder of ordinary files.
 
@@ -86,6 +88,8 @@ def export_folder(
     layout : {"dataset", "kymflow"}
     progress : callable, optional
         Called as ``progress(done, total, label)`` after each image, table and source file.
+    executor : concurrent.futures.Executor, optional
+        What makes the files; threads if left out.
 
     Returns
     -------
@@ -126,13 +130,14 @@ def export_folder(
             include_tiff=include_tiff,
             include_tables=include_tables,
             progress=progress,
+            executor=executor,
         )
     parts = Parts(dataset, include_tiff=include_tiff, include_tables=include_tables)
     _keep_off(home, root, [*parts.paths, WORK])
     target = ExportTarget(root, dataset.dataset_id, untouchable=home)
     target.check(parts.paths)
     with target:
-        parts.write(target, progress)
+        parts.write(target, progress, executor)
         # What is stale must not be told by a dataset that has gone meanwhile.
         parts.require_dataset()
         removed, kept = target.remove_stale()

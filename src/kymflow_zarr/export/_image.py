@@ -10,10 +10,13 @@ from kymflow_zarr import _layout
 from kymflow_zarr._core import ZarrImageRecord
 from kymflow_zarr._core._arrays import ArrayArtifacts
 from kymflow_zarr._core._documents import load_image
+from kymflow_zarr._core._map import Reading
+from kymflow_zarr._core._memory import pixels_memory
 from kymflow_zarr._core._reports import ExportKind
 from kymflow_zarr._schema import ImageDocument, SourceFileDocument
 from kymflow_zarr._storage import LocalStorage
 from kymflow_zarr.errors import ArtifactNotFoundError
+from kymflow_zarr.export._bench import Bench
 from kymflow_zarr.export._files import add_bytes, add_frame, made_from, numpy_writer, sha256
 from kymflow_zarr.export._manifest import describe_image
 from kymflow_zarr.export._places import (
@@ -26,7 +29,6 @@ from kymflow_zarr.export._places import (
     source_places,
 )
 from kymflow_zarr.export._sources import write_frame, write_source_file
-from kymflow_zarr.export._target import ExportTarget
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,15 +45,20 @@ class ImagePlan:
 
     Parameters
     ----------
-    storage : LocalStorage
+    reading : Reading
     record : ZarrImageRecord
     include_tiff : bool
     """
 
-    storage: LocalStorage
+    reading: Reading
     record: ZarrImageRecord
     include_tiff: bool
     kind: ClassVar[ExportKind] = "image"
+
+    @property
+    def storage(self) -> LocalStorage:
+        """What holds the bytes of the dataset."""
+        return self.reading.storage
 
     @property
     def label(self) -> str:
@@ -81,36 +88,34 @@ class ImagePlan:
     def _sources(self, document: ImageDocument) -> list[tuple[SourceFileDocument, str | None]]:
         return source_places(image_folder(self.record.image_id), document.source_files)
 
-    def write(self, target: ExportTarget) -> dict[str, Any]:
-        """Write the files and return what the manifest says of the image."""
+    def write(self, bench: Bench) -> dict[str, Any]:
+        """Make the files and return what the manifest says of the image."""
         prefix = f"{_layout.image_prefix(self.record.image_id)}/"
         document = load_image(self.storage, self.record.image_id)
         pixels = None
         if self.include_tiff:
-            document, pixels = self._write_pixels(target, document)
+            document, pixels = self._write_pixels(bench, document)
         described = {
             **describe_image(document),
             "pixels": pixels,
-            "artifacts": [self._write_artifact(target, place) for place in self._artifacts()],
-            "arrays": [self._write_array(target, n) for n in self.record.list_array_artifacts()],
+            "artifacts": [self._write_artifact(bench, place) for place in self._artifacts()],
+            "arrays": [self._write_array(bench, n) for n in self.record.list_array_artifacts()],
             "source_files": [
-                write_source_file(target, self.storage, prefix, file, path)
+                write_source_file(bench, self.storage, prefix, file, path)
                 for file, path in self._sources(document)
             ],
         }
         frames = frame_places(image_folder(self.record.image_id), document.source_files)
         for number, path in frames.items():
             file = document.source_files[number]
-            write_frame(target, self.storage, prefix, file, path)
+            write_frame(bench, self.storage, prefix, file, path)
             described["source_files"][number]["frame"] = path
-        # All files of an image take their places together.
-        target.commit()
         return described
 
     # Pixels ----------------------------------------------------------------------------
 
     def _write_pixels(
-        self, target: ExportTarget, document: ImageDocument
+        self, bench: Bench, document: ImageDocument
     ) -> tuple[ImageDocument, dict[str, Any]]:
         from kymflow_zarr.export._tiff import tiff_kind, write_tiff
         from kymflow_zarr.export._tiff_axes import tiff_axes
@@ -119,23 +124,24 @@ class ImagePlan:
         empty = 0 in document.pixels.shape
         path = pixels_place(image_id, empty=empty)
         origin = made_from("pixels", image_id, describe_image(document), document.pixels.sha256)
-        if target.holds(path, origin):
-            target.keep(path)
+        if bench.holds(path, origin):
+            bench.keep(path)
         else:
-            array = self._open(document)
-            now = load_image(self.storage, image_id)
+            with pixels_memory.holding(min(self._size(document), WHOLE_IMAGE_BYTES)):
+                array = self._open(document)
+                now = load_image(self.storage, image_id)
+                axes, names = document.axis_values(), document.channel_names
+                if now.pixels == document.pixels and empty:
+                    bench.add(path, origin, numpy_writer(array))
+                elif now.pixels == document.pixels:
+                    bench.add(
+                        path,
+                        origin,
+                        lambda file: write_tiff(file, array, axes, names, name=image_id),
+                    )
             if now.pixels != document.pixels:
                 # Somebody replaced the pixels between the two.
-                return self._write_pixels(target, now)
-            axes, names = document.axis_values(), document.channel_names
-            if empty:
-                target.add(path, origin, numpy_writer(array))
-            else:
-                target.add(
-                    path,
-                    origin,
-                    lambda file: write_tiff(file, array, axes, names, name=image_id),
-                )
+                return self._write_pixels(bench, now)
         if empty:
             return document, {"file": path, "format": "npy"}
         placed = tiff_axes(document.axis_values())
@@ -154,38 +160,40 @@ class ImagePlan:
 
         return np.dtype(document.pixels.dtype)
 
+    def _size(self, document: ImageDocument) -> int:
+        return math.prod(document.pixels.shape) * self._dtype(document).itemsize
+
     def _open(self, document: ImageDocument) -> Any:
-        size = math.prod(document.pixels.shape) * self._dtype(document).itemsize
-        large = size > WHOLE_IMAGE_BYTES
+        large = self._size(document) > WHOLE_IMAGE_BYTES
         return self.record.open_array() if large else self.record.load_array()
 
     # Artifacts -------------------------------------------------------------------------
 
-    def _write_artifact(self, target: ExportTarget, place: ArtifactPlace) -> dict[str, Any]:
+    def _write_artifact(self, bench: Bench, place: ArtifactPlace) -> dict[str, Any]:
         data = self.storage.read(place.key)
         if data is None:
             raise ArtifactNotFoundError("the artifact was deleted meanwhile", where=place.key)
         digest = sha256(data)
         described: dict[str, Any] = {"name": place.name, "kind": place.kind, "sha256": digest}
         if place.plain is not None:
-            return described | add_frame(target, place, data)
+            return described | add_frame(bench, place, data)
         if place.kind == "json":
             # Only what can be read is passed on.
             self.record.load_json(place.name)
         else:
             self.record.load_df_csv_gz(place.name)
-        add_bytes(target, place.exact, made_from("verbatim", digest), data)
+        add_bytes(bench, place.exact, made_from("verbatim", digest), data)
         return described | {"file": place.exact}
 
-    def _write_array(self, target: ExportTarget, name: str) -> dict[str, Any]:
+    def _write_array(self, bench: Bench, name: str) -> dict[str, Any]:
         arrays = ArrayArtifacts(self.storage, _layout.image_prefix(self.record.image_id))
         path = array_place(self.record.image_id, name)
         document = arrays.document(name)
         origin = made_from("array", document.pixels.sha256)
-        if target.holds(path, origin):
-            target.keep(path)
+        if bench.holds(path, origin):
+            bench.keep(path)
         else:
-            target.add(path, origin, numpy_writer(arrays.load(name)))
+            bench.add(path, origin, numpy_writer(arrays.load(name)))
         return {
             "name": name,
             "file": path,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
+from contextlib import closing
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from kymflow_zarr import _layout
 from kymflow_zarr._core import ExportFailure, ZarrDataset
 from kymflow_zarr._core._documents import load
 from kymflow_zarr._core._kept import KeptFiles
+from kymflow_zarr._core._map import Reading
+from kymflow_zarr._core._parallel import THREADS, in_order
 from kymflow_zarr._core._reports import ExportKind
 from kymflow_zarr._schema import read_dataset_document
 from kymflow_zarr._storage import LocalStorage, reading_storage
@@ -19,6 +24,7 @@ from kymflow_zarr.errors import (
     StorageError,
     TargetExistsError,
 )
+from kymflow_zarr.export._bench import Bench
 from kymflow_zarr.export._errors import TargetStorageError
 from kymflow_zarr.export._image import ImagePlan
 from kymflow_zarr.export._places import SOURCES, source_places
@@ -37,6 +43,33 @@ STOPPING: Final = (
     TargetExistsError,
     TargetStorageError,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """One part, to be made in whatever process.
+
+    Parameters
+    ----------
+    plan : Plan
+    bench : Bench
+    broken : Exception, optional
+        Why not even its files are known.
+    """
+
+    plan: Plan
+    bench: Bench
+    broken: Exception | None
+
+    def made(self) -> tuple[Bench, dict[str, Any]]:
+        """Make the files; return where, and what the manifest says of the part."""
+        if self.broken is not None:
+            raise self.broken
+        try:
+            return self.bench, self.plan.write(self.bench)
+        except BaseException:
+            self.bench.discard()
+            raise
 
 
 class Parts:
@@ -60,12 +93,11 @@ class Parts:
         self.failed: list[ExportFailure] = []
         self.described: dict[str, Any] = {"images": {}, "tables": [], "source_files": []}
         """What the manifest says of each part that was written."""
-        self.paths: list[str] = []
-        """All files that the parts may need."""
         names = dataset.list_table_names() if include_tables else []
+        reading = Reading(self._storage)
         plans: list[Plan] = [
-            *(ImagePlan(self._storage, r, include_tiff) for r in dataset.iter_records()),
-            *(TablePlan(self._storage, name) for name in names),
+            *(ImagePlan(reading, record, include_tiff) for record in dataset.iter_records()),
+            *(TablePlan(reading, name) for name in names),
         ]
         self._sources_known = True
         try:
@@ -74,21 +106,35 @@ class Parts:
             self._sources_known = False
             self._fail("source_file", _layout.SOURCE_FILES, error)
         else:
-            plans += [SourceFilePlan(self._storage, *each) for each in source_places("", documents)]
+            plans += [SourceFilePlan(reading, *each) for each in source_places("", documents)]
         self._plans = plans
+        self._paths: list[list[str]] = []
         self._broken: dict[int, Exception] = {}
         for number, plan in enumerate(plans):
             try:
-                self.paths += plan.paths
+                self._paths.append(plan.paths)
             except (KymflowZarrError, OSError) as error:
+                self._paths.append([])
                 self._broken[number] = error
+
+    @property
+    def paths(self) -> list[str]:
+        """All files that the parts may need."""
+        return [path for paths in self._paths for path in paths]
 
     def require_dataset(self) -> None:
         """Raise DatasetNotFoundError unless the dataset is there, and is the one it was."""
         require_dataset(self._dataset, self._storage)
 
-    def write(self, target: ExportTarget, progress: Progress | None) -> None:
+    def write(
+        self,
+        target: ExportTarget,
+        progress: Progress | None = None,
+        executor: Executor | None = None,
+    ) -> None:
         """Write all parts; those that cannot be read are added to `failed`.
+
+        Their files are made by the executor, and take their places here, part by part.
 
         Raises
         ------
@@ -99,21 +145,46 @@ class Parts:
         """
         if not self._sources_known:
             self._leave_sources(target)
-        for number, plan in enumerate(self._plans):
-            try:
-                if number in self._broken:
-                    raise self._broken[number]
-                self._put(plan, plan.write(target))
-            except STOPPING as error:
-                raise _naming(plan, error) from error.__cause__ or error
-            except (KymflowZarrError, OSError) as error:
-                self.require_dataset()
-                self._fail(plan.kind, plan.label, error)
-                target.discard()
-                if target.leave(plan.owns):
-                    self._put_earlier(plan, target)
-            if progress is not None:
-                progress(number + 1, len(self._plans), plan.label)
+        tasks = [
+            _Task(plan, target.bench(paths), self._broken.get(number))
+            for number, (plan, paths) in enumerate(zip(self._plans, self._paths, strict=True))
+        ]
+        made = in_order(
+            _Task.made,
+            tasks,
+            executor=executor,
+            progress=progress,
+            label=lambda task: task.plan.label,
+            threads=THREADS,
+            here=lambda task: task.broken is not None,
+            drop=lambda found: found[0].discard(),
+        )
+        with closing(made):
+            for task, found, error in made:
+                self._write(task.plan, target, found, error)
+
+    def _write(
+        self,
+        plan: Plan,
+        target: ExportTarget,
+        found: tuple[Bench, dict[str, Any]] | None,
+        error: Exception | None,
+    ) -> None:
+        try:
+            if found is None:
+                raise error or AssertionError
+            target.take(found[0])
+            # All files of a part take their places together.
+            target.commit()
+            self._put(plan, found[1])
+        except STOPPING as error:
+            raise _naming(plan, error) from error.__cause__ or error
+        except (KymflowZarrError, OSError) as error:
+            self.require_dataset()
+            self._fail(plan.kind, plan.label, error)
+            target.discard()
+            if target.leave(plan.owns):
+                self._put_earlier(plan, target)
 
     def _fail(self, kind: ExportKind, name: str, error: Exception) -> None:
         self.failed.append(ExportFailure(kind, name, str(error)))

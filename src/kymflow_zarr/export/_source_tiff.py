@@ -13,13 +13,14 @@ from kymflow_zarr import _layout
 from kymflow_zarr._core import ZarrImageRecord
 from kymflow_zarr._core._documents import load_image
 from kymflow_zarr._core._kept import read_kept
+from kymflow_zarr._core._map import Reading
+from kymflow_zarr._core._memory import pixels_memory
 from kymflow_zarr._schema import ImageDocument, SourceFileDocument, TiffFrame, decode_frame
 from kymflow_zarr._storage import LocalStorage
 from kymflow_zarr._storage._files import digest_file
 from kymflow_zarr.errors import ArtifactNotFoundError, CorruptDataError, SchemaValidationError
 from kymflow_zarr.export._errors import target_errors
 from kymflow_zarr.export._image import WHOLE_IMAGE_BYTES
-from kymflow_zarr.export._sources import checked_frame_key
 
 __all__ = ["SourceTiff", "channel_place"]
 
@@ -36,7 +37,7 @@ class SourceTiff:
 
     Parameters
     ----------
-    storage : LocalStorage
+    reading : Reading
     record : ZarrImageRecord
     file : SourceFileDocument, optional
         The TIFF it came from.
@@ -46,7 +47,7 @@ class SourceTiff:
         Without `file`: why there is none.
     """
 
-    storage: LocalStorage
+    reading: Reading
     record: ZarrImageRecord
     file: SourceFileDocument | None
     channel: tuple[int, int] | None = None
@@ -60,6 +61,16 @@ class SourceTiff:
         KymflowZarrError
             If the pixels cannot be read.
         """
+        document = load_image(self.storage, self.record.image_id)
+        with pixels_memory.holding(min(_size(document), WHOLE_IMAGE_BYTES)):
+            return self._written(path)
+
+    @property
+    def storage(self) -> LocalStorage:
+        """What holds the bytes of the dataset."""
+        return self.reading.storage
+
+    def _written(self, path: Path) -> str | None:
         pixels, document = self._open()
         if self.file is None:
             self._anew(path, pixels, document)
@@ -91,16 +102,13 @@ class SourceTiff:
         return "the pixels were replaced in the dataset"
 
     def _frame(self, file: SourceFileDocument) -> TiffFrame:
-        key = f"{_layout.image_prefix(self.record.image_id)}/{checked_frame_key(file)}"
+        key = f"{_layout.image_prefix(self.record.image_id)}/{file.frame_as}"
         return decode_frame(read_kept(self.storage, key), where=key)
 
     def _open(self) -> tuple[Any, ImageDocument]:
-        import numpy as np
-
         while True:
             document = load_image(self.storage, self.record.image_id)
-            size = math.prod(document.pixels.shape) * np.dtype(document.pixels.dtype).itemsize
-            large = size > WHOLE_IMAGE_BYTES
+            large = _size(document) > WHOLE_IMAGE_BYTES
             pixels = self.record.open_array() if large else self.record.load_array()
             # Somebody may replace the pixels between the two.
             if load_image(self.storage, self.record.image_id).pixels == document.pixels:
@@ -134,6 +142,12 @@ class SourceTiff:
             if said.get("compression", "none") != "none":
                 return f"the TIFF was compressed ({said['compression']})"
         return "the TIFF's pixels did not lie in it one after the other, or nobody noted where"
+
+
+def _size(document: ImageDocument) -> int:
+    import numpy as np
+
+    return math.prod(document.pixels.shape) * np.dtype(document.pixels.dtype).itemsize
 
 
 def channel_place(document: ImageDocument, file: SourceFileDocument) -> tuple[int, int] | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from kymflow_zarr._core._map import Reading
 from kymflow_zarr._core._reports import ExportKind
-from kymflow_zarr._storage import LocalStorage
 from kymflow_zarr.errors import TableNotFoundError
+from kymflow_zarr.export._bench import Bench
 from kymflow_zarr.export._files import add_frame
 from kymflow_zarr.export._places import table_place
-from kymflow_zarr.export._target import ExportTarget
 
 __all__ = ["TablePlan"]
 
@@ -19,15 +19,15 @@ class TablePlan:
 
     Parameters
     ----------
-    storage : LocalStorage
+    reading : Reading
     name : str
     """
 
     kind: ClassVar[ExportKind] = "table"
 
-    def __init__(self, storage: LocalStorage, name: str) -> None:
+    def __init__(self, reading: Reading, name: str) -> None:
         self.label = name
-        self._storage = storage
+        self._reading = reading
         self._place = table_place(name)
 
     @property
@@ -39,12 +39,11 @@ class TablePlan:
         """Tell whether a file of an earlier export belongs to it."""
         return path in self._place.paths
 
-    def write(self, target: ExportTarget) -> dict[str, Any]:
-        """Write the files and return what the manifest says of the table."""
+    def write(self, bench: Bench) -> dict[str, Any]:
+        """Make the files and return what the manifest says of the table."""
         place = self._place
-        data = self._storage.read(place.key)
+        data = self._reading.storage.read(place.key)
         if data is None:
             raise TableNotFoundError("the table was deleted meanwhile", where=place.key)
-        described = add_frame(target, place, data)
-        target.commit()
+        described = add_frame(bench, place, data)
         return {"name": place.name, **described}

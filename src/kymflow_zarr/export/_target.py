@@ -11,23 +11,14 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import Any, Final, Literal, NamedTuple, Self, TypeAlias
+from typing import Any, Final, Self
 
-from filelock import FileLock, Timeout
-
-from kymflow_zarr._storage._files import (
-    append_lines,
-    digest_file,
-    replace,
-    sync_file,
-    sync_folder,
-    write_file,
-)
-from kymflow_zarr.errors import LockTimeoutError, TargetExistsError
+from kymflow_zarr._storage._files import append_lines, replace, sync_folder, write_file
+from kymflow_zarr.errors import TargetExistsError
+from kymflow_zarr.export._bench import Bench, KnownFiles, Staged
 from kymflow_zarr.export._errors import target_errors
 from kymflow_zarr.export._manifest import (
     FileEntry,
@@ -37,22 +28,12 @@ from kymflow_zarr.export._manifest import (
     read_journal,
 )
 from kymflow_zarr.export._places import MANIFEST, WORK
+from kymflow_zarr.export._work import WorkFolder, is_own_folder, temporary_in
 
 __all__ = ["ExportTarget"]
 
 _JOURNAL: Final = "journal.jsonl"
-_LOCK: Final = "lock"
 _SHOWN: Final = 3
-_REPARSE_MOUNT_POINT: Final = 0xA0000003
-
-
-class _Staged(NamedTuple):
-    path: str
-    temporary: Path
-    entry: FileEntry
-
-
-_State: TypeAlias = FileEntry | Literal["absent", "foreign"]
 
 
 class ExportTarget:
@@ -74,16 +55,14 @@ class ExportTarget:
 
     def __init__(self, root: Path, dataset_id: str, *, untouchable: Path) -> None:
         self.root = root
-        self._work = root / WORK
+        self._work = WorkFolder(root)
+        self._journal = self._work.path / _JOURNAL
         self._untouchable = untouchable
         self._dataset_id = dataset_id
-        self._staged: list[_Staged] = []
-        self._states: dict[str, _State] = {}
+        self._staged: list[Staged] = []
         self._folders: dict[Path, bool] = {root: True}
-        self._known: dict[str, list[FileEntry]] = {}
-        self._lock: FileLock | None = None
+        self._known = KnownFiles(root)
         self._untouched: set[str] = set()
-        self._made_root = False
         self.earlier: Mapping[str, Any] = {}
         """What the manifest of the earlier export says."""
         self.files: dict[str, FileEntry] = {}
@@ -96,21 +75,19 @@ class ExportTarget:
 
     def _read_known(self) -> None:
         with target_errors("read", str(self.root)):
-            if os.path.lexists(self._work) and not self._is_own_folder(self._work):
+            if os.path.lexists(self._work.path) and not is_own_folder(self._work.path):
                 raise self._in_the_way([WORK])
             manifest = self._read_file(self.root / MANIFEST, MANIFEST)
-            journal = self._read_file(self._work / _JOURNAL, f"{WORK}/{_JOURNAL}")
+            journal = self._read_file(self._journal, f"{WORK}/{_JOURNAL}")
         if manifest is not None:
             self.earlier, entries = read_entries(
                 manifest, self._dataset_id, where=str(self.root / MANIFEST)
             )
             for path, entry in entries.items():
-                self._known.setdefault(path, []).append(entry)
+                self._known.add(path, entry)
         if journal is not None:
-            for path, entry in read_journal(
-                journal, self._dataset_id, where=str(self._work / _JOURNAL)
-            ):
-                self._known.setdefault(path, []).append(entry)
+            for path, entry in read_journal(journal, self._dataset_id, where=str(self._journal)):
+                self._known.add(path, entry)
 
     def _read_file(self, path: Path, name: str) -> bytes | None:
         if not os.path.lexists(path):
@@ -138,54 +115,18 @@ class ExportTarget:
         if found:
             raise self._in_the_way(list(found))
 
-    def holds(self, path: str, made_from: str) -> bool:
-        """Tell whether a file is there, ours, intact, and made from the same thing."""
-        state = self._state(path)
-        return isinstance(state, FileEntry) and state.made_from == made_from
-
-    def wrote(self, path: str, made_from: str) -> bool:
-        """Tell whether an earlier export needed a file, whatever became of it."""
-        return any(entry.made_from == made_from for entry in self._known.get(path, ()))
-
     def _obstacle(self, path: str) -> str | None:
         folder = self.root
         for part in PurePosixPath(path).parent.parts:
             folder = folder / part
             if not self._may_hold_files(folder):
                 return folder.relative_to(self.root).as_posix()
-        return path if self._state(path) == "foreign" else None
+        return path if self._known.state(path) == "foreign" else None
 
     def _may_hold_files(self, folder: Path) -> bool:
         if folder not in self._folders:
-            self._folders[folder] = not os.path.lexists(folder) or self._is_own_folder(folder)
+            self._folders[folder] = not os.path.lexists(folder) or is_own_folder(folder)
         return self._folders[folder]
-
-    @staticmethod
-    def _is_own_folder(folder: Path) -> bool:
-        """Tell whether something is a folder, and no link (or junction) to one."""
-        found = folder.lstat()
-        tag = getattr(found, "st_reparse_tag", 0)
-        return stat.S_ISDIR(found.st_mode) and tag != _REPARSE_MOUNT_POINT
-
-    def _state(self, path: str) -> _State:
-        if path not in self._states:
-            self._states[path] = self._look(path)
-        return self._states[path]
-
-    def _look(self, path: str) -> _State:
-        file = self._file(path)
-        with target_errors("read", str(file)):
-            try:
-                found = file.lstat()
-            except (FileNotFoundError, NotADirectoryError):
-                return "absent"
-            # The latest knows best what it was made from.
-            known = reversed(self._known.get(path, []))
-            entries = [entry for entry in known if entry.size_bytes == found.st_size]
-            if not entries or not stat.S_ISREG(found.st_mode):
-                return "foreign"
-            _, digest = digest_file(file)
-        return next((entry for entry in entries if entry.sha256 == digest), "foreign")
 
     def _file(self, path: str) -> Path:
         return self.root.joinpath(*path.split("/"))
@@ -201,65 +142,27 @@ class ExportTarget:
     # Writing ---------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        self._made_root = not self.root.exists()
         try:
             with target_errors("write to", str(self.root)):
-                self._work.mkdir(parents=True, exist_ok=True)
-                self._lock = self._locked()
-                self._sweep()
-                if not (self._work / _JOURNAL).exists():
-                    self._put(self._work / _JOURNAL, journal_header(self._dataset_id))
+                self._work.enter()
+                if not self._journal.exists():
+                    self._put(self._journal, journal_header(self._dataset_id))
         except BaseException:
             self._leave_work()
             raise
         return self
 
-    def _locked(self) -> FileLock:
-        lock = FileLock(self._work / _LOCK, timeout=0)
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise LockTimeoutError(
-                "another export is writing to this folder",
-                where=str(self.root),
-                hint="Wait for it to finish, then call again.",
-            ) from error
-        return lock
+    def bench(self, paths: Iterable[str]) -> Bench:
+        """Return where to make the files of a part, which may need those of some paths."""
+        return Bench(self._known.of(paths))
 
-    def add(self, path: str, made_from: str, write: bytes | Callable[[Path], object]) -> None:
-        """Write a file, which takes its place with the next :meth:`commit`.
-
-        Parameters
-        ----------
-        path : str
-            Below the target, with ``/``.
-        made_from : str
-            Digest of what the content follows from.
-        write : bytes or callable
-            The content, or a function that writes it to a path where nothing is.
-        """
-        temporary = self._temporary()
-        with target_errors("write", str(self._file(path))):
-            try:
-                if isinstance(write, bytes):
-                    write_file(temporary, write, durable=True)
-                else:
-                    write(temporary)
-                    sync_file(temporary)
-                size, digest = digest_file(temporary)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-        self._staged.append(_Staged(path, temporary, FileEntry(size, digest, made_from)))
-
-    def keep(self, path: str) -> None:
-        """Leave a file as the earlier export wrote it; it :meth:`holds` what it should."""
-        state = self._state(path)
-        assert isinstance(state, FileEntry)
-        self.files[path] = state
+    def take(self, bench: Bench) -> None:
+        """Take over the files of a part; they take their places with the next :meth:`commit`."""
+        self._staged += bench.staged
+        self.files |= bench.kept
 
     def discard(self) -> None:
-        """Forget the files that were added and have not taken their places."""
+        """Forget the files that were taken over and have not taken their places."""
         with target_errors("write to", str(self.root)):
             for item in self._staged:
                 item.temporary.unlink(missing_ok=True)
@@ -281,10 +184,10 @@ class ExportTarget:
         listed = self.earlier.get("files", {})
         true = True
         with target_errors("look at", str(self.root)):
-            for path in filter(owns, list(self._known)):
+            for path in filter(owns, self._known.paths()):
                 self._untouched.add(path)
                 self.files.pop(path, None)
-                state = None if self._obstacle(path) is not None else self._state(path)
+                state = None if self._obstacle(path) is not None else self._known.state(path)
                 if isinstance(state, FileEntry):
                     self.files[path] = state
                 true = true and isinstance(state, FileEntry) and listed.get(path) == state._asdict()
@@ -299,7 +202,7 @@ class ExportTarget:
         lines = [journal_line(item.path, item.entry) for item in staged]
         folders = {self._file(item.path).parent for item in staged}
         with target_errors("write to", str(self.root)):
-            append_lines(self._work / _JOURNAL, b"".join(lines))
+            append_lines(self._journal, b"".join(lines))
             while staged:
                 path, temporary, entry = staged[0]
                 file = self._file(path)
@@ -321,13 +224,13 @@ class ExportTarget:
         """
         removed, kept = [], []
         with target_errors("clean up", str(self.root)):
-            for path in sorted(set(self._known) - set(self.files) - self._untouched):
+            for path in sorted(set(self._known.paths()) - set(self.files) - self._untouched):
                 if self._file(path).is_relative_to(self._untouchable):
                     continue
                 if self._obstacle(path) is not None:
                     if os.path.lexists(self._file(path)):
                         kept.append(path)
-                elif isinstance(self._state(path), FileEntry):
+                elif isinstance(self._known.state(path), FileEntry):
                     self._file(path).unlink()
                     self._remove_empty(self._file(path).parent)
                     removed.append(path)
@@ -340,7 +243,7 @@ class ExportTarget:
                 self._put(self.root / MANIFEST, manifest)
                 sync_folder(self.root)
                 self.written.add(MANIFEST)
-            (self._work / _JOURNAL).unlink()
+            self._journal.unlink()
 
     def __exit__(
         self,
@@ -352,35 +255,22 @@ class ExportTarget:
 
     def _leave_work(self) -> None:
         """Remove the folder of the work, unless the next export needs its journal."""
-        if self._lock is None:
+        if not self._work.is_held:
             return  # It is another export's.
-        journal = self._work / _JOURNAL
         # What went wrong before must not be hidden by what goes wrong here.
         with contextlib.suppress(OSError):
-            self._sweep()
-            if journal.exists() and journal.read_bytes() == journal_header(self._dataset_id):
-                journal.unlink()
-        done = not journal.exists()
-        self._lock.release()
-        if done:
-            with contextlib.suppress(OSError):
-                (self._work / _LOCK).unlink(missing_ok=True)
-                self._work.rmdir()
-                if self._made_root:
-                    self.root.rmdir()  # Refused, and rightly, unless it is empty.
+            self._staged.clear()
+            self._work.sweep()
+            if self._journal.exists() and self._journal.read_bytes() == journal_header(
+                self._dataset_id
+            ):
+                self._journal.unlink()
+        self._work.leave(remove=not self._journal.exists())
 
     def _put(self, file: Path, data: bytes) -> None:
-        temporary = self._temporary()
+        temporary = temporary_in(self.root)
         write_file(temporary, data, durable=True)
         replace(temporary, file)
-
-    def _temporary(self) -> Path:
-        return self._work / f"{uuid.uuid4().hex}.tmp"
-
-    def _sweep(self) -> None:
-        self._staged.clear()
-        for leftover in self._work.glob("*.tmp"):
-            leftover.unlink(missing_ok=True)
 
     def _remove_empty(self, folder: Path) -> None:
         with contextlib.suppress(OSError):  # Not empty: something else is in it.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from concurrent.futures import Executor
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,6 +15,8 @@ from kymflow_zarr import _layout
 from kymflow_zarr._core import ExportReport, ZarrDataset, ZarrImageRecord
 from kymflow_zarr._core._documents import load_image
 from kymflow_zarr._core._kept import KeptFiles
+from kymflow_zarr._core._map import Reading
+from kymflow_zarr._core._parallel import THREADS, in_order
 from kymflow_zarr._core._reports import ExportDifference, ExportKind
 from kymflow_zarr._schema import ImageDocument, SourceFileDocument
 from kymflow_zarr._storage import reading_storage
@@ -21,12 +25,12 @@ from kymflow_zarr.errors import CorruptDataError, KymflowZarrError
 from kymflow_zarr.export._parts import STOPPING, require_dataset
 from kymflow_zarr.export._places import source_segment
 from kymflow_zarr.export._source_tiff import SourceTiff, channel_place
-from kymflow_zarr.export._sources import checked_key, kept_bytes
+from kymflow_zarr.export._sources import kept_bytes
 from kymflow_zarr.export._tree_image import ImageTree
 from kymflow_zarr.export._tree_places import Roots, root_of
 from kymflow_zarr.export._tree_plan import TreePlan, stem_of
 from kymflow_zarr.export._tree_tables import TreeTables
-from kymflow_zarr.export._tree_target import TreeFile, TreeTarget
+from kymflow_zarr.export._tree_target import TreeFile, TreeTarget, make_file
 
 __all__ = ["export_tree"]
 
@@ -41,6 +45,7 @@ def export_tree(
     include_tiff: bool,
     include_tables: bool,
     progress: Progress | None,
+    executor: Executor | None,
 ) -> ExportReport:
     """Write the folders that a dataset came from; see :func:`export_folder`.
 
@@ -53,6 +58,7 @@ def export_tree(
         Raises if one of the files of some paths would be in the dataset.
     include_tiff, include_tables : bool
     progress : callable, optional
+    executor : concurrent.futures.Executor, optional
     """
     storage = reading_storage(dataset.path)
     require_dataset(dataset, storage)
@@ -71,17 +77,29 @@ def export_tree(
 
     with TreeTarget(root) as target:
         target.check(files, failed)
-        for number, file in enumerate(files):
-            if file.path not in broken:
+        written = in_order(
+            make_file,
+            [(file, target.temporary(file, broken)) for file in files],
+            executor=executor,
+            progress=progress,
+            label=_path_of,
+            threads=THREADS,
+            here=lambda task: task[1] is None or not task[0].apart,
+            drop=lambda _: None,  # Its file is in the work folder, which is swept.
+        )
+        with closing(written):
+            for (file, temporary), reason, error in written:
+                if file.path in broken:
+                    continue
                 try:
-                    reason = target.put(file)
-                except (KymflowZarrError, OSError) as error:
-                    failed(file, error)
+                    if error is not None:
+                        raise error
+                    reason = target.place(file, temporary, reason)
+                except (KymflowZarrError, OSError) as raised:
+                    failed(file, raised)
                 else:
                     if reason is not None:
                         plan.note(file.path, reason)
-            if progress is not None:
-                progress(number + 1, len(files), file.path)
     require_dataset(dataset, storage)
     return ExportReport(
         str(root),
@@ -90,6 +108,10 @@ def export_tree(
         failed=tuple(plan.failed),
         differences=tuple(sorted(set(plan.differences), key=_by_path)),
     )
+
+
+def _path_of(task: tuple[TreeFile, Path | None]) -> str:
+    return task[0].path
 
 
 def _by_path(difference: ExportDifference) -> tuple[str, str]:
@@ -120,6 +142,7 @@ class _Planner:
     def __init__(self, dataset: ZarrDataset, *, include_tiff: bool, include_tables: bool) -> None:
         self._dataset = dataset
         self._storage = reading_storage(dataset.path)
+        self._reading = Reading(self._storage)
         self._include_tiff = include_tiff
         self._include_tables = include_tables
         unread: list[tuple[str, Exception]] = []
@@ -235,9 +258,9 @@ class _Planner:
         if 0 in image.document.pixels.shape:
             self._plan.note(place, "not written: the image has no pixels")
             return
-        tiff = SourceTiff(self._storage, image.record, file, channel, reason)
+        tiff = SourceTiff(self._reading, image.record, file, channel, reason)
         mtime_ns = None if file is None else file.mtime_ns
-        self._plan.made(image.record.image_id, place, tiff.write, mtime_ns)
+        self._plan.made(image.record.image_id, place, tiff.write, mtime_ns, apart=True)
 
     # Files of no image -----------------------------------------------------------------
 
@@ -249,7 +272,7 @@ class _Planner:
             if file.role == "pooled":
                 TreeTables(self._plan, self._storage, self._dataset).pooled(file, place)
             else:
-                read = partial(kept_bytes, self._storage, checked_key(file), file)
+                read = partial(kept_bytes, self._storage, file.kept_as or "", file)
                 self._plan.verbatim(file.path, file, place, read, "source_file")
 
 

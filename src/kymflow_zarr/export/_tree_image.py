@@ -22,7 +22,7 @@ from kymflow_zarr.errors import (
 )
 from kymflow_zarr.export._errors import target_errors
 from kymflow_zarr.export._files import numpy_writer, sha256
-from kymflow_zarr.export._sources import checked_key, kept_bytes
+from kymflow_zarr.export._sources import kept_bytes
 from kymflow_zarr.export._tree_analysis import (
     analysis_json,
     edited_csv,
@@ -125,13 +125,13 @@ class ImageTree:
         return chosen[-1] if chosen else None
 
     def _verbatim(self, file: SourceFileDocument, place: str) -> None:
-        key = f"{self._prefix}/{checked_key(file)}"
+        key = f"{self._prefix}/{file.kept_as}"
         self.plan.verbatim(
             self.record.image_id, file, place, partial(kept_bytes, self.storage, key, file)
         )
 
     def _kept(self, file: SourceFileDocument) -> bytes:
-        return read_kept(self.storage, f"{self._prefix}/{checked_key(file)}")
+        return read_kept(self.storage, f"{self._prefix}/{file.kept_as}")
 
     def _rewritten(self, file: SourceFileDocument, place: str, is_payload: bool) -> bool:
         """Plan a file anew if what was made of it was edited; False if it stays as it was."""

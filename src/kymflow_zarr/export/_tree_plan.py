@@ -108,10 +108,10 @@ class TreePlan:
 
     def made(
         self, name: str, place: str, write: Callable[[Path], str | None],
-        mtime_ns: int | None = None,
+        mtime_ns: int | None = None, *, apart: bool = False,
     ) -> None:  # fmt: skip
         """Plan a file that a function writes."""
-        self.files[place] = TreeFile(place, write, "image", name, mtime_ns=mtime_ns)
+        self.files[place] = TreeFile(place, write, "image", name, mtime_ns=mtime_ns, apart=apart)
 
 
 def stem_of(place: str) -> str:

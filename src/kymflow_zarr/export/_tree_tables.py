@@ -14,7 +14,7 @@ from kymflow_zarr._schema._analysis import IMAGE_ID, POOLED_PATH
 from kymflow_zarr._storage import LocalStorage
 from kymflow_zarr.errors import CorruptDataError, TableNotFoundError
 from kymflow_zarr.export._places import table_place
-from kymflow_zarr.export._sources import checked_key, kept_bytes
+from kymflow_zarr.export._sources import kept_bytes
 from kymflow_zarr.export._tree_analysis import edited_csv
 from kymflow_zarr.export._tree_plan import TreePlan
 
@@ -46,7 +46,7 @@ class TreeTables:
 
     def pooled(self, file: SourceFileDocument, place: str) -> None:
         """Plan one pooled file: as it was, or with its rows as they are now."""
-        kept = kept_bytes(self.storage, checked_key(file), file)
+        kept = kept_bytes(self.storage, file.kept_as or "", file)
         name = pooled_table_name(file)
         try:
             table = self.dataset.load_table(name)
@@ -70,7 +70,7 @@ class TreeTables:
             self.plan.built(name, place, partial(self._rows, rows, list(before), kept), "table")
 
     def _verbatim(self, file: SourceFileDocument, place: str) -> None:
-        read = partial(kept_bytes, self.storage, checked_key(file), file)
+        read = partial(kept_bytes, self.storage, file.kept_as or "", file)
         self.plan.verbatim(file.path, file, place, read, "source_file")
 
     @staticmethod

@@ -5,26 +5,22 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Final, Self
 
-from filelock import FileLock, Timeout
-
 from kymflow_zarr._core._reports import ExportKind
 from kymflow_zarr._storage._files import digest_file, replace, sync_file, sync_folder
-from kymflow_zarr.errors import LockTimeoutError, TargetExistsError
+from kymflow_zarr.errors import TargetExistsError
 from kymflow_zarr.export._errors import target_errors
 from kymflow_zarr.export._places import WORK
+from kymflow_zarr.export._work import WorkFolder, is_own_folder, temporary_in
 
-__all__ = ["TreeFile", "TreeTarget"]
+__all__ = ["TreeFile", "TreeTarget", "make_file"]
 
-_LOCK: Final = "lock"
 _SHOWN: Final = 3
-_REPARSE_MOUNT_POINT: Final = 0xA0000003
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +40,8 @@ class TreeFile:
         Digest, if it is known without the file being made.
     mtime_ns : int, optional
         Time of the original, which the file gets unless it differs.
+    apart : bool
+        Whether it takes so long to write that an executor may do it: it pickles.
     """
 
     path: str
@@ -52,6 +50,7 @@ class TreeFile:
     name: str
     sha256: str | None = None
     mtime_ns: int | None = None
+    apart: bool = False
 
 
 class TreeTarget:
@@ -72,9 +71,7 @@ class TreeTarget:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._work = root / WORK
-        self._lock: FileLock | None = None
-        self._made_root = False
+        self._work = WorkFolder(root)
         self._there: dict[str, str | None] = {}
         self.written: set[str] = set()
         """Files that were written now."""
@@ -82,14 +79,11 @@ class TreeTarget:
             raise TargetExistsError("the target is not a folder", where=str(root))
 
     def __enter__(self) -> Self:
-        self._made_root = not self.root.exists()
         try:
             with target_errors("write to", str(self.root)):
-                if os.path.lexists(self._work) and not _is_own_folder(self._work):
+                if os.path.lexists(self._work.path) and not is_own_folder(self._work.path):
                     raise self._in_the_way([WORK])
-                self._work.mkdir(parents=True, exist_ok=True)
-                self._lock = self._locked()
-                self._sweep()
+                self._work.enter()
         except BaseException:
             self._leave()
             raise
@@ -103,34 +97,13 @@ class TreeTarget:
     ) -> None:
         self._leave()
 
-    def _locked(self) -> FileLock:
-        lock = FileLock(self._work / _LOCK, timeout=0)
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise LockTimeoutError(
-                "another export is writing to this folder",
-                where=str(self.root),
-                hint="Wait for it to finish, then call again.",
-            ) from error
-        return lock
-
     def _leave(self) -> None:
-        if self._lock is None:
+        if not self._work.is_held:
             return  # It is another export's.
         # What went wrong before must not be hidden by what goes wrong here.
         with contextlib.suppress(OSError):
-            self._sweep()
-        self._lock.release()
-        with contextlib.suppress(OSError):
-            (self._work / _LOCK).unlink(missing_ok=True)
-            self._work.rmdir()
-            if self._made_root:
-                self.root.rmdir()  # Refused, and rightly, unless it is empty.
-
-    def _sweep(self) -> None:
-        for leftover in self._work.glob("*.tmp"):
-            leftover.unlink(missing_ok=True)
+            self._work.sweep()
+        self._work.leave()
 
     # What is there ---------------------------------------------------------------------
 
@@ -172,7 +145,7 @@ class TreeTarget:
         folder = self.root
         for part in PurePosixPath(path).parent.parts:
             folder = folder / part
-            if os.path.lexists(folder) and not _is_own_folder(folder):
+            if os.path.lexists(folder) and not is_own_folder(folder):
                 return folder.relative_to(self.root).as_posix()
         file = self._file(path)
         there = os.path.lexists(file) and not stat.S_ISREG(file.lstat().st_mode)
@@ -186,7 +159,7 @@ class TreeTarget:
         if file.sha256 is not None:
             same, reason = digest == file.sha256, None
         else:
-            temporary = self._temporary()
+            temporary = temporary_in(self.root)
             try:
                 reason = file.write(temporary)
                 with target_errors("read", str(temporary)):
@@ -207,23 +180,24 @@ class TreeTarget:
 
     # Writing ---------------------------------------------------------------------------
 
-    def put(self, file: TreeFile) -> str | None:
-        """Write a file, unless it is there; return how it differs from the original.
+    def temporary(self, file: TreeFile, broken: Container[str]) -> Path | None:
+        """Return where to make a file; None if it is there, or is one of some broken ones."""
+        there = file.path in self._there or file.path in broken
+        return None if there else temporary_in(self.root)
+
+    def place(self, file: TreeFile, temporary: Path | None, reason: str | None) -> str | None:
+        """Put a file that was made where it belongs; return how it differs from the original.
 
         Raises
         ------
         TargetExistsError
             If something has come into its way.
         """
-        if file.path in self._there:
+        if temporary is None:
             return self._there[file.path]
-        place, temporary = self._file(file.path), self._temporary()
+        place = self._file(file.path)
         try:
-            reason = file.write(temporary)
             with target_errors("write", str(place)):
-                if reason is None and file.mtime_ns is not None:
-                    os.utime(temporary, ns=(temporary.stat().st_atime_ns, file.mtime_ns))
-                sync_file(temporary)
                 if self._obstacle(file.path) is not None:
                     raise self._in_the_way([file.path])
                 place.parent.mkdir(parents=True, exist_ok=True)
@@ -249,12 +223,20 @@ class TreeTarget:
     def _file(self, path: str) -> Path:
         return self.root.joinpath(*path.split("/"))
 
-    def _temporary(self) -> Path:
-        return self._work / f"{uuid.uuid4().hex}.tmp"
 
-
-def _is_own_folder(folder: Path) -> bool:
-    """Tell whether something is a folder, and no link (or junction) to one."""
-    found = folder.lstat()
-    tag = getattr(found, "st_reparse_tag", 0)
-    return stat.S_ISDIR(found.st_mode) and tag != _REPARSE_MOUNT_POINT
+def make_file(task: tuple[TreeFile, Path | None]) -> str | None:
+    """Make a file in the work folder, in whatever process; return how it differs, as it says."""
+    file, temporary = task
+    if temporary is None:
+        return None
+    try:
+        reason = file.write(temporary)
+        with target_errors("write", file.path):
+            if reason is None and file.mtime_ns is not None:
+                os.utime(temporary, ns=(temporary.stat().st_atime_ns, file.mtime_ns))
+            sync_file(temporary)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    return reason

@@ -1,17 +1,15 @@
-"""New images of a folder: made ready by several threads, committed several at a time.
+"""New images of a folder: made ready by several workers, committed several at a time.
 
-Making one ready is reading, packing and digesting, which threads do side by side. What makes
-it durable is paid once for a group.
+Making one ready is reading, packing and digesting, which threads and processes do side by side.
+What makes it durable is paid once for a group, by the one who called.
 """
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Container, Generator, Iterable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Container, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
@@ -20,9 +18,21 @@ from kymflow_zarr.errors import RecordExistsError
 from kymflow_zarr.ingest._convention import Acquisition
 from kymflow_zarr.ingest._image import image_id_of, prepare_acquisition
 
-_THREADS: Final = min(4, os.cpu_count() or 1)
-_GROUP: Final = 16
+# So many images wait for their commit at most; made ready are twice as many, so that the
+# workers have something to do meanwhile. They wait on the disk and take no memory.
+GROUP: Final = 16
 _GROUP_BYTES: Final = 128 << 20
+
+
+@contextmanager
+def staging_area(dataset: ZarrDataset) -> Iterator[Path]:
+    """Give a folder in which workers, of other processes too, put what this one commits.
+
+    This process holds the lock of the session that it is in: a worker that dies leaves what
+    this one deletes, and if both die the next writer does.
+    """
+    with dataset.work_storage().stage() as tree, tree.in_use():
+        yield tree.folder
 
 
 @dataclass(slots=True)
@@ -35,12 +45,15 @@ class Ready:
         Each with what there is to note of it.
     error : Exception, optional
         What ended it; the drafts made before count.
+    sha256 : str, optional
+        Digest of the first TIFF, if there are drafts.
     outcomes : list of RecordExistsError or None
         After the commit: an error for each image that another writer has added meanwhile.
     """
 
     drafts: list[tuple[RecordDraft, tuple[str, ...]]] = field(default_factory=list)
     error: Exception | None = None
+    sha256: str | None = None
     outcomes: list[RecordExistsError | None] = field(default_factory=list)
 
     @property
@@ -54,7 +67,14 @@ class Ready:
             draft.__exit__(None, None, None)
 
 
-def make_ready(dataset: ZarrDataset, acquisition: Acquisition, taken: Container[int]) -> Ready:
+def make_ready(
+    dataset: ZarrDataset,
+    acquisition: Acquisition,
+    taken: Container[int],
+    area: Path,
+    *,
+    verify: bool = False,
+) -> Ready:
     """Read an acquisition into drafts, one for each image of its file.
 
     Parameters
@@ -63,6 +83,10 @@ def make_ready(dataset: ZarrDataset, acquisition: Acquisition, taken: Container[
     acquisition : Acquisition
     taken : container of int
         Images of the file that are in the dataset already.
+    area : Path
+        Of :func:`staging_area`.
+    verify : bool
+        Whether the pixels are read back and compared with the file's.
     """
     ready = Ready()
     series, count = 0, 1
@@ -71,10 +95,15 @@ def make_ready(dataset: ZarrDataset, acquisition: Acquisition, taken: Container[
             if series not in taken:
                 with ExitStack() as stack:
                     image_id = image_id_of(dataset, acquisition, series)
-                    draft = stack.enter_context(dataset.new_record(image_id))
-                    notes, count = prepare_acquisition(draft, acquisition, series=series)
+                    draft = stack.enter_context(
+                        RecordDraft(dataset.work_storage(), image_id, area=area)
+                    )
+                    notes, count = prepare_acquisition(
+                        draft, acquisition, series=series, verify=verify
+                    )
                     stack.pop_all()
                 ready.drafts.append((draft, notes))
+                ready.sha256 = acquisition.primary.sha256()
             series += 1
     except Exception as error:  # noqa: BLE001 - told where it is known which file it was
         ready.error = error
@@ -97,7 +126,7 @@ class Group:
         """Take in what is ready; `then` is called with it when it is committed."""
         self._waiting.append((ready, then))
         size = sum(waiting.size_bytes for waiting, _ in self._waiting)
-        if len(self._waiting) >= _GROUP or size >= _GROUP_BYTES:
+        if len(self._waiting) >= GROUP or size >= _GROUP_BYTES:
             self.commit()
 
     def commit(self) -> None:
@@ -123,37 +152,3 @@ class Group:
         trace: TracebackType | None,
     ) -> None:
         self.commit()
-
-
-def ahead(
-    work: Iterable[Callable[[], Ready] | None], executor: Executor | None = None
-) -> Generator[Ready | None, None, None]:
-    """Do work in threads, a few pieces ahead, and yield what comes of it in order.
-
-    Parameters
-    ----------
-    work : iterable of callable or None
-        None yields None at its turn.
-    executor : Executor, optional
-        Threads of its own if left out.
-    """
-    pieces = iter(work)
-    waiting: deque[Future[Ready] | None] = deque()
-    with ExitStack() as stack:
-        pool = executor or stack.enter_context(ThreadPoolExecutor(_THREADS))
-        try:
-            for piece in pieces:
-                waiting.append(None if piece is None else pool.submit(piece))
-                if len(waiting) > 2 * _THREADS:
-                    yield _result(waiting.popleft())
-            while waiting:
-                yield _result(waiting.popleft())
-        finally:
-            for future in waiting:
-                if future is not None and not future.cancel():
-                    with suppress(Exception):
-                        future.result().drop()
-
-
-def _result(future: Future[Ready] | None) -> Ready | None:
-    return None if future is None else future.result()

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from kymflow_zarr._core import RecordUpdate, ZarrDataset
+from kymflow_zarr._core._memory import pixels_memory
 from kymflow_zarr._layout import array_artifact_prefix, artifact_key
 from kymflow_zarr._schema import SourceFileDocument
 from kymflow_zarr.errors import KymflowZarrError, StorageError
@@ -19,6 +20,7 @@ from kymflow_zarr.ingest._image import (
     channel_names_of,
     image_file,
     image_parts,
+    memory_of,
     require_settled,
     save_part,
 )
@@ -73,13 +75,14 @@ def update_image(
     tuple of str
         Conflicts with what a user has edited, and what could not be read.
     """
-    contents = read_contents(acquisition)
     series = known.file.series
     founds = _founds(acquisition)
     with (
         ChannelStack(acquisition.images, series) as stack,
+        pixels_memory.holding(memory_of(stack, acquisition)),
         dataset.update_record(known.image_id) as update,
     ):
+        contents = read_contents(acquisition)
         axes = axes_of(stack, contents)
         images = [image_file(found, series) for found in acquisition.images]
         # All is read now. What is written from here on is of files that stand still.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from types import TracebackType
@@ -9,6 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from kymflow_zarr._encodings._chunks import SHARD_BYTES
 from kymflow_zarr._types import Axis
 from kymflow_zarr.errors import SourceFileError
 from kymflow_zarr.ingest._scan import Found
@@ -53,6 +55,15 @@ class ChannelStack:
             self.shape = (*first.shape[: self._at], len(files), *first.shape[self._at :])
             channel = Axis("c", "channel")
             self.axes = (*first.axes[: self._at], channel, *first.axes[self._at :])
+
+    @property
+    def memory_bytes(self) -> int:
+        """How much memory it takes to write its pixels into a dataset, all in all."""
+        # A block, the chunks that it is packed into, and the file of them; then what the
+        # reader holds, and of several channels each block before they are one.
+        block = min(math.prod(self.shape) * self.dtype.itemsize, SHARD_BYTES)
+        blocks = 3 if self._at is None else 4
+        return blocks * block + sum(image.held_bytes for image in self.images)
 
     def _check(self, files: Sequence[Found]) -> None:
         first = self.images[0]

@@ -7,8 +7,12 @@ first was stopped.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
@@ -16,6 +20,7 @@ import msgspec
 
 from kymflow_zarr import _layout
 from kymflow_zarr._core import IngestItem, IngestReport, ZarrDataset
+from kymflow_zarr._core._parallel import THREADS, in_order
 from kymflow_zarr._schema import SourceFileDocument
 from kymflow_zarr._types import Progress
 from kymflow_zarr.errors import KymflowZarrError, SourceFileError, StorageError
@@ -66,9 +71,15 @@ class ExportedFolder:
     _files: ExportedFiles = field(init=False)
 
     def __post_init__(self) -> None:
-        self._files = ExportedFiles(self.root, self.manifest)
+        self._files = ExportedFiles(self.root, self.manifest.files)
 
-    def run(self, *, dry_run: bool, progress: Progress | None = None) -> IngestReport:
+    def run(
+        self,
+        *,
+        dry_run: bool,
+        progress: Progress | None = None,
+        executor: Executor | None = None,
+    ) -> IngestReport:
         """Take everything in, or say what would be.
 
         Parameters
@@ -76,6 +87,8 @@ class ExportedFolder:
         dry_run : bool
         progress : callable, optional
             Called as ``progress(done, total, image_id)``.
+        executor : concurrent.futures.Executor, optional
+            What adds the images; threads if left out.
 
         Returns
         -------
@@ -92,11 +105,26 @@ class ExportedFolder:
         items: list[IngestItem] = []
         known = set(self.dataset.list_image_ids())
         images = self.manifest.images
-        for done, (image_id, said) in enumerate(images.items()):
-            if progress is not None:
-                progress(done, len(images), image_id)
-            there = image_id in known
-            items.extend(self._image(image_id, said, there=there, dry_run=dry_run))
+        found = [
+            self._image(image_id, said, there=image_id in known, dry_run=dry_run)
+            for image_id, said in images.items()
+        ]
+        if progress is not None and images:
+            progress(0, len(images), found[0][0])
+        added = in_order(
+            partial(_added, caller=os.getpid()),
+            found,
+            executor=executor,
+            label=lambda image: image[0],
+            threads=THREADS,
+            here=lambda image: not isinstance(image[1], ExportedImage),
+            drop=lambda _: None,
+        )
+        with closing(added):
+            for done, ((image_id, said), image, error) in enumerate(added):
+                if progress is not None and done:
+                    progress(done, len(images), image_id)
+                items.extend(self._told(image_id, said, image, error))
         if progress is not None:
             progress(len(images), len(images), "")
         items.extend(self._table(table, dry_run=dry_run) for table in self.manifest.tables)
@@ -112,30 +140,41 @@ class ExportedFolder:
 
     def _image(
         self, image_id: str, said: object, *, there: bool, dry_run: bool
-    ) -> Iterator[IngestItem]:
+    ) -> tuple[str, ExportedImage | IngestItem]:
+        """Return an image to be added, or what there is to report instead."""
         path = self._path(_layout.EXPORT_MANIFEST)
         try:
             entry = msgspec.convert(said, ImageEntry)
         except msgspec.ValidationError as error:
-            yield IngestItem("failed", path, image_id, f"the manifest is not valid: {error}")
-            return
+            why = f"the manifest is not valid: {error}"
+            return image_id, IngestItem("failed", path, image_id, why)
         if entry.pixels is not None:
             path = self._path(entry.pixels.file)
         if there:
-            yield IngestItem("unchanged", path, image_id)
-            return
+            return image_id, IngestItem("unchanged", path, image_id)
         if entry.pixels is None:
-            yield IngestItem("failed", path, image_id, "exported without TIFFs")
-            return
+            return image_id, IngestItem("failed", path, image_id, "exported without TIFFs")
         if dry_run:
-            yield IngestItem("ingested", path, image_id)
-            return
+            return image_id, IngestItem("ingested", path, image_id)
         image = ExportedImage(self.dataset, self._files, image_id, entry, entry.pixels)
-        try:
-            image.add()
-        except StorageError:
-            raise  # A full disk would fail for every image after it too.
-        except Exception as error:  # noqa: BLE001 - whatever a bad file does, the others go in
+        image.files = self._files.of(image.paths)
+        return image_id, image
+
+    def _told(
+        self,
+        image_id: str,
+        said: ExportedImage | IngestItem,
+        image: ExportedImage | None,
+        error: Exception | None,
+    ) -> Iterator[IngestItem]:
+        if isinstance(said, IngestItem):
+            yield said
+            return
+        path = self._path(said.pixels.file)
+        if isinstance(error, StorageError):
+            raise error  # A full disk would fail for every image after it too.
+        if image is None:
+            assert error is not None
             yield IngestItem("failed", path, image_id, _reason(error))
             return
         yield IngestItem("ingested", path, image_id, "; ".join(image.notes) or None)
@@ -209,6 +248,20 @@ class ExportedFolder:
                 yield IngestItem("unmatched", str(file.path), None, reason)
         for path, why in scan.unreadable:
             yield IngestItem("failed", path, None, why)
+
+
+def _added(found: tuple[str, ExportedImage | IngestItem], *, caller: int) -> ExportedImage | None:
+    """Add an image, in whatever process, and return it with what was noticed."""
+    _, image = found
+    if not isinstance(image, ExportedImage):
+        return None
+    try:
+        image.add()
+    finally:
+        if os.getpid() != caller:
+            # A worker that ends does not tidy up, so nothing of its own is left to it.
+            image.dataset.close()
+    return image
 
 
 def _reason(error: Exception) -> str:

@@ -6,7 +6,7 @@ it lies in the folder, whatever the manifest calls it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -172,12 +172,19 @@ class ExportedFiles:
     ----------
     root : Path
         The exported folder.
-    manifest : Manifest
+    listed : mapping of str to object
+        Size and digest of each file, as ``files`` of the manifest.
     """
 
-    def __init__(self, root: Path, manifest: Manifest) -> None:
+    def __init__(self, root: Path, listed: Mapping[str, _FileEntry]) -> None:
         self._root = root.resolve()
-        self._listed = manifest.files
+        self._listed = listed
+
+    def of(self, paths: Iterable[str | None]) -> ExportedFiles:
+        """Return some of them, to be handed to another process."""
+        wanted = [path for path in paths if path is not None]
+        some = {path: self._listed[path] for path in wanted if path in self._listed}
+        return ExportedFiles(self._root, some)
 
     def place(self, path: str) -> Path:
         """Return where a file of the manifest is.

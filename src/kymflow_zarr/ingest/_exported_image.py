@@ -13,6 +13,7 @@ from kymflow_zarr import _layout
 from kymflow_zarr._core import RecordDraft, ZarrDataset
 from kymflow_zarr._core._documents import dump
 from kymflow_zarr._core._draft import write_array_artifact
+from kymflow_zarr._core._memory import pixels_memory
 from kymflow_zarr._schema import FileSum, SourceFileDocument, plain_group_document
 from kymflow_zarr._storage import digest_of_bytes
 from kymflow_zarr.errors import KymflowZarrError, SourceFileError, StorageError
@@ -62,6 +63,18 @@ class ExportedImage:
     _digests: dict[str, tuple[str | None, str]] = field(default_factory=dict)
     _written: set[str] = field(default_factory=set)
 
+    @property
+    def paths(self) -> list[str | None]:
+        """The files that it may be made of."""
+        entry = self.entry
+        found: list[str | None] = [self.pixels.file]
+        for artifact in entry.artifacts:
+            found += [artifact.file, artifact.csv]
+        found += [array.file for array in entry.arrays]
+        for source in entry.source_files:
+            found += [source.file, source.frame]
+        return found
+
     def add(self) -> None:
         """Add the image.
 
@@ -73,7 +86,12 @@ class ExportedImage:
             If the dataset cannot hold it.
         """
         entry = self.entry
-        with self.dataset.new_record(self.image_id) as draft:
+        size = self.files.place(self.pixels.file).stat().st_size
+        with (
+            # As they are in the file, and in memory.
+            pixels_memory.holding(2 * size),
+            self.dataset.new_record(self.image_id) as draft,
+        ):
             pixels, axes = self._read_pixels(), [axis.value() for axis in entry.axes]
             draft.set_pixels(
                 pixels,

@@ -1,36 +1,32 @@
 """A folder of TIFFs into a dataset, and again whenever it has changed.
 
 First everything is looked at and a decision made for each image; a dry run ends there. Then
-the decisions are carried out one by one: each is a commit of its own, so that work which was
-interrupted goes on where it stopped.
+the decisions are carried out, several at a time: each is a commit of its own, so that work which
+was interrupted goes on where it stopped.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from kymflow_zarr._core import IngestItem, IngestReport, RefreshResult, ZarrDataset
+from kymflow_zarr._core._parallel import THREADS, in_order
 from kymflow_zarr._types import Progress, RefreshMode, StrPath
-from kymflow_zarr.errors import (
-    ArgumentError,
-    KymflowZarrError,
-    RecordExistsError,
-    SourceNotFoundError,
-    StorageError,
-)
-from kymflow_zarr.ingest._adding import Group, Ready, ahead, make_ready
-from kymflow_zarr.ingest._apply import move_image, note_times, update_image
+from kymflow_zarr.errors import ArgumentError, SourceNotFoundError
+from kymflow_zarr.ingest._adding import GROUP, Group, Ready, staging_area
 from kymflow_zarr.ingest._changes import Decider, Decision
 from kymflow_zarr.ingest._convention import Acquisition, FolderPlan, matches, plan_folder
 from kymflow_zarr.ingest._exported import find_export
-from kymflow_zarr.ingest._image import StillChangingError
-from kymflow_zarr.ingest._known import KnownImage, KnownSources
+from kymflow_zarr.ingest._known import KnownSources
 from kymflow_zarr.ingest._loose import LooseFiles
 from kymflow_zarr.ingest._scan import Found, scan_folder
+from kymflow_zarr.ingest._step import How, Step, do_step
 
 
 def ingest_folder(
@@ -39,11 +35,13 @@ def ingest_folder(
     *,
     pattern: str = "*.tif",
     include_sidecars: bool = True,
+    verify: bool = False,
     progress: Progress | None = None,
+    executor: Executor | None = None,
 ) -> IngestReport:
     """Add the TIFFs of a folder; see :meth:`kymflow_zarr.ZarrDataset.ingest_legacy_folder`."""
-    work = _FolderWork(dataset, folder, pattern, include_sidecars, progress)
-    return work.run(mode="skip", dry_run=False, overwrite_edits=False)
+    work = _FolderWork(dataset, folder, pattern, include_sidecars, progress, executor)
+    return work.run(How("skip", overwrite_edits=False, verify=verify), dry_run=False)
 
 
 def refresh_folder(
@@ -56,14 +54,16 @@ def refresh_folder(
     dry_run: bool = False,
     overwrite_edits: bool = False,
     progress: Progress | None = None,
+    executor: Executor | None = None,
 ) -> RefreshResult:
     """Scan a folder again; see :meth:`kymflow_zarr.ZarrDataset.refresh_from_folder`."""
     if mode not in ("skip", "reingest_if_changed"):
         raise ArgumentError(
             f"the mode {mode!r} is not 'skip' or 'reingest_if_changed'", where="mode"
         )
-    work = _FolderWork(dataset, folder, pattern, include_sidecars, progress)
-    return RefreshResult(work.run(mode=mode, dry_run=dry_run, overwrite_edits=overwrite_edits))
+    work = _FolderWork(dataset, folder, pattern, include_sidecars, progress, executor)
+    how = How(mode, overwrite_edits=overwrite_edits, verify=False)
+    return RefreshResult(work.run(how, dry_run=dry_run))
 
 
 def find_tiffs(folder: StrPath, pattern: str) -> list[Path]:
@@ -82,9 +82,10 @@ class _FolderWork:
     pattern: str
     include_sidecars: bool
     progress: Progress | None
+    executor: Executor | None
     items: list[IngestItem] = field(default_factory=list)
 
-    def run(self, *, mode: RefreshMode, dry_run: bool, overwrite_edits: bool) -> IngestReport:
+    def run(self, how: How, *, dry_run: bool) -> IngestReport:
         if not dry_run:
             self.dataset.require_writable()
         root = Path(self.folder)
@@ -96,7 +97,7 @@ class _FolderWork:
             )
         export = find_export(self.dataset, root)
         if export is not None:
-            return export.run(dry_run=dry_run, progress=self.progress)
+            return export.run(dry_run=dry_run, progress=self.progress, executor=self.executor)
         scan = scan_folder(root)
         plan = plan_folder(
             scan.files,
@@ -105,44 +106,59 @@ class _FolderWork:
         )
         self.items.extend(IngestItem("failed", path, None, why) for path, why in scan.unreadable)
         known = KnownSources(self.dataset)
-        decider = Decider(known)
-        decider.digest_ahead(plan.acquisitions)
+        decider = Decider(known, compare_new=dry_run)
+        decider.digest_ahead(plan.acquisitions, self.executor)
         steps = list(self._steps(plan, decider, known))
         if dry_run:
-            self.items.extend(step.planned(mode) for step in steps)
+            self.items.extend(step.planned(how.mode) for step in steps)
         else:
-            self._carry_out(steps, mode, overwrite_edits=overwrite_edits)
+            self._carry_out(steps, how)
             plan.unmatched += _left_over(plan, self.items)
         if self.progress is not None:
             self.progress(len(steps), len(steps), "")
         self.items.extend(_missing(root, plan, known, decider))
         loose = LooseFiles(self.dataset, plan, root.resolve())
         self.items.extend(
-            loose.planned() if dry_run else loose.carried_out(mode, overwrite_edits=overwrite_edits)
+            loose.planned()
+            if dry_run
+            else loose.carried_out(how.mode, overwrite_edits=how.overwrite_edits)
         )
         return IngestReport(str(root), tuple(self.items))
 
-    def _carry_out(self, steps: list[_Step], mode: RefreshMode, *, overwrite_edits: bool) -> None:
+    def _carry_out(self, steps: list[Step], how: How) -> None:
         found: list[list[IngestItem]] = [[] for _ in steps]
+        first: dict[str, str] = {}
         self._tell(0, steps)
         try:
-            work = [step.work if step.is_new else None for step in steps]
-            with Group() as group, closing(ahead(work)) as results:
-                for done, (step, ready) in enumerate(zip(steps, results, strict=True)):
-                    if done:
-                        self._tell(done, steps)
-                    if ready is None:
-                        found[done] += step.carried_out(mode, overwrite_edits=overwrite_edits)
-                    else:
-                        group.add(ready, partial(_note, step, found[done]))
+            with staging_area(self.dataset) as area, Group() as group:
+                work = in_order(
+                    partial(do_step, how=how, area=area, caller=os.getpid()),
+                    steps,
+                    executor=self.executor,
+                    label=Step.name,
+                    threads=THREADS,
+                    waiting=2 * GROUP,
+                    here=lambda step: not step.is_work(how.mode),
+                    drop=_drop,
+                )
+                with closing(work):
+                    for done, (step, result, error) in enumerate(work):
+                        if done:
+                            self._tell(done, steps)
+                        if error is not None:
+                            found[done].append(step.failed(error))
+                        elif isinstance(result, Ready):
+                            group.add(result, partial(_note, step, found[done], first))
+                        elif result is not None:
+                            found[done] += result
         finally:
             self.items.extend(item for items in found for item in items)
 
-    def _tell(self, done: int, steps: list[_Step]) -> None:
+    def _tell(self, done: int, steps: list[Step]) -> None:
         if self.progress is not None and done < len(steps):
-            self.progress(done, len(steps), steps[done].acquisition.primary.path.name)
+            self.progress(done, len(steps), steps[done].name())
 
-    def _steps(self, plan: FolderPlan, decider: Decider, known: KnownSources) -> Iterator[_Step]:
+    def _steps(self, plan: FolderPlan, decider: Decider, known: KnownSources) -> Iterator[Step]:
         for acquisition in plan.acquisitions:
             try:
                 decisions = _decisions(acquisition, decider, known)
@@ -152,7 +168,8 @@ class _FolderWork:
                 self.items.append(IngestItem("failed", path, None, reason))
             else:
                 for decision in decisions:
-                    yield _Step(self.dataset, acquisition, decision, known)
+                    taken = known.series_of(acquisition.primary)
+                    yield Step(self.dataset, acquisition, decision, taken)
 
 
 def _decisions(acquisition: Acquisition, decider: Decider, known: KnownSources) -> list[Decision]:
@@ -162,148 +179,6 @@ def _decisions(acquisition: Acquisition, decider: Decider, known: KnownSources) 
         return [first]
     others = sorted(known.series_at(first.known.file.path).keys() - {first.known.file.series})
     return [first, *(decider.decide(acquisition, series) for series in others)]
-
-
-@dataclass
-class _Step:
-    """One acquisition and what is to be done with it."""
-
-    dataset: ZarrDataset
-    acquisition: Acquisition
-    decision: Decision
-    known: KnownSources
-
-    @property
-    def _path(self) -> str:
-        return str(self.acquisition.primary.path)
-
-    @property
-    def _image_id(self) -> str | None:
-        known = self.decision.known
-        return None if known is None else known.image_id
-
-    def planned(self, mode: RefreshMode) -> IngestItem:
-        """Return what would be reported."""
-        verdict, changed = self.decision.verdict, ", ".join(self.decision.changed)
-        if verdict in ("new", "copy"):
-            return IngestItem("ingested", self._path, None, self._copied())
-        if verdict == "moved":
-            return IngestItem("moved", self._path, self._image_id, self._moved())
-        if verdict in ("unchanged", "touched"):
-            return IngestItem("unchanged", self._path, self._image_id)
-        if mode == "skip":
-            return self._skipped()
-        return IngestItem("updated", self._path, self._image_id, f"changed: {changed}")
-
-    @property
-    def is_new(self) -> bool:
-        """Whether images are to be added."""
-        return self.decision.verdict in ("new", "copy") or self.decision.known is None
-
-    def work(self) -> Ready:
-        """Read the images of a new file, of which there may be several."""
-        taken = self.known.series_of(self.acquisition.primary)
-        return make_ready(self.dataset, self.acquisition, taken.keys())
-
-    def added(self, ready: Ready) -> Iterator[IngestItem]:
-        """Yield what came of adding them."""
-        for (draft, notes), taken in zip(ready.drafts, ready.outcomes, strict=True):
-            if taken is not None:
-                yield self._of_another(draft.image_id)
-                continue
-            said = [note for note in (self._copied(), *notes) if note is not None]
-            yield IngestItem("ingested", self._path, draft.image_id, "; ".join(said) or None)
-        for series, image_id in self.known.series_of(self.acquisition.primary).items():
-            if series:
-                yield IngestItem("unchanged", self._path, image_id)
-        if isinstance(ready.error, RecordExistsError):
-            yield self._of_another(None)
-        elif ready.error is not None:
-            yield self._failed(ready.error)
-
-    def carried_out(self, mode: RefreshMode, *, overwrite_edits: bool) -> Iterator[IngestItem]:
-        """Do what is to be done with an image that is known, and yield what came of it."""
-        try:
-            yield from self._carried_out(mode, overwrite_edits=overwrite_edits)
-        except Exception as error:  # noqa: BLE001 - whatever a bad file does, the others go in
-            yield self._failed(error)
-
-    def _failed(self, error: Exception) -> IngestItem:
-        if isinstance(error, StorageError):
-            # Not the source's fault: a full disk would fail for every file after it too.
-            raise error
-        if isinstance(error, StillChangingError):
-            return IngestItem("skipped", self._path, self._image_id, f"{error}")
-        reason = str(error) if isinstance(error, KymflowZarrError) else repr(error)
-        return IngestItem("failed", self._path, self._image_id, reason)
-
-    def _of_another(self, image_id: str | None) -> IngestItem:
-        reason = "another program has added it meanwhile"
-        return IngestItem("unchanged", self._path, image_id, reason)
-
-    def _carried_out(self, mode: RefreshMode, *, overwrite_edits: bool) -> Iterator[IngestItem]:
-        verdict, known = self.decision.verdict, self.decision.known
-        assert known is not None
-        if verdict == "moved":
-            now = move_image(self.dataset, self.acquisition, known)
-            here = Decider(self.known).compare(now, self.acquisition)
-            if here.verdict not in ("files", "pixels"):
-                yield IngestItem("moved", self._path, self._image_id, self._moved())
-                return
-            names = ", ".join(here.changed)
-            if mode == "skip":
-                what = "not read yet" if now.is_unread else "changed, and left as it was"
-                reason = f"{self._moved()}; {what}: {names}"
-                yield IngestItem("moved", self._path, self._image_id, reason)
-                return
-            notes = self._update(now, here, overwrite_edits=overwrite_edits)
-            reason = "; ".join([self._moved(), f"changed: {names}", *notes])
-            yield IngestItem("updated", self._path, self._image_id, reason)
-        elif verdict == "touched":
-            note_times(self.dataset, self.acquisition, known)
-            yield IngestItem("unchanged", self._path, self._image_id)
-        elif verdict == "unchanged":
-            yield IngestItem("unchanged", self._path, self._image_id)
-        elif mode == "skip":
-            yield self._skipped()
-        else:
-            notes = self._update(known, self.decision, overwrite_edits=overwrite_edits)
-            reason = "; ".join([f"changed: {', '.join(self.decision.changed)}", *notes])
-            yield IngestItem("updated", self._path, self._image_id, reason)
-
-    def _update(
-        self, known: KnownImage, decision: Decision, *, overwrite_edits: bool
-    ) -> tuple[str, ...]:
-        return update_image(
-            self.dataset,
-            self.acquisition,
-            known,
-            changed=decision.changed,
-            pixels=decision.verdict == "pixels",
-            overwrite_edits=overwrite_edits,
-        )
-
-    def _copied(self) -> str | None:
-        copied = self.decision.copy_of
-        return None if copied is None else f"a copy of {copied}"
-
-    def _moved(self) -> str:
-        known = self.decision.known
-        return "" if known is None else f"it was {known.file.path}"
-
-    def _skipped(self) -> IngestItem:
-        known = self.decision.known
-        if self.decision.verdict == "files" and known is not None and known.is_unread:
-            reason = (
-                f"not read yet: {', '.join(self.decision.changed)}. "
-                'refresh_from_folder(folder, mode="reingest_if_changed") reads it'
-            )
-            return IngestItem("unchanged", self._path, self._image_id, reason)
-        reason = (
-            f"changed since it was ingested: {', '.join(self.decision.changed)}; the image was "
-            'left as it is. refresh_from_folder(folder, mode="reingest_if_changed") updates it'
-        )
-        return IngestItem("skipped", self._path, self._image_id, reason)
 
 
 def _left_over(plan: FolderPlan, items: list[IngestItem]) -> list[tuple[Found, str]]:
@@ -322,7 +197,17 @@ def _left_over(plan: FolderPlan, items: list[IngestItem]) -> list[tuple[Found, s
     return [(found, "the TIFF that it belongs to could not be read") for found in left.values()]
 
 
-def _note(step: _Step, items: list[IngestItem], ready: Ready) -> None:
+def _drop(result: Ready | list[IngestItem]) -> None:
+    if isinstance(result, Ready):
+        result.drop()
+
+
+def _note(step: Step, items: list[IngestItem], first: dict[str, str], ready: Ready) -> None:
+    if ready.sha256 is not None:
+        path = str(step.acquisition.primary.path)
+        before = first.setdefault(ready.sha256, path)
+        if before != path and step.decision.copy_of is None:
+            step.decision = Decision("copy", copy_of=before)
     items.extend(step.added(ready))
 
 

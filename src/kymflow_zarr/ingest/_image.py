@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kymflow_zarr._core import RecordDraft, RecordUpdate, ZarrDataset, ZarrImageRecord
+from kymflow_zarr._core._memory import pixels_memory
 from kymflow_zarr._schema import SourceFileDocument
 from kymflow_zarr._storage import digest_of_bytes
 from kymflow_zarr._types import Axis, StrPath
@@ -24,7 +25,7 @@ from kymflow_zarr.ingest._axes import calibration_notes, true_axes
 from kymflow_zarr.ingest._channels import ChannelStack
 from kymflow_zarr.ingest._convention import Acquisition, is_tiff, plan_folder
 from kymflow_zarr.ingest._frame import keep_frames
-from kymflow_zarr.ingest._known import KnownSources
+from kymflow_zarr.ingest._known import KnownImage, known_image
 from kymflow_zarr.ingest._parts import (
     TIFF_ARTIFACT,
     Contents,
@@ -34,6 +35,7 @@ from kymflow_zarr.ingest._parts import (
     read_contents,
 )
 from kymflow_zarr.ingest._payload import build_payload
+from kymflow_zarr.ingest._read_back import read_back
 from kymflow_zarr.ingest._scan import Found, look_at, scan_siblings
 
 
@@ -44,6 +46,7 @@ def ingest_tiff(
     series: int = 0,
     include_sidecars: bool = True,
     image_id: str | None = None,
+    verify: bool = False,
 ) -> ZarrImageRecord:
     """Add the image of a TIFF file; see :meth:`kymflow_zarr.ZarrDataset.ingest_tiff`."""
     dataset.require_writable()
@@ -54,7 +57,7 @@ def ingest_tiff(
         )
     found = look_at(tiff)
     if image_id is None:
-        known = KnownSources(dataset).image_of(found, series)
+        known = _with_first_id(dataset, found, series) or known_image(dataset, found, series)
         if known is not None:
             return _unchanged(dataset, known.image_id, known.file, found)
     acquisition = Acquisition((found,))
@@ -69,11 +72,11 @@ def ingest_tiff(
     given = image_id_of(dataset, acquisition, series) if image_id is None else image_id
     try:
         with dataset.new_record(given) as draft:
-            prepare_acquisition(draft, acquisition, series=series)
+            prepare_acquisition(draft, acquisition, series=series, verify=verify)
             draft.commit()
     except RecordExistsError:
         # Another program may have added the file meanwhile.
-        known = KnownSources(dataset).image_of(found, series) if image_id is None else None
+        known = known_image(dataset, found, series) if image_id is None else None
         if known is None:
             raise
         return _unchanged(dataset, known.image_id, known.file, found)
@@ -88,15 +91,30 @@ def image_id_of(dataset: ZarrDataset, acquisition: Acquisition, series: int) -> 
     of the file decides.
     """
     found = acquisition.primary
-    name = f"{dataset.dataset_id}/{series}/{found.path}"
-    first = str(uuid.uuid5(uuid.NAMESPACE_URL, name))
-    if first not in dataset:
+    first = _first_id(dataset, found, series)
+    if first not in dataset or _with_first_id(dataset, found, series) is not None:
         return first
+    return _first_id(dataset, found, series, found.sha256())
+
+
+def _first_id(dataset: ZarrDataset, found: Found, series: int, *more: str) -> str:
+    name = "/".join([dataset.dataset_id, str(series), str(found.path), *more])
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, name))
+
+
+def _with_first_id(dataset: ZarrDataset, found: Found, series: int) -> KnownImage | None:
+    """Return the image of a file if it has the id that follows from where the file is.
+
+    Nearly all have. It costs the same however many images there are.
+    """
+    first = _first_id(dataset, found, series)
     with contextlib.suppress(KymflowZarrError):
-        source = dataset.record(first).source
-        if source is not None and (source.path, source.series) == (str(found.path), series):
-            return first
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{name}/{found.sha256()}"))
+        if first in dataset:
+            record = dataset.record(first)
+            source = record.source
+            if source is not None and (source.path, source.series) == (str(found.path), series):
+                return KnownImage(first, tuple(record.source_files))
+    return None
 
 
 def _unchanged(
@@ -120,7 +138,7 @@ def is_unchanged(file: SourceFileDocument, found: Found) -> bool:
 
 
 def prepare_acquisition(
-    draft: RecordDraft, acquisition: Acquisition, *, series: int = 0
+    draft: RecordDraft, acquisition: Acquisition, *, series: int = 0, verify: bool = False
 ) -> tuple[tuple[str, ...], int]:
     """Put one image, with all that belongs to it, into a draft.
 
@@ -129,6 +147,8 @@ def prepare_acquisition(
     draft : RecordDraft
     acquisition : Acquisition
     series : int
+    verify : bool
+        Whether the pixels are read back and compared with the file's.
 
     Returns
     -------
@@ -141,12 +161,19 @@ def prepare_acquisition(
     ------
     SourceFileError
         If the TIFF cannot be read, or changes while it is read.
+    CorruptDataError
+        If what is read back is not what was read from the file.
     """
-    contents = read_contents(acquisition)
-    with ChannelStack(acquisition.images, series) as stack:
+    with (
+        ChannelStack(acquisition.images, series) as stack,
+        pixels_memory.holding(memory_of(stack, acquisition)),
+    ):
+        contents = read_contents(acquisition)
         axes = axes_of(stack, contents)
         contents.notes += calibration_notes(contents.payload, axes, stack.shape)
         draft.set_pixels(stack, axes=axes, channel_names=channel_names_of(stack, contents))
+        if verify:
+            read_back(draft, stack)
         images = [image_file(found, series) for found in acquisition.images]
         keep_frames(draft, stack, images)
         saved = [
@@ -159,6 +186,13 @@ def prepare_acquisition(
         draft.set_source_files([*images, *attached_files(acquisition, contents, feeds, draft)])
         require_settled([*acquisition.images, *(a.found for a in acquisition.attached)])
         return tuple(contents.notes), stack.images[0].series_count
+
+
+def memory_of(stack: ChannelStack, acquisition: Acquisition) -> int:
+    """Return how much memory it takes to read an acquisition and write it into a dataset."""
+    # Values take a few times the bytes that they are read from.
+    attached = sum(attached.found.size_bytes for attached in acquisition.attached)
+    return stack.memory_bytes + 4 * attached
 
 
 def axes_of(stack: ChannelStack, contents: Contents) -> tuple[Axis, ...]:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PureWindowsPath
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from kymflow_zarr._core import ZarrDataset, ZarrImageRecord
+from kymflow_zarr._core import ZarrDataset
+from kymflow_zarr._core._index import Index
+from kymflow_zarr._core._manifest import values
 from kymflow_zarr._schema import SourceFileDocument
 from kymflow_zarr.ingest._scan import Found
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_COLUMNS: Final = ("error", "source_files")
+_DECODER: Final = msgspec.json.Decoder(tuple[SourceFileDocument, ...])
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +59,12 @@ class KnownSources:
     """
 
     def __init__(self, dataset: ZarrDataset) -> None:
-        self._dataset = dataset
+        self.dataset = dataset
         self._by_path: dict[tuple[str, int], KnownImage] = {}
         self._series: dict[str, dict[int, str]] = defaultdict(dict)
         self._by_digest: dict[tuple[str, int], list[KnownImage]] = defaultdict(list)
-        for entry in dataset.load_manifest()["images"]:
-            files = msgspec.convert(entry.get("source_files", []), tuple[SourceFileDocument, ...])
-            if any(file.role == "image" for file in files):
-                self.add(KnownImage(entry["image_id"], files))
+        for image in _images(Index(dataset.work_storage()).columns(_COLUMNS)):
+            self.add(image)
 
     def add(self, image: KnownImage) -> None:
         """Take in an image."""
@@ -93,10 +102,6 @@ class KnownSources:
             if _name(image.file.path) == found.path.name
         ]
 
-    def record(self, image: KnownImage) -> ZarrImageRecord:
-        """Return the record of an image."""
-        return self._dataset.record(image.image_id)
-
     def sizes(self) -> set[int]:
         """Return the sizes of all TIFFs: a file of another size is none of them."""
         return {image.file.size_bytes for image in self}
@@ -107,6 +112,42 @@ class KnownSources:
             if image.image_id not in seen:
                 seen.add(image.image_id)
                 yield image
+
+
+def known_image(dataset: ZarrDataset, found: Found, series: int) -> KnownImage | None:
+    """Return the image that came from the file at a path, as :class:`KnownSources` does.
+
+    Of the other images nothing is decoded: for a single file the rest would take seconds.
+    """
+    import pyarrow.compute as pc
+
+    table = Index(dataset.work_storage()).columns(_COLUMNS)
+    path = str(found.path)
+    # As the index writes it, and as it does where there are halves of surrogate pairs.
+    try:
+        texts = {msgspec.json.encode(path).decode(), json.dumps(path)}
+    except UnicodeEncodeError:
+        return None
+    has_it = [pc.match_substring(table["source_files"], text) for text in texts]
+    table = table.filter(functools.reduce(pc.or_, has_it))
+    here = None
+    for image in _images(table):
+        tiffs = [file for file in image.files if file.role == "image"]
+        if any((file.path, file.series) == (path, series) for file in tiffs):
+            here = image
+    return here
+
+
+def _images(table: pa.Table) -> Iterator[KnownImage]:
+    rows = (values(table, name) for name in ("image_id", *_COLUMNS))
+    for image_id, error, text in zip(*rows, strict=True):
+        if error is None and text is not None:
+            try:
+                files = _DECODER.decode(text)
+            except msgspec.DecodeError:  # Halves of surrogate pairs.
+                files = msgspec.convert(json.loads(text), tuple[SourceFileDocument, ...])
+            if any(file.role == "image" for file in files):
+                yield KnownImage(image_id, files)
 
 
 def _name(path: str) -> str:

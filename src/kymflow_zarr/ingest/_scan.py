@@ -38,6 +38,10 @@ class Found:
             self._sha256.append(sha256_of_file(self.path))
         return self._sha256[0]
 
+    def learn(self, sha256: str) -> None:
+        """Take over what another process has found :meth:`sha256` to be."""
+        self._sha256[:] = [sha256]
+
     @property
     def stem(self) -> str:
         """Name of the file without its last suffix."""

@@ -100,6 +100,8 @@ class TiffImage:
     pixels_bounded : bool
         Whether a region is read without the rest of the image: true unless all
         pixels are in one compressed page.
+    held_bytes : int
+        Memory that is taken beside a region that is read: decoded pages.
     """
 
     def __init__(self, tif: TiffFile, path: Path, series_index: int) -> None:
@@ -125,6 +127,7 @@ class TiffImage:
             raise _unreadable(exc, self._where) from exc
         self.dtype: np.dtype[Any] = self._series.dtype.newbyteorder("=")
         self.pixels_bounded: bool = self._pixels.bounded
+        self.held_bytes: int = self._pixels.held_bytes
 
     def _chosen(self, index: int) -> TiffPageSeries:
         try:

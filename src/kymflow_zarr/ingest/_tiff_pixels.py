@@ -11,6 +11,7 @@ import numpy as np
 
 from kymflow_zarr._limits import check_limit
 from kymflow_zarr.errors import SourceFileError
+from kymflow_zarr.ingest._tiff_stored import StoredPixels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,9 +23,18 @@ __all__ = ["PixelSource", "open_pixels"]
 
 
 class PixelSource(Protocol):
-    """Pixels in the order of the file."""
+    """Pixels in the order of the file.
+
+    Attributes
+    ----------
+    bounded : bool
+        Whether a region is read without the rest of the image.
+    held_bytes : int
+        How much is in memory beside the region that is read.
+    """
 
     bounded: bool
+    held_bytes: int
 
     def read_into(self, ranges: Sequence[range], out: npt.NDArray[Any]) -> None:
         """Fill `out` with the pixels at `ranges`, one per dimension, steps positive."""
@@ -43,23 +53,16 @@ def open_pixels(series: TiffPageSeries, *, where: str) -> PixelSource:
     Returns
     -------
     PixelSource
-        Memory-mapped if the pixels lie in the file in one piece, as they are; else
+        Straight from the file if the pixels lie in it in one piece, as they are; else
         page by page; else (dimensions that cut through pages) the series as a whole.
     """
     offset = series.dataoffset
     if offset is not None and series.transform is None:
-        return _Mapped(_mapped(series.keyframe, series.shape, offset))
+        return StoredPixels(series.keyframe, series.shape, offset)
     lead = _page_dimensions(series)
     if lead is None or series.transform is not None:
         return _Whole(series, where)
     return _Paged(series, lead, where)
-
-
-def _mapped(page: TiffPage, shape: Sequence[int], offset: int) -> npt.NDArray[Any]:
-    dtype = np.dtype(page.dtype).newbyteorder(page.parent.byteorder)
-    mapped = page.parent.filehandle.memmap_array(dtype, tuple(shape), offset)
-    # The subclass would follow every slice around; its base keeps the map alive.
-    return mapped.view(np.ndarray)
 
 
 def _page_dimensions(series: TiffPageSeries) -> int | None:
@@ -74,18 +77,6 @@ def _slices(ranges: Sequence[range]) -> tuple[slice, ...]:
     return tuple(slice(r.start, r.stop, r.step) for r in ranges)
 
 
-class _Mapped:
-    """Pixels that lie in the file as they are."""
-
-    bounded = True
-
-    def __init__(self, array: npt.NDArray[Any]) -> None:
-        self._array = array
-
-    def read_into(self, ranges: Sequence[range], out: npt.NDArray[Any]) -> None:
-        out[...] = self._array[_slices(ranges)]
-
-
 class _Paged:
     """Pixels that are stored, and perhaps compressed, page by page."""
 
@@ -95,7 +86,10 @@ class _Paged:
         self._where = where
         self._lock = threading.Lock()
         self._cached: tuple[int, npt.NDArray[Any]] | None = None
-        self.bounded = len(series) > 1 or series.keyframe.is_final
+        keyframe = series.keyframe
+        self.bounded = len(series) > 1 or keyframe.is_final
+        # What is decoded is there twice for a moment: as strips or tiles, and as a page.
+        self.held_bytes = 0 if keyframe.is_final else 2 * keyframe.nbytes
 
     def read_into(self, ranges: Sequence[range], out: npt.NDArray[Any]) -> None:
         inner = _slices(ranges[self._lead :])
@@ -105,32 +99,38 @@ class _Paged:
             number = 0
             for length, (_, index) in zip(lengths, position, strict=True):
                 number = number * length + index
+            at: tuple[Any, ...] = (*(place for place, _ in position), ...)
+            target = out[at]
             # One lock for the whole page: threads that share the image must neither
             # mix up seeks nor decode the same page twice.
             with self._lock:
                 page = self._page(number)
-            out[tuple(place for place, _ in position)] = page[inner]
+            if isinstance(page, StoredPixels):
+                page.read_into(ranges[self._lead :], target)
+            else:
+                target[...] = page[inner]
 
-    def _page(self, number: int) -> npt.NDArray[Any]:
+    def _page(self, number: int) -> npt.NDArray[Any] | StoredPixels:
         if self._cached is not None and self._cached[0] == number:
             return self._cached[1]
         page = self._series[number]
         if page is None:
             raise SourceFileError(f"page {number} is missing", where=self._where)
         shape = self._series.shape[self._lead :]
+        keyframe = page.keyframe or self._series.keyframe
+        if keyframe.is_final:
+            return StoredPixels(keyframe, shape, page.dataoffsets[0], page.parent.filehandle.path)
+        self._cached = None  # Not the last page and this one at once.
         array = self._decoded(page, number).reshape(shape)
         self._cached = (number, array)
         return array
 
     def _decoded(self, page: TiffPage | TiffFrame, number: int) -> npt.NDArray[Any]:
-        keyframe = page.keyframe or self._series.keyframe
         handle = page.parent.filehandle
         closed = handle.closed
         try:
             if closed:
                 handle.open()
-            if keyframe.is_final:
-                return _mapped(keyframe, keyframe.shape, page.dataoffsets[0])
             return np.asarray(page.asarray())
         except Exception as exc:
             raise _undecodable(f"page {number}", exc, self._where) from exc
@@ -147,6 +147,7 @@ class _Whole:
     def __init__(self, series: TiffPageSeries, where: str) -> None:
         self._series = series
         self._where = where
+        self.held_bytes = 2 * series.nbytes
         self._lock = threading.Lock()
         self._array: npt.NDArray[Any] | None = None
 

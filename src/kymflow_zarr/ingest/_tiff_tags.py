@@ -19,7 +19,6 @@ __all__ = ["describe", "jsonable", "kind_of"]
 # tifffile hands out decoded.
 _STORAGE_TAGS: Final = frozenset({273, 279, 288, 289, 324, 325, 330, 513, 514, 50838, 50839})
 _RATIONALS: Final = frozenset({5, 10})
-_IMAGE_DESCRIPTION: Final = 270
 # Formats whose metadata tifffile finds outside of the tags that are kept anyway.
 _OUTSIDE_TAGS: Final = ("micromanager", "scanimage", "nuvu", "andor", "lsm", "stk", "metaseries")
 

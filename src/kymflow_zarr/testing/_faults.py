@@ -18,6 +18,7 @@ from typing import Final, Literal, Self, TypeAlias
 
 from kymflow_zarr._storage import Disk, disk_replaced
 from kymflow_zarr._storage._session import abandon_sessions
+from kymflow_zarr._types import StrPath
 from kymflow_zarr.errors import KymflowZarrError
 
 FaultKind: TypeAlias = Literal["crash", "ENOSPC", "EIO", "EACCES", "EMFILE", "EROFS", "Ctrl-C"]
@@ -96,9 +97,10 @@ class FaultyDisk(Disk):
         code = getattr(errno, self._kind)
         raise OSError(code, os.strerror(code), str(path))
 
-    def create(self, path: Path, data: bytes | memoryview) -> None:
+    def create(self, path: StrPath, data: bytes | memoryview) -> None:
         """Write a new file."""
-        self._next("create", path, lambda: Disk.create(self, path, bytes(data[: len(data) // 2])))
+        half = bytes(data[: len(data) // 2])
+        self._next("create", Path(path), lambda: Disk.create(self, path, half))
         super().create(path, data)
 
     def append(self, path: Path, data: bytes) -> None:
@@ -106,29 +108,29 @@ class FaultyDisk(Disk):
         self._next("append", path, lambda: Disk.append(self, path, data[: len(data) // 2]))
         super().append(path, data)
 
-    def sync(self, path: Path) -> None:
+    def sync(self, path: StrPath) -> None:
         """Make sure that there is something to sync."""
-        self._next("sync", path)
-        path.stat()
+        self._next("sync", Path(path))
+        Path(path).stat()
 
-    def sync_folder(self, path: Path) -> None:
+    def sync_folder(self, path: StrPath) -> None:
         """Make sure that there is something to sync."""
-        self._next("sync_folder", path)
-        path.stat()
+        self._next("sync_folder", Path(path))
+        Path(path).stat()
 
     def replace(self, source: Path, target: Path) -> None:
         """Rename a file."""
         self._next("replace", target)
         super().replace(source, target)
 
-    def rename_folder(self, source: Path, target: Path) -> None:
+    def rename_folder(self, source: StrPath, target: StrPath) -> None:
         """Rename a folder."""
-        self._next("rename_folder", target)
+        self._next("rename_folder", Path(target))
         super().rename_folder(source, target)
 
-    def make_folder(self, path: Path) -> None:
+    def make_folder(self, path: StrPath) -> None:
         """Make a folder."""
-        self._next("make_folder", path)
+        self._next("make_folder", Path(path))
         super().make_folder(path)
 
     def unlink(self, path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
+from kymflow_zarr._types import StrPath
 from kymflow_zarr.testing._faults import FaultKind, FaultyDisk
 
 Order: TypeAlias = Literal["any", "prefix"]
@@ -58,14 +59,14 @@ class PowerLossDisk(FaultyDisk):
             self._content[inode] = self._safe_content[inode] = path.read_bytes()
         return inode
 
-    def _inode(self, path: Path) -> int | None:
+    def _inode(self, path: StrPath) -> int | None:
         inode: int | None = self._root
-        for name in path.relative_to(self._top).parts:
+        for name in Path(path).relative_to(self._top).parts:
             inode = self._folders.get(inode or 0, {}).get(name)
         return inode
 
-    def _parent(self, path: Path) -> int:
-        inode = self._inode(path.parent)
+    def _parent(self, path: StrPath) -> int:
+        inode = self._inode(Path(path).parent)
         assert inode is not None, path
         return inode
 
@@ -80,13 +81,13 @@ class PowerLossDisk(FaultyDisk):
 
     # Operations ------------------------------------------------------------------------
 
-    def create(self, path: Path, data: bytes | memoryview) -> None:
+    def create(self, path: StrPath, data: bytes | memoryview) -> None:
         """Write a new file."""
         super().create(path, data)
         with self._guard:
             self._count += 1
             self._content[self._count], self._safe_content[self._count] = bytes(data), b""
-            self._change(_Entry(self._count, None, (self._parent(path), path.name)))
+            self._change(_Entry(self._count, None, (self._parent(path), Path(path).name)))
 
     def append(self, path: Path, data: bytes) -> None:
         """Add bytes to a file."""
@@ -99,7 +100,7 @@ class PowerLossDisk(FaultyDisk):
             if inode is not None:
                 self._content[inode] += data
 
-    def sync(self, path: Path) -> None:
+    def sync(self, path: StrPath) -> None:
         """Note that the content of a file is safe."""
         super().sync(path)
         with self._guard:
@@ -107,10 +108,10 @@ class PowerLossDisk(FaultyDisk):
             if inode in self._content:
                 self._safe_content[inode] = self._content[inode]
 
-    def sync_folder(self, path: Path) -> None:
+    def sync_folder(self, path: StrPath) -> None:
         """Note that the names in a folder are safe."""
         super().sync_folder(path)
-        if not path.is_relative_to(self._top):
+        if not Path(path).is_relative_to(self._top):
             return
         with self._guard:
             inode = self._inode(path)
@@ -118,7 +119,8 @@ class PowerLossDisk(FaultyDisk):
                 if any(side is not None and side[0] == inode for side in entry[1:]):
                     self._safe[i] = True
 
-    def _moved(self, source: Path, target: Path) -> None:
+    def _moved(self, old: StrPath, new: StrPath) -> None:
+        source, target = Path(old), Path(new)
         with self._guard:
             inode = self._inode(source)
             assert inode is not None, source
@@ -130,19 +132,19 @@ class PowerLossDisk(FaultyDisk):
         super().replace(source, target)
         self._moved(source, target)
 
-    def rename_folder(self, source: Path, target: Path) -> None:
+    def rename_folder(self, source: StrPath, target: StrPath) -> None:
         """Rename a folder."""
         super().rename_folder(source, target)
         self._moved(source, target)
 
-    def make_folder(self, path: Path) -> None:
+    def make_folder(self, path: StrPath) -> None:
         """Make a folder."""
         super().make_folder(path)
         with self._guard:
             self._count += 1
             self._folders[self._count] = {}
             self._before[self._count] = {}
-            self._change(_Entry(self._count, None, (self._parent(path), path.name)))
+            self._change(_Entry(self._count, None, (self._parent(path), Path(path).name)))
 
     def _gone(self, path: Path) -> None:
         with self._guard:

@@ -63,7 +63,9 @@ def _state_of_image(dataset: ZarrDataset, record: ZarrImageRecord) -> dict[str, 
         },
     }
     for info in record.list_artifacts():
-        if info.kind == "json":
+        if info.name == _layout.CURATION and info.kind == "json":
+            value = json.dumps(_state_of_curation(record), sort_keys=True)
+        elif info.kind == "json":
             value = json.dumps(record.load_json(info.name), sort_keys=True)
         elif info.kind == "parquet":
             value = record.load_df_parquet(info.name).to_csv()
@@ -74,6 +76,20 @@ def _state_of_image(dataset: ZarrDataset, record: ZarrImageRecord) -> dict[str, 
         values = record.load_array_artifact(array)
         state[f"array {array}"] = (values.shape, values.dtype.str, _digest(values.tobytes()))
     return state
+
+
+def _state_of_curation(record: ZarrImageRecord) -> dict[str, Any]:
+    """Return what has been judged, without the times, and entries by their number."""
+    told = record.curation().to_dict()
+    numbers = {edit["edit_id"]: number for number, edit in enumerate(told["history"])}
+    told["history"] = [
+        {
+            **{key: edit[key] for key in ("who", "changes")},
+            **{key: numbers.get(edit[key]) for key in ("undoes", "undone_by")},
+        }
+        for edit in told["history"]
+    ]
+    return told
 
 
 def check_invariants(dataset: ZarrDataset) -> None:

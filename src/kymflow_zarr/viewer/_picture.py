@@ -52,8 +52,8 @@ class Preview:
         return self.pixels.shape == (self.plane.vertical.size, self.plane.horizontal.size)
 
 
-def preview(record: ZarrImageRecord) -> Preview:
-    """Read a plane for a picture: the first moment and channel, the middle of the stack.
+def preview(record: ZarrImageRecord, *, channel: int = 1) -> Preview:
+    """Read a plane for a picture: the first moment, one channel, the middle of the stack.
 
     No more than 4 million pixels are taken: the first moments of a long kymograph, the
     middle of a large image.
@@ -69,7 +69,7 @@ def preview(record: ZarrImageRecord) -> Preview:
          if plane.axes[i].name == "z" and i not in (plane.rows, plane.columns)),
         0,
     )  # fmt: skip
-    index = plane.index(z=middle)
+    index = plane.index(z=middle, channel=channel)
     height, width = plane.shape[plane.rows], plane.shape[plane.columns]
     taken = _window(height, width, plane)
     spans = [
@@ -78,9 +78,8 @@ def preview(record: ZarrImageRecord) -> Preview:
     ]
     where = list(index)
     where[plane.rows], where[plane.columns] = spans
-    array = record.open_array()
-    _refuse_large_chunks(array, spans, plane)
-    pixels = plane.arrange(np.asarray(array[tuple(where)]))
+    _refuse_large_chunks(record, spans, plane)
+    pixels = plane.arrange(record.load_array(tuple(where)))
     first = spans[0].start, spans[1].start
     return Preview(plane, index, pixels, first[::-1] if plane.turned else first)
 
@@ -106,11 +105,12 @@ def _span(is_time: bool, size: int, taken: int) -> slice:
     return slice(first, first + taken)
 
 
-def _refuse_large_chunks(array: Any, spans: Sequence[slice], plane: Plane) -> None:
-    chunk = math.prod(array.chunks) * array.dtype.itemsize
+def _refuse_large_chunks(record: ZarrImageRecord, spans: Sequence[slice], plane: Plane) -> None:
+    chunks = record.chunks
+    chunk = math.prod(chunks) * record.dtype.itemsize
     touched = 1
     for position, span in zip((plane.rows, plane.columns), spans, strict=True):
-        size = array.chunks[position]
+        size = chunks[position]
         touched *= max(0, (span.stop - 1) // size - span.start // size + 1)
     if chunk * touched > _MAX_BYTES:
         raise LimitExceededError(
@@ -140,7 +140,8 @@ def contrast(values: Array) -> tuple[float, float]:
     flat = flat[np.isfinite(flat)].astype(np.float64)
     if not flat.size:
         return 0.0, 1.0
-    low, high = np.percentile(flat, _PERCENTILES)
+    # Halves, as two of them may be further apart than the largest number.
+    low, high = np.percentile(flat / 2, _PERCENTILES) * 2
     return float(low), float(high)
 
 

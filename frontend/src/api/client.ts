@@ -1,0 +1,92 @@
+/** Requests to the server that this page is from; there is no other. */
+
+import { samplesOf, type Samples } from "../lib/lut";
+
+export class ApiError extends Error {
+  constructor(
+    readonly status: number,
+    readonly type: string,
+    readonly what: string,
+    readonly where: string | null,
+    readonly hint: string | null,
+  ) {
+    super(what);
+  }
+
+  get isConflict(): boolean {
+    return this.status === 409 || this.type === "EditConflictError";
+  }
+}
+
+type Value = string | number | boolean | null | undefined | string[];
+
+export function url(path: string, query: Record<string, Value> = {}): string {
+  const params = new URLSearchParams();
+  for (const [name, value] of Object.entries(query)) {
+    if (Array.isArray(value)) for (const one of value) params.append(name, one);
+    else if (value !== null && value !== undefined && value !== "") params.set(name, String(value));
+  }
+  const text = params.toString();
+  return text ? `${path}?${text}` : path;
+}
+
+export const imageUrl = (id: string, what = "", query: Record<string, Value> = {}) =>
+  url(`/api/images/${encodeURIComponent(id)}${what && `/${what}`}`, query);
+
+export const downloadUrl = (kind: "image" | "artifact" | "table", id: string, query: Record<string, Value>) =>
+  url(`/download/${kind}/${encodeURIComponent(id)}`, query);
+
+export const isAbort = (error: unknown) => error instanceof DOMException && error.name === "AbortError";
+
+async function ask(address: string, init: RequestInit): Promise<Response> {
+  let answer: Response;
+  try {
+    answer = await fetch(address, { credentials: "same-origin", ...init });
+  } catch (error) {
+    if (isAbort(error)) throw error;
+    throw new ApiError(
+      0, "NoAnswer", "The server does not answer.", null,
+      "Is `kymflow-zarr view` still running? Start it again and reload this page.",
+    );
+  }
+  if (!answer.ok) throw await errorOf(answer);
+  return answer;
+}
+
+async function errorOf(answer: Response): Promise<ApiError> {
+  const told = await answer.json().then((body) => body?.error, () => null);
+  if (told && typeof told.what === "string") {
+    return new ApiError(answer.status, told.type ?? "Error", told.what, told.where ?? null, told.hint ?? null);
+  }
+  return new ApiError(answer.status, "Error", `The server answered ${answer.status} ${answer.statusText}`, null, null);
+}
+
+export async function getJson<T>(address: string, signal?: AbortSignal): Promise<T> {
+  const answer = await ask(address, { signal: signal ?? null, headers: { Accept: "application/json" } });
+  return (await answer.json()) as T;
+}
+
+export async function postJson<T>(address: string, body: unknown): Promise<T> {
+  const answer = await ask(address, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", Accept: "application/json" },
+    body: JSON.stringify(body),
+  });
+  return (await answer.json()) as T;
+}
+
+export interface Block {
+  rows: number;
+  columns: number;
+  data: Samples;
+}
+
+export async function getBlock(address: string, signal: AbortSignal): Promise<Block> {
+  const answer = await ask(address, { signal });
+  const [rows = 0, columns = 0] = (answer.headers.get("X-Shape") ?? "").split(",").map(Number);
+  const data = samplesOf(await answer.arrayBuffer(), answer.headers.get("X-Dtype") ?? "");
+  if (data.length !== rows * columns) {
+    throw new ApiError(0, "Error", "The server sent a block of another size than it says.", null, null);
+  }
+  return { rows, columns, data };
+}

@@ -1,0 +1,26 @@
+/** One image, whatever of it could be read. */
+
+import { getJson, imageUrl, postJson } from "./client";
+import type { AnyImage, EditAnswer, ImageInfo } from "./types";
+
+/** What cannot be read is missing from the answer; a list is empty then. */
+export function whole(told: Partial<AnyImage> & { image_id: string }): AnyImage {
+  return {
+    revision: "", pixels: "", shape: [], dtype: "", axes: [], channel_names: null, plane: null, sliders: [], contrast: null, rois: [],
+    metadata: null, provenance: null, source: null, source_files: null, created_utc: null, updated_utc: null, acquired: null,
+    artifacts: [], tables: [], series: [], events: [], previous: null, next: null, ome_zarr: null, error: null,
+    ...told,
+    curation: { verdict: null, note: "", history: [], ...told.curation },
+  };
+}
+
+export const getImage = async (id: string, signal?: AbortSignal) => whole(await getJson<AnyImage>(imageUrl(id), signal));
+
+export async function postChange(id: string, to: "edit" | "undo", body: unknown): Promise<AnyImage> {
+  return whole((await postJson<EditAnswer>(imageUrl(id, to), body)).image);
+}
+
+/** Whether there is a plane, and anything on it. */
+export function canBeDrawn(info: AnyImage): info is ImageInfo {
+  return info.plane !== null && info.plane.horizontal.size > 0 && info.plane.vertical.size > 0;
+}

@@ -1,0 +1,202 @@
+/** What the server answers; docs/design/0015-viewer.md says what it means. */
+
+export type Kind = "text" | "number" | "time" | "list";
+
+export interface Column {
+  name: string;
+  kind: Kind;
+}
+
+export interface DatasetInfo {
+  name: string;
+  dataset_id: string;
+  created_utc: string | null;
+  editable: boolean;
+  who: string | null;
+  n_images: number;
+  tables: { name: string; n_rows: number; columns: (string | Column)[] }[];
+  columns: Column[];
+  version: string;
+}
+
+export type Verdict = "accepted" | "rejected" | null;
+
+export interface ImageRow {
+  image_id: string;
+  thumbnail?: string | null;
+  verdict?: Verdict;
+  shape?: number[] | null;
+  [column: string]: unknown;
+}
+
+export interface Rows<T> {
+  total: number;
+  rows: T[];
+}
+
+export interface DrawnAxis {
+  name: string;
+  label: string;
+  unit: string;
+  step: number;
+  size: number;
+  calibrated: boolean;
+}
+
+export interface Roi {
+  roi_id: number;
+  roi_type: string;
+  channel?: number;
+  z?: number;
+  name?: string;
+  note?: string;
+  version?: string;
+  data: { x0?: number; x1?: number; y0?: number; y1?: number; mask_ref?: string };
+  meta?: Record<string, unknown>;
+}
+
+export interface Slider {
+  axis: string;
+  name: string;
+  size: number;
+  labels: string[] | null;
+  /** Where one starts: the middle of a stack. */
+  at?: number;
+}
+
+export interface HistoryChange {
+  what: string;
+  before: unknown;
+  after: unknown;
+  roi_id?: number | null;
+  artifact_kind?: string | null;
+  name?: string | null;
+  row?: number | null;
+  column?: string | null;
+}
+
+export interface HistoryEntry {
+  edit_id: string;
+  who: string;
+  when_utc: string;
+  changes: HistoryChange[];
+  undoes: string | null;
+  undone_by: string | null;
+}
+
+export interface Series {
+  kind: string;
+  name: string;
+  time_column: string;
+  columns: { name: string; unit: string | null }[];
+}
+
+export interface ImageInfo {
+  image_id: string;
+  revision: string;
+  pixels: string;
+  shape: number[];
+  dtype: string;
+  axes: { name: string; quantity: string; unit: string | null; step: number | null }[];
+  channel_names: string[] | null;
+  plane: {
+    rows: number;
+    columns: number;
+    turned: boolean;
+    kymograph: boolean;
+    true_to_scale: boolean;
+    horizontal: DrawnAxis;
+    vertical: DrawnAxis;
+  };
+  sliders: Slider[];
+  contrast: { low: number; high: number; min: number; max: number } | null;
+  rois: Roi[];
+  metadata: unknown;
+  provenance: unknown;
+  source: { path?: string; rel_path?: string; [key: string]: unknown } | null;
+  source_files: unknown;
+  created_utc: string | null;
+  updated_utc: string | null;
+  acquired: string | null;
+  artifacts: { kind: string; name: string; key: string; size_bytes: number }[];
+  tables: { name: string; n_rows: number }[];
+  series: Series[];
+  events: { kind: string; name: string }[];
+  curation: { verdict: Verdict; note: string; history: HistoryEntry[] };
+  previous: string | null;
+  next: string | null;
+  ome_zarr: string | null;
+  error: string | null;
+}
+
+/** One whose pixels may be damaged, so that there is nothing to draw. */
+export type AnyImage = Omit<ImageInfo, "plane"> & { plane: ImageInfo["plane"] | null };
+
+export interface Histogram {
+  edges: number[];
+  counts: number[];
+  low: number;
+  high: number;
+  min: number;
+  max: number;
+  sampled: boolean;
+}
+
+export interface SeriesData {
+  time_column: string;
+  column: string;
+  unit: string | null;
+  groups: {
+    label: string;
+    roi_id: number | null;
+    channel: number | null;
+    time: (number | null)[];
+    values: (number | null)[];
+  }[];
+}
+
+export type EventRow = Record<string, unknown> & { row: number };
+
+export interface EventsData {
+  columns: string[];
+  rows: EventRow[];
+  types: string[];
+  type_column: string | null;
+}
+
+export interface ArtifactData {
+  json?: unknown;
+  columns?: Column[] | string[];
+  total?: number;
+  rows?: unknown[][] | Record<string, unknown>[];
+  shape?: number[];
+  dtype?: string;
+}
+
+export interface TableData {
+  columns: Column[];
+  total: number;
+  rows: unknown[][];
+}
+
+export interface PlotData {
+  kind: "histogram" | "scatter";
+  x: string;
+  y?: string | null;
+  groups: { label: string; edges?: number[]; counts?: number[]; x?: (number | null)[]; y?: (number | null)[] }[];
+  total: number;
+  sampled: boolean;
+}
+
+export type Change =
+  | { kind: "verdict"; value: Verdict }
+  | { kind: "note"; value: string }
+  | { kind: "roi"; roi: Partial<Roi> }
+  | { kind: "remove_roi"; roi_id: number }
+  | { kind: "event_type"; artifact_kind: string; name: string; row: number; value: string | null };
+
+export interface EditAnswer {
+  revision: string;
+  edit_id: string | null;
+  image: AnyImage;
+}

@@ -1,0 +1,47 @@
+import type { ImageRow, Verdict } from "../api/types";
+import { imagePath } from "../lib/router";
+import { VerdictBadge } from "../parts/VerdictBadge";
+import { Thumbnail } from "./Thumbnail";
+import { acquired, condition, facts, title } from "./facts";
+
+interface Props {
+  row: ImageRow | undefined;
+  index: number;
+  active: boolean;
+  list: boolean;
+  box: { left: number; top: number; width: number; height: number };
+  onFocus: (index: number) => void;
+}
+
+export function Card({ row, index, active, list, box, onFocus }: Props) {
+  const style = {
+    transform: `translate(${box.left}px, ${box.top}px)`, width: `${box.width}px`, height: `${box.height}px`,
+  };
+  if (!row) return <div class={list ? "card row waiting" : "card waiting"} style={style} aria-hidden="true" />;
+  const { name, folder } = title(row);
+  const place = condition(row);
+  const time = acquired(row);
+  const picture = (
+    <span class="thumb">
+      {row.thumbnail ? <Thumbnail src={row.thumbnail} /> : <span class="no-thumb">no picture</span>}
+      {!list && <VerdictBadge verdict={row.verdict as Verdict} />}
+    </span>
+  );
+  return (
+    <a class={list ? "card row" : "card"} style={style} href={imagePath(row.image_id)} tabIndex={active ? 0 : -1}
+      data-testid="card" data-image-id={row.image_id} data-index={index} onFocus={() => onFocus(index)}>
+      {picture}
+      <span class="card-title" title={row.image_id}>
+        <span class="card-name">{name}</span>
+        {folder && <span class="card-folder">{folder}</span>}
+      </span>
+      <span class="card-facts">{facts(row).map((fact) => <span key={fact}>{fact}</span>)}</span>
+      <span class="card-facts">
+        {place && <span class="tag">{place}</span>}
+        {time && <span>{time}</span>}
+        {typeof row.error === "string" && row.error !== "" && <span class="bad" title={row.error}>damaged</span>}
+      </span>
+      {list && <span class="card-verdict"><VerdictBadge verdict={row.verdict as Verdict} /></span>}
+    </a>
+  );
+}

@@ -1,0 +1,183 @@
+import { useComputed } from "@preact/signals";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import type { DatasetInfo } from "../api/types";
+import { count, plural } from "../lib/format";
+import { patched } from "../lib/query";
+import { params, setQuery } from "../lib/router";
+import { ErrorBox } from "../parts/ErrorBox";
+import { Icon } from "../parts/icons";
+import { useKeys } from "../parts/keys";
+import { Card } from "./Card";
+import { Filters } from "./Filters";
+import { boxOf, inView, layoutFor, moved, rowHeight, totalHeight } from "./layout";
+import { still } from "./Thumbnail";
+import { RowStore } from "./rows";
+
+// It outlives the page of one image, so that the way back is at once.
+const store = new RowStore();
+
+export function Gallery({ info }: { info: DatasetInfo }) {
+  // Not where one has scrolled to, which is in the address too.
+  const asked = useComputed(() => patched(params.value.toString(), { row: null })).value;
+  const query = new URLSearchParams(asked);
+  const q = query.get("q") ?? "";
+  const sort = query.get("sort") ?? "";
+  const descending = query.get("descending") === "true";
+  const list = query.get("as") === "list";
+  const where = query.getAll("where");
+  const search = useRef<HTMLInputElement>(null);
+  const [typed, setTyped] = useState(q);
+  const typing = useRef(0);
+
+  useEffect(() => setTyped(q), [q]);
+  useEffect(() => () => clearTimeout(typing.current), []);
+  useEffect(() => store.ask({ q, sort, descending, where }), [q, sort, descending, where.join("\n")]);
+  useEffect(() => {
+    const look = () => document.visibilityState === "visible" && store.refresh();
+    look();
+    document.addEventListener("visibilitychange", look);
+    return () => document.removeEventListener("visibilitychange", look);
+  }, []);
+  useKeys((event) => {
+    if (event.key === "/") search.current?.select();
+    return event.key === "/";
+  });
+  const type = (text: string) => {
+    setTyped(text);
+    clearTimeout(typing.current);
+    typing.current = window.setTimeout(() => setQuery({ q: text, row: null }), 30);
+  };
+  const total = store.total.value;
+  return (
+    <main class="gallery" id="main" tabIndex={-1}>
+      <h1 class="unseen">Images of {info.name}</h1>
+      <div class="toolbar" role="search">
+        <label class="search">
+          <Icon name="search" />
+          <input ref={search} type="search" placeholder="Search images" aria-label="Search images" data-testid="gallery-search"
+            value={typed} onInput={(e) => type(e.currentTarget.value)}
+            onKeyDown={(e) => {
+              if (e.key === "Escape") { type(""); e.currentTarget.blur(); }
+              if (e.key === "ArrowDown") document.querySelector<HTMLElement>(".cards a[tabindex='0']")?.focus();
+            }} />
+          <kbd>/</kbd>
+        </label>
+        <Filters columns={info.columns} where={where} onChange={(next) => setQuery({ where: next, row: null }, "push")} />
+        <span class="spacer" />
+        <span class="count" data-testid="gallery-count" data-total={total ?? ""} role="status">
+          {total === null ? "…" : total === info.n_images ? plural(total, "image") : `${count(total)} of ${plural(info.n_images, "image")}`}
+        </span>
+        <label class="sort">
+          <span>Sort</span>
+          <select data-testid="gallery-sort" value={sort} onChange={(e) => setQuery({ sort: e.currentTarget.value, row: null }, "push")}>
+            <option value="">as in the dataset</option>
+            {info.columns.map((c) => <option key={c.name} value={c.name}>{c.name}</option>)}
+          </select>
+        </label>
+        <button type="button" class="icon-button" data-testid="gallery-descending" aria-pressed={descending} disabled={!sort}
+          aria-label={descending ? "Descending" : "Ascending"} title={descending ? "Descending" : "Ascending"}
+          onClick={() => setQuery({ descending: descending ? null : "true", row: null }, "push")}>
+          <Icon name={descending ? "down" : "up"} />
+        </button>
+        <span class="switch" role="group" aria-label="Grid or list">
+          <button type="button" class="icon-button" aria-pressed={!list} aria-label="Grid" title="Grid" data-testid="as-grid"
+            onClick={() => setQuery({ as: null })}><Icon name="grid" /></button>
+          <button type="button" class="icon-button" aria-pressed={list} aria-label="List" title="List" data-testid="as-list"
+            onClick={() => setQuery({ as: "list" })}><Icon name="list" /></button>
+        </span>
+      </div>
+      <ErrorBox error={store.error.value} retry={() => store.again()} />
+      <Cards list={list} question={JSON.stringify([q, sort, descending, where])} />
+    </main>
+  );
+}
+
+function Cards({ list, question }: { list: boolean; question: string }) {
+  const scroller = useRef<HTMLDivElement>(null);
+  const [box, setBox] = useState({ width: 0, height: 0 });
+  const [top, setTop] = useState(0);
+  const [active, setActive] = useState(0);
+  const focus = useRef(false);
+  const total = store.total.value ?? 0;
+  // Drawn again as rows come.
+  void store.version.value;
+  const layout = useMemo(() => layoutFor(box.width, list), [box.width, list]);
+
+  useLayoutEffect(() => {
+    const element = scroller.current!;
+    const measure = () => {
+      const style = getComputedStyle(element);
+      setBox({
+        width: element.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight),
+        height: element.clientHeight,
+      });
+    };
+    measure();
+    const observer = new ResizeObserver(measure);
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, []);
+
+  // The way back leads to where one was; another question leads to the top.
+  const asked = useRef("");
+  useLayoutEffect(() => {
+    if (!box.width || store.total.value === null || asked.current === question) return;
+    const first = asked.current === "";
+    asked.current = question;
+    const row = first ? Number(params.peek().get("row") ?? 0) : 0;
+    scroller.current!.scrollTop = boxOf(layout, row).top;
+    setActive(Math.max(0, Math.min(row, total - 1)));
+  }, [box.width, total, question]);
+
+  const [first, last] = box.width ? inView(layout, total, top, box.height) : [0, -1];
+  useEffect(() => {
+    if (last >= first && total > 0) store.want(first, last);
+  }, [first, last, total, store.version.value]);
+
+  useEffect(() => {
+    if (!focus.current) return;
+    focus.current = false;
+    scroller.current?.querySelector<HTMLElement>(`[data-index="${active}"]`)?.focus({ preventScroll: true });
+  }, [active, top]);
+
+  const onKey = (event: KeyboardEvent) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const to = moved(layout, total, active, event.key, box.height);
+    if (to === null) return;
+    event.preventDefault();
+    focus.current = true;
+    const card = boxOf(layout, to);
+    const element = scroller.current!;
+    if (card.top < element.scrollTop) element.scrollTop = card.top;
+    else if (card.top + card.height > element.scrollTop + box.height - 24) element.scrollTop = card.top + card.height - box.height + 24;
+    setTop(element.scrollTop);
+    setActive(to);
+  };
+  const resting = useRef(0);
+  const onScroll = () => {
+    still.value = false;
+    clearTimeout(resting.current);
+    resting.current = window.setTimeout(() => (still.value = true), 100);
+    const element = scroller.current;
+    if (!element) return;
+    setTop(element.scrollTop);
+    const row = Math.round(element.scrollTop / rowHeight(layout)) * layout.columns;
+    setQuery({ row: row || null }, "later");
+  };
+  const shown = [];
+  for (let i = first; i <= last; i++) shown.push(i);
+  const focusable = active >= first && active <= last ? active : first;
+  return (
+    <div class={list ? "cards as-list" : "cards"} ref={scroller} onScroll={onScroll} onKeyDown={onKey} data-testid="cards">
+      {total === 0 && store.total.value !== null && !store.error.value && (
+        <p class="empty">No image is like that. <button type="button" onClick={() => setQuery({ q: null, where: null }, "push")}>Show all</button></p>
+      )}
+      <div class="cards-inner" role="group" aria-label="Images" style={{ height: `${totalHeight(layout, total)}px` }}>
+        {shown.map((i) => (
+          <Card key={store.row(i)?.image_id ?? `waiting ${i}`} index={i} row={store.row(i)} list={list} active={i === focusable}
+            box={boxOf(layout, i)} onFocus={setActive} />
+        ))}
+      </div>
+    </div>
+  );
+}

@@ -1,0 +1,109 @@
+/** The rows of the gallery, fetched in pages as they come into view. */
+
+import { signal } from "@preact/signals";
+import { getJson, isAbort, url } from "../api/client";
+import type { ImageRow, Rows } from "../api/types";
+
+export const PAGE = 100;
+
+export interface Question {
+  q: string;
+  sort: string;
+  descending: boolean;
+  where: string[];
+}
+
+export class RowStore {
+  /** null until the first answer is there. */
+  readonly total = signal<number | null>(null);
+  readonly error = signal<unknown>(null);
+  /** Goes up whenever rows have come. */
+  readonly version = signal(0);
+  readonly loading = signal(false);
+
+  #pages = new Map<number, ImageRow[]>();
+  #asked = new Map<number, AbortController>();
+  #question: Question | null = null;
+  #key = "";
+  /** Pages that are shown until they have come anew. */
+  #old = new Set<number>();
+
+  /** Ask anew; what is shown stays until the answer is there. */
+  ask(question: Question): void {
+    const key = JSON.stringify(question);
+    if (key === this.#key) return;
+    this.#key = key;
+    this.#question = question;
+    for (const abort of this.#asked.values()) abort.abort();
+    this.#asked.clear();
+    this.#fetch(0, true);
+  }
+
+  /** Something may have changed: what is in view is asked for anew. */
+  refresh(): void {
+    this.#old = new Set(this.#pages.keys());
+    this.version.value += 1;
+  }
+
+  again(): void {
+    const question = this.#question;
+    this.#key = "";
+    if (question) this.ask(question);
+  }
+
+  row(index: number): ImageRow | undefined {
+    return this.#pages.get(Math.floor(index / PAGE))?.[index % PAGE];
+  }
+
+  /** See that the rows from `first` to `last` come; give up pages that are far away. */
+  want(first: number, last: number): void {
+    // After an error somebody says when to try again.
+    if (this.error.peek()) return;
+    const [from, to] = [Math.floor(first / PAGE), Math.floor(last / PAGE)];
+    for (const [page, abort] of this.#asked) {
+      if (page < from - 1 || page > to + 1) {
+        abort.abort();
+        this.#asked.delete(page);
+      }
+    }
+    for (let page = from; page <= to; page++) {
+      if ((!this.#pages.has(page) || this.#old.has(page)) && !this.#asked.has(page)) this.#fetch(page, false);
+    }
+  }
+
+  #fetch(page: number, fresh: boolean): void {
+    const question = this.#question;
+    if (!question) return;
+    const abort = new AbortController();
+    this.#asked.set(page, abort);
+    this.loading.value = true;
+    getJson<Rows<ImageRow>>(
+      url("/api/images", {
+        q: question.q, sort: question.sort, descending: question.descending || null,
+        where: question.where, offset: page * PAGE || null, limit: PAGE,
+      }),
+      abort.signal,
+    ).then(
+      (answer) => {
+        if (abort.signal.aborted) return;
+        if (fresh) this.#pages.clear();
+        this.#old.delete(page);
+        this.#pages.set(page, answer.rows);
+        this.total.value = answer.total;
+        this.error.value = null;
+        this.#done(page, abort);
+      },
+      (error) => {
+        if (abort.signal.aborted || isAbort(error)) return;
+        this.error.value = error;
+        this.#done(page, abort);
+      },
+    );
+  }
+
+  #done(page: number, abort: AbortController): void {
+    if (this.#asked.get(page) === abort) this.#asked.delete(page);
+    this.loading.value = this.#asked.size > 0;
+    this.version.value += 1;
+  }
+}

@@ -1,0 +1,160 @@
+import { useComputed } from "@preact/signals";
+import { useEffect, useMemo, useRef } from "preact/hooks";
+import { getJson, imageUrl, url } from "../api/client";
+import { canBeDrawn, getImage } from "../api/image";
+import type { DatasetInfo, EventsData, Histogram, ImageInfo, SeriesData } from "../api/types";
+import { formatAt, joinKey } from "../lib/query";
+import { imagePath, navigate, params, route } from "../lib/router";
+import { ErrorBox } from "../parts/ErrorBox";
+import { Icon } from "../parts/icons";
+import { useKeys } from "../parts/keys";
+import { useLoad } from "../parts/useLoad";
+import { VerdictBadge } from "../parts/VerdictBadge";
+import { Curator } from "../side/curator";
+import { ConflictBar, setVerdict, VerdictButtons } from "../side/Judge";
+import { SidePanel } from "../side/SidePanel";
+import { ChartPanel } from "./ChartPanel";
+import { Damaged } from "./Damaged";
+import { hasSeconds, placed } from "./events";
+import { ImageCanvas } from "./ImageCanvas";
+import { Readout } from "./Readout";
+import { Stage } from "./stage";
+import type { TileCache } from "./tilecache";
+import { Toolbar } from "./Toolbar";
+import { choices, chosen, tracesOf } from "./traces";
+
+export function ImagePage({ id, info: dataset }: { id: string; info: DatasetInfo }) {
+  const loaded = useLoad(id, (_, abort) => getImage(id, abort));
+  if (loaded.error) {
+    return <main class="page" id="main"><ErrorBox error={loaded.error} retry={loaded.reload} /><p><a href="/">To the gallery</a></p></main>;
+  }
+  if (!loaded.data) return <main class="image-page loading" id="main" aria-busy="true" />;
+  const first = loaded.data;
+  return canBeDrawn(first) ? <Whole first={first} editable={dataset.editable} /> : <Damaged first={first} editable={dataset.editable} />;
+}
+
+function Whole({ first, editable }: { first: ImageInfo; editable: boolean }) {
+  const stage = useMemo(() => new Stage(first), []);
+  const watcher = useMemo(
+    // Should the pixels be damaged meanwhile, their requests tell.
+    () => new Curator(() => stage.info.peek(), (now) => (stage.info.value = { ...now, plane: now.plane ?? stage.info.peek().plane })),
+    [],
+  );
+  const curator = editable ? watcher : null;
+  const cache = useRef<TileCache | null>(null);
+  useEffect(() => () => stage.dispose(), []);
+  const info = stage.info.value;
+  const id = info.image_id;
+
+  useEffect(() => {
+    const follow = () => {
+      // The way back may lead to another image, which has a stage of its own.
+      const here = route.peek();
+      if (here.page === "image" && here.id === id) stage.follow(params.peek());
+    };
+    const look = () => document.visibilityState === "visible" && void watcher.look();
+    addEventListener("popstate", follow);
+    document.addEventListener("visibilitychange", look);
+    return () => {
+      removeEventListener("popstate", follow);
+      document.removeEventListener("visibilitychange", look);
+    };
+  }, []);
+
+  const at = formatAt(stage.at.value);
+  const histogram = useLoad(imageUrl(id, "histogram", { at, v: info.pixels }), (address, abort) => getJson<Histogram>(address, abort));
+  useEffect(() => {
+    if (histogram.data && !histogram.loading) stage.gotHistogram(histogram.data);
+  }, [histogram.data, histogram.loading]);
+
+  // Only these two, so that a zoom, which is in the address too, does not draw all anew.
+  const asked = useComputed(() => params.value.get("series")).value;
+  const from = useComputed(() => params.value.get("from")).value;
+  const all = useMemo(() => choices(info), [info]);
+  const choice = chosen(all, asked);
+  const curves = choice && imageUrl(id, "series", { kind: choice.kind, name: choice.name, column: choice.column });
+  const series = useLoad(curves && `${info.revision} ${curves}`, (_, abort) => getJson<SeriesData>(curves!, abort));
+  const traces = useMemo(() => (choice && series.data ? tracesOf(series.data, info) : []), [series.data, choice?.key, info.rois]);
+
+  const source = info.events.find((one) => joinKey(one.kind, one.name) === from) ?? info.events[0] ?? null;
+  const events = useLoad(
+    source ? `${info.revision} ${source.kind} ${source.name}` : null,
+    (_, abort) => getJson<EventsData>(imageUrl(id, "events", { kind: source!.kind, name: source!.name }), abort),
+  );
+  useEffect(() => {
+    stage.events.value = events.data ? placed(events.data, info) : [];
+  }, [events.data, info]);
+  const types = useMemo(() => [...new Set(stage.events.value.map((one) => one.type))].sort(), [stage.events.value]);
+
+  useImageKeys(stage, curator);
+  const aligned = hasSeconds(info);
+  const name = (info.source?.rel_path ?? info.source?.path)?.split(/[/\\]/).pop();
+  return (
+    <main class="image-page" id="main" tabIndex={-1} data-testid="image-page" data-image-id={id} data-revision={info.revision}>
+      <div class="image-main">
+        <div class="image-head">
+          <Step to={info.previous} label="Previous image" hint="[" icon="left" testid="image-previous" />
+          <Step to={info.next} label="Next image" hint="]" icon="right" testid="image-next" />
+          <h1 title={id}>{name ?? id}{name && <span class="dim"> {id}</span>}</h1>
+          <span class="spacer" />
+          {curator ? <VerdictButtons curator={curator} verdict={info.curation.verdict} /> : <VerdictBadge verdict={info.curation.verdict} />}
+        </div>
+        {curator && <ConflictBar curator={curator} />}
+        <ErrorBox error={info.error} />
+        <Toolbar stage={stage} />
+        <Readout stage={stage} cache={() => cache.current} traces={traces} unit={choice?.unit ?? null} aligned={aligned} />
+        <ImageCanvas stage={stage} labelled={!(choice && aligned)} types={types} editable={editable} onCache={(made) => (cache.current = made)}
+          onStale={() => void watcher.look()} />
+        {all.length > 0 && <ChartPanel stage={stage} all={all} choice={choice} loaded={series} traces={traces} aligned={aligned} types={types} />}
+      </div>
+      <SidePanel stage={stage} info={info} curator={curator} events={{ chosen: source, loaded: events, types }} />
+    </main>
+  );
+}
+
+function Step({ to, label, hint, icon, testid }: { to: string | null; label: string; hint: string; icon: "left" | "right"; testid: string }) {
+  return to ? (
+    <a class="icon-button" href={imagePath(to)} onClick={(event) => { event.preventDefault(); navigate(likeThis(to)); }} aria-label={label} title={`${label} (${hint})`} data-testid={testid}><Icon name={icon} /></a>
+  ) : (
+    <span class="icon-button off" aria-hidden="true"><Icon name={icon} /></span>
+  );
+}
+
+/** Another image, looked at in the same way. */
+function likeThis(id: string): string {
+  const query = params.peek();
+  return url(imagePath(id), Object.fromEntries(["map", "zoom", "events", "rois", "series"].map((name) => [name, query.get(name)])));
+}
+
+function useImageKeys(stage: Stage, curator: Curator | null): void {
+  useKeys((event) => {
+    const info = stage.info.peek();
+    switch (event.key) {
+      case "+": case "=": stage.zoom(1.5); break;
+      case "-": case "_": stage.zoom(1 / 1.5); break;
+      case "0": stage.fit(); break;
+      case "n": case "j": stage.step(1); break;
+      case "p": case "k": stage.step(-1); break;
+      case "e": stage.showEvents.value = !stage.showEvents.value; break;
+      case "o": stage.showRois.value = !stage.showRois.value; break;
+      case "[": if (info.previous) navigate(likeThis(info.previous)); break;
+      case "]": if (info.next) navigate(likeThis(info.next)); break;
+      case "a": if (curator) setVerdict(curator, "accepted"); break;
+      case "r": if (curator) setVerdict(curator, "rejected"); break;
+      case "u": if (curator) setVerdict(curator, null); break;
+      case "d": if (curator) stage.drawing.value = !stage.drawing.value; break;
+      case "Escape":
+        if (stage.draft.peek() || stage.drawing.peek()) {
+          stage.draft.value = null;
+          stage.drawing.value = false;
+        } else {
+          stage.event.value = null;
+          stage.roi.value = null;
+        }
+        break;
+      default: return false;
+    }
+    return true;
+  }, [stage, curator]);
+}
+

@@ -1,0 +1,66 @@
+import { signal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
+
+export const helpOpen = signal(false);
+
+const KEYS: [string, [string, string][]][] = [
+  ["Everywhere", [
+    ["?", "this help"],
+    ["/", "to the search"],
+    ["g", "to the gallery"],
+    ["t", "light or dark"],
+    ["Esc", "close, or let go of what is selected"],
+  ]],
+  ["Gallery", [
+    ["← ↑ → ↓", "from image to image"],
+    ["Enter", "open the image"],
+  ]],
+  ["Image", [
+    ["wheel", "zoom at the mouse; with Shift along the other axis"],
+    ["drag", "move; a double click shows all of it"],
+    ["+ − 0", "nearer, farther, all of it"],
+    ["← ↑ → ↓", "move, while the image has the focus"],
+    ["n  p", "next and previous event (or j and k)"],
+    ["[  ]", "previous and next image"],
+    ["e", "events on the image or not"],
+    ["o", "regions on the image or not"],
+  ]],
+  ["Judging (with --edit)", [
+    ["a  r  u", "accept, reject, undecided"],
+    ["d", "draw a rectangle"],
+  ]],
+];
+
+export function Help() {
+  const ref = useRef<HTMLDialogElement>(null);
+  useEffect(() => {
+    const dialog = ref.current;
+    if (!dialog) return;
+    if (helpOpen.value && !dialog.open) dialog.showModal();
+    if (!helpOpen.value && dialog.open) dialog.close();
+  }, [helpOpen.value]);
+  return (
+    <dialog ref={ref} class="help" aria-labelledby="help-title" data-testid="help" onClose={() => (helpOpen.value = false)}
+      onClick={(event) => event.target === ref.current && (helpOpen.value = false)}>
+      <div class="help-inner">
+        <h2 id="help-title">Keys</h2>
+        <div class="help-columns">
+          {KEYS.map(([title, rows]) => (
+            <section key={title}>
+              <h3>{title}</h3>
+              <dl>
+                {rows.map(([keys, what]) => (
+                  <div key={keys}>
+                    <dt><kbd>{keys}</kbd></dt>
+                    <dd>{what}</dd>
+                  </div>
+                ))}
+              </dl>
+            </section>
+          ))}
+        </div>
+        <button type="button" class="primary" onClick={() => (helpOpen.value = false)}>Close</button>
+      </div>
+    </dialog>
+  );
+}

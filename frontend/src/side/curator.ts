@@ -1,0 +1,110 @@
+/** Changes to an image: each made on the revision that was looked at, none written over another's. */
+
+import { signal } from "@preact/signals";
+import { ApiError } from "../api/client";
+import { getImage, postChange } from "../api/image";
+import type { AnyImage, Change, HistoryEntry } from "../api/types";
+
+export interface Conflict {
+  what: string;
+  /** The same again, on what is there now. */
+  again: () => Promise<boolean>;
+  /** What others have done since. */
+  others: HistoryEntry[];
+}
+
+export class Curator {
+  readonly busy = signal(false);
+  readonly error = signal<unknown>(null);
+  readonly conflict = signal<Conflict | null>(null);
+  /** What stands in the field of the note and is not yet saved; null: nothing. */
+  readonly note = signal<string | null>(null);
+
+  constructor(
+    readonly peek: () => AnyImage,
+    readonly show: (info: AnyImage) => void,
+  ) {}
+
+  /** True once it is written. */
+  apply(changes: Change[], what: string): Promise<boolean> {
+    return this.#send("edit", (expect) => ({ expect, changes }), what, () => this.apply(changes, what));
+  }
+
+  undo(editId?: string): Promise<boolean> {
+    const id = editId ?? lastUndoable(this.peek().curation.history)?.edit_id;
+    if (!id) return Promise.resolve(false);
+    return this.#send("undo", (expect) => ({ expect, edit_id: id }), "undo", () => this.undo(id));
+  }
+
+  async #send(to: "edit" | "undo", body: (expect: string) => unknown, what: string, again: () => Promise<boolean>): Promise<boolean> {
+    if (this.busy.peek()) return false;
+    this.busy.value = true;
+    this.error.value = null;
+    const before = this.peek();
+    try {
+      this.show(await postChange(before.image_id, to, body(before.revision)));
+      this.conflict.value = null;
+      return true;
+    } catch (error) {
+      if (!(error instanceof ApiError && error.isConflict)) {
+        this.error.value = error;
+        return false;
+      }
+      try {
+        const now = await getImage(before.image_id);
+        const known = new Set(before.curation.history.map((entry) => entry.edit_id));
+        this.show(now);
+        if (now.revision === before.revision) this.error.value = error;
+        else this.conflict.value = { what, again, others: now.curation.history.filter((entry) => !known.has(entry.edit_id)) };
+      } catch (failed) {
+        this.error.value = failed;
+      }
+      return false;
+    } finally {
+      this.busy.value = false;
+    }
+  }
+
+  /** See whether somebody else has changed the image; what is typed here stays. */
+  async look(): Promise<void> {
+    if (this.busy.peek()) return;
+    const before = this.peek();
+    try {
+      const now = await getImage(before.image_id);
+      if (now.revision !== this.peek().revision && !this.busy.peek()) this.show(now);
+    } catch {
+      // It was only a look; the next request tells what is wrong.
+    }
+  }
+}
+
+/** The last edit that is no undo and is not undone. */
+export function lastUndoable(history: readonly HistoryEntry[]): HistoryEntry | null {
+  for (let i = history.length - 1; i >= 0; i--) {
+    const entry = history[i]!;
+    if (!entry.undoes && !entry.undone_by) return entry;
+  }
+  return null;
+}
+
+const quoted = (value: unknown) => (value === null || value === undefined || value === "" ? "nothing" : `“${String(value)}”`);
+
+/** What an entry of the history did, in words. */
+export function described(entry: HistoryEntry): string {
+  const said = entry.changes.map((change) => {
+    switch (change.what) {
+      case "verdict":
+        return change.after === null ? "undecided" : String(change.after);
+      case "note":
+        return change.after ? `note ${quoted(change.after)}` : "note removed";
+      case "roi":
+        return change.before === null ? `ROI ${change.roi_id} drawn` : change.after === null ? `ROI ${change.roi_id} removed` : `ROI ${change.roi_id} changed`;
+      case "event_type":
+        return `event ${change.row}: ${quoted(change.before)} → ${quoted(change.after)}`;
+      default:
+        return change.what;
+    }
+  });
+  const text = said.join(", ") || "nothing";
+  return entry.undoes ? `undo: ${text}` : text;
+}

@@ -1,0 +1,324 @@
+"""Rows that are searched, filtered and sorted: a data frame held in memory."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from kymflow_zarr.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from starlette.datastructures import QueryParams
+
+__all__ = ["Asked", "Column", "Rows"]
+
+Kind = Literal["text", "number", "time", "list"]
+Mask = npt.NDArray[np.bool_]
+Positions = npt.NDArray[np.intp]
+
+_WHERE: Final = re.compile(
+    r"(.+?):(eq|ne|lt|le|gt|ge|contains|present|absent)(?::(.*))?", re.DOTALL
+)
+_ORDERS: Final = {"lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal}
+_MANY: Final = (list, tuple, set, frozenset, dict, np.ndarray)
+
+
+class Column:
+    """One column with what it takes to compare and to sort.
+
+    Parameters
+    ----------
+    values : Series
+    is_time : bool
+        Whether its texts are times of ISO 8601.
+    """
+
+    def __init__(self, values: pd.Series[Any], *, is_time: bool = False) -> None:
+        self.name = str(values.name)
+        self._values = values
+        self._is_time = is_time
+
+    @cached_property
+    def objects(self) -> npt.NDArray[np.object_]:
+        """Its values as Python has them."""
+        return self._values.astype(object).to_numpy()
+
+    @cached_property
+    def missing(self) -> Mask:
+        """Which of its values are missing."""
+        return np.asarray(self._values.isna(), dtype=bool)
+
+    @cached_property
+    def kind(self) -> Kind:
+        """What its values are."""
+        kind = self._values.dtype.kind
+        if kind == "M" or self._is_time:
+            return "time"
+        if kind in "iufc":
+            return "number"
+        there = self.objects[~self.missing]
+        if any(isinstance(value, _MANY) for value in there):
+            return "list"
+        if len(there) and all(isinstance(value, _NUMBERS) for value in there):
+            return "text" if any(isinstance(value, _BOOLS) for value in there) else "number"
+        if len(there) and all(isinstance(value, dt.datetime) for value in there):
+            return "time"
+        return "text"
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """Its values as texts to be searched: without capitals, empty where there is none."""
+        pairs = zip(self.objects, self.missing, strict=True)
+        return ["" if gone else _text(value).casefold() for value, gone in pairs]
+
+    @cached_property
+    def numbers(self) -> npt.NDArray[np.float64]:
+        """Numbers; of times, seconds since 1970. NaN where there is none."""
+        if self.kind == "time":
+            times: Any = pd.to_datetime(self._values, errors="coerce", utc=True, format="ISO8601")
+            # In their own unit: a nanosecond counts no further than the year 2262.
+            per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[times.dt.unit]
+            whole = times.astype("int64").to_numpy()
+            return np.where(times.isna(), np.nan, whole / per_second)
+        if self._values.dtype.kind == "c":
+            return np.asarray(np.abs(self._values.to_numpy()), np.float64)
+        return pd.to_numeric(self._values, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+
+    def order(self, *, descending: bool) -> Positions:
+        """Return the positions of the rows in the order of this column, missing ones last."""
+        keys: npt.NDArray[Any]
+        if self.kind in ("number", "time"):
+            keys, gone = self.numbers, np.isnan(self.numbers)
+        elif self.kind == "list":
+            firsts = [_sortable(value) for value in self.objects]
+            ranks = {key: rank for rank, key in enumerate(sorted(set(firsts)))}
+            keys, gone = np.array([ranks[key] for key in firsts], np.int64), self.missing
+        else:
+            _, keys = np.unique(np.array(self.texts, dtype=object), return_inverse=True)
+            gone = self.missing
+        there = np.flatnonzero(~gone)
+        by = -keys[there] if descending else keys[there]
+        return np.concatenate([there[np.argsort(by, kind="stable")], np.flatnonzero(gone)])
+
+    def holds(self, op: str, value: str) -> Mask:
+        """Return which rows fulfil a condition.
+
+        Raises
+        ------
+        ArgumentError
+            If values of this kind have no such condition, or the value is of another kind.
+        """
+        if op in ("present", "absent"):
+            return self.missing if op == "absent" else ~self.missing
+        if op == "contains":
+            sought = value.casefold()
+            return np.fromiter((sought in text for text in self.texts), bool, len(self.texts))
+        if self.kind in ("number", "time"):
+            return self._compared(op, value)
+        if op in ("eq", "ne"):
+            same = np.fromiter((_is(each, value) for each in self.objects), bool, len(self.objects))
+            same &= ~self.missing
+            return same if op == "eq" else ~same
+        if self.kind == "list":
+            raise ArgumentError(f"the lists of {self.name!r} have no order", where="where")
+        sought = value.casefold()
+        order = _ORDERS[op]
+        found: Mask = np.array([bool(order(text, sought)) for text in self.texts], dtype=bool)
+        return np.logical_and(found, ~self.missing)
+
+    def _compared(self, op: str, value: str) -> Mask:
+        sought = _moment(value) if self.kind == "time" else _number(value)
+        if sought is None:
+            raise ArgumentError(
+                f"{value!r} is not a {self.kind}, which {self.name!r} holds", where="where"
+            )
+        with np.errstate(invalid="ignore"):
+            if op in ("eq", "ne"):
+                same: Mask = self.numbers == sought
+                return same if op == "eq" else ~same
+            found: Mask = _ORDERS[op](self.numbers, sought)
+        return found
+
+
+_BOOLS: Final = (bool, np.bool_)
+_NUMBERS: Final = (int, float, np.integer, np.floating, np.bool_)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, _MANY):
+        return ", ".join(map(str, value))
+    return str(value)
+
+
+def _sortable(value: Any) -> tuple[tuple[bool, float, str], ...]:
+    """Return what lists are sorted by: numbers as numbers, and before texts."""
+    parts = list(value) if isinstance(value, _MANY) else [value]
+    return tuple(
+        (False, float(part), "")
+        if isinstance(part, _NUMBERS)
+        else (True, 0.0, str(part).casefold())
+        for part in parts
+    )
+
+
+def _is(each: Any, value: str) -> bool:
+    if isinstance(each, _BOOLS):
+        return value.casefold() == str(each).casefold()  # JSON has no capitals in it.
+    if isinstance(each, _MANY):
+        return value == _text(each) or any(value == str(part) for part in each)
+    return value == str(each)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _moment(text: str) -> float | None:
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of rows.
+
+    Parameters
+    ----------
+    q : str
+        Words, each of which a row has somewhere.
+    where : sequence of (column, op, value)
+        All of which a row fulfils.
+    sort : str
+        Column; empty for the order that is there.
+    descending : bool
+    offset, limit : int
+        Which of the rows found are returned.
+    """
+
+    q: str = ""
+    where: Sequence[tuple[str, str, str]] = ()
+    sort: str = ""
+    descending: bool = False
+    offset: int = 0
+    limit: int = 100
+
+    @classmethod
+    def of(cls, query: QueryParams, *, offset: int = 0, limit: int = 100) -> Asked:
+        """Return what the query of an address asks.
+
+        Raises
+        ------
+        ArgumentError
+            If a condition is none.
+        """
+        where = []
+        for said in query.getlist("where"):
+            match = _WHERE.fullmatch(said)
+            if match is None:
+                raise ArgumentError(
+                    f"{said!r} is no condition", where="where", hint="column:op:value is one."
+                )
+            where.append((match[1], match[2], match[3] or ""))
+        down = query.get("descending", "").lower() in ("1", "true", "yes")
+        return cls(query.get("q", ""), where, query.get("sort", ""), down, offset, limit)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows in memory.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Its columns are texts that differ.
+    searched : sequence of str, optional
+        The columns that words are looked for in; those of text if left out.
+    times : collection of str
+        Columns whose texts are times.
+    """
+
+    frame: pd.DataFrame
+    searched: Sequence[str] | None = None
+    times: frozenset[str] = frozenset()
+    _orders: dict[tuple[str, bool], Positions] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @cached_property
+    def columns(self) -> dict[str, Column]:
+        """The columns by name."""
+        return {
+            name: Column(self.frame[name], is_time=name in self.times)
+            for name in self.frame.columns
+        }
+
+    @cached_property
+    def _haystacks(self) -> list[str]:
+        wanted = self.searched
+        if wanted is None:
+            wanted = [name for name, col in self.columns.items() if col.kind in ("text", "list")]
+        return list(map("\n".join, zip(*(self.columns[n].texts for n in wanted), strict=True)))
+
+    def find(self, asked: Asked) -> Positions:
+        """Return the positions of all rows that fulfil what is asked, in the order asked for.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such column, or a condition does not fit it.
+        """
+        mask = self.mask(asked)
+        if not asked.sort:
+            found = np.flatnonzero(mask)
+            return found[::-1] if asked.descending else found
+        key = (asked.sort, asked.descending)
+        order = self._orders.get(key)
+        if order is None:
+            order = self.column(asked.sort).order(descending=asked.descending)
+            self._orders[key] = order
+        return order[mask[order]]
+
+    def mask(self, asked: Asked) -> Mask:
+        """Return which rows fulfil what is asked."""
+        mask = np.ones(len(self.frame), dtype=bool)
+        for name, op, value in asked.where:
+            mask &= self.column(name).holds(op, value)
+        for word in asked.q.casefold().split():
+            if self._haystacks:
+                mask &= np.fromiter((word in text for text in self._haystacks), bool, len(mask))
+            else:
+                mask[:] = False
+        return mask
+
+    def column(self, name: str) -> Column:
+        """Return a column; ArgumentError if there is none of that name."""
+        if name not in self.columns:
+            known = ", ".join(list(self.columns)[:20])
+            raise ArgumentError(f"there is no column {name!r}", where=name, hint=f"Some: {known}.")
+        return self.columns[name]
+
+    def rows(self, positions: Iterable[int], names: Sequence[str]) -> list[list[Any]]:
+        """Return rows as lists of the values of some columns; missing ones are None."""
+        at = np.fromiter(positions, np.intp)
+        taken = []
+        for name in names:
+            column = self.columns[name]
+            values = column.objects[at]
+            values[column.missing[at]] = None
+            taken.append(values)
+        return [list(row) for row in zip(*taken, strict=True)] if names else [[] for _ in at]
