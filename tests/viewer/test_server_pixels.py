@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -289,3 +290,29 @@ def test_thumbnails_of_other_sizes_are_refused_with_the_reason(dataset: ZarrData
     empty = dataset.add_image(np.zeros((0, 3), np.uint8))
     with pytest.raises(UnsupportedDataError, match="no pixels"):
         empty.thumbnail()
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.full((5, 6), 1e17),
+        np.full((5, 6), -1e300),
+        np.full((5, 6), np.finfo(np.float64).max),
+        np.array([[1e308, -1e308], [np.nan, np.inf]]),
+        np.full((5, 6), 2**62 + 5, np.int64),
+        np.arange(30, dtype=np.int64).reshape(5, 6) + 2**62,
+        np.array([[0, 2**64 - 1]], np.uint64),
+    ],
+)
+def test_numbers_of_any_size_have_a_histogram(tmp_path: Path, pixels: npt.NDArray[Any]) -> None:
+    ds = ZarrDataset(tmp_path / "large.zarr", "w-")
+    ds.add_image(pixels, image_id="large")
+    client = client_of(ds)
+    facts = ask(client, "/api/images/large")
+    assert facts["error"] is None
+    assert facts["contrast"]["low"] <= facts["contrast"]["high"]
+    found = ask(client, "/api/images/large/histogram")
+    edges = found["edges"]
+    assert all(before < after for before, after in pairwise(edges))
+    assert edges[0] <= found["min"] <= found["max"] <= edges[-1]
+    assert sum(found["counts"]) == np.isfinite(pixels).sum()

@@ -15,6 +15,7 @@ import tifffile
 from starlette.testclient import TestClient
 
 from kymflow_zarr import ZarrDataset
+from kymflow_zarr.errors import InvalidNameError
 from tests._v1_dataset import write_v1
 from tests.viewer._site import PIXELS, SCRIPT, ask, client_of
 
@@ -299,3 +300,45 @@ def test_a_record_tells_its_chunks_and_the_digest_of_its_pixels(dataset: ZarrDat
     assert record.pixels_sha256 == before
     record.save_array(PIXELS + 1)
     assert record.pixels_sha256 != before
+
+
+def test_an_event_is_named_by_its_position_even_if_a_column_is_called_row(
+    dataset: ZarrDataset,
+) -> None:
+    frame = pd.DataFrame({"row": [7, 8], "t_start_s": [0.1, 0.2], "event_type": ["a", "b"]})
+    dataset["kymo"].save_df_parquet("counted", frame)
+    events = ask(client_of(dataset), "/api/images/kymo/events?kind=parquet&name=counted")
+    assert [row["row"] for row in events["rows"]] == [0, 1]
+
+
+def test_times_beyond_nanoseconds_and_huge_numbers_are_sorted_and_drawn(
+    dataset: ZarrDataset,
+) -> None:
+    far = np.array(["3500-01-01", "1500-01-01", "NaT"], "datetime64[us]")
+    dataset.save_table(
+        "far",
+        pd.DataFrame(
+            {
+                "image_id": ["kymo", "stack", "kymo"],
+                "when": far,
+                "epoch_ns": [1_752_578_455_774_000_000] * 3,
+                "wide": [1e308, -1e308, 0.0],
+            }
+        ),
+    )
+    client = client_of(dataset)
+    rows = ask(client, "/api/tables/far?sort=when")["rows"]
+    assert [row[0] for row in rows] == ["stack", "kymo", "kymo"]
+    assert ask(client, "/api/tables/far?where=when:gt:2026-01-01")["total"] == 1
+    for column, total in (("when", 2), ("epoch_ns", 3), ("wide", 3)):
+        (group,) = ask(client, f"/api/tables/far/plot?x={column}")["groups"]
+        assert sum(group["counts"]) == total
+
+
+def test_an_image_with_a_backslash_in_its_id_is_served_as_ome_zarr(dataset: ZarrDataset) -> None:
+    try:
+        dataset.add_image(np.zeros((4, 4), np.uint8), image_id="a\\b")
+    except InvalidNameError:
+        pytest.skip("ids may hold no backslash here")
+    client = client_of(dataset, zarr_key="key")
+    assert client.get("/zarr/key/images/a%5Cb/zarr.json").status_code == 200
