@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -300,6 +302,19 @@ def test_a_table_without_the_column_is_refused() -> None:
         replaced(pd.DataFrame({"x": [1]}), {"a": events("a")})
     with pytest.raises(ArgumentError, match="no column 'image_id'"):
         remove_rows(encode_parquet(pd.DataFrame({"x": [1]})), ["a"], where="t")
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.uint64()], ids=str)
+def test_large_integers_of_another_program_stay_what_they_are_beside_nulls(kind: Any) -> None:
+    sink = pa.BufferOutputStream()
+    most = 2**63 - 1 if kind == pa.int64() else 2**64 - 1
+    large = [2**53 + 1, None, most, 5]
+    made = pa.table({"image_id": ["a", "b", "c", "a"], "n": pa.array(large, kind)})
+    pq.write_table(made, sink)
+    data, removed = remove_rows(sink.getvalue().to_pybytes(), ["zz", "b"], where="t")
+    assert removed == 1
+    out = decode_parquet(data, where="t")
+    assert values(out["n"]) == [2**53 + 1, most, 5]
 
 
 def test_what_is_not_a_data_frame_is_refused() -> None:

@@ -38,6 +38,7 @@ __all__ = [
 
 # Below this, Arrow's threads cost more than they save, to a process that is about to end too.
 _ONE_THREAD_BYTES: Final = 4 << 20
+_NULLABLE: Final[dict[Any, Any]] = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
 # What a change of few rows decodes and writes anew; all else of the file it copies.
 ROW_GROUP_ROWS: Final = 1 << 16
 
@@ -87,11 +88,26 @@ def decode_parquet(data: bytes | pa.Buffer, *, where: str) -> pd.DataFrame:
     try:
         if note is not None:
             return reassemble(table, note)
-        return pd.read_parquet(io.BytesIO(memoryview(data)), engine="pyarrow")
+        frame = pd.read_parquet(io.BytesIO(memoryview(data)), engine="pyarrow")
+        return _with_exact_integers(frame, table)
     except KymflowZarrError:
         raise
     except Exception as error:  # What damaged bytes make the parsers raise is open.
         raise CorruptDataError(f"the data frame cannot be rebuilt: {error}", where=where) from error
+
+
+def _with_exact_integers(frame: pd.DataFrame, table: pa.Table) -> pd.DataFrame:
+    """Take integers beside nulls from a table where pandas has made other numbers of them."""
+    for at, label in enumerate(frame.columns):
+        if frame.dtypes.iloc[at] != np.float64 or table.column_names.count(str(label)) != 1:
+            continue
+        column: Any = table[str(label)]
+        if pa.types.is_integer(column.type) and column.type.bit_width == 64:
+            exact = column.to_pandas(types_mapper=_NULLABLE.get)
+            if not exact.dropna().eq(exact.dropna().astype("float64").map(int)).all():
+                put: Any = frame.isetitem  # Its annotation leaves out a series.
+                put(at, exact.set_axis(frame.index))
+    return frame
 
 
 def open_table(data: bytes | pa.Buffer, *, where: str) -> tuple[pa.Table, Marker | None]:
