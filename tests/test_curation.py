@@ -364,6 +364,20 @@ def test_an_earlier_edit_can_be_taken_back_unless_its_values_are_others(
     assert image.curation().note == ""
 
 
+@pytest.mark.parametrize("again", [{"roi_id": 3, "data": SQUARE}, {"data": SQUARE}])
+def test_a_region_taken_out_and_put_in_again_by_one_edit_is_undone_where_it_was(
+    image: ZarrImageRecord, again: dict[str, Any]
+) -> None:
+    image.save_rois([RectRoi(roi_id=n, x0=0, x1=n, y0=0, y1=1) for n in (3, 1, 2)])
+    before = image.load_rois()
+    with image.edit() as edit:
+        edit.remove_roi(3)
+        edit.save_roi(again)
+    assert image.load_rois() != before
+    image.undo()
+    assert image.load_rois() == before
+
+
 ROI_IDS = st.integers(1, 4)
 STEPS = st.lists(
     st.one_of(

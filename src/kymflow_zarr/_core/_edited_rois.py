@@ -60,7 +60,9 @@ class EditedRois:
         roi_id = given.get("roi_id")
         place = None if roi_id is None else self._place(roi_id)
         if roi_id is None:
-            ids = [known for known in map(_id_of, self._rois) if isinstance(known, int)]
+            # Not one that this edit has freed: the history would take it for the region before.
+            listed = [*self._at_first, *self._rois]
+            ids = [known for known in map(_id_of, listed) if isinstance(known, int)]
             given = {**given, "roi_id": 1 + max(ids, default=0)}
         elif place is not None:
             old = roi_from_dict(self._rois[place])
@@ -94,13 +96,24 @@ class EditedRois:
         return None if place is None else self._rois[place]
 
     def put(self, roi_id: int, roi: Mapping[str, Any] | None, position: int | None = None) -> None:
-        """Replace a region, add it at a position or at the end, or take it out for None."""
+        """Replace a region, add it at a position or at the end, or take it out for None.
+
+        One that was there at first comes back to its place.
+        """
         place = self._place(roi_id)
         self._touched[roi_id] = None
         if place is not None:
             self._rois[place : place + 1] = [] if roi is None else [dict(roi)]
         elif roi is not None:
-            self._rois.insert(len(self._rois) if position is None else position, dict(roi))
+            self._rois.insert(self._earlier(roi_id) if position is None else position, dict(roi))
+
+    def _earlier(self, roi_id: int) -> int:
+        """Return where a region belongs by those that were before it at first; else the end."""
+        at_first = [_id_of(roi) for roi in self._at_first]
+        if roi_id not in at_first:
+            return len(self._rois)
+        before = at_first[: at_first.index(roi_id)]
+        return sum(_id_of(roi) in before for roi in self._rois)
 
     def changes(self) -> list[EditChange]:
         """Return what is another one than before, in the order of the places before."""
