@@ -224,15 +224,15 @@ class TestWindows:
     ) -> None:
         left = {"replace": times, "rename": times, "unlink": times}
         for name in left:
-            real = getattr(Path, name)
+            real = getattr(os, name)
 
-            def held(self: Path, *args: object, _real: object = real, _name: str = name) -> object:
+            def held(*args: object, _real: object = real, _name: str = name) -> object:
                 if left[_name]:
                     left[_name] -= 1
-                    raise PermissionError(13, "being used by another process", str(self))
-                return _real(self, *args)  # type: ignore[operator]
+                    raise PermissionError(13, "being used by another process", str(args[0]))
+                return _real(*args)  # type: ignore[operator]
 
-            monkeypatch.setattr(Path, name, held)
+            monkeypatch.setattr(os, name, held)
         (tmp_path / "a").write_bytes(b"a")
         Disk().replace(tmp_path / "a", tmp_path / "b")
         Disk().make_folder(tmp_path / "c")

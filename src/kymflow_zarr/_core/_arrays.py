@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from kymflow_zarr import _layout
@@ -67,7 +68,9 @@ class ArrayArtifacts:
                 change.write(group, dump(plain_group_document()))
             return new.sha256
 
-        def write(generation: int, put: Callable[[str, bytes], FileSum]) -> PixelsDocument:
+        def write(
+            generation: int, put: Callable[[str, bytes | Future[bytes]], FileSum]
+        ) -> PixelsDocument:
             return write_pixels(
                 checked, generation=generation, axes=None, chunks=chunks,
                 dimension_names=axes, write=put,

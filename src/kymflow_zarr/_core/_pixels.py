@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from kymflow_zarr import _layout
@@ -41,7 +42,7 @@ def write_pixels(
     axes: Sequence[Axis] | None,
     chunks: int | Sequence[int] | None,
     dimension_names: Sequence[str] | None,
-    write: Callable[[str, bytes], FileSum],
+    write: Callable[[str, bytes | Future[bytes]], FileSum],
 ) -> PixelsDocument:
     """Write an array as files and return what the document is to say of it.
 
@@ -199,7 +200,7 @@ def replace_pixels(
     change: Change,
     prefix: str,
     old: PixelsDocument,
-    write: Callable[[int, Callable[[str, bytes], FileSum]], PixelsDocument],
+    write: Callable[[int, Callable[[str, bytes | Future[bytes]], FileSum]], PixelsDocument],
 ) -> PixelsDocument:
     """Stage the next generation, and the removal of the one before the last.
 

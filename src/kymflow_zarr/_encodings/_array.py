@@ -14,7 +14,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any, Final
 
 import msgspec
@@ -22,6 +22,7 @@ import numpy as np
 
 from kymflow_zarr._encodings._chunks import plan_layout
 from kymflow_zarr._schema import DATA_TYPES, ArrayDocument, FileSum, array_document
+from kymflow_zarr._storage import aside, threads
 from kymflow_zarr._types import ArrayLike, Axis
 from kymflow_zarr.errors import (
     ArgumentError,
@@ -34,7 +35,6 @@ CRC_BYTES: Final = 4
 EMPTY: Final = 2**64 - 1
 # On a busy machine fewer chunks are encoded before another thread is awake.
 _ENCODED_ALONE: Final = 16
-_THREADS: Final = min(4, os.cpu_count() or 1)
 
 
 def as_array(data: object, *, what: str) -> ArrayLike:
@@ -82,7 +82,7 @@ def as_array(data: object, *, what: str) -> ArrayLike:
         raise ArgumentTypeError(
             f"the {what} has the dtype {array.dtype!r}, which is not one of NumPy's"
         ) from None
-    if dtype.name not in DATA_TYPES or dtype.fields is not None:
+    if _name(dtype) not in DATA_TYPES or dtype.fields is not None:
         kind = "structured" if dtype.fields is not None else "object"
         detail = f" ({kind})" if dtype.fields is not None or dtype.hasobject else ""
         raise UnsupportedDataError(
@@ -111,22 +111,36 @@ def _refuse_no_array(data: object, what: str) -> None:
 
 def array_files(
     array: ArrayLike, layout: ArrayDocument, *, dimension_names: Sequence[str] | None
-) -> Iterator[tuple[str, bytes]]:
+) -> Iterator[tuple[str, bytes | Future[bytes]]]:
     """Yield key and bytes of each file of an array, its ``zarr.json`` first.
 
     At most one shard's worth of `array` is in memory at a time. Keys come in C order of
-    the chunk grid.
+    the chunk grid. The bytes of a chunk may be on their way, if no other is.
     """
-    dtype = np.dtype(layout.data_type)
-    yield "zarr.json", _document(layout, None if dimension_names is None else (*dimension_names,))
+    document = _document(layout, None if dimension_names is None else (*dimension_names,))
+    if math.prod(layout.file_grid) == 1:
+        # While it is encoded the caller makes folders, and writes the document.
+        ((index, region),) = _regions(layout)
+        encoded = _encoded(_block(array, region, layout), layout)
+        yield "zarr.json", document
+        yield chunk_key(index), encoded
+        return
+    yield "zarr.json", document
     for index, region in _regions(layout):
         # Without a name for the block, which would keep it while the next one is read.
-        yield chunk_key(index), _encode_file(_block(array, region, dtype), layout)
+        yield chunk_key(index), _encode_file(_block(array, region, layout), layout)
+
+
+def _encoded(block: np.ndarray[Any, Any], layout: ArrayDocument) -> bytes | Future[bytes]:
+    if math.prod(layout.chunks_per_file) >= _ENCODED_ALONE:
+        return _encode_file(block, layout)  # By several threads.
+    return aside(functools.partial(_encode_file, block, layout), size=block.nbytes)
 
 
 def _block(
-    array: ArrayLike, region: tuple[slice, ...], dtype: np.dtype[Any]
+    array: ArrayLike, region: tuple[slice, ...], layout: ArrayDocument
 ) -> np.ndarray[Any, Any]:
+    dtype = np.dtype(layout.data_type)
     block = np.asarray(array[region]) if region else np.asarray(array)
     # Native bytes, little-endian on disk; a plain copy of the values.
     return block.astype(dtype.newbyteorder("<"), copy=False)
@@ -148,7 +162,24 @@ def array_layout(
     """Return the layout in which an array is stored."""
     dtype = np.dtype(array.dtype)
     shape = tuple(int(n) for n in array.shape)
-    return plan_layout(shape, dtype.name, dtype.itemsize, axes=axes, chunks=chunks)
+    if chunks is None:
+        return _usual_layout(
+            shape, _name(dtype), dtype.itemsize, None if axes is None else (*axes,)
+        )
+    return plan_layout(shape, _name(dtype), dtype.itemsize, axes=axes, chunks=chunks)
+
+
+@functools.lru_cache(maxsize=64)
+def _usual_layout(
+    shape: tuple[int, ...], data_type: str, item_size: int, axes: tuple[Axis, ...] | None
+) -> ArrayDocument:
+    return plan_layout(shape, data_type, item_size, axes=axes)
+
+
+# NumPy puts it together anew each time.
+@functools.lru_cache(maxsize=64)
+def _name(dtype: np.dtype[Any]) -> str:
+    return dtype.name
 
 
 class FilesDigest:
@@ -216,21 +247,11 @@ def _encode_file(block: np.ndarray[Any, Any], layout: ArrayDocument) -> bytes:
 
 
 def _encode_chunks(blocks: list[np.ndarray[Any, Any]], layout: ArrayDocument) -> list[bytes]:
-    if len(blocks) >= _ENCODED_ALONE and _THREADS > 1:
+    if len(blocks) >= _ENCODED_ALONE:
         # Where the main thread has ended, no more threads are given to those that go on.
         with contextlib.suppress(RuntimeError):
-            return list(_pool().map(_encode_chunk, blocks, itertools.repeat(layout)))
+            return list(threads().map(_encode_chunk, blocks, itertools.repeat(layout)))
     return [_encode_chunk(block, layout) for block in blocks]
-
-
-@functools.cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_THREADS, thread_name_prefix="kymflow_zarr encode")
-
-
-if hasattr(os, "register_at_fork"):
-    # The threads of the pool are not there in a child.
-    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def _encode_chunk(block: np.ndarray[Any, Any], layout: ArrayDocument) -> bytes:

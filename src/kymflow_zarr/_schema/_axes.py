@@ -94,17 +94,29 @@ def normalize_axes(axes: str | Sequence[str | Axis] | None, ndim: int) -> tuple[
     ArgumentTypeError
         If `axes` is no sequence, or a part of an axis has another type.
     """
-    default = default_axis_names(ndim)
-    if axes is not None and (
+    if axes is None or type(axes) is str:
+        return _named_axes(axes, ndim)
+    if not isinstance(axes, str) and (
         isinstance(axes, Mapping | AbstractSet | bytes) or not isinstance(axes, Iterable)
     ):
+        default = default_axis_names(ndim)
         raise ArgumentTypeError(
             f"axes are a str or a sequence, one for each dimension, not a {type(axes).__name__}",
             where="axes",
             hint=f"Name them in order, as {''.join(default)!r}, or give a list of Axis(...).",
         )
-    given: Sequence[str | Axis] = default if axes is None else list(axes)
-    values = tuple(_axis(axis) for axis in given)
+    return _checked_axes(axes, ndim)
+
+
+# The images of an experiment have the same few kinds of axes.
+@functools.lru_cache(maxsize=64)
+def _named_axes(axes: str | None, ndim: int) -> tuple[Axis, ...]:
+    return _checked_axes(default_axis_names(ndim) if axes is None else axes, ndim)
+
+
+def _checked_axes(axes: Iterable[str | Axis], ndim: int) -> tuple[Axis, ...]:
+    default = default_axis_names(ndim)
+    values = tuple(_axis(axis) for axis in axes)
     if len(values) != ndim:
         raise ArgumentError(
             f"{len(values)} axes were named for an image of {ndim} dimensions",

@@ -4,6 +4,7 @@ Everything above speaks of keys (``images/<id>/zarr.json``), never of paths, so 
 another kind of storage can take the place of :class:`LocalStorage`.
 """
 
+from kymflow_zarr._storage._aside import aside, threads
 from kymflow_zarr._storage._disk import Disk, disk, disk_replaced
 from kymflow_zarr._storage._files import (
     digest_of_bytes,
@@ -26,6 +27,7 @@ __all__ = [
     "StagedTree",
     "Stat",
     "V1Storage",
+    "aside",
     "commit_trees",
     "digest_of_bytes",
     "disk",
@@ -38,5 +40,6 @@ __all__ = [
     "rename_folder",
     "replace",
     "sync_folder",
+    "threads",
     "write_file",
 ]
