@@ -169,8 +169,6 @@ def _print_conditions(console: Console, dataset: ZarrDataset) -> None:
 
 def _print_stall(console: Console, dataset: ZarrDataset) -> str:
     """Draw the lines around the first stall; return the id of the image."""
-    import numpy as np
-
     from kymflow_zarr._cli._picture import picture
 
     stall = dataset.load_table("stalls").iloc[0]
@@ -179,7 +177,7 @@ def _print_stall(console: Console, dataset: ZarrDataset) -> str:
     columns = min(console.width, 100)
     first = max(0, round(float(stall["start_s"]) / line_period_s) - columns)
     # Only these lines are read, whatever the size of the image.
-    lines = np.asarray(record.open_array()[first : first + 2 * columns])
+    lines = record.load_array(slice(first, first + 2 * columns))
     console.print(picture(lines, columns=columns, color=console.color_system is not None))
     console.print(
         f"{first * line_period_s:.2f} s to {(first + len(lines)) * line_period_s:.2f} s, "

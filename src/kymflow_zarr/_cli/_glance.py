@@ -48,7 +48,7 @@ def _plane(record: ZarrImageRecord) -> tuple[npt.NDArray[Any] | None, str]:
         return None, f"no picture: planes of more than {_MAX_PIXELS} pixels take too long"
     place = [size // 2 if axis.name == "z" else 0 for axis, size in zip(axes, shape, strict=True)]
     where: tuple[int | slice, ...] = (*place[:-2], slice(None), slice(None))
-    plane = np.asarray(record.open_array()[where])
+    plane = record.load_array(where)
     told = [f"{axis.name}={at}" for axis, at in zip(axes[:-2], place[:-2], strict=True)]
     if axes[-2].quantity == "time":
         seconds = axes[-2].step if axes[-2].unit == "second" else None

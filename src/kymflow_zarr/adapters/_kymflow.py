@@ -114,7 +114,7 @@ class RecordImage:
         ]
         for position in plane if len(plane) == 2 else (len(axes) - 2, len(axes) - 1):
             index[position] = slice(None)
-        return np.asarray(record.open_array()[tuple(index)])
+        return record.load_array(tuple(index))
 
     def mark_metadata_dirty(self) -> None:
         """Do nothing: what changed is saved with :meth:`ZarrImageRecord.save_metadata_objects`."""

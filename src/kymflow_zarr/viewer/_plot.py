@@ -56,7 +56,6 @@ def plot(
 ) -> Axes:
     """Draw one plane; see :meth:`kymflow_zarr.ZarrImageRecord.plot`."""
     pyplot = require_matplotlib()
-    import numpy as np
 
     from kymflow_zarr.viewer._picture import contrast
     from kymflow_zarr.viewer._plane import plane_of
@@ -64,7 +63,7 @@ def plot(
     plane = plane_of(record)
     index = plane.index(t=t, z=z, channel=channel, at=at)
     regions = record.load_rois() if rois else []
-    pixels = plane.arrange(_drawable(np.asarray(record.open_array()[index])))
+    pixels = plane.arrange(_drawable(record.load_array(index)))
     if vmin is None or vmax is None:
         low, high = contrast(pixels)
         vmin, vmax = low if vmin is None else vmin, high if vmax is None else vmax
