@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -17,9 +18,13 @@ import tifffile
 from benchmarks.durability import NeverSyncs
 from benchmarks.measure import Row, interleaved
 from kymflow_zarr import ZarrDataset
+from kymflow_zarr._core._parallel import THREADS
 from kymflow_zarr._encodings._chunks import plan_layout
 from kymflow_zarr._storage import disk_replaced
+from kymflow_zarr._types import Durability
 from kymflow_zarr.testing import default_vessels, synthesize_kymograph
+
+_ROW_BYTES = 2 * 38
 
 
 def run(folder: Path, *, quick: bool) -> Iterator[Row]:
@@ -27,51 +32,63 @@ def run(folder: Path, *, quick: bool) -> Iterator[Row]:
     count = 40 if quick else 200
     source = folder / "tiffs"
     source.mkdir()
+    written: list[Path] = []
+
+    def target() -> Path:
+        written.append(folder / f"{len(written)}")
+        return written[-1]
+
     lines = np.concatenate([synthesize_kymograph(default_vessels()[0]).pixels] * 7)
     for i in range(count):
         # About 4.2 MB each, no two alike.
         tifffile.imwrite(source / f"{i:03}.tif", np.roll(lines, 37 * i, axis=0))
     size = sum(path.stat().st_size for path in source.iterdir())
 
-    def ingest(number: int, durability: Any, *, verify: bool = False) -> None:
-        path = folder / f"{durability}-{verify}-{number}.zarr"
-        with ZarrDataset(path, mode="w", durability=durability) as ds:
-            assert len(ds.ingest_legacy_folder(source, verify=verify).ingested) == count
-        shutil.rmtree(path)
+    def ingest(durability: Durability, *, verify: bool = False) -> None:
+        with ZarrDataset(target(), mode="w", durability=durability) as ds:
+            report = ds.ingest_legacy_folder(source, verify=verify, progress=lambda *_: None)
+            assert len(report.ingested) == count
 
-    def unsynced(number: int, *, verify: bool) -> None:
+    def unsynced(*, verify: bool) -> None:
         # What is copied is not synced either.
         with disk_replaced(NeverSyncs()):
-            ingest(number, "relaxed", verify=verify)
+            ingest("relaxed", verify=verify)
 
-    def copy(number: int, *, synced: bool) -> None:
-        target = folder / f"copy-{number}"
-        shutil.copytree(source, target)
+    def copy(*, synced: bool) -> None:
+        copied = shutil.copytree(source, target())
         if synced:
-            _sync(target)
-        shutil.rmtree(target)
+            _sync(copied)
 
-    def least(number: int, *, synced: bool) -> None:
-        target = folder / f"least-{number}"
-        target.mkdir()
-        with ThreadPoolExecutor() as threads:
-            list(threads.map(lambda path: _packed(path, target / path.name), source.iterdir()))
+    def least(*, synced: bool) -> None:
+        packed = target()
+        packed.mkdir()
+        with ThreadPoolExecutor(THREADS) as threads:
+            list(threads.map(lambda path: _packed(path, packed / path.name), source.iterdir()))
         if synced:
-            _sync(target)
-        shutil.rmtree(target)
+            _sync(packed)
 
+    def clear() -> None:
+        # Only one at a time takes room. The files stay, empty: after many were deleted, some
+        # file systems take ten times as long to make one.
+        for path in written[-1].rglob("*"):
+            if path.is_file():
+                os.truncate(path, 0)
+        _settle()
+
+    _settle()
     times = interleaved(
         {
-            "full": lambda n: ingest(n, "full"),
-            "relaxed": lambda n: ingest(n, "relaxed"),
-            "unsynced": lambda n: unsynced(n, verify=False),
-            "verified": lambda n: unsynced(n, verify=True),
-            "copy": lambda n: copy(n, synced=False),
-            "synced copy": lambda n: copy(n, synced=True),
-            "least": lambda n: least(n, synced=False),
-            "synced least": lambda n: least(n, synced=True),
+            "full": lambda _: ingest("full"),
+            "relaxed": lambda _: ingest("relaxed"),
+            "unsynced": lambda _: unsynced(verify=False),
+            "verified": lambda _: unsynced(verify=True),
+            "copy": lambda _: copy(synced=False),
+            "synced copy": lambda _: copy(synced=True),
+            "least": lambda _: least(synced=False),
+            "synced least": lambda _: least(synced=True),
         },
-        repeat=2 if quick else 5,
+        repeat=3 if quick else 7,
+        between=clear,
     )
     name = f"ingest {count} TIFFs, {size >> 20} MB"
     for what, way, goal in (("nothing synced", "unsynced", 2.5), ("read back", "verified", 4)):
@@ -86,16 +103,33 @@ def run(folder: Path, *, quick: bool) -> Iterator[Row]:
 
 
 def _packed(source: Path, target: Path) -> None:
-    """Do what no ingest can leave out: digest, pack, digest and write."""
+    """Do what no ingest can leave out, each byte once: read, digest, pack, digest and write."""
     data = source.read_bytes()
     hashlib.sha256(data).digest()
-    pixels = np.frombuffer(data, "<u2")
-    layout = plan_layout((len(pixels) // 38, 38), "uint16", 2)
-    packed = imagecodecs.blosc_encode(
-        pixels, level=layout.level, compressor=layout.compressor, shuffle="bitshuffle"
-    )
-    hashlib.sha256(packed).digest()
-    target.write_bytes(packed)
+    pixels = np.frombuffer(data, "<u2", offset=len(data) % _ROW_BYTES)
+    layout = plan_layout((len(data) // _ROW_BYTES, _ROW_BYTES // 2), "uint16", 2)
+    step = math.prod(layout.chunk_shape)
+    blosc_encode: Any = imagecodecs.blosc_encode  # Its annotations leave out buffers.
+    file = np.empty(2 * len(data), np.uint8)
+    end = 0
+    for begin in range(0, len(pixels), step):
+        packed = blosc_encode(
+            pixels[begin : begin + step],
+            level=layout.level,
+            compressor=layout.compressor,
+            shuffle="bitshuffle",
+            numthreads=1,
+            out=file[end:],
+        )
+        end += len(packed)
+    hashlib.sha256(file[:end].data).digest()
+    target.write_bytes(file[:end].data)
+
+
+def _settle() -> None:
+    """Wait until the system has written what it had still to write."""
+    if hasattr(os, "sync"):
+        os.sync()
 
 
 def _sync(folder: Path) -> None:

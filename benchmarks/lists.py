@@ -18,6 +18,7 @@ from kymflow_zarr import ZarrDataset
 # The most that each may cost, as a multiple of the floor.
 GOALS = {
     "list_image_ids()": 2,
+    "list_image_ids() of a dataset just opened": 2,
     'iter_records("created_utc")': 10,
     'iter_records("acquired_local_epoch_ns")': 10,
     "images()": 10,
@@ -52,6 +53,9 @@ def run(folder: Path, *, quick: bool) -> Iterator[Row]:
             "floor": lambda _: names_in(images),
             "a stat of each folder": lambda _: stats_in(images),
             "list_image_ids()": lambda _: many.list_image_ids(),
+            "list_image_ids() of a dataset just opened": lambda _: ZarrDataset(
+                large, "r"
+            ).list_image_ids(),
             "images()": lambda _: many.images(),
         }
         for order in ("created_utc", "acquired_local_epoch_ns"):

@@ -95,7 +95,11 @@ Found = list[tuple[str, Row | Skipped]]
 
 
 def interleaved(
-    ways: Mapping[str, Callable[[int], object]], *, repeat: int, warm: int = 1
+    ways: Mapping[str, Callable[[int], object]],
+    *,
+    repeat: int,
+    warm: int = 1,
+    between: Callable[[], object] = lambda: None,
 ) -> dict[str, float]:
     """Time each way in turn, so that a noisy moment strikes all alike; return medians in s.
 
@@ -105,6 +109,8 @@ def interleaved(
         Called with the number of the repetition.
     repeat, warm : int
         How often it is timed, and called before.
+    between : callable
+        Called after each, and not timed.
     """
     times: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(-warm, repeat):
@@ -113,6 +119,7 @@ def interleaved(
             call(number + warm)
             if number >= 0:
                 times[name].append(time.perf_counter() - start)
+            between()
     return {name: statistics.median(found) for name, found in times.items()}
 
 

@@ -197,9 +197,9 @@ def tiny(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     measure, lists = load("measure"), load("lists")
     timed, make_dataset = measure.interleaved, lists.make_dataset
 
-    def once(ways: dict[str, Callable[[int], object]], **_: int) -> dict[str, float]:
+    def once(ways: dict[str, Callable[[int], object]], **how: Any) -> dict[str, float]:
         calls = {name: lambda _, call=call: call(1) for name, call in ways.items()}
-        found: dict[str, float] = timed(calls, repeat=1, warm=0)
+        found: dict[str, float] = timed(calls, **(how | {"repeat": 1, "warm": 0}))
         return found
 
     monkeypatch.setattr(measure, "interleaved", once)

@@ -29,6 +29,20 @@ def test_pixels_are_shuffled_by_the_size_of_their_items(
     assert stored < lines.nbytes
 
 
+@pytest.mark.parametrize("rows", [8, 5000, 30_000, 90_000])
+def test_pixels_that_cannot_be_made_smaller_come_back(ds: ZarrDataset, rows: int) -> None:
+    # In one chunk; in several, of which the last is not full; in so many that threads share them.
+    noise = np.random.default_rng(rows).integers(0, 1 << 16, (rows, 101), dtype="uint16")
+    half = np.where(np.arange(rows)[:, None] % 9000 < 4500, noise, 7).astype("uint16")
+    for lines in (noise, half):
+        rec = ds.add_image(lines)
+        np.testing.assert_array_equal(rec.load_array(), lines, strict=True)
+        np.testing.assert_array_equal(rec.open_array()[:], lines)
+        stored = sum(path.stat().st_size for path in _chunks(ds, rec.image_id))
+        assert stored < 1.05 * lines.nbytes + 3000
+    assert ds.verify().ok
+
+
 def test_pixels_of_any_level_are_read_directly(
     ds: ZarrDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,8 @@ import multiprocessing
 import os
 import shutil
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import (
     BrokenExecutor,
@@ -345,6 +347,60 @@ def test_an_executor_that_was_shut_down_takes_nothing(singles: Path, tmp_path: P
         with pytest.raises(RuntimeError, match="shutdown"):
             ds.ingest_legacy_folder(singles, executor=pool)
         assert len(ds) == 0
+
+
+@pytest.mark.parametrize("what", ["validate", "verify", "repair"])
+def test_checks_do_not_go_on_without_their_executor(
+    singles: Path, tmp_path: Path, what: str
+) -> None:
+    pool = ThreadPoolExecutor(1)
+    pool.shutdown()
+    with ZarrDataset(tmp_path / "a.zarr") as ds:
+        ds.ingest_legacy_folder(singles)
+        with pytest.raises(BrokenExecutor):
+            getattr(ds, what)(executor=Breaks(2))
+        with pytest.raises(RuntimeError, match="shutdown"):
+            getattr(ds, what)(executor=pool)
+
+
+class Interrupted(ThreadPoolExecutor):
+    """Its first worker gets Ctrl-C while the others, busy with their tasks, do not."""
+
+    def __init__(self) -> None:
+        super().__init__(3)
+        self._first = True
+        self._begun = threading.Event()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        if self._first:
+            self._first = False
+            return super().submit(self._interrupt)
+        return super().submit(self._late, fn, *args, **kwargs)
+
+    def _interrupt(self) -> None:
+        assert self._begun.wait(20)
+        raise KeyboardInterrupt
+
+    def _late(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        self._begun.set()
+        time.sleep(0.1)
+        return fn(*args, **kwargs)
+
+
+@pytest.mark.parametrize("layout", ["dataset", "kymflow"])
+def test_a_ctrl_c_that_reaches_a_worker_leaves_nothing(
+    singles: Path, tmp_path: Path, layout: Any
+) -> None:
+    with ZarrDataset(tmp_path / "a.zarr") as ds:
+        with Interrupted() as pool:
+            with pytest.raises(KeyboardInterrupt):
+                ds.ingest_legacy_folder(singles, executor=pool)
+            assert no_leftovers(ds)
+        assert len(ds) == 0
+        ds.ingest_legacy_folder(singles)
+        with Interrupted() as pool, pytest.raises(KeyboardInterrupt):
+            ds.export_legacy_folder(tmp_path / "out", layout=layout, executor=pool)
+        assert not list(tmp_path.glob("out/**/*.tmp"))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork")

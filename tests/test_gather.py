@@ -143,6 +143,13 @@ def test_images_without_it(three: ZarrDataset) -> None:
         three.gather(NAME, ids=["a", "d"])
 
 
+def test_images_asked_for_that_all_have_none(three: ZarrDataset) -> None:
+    for ids in ([], ["b"]):
+        with pytest.raises(ArtifactNotFoundError, match=f"none of the {len(ids)} images") as info:
+            three.gather(NAME, ids=ids)
+        assert "Did you mean" not in str(info.value)
+
+
 def test_a_damaged_file_is_named_or_reported(three: ZarrDataset) -> None:
     (three.path / "images" / "a" / "analysis" / f"{NAME}.parquet").write_bytes(b"PAR1")
     with pytest.raises(CorruptDataError, match=f"images/a/analysis/{NAME}"):
@@ -159,6 +166,19 @@ def test_row_labels_become_columns(three: ZarrDataset) -> None:
     assert three.gather("x").to_dict("list") == {"image_id": ["b"], "line": [5], "v": [1]}
     three["b"].save_df_parquet("x", pd.DataFrame({"v": [1, 2]}).iloc[1:])
     assert three.gather("x").to_dict("list") == {"image_id": ["b"], "v": [2]}
+
+
+def test_row_labels_that_are_called_like_a_column(three: ZarrDataset) -> None:
+    frame = pd.DataFrame({"v": [1.0, np.nan], "w": ["x", "y"]})
+    both = frame.set_index("v", drop=False)
+    for kept in (both, both.set_index("w", append=True), frame.set_index(["v", "w"], drop=False)):
+        three["b"].save_df_parquet("x", kept)
+        found = three.gather("x").drop(columns="image_id")
+        assert found.sort_index(axis=1).equals(frame.sort_index(axis=1))
+    three["b"].save_df_parquet("x", pd.DataFrame({"v": [1]}, index=pd.Index([5], name="v")))
+    with pytest.raises(ArgumentError, match=r"row labels.*images/b/analysis/x"):
+        three.gather("x")
+    assert three.gather("x", on_error="report").attrs["errors"].keys() == {"b"}
 
 
 def test_a_column_of_image_ids_must_be_right(three: ZarrDataset) -> None:
@@ -219,3 +239,8 @@ def _plain(value: object) -> object:
     if isinstance(value, list | np.ndarray):
         return list(value)
     return None if pd.isna(value) else value  # type: ignore[call-overload]
+
+
+def test_a_single_id_is_one_image_and_not_its_letters(three: ZarrDataset) -> None:
+    three.add_image(PIXELS, image_id="ac").save_df_parquet(NAME, events(4.0))
+    assert three.gather(NAME, ids="ac")["t"].tolist() == [4.0]

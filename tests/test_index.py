@@ -67,6 +67,27 @@ def test_what_another_process_changes_is_in_the_next_answer(ds: ZarrDataset) -> 
     assert images.loc["image-002", "shape"] == (7, 5)
 
 
+def test_an_open_dataset_sees_names_come_and_go(ds: ZarrDataset) -> None:
+    fill(ds, 3)
+    ds.update_manifest()
+    images = ds.path / "images"
+    expected = ["image-000", "image-001", "image-002"]
+    for old, new in [
+        ("image-000", "image-100"),  # As many as before.
+        ("image-001", ".hidden"),
+        ("image-002", "Not An Id"),
+        (".hidden", "con^0"),
+        ("con^0", "a%2fb"),
+        ("a%2fb", "zarr-2"),
+    ]:
+        assert ds.list_image_ids() == expected
+        assert ds.images(["image_id"])["image_id"].tolist() == expected
+        (images / old).rename(images / new)
+        names = sorted(folder.name for folder in images.iterdir())
+        expected = [name for name in names if name.startswith(("image-", "zarr-"))]
+    assert ds.list_image_ids() == ["image-100", "zarr-2"]
+
+
 def test_every_kind_of_change_to_an_image_shows(ds: ZarrDataset) -> None:
     fill(ds, 1)
     rec = ds["image-000"]

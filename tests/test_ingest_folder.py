@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
 
 from kymflow_zarr import Axis, ZarrDataset
+from kymflow_zarr.ingest._channels import ChannelStack
 from kymflow_zarr.ingest._digest import sha256_of_file
 from kymflow_zarr.testing import SyntheticVessel, write_experiment
 from tests._sources import DATE, HEADER, PIXELS, write
@@ -158,11 +161,20 @@ class TestFolder:
         ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("compression", "apart"), [(None, []), ("zlib", [f"{number}.tif" for number in range(12)])]
+)
 def test_files_of_equal_size_are_digested_once_each(
-    ds: ZarrDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ds: ZarrDataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    compression: str | None,
+    apart: list[str],
 ) -> None:
+    (tmp_path / "lab").mkdir()
     for number in range(12):
-        write(tmp_path / "lab" / f"{number}.tif", PIXELS + number)
+        path = tmp_path / "lab" / f"{number}.tif"
+        tifffile.imwrite(path, PIXELS + number, compression=compression)
     digested: list[str] = []
 
     def counted(path: Path) -> str:
@@ -171,4 +183,49 @@ def test_files_of_equal_size_are_digested_once_each(
 
     monkeypatch.setattr("kymflow_zarr.ingest._scan.sha256_of_file", counted)
     assert len(ds.ingest_legacy_folder(tmp_path / "lab").ingested) == 12
-    assert sorted(digested) == sorted(f"{number}.tif" for number in range(12))
+    # Where pixels lie in the file as they are, its digest comes from the same reading.
+    assert sorted(digested) == sorted(apart)
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("length", [0, 1, 3])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pixels_and_digests_are_those_of_the_files(
+    ds: ZarrDataset, tmp_path: Path, byteorder: Any, length: int, channels: int
+) -> None:
+    rng = np.random.default_rng(length)
+    pixels = rng.normal(size=(channels, 2, 90, 31)).astype("float32")
+    files = {}
+    for channel in range(channels):
+        # Descriptions of several lengths, so that pixels begin at odd places, too.
+        path = write(tmp_path / "lab" / f"a_C{channel + 1:03}T001.tif", b"")
+        tifffile.imwrite(
+            path, pixels[channel], byteorder=byteorder, description="x" * (50 + length),
+            metadata={"axes": "TYX"},
+        )  # fmt: skip
+        files[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (image_id,) = ds.ingest_legacy_folder(tmp_path / "lab", verify=True).image_ids
+    rec = ds[image_id]
+    expected = pixels[0] if channels == 1 else pixels.swapaxes(0, 1)
+    np.testing.assert_array_equal(rec.load_array(), expected, strict=True)
+    assert {file.rel_path: file.sha256 for file in rec.source_files} == files
+
+
+def test_a_file_that_is_longer_than_it_was_is_left_for_next_time(
+    ds: ZarrDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "lab" / "a.tif", PIXELS)
+    whole = path.read_bytes()
+
+    def grows(self: ChannelStack, files: Any, series: int) -> None:
+        original(self, files, series)
+        path.write_bytes(whole + b"more")
+
+    original = ChannelStack.__init__
+    monkeypatch.setattr(ChannelStack, "__init__", grows)
+    (item,) = ds.ingest_legacy_folder(tmp_path / "lab").items
+    assert (item.status, len(ds)) == ("skipped", 0)
+    monkeypatch.undo()
+    (item,) = ds.ingest_legacy_folder(tmp_path / "lab").items
+    assert item.status == "ingested"
+    assert ds[ds.list_image_ids()[0]].source_files[0].size_bytes == len(whole) + 4

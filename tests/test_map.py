@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
+import sys
 import threading
 import time
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
@@ -162,5 +164,61 @@ class Broken(Executor):
 
 
 def test_a_broken_executor_is_not_the_fault_of_the_images(many: ZarrDataset) -> None:
-    with pytest.raises(BrokenExecutor):
+    with pytest.raises(BrokenExecutor, match=r"'i00'.*begins anew"):
         many.map(total, executor=Broken())
+
+
+class TwoArgsError(Exception):
+    """Pickles, and does not come back: as those of many a package."""
+
+    def __init__(self, what: str, where: str) -> None:
+        super().__init__(f"{what} at {where}")
+
+
+class OneWay:
+    """Pickles, and does not come back."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return int, ("no number",)
+
+
+def strange(rec: ZarrImageRecord) -> object:
+    if rec.image_id == "i01":
+        raise TwoArgsError("damaged", "line 7")
+    if rec.image_id == "i03":
+        raise ValueError("locked", threading.Lock())
+    if rec.image_id == "i05":
+        sys.exit("cannot be analyzed")
+    if rec.image_id == "i07":
+        return OneWay()
+    if rec.image_id == "i09":
+        return threading.Lock()
+    return total(rec)
+
+
+def test_whatever_one_image_raises_or_returns_in_a_process_the_rest_go_on(
+    many: ZarrDataset,
+) -> None:
+    with ProcessPoolExecutor(2) as pool:
+        result = many.map(strange, executor=pool)
+        assert list(result.errors) == ["i01", "i03", "i05", "i07", "i09"]
+        assert len(result) == 7
+        assert many.map(total, executor=pool).ok
+    for image_id, said in (
+        ("i01", "TwoArgsError: damaged at line 7"),
+        ("i03", "ValueError: .*locked"),
+        ("i05", "cannot be analyzed"),
+        ("i07", "no number"),
+        ("i09", "lock"),
+    ):
+        assert re.search(said, str(result.errors[image_id]))
+
+
+def test_a_function_that_wants_to_end_its_thread_ends_nothing_else(many: ZarrDataset) -> None:
+    result = many.map(strange)
+    assert list(result.errors) == ["i01", "i03", "i05"]
+    assert "cannot be analyzed" in str(result.errors["i05"])
+
+
+def test_a_single_id_is_one_image_and_not_its_letters(many: ZarrDataset) -> None:
+    assert dict(many.map(total, "i03")) == {"i03": 18}

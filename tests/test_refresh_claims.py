@@ -13,6 +13,7 @@ import tifffile
 
 from kymflow_zarr import ZarrDataset, ZarrImageRecord
 from kymflow_zarr.testing import SyntheticVessel, write_experiment
+from tests.test_executors import Here
 
 PIXELS = np.arange(600, dtype=np.uint16).reshape(30, 20)
 ONE, TWO, THREE = (pd.DataFrame({"a": [n, n]}) for n in (1, 2, 3))
@@ -200,6 +201,29 @@ def test_an_array_in_the_dataset_is_held_against_the_file(ds: ZarrDataset, tiff:
     assert "other is there already and left as it is" in str(item.reason)
     assert "same is there" not in str(item.reason)
     np.testing.assert_array_equal(rec.load_array_artifact("other"), PIXELS)
+
+
+@pytest.mark.parametrize("rows", [300, 30_000])
+def test_an_array_of_any_size_is_read_again_by_the_thread_that_asks(
+    ds: ZarrDataset, tiff: Path, rows: int
+) -> None:
+    array = tiff.with_name("a.mask.npy")
+    lines = np.arange(rows * 20, dtype="uint32").reshape(rows, 20)
+    np.save(array, lines)
+    ds.ingest_legacy_folder(tiff.parent, executor=Here())
+    np.save(array, lines + 1)
+    rec = only(ds)
+    rec.save_array_artifact("mask", lines + 1)
+    (item,) = ds.refresh_from_folder(
+        tiff.parent, mode="reingest_if_changed", executor=Here()
+    ).report.updated
+    assert "left as it is" not in str(item.reason)
+    np.testing.assert_array_equal(rec.load_array_artifact("mask"), lines + 1)
+    # So it is with an exported folder that comes back.
+    ds.export_legacy_folder(tiff.parent.parent / "out", executor=Here())
+    with ZarrDataset(tiff.parent.parent / "back.zarr", mode="w") as back:
+        back.ingest_legacy_folder(tiff.parent.parent / "out", executor=Here())
+        np.testing.assert_array_equal(only(back).load_array_artifact("mask"), lines + 1)
 
 
 def test_a_file_that_comes_back_feeds_what_it_fed(ds: ZarrDataset, tiff: Path) -> None:

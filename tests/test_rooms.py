@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import kymflow_zarr
 PACKAGE = Path(kymflow_zarr.__file__).parent
 # Each room may import only rooms of the rows above its own; rooms of one row never each other.
 ROWS = [
-    {"errors", "_types", "_version"},
+    {"errors", "_types", "_version", "_late"},
     {"_limits"},
     {"_foreign"},
     {"_schema"},
@@ -106,6 +107,41 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
         "matplotlib", "xarray",
     }  # fmt: skip
     assert modules_after("import kymflow_zarr") & heavy == set()
+
+
+@pytest.mark.parametrize("room", ["_core", "_schema", "_storage"])
+def test_every_name_at_the_door_of_a_room_can_be_had(room: str) -> None:
+    door = importlib.import_module(f"kymflow_zarr.{room}")
+    assert [name for name in door.__all__ if not hasattr(door, name)] == []
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = door.nothing
+
+
+def test_a_program_that_reads_one_image_starts_with_little(tmp_path: Path) -> None:
+    path = tmp_path / "x.zarr"
+    with kymflow_zarr.ZarrDataset(path) as ds:
+        ds.add_image([[1, 2]], image_id="a")
+    code = (
+        f"from kymflow_zarr import ZarrDataset; ds = ZarrDataset({str(path)!r}, mode='r'); "
+        "ds[ds.list_image_ids()[0]].load_array()"
+    )
+    loaded = modules_after(code)
+    # Each takes as long as a good part of NumPy, or many of them do together.
+    heavy = {
+        "pandas", "zarr", "tifffile", "pyarrow", "numcodecs", "click", "rich", "matplotlib",
+        "xarray", "dask", "filelock", "asyncio", "difflib", "shutil", "gzip", "tempfile",
+        "getpass",
+    }  # fmt: skip
+    assert loaded & heavy - modules_after("import numpy") == set()
+    # What edits, reports, ingests and exports, and the older format.
+    parts = {
+        "_core._curation", "_core._editing", "_core._rois", "_core._regions", "_core._reports",
+        "_core._verify_reports", "_core._draft", "_core._map", "_core._images", "_schema._payload",
+        "_schema._published", "_schema._tiff_frame", "_schema._v1", "_storage._v1", "ingest",
+        "export", "check", "adapters", "viewer",
+    }  # fmt: skip
+    assert {f"kymflow_zarr.{part}" for part in parts} & loaded == set()
+    assert all(importlib.util.find_spec(f"kymflow_zarr.{part}") for part in parts)
 
 
 def test_reading_one_image_loads_neither_pandas_nor_zarr(tmp_path: Path) -> None:

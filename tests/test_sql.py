@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
+import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -228,6 +231,73 @@ def test_a_query_only_reads_and_only_the_dataset(
         asked.sql(query.format(out=out, secret=secret, root=asked.path))
     assert list(out.iterdir()) == []
     assert files_of(asked.path) == before
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select * from read_csv('.tmp/secret.csv')",
+        "select * from glob('.tmp/*')",
+        "with x as (copy (select 1) to '.tmp/x.csv') select 1",
+        "explain analyze copy (select 1) to '.tmp/x.csv' (use_tmp_file false)",
+    ],
+)
+def test_the_working_directory_is_out_of_reach(
+    asked: ZarrDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / ".tmp"  # DuckDB's own choice for what memory has no room for.
+    folder.mkdir()
+    (folder / "secret.csv").write_text("a\n1\n")
+    with pytest.raises(ArgumentError):
+        asked.sql(query)
+    assert [path.name for path in folder.iterdir()] == ["secret.csv"]
+
+
+def test_a_query_leaves_no_temporary_files(
+    asked: ZarrDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spill = tmp_path / "it's here"
+    spill.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(spill))
+    (setting,) = asked.sql("select current_setting('temp_directory') as folder")["folder"]
+    assert Path(setting).parent == spill
+    assert list(spill.iterdir()) == []
+
+    def none() -> str:
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    assert asked.sql("select sum(score) as n from scores")["n"].tolist() == [7]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+def test_ctrl_c_ends_a_query_as_it_ends_all_else(asked: ZarrDataset) -> None:
+    long = "select count(*) from range(100000000) x, range(50) y where x.range * y.range % 7 = 3"
+    threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT]).start()
+    with pytest.raises(KeyboardInterrupt):
+        asked.sql(long)
+
+
+def test_a_table_that_is_called_like_a_view_of_duckdb(asked: ZarrDataset) -> None:
+    for name in ("duckdb_tables", "sqlite_master", "pg_class"):
+        asked.save_table(name, pd.DataFrame({"mine": [name]}))
+        assert asked.sql(f"select * from {name}").to_dict("list") == {"mine": [name]}
+
+
+def test_parameters_are_values_of_a_frame_too(asked: ZarrDataset) -> None:
+    scores = asked.load_table("scores")
+    for value in (scores["score"].max(), scores["score"].to_numpy()[2], np.int8(4)):
+        found = asked.sql("select image_id from scores where score = ?", [value])
+        assert found["image_id"].tolist() == ["b"]
+    half = asked.sql("select $half as x, $yes as y", {"half": np.float32(0.5), "yes": np.True_})
+    assert half.to_dict("list") == {"x": [0.5], "y": [True]}
+    with contextlib.suppress(ArgumentError):
+        span = asked.sql("select typeof(?) as kind", [np.timedelta64(5, "s")])
+        assert span["kind"].tolist() == ["INTERVAL"]  # It is no number, if it is taken at all.
+    for wrong in ("a", 4):
+        with pytest.raises(ArgumentError, match="goes into a list"):
+            asked.sql("select ?", wrong)  # type: ignore[arg-type]
 
 
 def test_variables_of_the_caller_are_not_seen(asked: ZarrDataset) -> None:

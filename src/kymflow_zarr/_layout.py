@@ -68,7 +68,7 @@ _RESERVED: Final = re.compile(
 )
 # A hundred thousand ids are mostly of this kind: names and file names at once, as they are.
 _SIMPLE: Final = r"(?!con|prn|aux|nul|com|lpt|zarr(?:/|\Z))[a-z0-9_-]{1,200}+"
-_SIMPLE_NAME: Final = re.compile(_SIMPLE)
+_is_simple: Final = re.compile(_SIMPLE).fullmatch
 _SIMPLE_NAMES: Final = re.compile(f"(?:{_SIMPLE}/)*+")
 _DRIVE: Final = re.compile(r"[A-Za-z]:([/\\]|$)")
 _ENCODED_UPPER: Final = re.compile(r"(.*)\^([0-9a-f]+)", re.DOTALL)
@@ -76,6 +76,8 @@ _ENCODED_UPPER: Final = re.compile(r"(.*)\^([0-9a-f]+)", re.DOTALL)
 
 def image_prefix(image_id: str) -> str:
     """Return the key of an image record's group."""
+    if type(image_id) is str and _is_simple(image_id):  # Asked of every image: no detour.
+        return f"{IMAGES}/{image_id}"
     return f"{IMAGES}/{encode_segment(image_id, what='image id')}"
 
 
@@ -135,7 +137,7 @@ def parse_pixels_path(name: str) -> int | None:
 
 def parse_image_folder(name: str) -> str | None:
     """Return the id of the image in a folder of ``images/``, or None if it is no image's."""
-    if _SIMPLE_NAME.fullmatch(name):
+    if _is_simple(name):
         return name
     image_id = _name_of(name, "")
     return image_id if image_id is not None and "/" not in image_id else None
@@ -191,7 +193,7 @@ def encode_name(name: str, *, what: str) -> str:
 
 def encode_segment(name: str, *, what: str) -> str:
     """Return the key of a name that may not nest; errors as for :func:`encode_name`."""
-    if type(name) is str and _SIMPLE_NAME.fullmatch(name):
+    if type(name) is str and _is_simple(name):
         return name
     check_name(name, what=what)
     if "/" in name:
@@ -221,7 +223,7 @@ def check_name(name: str, *, what: str) -> str:
             f"the {what} must be a str, not {type(name).__name__}",
             hint="Use str(...) to make it one.",
         )
-    if type(name) is str and _SIMPLE_NAME.fullmatch(name):
+    if type(name) is str and _is_simple(name):
         return name
     problem = _problem(name)
     if problem is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from kymflow_zarr import _layout
@@ -24,7 +23,7 @@ from kymflow_zarr._schema import (
     plain_group_document,
     read_array_artifact_document,
 )
-from kymflow_zarr._storage import LocalStorage
+from kymflow_zarr._storage import Content, LocalStorage
 from kymflow_zarr._types import ArrayLike
 from kymflow_zarr.errors import ArtifactNotFoundError, CorruptDataError, StorageError
 
@@ -68,9 +67,7 @@ class ArrayArtifacts:
                 change.write(group, dump(plain_group_document()))
             return new.sha256
 
-        def write(
-            generation: int, put: Callable[[str, bytes | Future[bytes]], FileSum]
-        ) -> PixelsDocument:
+        def write(generation: int, put: Callable[[str, Content], FileSum]) -> PixelsDocument:
             return write_pixels(
                 checked, generation=generation, axes=None, chunks=chunks,
                 dimension_names=axes, write=put,

@@ -13,15 +13,11 @@ from kymflow_zarr._core._change import Change
 from kymflow_zarr._core._dataset_query import DatasetQuery
 from kymflow_zarr._core._dataset_tables import DatasetTables
 from kymflow_zarr._core._dataset_work import DatasetWork
-from kymflow_zarr._core._draft import RecordDraft
 from kymflow_zarr._core._hints import did_you_mean
 from kymflow_zarr._core._index import Index
-from kymflow_zarr._core._kept import KeptFiles
 from kymflow_zarr._core._opening import dataset_path, open_storage
 from kymflow_zarr._core._record import ZarrImageRecord
 from kymflow_zarr._core._record_views import DatasetViews
-from kymflow_zarr._core._thumbnails import forget, forget_one
-from kymflow_zarr._core._update import RecordUpdate
 from kymflow_zarr._schema import FORMAT, FORMAT_VERSION
 from kymflow_zarr._storage import LocalStorage
 from kymflow_zarr._types import (
@@ -36,6 +32,10 @@ from kymflow_zarr.errors import ArgumentError, RecordNotFoundError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from kymflow_zarr._core._draft import RecordDraft
+    from kymflow_zarr._core._kept import KeptFiles
+    from kymflow_zarr._core._update import RecordUpdate
 
 
 class ZarrDataset(DatasetTables, DatasetQuery, DatasetWork, DatasetViews):
@@ -279,11 +279,15 @@ class ZarrDataset(DatasetTables, DatasetQuery, DatasetWork, DatasetViews):
         RecordExistsError
             If there is an image of that id.
         """
+        from kymflow_zarr._core._draft import RecordDraft
+
         return RecordDraft(self._storage, image_id)
 
     @contextmanager
     def update_record(self, image_id: str) -> Iterator[RecordUpdate]:
         """Hold the lock of an image and give the means to change it, for ingest."""
+        from kymflow_zarr._core._update import RecordUpdate
+
         self._storage.require_writable()
         with (
             self._storage.lock(f"image:{image_id}"),
@@ -297,6 +301,8 @@ class ZarrDataset(DatasetTables, DatasetQuery, DatasetWork, DatasetViews):
 
     def kept_files(self) -> KeptFiles:
         """Return the source files that belong to no single image, for ingest."""
+        from kymflow_zarr._core._kept import KeptFiles
+
         return KeptFiles(self._storage)
 
     def delete_image(self, image_id: str) -> int:
@@ -314,6 +320,8 @@ class ZarrDataset(DatasetTables, DatasetQuery, DatasetWork, DatasetViews):
         CorruptDataError
             If a table cannot be read; nothing is deleted.
         """
+        from kymflow_zarr._core._thumbnails import forget_one
+
         self._storage.require_writable()
         record = self.record(image_id)
         with (
@@ -356,6 +364,8 @@ class ZarrDataset(DatasetTables, DatasetQuery, DatasetWork, DatasetViews):
 
     def update_manifest(self) -> dict[str, Any]:
         """Make the index anew from the documents, write it, and return the manifest."""
+        from kymflow_zarr._core._thumbnails import forget
+
         self._storage.require_writable()
         entries = self._index.rebuild()
         forget(self._storage, entries)

@@ -139,8 +139,8 @@ class DatasetQuery:
         kind : {"parquet", "csv_gz", "json"}, optional
             How it was saved; of JSON artifacts, lists of objects are data frames. The first
             of them that an image has, if left out.
-        ids : iterable of str, optional
-            Of these images, in this order; of all if left out.
+        ids : iterable of str, or str, optional
+            Of these images, in this order, or of one; of all if left out.
         as_ : {"pandas", "arrow", "dataset"}
             What is returned. ``"dataset"`` decodes nothing yet: Arrow, Polars or DuckDB take
             from it the columns and rows that they are asked for.
@@ -183,7 +183,7 @@ class DatasetQuery:
             "executor": executor,
             "progress": progress,
         }
-        chosen = None if ids is None else list(ids)
+        chosen = None if ids is None else _several(ids)
         if as_ == "dataset":
             from kymflow_zarr._encodings._rows_lazy import dataset_of
 
@@ -313,8 +313,8 @@ class DatasetQuery:
         fn : callable
             Called as ``fn(record)``. For processes it must be one that pickles, as functions
             of a module are.
-        ids : iterable of str, optional
-            For these images, in this order; for all if left out.
+        ids : iterable of str, or str, optional
+            For these images, in this order, or for one; for all if left out.
         executor : concurrent.futures.Executor, optional
             Threads if left out. Any other does, as one of processes or of a cluster: datasets
             and records pickle as a path and an id.
@@ -335,7 +335,7 @@ class DatasetQuery:
         """
         from kymflow_zarr._core._map import map_images
 
-        chosen = self._index.image_ids() if ids is None else list(dict.fromkeys(ids))
+        chosen = self._index.image_ids() if ids is None else list(dict.fromkeys(_several(ids)))
         return map_images(self._whole_dataset, fn, chosen, executor=executor, progress=progress)
 
     @property
@@ -353,3 +353,8 @@ def _check_form(as_: str, *more: str) -> None:
     known = ("pandas", "arrow", *more)
     if as_ not in known:
         raise ArgumentError(f"{as_!r} is not one of {', '.join(map(repr, known))}", where="as_")
+
+
+def _several(ids: Iterable[str]) -> list[str]:
+    # A text is a sequence too, of its letters.
+    return [ids] if isinstance(ids, str) else list(ids)

@@ -5,21 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from kymflow_zarr._core import _seam
-from kymflow_zarr._core._record import ZarrImageRecord
-from kymflow_zarr._core._reports import (
-    ExportReport,
-    IngestReport,
-    Problem,
-    RefreshResult,
-    ValidationReport,
-)
-from kymflow_zarr._core._verify_reports import RepairReport, VerifyLevel, VerifyReport
 from kymflow_zarr._types import ExportLayout, Progress, RefreshMode, StrPath
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from kymflow_zarr._core._dataset import ZarrDataset
+    from kymflow_zarr._core._record import ZarrImageRecord
+    from kymflow_zarr._core._reports import (
+        ExportReport,
+        IngestReport,
+        Problem,
+        RefreshResult,
+        ValidationReport,
+    )
+    from kymflow_zarr._core._verify_reports import RepairReport, VerifyLevel, VerifyReport
 
 
 class DatasetWork:

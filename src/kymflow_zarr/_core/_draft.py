@@ -30,7 +30,7 @@ from kymflow_zarr._schema import (
     ome_attributes,
     plain_group_document,
 )
-from kymflow_zarr._storage import LocalStorage, StagedTree, commit_trees
+from kymflow_zarr._storage import Content, LocalStorage, StagedTree, commit_trees
 from kymflow_zarr._storage._staging import staged_in
 from kymflow_zarr._types import ArrayLike, Axis
 from kymflow_zarr.errors import ArgumentError, ArgumentTypeError, RecordExistsError
@@ -118,7 +118,11 @@ class RecordDraft(RecordParts):
 
     def write(self, key: str, data: bytes) -> None:
         """Put bytes, as they are, at a key below the record."""
-        self._tree.write(key, data)
+        self.put(key, data)
+
+    def put(self, key: str, data: Content) -> FileSum:
+        """Put bytes, which may be on their way, at a key; return what they are."""
+        return self._tree.write(key, data)
 
     def set_times(self, *, created_utc: str, updated_utc: str) -> None:
         """Say when it was made and last changed, in place of now; after :meth:`set_pixels`."""

@@ -189,11 +189,14 @@ def gather(
         progress=progress,
     )
     if not parts and not errors:
+        names = frame_names(index)
+        meant = "" if gatherer.name in names else did_you_mean(gatherer.name, names)
         raise ArtifactNotFoundError(
-            f"no image has a data frame {gatherer.name!r}",
+            f"no image has a data frame {gatherer.name!r}"
+            if ids is None
+            else f"none of the {len(ids)} images asked for has a data frame {gatherer.name!r}",
             where=gatherer.where,
-            hint=f"{did_you_mean(gatherer.name, frame_names(index))}"
-            "images()['artifacts'] tells which there are.",
+            hint=f"{meant}images()['artifacts'] tells which there are.",
         )
     return parts, errors
 

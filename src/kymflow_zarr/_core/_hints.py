@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import Final
 
@@ -40,5 +39,7 @@ def _closest(name: str, known: Sequence[str]) -> str | None:
     begins = [other for other in known if name and other.startswith(name)]
     if len(begins) == 1:
         return begins[0]
+    import difflib  # Only who mistypes waits for it.
+
     close = difflib.get_close_matches(bare, known[:_MAX_COMPARED], n=1, cutoff=_CUTOFF)
     return close[0] if close else None

@@ -27,6 +27,8 @@ from kymflow_zarr.errors import KymflowZarrError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from kymflow_zarr._core._index_file import Places
+
 _RACY_NS: Final = 2_000_000_000
 # To write the index costs what some dozens of documents cost to read, and grows with it.
 _WORTHWHILE: Final = 64
@@ -45,23 +47,34 @@ class Index:
     def __init__(self, storage: LocalStorage) -> None:
         self._storage = storage
         self._rest = Rest()
+        # What only names can change: the last listing with its ids, and their places in the file.
+        self._listing: tuple[list[str], list[str]] = ([], [])
+        self._places: Places | None = None
 
     def image_ids(self) -> list[str]:
         """Return the ids of the images, sorted, from the folders themselves."""
         folders = self._storage.list_folders(_layout.IMAGES)
         if not folders:
             require_dataset(self._storage)
-        ids = _layout.parse_image_folders(folders)
-        return sorted([image_id for image_id in ids if image_id is not None])
+        before, ids = self._listing
+        if folders != before:
+            parsed = _layout.parse_image_folders(folders)
+            ids = sorted([image_id for image_id in parsed if image_id is not None])
+            self._listing = folders, ids
+        return ids.copy()
 
     def ordered_ids(self, column: str, missing: MissingPlacement) -> list[str]:
         """Return the ids in the order of a column, and where that is equal, of the ids."""
+        import pyarrow.compute as pc
+
         table = self.columns([column])
-        has_it = table[column].is_valid()
-        by: Any = [(column, "ascending"), ("image_id", "ascending")]
-        ordered = values(table.filter(has_it).sort_by(by), "image_id")
-        without = values(table.filter(table[column].is_null()), "image_id")
-        return [*ordered, *without] if missing == "last" else [*without, *ordered]
+        by: Any = table[column].combine_chunks()
+        # The rows are in the order of ids, and Arrow's sorting is stable, nulls last.
+        ordered = values(table.select(["image_id"]).take(pc.sort_indices(by)), "image_id")
+        if missing == "last":
+            return ordered
+        valid = len(by) - by.null_count
+        return ordered[valid:] + ordered[:valid]
 
     def entries(self) -> dict[str, dict[str, Any]]:
         """Return what the manifest says of each image, by id in order; never stale."""
@@ -89,7 +102,9 @@ class Index:
             unpacked = None if data is None else other.submit(_index_file.from_bytes, data, wanted)
             found = self._found()
             known = None if unpacked is None else unpacked.result()
-        current, stale = _index_file.compare(known, found)
+        if self._places is None:
+            self._places = _index_file.Places()
+        current, stale = _index_file.compare(known, found, self._places)
         if not stale:
             return current
         gone = 0 if known is None else len(known) - len(current)

@@ -64,7 +64,25 @@ def _sealed(data: bytes) -> bytes:
     return before + hashlib.sha256(before + _DIGITS + after).hexdigest().encode() + after
 
 
-def compare(table: pa.Table | None, found: Mapping[str, int]) -> tuple[pa.Table, dict[str, int]]:
+class Places:
+    """Finds ids among others; the last answer is kept, since lists mostly ask the same again."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Any, list[str], Any] | None = None
+
+    def of(self, names: list[str], ids: pa.ChunkedArray[Any]) -> Any:
+        """Return for each name its place in the column `ids`, -1 where it is not in there."""
+        last = self._last  # Another thread may put in another one.
+        if last is not None and last[1] == names and last[0].equals(ids):
+            return last[2]
+        places = pc.index_in(pa.array(names, pa.string()), value_set=ids).fill_null(-1).to_numpy()
+        self._last = ids, names, places
+        return places
+
+
+def compare(
+    table: pa.Table | None, found: Mapping[str, int], places_in: Places | None = None
+) -> tuple[pa.Table, dict[str, int]]:
     """Return the rows that are current, in the order of ids, and the images that have none.
 
     Parameters
@@ -73,13 +91,14 @@ def compare(table: pa.Table | None, found: Mapping[str, int]) -> tuple[pa.Table,
         Rows in the order of their ids.
     found : mapping of str to int
         The images that are there with the times of their folders.
+    places_in : Places, optional
+        That of the file, if the rows are out of it.
     """
     if table is None:
         return SCHEMA.empty_table(), dict(found)
-    ids = pa.array(found.keys(), pa.string())
+    names = list(found)
     times = np.fromiter(found.values(), np.int64, len(found))
-    at = pc.index_in(ids, value_set=table["image_id"])
-    places = at.fill_null(-1).to_numpy()
+    places = (places_in or Places()).of(names, table["image_id"])
     kept = np.append(table["changed_ns"].to_numpy(), -2)
     current = (kept[places] == times) & (times >= 0)
     rows = np.sort(places[current])
@@ -87,7 +106,6 @@ def compare(table: pa.Table | None, found: Mapping[str, int]) -> tuple[pa.Table,
         table = table.take(pa.array(rows))
     if len(rows) == len(found):
         return table, {}
-    names = list(found)
     return table, {names[i]: int(times[i]) for i in np.flatnonzero(~current)}
 
 

@@ -15,9 +15,7 @@ import msgspec
 
 from kymflow_zarr import _layout
 from kymflow_zarr._core import _artifacts
-from kymflow_zarr._core._arrays import ArrayArtifacts
 from kymflow_zarr._core._documents import load, load_image
-from kymflow_zarr._core._payload import acquired_local_epoch_ns
 from kymflow_zarr._limits import check_json
 from kymflow_zarr._schema import FORMAT, ImageDocument, read_image_document
 from kymflow_zarr._storage import LocalStorage
@@ -52,6 +50,10 @@ _INT64: Final = range(-(2**63), 2**63)
 
 def read_row(storage: LocalStorage, image_id: str, changed_ns: int) -> Row | None:
     """Return the row of an image; None if it was deleted meanwhile."""
+    # Whoever lists ids needs neither these nor what they import.
+    from kymflow_zarr._core._arrays import ArrayArtifacts
+    from kymflow_zarr._core._payload import acquired_local_epoch_ns
+
     prefix = _layout.image_prefix(image_id)
     row: Row = dict.fromkeys(COLUMNS)
     row |= {"image_id": image_id, "changed_ns": changed_ns, "n_rois": 0, "artifacts": "[]"}

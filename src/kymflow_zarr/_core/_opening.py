@@ -13,13 +13,12 @@ from typing import Any, Final
 from kymflow_zarr import _layout
 from kymflow_zarr._core._change import Change
 from kymflow_zarr._core._documents import dump, load, utc_now
-from kymflow_zarr._core._wiping import refuse_foreign, refuse_nested, wipe
 from kymflow_zarr._schema import (
     DatasetDocument,
     plain_group_document,
     read_dataset_document,
 )
-from kymflow_zarr._storage import LocalStorage, V1Storage, is_v1
+from kymflow_zarr._storage import LocalStorage
 from kymflow_zarr._types import Durability, Mode, StrPath
 from kymflow_zarr._version import __version__
 from kymflow_zarr.errors import (
@@ -87,8 +86,10 @@ def _opened(storage: LocalStorage, mode: Mode) -> tuple[LocalStorage, DatasetDoc
         # What was begun before comes to its end before anything is looked at.
         storage.recover()
     if mode == "w" and path.exists():
+        from kymflow_zarr._core._wiping import wipe
+
         wipe(storage)
-    if path.is_dir() and is_v1(path):
+    if path.is_dir() and _is_v1(storage):
         return _open_v1(path, mode)
     document = _read_root(storage)
     if document is not None:
@@ -103,6 +104,8 @@ def _opened(storage: LocalStorage, mode: Mode) -> tuple[LocalStorage, DatasetDoc
         raise DatasetNotFoundError(
             "there is no dataset", where=str(path), hint='mode="a" would create one.'
         )
+    from kymflow_zarr._core._wiping import refuse_nested
+
     refuse_nested(path)
     return storage, _create(storage)
 
@@ -114,8 +117,18 @@ def _read_root(storage: LocalStorage) -> DatasetDocument | None:
     raw = load(storage, _layout.GROUP)
     if raw is not None:
         return read_dataset_document(raw, where=str(root / _layout.GROUP))
+    from kymflow_zarr._core._wiping import refuse_foreign
+
     refuse_foreign(storage)
     return None
+
+
+def _is_v1(storage: LocalStorage) -> bool:
+    if storage.stat(_layout.GROUP) is not None:
+        return False  # As nearly always; the rest need not even be imported.
+    from kymflow_zarr._storage import is_v1
+
+    return is_v1(storage.root)
 
 
 def _open_v1(path: Path, mode: Mode) -> tuple[LocalStorage, DatasetDocument]:
@@ -132,6 +145,8 @@ def _open_v1(path: Path, mode: Mode) -> tuple[LocalStorage, DatasetDocument]:
             hint='Open it with mode="r", or carry it over to version 2: '
             f"kymflow-zarr migrate {path} --in-place",
         )
+    from kymflow_zarr._storage import V1Storage
+
     storage = V1Storage(path)
     raw = load(storage, _layout.GROUP)
     return storage, read_dataset_document(raw, where=str(path))

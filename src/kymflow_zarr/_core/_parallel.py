@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import pickle
+import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from kymflow_zarr._types import Progress
@@ -55,7 +60,7 @@ def in_order(
         not worth handing over, or cannot be.
     drop : callable, optional
         Is given what was made and not yielded, because the caller stopped early; that which
-        is under way is waited for.
+        is under way is waited for. Whoever gives it keeps what was yielded before.
 
     Raises
     ------
@@ -67,7 +72,7 @@ def in_order(
     What has not begun is cancelled when the caller stops early, whatever the reason.
     """
     workers = min(threads or min(32, (os.cpu_count() or 1) + 4), max(len(items), 1))
-    begun: deque[tuple[T, Future[R] | None]] = deque()
+    begun: deque[tuple[T, Future[R | _Packed] | None]] = deque()
     with ExitStack() as stack:
         if executor is None:
             executor = stack.enter_context(ThreadPoolExecutor(workers))
@@ -77,11 +82,11 @@ def in_order(
         ready = _submitted(call, items, executor, begun, most, here)
         for done, item in enumerate(items, start=1):
             result, error = None, None
-            with _naming(item, label):
+            with _naming(item, label, kept=drop is not None):
                 next(ready)
                 future = begun[0][1]
                 try:
-                    result = call(item) if future is None else future.result()
+                    result = call(item) if future is None else _unpacked(future.result())
                 except BrokenExecutor:
                     raise
                 except Exception as raised:  # noqa: BLE001 - It is handed on.
@@ -93,14 +98,19 @@ def in_order(
 
 
 @contextmanager
-def _naming(item: T, label: Callable[[T], str]) -> Iterator[None]:
+def _naming(item: T, label: Callable[[T], str], *, kept: bool) -> Iterator[None]:
     """Say of an executor that cannot go on how far it came."""
     try:
         yield
     except BrokenExecutor as broken:
-        raise BrokenExecutor(
-            f"the executor broke down at {label(item)!r}: {str(broken) or type(broken).__name__} "
+        why = str(broken).rstrip(".") or type(broken).__name__
+        then = (
             "What was finished before stays; the same call with another executor goes on from there"
+            if kept
+            else "The same call with another executor begins anew"
+        )
+        raise BrokenExecutor(
+            f"the executor broke down at {label(item)!r}: {why}. {then}"
         ) from broken
 
 
@@ -108,17 +118,67 @@ def _submitted(
     call: Callable[[T], R],
     items: Iterable[T],
     executor: Executor,
-    begun: deque[tuple[T, Future[R] | None]],
+    begun: deque[tuple[T, Future[R | _Packed] | None]],
     most: int,
     here: Callable[[T], bool],
 ) -> Iterator[None]:
     """Submit items as there is room, and stop whenever the first may be asked for."""
+    there = partial(_done, call, os.getpid())
     for item in items:
-        begun.append((item, None if here(item) else executor.submit(call, item)))
+        begun.append((item, None if here(item) else executor.submit(there, item)))
         if len(begun) >= most:
             yield
     while begun:
         yield
+
+
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    """What a call returned in another process, to be unpacked where an error can be told."""
+
+    data: bytes
+
+
+def _done(call: Callable[[T], R], caller: int, item: T) -> R | _Packed:
+    """Do a call, in whatever worker, so that what is wrong with one is that of its item alone.
+
+    What does not pickle, or not back, would break a pool of processes down, and keep the caller
+    of a cluster waiting for ever.
+    """
+    at_home = os.getpid() == caller
+    try:
+        result = call(item)
+    except SystemExit as left:
+        if at_home and threading.current_thread() is threading.main_thread():
+            raise
+        # It would end the program that waits for the others.
+        raise RuntimeError(f"what was called for it left with SystemExit: {left}") from left
+    except Exception as error:
+        if at_home or _travels(error):
+            raise
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
+    return result if at_home else _Packed(_dumps(result))
+
+
+def _unpacked(result: R | _Packed) -> R:
+    if isinstance(result, _Packed):
+        unpacked: R = pickle.loads(result.data)
+        return unpacked
+    return result
+
+
+def _travels(error: Exception) -> bool:
+    try:
+        return isinstance(pickle.loads(_dumps(error)), Exception)
+    except Exception:  # noqa: BLE001 - What the making of an error raises is open.
+        return False
+
+
+def _dumps(value: Any) -> bytes:
+    # Workers of a cluster have it, and know functions and classes of a script by it.
+    by: Any = sys.modules.get("cloudpickle", pickle)
+    data: bytes = by.dumps(value)
+    return data
 
 
 def _stop(
@@ -129,5 +189,7 @@ def _stop(
     running = [future for future in left if not future.cancel()]
     if drop is not None:
         for future in running:
-            with suppress(Exception):
-                drop(future.result())
+            # A Ctrl-C has reached the workers too; theirs must not keep this from the next one.
+            if future.exception() is None:
+                with suppress(Exception):
+                    drop(_unpacked(future.result()))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from kymflow_zarr import _layout
@@ -21,7 +20,7 @@ from kymflow_zarr._encodings._selection import parse_selection
 from kymflow_zarr._foreign import check_foreign_array, check_foreign_size
 from kymflow_zarr._limits import check_limit, loads_json
 from kymflow_zarr._schema import FileSum, PixelsDocument, read_array_document
-from kymflow_zarr._storage import LocalStorage, open_zarr_array, os_errors
+from kymflow_zarr._storage import Content, LocalStorage, open_zarr_array, os_errors
 from kymflow_zarr._types import ArrayLike, Axis
 from kymflow_zarr.errors import (
     CorruptDataError,
@@ -42,7 +41,7 @@ def write_pixels(
     axes: Sequence[Axis] | None,
     chunks: int | Sequence[int] | None,
     dimension_names: Sequence[str] | None,
-    write: Callable[[str, bytes | Future[bytes]], FileSum],
+    write: Callable[[str, Content], FileSum],
 ) -> PixelsDocument:
     """Write an array as files and return what the document is to say of it.
 
@@ -200,7 +199,7 @@ def replace_pixels(
     change: Change,
     prefix: str,
     old: PixelsDocument,
-    write: Callable[[int, Callable[[str, bytes | Future[bytes]], FileSum]], PixelsDocument],
+    write: Callable[[int, Callable[[str, Content], FileSum]], PixelsDocument],
 ) -> PixelsDocument:
     """Stage the next generation, and the removal of the one before the last.
 

@@ -7,26 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from kymflow_zarr._core import _seam
 from kymflow_zarr._core._documents import load_image, utc_now
-from kymflow_zarr._core._draft import check_channel_names, write_image
-from kymflow_zarr._core._payload import payload_of
 from kymflow_zarr._core._pixels import load_pixels, open_pixels, replace_pixels
 from kymflow_zarr._core._record_curation import RecordCuration
 from kymflow_zarr._core._record_rois import RecordRois
 from kymflow_zarr._core._record_views import RecordViews
-from kymflow_zarr._core._regions import ImagePlanes
-from kymflow_zarr._core._update import digest_of_artifact
-from kymflow_zarr._core._verify_reports import VerifyLevel, VerifyReport
 from kymflow_zarr._encodings._array import as_array
-from kymflow_zarr._schema import (
-    AxisDocument,
-    ChannelWindow,
-    ImageDocument,
-    PixelsDocument,
-    SourceFileDocument,
-    calibrate,
-    normalize_axes,
-    ome_attributes,
-)
 from kymflow_zarr._types import Axis, ImageBounds
 from kymflow_zarr.errors import ArgumentError, CorruptDataError, MetadataNotFoundError, StorageError
 
@@ -35,6 +20,14 @@ if TYPE_CHECKING:
 
     import numpy as np
     import zarr
+
+    from kymflow_zarr._core._verify_reports import VerifyLevel, VerifyReport
+    from kymflow_zarr._schema import (
+        ChannelWindow,
+        ImageDocument,
+        PixelsDocument,
+        SourceFileDocument,
+    )
 
 
 class ZarrImageRecord(RecordRois, RecordCuration, RecordViews):
@@ -135,6 +128,8 @@ class ZarrImageRecord(RecordRois, RecordCuration, RecordViews):
 
         A refresh notes them when it replaces pixels; saving an artifact anew takes it off.
         """
+        from kymflow_zarr._core._update import digest_of_artifact
+
         earlier = self._document().earlier_artifacts
         return [
             f"{self._prefix}/{key}"
@@ -148,6 +143,8 @@ class ZarrImageRecord(RecordRois, RecordCuration, RecordViews):
         Width and height are the last two axes that are not channels; slices are the planes
         along ``z``, 1 where there is no such axis.
         """
+        from kymflow_zarr._core._regions import ImagePlanes
+
         document = self._document()
         return ImagePlanes(document.axis_values(), tuple(document.pixels.shape)).bounds
 
@@ -248,6 +245,9 @@ class ZarrImageRecord(RecordRois, RecordCuration, RecordViews):
         ArgumentError, UnsupportedDataError
             As for :meth:`ZarrDataset.add_image`; the old pixels stay.
         """
+        from kymflow_zarr._core._draft import write_image
+        from kymflow_zarr._schema import AxisDocument, calibrate, normalize_axes, ome_attributes
+
         self._storage.require_writable()
         array = as_array(arr, what="image")
         with self._changing() as change:
@@ -283,6 +283,8 @@ class ZarrImageRecord(RecordRois, RecordCuration, RecordViews):
         axes: tuple[Axis, ...],
         shape: tuple[int, ...],
     ) -> list[str] | None:
+        from kymflow_zarr._core._draft import check_channel_names
+
         if given is None and old.channel_names is not None:
             count = next(
                 (n for n, a in zip(shape, axes, strict=True) if a.quantity == "channel"), 1
@@ -312,6 +314,8 @@ class ZarrImageRecord(RecordRois, RecordCuration, RecordViews):
         ArgumentTypeError
             If one of them is none of these.
         """
+        from kymflow_zarr._core._payload import payload_of
+
         self._storage.require_writable()
         # Two programs that each save a part at once must both find theirs in the end.
         with self._storage.lock(f"image:{self.image_id}"):

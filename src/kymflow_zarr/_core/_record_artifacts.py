@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from kymflow_zarr import _layout
 from kymflow_zarr._core import _artifacts
-from kymflow_zarr._core._arrays import ArrayArtifacts
 from kymflow_zarr._core._change import Change
 from kymflow_zarr._storage import LocalStorage
 from kymflow_zarr._types import ArtifactInfo, ArtifactKind
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     import zarr
+
+    from kymflow_zarr._core._arrays import ArrayArtifacts
 
 
 class RecordArtifacts:
@@ -40,6 +41,8 @@ class RecordArtifacts:
 
     @property
     def _arrays(self) -> ArrayArtifacts:
+        from kymflow_zarr._core._arrays import ArrayArtifacts
+
         # Not made beforehand: a hundred thousand records are listed and not asked for one.
         return ArrayArtifacts(self._storage, self._prefix)
 

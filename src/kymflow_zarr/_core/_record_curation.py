@@ -6,14 +6,16 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from kymflow_zarr import _layout
-from kymflow_zarr._core._curation import Curation, Edit
-from kymflow_zarr._core._curation_document import load_curation, name_of
-from kymflow_zarr._core._editing import EditedImage
 from kymflow_zarr._core._record_artifacts import RecordArtifacts
-from kymflow_zarr._core._record_edit import RecordEdit
 from kymflow_zarr.errors import EditConflictError
+
+if TYPE_CHECKING:
+    from kymflow_zarr._core._curation import Curation, Edit
+    from kymflow_zarr._core._editing import EditedImage
+    from kymflow_zarr._core._record_edit import RecordEdit
 
 
 class RecordCuration(RecordArtifacts):
@@ -44,6 +46,8 @@ class RecordCuration(RecordArtifacts):
         SchemaValidationError
             If they are damaged.
         """
+        from kymflow_zarr._core._curation_document import load_curation
+
         curation = load_curation(self._storage, self._prefix)
         if not curation.history:
             self._require_present()
@@ -111,6 +115,11 @@ class RecordCuration(RecordArtifacts):
     def _editing(
         self, who: str | None, expect: str | None
     ) -> Iterator[tuple[RecordEdit, EditedImage]]:
+        # Most programs edit nothing, and need not wait for what edits.
+        from kymflow_zarr._core._curation_document import name_of
+        from kymflow_zarr._core._editing import EditedImage
+        from kymflow_zarr._core._record_edit import RecordEdit
+
         name = name_of(who)
         with self._changing() as change:
             revision = self.revision

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from kymflow_zarr import _layout
 from kymflow_zarr._core._change import Change
 from kymflow_zarr._core._documents import load_image
-from kymflow_zarr._core._payload import payload_of
 from kymflow_zarr._core._pixels import open_pixels
 from kymflow_zarr._core._record_artifacts import RecordArtifacts
-from kymflow_zarr._core._regions import ImagePlanes, RoiStatistics
-from kymflow_zarr._core._roi_reader import RoiReader, check_mask_shape
-from kymflow_zarr._core._rois import MaskRoi, RectRoi, check_rois, roi_from_dict
 from kymflow_zarr.errors import (
     ArgumentError,
     MetadataNotFoundError,
     SchemaValidationError,
     UnsupportedDataError,
 )
+
+# Making the classes of regions takes as long as reading an image that has none.
+if TYPE_CHECKING:
+    from kymflow_zarr._core._regions import ImagePlanes, RoiStatistics
+    from kymflow_zarr._core._roi_reader import RoiReader
+    from kymflow_zarr._core._rois import MaskRoi, RectRoi
 
 
 class RecordRois(RecordArtifacts):
@@ -62,6 +64,8 @@ class RecordRois(RecordArtifacts):
             If one reaches out of the image, if its mask is not there or of another shape than
             the plane, or if two have the same id; names the region and the field.
         """
+        from kymflow_zarr._core._rois import MaskRoi, check_rois
+
         self._storage.require_writable()
         checked = check_rois(rois)
         with self._changing() as change:
@@ -112,6 +116,9 @@ class RecordRois(RecordArtifacts):
             If it has another shape than the plane, if channel or plane are not there, or if
             another region has the id. Nothing is written.
         """
+        from kymflow_zarr._core._roi_reader import check_mask_shape
+        from kymflow_zarr._core._rois import MaskRoi, check_rois
+
         self._storage.require_writable()
         array = np.asarray(mask)
         if array.dtype.kind not in "bui":
@@ -162,6 +169,8 @@ class RecordRois(RecordArtifacts):
         self, change: Change, payload: dict[str, Any] | None, rois: Iterable[RectRoi | MaskRoi]
     ) -> None:
         if payload is None:
+            from kymflow_zarr._core._payload import payload_of
+
             payload = payload_of(None, None, None)
         payload["rois"] = [roi.to_dict() for roi in rois]
         change.write(*self._encoded("json", _layout.METADATA, payload))
@@ -171,6 +180,8 @@ class RecordRois(RecordArtifacts):
         return f"{self._prefix}/{_layout.artifact_key('json', _layout.METADATA)}"
 
     def _rois_of(self, payload: object) -> list[RectRoi | MaskRoi]:
+        from kymflow_zarr._core._rois import roi_from_dict
+
         found = payload.get("rois") if isinstance(payload, Mapping) else payload
         if found is None:
             return []
@@ -195,6 +206,8 @@ class RecordRois(RecordArtifacts):
         return rois
 
     def _check_reference(self, roi: MaskRoi, planes: ImagePlanes) -> None:
+        from kymflow_zarr._core._roi_reader import check_mask_shape
+
         try:
             document = self._arrays.document(roi.mask_ref)
         except KeyError as error:
@@ -298,6 +311,9 @@ class RecordRois(RecordArtifacts):
         return self._reader().statistics_by_plane(roi, channel=channel, z=z, at=at)
 
     def _reader(self) -> RoiReader:
+        from kymflow_zarr._core._regions import ImagePlanes
+        from kymflow_zarr._core._roi_reader import RoiReader
+
         document = load_image(self._storage, self.image_id)
         return RoiReader(
             ImagePlanes(document.axis_values(), tuple(document.pixels.shape)),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from kymflow_zarr import _layout
-from kymflow_zarr._core import _seam, _thumbnails
+from kymflow_zarr._core import _seam
 from kymflow_zarr._schema import parse_checksums
 from kymflow_zarr._types import StrPath
 from kymflow_zarr.errors import ArtifactNotFoundError
@@ -184,6 +184,8 @@ class RecordViews:
         CorruptDataError
             If a stored file is missing or damaged.
         """
+        from kymflow_zarr._core import _thumbnails
+
         record = cast("ZarrImageRecord", self)
         return _thumbnails.thumbnail(
             self._storage,

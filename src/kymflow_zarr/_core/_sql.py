@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import tempfile
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
@@ -21,7 +26,12 @@ import pyarrow.parquet as pq
 from kymflow_zarr._core._sql_files import FileCache, SealedFile
 from kymflow_zarr._encodings._parquet_size import check_parquet_size
 from kymflow_zarr._storage import Stat
-from kymflow_zarr.errors import ArgumentError, CorruptDataError, MissingDependencyError
+from kymflow_zarr.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    CorruptDataError,
+    MissingDependencyError,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +47,8 @@ _SETTINGS: Final = "".join(
     }.items()
 )
 _READING: Final = ("SELECT", "EXPLAIN")
+# How the names of its own views begin.
+_OF_DUCKDB: Final = ("duckdb_", "pg_", "pragma_", "sqlite_")
 # How many tables of a query DuckDB reads itself; Arrow reads the others.
 _FILES: Final = 50
 
@@ -71,18 +83,19 @@ def ask(
         If DuckDB is not installed.
     """
     duckdb = _duckdb()
+    values = _plain_params(params)
+    spill = _spill_folder()
     files = _likely_files(query, sources)
     with ThreadPoolExecutor(2) as pool:
         # They are read while DuckDB starts.
         ahead = {name: pool.submit(source.filled, file) for name, (source, file) in files.items()}
         connection = duckdb.connect(":memory:")
         try:
-            connection.execute(_settings([file.path for _, file in files.values()]))
+            connection.execute(_settings([file.path for _, file in files.values()], spill))
             _check(connection, query)
             for name, source in _mentioned(connection, query, sources, more_sources).items():
                 _register(connection, name, ahead[name].result() if name in ahead else source())
-            table: pa.Table = connection.sql(query, params=params).to_arrow_table()
-            return table
+            return _answered(pool, connection, query, values)
         except duckdb.Error as error:
             raise ArgumentError(
                 f"DuckDB cannot answer the query: {error}",
@@ -91,6 +104,52 @@ def ask(
             ) from error
         finally:
             connection.close()
+            if spill:
+                shutil.rmtree(spill, ignore_errors=True)
+
+
+def _spill_folder() -> str:
+    """Return a folder, not made yet, for what DuckDB has no room for; empty if there is none.
+
+    Its own choice is below the working directory, where a query could read and write.
+    """
+    try:
+        return str(Path(tempfile.gettempdir(), f"kymflow_zarr-{uuid.uuid4().hex}"))
+    except FileNotFoundError:
+        return ""  # Nothing can be written: a query has the memory that there is.
+
+
+def _answered(pool: Executor, connection: Any, query: str, params: Any) -> pa.Table:
+    """Return the answer; Ctrl-C, which DuckDB hears late or calls an error, ends the query."""
+    answer = pool.submit(lambda: connection.sql(query, params=params).to_arrow_table())
+    try:
+        table: pa.Table = answer.result()
+    except KeyboardInterrupt:
+        connection.interrupt()
+        wait([answer])
+        raise
+    return table
+
+
+def _plain_params(params: Any) -> Any:
+    """Return parameters of types that DuckDB knows."""
+    if params is None:
+        return None
+    if isinstance(params, Mapping):
+        return {name: _plain_value(value) for name, value in params.items()}
+    if isinstance(params, str | bytes) or not hasattr(params, "__iter__"):
+        raise ArgumentTypeError(
+            f"params is a list of values, or a mapping of names to them, not {params!r}",
+            where="params",
+            hint="A single value goes into a list.",
+        )
+    return [_plain_value(value) for value in params]
+
+
+def _plain_value(value: Any) -> Any:
+    # A time span, which NumPy counts among the integers, would become a bare number.
+    scalar = isinstance(value, np.number | np.bool_) and not isinstance(value, np.timedelta64)
+    return value.item() if scalar else value
 
 
 def _likely_files(
@@ -108,10 +167,12 @@ def _likely_files(
     return {name: (source, source.file()) for name, source in islice(likely, _FILES)}
 
 
-def _settings(paths: Sequence[str]) -> str:
+def _settings(paths: Sequence[str], spill: str) -> str:
     """Return the settings: whatever a query does, it opens these files alone, and loads no code."""
     allowed = ", ".join(f"'{path}'" for path in paths)
-    return f"SET allowed_paths = [{allowed}]; {_SETTINGS}" if paths else _SETTINGS
+    quoted = spill.replace("'", "''")
+    settings = f"SET temp_directory = '{quoted}'; {_SETTINGS}"
+    return f"SET allowed_paths = [{allowed}]; {settings}" if paths else settings
 
 
 def _register(connection: Any, name: str, made: Any) -> None:
@@ -155,8 +216,10 @@ def _mentioned(
     names = _names_in(connection, query)
     if names is None or not names <= {name.casefold() for name in sources}:
         sources = {**more_sources(), **sources}
-    if names is None:
-        names = {n.casefold() for n in sources if _is_word_in(n.casefold(), query.casefold())}
+    all_names = {name.casefold() for name in sources}
+    # Of those it does not speak, and would answer with what its own view says.
+    doubtful = {name for name in all_names if names is None or name.startswith(_OF_DUCKDB)}
+    names = (names or set()) | {n for n in doubtful if _is_word_in(n, query.casefold())}
     found = {name: source for name, source in sources.items() if name.casefold() in names}
     folded: dict[str, str] = {}
     for name in found:

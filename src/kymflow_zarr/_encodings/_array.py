@@ -14,7 +14,6 @@ import json
 import math
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
 from typing import Any, Final
 
 import msgspec
@@ -22,7 +21,7 @@ import numpy as np
 
 from kymflow_zarr._encodings._chunks import plan_layout
 from kymflow_zarr._schema import DATA_TYPES, ArrayDocument, FileSum, array_document
-from kymflow_zarr._storage import aside, threads
+from kymflow_zarr._storage import Content, aside, threads
 from kymflow_zarr._types import ArrayLike, Axis
 from kymflow_zarr.errors import (
     ArgumentError,
@@ -31,6 +30,8 @@ from kymflow_zarr.errors import (
 )
 
 CRC_BYTES: Final = 4
+# What cannot be made smaller is stored behind a header.
+_BLOSC_BYTES: Final = 16
 # Zarr v3 sharding: "offset and nbytes ... are set to 2^64 - 1" marks an inner chunk left out.
 EMPTY: Final = 2**64 - 1
 # On a busy machine fewer chunks are encoded before another thread is awake.
@@ -111,7 +112,7 @@ def _refuse_no_array(data: object, what: str) -> None:
 
 def array_files(
     array: ArrayLike, layout: ArrayDocument, *, dimension_names: Sequence[str] | None
-) -> Iterator[tuple[str, bytes | Future[bytes]]]:
+) -> Iterator[tuple[str, Content]]:
     """Yield key and bytes of each file of an array, its ``zarr.json`` first.
 
     At most one shard's worth of `array` is in memory at a time. Keys come in C order of
@@ -131,7 +132,7 @@ def array_files(
         yield chunk_key(index), _encode_file(_block(array, region, layout), layout)
 
 
-def _encoded(block: np.ndarray[Any, Any], layout: ArrayDocument) -> bytes | Future[bytes]:
+def _encoded(block: np.ndarray[Any, Any], layout: ArrayDocument) -> Content:
     if math.prod(layout.chunks_per_file) >= _ENCODED_ALONE:
         return _encode_file(block, layout)  # By several threads.
     return aside(functools.partial(_encode_file, block, layout), size=block.nbytes)
@@ -227,9 +228,10 @@ def _region(
     )
 
 
-def _encode_file(block: np.ndarray[Any, Any], layout: ArrayDocument) -> bytes:
+def _encode_file(block: np.ndarray[Any, Any], layout: ArrayDocument) -> bytes | memoryview:
     if layout.shard_shape is None:
-        return _encode_chunk(block, layout)
+        file = np.empty(_most_bytes(layout, block), np.uint8)
+        return file[: _encode_chunk(block, layout, file)].data
     grid = layout.chunks_per_file
     regions = (
         (i, _region(index, layout.chunk_shape, block.shape))
@@ -237,24 +239,55 @@ def _encode_file(block: np.ndarray[Any, Any], layout: ArrayDocument) -> bytes:
     )
     # Those wholly outside the array are left out.
     inside = {i: region for i, region in regions if all(r.start < r.stop for r in region)}
-    parts = _encode_chunks([block[region] for region in inside.values()], layout)
-    ends = list(itertools.accumulate(map(len, parts), initial=0))
     table = np.full((math.prod(grid), 2), EMPTY, dtype="<u8")
-    for i, offset, part in zip(inside, ends[:-1], parts, strict=True):
-        table[i] = offset, len(part)
+    file, sizes = _encode_chunks(
+        [block[region] for region in inside.values()], layout, beside=table.nbytes + CRC_BYTES
+    )
+    ends = list(itertools.accumulate(sizes, initial=0))
+    for i, offset, size in zip(inside, ends[:-1], sizes, strict=True):
+        table[i] = offset, size
     index_bytes = table.tobytes()
-    return b"".join([*parts, index_bytes, _crc(index_bytes)])
+    end = ends[-1] + len(index_bytes) + CRC_BYTES
+    file[ends[-1] : end].data[:] = index_bytes + _crc(index_bytes)
+    return file[:end].data
 
 
-def _encode_chunks(blocks: list[np.ndarray[Any, Any]], layout: ArrayDocument) -> list[bytes]:
+def _encode_chunks(
+    blocks: list[np.ndarray[Any, Any]], layout: ArrayDocument, *, beside: int
+) -> tuple[np.ndarray[Any, Any], list[int]]:
+    """Return chunks one behind the other, how long they are, and room for `beside` bytes.
+
+    They are encoded where they stay: joining them takes a fifth of the time of encoding them.
+    """
+    most = _most_bytes(layout, blocks[0]) if blocks else 0
     if len(blocks) >= _ENCODED_ALONE:
+        file = np.empty(len(blocks) * most + beside, np.uint8)
+        rooms = [file[i * most : (i + 1) * most] for i in range(len(blocks))]
         # Where the main thread has ended, no more threads are given to those that go on.
         with contextlib.suppress(RuntimeError):
-            return list(threads().map(_encode_chunk, blocks, itertools.repeat(layout)))
-    return [_encode_chunk(block, layout) for block in blocks]
+            sizes = list(threads().map(_encode_chunk, blocks, itertools.repeat(layout), rooms))
+            end = 0
+            for size, room in zip(sizes, rooms, strict=True):
+                file[end : end + size] = room[:size]
+                end += size
+            return file, sizes
+    # Not the one into which others may be encoding still.
+    file = np.empty(len(blocks) * most + beside, np.uint8)
+    sizes, end = [], 0
+    for block in blocks:
+        sizes.append(_encode_chunk(block, layout, file[end : end + most]))
+        end += sizes[-1]
+    return file, sizes
 
 
-def _encode_chunk(block: np.ndarray[Any, Any], layout: ArrayDocument) -> bytes:
+def _most_bytes(layout: ArrayDocument, block: np.ndarray[Any, Any]) -> int:
+    return math.prod(layout.chunk_shape) * block.itemsize + _BLOSC_BYTES + CRC_BYTES
+
+
+def _encode_chunk(
+    block: np.ndarray[Any, Any], layout: ArrayDocument, room: np.ndarray[Any, Any]
+) -> int:
+    """Encode a chunk to the begin of `room`; return how long it is."""
     import imagecodecs
 
     if block.shape != layout.chunk_shape:
@@ -262,18 +295,22 @@ def _encode_chunk(block: np.ndarray[Any, Any], layout: ArrayDocument) -> bytes:
         whole[tuple(slice(n) for n in block.shape)] = block
         block = whole
     blosc_encode: Any = imagecodecs.blosc_encode  # Its annotations leave out buffers.
-    encoded: bytes = blosc_encode(
+    encoded = blosc_encode(
         # Typed, not as bytes: it shuffles by the size of the items, whatever `typesize` says.
         np.ascontiguousarray(block),
         level=layout.level,
         compressor=layout.compressor,
         shuffle="bitshuffle",
         numthreads=1,
+        # Given more room, blosc stores what it cannot make smaller in another way.
+        out=room[: len(room) - CRC_BYTES],
     )
-    return encoded + _crc(encoded)
+    size = len(encoded)
+    room[size : size + CRC_BYTES].data[:] = _crc(room[:size])
+    return size + CRC_BYTES
 
 
-def _crc(data: bytes) -> bytes:
+def _crc(data: bytes | np.ndarray[Any, Any]) -> bytes:
     import google_crc32c
 
     value: int = google_crc32c.value(data)

@@ -53,9 +53,7 @@ def part_of_bytes(data: bytes, image_id: str, *, where: str) -> Part:
 
 def part_of_frame(df: pd.DataFrame, image_id: str, *, where: str) -> Part:
     """Return the rows of one image, from a data frame; otherwise as `part_of_bytes`."""
-    numbers = df.index.nlevels == 1 and df.index.name is None
-    if not (numbers and pd.api.types.is_integer_dtype(df.index.dtype)):
-        df = df.reset_index()
+    df = _labels_as_columns(df, where)
     if df.columns.nlevels > 1:
         raise ArgumentError("the data frame has several levels of column labels", where=where)
     if IMAGE_ID in df.columns:
@@ -69,6 +67,31 @@ def part_of_frame(df: pd.DataFrame, image_id: str, *, where: str) -> Part:
             )
         df = df.drop(columns=IMAGE_ID)
     return Rows.of_frame(df.reset_index(drop=True))
+
+
+def _labels_as_columns(df: pd.DataFrame, where: str) -> pd.DataFrame:
+    # What `set_index(name, drop=False)` leaves is there already.
+    columns: list[Any] = list(df.columns)
+    there = [
+        level
+        for level, name in enumerate(df.index.names)
+        if name is not None
+        and columns.count(name) == 1
+        and df.index.get_level_values(level).equals(pd.Index(df[name]))
+    ]
+    if there:
+        df = df.reset_index(level=there, drop=True)
+    numbers = df.index.nlevels == 1 and df.index.name is None
+    if numbers and pd.api.types.is_integer_dtype(df.index.dtype):
+        return df
+    try:
+        return df.reset_index()
+    except ValueError as error:
+        raise ArgumentError(
+            f"the row labels of the data frame cannot become columns: {error}",
+            where=where,
+            hint="Rename them, or drop them with reset_index(drop=True), and save it again.",
+        ) from error
 
 
 def has_plain_index(note: Marker) -> bool:

@@ -5,72 +5,77 @@ place that is wrong, JSON Schema comes from the same definition, and keys that t
 code does not know survive a rewrite (:func:`updated_group`).
 """
 
-from kymflow_zarr._schema._array import (
-    DATA_TYPES,
-    ArrayDocument,
-    array_document,
-    read_array_document,
-)
-from kymflow_zarr._schema._axes import (
-    array_dimension_names,
-    calibrate,
-    default_axis_names,
-    normalize_axes,
-    normalize_unit,
-    ome_axes,
-)
-from kymflow_zarr._schema._base import (
-    ATTRIBUTES_KEY,
-    FORMAT,
-    FORMAT_VERSION,
-    plain_group_document,
-    updated_group,
-)
-from kymflow_zarr._schema._checksums import FileSum, dump_checksums, parse_checksums
-from kymflow_zarr._schema._curation import (
-    CurationDocument,
-    new_curation,
-    read_curation_document,
-)
-from kymflow_zarr._schema._dataset import DatasetDocument, read_dataset_document
-from kymflow_zarr._schema._image import (
-    ArrayArtifactDocument,
-    AxisDocument,
-    ImageDocument,
-    PixelsDocument,
-    SourceFileDocument,
-    read_array_artifact_document,
-    read_image_document,
-)
-from kymflow_zarr._schema._ome import ChannelWindow, ome_attributes
-from kymflow_zarr._schema._payload import (
-    PAYLOAD_VERSION,
-    Deviation,
-    PayloadDocument,
-    payload_deviations,
-    roi_deviations,
-    upgrade_payload,
-)
-from kymflow_zarr._schema._published import SchemaName, json_schema
-from kymflow_zarr._schema._rois import ROI_VERSION, upgrade_roi
-from kymflow_zarr._schema._stated_axes import stated_axes
-from kymflow_zarr._schema._tiff_frame import (
-    TiffFrame,
-    coalesced,
-    decode_frame,
-    encode_frame,
-    gaps_of,
-)
-from kymflow_zarr._schema._v1 import (
-    V1_FORMAT,
-    V1Array,
-    read_v1_array,
-    unknown_v1_attributes,
-    v1_array_artifact_group,
-    v1_array_document,
-    v1_image_group,
-    v1_root_group,
-)
+from typing import TYPE_CHECKING
+
+from kymflow_zarr._late import late
+
+if TYPE_CHECKING:
+    from kymflow_zarr._schema._array import (
+        DATA_TYPES,
+        ArrayDocument,
+        array_document,
+        read_array_document,
+    )
+    from kymflow_zarr._schema._axes import (
+        array_dimension_names,
+        calibrate,
+        default_axis_names,
+        normalize_axes,
+        normalize_unit,
+        ome_axes,
+    )
+    from kymflow_zarr._schema._base import (
+        ATTRIBUTES_KEY,
+        FORMAT,
+        FORMAT_VERSION,
+        plain_group_document,
+        updated_group,
+    )
+    from kymflow_zarr._schema._checksums import FileSum, dump_checksums, parse_checksums
+    from kymflow_zarr._schema._curation import (
+        CurationDocument,
+        new_curation,
+        read_curation_document,
+    )
+    from kymflow_zarr._schema._dataset import DatasetDocument, read_dataset_document
+    from kymflow_zarr._schema._image import (
+        ArrayArtifactDocument,
+        AxisDocument,
+        ImageDocument,
+        PixelsDocument,
+        SourceFileDocument,
+        read_array_artifact_document,
+        read_image_document,
+    )
+    from kymflow_zarr._schema._ome import ChannelWindow, ome_attributes
+    from kymflow_zarr._schema._payload import (
+        PAYLOAD_VERSION,
+        Deviation,
+        PayloadDocument,
+        payload_deviations,
+        roi_deviations,
+        upgrade_payload,
+    )
+    from kymflow_zarr._schema._published import SchemaName, json_schema
+    from kymflow_zarr._schema._rois import ROI_VERSION, upgrade_roi
+    from kymflow_zarr._schema._stated_axes import stated_axes
+    from kymflow_zarr._schema._tiff_frame import (
+        TiffFrame,
+        coalesced,
+        decode_frame,
+        encode_frame,
+        gaps_of,
+    )
+    from kymflow_zarr._schema._v1 import (
+        V1_FORMAT,
+        V1Array,
+        read_v1_array,
+        unknown_v1_attributes,
+        v1_array_artifact_group,
+        v1_array_document,
+        v1_image_group,
+        v1_root_group,
+    )
 
 __all__ = [
     "ATTRIBUTES_KEY",
@@ -130,3 +135,61 @@ __all__ = [
     "v1_image_group",
     "v1_root_group",
 ]
+
+_FILES = {
+    "_array": ("DATA_TYPES", "ArrayDocument", "array_document", "read_array_document"),
+    "_axes": (
+        "array_dimension_names",
+        "calibrate",
+        "default_axis_names",
+        "normalize_axes",
+        "normalize_unit",
+        "ome_axes",
+    ),
+    "_base": (
+        "ATTRIBUTES_KEY",
+        "FORMAT",
+        "FORMAT_VERSION",
+        "plain_group_document",
+        "updated_group",
+    ),
+    "_checksums": ("FileSum", "dump_checksums", "parse_checksums"),
+    "_curation": ("CurationDocument", "new_curation", "read_curation_document"),
+    "_dataset": ("DatasetDocument", "read_dataset_document"),
+    "_image": (
+        "ArrayArtifactDocument",
+        "AxisDocument",
+        "ImageDocument",
+        "PixelsDocument",
+        "SourceFileDocument",
+        "read_array_artifact_document",
+        "read_image_document",
+    ),
+    "_ome": ("ChannelWindow", "ome_attributes"),
+    "_payload": (
+        "PAYLOAD_VERSION",
+        "Deviation",
+        "PayloadDocument",
+        "payload_deviations",
+        "roi_deviations",
+        "upgrade_payload",
+    ),
+    "_published": ("SchemaName", "json_schema"),
+    "_rois": ("ROI_VERSION", "upgrade_roi"),
+    "_stated_axes": ("stated_axes",),
+    "_tiff_frame": ("TiffFrame", "coalesced", "decode_frame", "encode_frame", "gaps_of"),
+    "_v1": (
+        "V1_FORMAT",
+        "V1Array",
+        "read_v1_array",
+        "unknown_v1_attributes",
+        "v1_array_artifact_group",
+        "v1_array_document",
+        "v1_image_group",
+        "v1_root_group",
+    ),
+}
+
+
+if not TYPE_CHECKING:  # A checker is to know the names one by one.
+    __getattr__ = late(__name__, _FILES)

@@ -10,14 +10,19 @@ import functools
 import os
 import threading
 from collections.abc import Callable
+
+# Not late: once the main thread has ended, threads go on, and Python refuses to import this.
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 # Waking a thread costs as much as some 100 kB of it.
 _WORTH_BYTES: Final = 1 << 18
 _THREADS: Final = min(4, os.cpu_count() or 1)
 
 T = TypeVar("T")
+
+# Of a file; they may be on their way.
+Content: TypeAlias = bytes | memoryview | Future[bytes | memoryview]
 
 
 def aside(call: Callable[[], T], *, size: int) -> T | Future[T]:
@@ -48,6 +53,11 @@ def aside(call: Callable[[], T], *, size: int) -> T | Future[T]:
 def settled(result: T | Future[T]) -> T:
     """Return what a call aside returned, or raise what it raised."""
     return result.result() if isinstance(result, Future) else result
+
+
+def arrived(data: Content) -> bytes | memoryview:
+    """Return the bytes of a file, when they are there."""
+    return data.result() if isinstance(data, Future) else data
 
 
 @functools.cache

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from kymflow_zarr._storage._disk import disk
 from kymflow_zarr._storage._journal import Journal, Remove
@@ -13,8 +14,7 @@ from kymflow_zarr._storage._overlay import Overlay
 from kymflow_zarr._storage._staging import StagedTree
 
 
-@dataclass(frozen=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True):
     """One change that is about to be made.
 
     Parameters

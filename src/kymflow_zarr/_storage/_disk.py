@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import stat
 import sys
 import time
@@ -92,6 +91,7 @@ class Disk:
         if path.is_symlink():
             path.unlink()
             return
+        import shutil
 
         def make_writable_and_retry(function: Callable[..., object], name: str, _: object) -> None:
             if not os.path.lexists(name):

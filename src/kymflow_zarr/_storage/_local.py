@@ -27,7 +27,7 @@ from kymflow_zarr._storage._journal import (
 )
 from kymflow_zarr._storage._locks import Locks
 from kymflow_zarr._storage._overlay import Overlay
-from kymflow_zarr._storage._scan import files_below, first_link, folder_times, names_below
+from kymflow_zarr._storage._scan import files_below, first_link, folder_times, folders, names_below
 from kymflow_zarr._storage._session import Session, is_dead, sweep, work_folder
 from kymflow_zarr._storage._staging import StagedTree, sync_trees
 from kymflow_zarr._types import Durability
@@ -121,8 +121,7 @@ class LocalStorage:
         """Return the names of the folders directly below a key, temporary ones left out."""
         with os_errors("list", key):
             try:
-                with os.scandir(self.path(key)) as entries:
-                    names = [e.name for e in entries if e.is_dir() and e.name[0] != "."]
+                names = folders(self.path(key))
             except (FileNotFoundError, NotADirectoryError):
                 names = []
         if self._overlay:

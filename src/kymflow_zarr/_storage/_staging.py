@@ -7,14 +7,13 @@ import functools
 import os
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from kymflow_zarr._schema._checksums import FileSum
-from kymflow_zarr._storage._aside import aside, settled
+from kymflow_zarr._storage._aside import Content, arrived, aside, settled
 from kymflow_zarr._storage._disk import disk
 from kymflow_zarr._storage._files import os_errors, sync_all
 
@@ -66,11 +65,11 @@ class StagedTree:
         self.folders = {"": str(folder)}
         self.files: list[str] = []
 
-    def write(self, key: str, data: bytes | memoryview | Future[bytes]) -> FileSum:
+    def write(self, key: str, data: Content) -> FileSum:
         """Add a file at a key below the tree and return what it is; bytes may be on their way."""
         with os_errors("write", key):
             path = self._place(key)
-        content = data.result() if isinstance(data, Future) else data
+        content = arrived(data)
         found = aside(functools.partial(FileSum.of, content), size=len(content))
         with os_errors("write", key):
             disk().create(path, content)

@@ -45,9 +45,11 @@ def check_each(
         threads=1,
         here=lambda _: executor is None,
     )
-    for _, found, error in results:
+    for image_id, found, error in results:
         if found is None:
-            raise error or AssertionError
+            assert error is not None
+            error.add_note(f"image {image_id!r}")
+            raise error
         findings.extend(found)
 
 

@@ -25,6 +25,8 @@ class Hasher:
     Parameters
     ----------
     executor : concurrent.futures.Executor
+    own : bool
+        Whether it is ours: without it this thread goes on.
 
     Attributes
     ----------
@@ -32,8 +34,9 @@ class Hasher:
         How many files were read, and how many bytes they held.
     """
 
-    def __init__(self, executor: Executor) -> None:
+    def __init__(self, executor: Executor, *, own: bool = False) -> None:
         self._executor = executor
+        self._own = own
         self.files = 0
         self.size_bytes = 0
 
@@ -46,6 +49,8 @@ class Hasher:
             try:
                 found = self._executor.map(_hash, wanted)
             except RuntimeError:
+                if not self._own:
+                    raise
                 # The main thread has ended, and no more threads are given to those that go on.
                 found = map(_hash, wanted)
             for key, hashed in zip(some, found, strict=True):
@@ -61,7 +66,7 @@ def hashing(executor: Executor | None) -> Iterator[Hasher]:
         yield Hasher(executor)
         return
     with ThreadPoolExecutor(_THREADS) as threads:
-        yield Hasher(threads)
+        yield Hasher(threads, own=True)
 
 
 def _hash(path: Path) -> Hashed:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from kymflow_zarr._types import Axis
 from kymflow_zarr.errors import SourceFileError
 from kymflow_zarr.ingest._scan import Found
 from kymflow_zarr.ingest._tiff import TiffImage, open_tiff
+
+# Beside its pixels a file that is read at once has no more.
+_REST_BYTES: Final = 1 << 20
 
 
 class ChannelStack:
@@ -46,6 +50,7 @@ class ChannelStack:
         except BaseException:
             self._open.close()
             raise
+        self._files = tuple(files)
         first = self.images[0]
         self.dtype = first.dtype
         self._at: int | None = None
@@ -61,9 +66,31 @@ class ChannelStack:
         """How much memory it takes to write its pixels into a dataset, all in all."""
         # A block, the chunks that it is packed into, and the file of them; then what the
         # reader holds, and of several channels each block before they are one.
-        block = min(math.prod(self.shape) * self.dtype.itemsize, SHARD_BYTES)
         blocks = 3 if self._at is None else 4
-        return blocks * block + sum(image.held_bytes for image in self.images)
+        return blocks * self._block_bytes + sum(image.held_bytes for image in self.images)
+
+    @property
+    def _block_bytes(self) -> int:
+        return min(math.prod(self.shape) * self.dtype.itemsize, SHARD_BYTES)
+
+    @contextmanager
+    def read_once(self) -> Iterator[None]:
+        """Take the digests of the files and the pixels from one reading of them.
+
+        Of files that are hardly more than one block of pixels: :attr:`memory_bytes` has room
+        for one that stays. Others are read as they are without it.
+        """
+        size = sum(found.size_bytes for found in self._files)
+        if size <= self._block_bytes + _REST_BYTES:
+            for image, found in zip(self.images, self._files, strict=True):
+                data = None if found.is_digested else image.hold(found.size_bytes)
+                if data is not None:
+                    found.learn(hashlib.sha256(data).hexdigest())
+        try:
+            yield
+        finally:
+            for image in self.images:
+                image.let_go()
 
     def _check(self, files: Sequence[Found]) -> None:
         first = self.images[0]

@@ -14,7 +14,7 @@ from kymflow_zarr._core import RecordDraft, ZarrDataset
 from kymflow_zarr._core._documents import dump
 from kymflow_zarr._core._draft import write_array_artifact
 from kymflow_zarr._core._memory import pixels_memory
-from kymflow_zarr._schema import FileSum, SourceFileDocument, plain_group_document
+from kymflow_zarr._schema import SourceFileDocument, plain_group_document
 from kymflow_zarr._storage import digest_of_bytes
 from kymflow_zarr.errors import KymflowZarrError, SourceFileError, StorageError
 from kymflow_zarr.ingest._exported_files import (
@@ -161,16 +161,12 @@ class ExportedImage:
         array = read_array(data, where=entry.file)
         self._claim(prefix, entry.file)
 
-        def put(key: str, part: bytes) -> FileSum:
-            draft.write(f"{prefix}/{key}", part)
-            return FileSum.of(part)
-
         written = write_array_artifact(
             entry.name,
             array,
             axes=entry.axes,
             chunks=chunks_to_ask_for(array, entry.chunks, axes=None),
-            write=put,
+            write=lambda key, part: draft.put(f"{prefix}/{key}", part),
             updated_utc=entry.updated_utc,
         )
         if intact:

@@ -171,7 +171,8 @@ def prepare_acquisition(
         contents = read_contents(acquisition)
         axes = axes_of(stack, contents)
         contents.notes += calibration_notes(contents.payload, axes, stack.shape)
-        draft.set_pixels(stack, axes=axes, channel_names=channel_names_of(stack, contents))
+        with stack.read_once():
+            draft.set_pixels(stack, axes=axes, channel_names=channel_names_of(stack, contents))
         if verify:
             read_back(draft, stack)
         images = [image_file(found, series) for found in acquisition.images]

@@ -17,7 +17,7 @@ from kymflow_zarr._core._draft import write_array_artifact
 from kymflow_zarr._layout import array_artifact_prefix, artifact_key
 from kymflow_zarr._limits import loads_json
 from kymflow_zarr._schema import FileSum
-from kymflow_zarr._storage import digest_of_bytes
+from kymflow_zarr._storage import arrived, digest_of_bytes
 from kymflow_zarr.errors import KymflowZarrError, SourceFileError
 from kymflow_zarr.ingest._convention import Acquisition, Attached
 from kymflow_zarr.ingest._olympus import OlympusHeader, parse_olympus_header
@@ -278,7 +278,7 @@ def digest_of_part(part: Part) -> str:
             part.value,
             axes=None,
             chunks=None,
-            write=lambda _, data: FileSum.of(data),
+            write=lambda _, data: FileSum.of(arrived(data)),
         )
         return document.sha256
     data = _artifacts.encode(part.kind, part.value, where=part.name)

@@ -38,8 +38,13 @@ class Found:
             self._sha256.append(sha256_of_file(self.path))
         return self._sha256[0]
 
+    @property
+    def is_digested(self) -> bool:
+        """Whether :meth:`sha256` is known."""
+        return bool(self._sha256)
+
     def learn(self, sha256: str) -> None:
-        """Take over what another process has found :meth:`sha256` to be."""
+        """Take over what another has found :meth:`sha256` to be."""
         self._sha256[:] = [sha256]
 
     @property

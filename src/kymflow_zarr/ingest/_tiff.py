@@ -18,6 +18,7 @@ from kymflow_zarr.ingest._tiff_integrity import check_page_chain, check_stored_b
 from kymflow_zarr.ingest._tiff_limits import check_image_size, check_ome
 from kymflow_zarr.ingest._tiff_pixels import PixelSource, open_pixels
 from kymflow_zarr.ingest._tiff_region import selection_of
+from kymflow_zarr.ingest._tiff_stored import StoredPixels
 from kymflow_zarr.ingest._tiff_tags import describe
 
 if TYPE_CHECKING:
@@ -201,6 +202,34 @@ class TiffImage:
         except Exception as exc:
             raise _unreadable(exc, self._where) from exc
 
+    def hold(self, size: int) -> memoryview | None:
+        """Read the whole file into memory, if its pixels lie in it in one piece.
+
+        Until :meth:`let_go` regions come from there, as views that cannot be written to
+        wherever they can.
+
+        Parameters
+        ----------
+        size : int
+            Bytes of the file.
+
+        Returns
+        -------
+        memoryview or None
+            The file; None where it was not read, or is not of that size.
+        """
+        pixels = self._open_pixels()
+        # A file of a set of several may have its pixels in another one.
+        if not isinstance(pixels, StoredPixels) or self._series.keyframe.parent is not self._tif:
+            return None
+        return pixels.hold(size)
+
+    def let_go(self) -> None:
+        """Read regions from the file again, each as a new array."""
+        pixels = self._open_pixels()
+        if isinstance(pixels, StoredPixels):
+            pixels.let_go()
+
     def __getitem__(self, key: Any, /) -> npt.NDArray[Any]:
         """Read a region.
 
@@ -282,8 +311,12 @@ class TiffImage:
                 rest.append(np.asarray(indices, dtype=np.intp) - first * samples)
         order = [d for dims in self._plan.dims for d in dims]
         order += [d for d in range(len(source)) if d not in order]
-        flat = np.empty(tuple(len(source[d]) for d in order), self.dtype)
-        pixels.read_into(source, flat.transpose(np.argsort(order)))
+        held = pixels.view(source) if isinstance(pixels, StoredPixels) else None
+        if held is None:
+            flat = np.empty(tuple(len(source[d]) for d in order), self.dtype)
+            pixels.read_into(source, flat.transpose(np.argsort(order)))
+        else:
+            flat = np.ascontiguousarray(held.transpose(order), self.dtype)
         lengths = [
             len(source[dims[0]]) * (len(source[dims[1]]) if len(dims) == 2 else 1)
             for dims in self._plan.dims

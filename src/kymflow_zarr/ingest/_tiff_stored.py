@@ -25,6 +25,8 @@ __all__ = ["StoredPixels"]
 # Pieces that are shorter are read together with what lies between them, up to so much at once.
 _RUN_BYTES: Final = 64 << 10
 _HULL_BYTES: Final = 16 << 20
+# No dtype asks for more.
+_ALIGNED_TO: Final = 16
 
 
 class StoredPixels:
@@ -53,9 +55,56 @@ class StoredPixels:
         steps = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
         self._shape = tuple(shape)
         self._steps = [step * self._dtype.itemsize for step in steps]
+        self._held: npt.NDArray[np.uint8] | None = None
+
+    def hold(self, size: int) -> memoryview | None:
+        """Read the whole file, so that regions come from memory; return its bytes.
+
+        Parameters
+        ----------
+        size : int
+            Bytes of the file.
+
+        Returns
+        -------
+        memoryview or None
+            None where the file is not of that size: then it stays on the disk.
+        """
+        # The pixels begin where an element may lie.
+        pad = -self._offset % _ALIGNED_TO
+        data = np.empty(pad + size + 1, np.uint8)[pad:]
+        try:
+            with self._path.open("rb", buffering=0) as file:
+                done = 0
+                while count := file.readinto(data[done:].data):
+                    done += count
+        except OSError:
+            return None  # Whoever asks for a region is told.
+        if done != size:
+            return None
+        self._held = data[:size]
+        self._held.flags.writeable = False
+        return self._held.data
+
+    def let_go(self) -> None:
+        """Read regions from the file again."""
+        self._held = None
+
+    def view(self, ranges: Sequence[range]) -> npt.NDArray[Any] | None:
+        """Return the pixels at `ranges`, read-only, if the file is in memory."""
+        if self._held is None:
+            return None
+        start = self._offset + sum(r[0] * step for r, step in zip(ranges, self._steps, strict=True))
+        strides = [r.step * step for r, step in zip(ranges, self._steps, strict=True)]
+        shape = [len(r) for r in ranges]
+        return np.ndarray(shape, self._dtype, self._held, start, strides)
 
     def read_into(self, ranges: Sequence[range], out: npt.NDArray[Any]) -> None:
         """Fill `out` with the pixels at `ranges`, one per dimension, steps positive."""
+        held = self.view(ranges)
+        if held is not None:
+            out[...] = held
+            return
         # Each with a file of its own: threads must not mix up seeks.
         try:
             with self._path.open("rb", buffering=0) as file:
