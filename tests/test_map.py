@@ -196,17 +196,20 @@ def strange(rec: ZarrImageRecord) -> object:
     return total(rec)
 
 
+@pytest.mark.parametrize("chained", [False, True])
 def test_whatever_one_image_raises_or_returns_in_a_process_the_rest_go_on(
-    many: ZarrDataset,
+    many: ZarrDataset, chained: bool
 ) -> None:
+    if chained:  # Errors are pickled with what caused them, from here on.
+        pytest.importorskip("dask.multiprocessing")
     with ProcessPoolExecutor(2) as pool:
         result = many.map(strange, executor=pool)
         assert list(result.errors) == ["i01", "i03", "i05", "i07", "i09"]
         assert len(result) == 7
         assert many.map(total, executor=pool).ok
     for image_id, said in (
-        ("i01", "TwoArgsError: damaged at line 7"),
-        ("i03", "ValueError: .*locked"),
+        ("i01", "damaged at line 7"),
+        ("i03", "locked"),
         ("i05", "cannot be analyzed"),
         ("i07", "no number"),
         ("i09", "lock"),

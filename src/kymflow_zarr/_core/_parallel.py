@@ -152,12 +152,15 @@ def _done(call: Callable[[T], R], caller: int, item: T) -> R | _Packed:
         if at_home and threading.current_thread() is threading.main_thread():
             raise
         # It would end the program that waits for the others.
-        raise RuntimeError(f"what was called for it left with SystemExit: {left}") from left
+        told = f"what was called for it left with SystemExit: {left}"
     except Exception as error:
         if at_home or _travels(error):
             raise
-        raise RuntimeError(f"{type(error).__name__}: {error}") from error
-    return result if at_home else _Packed(_dumps(result))
+        told = f"{type(error).__name__}: {error}"
+    else:
+        return result if at_home else _Packed(_dumps(result))
+    # Out here it has no cause: where Dask is imported, an error is pickled with that.
+    raise RuntimeError(told)
 
 
 def _unpacked(result: R | _Packed) -> R:
