@@ -172,7 +172,7 @@ def _observations(folder: Path, count: int, *, repeat: int) -> Iterator[Row | Sk
     """Compare an array of features, a row for each region, with a table of what each row is."""
     name = f"{count:,} regions x 50 features, with a table"
     if importlib.util.find_spec("anndata") is None:
-        yield Skipped(name, "anndata is not installed (pip install --group bench)")
+        yield Skipped(name, "anndata is not installed (pip install anndata)")
         return
     import anndata
 

@@ -66,8 +66,12 @@ def replace_rows(
     else:
         grouped = GroupedTable.of_bytes(existing, where=where)
         if grouped is not None:
-            added = [Rows.of_frame(df) for df in merged(filled, grouped.note, image_id_col)]
-            done = grouped.replaced(frames.keys(), added, image_id_col=image_id_col)
+            note = grouped.note
+            done = grouped.replaced(
+                frames.keys(),
+                lambda: [Rows.of_frame(df) for df in merged(filled, note, image_id_col)],
+                image_id_col=image_id_col,
+            )
             if done is not None:
                 return done[0]
         rows = Rows.of_bytes(existing, where=where)
@@ -101,7 +105,7 @@ def remove_rows(
     """
     names = {str(name) for name in image_ids}
     grouped = GroupedTable.of_bytes(existing, where=where)
-    done = grouped.replaced(names, (), image_id_col=image_id_col) if grouped is not None else None
+    done = grouped.replaced(names, list, image_id_col=image_id_col) if grouped is not None else None
     if done is not None:
         return done if done[1] else (existing, 0)
     rows = Rows.of_bytes(existing, where=where)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -131,9 +131,9 @@ class GroupedTable:
         return cls(data, file, short, footer, groups, note)
 
     def replaced(
-        self, image_ids: Collection[str], more: Sequence[Rows], *, image_id_col: str
+        self, image_ids: Collection[str], made: Callable[[], Sequence[Rows]], *, image_id_col: str
     ) -> tuple[bytes, int] | None:
-        """Remove the rows of some images and append others.
+        """Remove the rows of some images and append those that a call makes.
 
         Returns
         -------
@@ -145,7 +145,11 @@ class GroupedTable:
         if image_id_col in self.note["index"].get("fields", []):
             return None
         try:
-            return self._replaced(image_ids, more, image_id_col)
+            with ThreadPoolExecutor(1) as other:
+                # Of a thousand images, making takes about as long as looking for the old rows.
+                keep = other.submit(self._masks, image_ids, image_id_col)
+                more = made()
+                return self._replaced(keep.result(), more)
         except _NotOrdinaryError:
             return None
         except KymflowZarrError:
@@ -153,10 +157,7 @@ class GroupedTable:
         except Exception:  # noqa: BLE001 - Of a damaged file; whoever decodes it all will say so.
             return None
 
-    def _replaced(
-        self, image_ids: Collection[str], more: Sequence[Rows], image_id_col: str
-    ) -> tuple[bytes, int]:
-        keep = self._masks(image_ids, image_id_col)
+    def _replaced(self, keep: dict[int, Any], more: Sequence[Rows]) -> tuple[bytes, int]:
         left = [
             int(pc.sum(keep[i]).as_py() or 0) if i in keep else group.rows
             for i, group in enumerate(self._groups)

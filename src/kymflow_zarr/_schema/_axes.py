@@ -158,6 +158,14 @@ def calibrate(
         hint="Give one number in micrometers; where y and x differ, give "
         'axes=[Axis("y", "space", "um", 0.5), Axis("x", "space", "um", 0.25)].',
     )
+    return _calibrated(tuple(axes), line_period_s, pixel_size_um)
+
+
+# As above. Typed, since 1 and 1.0 would be one key.
+@functools.lru_cache(maxsize=64, typed=True)
+def _calibrated(
+    axes: tuple[Axis, ...], line_period_s: float | None, pixel_size_um: float | None
+) -> tuple[Axis, ...]:
     filled = list(axes)
     if line_period_s is not None:
         times = [i for i, axis in enumerate(filled) if axis.quantity == "time"]

@@ -87,17 +87,17 @@ class StagedTree:
             self.folders[above] = folder
         return f"{folder}{os.sep}{name}"
 
-    def place(self, key: str) -> Path:
+    def place(self, key: str) -> str:
         """Return the path of a key of the dataset."""
-        return self._root.joinpath(*key.split("/"))
+        return f"{self._root}{os.sep}{key.replace('/', os.sep)}"
 
-    def take_place(self, target: Path) -> bool:
+    def take_place(self, target: str) -> bool:
         """Go to a path; False if something is there. Of :func:`commit_trees`."""
         # POSIX would let a folder replace an empty one; a record's is never empty.
         try:
             disk().rename_folder(self.folder, target)
         except OSError:
-            if target.is_dir():
+            if os.path.isdir(target):  # noqa: PTH112 - see `folders`
                 return False
             raise
         self.committed = True
@@ -158,5 +158,6 @@ def commit_trees(trees: Sequence[tuple[StagedTree, str]]) -> list[bool]:
         for (tree, _), target in zip(trees, targets, strict=True):
             committed.append(tree.take_place(target))
         pairs = zip(trees, targets, strict=True)
-        sync_all((), {target.parent for (tree, _), target in pairs if tree.durable})
+        durable = [target for (tree, _), target in pairs if tree.durable]
+        sync_all((), {os.path.dirname(target) for target in durable})  # noqa: PTH120 - as above
     return committed
