@@ -58,6 +58,17 @@ def test_ten_thousand_images_are_there_and_only_those_in_view_are_fetched(
     assert "64 \u00d7 8" in (card(page, 0).text_content() or "")
 
 
+def test_no_letter_is_lost_while_the_list_follows(visits: Visits, ten_thousand: Viewer) -> None:
+    page = visits.open(ten_thousand)
+    wait_for_total(page, MANY)
+    field = page.get_by_test_id("gallery-search")
+    # About as long as the field waits for another letter, so that its answers come between them.
+    for delay in range(26, 46, 2):
+        field.fill("")
+        page.keyboard.type("vessel-01234 treated", delay=delay)
+        assert field.input_value() == "vessel-01234 treated"
+
+
 def test_the_search_narrows_with_each_letter(visits: Visits, ten_thousand: Viewer) -> None:
     page = visits.open(ten_thousand)
     wait_for_total(page, MANY)

@@ -4,6 +4,7 @@ import type { DatasetInfo } from "../api/types";
 import { count, plural } from "../lib/format";
 import { patched } from "../lib/query";
 import { params, setQuery } from "../lib/router";
+import { useTyped } from "../lib/typed";
 import { ErrorBox } from "../parts/ErrorBox";
 import { Icon } from "../parts/icons";
 import { useKeys } from "../parts/keys";
@@ -26,11 +27,8 @@ export function Gallery({ info }: { info: DatasetInfo }) {
   const list = query.get("as") === "list";
   const where = query.getAll("where");
   const search = useRef<HTMLInputElement>(null);
-  const [typed, setTyped] = useState(q);
-  const typing = useRef(0);
+  const [typed, type] = useTyped(q, 30, (text) => setQuery({ q: text, row: null }));
 
-  useEffect(() => setTyped(q), [q]);
-  useEffect(() => () => clearTimeout(typing.current), []);
   useEffect(() => store.ask({ q, sort, descending, where }), [q, sort, descending, where.join("\n")]);
   useEffect(() => {
     const look = () => document.visibilityState === "visible" && store.refresh();
@@ -42,11 +40,6 @@ export function Gallery({ info }: { info: DatasetInfo }) {
     if (event.key === "/") search.current?.select();
     return event.key === "/";
   });
-  const type = (text: string) => {
-    setTyped(text);
-    clearTimeout(typing.current);
-    typing.current = window.setTimeout(() => setQuery({ q: text, row: null }), 30);
-  };
   const total = store.total.value;
   return (
     <main class="gallery" id="main" tabIndex={-1}>

@@ -1,9 +1,10 @@
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useRef } from "preact/hooks";
 import { downloadUrl, getJson, url } from "../api/client";
 import type { TableData } from "../api/types";
 import { Filters } from "../gallery/Filters";
 import { cell, plural } from "../lib/format";
 import { imagePath, params, setQuery } from "../lib/router";
+import { useTyped } from "../lib/typed";
 import { ErrorBox } from "../parts/ErrorBox";
 import { Icon } from "../parts/icons";
 import { useKeys } from "../parts/keys";
@@ -23,11 +24,8 @@ export function TableView({ name }: { name: string }) {
   const offset = Math.max(0, Number(query.get("offset")) || 0);
   const address = url(`/api/tables/${encodeURIComponent(name)}`, { q, sort, descending: descending || null, where, offset: offset || null, limit: LIMIT });
   const loaded = useLoad(address, (_, signal) => getJson<TableData>(address, signal));
-  const [typed, setTyped] = useState(q);
-  const typing = useRef(0);
+  const [typed, type] = useTyped(q, 50, (text) => setQuery({ q: text, offset: null }));
   const search = useRef<HTMLInputElement>(null);
-  useEffect(() => setTyped(q), [q]);
-  useEffect(() => () => clearTimeout(typing.current), []);
   useKeys((event) => {
     if (event.key === "/") search.current?.select();
     return event.key === "/";
@@ -47,12 +45,7 @@ export function TableView({ name }: { name: string }) {
         <label class="search">
           <Icon name="search" />
           <input ref={search} type="search" placeholder="Search rows" aria-label="Search rows" data-testid="table-search" value={typed}
-            onInput={(e) => {
-              const text = e.currentTarget.value;
-              setTyped(text);
-              clearTimeout(typing.current);
-              typing.current = window.setTimeout(() => setQuery({ q: text, offset: null }), 50);
-            }} />
+            onInput={(e) => type(e.currentTarget.value)} />
         </label>
         <Filters columns={columns} where={where} onChange={(next) => setQuery({ where: next, offset: null }, "push")} />
         <span class="spacer" />
