@@ -23,8 +23,8 @@ FAST = {"open the dataset", "load_array", "load_json", "save_json", "add_image",
 def run(folder: Path, *, quick: bool) -> Iterator[Row]:
     """Yield a row for each call; everything is written below `folder`."""
     if quick:
-        yield from grow(folder, (100, 1_000), repeat=3)
-        yield refresh(folder, (100, 300), repeat=3)
+        yield from grow(folder, (100, 500), repeat=2)
+        yield refresh(folder, (50, 150), repeat=2)
     else:
         yield from grow(folder, (100, 1_000, 10_000, 100_000), repeat=7)
         yield refresh(folder, (100, 1_000, 10_000), repeat=7)

@@ -29,7 +29,7 @@ _ROW_BYTES = 2 * 38
 
 def run(folder: Path, *, quick: bool) -> Iterator[Row]:
     """Yield the comparisons; everything is written below `folder`."""
-    count = 40 if quick else 200
+    count = 16 if quick else 200
     source = folder / "tiffs"
     source.mkdir()
     written: list[Path] = []
@@ -87,7 +87,7 @@ def run(folder: Path, *, quick: bool) -> Iterator[Row]:
             "least": lambda _: least(synced=False),
             "synced least": lambda _: least(synced=True),
         },
-        repeat=3 if quick else 7,
+        repeat=2 if quick else 7,
         between=clear,
     )
     name = f"ingest {count} TIFFs, {size >> 20} MB"

@@ -30,7 +30,7 @@ NO_INDEX = 'images(), mode "r", no index'
 
 def run(folder: Path, *, quick: bool) -> Iterator[Row]:
     """Yield the comparisons; everything is written below `folder`."""
-    count = 10_000 if quick else 100_000
+    count = 2_000 if quick else 100_000
     small, large = (folder / f"{n}.zarr" for n in (count // 10, count))
     make_dataset(small, count // 10)
     make_dataset(large, count)

@@ -15,7 +15,7 @@ from benchmarks.measure import Row, Skipped
 GOAL_BYTES = 600e6
 COLUMNS = 2048
 # Megabytes of a large file; how many files at once, and megabytes of each.
-QUICK, FULL = (600, 3, 80), (4096, 4, 200)
+QUICK, FULL = (300, 2, 60), (4096, 4, 200)
 
 INGEST = """
 import resource, sys

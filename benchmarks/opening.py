@@ -23,7 +23,7 @@ ds[ds.list_image_ids()[0]].load_array()
 
 def run(folder: Path, *, quick: bool) -> Iterator[Row]:
     """Yield the comparisons; everything is written below `folder`."""
-    count = 1_000 if quick else 10_000
+    count = 500 if quick else 10_000
     make_dataset(folder / "many.zarr", count)
     programs = {
         "numpy": "import numpy",

@@ -21,7 +21,7 @@ A_PEER_IN = 10
 
 def run(folder: Path, *, quick: bool) -> Iterator[Row]:
     """Yield the comparisons; everything is written below `folder`."""
-    yield from grow(folder, *((4_000, 500) if quick else (20_000, 1_000)))
+    yield from grow(folder, *((2_000, 250) if quick else (20_000, 1_000)))
 
 
 def grow(folder: Path, count: int, step: int) -> Iterator[Row]:

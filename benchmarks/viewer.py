@@ -86,9 +86,9 @@ def run(folder: Path, *, quick: bool) -> Iterator[Row | Skipped]:
         what = "there is no Chromium" if path is None else "playwright is not installed"
         yield Skipped("the page in a browser", what)
         return
-    repeat = 3 if quick else 9
+    repeat = 2 if quick else 9
     make_images(folder / "images.zarr")
-    make_dataset(folder / "many.zarr", 2_000 if quick else 10_000)
+    make_dataset(folder / "many.zarr", 500 if quick else 10_000)
     with started(path) as browser:
         with ZarrDataset(folder / "images.zarr", "r+") as ds:
             for image_id in ("kymograph", "wide"):
@@ -96,7 +96,7 @@ def run(folder: Path, *, quick: bool) -> Iterator[Row | Skipped]:
                 times = [clicked(browser, ds, image_id) for _ in range(repeat)]
                 name = f"click to a drawn image, {size}"
                 yield Row(name, "what is no wait", statistics.median(times), DRAWN[image_id], 1)
-                frames = zoomed(browser, ds, image_id, 120 if quick else 400)
+                frames = zoomed(browser, ds, image_id, 60 if quick else 400)
                 name = f"frame while zooming, {size}, median"
                 yield Row(name, "60 a second", statistics.median(frames), 1 / 60)
                 name = f"frame while zooming, {size}, 95th percentile"
