@@ -127,7 +127,7 @@ class ImagePlan:
         if bench.holds(path, origin):
             bench.keep(path)
         else:
-            with pixels_memory.holding(min(self._size(document), WHOLE_IMAGE_BYTES)):
+            with pixels_memory.holding(min(pixel_bytes(document), WHOLE_IMAGE_BYTES)):
                 array = self._open(document)
                 now = load_image(self.storage, image_id)
                 axes, names = document.axis_values(), document.channel_names
@@ -148,23 +148,14 @@ class ImagePlan:
         return document, {
             "file": path,
             "format": tiff_kind(
-                document.axis_values(), tuple(document.pixels.shape), self._dtype(document)
+                document.axis_values(), tuple(document.pixels.shape), _dtype(document)
             ),
             "axes": [axis.name for axis in placed.axes],
             "shape": [document.pixels.shape[i] for i in placed.order],
         }
 
-    @staticmethod
-    def _dtype(document: ImageDocument) -> np.dtype[Any]:
-        import numpy as np
-
-        return np.dtype(document.pixels.dtype)
-
-    def _size(self, document: ImageDocument) -> int:
-        return math.prod(document.pixels.shape) * self._dtype(document).itemsize
-
     def _open(self, document: ImageDocument) -> Any:
-        large = self._size(document) > WHOLE_IMAGE_BYTES
+        large = pixel_bytes(document) > WHOLE_IMAGE_BYTES
         return self.record.open_array() if large else self.record.load_array()
 
     # Artifacts -------------------------------------------------------------------------
@@ -202,3 +193,14 @@ class ImagePlan:
             "updated_utc": document.updated_utc,
             "sha256": document.pixels.sha256,
         }
+
+
+def pixel_bytes(document: ImageDocument) -> int:
+    """Return what the pixels of an image take in memory."""
+    return math.prod(document.pixels.shape) * _dtype(document).itemsize
+
+
+def _dtype(document: ImageDocument) -> np.dtype[Any]:
+    import numpy as np
+
+    return np.dtype(document.pixels.dtype)

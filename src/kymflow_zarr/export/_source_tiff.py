@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from kymflow_zarr._storage import LocalStorage
 from kymflow_zarr._storage._files import digest_file
 from kymflow_zarr.errors import ArtifactNotFoundError, CorruptDataError, SchemaValidationError
 from kymflow_zarr.export._errors import target_errors
-from kymflow_zarr.export._image import WHOLE_IMAGE_BYTES
+from kymflow_zarr.export._image import WHOLE_IMAGE_BYTES, pixel_bytes
 
 __all__ = ["SourceTiff", "channel_place"]
 
@@ -62,7 +61,7 @@ class SourceTiff:
             If the pixels cannot be read.
         """
         document = load_image(self.storage, self.record.image_id)
-        with pixels_memory.holding(min(_size(document), WHOLE_IMAGE_BYTES)):
+        with pixels_memory.holding(min(pixel_bytes(document), WHOLE_IMAGE_BYTES)):
             return self._written(path)
 
     @property
@@ -108,7 +107,7 @@ class SourceTiff:
     def _open(self) -> tuple[Any, ImageDocument]:
         while True:
             document = load_image(self.storage, self.record.image_id)
-            large = _size(document) > WHOLE_IMAGE_BYTES
+            large = pixel_bytes(document) > WHOLE_IMAGE_BYTES
             pixels = self.record.open_array() if large else self.record.load_array()
             # Somebody may replace the pixels between the two.
             if load_image(self.storage, self.record.image_id).pixels == document.pixels:
@@ -142,12 +141,6 @@ class SourceTiff:
             if said.get("compression", "none") != "none":
                 return f"the TIFF was compressed ({said['compression']})"
         return "the TIFF's pixels did not lie in it one after the other, or nobody noted where"
-
-
-def _size(document: ImageDocument) -> int:
-    import numpy as np
-
-    return math.prod(document.pixels.shape) * np.dtype(document.pixels.dtype).itemsize
 
 
 def channel_place(document: ImageDocument, file: SourceFileDocument) -> tuple[int, int] | None:
