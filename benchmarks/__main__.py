@@ -18,7 +18,7 @@ from benchmarks import page
 from benchmarks.durability import NeverSyncs
 from benchmarks.machine import machine
 from benchmarks.measure import Found, Row, Skipped
-from kymflow_zarr._storage import disk_replaced
+from kymflow_zarr.storage.local.disk import disk_replaced
 
 # Each is a module with `run(folder, *, quick)`, and whether what it writes is synced. What it costs
 # to be durable has a section of its own; in the others it would hide what is compared.

@@ -9,9 +9,9 @@ import numpy as np
 
 from benchmarks.measure import Row, interleaved
 from kymflow_zarr import ZarrDataset
-from kymflow_zarr._storage import Disk, disk_replaced
-from kymflow_zarr._types import StrPath
+from kymflow_zarr.storage.local.disk import Disk, disk_replaced
 from kymflow_zarr.testing import SyntheticVessel, write_experiment
+from kymflow_zarr.types import StrPath
 
 PIXELS = np.random.default_rng(0).integers(0, 4096, (2000, 64), dtype=np.uint16)
 TIMES = 10

@@ -18,11 +18,11 @@ import tifffile
 from benchmarks.durability import NeverSyncs
 from benchmarks.measure import Row, interleaved
 from kymflow_zarr import ZarrDataset
-from kymflow_zarr._core._parallel import THREADS
-from kymflow_zarr._encodings._chunks import plan_layout
-from kymflow_zarr._storage import disk_replaced
-from kymflow_zarr._types import Durability
+from kymflow_zarr.formats.array.chunks import plan_layout
+from kymflow_zarr.runtime.parallel import THREADS
+from kymflow_zarr.storage.local.disk import disk_replaced
 from kymflow_zarr.testing import default_vessels, synthesize_kymograph
+from kymflow_zarr.types import Durability
 
 _ROW_BYTES = 2 * 38
 

@@ -39,7 +39,7 @@ export default defineConfig({
   plugins: [licences()],
   esbuild: { jsx: "automatic", jsxImportSource: "preact", legalComments: "none" },
   build: {
-    outDir: "../src/kymflow_zarr/viewer/_web/static",
+    outDir: "../src/kymflow_zarr/viewer/web/static",
     emptyOutDir: true,
     target: "es2022",
     sourcemap: false,

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from kymflow_zarr import ZarrDataset, ZarrImageRecord
-from tests._v1_dataset import write_v1
+from tests.helpers.v1_dataset import write_v1
 
 # A shared machine is slow at times; a test that hangs is CI's to notice.
 settings.register_profile(

@@ -14,34 +14,37 @@ from kymflow_zarr._version import __version__
 
 if TYPE_CHECKING:
     from kymflow_zarr import errors
-    from kymflow_zarr._core import (
-        Curation,
-        Damage,
-        Edit,
-        EditChange,
+    from kymflow_zarr.api.dataset import ZarrDataset
+    from kymflow_zarr.api.image import ZarrImageRecord
+    from kymflow_zarr.engine.curation.record_edit import RecordEdit
+    from kymflow_zarr.engine.curation.values import Curation, Edit, EditChange
+    from kymflow_zarr.engine.query.map import MapResult
+    from kymflow_zarr.engine.reports import (
         ExportDifference,
         ExportFailure,
         ExportReport,
         IngestItem,
         IngestReport,
-        MapResult,
-        MaskRoi,
         Problem,
-        RecordEdit,
-        RectRoi,
         RefreshResult,
+        ValidationReport,
+    )
+    from kymflow_zarr.engine.rois.planes import RoiStatistics
+    from kymflow_zarr.engine.rois.values import MaskRoi, RectRoi
+    from kymflow_zarr.engine.verify_reports import (
+        Damage,
         RepairAction,
         RepairReport,
-        RoiStatistics,
-        ValidationReport,
         VerifyReport,
-        ZarrDataset,
-        ZarrImageRecord,
     )
-    from kymflow_zarr._limits import Limits, get_limits, set_limits
-    from kymflow_zarr._schema import json_schema
-    from kymflow_zarr._types import ArtifactInfo, Axis, ImageBounds
-    from kymflow_zarr.errors import KymflowZarrError, MetadataNotFoundError, SchemaValidationError
+    from kymflow_zarr.errors import (
+        KymflowZarrError,
+        MetadataNotFoundError,
+        SchemaValidationError,
+    )
+    from kymflow_zarr.runtime.limits import Limits, get_limits, set_limits
+    from kymflow_zarr.schema.published import json_schema
+    from kymflow_zarr.types import ArtifactInfo, Axis, ImageBounds
 
 __all__ = [
     "ArtifactInfo",
@@ -82,29 +85,51 @@ __all__ = [
 
 # NumPy alone takes a tenth of a second; a name costs its import when it is first used.
 _HOMES = {
-    "ArtifactInfo": "_types",
-    "Axis": "_types",
-    "ImageBounds": "_types",
+    "ArtifactInfo": "types",
+    "Axis": "types",
+    "Curation": "engine.curation.values",
+    "Damage": "engine.verify_reports",
+    "Edit": "engine.curation.values",
+    "EditChange": "engine.curation.values",
+    "ExportDifference": "engine.reports",
+    "ExportFailure": "engine.reports",
+    "ExportReport": "engine.reports",
+    "ImageBounds": "types",
+    "IngestItem": "engine.reports",
+    "IngestReport": "engine.reports",
     "KymflowZarrError": "errors",
-    "Limits": "_limits",
+    "Limits": "runtime.limits",
+    "MapResult": "engine.query.map",
+    "MaskRoi": "engine.rois.values",
     "MetadataNotFoundError": "errors",
+    "Problem": "engine.reports",
+    "RecordEdit": "engine.curation.record_edit",
+    "RectRoi": "engine.rois.values",
+    "RefreshResult": "engine.reports",
+    "RepairAction": "engine.verify_reports",
+    "RepairReport": "engine.verify_reports",
+    "RoiStatistics": "engine.rois.planes",
     "SchemaValidationError": "errors",
-    "get_limits": "_limits",
-    "json_schema": "_schema",
-    "set_limits": "_limits",
+    "ValidationReport": "engine.reports",
+    "VerifyReport": "engine.verify_reports",
+    "ZarrDataset": "api.dataset",
+    "ZarrImageRecord": "api.image",
+    "get_limits": "runtime.limits",
+    "json_schema": "schema.published",
+    "set_limits": "runtime.limits",
 }
 
 
-if not TYPE_CHECKING:  # A checker is to know the names one by one.
+if not TYPE_CHECKING:  # Type checkers use the imports above; at runtime the names load lazily.
 
     def __getattr__(name: str) -> object:
         if name == "errors":
             return import_module("kymflow_zarr.errors")
-        if name not in __all__:
+        if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        found = getattr(import_module(f"kymflow_zarr.{_HOMES.get(name, '_core')}"), name)
-        globals()[name] = found
-        return found
+        value = getattr(import_module(f"kymflow_zarr.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kymflow_zarr._cli import main
+from kymflow_zarr.cli import main
 
 if __name__ == "__main__":
     main()

@@ -8,10 +8,7 @@ from pathlib import Path
 import pytest
 
 from kymflow_zarr import ZarrDataset
-from kymflow_zarr.testing import (
-    default_vessels,
-    write_experiment,
-)
+from kymflow_zarr.testing import default_vessels, write_experiment
 
 
 @pytest.fixture(autouse=True)

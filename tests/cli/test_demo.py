@@ -9,13 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kymflow_zarr._cli._velocity import find_stalls, measure_velocity
-from kymflow_zarr.testing import (
-    SyntheticVessel,
-    default_vessels,
-    synthesize_kymograph,
-)
-from tests.cli._run import one_error_line, run, run_process
+from kymflow_zarr.cli.demo.velocity import find_stalls, measure_velocity
+from kymflow_zarr.testing import SyntheticVessel, default_vessels, synthesize_kymograph
+from tests.cli.run import one_error_line, run, run_process
 
 
 def test_demo_end_to_end(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kymflow_zarr import ZarrDataset
-from tests.cli._run import run
+from tests.cli.run import run
 
 DARK, BRIGHT = " ", "█"
 

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from kymflow_zarr import ZarrDataset
-from tests.cli._run import json_of, one_error_line, run
+from tests.cli.run import json_of, one_error_line, run
 
 
 def test_ingest_reports_what_came_in(legacy: Path, tmp_path: Path) -> None:

@@ -17,13 +17,13 @@ import pytest
 import tifffile
 
 from kymflow_zarr import ZarrDataset
-from tests.cli._run import one_error_line, run, run_process
+from tests.cli.run import one_error_line, run, run_process
 
 # Who starts a program in the background lets it ignore Ctrl-C; here it listens.
 LISTENING = (
     "import signal, sys\n"
     "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    "from kymflow_zarr._cli import main\n"
+    "from kymflow_zarr.cli import main\n"
     "main()\n"
 )
 
@@ -98,7 +98,7 @@ def test_a_letter_that_the_terminal_does_not_have_is_spelled_out(
 def test_progress_tells_rate_and_remaining_time_on_a_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from kymflow_zarr._cli._terminal import progress_bar
+    from kymflow_zarr.cli.output.terminal import progress_bar
 
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")

@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kymflow_zarr import ZarrDataset
-from kymflow_zarr._cli._app import app
-from kymflow_zarr._cli._cells import flat, records
-from tests.cli._run import json_of, one_error_line, run
+from kymflow_zarr.cli.app import app
+from kymflow_zarr.cli.output.cells import flat, records
+from tests.cli.run import json_of, one_error_line, run
 
 
 @pytest.fixture

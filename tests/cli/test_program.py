@@ -12,8 +12,8 @@ from typing import NoReturn
 import pytest
 
 from kymflow_zarr import ZarrDataset, __version__
-from kymflow_zarr._cli._app import app
-from tests.cli._run import json_of, one_error_line, run, run_process
+from kymflow_zarr.cli.app import app
+from tests.cli.run import json_of, one_error_line, run, run_process
 
 
 @pytest.mark.parametrize("command", ["", *sorted(app.commands)])
@@ -122,7 +122,7 @@ def test_ctrl_c_is_one_line_and_exit_code_130(
 def test_help_and_version_need_no_heavy_package() -> None:
     code = (
         "import sys\n"
-        "from kymflow_zarr._cli import main\n"
+        "from kymflow_zarr.cli import main\n"
         "sys.argv = ['kymflow-zarr', sys.argv[1]]\n"
         "try:\n"
         "    main()\n"

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kymflow_zarr import Axis, ZarrDataset
-from kymflow_zarr._cli._select import Selection, parse_condition
-from tests.cli._run import json_of, one_error_line, run
+from kymflow_zarr.cli.look.select import Selection, parse_condition
+from tests.cli.run import json_of, one_error_line, run
 
 NS = 10**9
 DAY_S = 86_400

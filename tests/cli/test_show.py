@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kymflow_zarr import ZarrDataset
-from kymflow_zarr._cli._facts import shortest_prefixes
-from kymflow_zarr._cli._picture import picture
-from tests.cli._run import json_of, one_error_line, run
+from kymflow_zarr.cli.output.facts import shortest_prefixes
+from kymflow_zarr.cli.output.picture import picture
+from tests.cli.run import json_of, one_error_line, run
 
 
 def test_ls_tells_what_the_dataset_holds(dataset: Path) -> None:

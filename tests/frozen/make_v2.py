@@ -23,8 +23,8 @@ import numpy as np
 import pandas as pd
 
 from kymflow_zarr import Axis, ZarrDataset
-from kymflow_zarr._core import _documents
-from kymflow_zarr._schema import SourceFileDocument
+from kymflow_zarr.engine import documents
+from kymflow_zarr.schema.image import SourceFileDocument
 
 HERE = Path(__file__).parent
 STORE = HERE / "v2" / "experiment.zarr"
@@ -52,7 +52,7 @@ def main() -> None:
         return uuid.UUID(int=draw.getrandbits(128), version=4)
 
     with (
-        mock.patch.object(_documents, "dt", SimpleNamespace(datetime=_Clock, UTC=dt.UTC)),
+        mock.patch.object(documents, "dt", SimpleNamespace(datetime=_Clock, UTC=dt.UTC)),
         mock.patch.object(uuid, "uuid4", new_id),
         ZarrDataset(STORE, mode="w-") as ds,
     ):

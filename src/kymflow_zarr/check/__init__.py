@@ -3,11 +3,11 @@
 `validate` holds every document against the format, `verify` every byte against its checksum.
 """
 
-from kymflow_zarr.check._dataset import validate_dataset, validate_image
-from kymflow_zarr.check._findings import SEVERITIES
-from kymflow_zarr.check._group import DAMAGES
-from kymflow_zarr.check._repair import repair_dataset
-from kymflow_zarr.check._verify import verify_dataset, verify_image
+from kymflow_zarr.check.repair.dataset import repair_dataset
+from kymflow_zarr.check.validate.dataset import validate_dataset, validate_image
+from kymflow_zarr.check.validate.findings import SEVERITIES
+from kymflow_zarr.check.verify.dataset import verify_dataset, verify_image
+from kymflow_zarr.check.verify.group import DAMAGES
 
 __all__ = [
     "DAMAGES",

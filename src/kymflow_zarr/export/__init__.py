@@ -1,6 +1,6 @@
 """Datasets as folders of TIFF, JSON, CSV and NumPy files."""
 
-from kymflow_zarr.export._folder import export_folder
-from kymflow_zarr.export._single import export_tiff
+from kymflow_zarr.export.folder import export_folder
+from kymflow_zarr.export.tiff.single import export_tiff
 
 __all__ = ["export_folder", "export_tiff"]

@@ -1,7 +1,7 @@
 """Synthetic kymographs and whole experiments, for demos, tests and benchmarks; and faults."""
 
-from kymflow_zarr.testing._experiment import write_experiment
-from kymflow_zarr.testing._faults import (
+from kymflow_zarr.testing.experiment import write_experiment
+from kymflow_zarr.testing.faults import (
     FAULT_KINDS,
     FaultKind,
     FaultPoint,
@@ -9,14 +9,10 @@ from kymflow_zarr.testing._faults import (
     SimulatedCrash,
     fault_points,
 )
-from kymflow_zarr.testing._kymographs import (
-    FlowEvent,
-    SyntheticKymograph,
-    synthesize_kymograph,
-)
-from kymflow_zarr.testing._power import PowerLossDisk
-from kymflow_zarr.testing._state import check_invariants, state_of
-from kymflow_zarr.testing._vessels import SyntheticVessel, default_vessels
+from kymflow_zarr.testing.kymographs import FlowEvent, SyntheticKymograph, synthesize_kymograph
+from kymflow_zarr.testing.power import PowerLossDisk
+from kymflow_zarr.testing.state import check_invariants, state_of
+from kymflow_zarr.testing.vessels import SyntheticVessel, default_vessels
 
 __all__ = [
     "FAULT_KINDS",

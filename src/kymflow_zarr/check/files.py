@@ -1,0 +1,215 @@
+"""Which files there are: one walk of a folder serves all checks below it."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from kymflow_zarr import layout
+from kymflow_zarr.check.validate.findings import RESTORE, Findings
+from kymflow_zarr.engine.documents import load
+from kymflow_zarr.errors import SchemaValidationError, StorageError
+from kymflow_zarr.schema.image import SourceFileDocument
+from kymflow_zarr.storage.local.files import os_errors
+from kymflow_zarr.storage.local.journal import read_journals
+from kymflow_zarr.storage.local.session import dead_sessions, is_dead
+from kymflow_zarr.storage.local.storage import LocalStorage, Stat
+
+_TEMPORARY: Final = re.compile(re.escape(layout.TEMPORARY_PREFIX) + r"[0-9a-f]{32}")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def list_files(storage: LocalStorage, prefix: str) -> dict[str, int]:
+    """Return the size in bytes of each file below a key, by its key below that key."""
+    cut = len(prefix) + 1
+    return {
+        key[cut:]: stat.size
+        for key, stat in storage.walk_files(prefix)
+        if key.rpartition("/")[2] not in layout.LITTER
+    }
+
+
+def list_tree(
+    storage: LocalStorage, prefix: str, names: Iterable[str]
+) -> dict[str, dict[str, int]]:
+    """Return the files of each folder of some below a key; a file itself has none.
+
+    A group's document is to be read before: the array it names stays where it is until the
+    next replacement but one.
+    """
+    return {name: list_files(storage, f"{prefix}/{name}") for name in names}
+
+
+def list_names(storage: LocalStorage, key: str) -> list[str]:
+    """Return the names directly below a key, hidden ones too, litter left out."""
+    with os_errors("list", key):
+        found = {path.name for path in storage.path(key).iterdir()}
+    # What is committed counts, whether or not it has come to its place yet.
+    found |= set(storage.list_folders(key))
+    prefix = f"{key}/" if key else ""
+    names = [n for n in sorted(found) if os.path.lexists(storage.path(f"{prefix}{n}"))]
+    return [
+        name
+        for name in names
+        if name not in layout.LITTER
+        and (not name.startswith(".") or name == layout.WORK or _TEMPORARY.fullmatch(name))
+    ]
+
+
+def stat_of(storage: LocalStorage, key: str) -> Stat | None:
+    """Return size and time of a file or folder, None if it is not there or cannot be seen."""
+    with contextlib.suppress(StorageError):
+        return storage.stat(key)
+    return None
+
+
+def is_temporary(name: str) -> bool:
+    """Tell whether a name is that of a file on its way to its place."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+def check_temporary(findings: Findings, where: str, count: int) -> None:
+    """Note files that never came to their place."""
+    # On-disk format: "What a crash leaves behind MUST be invisible to readers."
+    if count:
+        findings.add(
+            "leftover",
+            where,
+            f"{count} files of writes that did not finish. Where no program is writing to the "
+            "dataset, they can be deleted.",
+        )
+
+
+def check_work(findings: Findings, storage: LocalStorage) -> None:
+    """Note what writers that are certainly dead have left in the work folder."""
+    for name, paths in dead_work(storage).items():
+        check_temporary(findings, f"{layout.WORK}/{name}", len(paths))
+
+
+def dead_work(storage: LocalStorage) -> dict[str, list[Path]]:
+    """Return the folders and journals of dead writers, by the name of what they are in."""
+    try:
+        journals = [path for path, _ in read_journals(storage.root)]
+        sessions = dead_sessions(storage.root)
+        dead = [path for path in journals if is_dead(storage.root, path.stem.partition("-")[0])]
+    except PermissionError:
+        return {}  # Who may not open their locks cannot tell whether they are dead.
+    return {"journal": dead, "sessions": sessions}
+
+
+def is_index_usable(storage: LocalStorage) -> bool:
+    """Tell whether the index is as it was written, or not there at all."""
+    data = storage.read(layout.MANIFEST)
+    if data is None:
+        return True
+    from kymflow_zarr.engine.index.file import from_bytes
+
+    return from_bytes(data, ["image_id"]) is not None
+
+
+def check_quarantine(findings: Findings, storage: LocalStorage) -> None:
+    """Note that there is a quarantine."""
+    count = len(storage.list_folders(layout.QUARANTINE))
+    # On-disk format: "Nothing in quarantine is part of the data."
+    if count:
+        findings.add(
+            "quarantine",
+            layout.QUARANTINE,
+            f"{count} repairs have put aside here what was broken, each with a note why. "
+            "Move the folder elsewhere when you no longer want it here.",
+        )
+
+
+def check_foreign(findings: Findings, where: str) -> None:
+    """Note a file or folder that the format has no place for."""
+    findings.add(
+        "foreign-file",
+        where,
+        "the format has no place for this; it is left alone, and no export takes it along. "
+        "Keep it outside the dataset, or save it as an artifact.",
+    )
+
+
+def check_group(findings: Findings, storage: LocalStorage, where: str) -> None:
+    """Check the document of a group that only holds other nodes."""
+    # Zarr v3 core: "zarr_format ... MUST be 3", "node_type ... MUST be 'group'".
+    with findings.reading("group-document", where):
+        document = load(storage, where)
+        if not (
+            isinstance(document, Mapping)
+            and document.get("zarr_format") == 3
+            and document.get("node_type") == "group"
+        ):
+            raise SchemaValidationError(
+                "there is no Zarr v3 group document, so that other programs do not find what is "
+                "below",
+                hint='Write {"zarr_format": 3, "node_type": "group", "attributes": {}} there.',
+            )
+
+
+def check_timestamp(findings: Findings, where: str, key: str, value: str) -> None:
+    """Check a time of a document."""
+    # On-disk format: "Times of documents MUST be ISO 8601 in UTC."
+    try:
+        offset = dt.datetime.fromisoformat(value).utcoffset()
+    except ValueError:
+        offset = None
+    if offset != dt.timedelta(0):
+        findings.add(
+            "timestamp", where, f"{key} is {value!r}, not a time in UTC as of ISO 8601. {RESTORE}"
+        )
+
+
+def check_digest(findings: Findings, where: str, key: str, value: str) -> None:
+    """Check the form of a digest."""
+    # On-disk format: "A sha256 MUST be 64 lower-case hexadecimal digits."
+    if not _SHA256.fullmatch(value):
+        findings.add("digest", where, f"{key} is {value[:80]!r}, not a SHA-256 digest. {RESTORE}")
+
+
+def check_source_files(
+    findings: Findings,
+    where: str,
+    prefix: str,
+    documents: Iterable[SourceFileDocument],
+    kept: Mapping[str, int],
+) -> None:
+    """Check that each source file that is said to be kept is there, and no other.
+
+    Parameters
+    ----------
+    findings : Findings
+    where : str
+        Key of the document that lists them.
+    prefix : str
+        Key that ``kept_as`` is below; empty for the dataset's own.
+    documents : iterable of SourceFileDocument
+    kept : mapping of str to int
+        Sizes of the files below ``source_files/``.
+    """
+    listed = set()
+    for i, document in enumerate(documents):
+        # Migrated: nobody knows the digest, and that is no damage.
+        if document.sha256 or document.role != "image":
+            check_digest(findings, where, f"source_files[{i}].sha256", document.sha256)
+        for key, of in ((document.kept_as, "the kept copy"), (document.frame_as, "the frame")):
+            if key is None:
+                continue
+            name = key.removeprefix(f"{layout.SOURCE_FILES}/")
+            listed.add(name)
+            # On-disk format: "The file that kept_as names MUST be there."
+            # On-disk format: "The file that frame_as names MUST be there."
+            if name not in kept:
+                findings.add(
+                    "source-file",
+                    f"{prefix}/{key}".lstrip("/"),
+                    f"{of} of {document.rel_path!r} is missing. {RESTORE}",
+                )
+    for name in kept:
+        if name not in listed and name != "files.json":
+            check_foreign(findings, f"{prefix}/{layout.SOURCE_FILES}/{name}".lstrip("/"))

@@ -1,0 +1,1 @@
+"""Repair: what can be restored is restored, the rest is quarantined."""

@@ -1,0 +1,117 @@
+"""Files of an image that can be made once more of the files it was ingested from."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from kymflow_zarr import layout
+from kymflow_zarr.engine import seam
+from kymflow_zarr.engine.images.draft import RecordDraft
+from kymflow_zarr.errors import KymflowZarrError
+from kymflow_zarr.schema.checksums import FileSum
+from kymflow_zarr.schema.image import ImageDocument, SourceFileDocument
+from kymflow_zarr.storage.local.files import digest_file, digest_of_bytes
+from kymflow_zarr.storage.local.storage import LocalStorage
+
+
+class Sources:
+    """The source files of one image; a context manager.
+
+    Parameters
+    ----------
+    storage : LocalStorage
+    document : ImageDocument, optional
+        None if it cannot be read, so that nothing is known of them.
+    """
+
+    def __init__(self, storage: LocalStorage, document: ImageDocument | None) -> None:
+        self._storage = storage
+        self._document = document
+        self._draft: RecordDraft | None = None
+        self._staged: dict[FileSum, Path] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._draft is not None:
+            self._draft.__exit__(kind, error, trace)
+
+    def may_hold(self, below: str) -> bool:
+        """Tell whether a file of the image may be made once more: its sources are unchanged."""
+        document = self._document
+        if document is None:
+            return False
+        images = [file for file in document.source_files if file.role == "image"]
+        if not images or not all(map(is_unchanged, images)):
+            return False
+        made = {key for file in document.source_files for key in file.feeds}
+        first = below.split("/")[0]
+        return (
+            first in (document.pixels.path, layout.SOURCE_FILES)
+            or below in made
+            or "/".join(below.split("/")[:2]) in made
+        )
+
+    def find(self, wanted: FileSum) -> bytes | None:
+        """Return the bytes of a file of this size and digest, if the sources give them."""
+        path = self._made().get(wanted)
+        return None if path is None else path.read_bytes()
+
+    def pixels(self) -> dict[str, tuple[FileSum, Path]]:
+        """Return the files of the pixels, by key below their array, as the sources give them."""
+        self._made()
+        prefix = f"{layout.LEVEL_0}/"
+        staged = {} if self._draft is None else self._draft.staged_files()
+        return {k.removeprefix(prefix): v for k, v in staged.items() if k.startswith(prefix)}
+
+    def _made(self) -> dict[FileSum, Path]:
+        if self._staged is None:
+            self._staged = {}
+            if self._document is not None:
+                # Whatever cannot be read of them cannot be restored from them.
+                with contextlib.suppress(KymflowZarrError, OSError):
+                    self._draft = RecordDraft(self._storage)
+                    seam.ingest().restage(self._draft, self._document.source_files)
+            if self._draft is not None:
+                self._staged = dict(self._draft.staged_files().values())
+        return self._staged
+
+
+def is_unchanged(file: SourceFileDocument) -> bool:
+    """Tell whether a source file is where it was, with the bytes it had."""
+    path = Path(file.path)
+    try:
+        # The size first: a document may name a device that never ends.
+        return (
+            path.is_file()
+            and path.stat().st_size == file.size_bytes
+            and digest_file(path) == (file.size_bytes, file.sha256)
+        )
+    except (OSError, ValueError):
+        return False
+
+
+def kept_again(files: Iterable[SourceFileDocument], key: str) -> bytes | None:
+    """Return the bytes that a kept source file is to have, from where it was read."""
+    folder, _, name = key.partition("/")
+    # A document that others have made may name any file.
+    if folder != layout.SOURCE_FILES or name in {"", ".", ".."} or set(name) & set("/\\:\0"):
+        return None
+    for file in files:
+        if file.kept_as == key and is_unchanged(file):
+            with contextlib.suppress(OSError):
+                data = Path(file.path).read_bytes()
+                if digest_of_bytes(data) == file.sha256:
+                    return gzip.compress(data, mtime=0)
+    return None

@@ -1,0 +1,1 @@
+"""Validate: every document against the format."""

@@ -1,0 +1,1 @@
+"""Verify: every file against its checksum."""

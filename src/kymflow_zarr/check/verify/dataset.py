@@ -1,0 +1,128 @@
+"""Whether every byte of a dataset is the one that was written."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Final
+
+from kymflow_zarr import layout
+from kymflow_zarr.check.files import is_index_usable
+from kymflow_zarr.check.verify.group import DAMAGES, Group, examine
+from kymflow_zarr.check.verify.hashing import Hasher, hashing
+from kymflow_zarr.engine.dataset import OpenDataset
+from kymflow_zarr.engine.documents import load_image, require_dataset
+from kymflow_zarr.engine.index.index import Index
+from kymflow_zarr.engine.verify_reports import Damage, VerifyLevel, VerifyReport
+from kymflow_zarr.errors import ArgumentError, FormatVersionError
+from kymflow_zarr.legacy_v1.storage import V1Storage, reading_storage
+from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.types import Progress
+
+# A writer changes several files by renaming them, one right after the other.
+_WAITS_S: Final = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)
+
+
+def verify_dataset(
+    dataset: OpenDataset,
+    *,
+    level: VerifyLevel,
+    progress: Progress | None,
+    executor: Executor | None,
+) -> VerifyReport:
+    """Hold every file against its checksum; see :meth:`kymflow_zarr.OpenDataset.verify`."""
+    storage = _storage_of(dataset.path, level)
+    image_ids = Index(storage).image_ids()
+    damages: list[Damage] = []
+    files = 0
+    with hashing(executor) as hasher:
+        used = hasher if level == "full" else None
+        groups: list[tuple[str, str | None]] = [("", None)]
+        groups += [(layout.image_prefix(image_id), image_id) for image_id in image_ids]
+        for done, (prefix, image_id) in enumerate(groups):
+            group = settled(storage, prefix, image_id, used)
+            damages += group.damages
+            files += len(group.found)
+            if progress is not None and image_id is not None:
+                progress(done, len(image_ids), image_id)
+        _check_derived(storage, damages)
+        return VerifyReport(level, tuple(damages), len(image_ids), files, hasher.size_bytes)
+
+
+def verify_image(
+    root: Path, image_id: str, *, level: VerifyLevel, executor: Executor | None
+) -> VerifyReport:
+    """Hold the files of one image against their checksums."""
+    storage = _storage_of(root, level)
+    prefix = layout.image_prefix(image_id)
+    if not storage.is_folder(prefix):
+        load_image(storage, image_id)  # Says that there is none.
+    with hashing(executor) as hasher:
+        used = hasher if level == "full" else None
+        group = settled(storage, prefix, image_id, used)
+        found = len(group.found)
+        return VerifyReport(level, tuple(group.damages), 1, found, hasher.size_bytes)
+
+
+def _storage_of(root: Path, level: VerifyLevel) -> LocalStorage:
+    if level not in ("full", "fast"):
+        raise ArgumentError(f"the level {level!r} is not 'full' or 'fast'", where="level")
+    storage = reading_storage(root)
+    if isinstance(storage, V1Storage):
+        raise FormatVersionError(
+            "a dataset of format version 1 keeps no checksums to verify it by",
+            where=str(root),
+            hint="kymflow-zarr migrate carries it over and compares every value; "
+            "kymflow-zarr validate looks at what can be looked at.",
+        )
+    storage.recover()
+    require_dataset(storage)
+    return storage
+
+
+def settled(
+    storage: LocalStorage, prefix: str, image_id: str | None, hasher: Hasher | None
+) -> Group:
+    """Look at a group until what is wrong with it is no change that is under way.
+
+    A file and the list that speaks of it are renamed to their places one after the other.
+    Damage stays: it is believed when list and files are found twice alike.
+    """
+    group = examine(storage, prefix, image_id, hasher)
+    for wait_s in _WAITS_S:
+        if not group.damages:
+            break
+        if wait_s:
+            time.sleep(wait_s)
+        # What was committed meanwhile and is not in its place yet is read where it is.
+        storage.recover()
+        before, group = group, examine(storage, prefix, image_id, hasher, group)
+        if (before.data, before.found, before.damages) == (group.data, group.found, group.damages):
+            break
+    else:
+        # A writer without pause: what was not there a moment ago is no damage.
+        group.damages = [damage for damage in group.damages if damage in before.damages]
+    if group.prefix and not storage.is_folder(group.prefix):
+        group.damages.clear()  # Deleted meanwhile.
+    return group
+
+
+def _check_derived(storage: LocalStorage, damages: list[Damage]) -> None:
+    if not is_index_usable(storage):
+        damages.append(
+            Damage(
+                DAMAGES["index"], "index", None, "index", layout.MANIFEST,
+                "it is not as it was written; it is derived, and not used",
+                "update_manifest() makes it anew.",
+            )
+        )  # fmt: skip
+    count = len(storage.list_folders(layout.QUARANTINE))
+    if count:
+        damages.append(
+            Damage(
+                DAMAGES["quarantine"], "quarantine", None, "quarantine", layout.QUARANTINE,
+                f"{count} repairs have put aside here what was broken",
+                "Each says why in why.json. Move the folder elsewhere when you are done with it.",
+            )
+        )  # fmt: skip

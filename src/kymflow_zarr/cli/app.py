@@ -1,0 +1,121 @@
+"""The program: its commands, its exit codes, and what it says when it cannot run."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Any, NoReturn, TextIO
+
+import click
+
+from kymflow_zarr._version import __version__
+from kymflow_zarr.cli.completion import completion
+from kymflow_zarr.cli.demo.demo import demo
+from kymflow_zarr.cli.exchange.export import export
+from kymflow_zarr.cli.exchange.ingest import ingest
+from kymflow_zarr.cli.exchange.migrate import migrate
+from kymflow_zarr.cli.exchange.refresh import refresh
+from kymflow_zarr.cli.look.cat import cat
+from kymflow_zarr.cli.look.ls import ls
+from kymflow_zarr.cli.look.show import show
+from kymflow_zarr.cli.look.sql import sql
+from kymflow_zarr.cli.look.tables import head, tables
+from kymflow_zarr.cli.look.view import view
+from kymflow_zarr.cli.maintenance.repair import repair
+from kymflow_zarr.cli.maintenance.schema import schema
+from kymflow_zarr.cli.maintenance.validate import validate
+from kymflow_zarr.cli.maintenance.verify import verify
+from kymflow_zarr.cli.options import debug_option
+from kymflow_zarr.errors import DatasetNotFoundError, KymflowZarrError
+
+__all__ = ["app"]
+
+
+class _Program(click.Group):
+    """A group that turns errors into one line and an exit code."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **kwargs)  # Here --help and --version are printed.
+        except BrokenPipeError:
+            _silence(sys.stdout)
+            raise click.exceptions.Exit(0) from None
+        except KeyboardInterrupt:
+            click.echo("cancelled", err=True)
+            raise click.exceptions.Exit(130) from None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # Of this click would make exit code 1, which says that problems were found.
+            _silence(sys.stdout)
+            ctx.exit(0)
+        except (click.ClickException, click.exceptions.Exit):
+            raise  # click knows these
+        except (KeyboardInterrupt, click.Abort):  # Abort is Ctrl-C at a question.
+            click.echo("cancelled; what was finished is kept", err=True)
+            ctx.exit(130)
+        except DatasetNotFoundError as error:
+            # The hint of the error speaks of Python.
+            _refuse(ctx, f"{error.what} (at {error.where}). kymflow-zarr ingest makes one.")
+        except KymflowZarrError as error:
+            _refuse(ctx, str(error))
+        except OSError as error:
+            where = "" if error.filename is None else f" (at {error.filename})"
+            _refuse(ctx, f"{error.strerror or error}{where}")
+        except Exception as error:  # noqa: BLE001 - the last stop before the user
+            said = f"{type(error).__name__}: {error}"
+            _refuse(ctx, f"{said}. This should not happen; --debug shows where it did.")
+
+
+def _refuse(ctx: click.Context, message: str) -> NoReturn:
+    try:
+        if ctx.meta.get("debug"):
+            click.echo(traceback.format_exc().rstrip(), err=True)
+        click.echo("error: " + " ".join(message.split()), err=True)
+    except BrokenPipeError:
+        _silence(sys.stderr)  # Nobody reads it; the exit code still tells.
+    ctx.exit(2)
+
+
+def _silence(stream: TextIO) -> None:
+    """Send a stream whose reader is gone to nowhere: what is left of it is written at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@click.group(
+    cls=_Program,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="kymflow-zarr", message="%(prog)s %(version)s")
+@debug_option
+def app() -> None:
+    """One dataset for a whole imaging experiment.
+
+    A dataset is a folder, usually named *.zarr, that holds images, metadata, regions, analysis
+    and tables in open files: OME-Zarr, Parquet, JSON.
+
+    \b
+    Examples:
+      kymflow-zarr demo                          try it on a synthetic experiment
+      kymflow-zarr ingest ~/data/experiment      make experiment.zarr of a folder of TIFFs
+      kymflow-zarr ls experiment.zarr            list its images
+      kymflow-zarr show experiment.zarr 3f9a     all about one image
+      kymflow-zarr view experiment.zarr          look at it in the browser
+      kymflow-zarr tables experiment.zarr        its tables; head, cat and sql look into them
+      kymflow-zarr export experiment.zarr out    TIFF, JSON and CSV files again
+
+    An image id may be shortened as far as no other begins the same way. With --debug, or with
+    KYMFLOW_ZARR_DEBUG=1 in the environment, an error shows its traceback.
+
+    Exit codes: 0 fine, 1 problems were found, 2 could not run, 130 cancelled.
+    """
+
+
+for _command in (
+    demo, ingest, refresh, ls, show, view, tables, head, cat, sql, export, validate, verify, repair,
+    migrate, schema, completion,
+):  # fmt: skip
+    app.add_command(_command)

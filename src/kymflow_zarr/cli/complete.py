@@ -1,0 +1,61 @@
+"""What the shell offers when the tab key is pressed: ids, artifacts, tables of the dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import click
+
+    from kymflow_zarr import ZarrDataset
+
+__all__ = ["complete_artifacts", "complete_columns", "complete_ids", "complete_tables"]
+
+
+def complete_ids(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Offer the ids of the images."""
+    return _offer(ctx, incomplete, lambda ds: ds.list_image_ids())
+
+
+def complete_tables(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Offer the names of the tables."""
+    return _offer(ctx, incomplete, lambda ds: ds.list_table_names())
+
+
+def complete_artifacts(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Offer the names of the artifacts: of the image, or of all where none was named."""
+
+    def names(ds: ZarrDataset) -> list[str]:
+        from kymflow_zarr.cli.output.facts import find_record
+
+        image_id = ctx.params.get("image_id")
+        if image_id is None:
+            return sorted(
+                {name for names in ds.images(["artifacts"])["artifacts"] for name in names}
+            )
+        record = find_record(ds, image_id)
+        return [info.name for info in record.list_artifacts()] + record.list_array_artifacts()
+
+    return _offer(ctx, incomplete, names)
+
+
+def complete_columns(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Offer the columns of the list of images; in a list of them, after the last comma."""
+    before, comma, last = incomplete.rpartition(",")
+    found = _offer(ctx, last, lambda ds: list(map(str, ds.images().columns)))
+    return [f"{before}{comma}{name}" for name in found]
+
+
+def _offer(
+    ctx: click.Context, incomplete: str, names: Callable[[ZarrDataset], list[str]]
+) -> list[str]:
+    from kymflow_zarr import ZarrDataset
+
+    try:
+        # While an option still lacks its value, click has put the arguments there.
+        dataset = ctx.params.get("dataset") or ctx.args[0]
+        with ZarrDataset(dataset, mode="r") as ds:
+            return [name for name in names(ds) if name.startswith(incomplete)]
+    except Exception:  # noqa: BLE001 - Between two keys there is nobody to tell.
+        return []

@@ -1,0 +1,173 @@
+"""``kymflow-zarr cat``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+
+import click
+
+from kymflow_zarr.cli.complete import complete_artifacts
+from kymflow_zarr.cli.options import (
+    dataset_argument,
+    debug_option,
+    form_of,
+    form_options,
+    id_argument,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from kymflow_zarr import ZarrImageRecord
+    from kymflow_zarr.cli.output.cells import Form
+
+__all__ = ["cat"]
+
+_Kind: TypeAlias = Literal["json", "parquet", "csv_gz", "array"]
+
+
+@click.command(short_help="Print an artifact of an image.")
+@dataset_argument
+@id_argument
+@click.argument("artifact", shell_complete=complete_artifacts)
+@click.option(
+    "--kind",
+    type=click.Choice(get_args(_Kind)),
+    help="Which one, where artifacts of several kinds have the same name.",
+)
+@form_options
+@debug_option
+def cat(
+    dataset: Path,
+    image_id: str,
+    artifact: str,
+    kind: _Kind | None,
+    as_json: bool,
+    as_csv: bool,
+    as_table: bool,
+) -> None:
+    """Print an ARTIFACT of the image ID of DATASET.
+
+    JSON is printed with indents. A data frame is a table on a terminal, of its first rows,
+    and CSV in a pipe, all of it. Of an array a summary is printed; --csv prints its numbers,
+    if it has one or two axes.
+
+    \b
+    Examples:
+      kymflow-zarr cat all.zarr 3f9a metadata
+      kymflow-zarr cat all.zarr 3f9a velocity_events/events --csv > events.csv
+      kymflow-zarr cat all.zarr 3f9a masks/vessel
+    """
+    from kymflow_zarr import ZarrDataset
+    from kymflow_zarr.cli.output.facts import find_record
+
+    form = form_of(as_json=as_json, as_csv=as_csv, as_table=as_table)
+    with ZarrDataset(dataset, mode="r") as ds:
+        record = find_record(ds, image_id)
+        kind = _kind_of(record, artifact, kind)
+        value = _load(record, artifact, kind)
+    if kind == "array":
+        _print_array(artifact, value, form)
+    elif kind == "json":
+        _print_document(artifact, value, form)
+    else:
+        from kymflow_zarr.cli.output.cells import print_frame
+
+        print_frame(value, form)
+
+
+def _kind_of(record: ZarrImageRecord, name: str, kind: _Kind | None) -> _Kind:
+    from kymflow_zarr.cli.output.facts import did_you_mean
+    from kymflow_zarr.errors import ArgumentError, ArtifactNotFoundError
+
+    found: list[tuple[str, _Kind]] = [(info.name, info.kind) for info in record.list_artifacts()]
+    found += [(array, "array") for array in record.list_array_artifacts()]
+    kinds = [each for other, each in found if other == name and kind in (None, each)]
+    if len(kinds) == 1:
+        return kinds[0]
+    if kinds:
+        raise ArgumentError(
+            f"there are {len(kinds)} artifacts {name!r}: {', '.join(kinds)}",
+            where=record.image_id,
+            hint="--kind says which one.",
+        )
+    what = "artifact" if kind is None else f"artifact of the kind {kind}"
+    names = sorted({other for other, _ in found})
+    raise ArtifactNotFoundError(
+        f"the image has no {what} {name!r}",
+        where=record.image_id,
+        hint=f"{did_you_mean(name, names)}kymflow-zarr show lists them.",
+    )
+
+
+def _load(record: ZarrImageRecord, name: str, kind: _Kind) -> Any:
+    if kind == "json":
+        return record.load_json(name)
+    if kind == "parquet":
+        return record.load_df_parquet(name)
+    if kind == "csv_gz":
+        return record.load_df_csv_gz(name)
+    return record.load_array_artifact(name)
+
+
+def _print_document(name: str, value: Any, form: Form | None) -> None:
+    from kymflow_zarr.cli.output.cells import print_frame
+    from kymflow_zarr.cli.output.terminal import print_json
+    from kymflow_zarr.errors import ArgumentError
+
+    if form in (None, "json"):
+        print_json(value)
+        return
+    if not (isinstance(value, list) and all(isinstance(row, dict) for row in value)):
+        raise ArgumentError(
+            f"only a list of objects has rows, and the artifact {name!r} is none",
+            hint="Leave out --csv and --table.",
+        )
+    import pandas as pd
+
+    names = list(dict.fromkeys(key for row in value for key in row))
+    # Of the type object: a number does not become another because one is missing.
+    columns = {key: pd.Series([row.get(key) for row in value], dtype=object) for key in names}
+    print_frame(pd.DataFrame(columns, index=pd.RangeIndex(len(value))), form)
+
+
+def _print_array(name: str, array: np.ndarray[Any, Any], form: Form | None) -> None:
+    from kymflow_zarr.cli.output.cells import cell_text, print_frame, print_rows
+    from kymflow_zarr.cli.output.terminal import print_json, screen
+    from kymflow_zarr.errors import ArgumentError
+
+    if form == "csv":
+        if array.ndim not in (1, 2):
+            raise ArgumentError(
+                f"the array has {array.ndim} axes, and CSV has rows and columns",
+                where=name,
+                hint="load_array_artifact() in Python returns all of it.",
+            )
+        import pandas as pd
+
+        print_frame(pd.DataFrame(array if array.ndim == 2 else array[:, None]), form)
+        return
+    facts = _summary(name, array)
+    if form == "json":
+        print_json(facts)
+        return
+    shape = " x ".join(map(str, array.shape))
+    rows = [{"fact": key, "value": cell_text(value)} for key, value in facts.items()]
+    rows = [{**row, "value": shape} if row["fact"] == "shape" else row for row in rows]
+    print_rows(screen(), ["fact", "value"], rows)
+
+
+def _summary(name: str, array: np.ndarray[Any, Any]) -> dict[str, Any]:
+    import numpy as np
+
+    facts: dict[str, Any] = {"name": name, "shape": list(array.shape), "dtype": str(array.dtype)}
+    if array.dtype.kind in "biuf" and array.size:
+        finite = array[np.isfinite(array)] if array.dtype.kind == "f" else array
+        if array.dtype.kind == "f":
+            facts["not_finite"] = int(array.size - finite.size)
+        if finite.size:
+            mean = float(finite.mean(dtype=np.float64))
+            facts |= {"min": finite.min(), "max": finite.max(), "mean": mean}
+        facts["not_zero"] = int(np.count_nonzero(array))
+    return facts

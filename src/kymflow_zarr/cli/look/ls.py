@@ -1,0 +1,140 @@
+"""``kymflow-zarr ls``."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from kymflow_zarr.cli.complete import complete_artifacts, complete_columns
+from kymflow_zarr.cli.options import dataset_argument, debug_option, json_option
+
+if TYPE_CHECKING:
+    from kymflow_zarr import ZarrDataset
+
+__all__ = ["ls"]
+
+
+def _moment(_ctx: click.Context, param: click.Parameter, text: str | None) -> dt.datetime | None:
+    """Return a day or a moment, by the clock at the microscope."""
+    if text is None:
+        return None
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is no date like 2025-07-22 or 2025-07-22T14:30."
+        ) from None
+    if moment.tzinfo is not None:
+        raise click.BadParameter(f"{text!r} has a time zone, and the time of acquisition has none.")
+    # Until a day means to its end.
+    whole_day = param.name == "until" and ":" not in text and moment < dt.datetime(9999, 12, 31)
+    return moment + dt.timedelta(days=1) if whole_day else moment
+
+
+@click.command(short_help="List the images of a dataset.")
+@dataset_argument
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="CONDITION",
+    help="COLUMN=VALUE, of the metadata too; also != < <= > >=, and ~ for a part of a text.",
+)
+@click.option("--since", metavar="DATE", callback=_moment, help="Acquired on that day or later.")
+@click.option("--until", metavar="DATE", callback=_moment, help="Acquired on that day or earlier.")
+@click.option("--min-rois", type=click.IntRange(min=0), default=0, help="Has so many regions.")
+@click.option(
+    "--has",
+    multiple=True,
+    metavar="ARTIFACT",
+    shell_complete=complete_artifacts,
+    help="Has that artifact; * stands for anything.",
+)
+@click.option("--sort", metavar="COLUMN", shell_complete=complete_columns, help="Sort by a column.")
+@click.option("--reverse", is_flag=True, help="The last one first.")
+@click.option("--limit", type=click.IntRange(min=1), help="List so many at most.")
+@click.option(
+    "--columns",
+    metavar="A,B,...",
+    shell_complete=complete_columns,
+    help="Print these columns; all prints every one.",
+)
+@json_option
+@debug_option
+@click.pass_context
+def ls(
+    ctx: click.Context,
+    dataset: Path,
+    where: tuple[str, ...],
+    since: dt.datetime | None,
+    until: dt.datetime | None,
+    min_rois: int,
+    has: tuple[str, ...],
+    sort: str | None,
+    reverse: bool,
+    limit: int | None,
+    columns: str | None,
+    as_json: bool,
+) -> None:
+    """List the images of DATASET, one line each, in the order they were acquired.
+
+    On a terminal an id is shortened to what tells it from the others, which is enough for
+    the other commands; in a pipe it is whole. Nothing is opened but the list of images, so
+    that it is fast for thousands of them.
+
+    \b
+    Examples:
+      kymflow-zarr ls all.zarr
+      kymflow-zarr ls all.zarr --where condition=Control --where "depth>50" --min-rois 1
+      kymflow-zarr ls all.zarr --since 2025-07-01 --until 2025-07-31 --has "velocity*"
+      kymflow-zarr ls all.zarr --sort line_period_s --reverse --limit 10
+      kymflow-zarr ls all.zarr --columns image_id,condition,n_rois
+      kymflow-zarr ls all.zarr --json | jq '.[].image_id'
+
+    Broken images are listed last, whatever was asked for. Exits with 1 if there are any.
+    """
+    from dataclasses import replace
+
+    from kymflow_zarr import ZarrDataset
+    from kymflow_zarr.cli.look.image_list import (
+        choose_columns,
+        is_broken,
+        list_images,
+        print_chosen,
+        print_images,
+    )
+    from kymflow_zarr.cli.look.select import Selection, column_name, parse_condition
+    from kymflow_zarr.cli.output.terminal import print_json, screen
+
+    selection = Selection(
+        [parse_condition(text) for text in where], since, until, min_rois, has, sort, reverse, limit
+    )
+    with ZarrDataset(dataset, mode="r") as ds:
+        selection = replace(
+            selection,
+            where=[replace(c, column=column_name(ds, c.column)) for c in selection.where],
+            sort=None if sort is None else column_name(ds, sort),
+        )
+        chosen = None if columns is None else choose_columns(ds, columns)
+        images = list_images(ds, selection, columns=chosen, with_axes=as_json)
+        if not images and not as_json:
+            _say_none(ds, dataset)
+            return
+    if as_json:
+        print_json(images)
+    elif chosen is None:
+        print_images(screen(), images)
+    else:
+        print_chosen(screen(), chosen, images)
+    if any(is_broken(image) for image in images):
+        ctx.exit(1)
+
+
+def _say_none(opened: ZarrDataset, dataset: Path) -> None:
+    n_images = len(opened)
+    if n_images:
+        click.echo(f"none of the {n_images} images of {dataset} is such a one", err=True)
+    else:
+        click.echo(f"{dataset} holds no images yet; kymflow-zarr ingest brings some in.")

@@ -1,0 +1,120 @@
+"""``kymflow-zarr view``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from kymflow_zarr.cli.complete import complete_ids
+from kymflow_zarr.cli.options import dataset_argument, debug_option, json_option
+
+if TYPE_CHECKING:
+    from kymflow_zarr import ZarrDataset, ZarrImageRecord
+
+__all__ = ["view"]
+
+
+@click.command(short_help="Look at a dataset in the browser.")
+@dataset_argument
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Where it listens. Any other than this machine asks for the token in the address.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    help="A free one if left out, or 0.",
+)
+@click.option("--edit", is_flag=True, help="Images can be judged, regions and notes changed.")
+@click.option("--as", "who", metavar="NAME", help="Who edits; you, if left out.")
+@click.option(
+    "--read-only", is_flag=True, help="Write nothing at all, not even thumbnails to keep."
+)
+@click.option("--no-browser", is_flag=True, help="Print the address and open nothing.")
+@click.option(
+    "--url",
+    "image_id",
+    metavar="ID",
+    shell_complete=complete_ids,
+    help="Print the address of an image as OME-Zarr, for other viewers, and serve it.",
+)
+@json_option
+@debug_option
+def view(
+    dataset: Path,
+    host: str,
+    port: int,
+    edit: bool,
+    who: str | None,
+    read_only: bool,
+    no_browser: bool,
+    image_id: str | None,
+    as_json: bool,
+) -> None:
+    """Serve a page that shows DATASET in a browser, from this machine, until Ctrl-C.
+
+    \b
+    Examples:
+      kymflow-zarr view all.zarr
+      kymflow-zarr view all.zarr --edit --as "J. Doe"
+      kymflow-zarr view all.zarr --url 3f9a        OME-Zarr for any other viewer
+      kymflow-zarr view all.zarr --host 0.0.0.0    for others too, with a token
+    """
+    from kymflow_zarr.cli.output.facts import find_record
+    from kymflow_zarr.cli.output.terminal import print_json
+
+    if edit and read_only:
+        raise click.UsageError("Give one of --edit and --read-only.")
+    with _opened(dataset, edit=edit, read_only=read_only) as ds:
+        shown = None if image_id is None else _ome_zarr_image(find_record(ds, image_id))
+        browser = not no_browser and shown is None
+        try:
+            with ds.view(host=host, port=port, edit=edit, who=who, open_browser=browser) as viewer:
+                ome_zarr = None if shown is None else viewer.ome_zarr_url(shown)
+                if as_json:
+                    print_json({"url": viewer.url, "ome_zarr": ome_zarr})
+                else:
+                    click.echo(ome_zarr or viewer.url)
+                click.echo("Ctrl-C ends it.", err=True)
+                viewer.wait()
+        except KeyboardInterrupt:
+            click.echo("ended", err=True)  # As it was meant to be: no error.
+
+
+def _ome_zarr_image(record: ZarrImageRecord) -> str:
+    """Return the id of an image that can be served as OME-Zarr."""
+    from kymflow_zarr.errors import NotFoundError, UnsupportedDataError
+
+    try:
+        record.stored_file("zarr.json")
+    except NotFoundError as error:
+        raise UnsupportedDataError(
+            "the image is in format version 1, which is no OME-Zarr",
+            where=record.image_id,
+            hint="kymflow-zarr migrate carries the dataset over to version 2.",
+        ) from error
+    return record.image_id
+
+
+def _opened(dataset: Path, *, edit: bool, read_only: bool) -> ZarrDataset:
+    """Open the dataset, to be written to where that is possible: what is derived is kept."""
+    import os
+
+    from kymflow_zarr import ZarrDataset
+    from kymflow_zarr.errors import FormatVersionError, ReadOnlyError
+
+    if read_only:
+        return ZarrDataset(dataset, mode="r")
+    if edit or os.access(dataset, os.W_OK):
+        try:
+            return ZarrDataset(dataset, mode="r+")
+        except (FormatVersionError, ReadOnlyError):
+            # One of version 1 can be looked at, and is never written to.
+            if edit:
+                raise
+    return ZarrDataset(dataset, mode="r")

@@ -1,0 +1,117 @@
+"""Options and arguments that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from kymflow_zarr.cli.complete import complete_ids
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from kymflow_zarr.cli.output.cells import Form
+
+__all__ = [
+    "dataset_argument",
+    "debug_option",
+    "executor_of",
+    "form_of",
+    "form_options",
+    "id_argument",
+    "json_option",
+    "workers_options",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _remember_debug(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    # It may stand before the command, or after it.
+    if value:
+        ctx.meta["debug"] = True
+
+
+debug_option = click.option(
+    "--debug",
+    is_flag=True,
+    expose_value=False,
+    envvar="KYMFLOW_ZARR_DEBUG",
+    callback=_remember_debug,
+    help="Show the traceback of an error.",
+)
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document instead of text."
+)
+
+dataset_argument = click.argument("dataset", type=click.Path(path_type=Path))
+
+id_argument = click.argument("image_id", metavar="ID", shell_complete=complete_ids)
+
+
+def form_options(command: F) -> F:
+    """Add --csv, --table and --json to a command that prints a data frame."""
+    csv = click.option("--csv", "as_csv", is_flag=True, help="Print CSV, as in a pipe.")
+    table = click.option("--table", "as_table", is_flag=True, help="Print a table, in a pipe too.")
+    return csv(table(json_option(command)))
+
+
+def form_of(*, as_json: bool, as_csv: bool, as_table: bool) -> Form | None:
+    """Return the form that was asked for; None if none was.
+
+    Raises
+    ------
+    click.UsageError
+        If it was more than one.
+    """
+    asked: list[Form] = []
+    asked += ["json"] if as_json else []
+    asked += ["csv"] if as_csv else []
+    asked += ["table"] if as_table else []
+    if len(asked) > 1:
+        raise click.UsageError("Give one of --json, --csv and --table.")
+    return asked[0] if asked else None
+
+
+def workers_options(command: F) -> F:
+    """Add --workers and --processes to a command whose work an executor can do."""
+    several = click.IntRange(min=1)
+    workers = click.option(
+        "--workers", type=several, metavar="N", help="So many threads; chosen if left out."
+    )
+    processes = click.option(
+        "--processes", type=several, metavar="N", help="So many processes in place of threads."
+    )
+    return workers(processes(command))
+
+
+@contextmanager
+def executor_of(workers: int | None, processes: int | None) -> Iterator[Executor | None]:
+    """Give the executor that was asked for; None if none was.
+
+    Raises
+    ------
+    click.UsageError
+        If it was both.
+    """
+    if workers is not None and processes is not None:
+        raise click.UsageError("Give one of --workers and --processes.")
+    if workers is not None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(workers) as threads:
+            yield threads
+    elif processes is not None:
+        import multiprocessing
+        from concurrent.futures import ProcessPoolExecutor
+
+        # Not forked: this process may have threads by now, of libraries too.
+        with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as others:
+            yield others
+    else:
+        yield None

@@ -1,0 +1,1 @@
+"""What the commands print: cells, facts, pictures, the terminal."""

@@ -1,0 +1,162 @@
+"""What the commands tell about an image: plain values, and the same in a few words."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import difflib
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING, Any
+
+from kymflow_zarr.errors import ArgumentError, ArtifactNotFoundError, RecordNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from kymflow_zarr import ZarrDataset, ZarrImageRecord
+
+__all__ = [
+    "axes_text",
+    "did_you_mean",
+    "find_record",
+    "image_facts",
+    "local_iso",
+    "local_minute",
+    "metadata_of",
+    "part_of",
+    "shape_text",
+    "shortest_prefixes",
+    "source_name",
+]
+
+_MIN_PREFIX = 8
+_YEAR_10000_NS = 253_402_300_800 * 10**9
+_UNITS = {"second": "s", "millisecond": "ms", "micrometer": "µm", "nanometer": "nm"}
+
+
+def find_record(dataset: ZarrDataset, text: str) -> ZarrImageRecord:
+    """Return the image whose id is `text`, or the only one whose id begins with it.
+
+    Raises
+    ------
+    RecordNotFoundError
+        No id begins like that.
+    ArgumentError
+        Several do.
+    """
+    ids = dataset.list_image_ids()
+    matches = [text] if text in ids else [image_id for image_id in ids if image_id.startswith(text)]
+    if len(matches) == 1:
+        return dataset.record(matches[0])
+    if not matches:
+        raise RecordNotFoundError(
+            f"no image id begins with {text!r}",
+            where=str(dataset.path),
+            hint="kymflow-zarr ls lists them.",
+        )
+    some = ", ".join(matches[:3]) + (", ..." if len(matches) > 3 else "")
+    raise ArgumentError(
+        f"{len(matches)} image ids begin with {text!r}: {some}", hint="Give more of the id."
+    )
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """Return a question that names what is spelled nearly like that; empty if nothing is."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"Did you mean {near[0]!r}? " if near else ""
+
+
+def shortest_prefixes(ids: Sequence[str]) -> dict[str, str]:
+    """Return for each id the shortest beginning, of 8 letters or more, that no other id has."""
+    ordered = sorted(ids)
+    prefixes = {}
+    for number, image_id in enumerate(ordered):
+        length = _MIN_PREFIX
+        for neighbor in ordered[max(0, number - 1) : number] + ordered[number + 1 : number + 2]:
+            while length < len(image_id) and neighbor.startswith(image_id[:length]):
+                length += 1
+        prefixes[image_id] = image_id[:length]
+    return prefixes
+
+
+def metadata_of(record: ZarrImageRecord) -> Any:
+    """Return the metadata payload as it is, of whatever type; empty where the image has none."""
+    try:
+        return record.load_json("metadata")
+    except ArtifactNotFoundError:
+        return {}
+
+
+def part_of(payload: object, key: str) -> Mapping[Any, Any]:
+    """Return a mapping inside another; an empty one where there is none."""
+    part = payload.get(key) if isinstance(payload, dict) else None
+    return part if isinstance(part, dict) else {}
+
+
+def image_facts(record: ZarrImageRecord) -> dict[str, Any]:
+    """Return what ``ls`` tells of an image, ready for JSON."""
+    header = part_of(metadata_of(record), "header")
+    return {
+        "image_id": record.image_id,
+        "shape": list(record.shape),
+        "dtype": str(record.dtype),
+        "axes": [dataclasses.asdict(axis) for axis in record.axes],
+        "acquired": local_iso(header.get("acquired_local_epoch_ns")),
+        "created_utc": record.created_utc,
+        "source": _source_path(record),
+    }
+
+
+def local_iso(epoch_ns: object) -> str | None:
+    """Return the wall clock at the microscope; no time zone, because none was recorded."""
+    if isinstance(epoch_ns, bool) or not isinstance(epoch_ns, int):
+        return None
+    if not 0 <= epoch_ns < _YEAR_10000_NS:
+        return None
+    clock = dt.datetime(1970, 1, 1) + dt.timedelta(microseconds=epoch_ns // 1000)
+    return clock.isoformat(timespec="milliseconds")
+
+
+def _source_path(record: ZarrImageRecord) -> str | None:
+    if record.source is not None:
+        return record.source.path
+    # Who adds an image by hand may save where it is from as provenance.
+    try:
+        provenance = record.load_json("provenance")
+    except ArtifactNotFoundError:
+        return None
+    path = provenance.get("original_path") if isinstance(provenance, dict) else None
+    return path if isinstance(path, str) else None
+
+
+def source_name(path: str | None) -> str:
+    """Return the file name of a source, whichever system its path came from."""
+    if path is None:
+        return ""
+    windows = "\\" in path and "/" not in path
+    return PureWindowsPath(path).name if windows else PurePosixPath(path).name
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """Return a shape as ``8000 x 38``."""
+    return " x ".join(map(str, shape))
+
+
+def axes_text(axes: Sequence[Mapping[str, Any]]) -> str:
+    """Return axes with their steps, as ``y 1.17 ms, x 0.284 µm``."""
+    return ", ".join(f"{axis['name']} {_step_text(axis)}".rstrip() for axis in axes)
+
+
+def _step_text(axis: Mapping[str, Any]) -> str:
+    step, unit = axis["step"], axis["unit"]
+    if step is None or axis.get("quantity") == "channel":
+        return ""
+    if unit == "second" and step < 0.1:
+        step, unit = step * 1000, "millisecond"
+    return f"{step:.4g} {_UNITS.get(unit, unit) or 'px'}"
+
+
+def local_minute(utc: str) -> str:
+    """Return a time in UTC as that of this machine's time zone, to the minute."""
+    moment = dt.datetime.fromisoformat(utc)
+    return f"{moment.astimezone():%Y-%m-%d %H:%M}"

@@ -1,0 +1,1 @@
+"""What an open dataset is: its images, artifacts, tables and index."""

@@ -1,0 +1,1 @@
+"""What people have judged of an image: values, documents and edits."""

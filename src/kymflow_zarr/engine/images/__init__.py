@@ -1,0 +1,1 @@
+"""Images: staged, committed, updated, and the artifacts beside their pixels."""

@@ -1,0 +1,137 @@
+"""Array artifacts of one image: saved, replaced, loaded, listed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from kymflow_zarr import layout
+from kymflow_zarr.engine.change import Change
+from kymflow_zarr.engine.documents import dump, load
+from kymflow_zarr.engine.hints import did_you_mean
+from kymflow_zarr.engine.images.draft import (
+    array_artifact_document,
+    check_array_axes,
+    write_array_artifact,
+)
+from kymflow_zarr.engine.images.pixels import (
+    load_pixels,
+    open_pixels,
+    replace_pixels,
+    write_pixels,
+)
+from kymflow_zarr.errors import ArtifactNotFoundError, CorruptDataError, StorageError
+from kymflow_zarr.formats.array.write import as_array
+from kymflow_zarr.runtime.background import Content
+from kymflow_zarr.schema.base import plain_group_document
+from kymflow_zarr.schema.checksums import FileSum
+from kymflow_zarr.schema.image import (
+    ArrayArtifactDocument,
+    PixelsDocument,
+    read_array_artifact_document,
+)
+from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.types import ArrayLike
+
+if TYPE_CHECKING:
+    import numpy as np
+    import zarr
+
+
+class ArrayArtifacts:
+    """The array artifacts of the record at `prefix`."""
+
+    def __init__(self, storage: LocalStorage, prefix: str) -> None:
+        self._storage = storage
+        self._record = prefix
+
+    def check(
+        self, name: str, array: object, *, axes: Sequence[str] | None
+    ) -> tuple[ArrayLike, list[str] | None]:
+        """Return array and axes if :meth:`save` takes them; ArgumentError if not."""
+        self._prefix(name)
+        checked = as_array(array, what=f"array {name!r}")
+        return checked, check_array_axes(axes, len(checked.shape))
+
+    def save(
+        self,
+        change: Change,
+        name: str,
+        array: object,
+        *,
+        axes: Sequence[str] | None,
+        chunks: int | Sequence[int] | None,
+    ) -> str:
+        """Put a new or replaced array artifact into a change of the image; return its SHA-256."""
+        key = layout.array_artifact_prefix(name)
+        checked, axes = self.check(name, array, axes=axes)
+        if self._storage.stat(f"{self._prefix(name)}/{layout.GROUP}") is None:
+            tree = change.stage(key)
+            new = write_array_artifact(name, checked, axes=axes, chunks=chunks, write=tree.write)
+            group = f"{layout.ANALYSIS_ARRAYS}/{layout.GROUP}"
+            if self._storage.stat(f"{self._record}/{group}") is None:
+                change.write(group, dump(plain_group_document()))
+            return new.sha256
+
+        def write(generation: int, put: Callable[[str, Content], FileSum]) -> PixelsDocument:
+            return write_pixels(
+                checked, generation=generation, axes=None, chunks=chunks,
+                dimension_names=axes, write=put,
+            )  # fmt: skip
+
+        old = self.document(name).pixels
+        pixels = replace_pixels(self._storage, change, f"{key}/", old, write)
+        change.write_group(key, array_artifact_document(name, pixels, axes).to_group())
+        return pixels.sha256
+
+    def load(self, name: str) -> np.ndarray[Any, Any]:
+        """Return an array artifact."""
+        return load_pixels(self._storage, self._prefix(name), lambda: self.document(name).pixels)
+
+    def open(self, name: str) -> zarr.Array[Any]:
+        """Return an array artifact that reads what is indexed."""
+        while True:
+            pixels = self.document(name).pixels
+            try:
+                return open_pixels(self._storage, self._prefix(name), pixels)
+            except (StorageError, CorruptDataError):
+                # Unless it was replaced since its document was read, it is broken.
+                if self.document(name).pixels.path == pixels.path:
+                    raise
+
+    def document(self, name: str) -> ArrayArtifactDocument:
+        """Return the document of an array artifact.
+
+        Raises
+        ------
+        ArtifactNotFoundError
+            If there is none of that name.
+        """
+        key = f"{self._prefix(name)}/{layout.GROUP}"
+        raw = load(self._storage, key)
+        if raw is None:
+            raise self._missing(name)
+        return read_array_artifact_document(raw, where=key)
+
+    def names(self) -> list[str]:
+        """Return the names of the array artifacts, sorted."""
+        folder = f"{self._record}/{layout.ANALYSIS_ARRAYS}"
+        names = map(layout.decode_name, self._storage.list_folders(folder))
+        return sorted(name for name in names if name is not None)
+
+    def delete(self, change: Change, name: str) -> None:
+        """Put the removal of an array artifact into a change of the image."""
+        # Its document may be broken; that is a reason to delete it.
+        if self._storage.stat(self._prefix(name)) is None:
+            raise self._missing(name)
+        change.remove(layout.array_artifact_prefix(name))
+
+    def _missing(self, name: str) -> ArtifactNotFoundError:
+        return ArtifactNotFoundError(
+            f"the image has no array artifact {name!r}",
+            where=f"{self._prefix(name)}/{layout.GROUP}",
+            hint=f"{did_you_mean(name, self.names())}list_array_artifacts() tells which there are.",
+        )
+
+    def _prefix(self, name: str) -> str:
+        return f"{self._record}/{layout.array_artifact_prefix(name)}"

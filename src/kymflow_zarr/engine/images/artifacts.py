@@ -1,0 +1,105 @@
+"""Artifacts of one image: values to files and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from kymflow_zarr import layout
+from kymflow_zarr.engine.hints import did_you_mean
+from kymflow_zarr.errors import ArtifactNotFoundError
+from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.types import ArtifactInfo, ArtifactKind
+
+_LOADERS: dict[ArtifactKind, str] = {
+    "json": "load_json",
+    "parquet": "load_df_parquet",
+    "csv_gz": "load_df_csv_gz",
+}
+
+
+def encode(kind: ArtifactKind, value: Any, *, where: str) -> bytes:
+    """Return the bytes of an artifact.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If the value could not be given back equal.
+    """
+    if kind == "json":
+        from kymflow_zarr.formats.json.encode import encode_json
+
+        return encode_json(value, where=where)
+    if kind == "parquet":
+        from kymflow_zarr.formats.dataframe.parquet import encode_parquet
+
+        return encode_parquet(value)
+    from kymflow_zarr.formats.dataframe.csv_gz import encode_csv_gz
+
+    return encode_csv_gz(value)
+
+
+def decode(kind: ArtifactKind, data: bytes, *, where: str) -> Any:
+    """Return the value of the bytes of an artifact.
+
+    Raises
+    ------
+    CorruptDataError
+        If they are not what :func:`encode` writes.
+    """
+    if kind == "json":
+        from kymflow_zarr.formats.json.decode import decode_json
+
+        return decode_json(data, where=where)
+    if kind == "parquet":
+        from kymflow_zarr.formats.dataframe.parquet import decode_parquet
+
+        return decode_parquet(data, where=where)
+    from kymflow_zarr.formats.dataframe.csv_gz import decode_csv_gz
+
+    return decode_csv_gz(data, where=where)
+
+
+def load(storage: LocalStorage, prefix: str, kind: ArtifactKind, name: str) -> Any:
+    """Return an artifact of the record at `prefix`.
+
+    Raises
+    ------
+    ArtifactNotFoundError
+        If there is none of that kind and name.
+    """
+    key = f"{prefix}/{layout.artifact_key(kind, name)}"
+    data = storage.read(key)
+    if data is None:
+        there = list(listing(storage, prefix))
+        others = [i for i in there if i.name == name]
+        meant = did_you_mean(name, [i.name for i in there])
+        hint = (
+            f"It was saved as {others[0].kind}: use {_LOADERS[others[0].kind]}()."
+            if others
+            else f"{meant}list_artifacts() tells which there are."
+        )
+        raise ArtifactNotFoundError(
+            f"the image has no {kind} artifact {name!r}", where=key, hint=hint
+        )
+    return decode(kind, data, where=key)
+
+
+def listing(storage: LocalStorage, prefix: str) -> Iterator[ArtifactInfo]:
+    """Yield the JSON and data-frame artifacts of the record at `prefix`, sorted by key."""
+    for key, stat in storage.walk_files(f"{prefix}/{layout.ANALYSIS}"):
+        parsed = layout.parse_artifact_key(key.removeprefix(f"{prefix}/"))
+        if parsed is not None:
+            kind, name = parsed
+            yield ArtifactInfo(name, kind, key, stat.size)
+
+
+def is_named(info: ArtifactInfo, suffix: str) -> bool:
+    """Tell whether a suffix, as of :meth:`StoredImage.delete_analysis`, means an artifact.
+
+    Metadata, provenance and curation are meant only by one that spells their whole name.
+    """
+    by_name = info.name == suffix or info.name.endswith(f"/{suffix}")
+    if info.name in (layout.METADATA, layout.PROVENANCE, layout.CURATION):
+        return by_name or (info.key.endswith(suffix) and info.name in suffix)
+    return by_name or info.key.endswith(suffix)

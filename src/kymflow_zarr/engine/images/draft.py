@@ -1,0 +1,332 @@
+"""A new image record, put together out of sight and committed in one step."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from kymflow_zarr import layout
+from kymflow_zarr.engine.documents import dump, utc_now
+from kymflow_zarr.engine.images.channel_ranges import RangeWatcher
+from kymflow_zarr.engine.images.ingested_artifacts import RecordParts
+from kymflow_zarr.engine.images.pixels import write_pixels
+from kymflow_zarr.errors import ArgumentError, ArgumentTypeError, RecordExistsError
+from kymflow_zarr.formats.array.write import as_array
+from kymflow_zarr.runtime.background import Content
+from kymflow_zarr.schema.axes import array_dimension_names, calibrate, normalize_axes
+from kymflow_zarr.schema.base import plain_group_document
+from kymflow_zarr.schema.checksums import FileSum, dump_checksums
+from kymflow_zarr.schema.image import (
+    ArrayArtifactDocument,
+    AxisDocument,
+    ImageDocument,
+    PixelsDocument,
+    SourceFileDocument,
+)
+from kymflow_zarr.schema.ome import ChannelWindow, ome_attributes
+from kymflow_zarr.storage.local.staging import StagedTree, commit_trees, staged_in
+from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.types import ArrayLike, Axis
+
+
+class RecordDraft(RecordParts):
+    """Pixels and artifacts of an image that is not there yet.
+
+    Use as a context manager; what is not committed when the block ends is dropped.
+
+    Parameters
+    ----------
+    storage : LocalStorage
+    image_id : str, optional
+        A UUID if left out.
+    area : Path, optional
+        A folder of the one who commits it, which may be another process: a draft that has its
+        pixels pickles.
+
+    Raises
+    ------
+    RecordExistsError
+        If an image of that id is there.
+    """
+
+    def __init__(
+        self, storage: LocalStorage, image_id: str | None = None, *, area: Path | None = None
+    ) -> None:
+        storage.require_writable()
+        given = str(uuid.uuid4()) if image_id is None else image_id
+        self.image_id = layout.check_name(given, what="image id")
+        super().__init__(layout.image_prefix(self.image_id))
+        self._root = storage.root
+        self._document: ImageDocument | None = None
+        self._ome: dict[str, Any] | None = None
+        self._array_group_written = False
+        if storage.stat(self._prefix) is not None:
+            raise self.taken()
+        self._tree = storage.stage() if area is None else staged_in(area, storage)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._tree.__exit__(kind, error, trace)
+
+    def set_pixels(
+        self,
+        array: object,
+        *,
+        axes: str | Sequence[str | Axis] | None = None,
+        chunks: int | Sequence[int] | None = None,
+        channel_names: Sequence[str] | None = None,
+        line_period_s: float | None = None,
+        pixel_size_um: float | None = None,
+    ) -> None:
+        """Write the pixels; parameters as of :meth:`OpenDataset.add_image`."""
+        pixels = as_array(array, what="image")
+        true_axes = calibrate(
+            normalize_axes(axes, len(pixels.shape)),
+            line_period_s=line_period_s,
+            pixel_size_um=pixel_size_um,
+        )
+        names = check_channel_names(channel_names, true_axes, pixels.shape)
+        document, windows = write_image(
+            pixels, true_axes, names, generation=1, chunks=chunks, write=self._tree.write
+        )
+        now = utc_now()
+        self._document = ImageDocument(
+            image_id=self.image_id,
+            created_utc=now,
+            updated_utc=now,
+            axes=[AxisDocument.of(axis) for axis in true_axes],
+            pixels=document,
+            channel_names=names,
+        )
+        self._ome = ome_attributes(
+            true_axes, path=document.path, name=self.image_id, channels=windows
+        )
+
+    def write(self, key: str, data: bytes) -> None:
+        """Put bytes, as they are, at a key below the record."""
+        self.put(key, data)
+
+    def put(self, key: str, data: Content) -> FileSum:
+        """Put bytes, which may be on their way, at a key; return what they are."""
+        return self._tree.write(key, data)
+
+    def set_times(self, *, created_utc: str, updated_utc: str) -> None:
+        """Say when it was made and last changed, in place of now; after :meth:`set_pixels`."""
+        document = self._require_pixels()
+        document.created_utc, document.updated_utc = created_utc, updated_utc
+
+    def set_source_files(self, files: Sequence[SourceFileDocument]) -> None:
+        """Say which files all of it was made of; after :meth:`set_pixels`."""
+        self._require_pixels().source_files = list(files)
+
+    def set_earlier_artifacts(self, digests: Mapping[str, str]) -> None:
+        """Say which artifacts, by key, were made of earlier pixels; after :meth:`set_pixels`."""
+        self._require_pixels().earlier_artifacts = dict(digests)
+
+    def save_array(
+        self,
+        name: str,
+        array: object,
+        *,
+        axes: Sequence[str] | None = None,
+        updated_utc: str | None = None,
+    ) -> tuple[str, str]:
+        """Add an array artifact and return its key below the record and its SHA-256."""
+        prefix = layout.array_artifact_prefix(name)
+        if not self._array_group_written:
+            self._tree.write(
+                f"{layout.ANALYSIS_ARRAYS}/{layout.GROUP}", dump(plain_group_document())
+            )
+            self._array_group_written = True
+        pixels = write_array_artifact(
+            name, array, axes=axes, chunks=None, updated_utc=updated_utc,
+            write=lambda key, data: self._tree.write(f"{prefix}/{key}", data),
+        )  # fmt: skip
+        return prefix, pixels.sha256
+
+    def staged_files(self) -> dict[str, tuple[FileSum, Path]]:
+        """Return what was written so far, by key below the record, and where it is until then."""
+        sums = self._tree.sums
+        return {key: (sums[key], self._tree.folder.joinpath(*key.split("/"))) for key in sums}
+
+    def commit(self) -> None:
+        """Make the record visible, complete.
+
+        Raises
+        ------
+        RecordExistsError
+            If an image of that id has come meanwhile.
+        """
+        (taken,) = commit_drafts([self])
+        if taken is not None:
+            raise taken
+
+    @property
+    def size_bytes(self) -> int:
+        """What its files take, so far."""
+        return sum(found.size_bytes for found in self._tree.sums.values())
+
+    def completed(self) -> tuple[StagedTree, str]:
+        """Write what comes last; return the files and the key they go to."""
+        document = self._require_pixels()
+        self._tree.write(layout.GROUP, dump(document.to_group(ome=self._ome)))
+        self._tree.write(layout.CHECKSUMS, dump_checksums(self._tree.sums))
+        return self._tree, self._prefix
+
+    def _require_pixels(self) -> ImageDocument:
+        if self._document is None:
+            raise ArgumentError("a record needs pixels before anything else", hint="set_pixels()")
+        return self._document
+
+    def taken(self) -> RecordExistsError:
+        """Return the error that says that an image of its id is there."""
+        return RecordExistsError(
+            f"there is an image {self.image_id!r} already",
+            where=str(self._root),
+            hint="Use record(id).save_array() to replace its pixels, or choose another id.",
+        )
+
+
+def commit_drafts(drafts: Sequence[RecordDraft]) -> list[RecordExistsError | None]:
+    """Make records visible, each complete; they share what durability costs.
+
+    Returns
+    -------
+    list of RecordExistsError or None
+        An error for each draft whose id an image has got meanwhile: it was not committed.
+    """
+    committed = commit_trees([draft.completed() for draft in drafts])
+    return [None if done else draft.taken() for draft, done in zip(drafts, committed, strict=True)]
+
+
+def write_image(
+    array: ArrayLike,
+    axes: tuple[Axis, ...],
+    channel_names: list[str] | None,
+    *,
+    generation: int,
+    chunks: int | Sequence[int] | None,
+    write: Any,
+) -> tuple[PixelsDocument, list[ChannelWindow]]:
+    """Write the pixels of an image and return their document and the named channels' ranges."""
+    channel = next((i for i, axis in enumerate(axes) if axis.quantity == "channel"), None)
+    watched = None
+    if channel_names is not None and channel is not None:
+        array = watched = RangeWatcher(array, channel)
+    document = write_pixels(
+        array,
+        generation=generation,
+        axes=axes,
+        chunks=chunks,
+        dimension_names=array_dimension_names(axes),
+        write=write,
+    )
+    if watched is None or channel_names is None:
+        return document, []
+    return document, watched.windows(channel_names)
+
+
+def check_channel_names(
+    names: Sequence[str] | None, axes: Sequence[Axis], shape: tuple[int, ...]
+) -> list[str] | None:
+    """Return the channel names, one for each channel.
+
+    Raises
+    ------
+    ArgumentError
+        If there are more or fewer.
+    ArgumentTypeError
+        If they are no sequence of names.
+    """
+    if names is None:
+        return None
+    given = _names([names] if isinstance(names, str) else names, "channel_names")
+    count = next((n for n, axis in zip(shape, axes, strict=True) if axis.quantity == "channel"), 1)
+    if len(given) != count:
+        raise ArgumentError(
+            f"{len(given)} channel names were given for {count} channels", where="channel_names"
+        )
+    return given
+
+
+def check_array_axes(axes: Sequence[str] | None, ndim: int) -> list[str] | None:
+    """Return the axis names of an array artifact, one for each dimension.
+
+    Raises
+    ------
+    ArgumentError
+        If there are more or fewer, or two are the same.
+    ArgumentTypeError
+        If they are no sequence of names.
+    """
+    if axes is None:
+        return None
+    names = _names(axes, "axes")
+    if len(names) != ndim:
+        raise ArgumentError(
+            f"{len(names)} axes were named for an array of {ndim} dimensions", where="axes"
+        )
+    if len(set(names)) != len(names):
+        raise ArgumentError(f"axis names must differ from each other, not {names}", where="axes")
+    return names
+
+
+def _names(names: object, where: str) -> list[str]:
+    if isinstance(names, Mapping | AbstractSet | bytes) or not isinstance(names, Iterable):
+        raise ArgumentTypeError(
+            f"{where} is a sequence of names, not a {type(names).__name__}", where=where
+        )
+    given = list(names)
+    for name in given:
+        if not isinstance(name, str):
+            raise ArgumentTypeError(
+                f"{where} is a sequence of names, and {name!r} is not a str",
+                where=where,
+                hint='Give one str for each, as ["y", "x"].' if where == "axes" else None,
+            )
+    return [str.__str__(name) for name in given]
+
+
+def write_array_artifact(
+    name: str,
+    array: object,
+    *,
+    axes: Sequence[str] | None,
+    chunks: int | Sequence[int] | None,
+    write: Any,
+    updated_utc: str | None = None,
+) -> PixelsDocument:
+    """Write a new array artifact, its array and its group document; return what it is."""
+    checked = as_array(array, what=f"array {name!r}")
+    axes = check_array_axes(axes, len(checked.shape))
+    document = write_pixels(
+        checked, generation=1, axes=None, chunks=chunks, dimension_names=axes, write=write
+    )
+    write(layout.GROUP, dump(array_artifact_document(name, document, axes, updated_utc).to_group()))
+    return document
+
+
+def array_artifact_document(
+    name: str,
+    pixels: PixelsDocument,
+    axes: Sequence[str] | None,
+    updated_utc: str | None = None,
+) -> ArrayArtifactDocument:
+    """Return the document of an array artifact; `axes` of :func:`check_array_axes`."""
+    return ArrayArtifactDocument(
+        name=layout.check_name(name, what="artifact name"),
+        updated_utc=utc_now() if updated_utc is None else updated_utc,
+        pixels=pixels,
+        axes=None if axes is None else list(axes),
+    )

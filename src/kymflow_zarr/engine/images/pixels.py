@@ -1,0 +1,231 @@
+"""An array below a group, replaceable in one step.
+
+The group's document names the child that holds the current array. A replacement is written
+beside it under the next name; rewriting the document is the commit. The array before is kept
+until the replacement after, so that a reader who has just opened it can go on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from kymflow_zarr import layout as keys
+from kymflow_zarr.engine.change import Change
+from kymflow_zarr.engine.documents import load
+from kymflow_zarr.errors import (
+    CorruptDataError,
+    KymflowZarrError,
+    LimitExceededError,
+    SchemaValidationError,
+)
+from kymflow_zarr.formats.array.foreign import check_foreign_array, check_foreign_size
+from kymflow_zarr.formats.array.read import read_array
+from kymflow_zarr.formats.array.selection import parse_selection
+from kymflow_zarr.formats.array.write import FilesDigest, array_files, array_layout
+from kymflow_zarr.runtime.background import Content
+from kymflow_zarr.runtime.limits import check_limit, loads_json
+from kymflow_zarr.schema.array import read_array_document
+from kymflow_zarr.schema.checksums import FileSum
+from kymflow_zarr.schema.image import PixelsDocument
+from kymflow_zarr.storage.local.files import os_errors
+from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.zarr_stores import open_zarr_array
+from kymflow_zarr.types import ArrayLike, Axis
+
+if TYPE_CHECKING:
+    import numpy as np
+    import zarr
+
+
+def write_pixels(
+    array: ArrayLike,
+    *,
+    generation: int,
+    axes: Sequence[Axis] | None,
+    chunks: int | Sequence[int] | None,
+    dimension_names: Sequence[str] | None,
+    write: Callable[[str, Content], FileSum],
+) -> PixelsDocument:
+    """Write an array as files and return what the document is to say of it.
+
+    Parameters
+    ----------
+    array : ArrayLike
+        Any shape; dtypes of :func:`kymflow_zarr.formats.array.write.as_array`.
+    generation : int
+        1 for the first array of the group, one more for each replacement.
+    axes, chunks
+        What the layout depends on.
+    dimension_names : sequence of str, optional
+    write : callable
+        Takes a key below the group and bytes, and returns what they are.
+    """
+    layout = array_layout(array, axes=axes, chunks=chunks)
+    path = keys.pixels_path(generation)
+    digest = FilesDigest()
+    for key, data in array_files(array, layout, dimension_names=dimension_names):
+        digest.add(write(f"{path}/{key}", data))
+        del data  # Not while the next one is made.
+    return PixelsDocument(
+        path=path,
+        generation=generation,
+        shape=list(layout.shape),
+        dtype=layout.data_type,
+        chunks=list(layout.chunk_shape),
+        sha256=digest.hexdigest(),
+        stored_bytes=digest.stored_bytes,
+    )
+
+
+def load_pixels(
+    storage: LocalStorage,
+    prefix: str,
+    current: Callable[[], PixelsDocument],
+    selection: object = ...,
+) -> np.ndarray[Any, Any]:
+    """Return the current array of the group at `prefix`, or a part of it.
+
+    Parameters
+    ----------
+    storage : LocalStorage
+    prefix : str
+        Key of the group.
+    current : callable
+        Reads what the group's document says now. It is asked again if a file is missing:
+        the array may have been replaced since.
+    selection : int, slice, Ellipsis, or a tuple of these
+        As between the brackets of a NumPy array; only the chunks that it needs are read.
+    """
+    pixels = current()
+    while True:
+        try:
+            array = _load(storage, f"{prefix}/{pixels.path}", pixels, selection)
+        except CorruptDataError:
+            now = current()
+            if _same(now, pixels):
+                raise
+        else:
+            # An image deleted and added again under its id has other pixels at the same path.
+            now = current()
+            if _same(now, pixels):
+                return array
+        pixels = now
+
+
+def _same(a: PixelsDocument, b: PixelsDocument) -> bool:
+    return (a.path, a.sha256) == (b.path, b.sha256)
+
+
+def _load(
+    storage: LocalStorage, key: str, pixels: PixelsDocument, selection: object
+) -> np.ndarray[Any, Any]:
+    where = f"{key}/{keys.GROUP}"
+    document = load(storage, where)
+    if document is None:
+        raise CorruptDataError(
+            "the document of the array is missing",
+            where=where,
+            hint="Restore it from a copy of the dataset, or ingest the image anew.",
+        )
+    layout = read_array_document(document, where=where)
+    if layout is None:
+        # Written by another program: Zarr itself knows its codecs.
+        return _load_foreign(storage, key, selection)
+    if list(layout.shape) != pixels.shape or layout.data_type != pixels.dtype:
+        raise CorruptDataError(
+            f"the array is {layout.data_type} {layout.shape}, "
+            f"its group says {pixels.dtype} {tuple(pixels.shape)}",
+            where=where,
+        )
+    return read_array(
+        layout, lambda name: storage.open(f"{key}/{name}"), where=key, selection=selection
+    )
+
+
+def _load_foreign(storage: LocalStorage, key: str, selection: object) -> np.ndarray[Any, Any]:
+    document = _foreign_document(storage, key)
+    if selection is ...:
+        check_foreign_size(document, where=key)
+    elif document is not None:
+        check_foreign_array(document, where=key)
+    array: Any = open_zarr_array(storage.path(key), complete=False)
+    wanted = parse_selection(selection, array.shape)
+    size = math.prod(wanted.shape) * array.dtype.itemsize
+    check_limit("array_bytes", size, "the part takes", where=key)
+    try:
+        # Zarr takes no steps backwards.
+        block = array[tuple(part.slice for part in wanted.along)]
+        result: np.ndarray[Any, Any] = block[(*wanted.turn, ...)]
+    except KymflowZarrError:
+        raise
+    except Exception as error:  # What codecs raise of damaged bytes is not to be foreseen.
+        raise CorruptDataError(
+            f"the array cannot be read: {error}",
+            where=key,
+            hint="Restore it from a copy of the dataset.",
+        ) from error
+    return result.astype(result.dtype.newbyteorder("="), copy=False)
+
+
+def open_pixels(storage: LocalStorage, prefix: str, pixels: PixelsDocument) -> zarr.Array[Any]:
+    """Return the current array of the group at `prefix`, to be read lazily."""
+    key = f"{prefix}/{pixels.path}"
+    storage.refuse_links(key, "read")
+    document = _foreign_document(storage, key)
+    if document is not None:
+        check_foreign_array(document, where=key)
+    return open_zarr_array(storage.path(f"{prefix}/{pixels.path}"))
+
+
+def _foreign_document(storage: LocalStorage, key: str) -> Any | None:
+    """Return the document of an array as it is in its folder, of Zarr v3 or v2."""
+    for name in (keys.GROUP, ".zarray"):
+        with os_errors("read", f"{key}/{name}"):
+            path = storage.path(key) / name
+            if path.is_file():
+                data = path.read_bytes()
+                break
+    else:
+        return None
+    try:
+        return loads_json(data, where=f"{key}/{name}")
+    except LimitExceededError:
+        raise
+    except ValueError as error:
+        raise SchemaValidationError(
+            f"the document is not JSON: {error}", where=f"{key}/{name}"
+        ) from error
+
+
+def replace_pixels(
+    storage: LocalStorage,
+    change: Change,
+    prefix: str,
+    old: PixelsDocument,
+    write: Callable[[int, Callable[[str, Content], FileSum]], PixelsDocument],
+) -> PixelsDocument:
+    """Stage the next generation, and the removal of the one before the last.
+
+    Parameters
+    ----------
+    storage : LocalStorage
+    change : Change
+        Of the image; the caller adds the group's document to it.
+    prefix : str
+        Key of the group below the image, ending with a slash; empty for the image itself.
+    old : PixelsDocument
+        What the group's document says now.
+    write : callable
+        ``write(generation, put)`` writes the array through ``put(key, data)``, as
+        :func:`write_pixels` does, and returns what the document is to say.
+    """
+    generation = old.generation + 1
+    path = keys.pixels_path(generation)
+    tree = change.stage(f"{prefix}{path}")
+    new = write(generation, lambda key, data: tree.write(key.removeprefix(f"{path}/"), data))
+    for name in storage.list_folders(f"{change.prefix}/{prefix}".rstrip("/")):
+        if keys.parse_pixels_path(name) is not None and name not in {old.path, new.path}:
+            change.remove(f"{prefix}{name}")
+    return new

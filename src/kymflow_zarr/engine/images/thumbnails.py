@@ -1,0 +1,121 @@
+"""Small pictures of images, kept as derived data.
+
+The key of what a picture shows stands in the file itself, so that one that is not of the pixels
+as they are now is never shown. Nothing waits for the disk here: what a power cut takes is drawn
+again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import struct
+import zlib
+from collections.abc import Callable, Container
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from kymflow_zarr import layout
+from kymflow_zarr.errors import ArgumentError, KymflowZarrError
+from kymflow_zarr.storage.local.disk import disk
+from kymflow_zarr.storage.local.files import os_errors
+from kymflow_zarr.storage.local.storage import LocalStorage
+
+if TYPE_CHECKING:
+    from kymflow_zarr.schema.image import ImageDocument
+
+SIZE: Final = 256
+_LARGEST: Final = 2048
+# One more with each change of how pictures are drawn.
+_DRAWN: Final = 1
+_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+# Signature and header, which are always first and always of this length.
+_HEAD: Final = 33
+_KEYWORD: Final = b"kymflow_zarr\x00thumbnail "
+_MAX_BYTES: Final = 2**22
+
+
+def thumbnail(
+    storage: LocalStorage, document: ImageDocument, size: int, draw: Callable[[int], bytes]
+) -> bytes:
+    """Return the picture of an image as PNG, drawn if there is none of these pixels.
+
+    Parameters
+    ----------
+    storage : LocalStorage
+    document : ImageDocument
+        Of the image as it is now.
+    size : int
+        Longer side in pixels; only those of :data:`SIZE` are kept.
+    draw : callable
+        Draws a picture of a size.
+    """
+    if not 1 <= size <= _LARGEST:
+        raise ArgumentError(f"a size of {size!r} is not 1 to {_LARGEST} pixels", where="size")
+    if size != SIZE:
+        return draw(size)
+    note = _note(document)
+    place = layout.thumbnail_key(document.image_id)
+    kept = _read(storage, place)
+    if kept is not None and kept[_HEAD : _HEAD + len(note)] == note:
+        return kept
+    png = draw(size)
+    noted = png[:_HEAD] + note + png[_HEAD:]
+    # Who may not write, or finds the disk full, has his picture all the same.
+    with contextlib.suppress(KymflowZarrError, OSError):
+        if storage.writable:
+            _keep(storage, place, noted)
+    return noted
+
+
+def forget(storage: LocalStorage, image_ids: Container[str]) -> None:
+    """Delete the pictures of images other than these."""
+    if not storage.writable:
+        return
+    with contextlib.suppress(KymflowZarrError, OSError):
+        storage.refuse_links(layout.THUMBNAILS, "deleted")
+        for path in list(storage.path(layout.THUMBNAILS).iterdir()):
+            image_id = layout.parse_thumbnail(path.name)
+            if image_id is not None and image_id not in image_ids:
+                disk().unlink(path)
+
+
+def forget_one(storage: LocalStorage, image_id: str) -> None:
+    """Delete the picture of an image."""
+    with contextlib.suppress(KymflowZarrError, OSError):
+        place = layout.thumbnail_key(image_id)
+        if storage.stat(place) is not None:
+            storage.refuse_links(place, "deleted")
+            disk().unlink(storage.path(place))
+
+
+def _note(document: ImageDocument) -> bytes:
+    """Return the chunk of the PNG that says what it shows."""
+    pixels = document.pixels
+    told = [_DRAWN, SIZE, pixels.sha256, pixels.shape, pixels.dtype, document.axes]
+    key = hashlib.sha256(msgspec.json.encode(told)).hexdigest()
+    body = b"tEXt" + _KEYWORD + key.encode()
+    return struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+
+
+def _read(storage: LocalStorage, place: str) -> bytes | None:
+    with contextlib.suppress(KymflowZarrError):
+        found = storage.stat(place)
+        if found is not None and _HEAD < found.size <= _MAX_BYTES:
+            data = storage.read(place)
+            if data is not None and data.startswith(_SIGNATURE):
+                return data
+    return None
+
+
+def _keep(storage: LocalStorage, place: str, png: bytes) -> None:
+    with os_errors("write", place), storage.stage() as staged, staged.in_use():
+        storage.refuse_links(place, "written")
+        staged.write("picture.png", png)
+        target = storage.path(place)
+        for folder in (target.parent.parent, target.parent):
+            with contextlib.suppress(FileExistsError):
+                disk().make_folder(folder)
+        disk().replace(Path(staged.folder) / "picture.png", target)

@@ -1,0 +1,149 @@
+"""Change an image to what its source files are now: pixels, artifacts, and what they are of.
+
+What a user has edited since is found by its digest and left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kymflow_zarr import layout
+from kymflow_zarr.engine.change import Change
+from kymflow_zarr.engine.documents import load, load_image, utc_now
+from kymflow_zarr.engine.images.array_artifacts import ArrayArtifacts
+from kymflow_zarr.engine.images.draft import check_channel_names, write_image
+from kymflow_zarr.engine.images.ingested_artifacts import RecordParts
+from kymflow_zarr.engine.images.pixels import replace_pixels
+from kymflow_zarr.errors import ArtifactNotFoundError
+from kymflow_zarr.formats.array.write import as_array
+from kymflow_zarr.schema.axes import normalize_axes
+from kymflow_zarr.schema.image import (
+    AxisDocument,
+    ImageDocument,
+    PixelsDocument,
+    SourceFileDocument,
+)
+from kymflow_zarr.schema.ome import ChannelWindow, ome_attributes
+from kymflow_zarr.storage.local.files import digest_of_bytes
+from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.types import Axis
+
+
+class RecordUpdate(RecordParts):
+    """Changes to one image, all of which :meth:`commit` makes in one step.
+
+    The caller holds the lock of the image, and the ``with`` block of the change.
+
+    Parameters
+    ----------
+    storage : LocalStorage
+    image_id : str
+    change : Change
+    """
+
+    def __init__(self, storage: LocalStorage, image_id: str, change: Change) -> None:
+        super().__init__(layout.image_prefix(image_id))
+        self._storage = storage
+        self._image_id = image_id
+        self._change = change
+        self._arrays = ArrayArtifacts(storage, self._prefix)
+        self.document: ImageDocument = load_image(storage, image_id)
+
+    def digest_of(self, key: str) -> str | None:
+        """Return the SHA-256 of an artifact as it is now, None if there is none."""
+        return digest_of_artifact(self._storage, self._prefix, key)
+
+    def is_edited(self, key: str, made: Mapping[str, str]) -> bool:
+        """Tell whether an artifact is no longer what ingest made of it.
+
+        Parameters
+        ----------
+        key : str
+            Below the record.
+        made : mapping of str to str
+            Digests of the artifacts that ingest made, by key.
+        """
+        return self.digest_of(key) != made.get(key)
+
+    def write(self, key: str, data: bytes) -> None:
+        """Put bytes, as they are, at a key below the record."""
+        if self._storage.read(f"{self._prefix}/{key}") != data:
+            self._change.write(key, data)
+
+    def save_array(self, name: str, array: object) -> tuple[str, str]:
+        """Save an array artifact; return its key below the record and its SHA-256."""
+        key = layout.array_artifact_prefix(name)
+        return key, self._arrays.save(self._change, name, array, axes=None, chunks=None)
+
+    def commit(self, files: Sequence[SourceFileDocument]) -> None:
+        """Say which files it is made of now; the pixels stay."""
+        self.document.source_files = list(files)
+        self._commit(self._current_ome())
+
+    def commit_pixels(
+        self,
+        array: object,
+        files: Sequence[SourceFileDocument],
+        *,
+        axes: tuple[Axis, ...],
+        channel_names: Sequence[str] | None,
+        of_earlier_pixels: Mapping[str, str],
+    ) -> None:
+        """Replace the pixels and say which files they are of, in one step.
+
+        Parameters
+        ----------
+        array : array_like
+        files : sequence of SourceFileDocument
+        axes : tuple of Axis
+        channel_names : sequence of str, optional
+        of_earlier_pixels : mapping of str to str
+            Artifacts, by key, that were made from the pixels before, with their digests.
+        """
+        pixels = as_array(array, what="image")
+        true_axes = normalize_axes(axes, len(pixels.shape))
+        names = check_channel_names(channel_names, true_axes, tuple(pixels.shape))
+        windows: list[ChannelWindow] = []
+
+        def write(generation: int, put: Any) -> PixelsDocument:
+            written, found = write_image(
+                pixels, true_axes, names, generation=generation, chunks=None, write=put
+            )
+            windows.extend(found)
+            return written
+
+        document = self.document
+        document.pixels = replace_pixels(self._storage, self._change, "", document.pixels, write)
+        document.axes = [AxisDocument.of(axis) for axis in true_axes]
+        document.channel_names = names
+        document.updated_utc = utc_now()
+        document.source_files = list(files)
+        document.earlier_artifacts = {**document.earlier_artifacts, **of_earlier_pixels}
+        self._commit(
+            ome_attributes(
+                true_axes, path=document.pixels.path, name=self._image_id, channels=windows
+            )
+        )
+
+    def _commit(self, ome: dict[str, Any] | None) -> None:
+        self._change.write_group("", self.document.to_group(ome=ome))
+        self._change.commit()
+
+    def _current_ome(self) -> dict[str, Any] | None:
+        raw = load(self._storage, f"{self._prefix}/{layout.GROUP}") or {}
+        found: dict[str, Any] | None = raw.get("attributes", {}).get("ome")
+        return found
+
+
+def digest_of_artifact(storage: LocalStorage, prefix: str, key: str) -> str | None:
+    """Return the SHA-256 of an artifact of the image at `prefix`, None if there is none."""
+    if key.startswith(f"{layout.ANALYSIS_ARRAYS}/"):
+        name = layout.decode_name(key.removeprefix(f"{layout.ANALYSIS_ARRAYS}/"))
+        try:
+            arrays = ArrayArtifacts(storage, prefix)
+            return None if name is None else arrays.document(name).pixels.sha256
+        except ArtifactNotFoundError:
+            return None
+    data = storage.read(f"{prefix}/{key}")
+    return None if data is None else digest_of_bytes(data)

@@ -1,0 +1,1 @@
+"""The derived index of all images, and what is answered from it."""

@@ -1,0 +1,118 @@
+"""The file of the index: one Parquet file, a row for each image. Imports Arrow: import it late."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from kymflow_zarr.engine.index.row import COLUMNS, Row
+from kymflow_zarr.schema.base import FORMAT, FORMAT_VERSION
+
+_ARROW: Final[dict[str, Any]] = {"string": pa.string(), "json": pa.string(), "int64": pa.int64()}
+SCHEMA: Final = pa.schema([(name, _ARROW[kind]) for name, kind in COLUMNS.items()])
+_NOTE: Final = "kymflow_zarr"
+_DIGITS: Final = b"0" * 64
+_BEFORE_DIGEST: Final = b'"document":"index","sha256":"'
+
+
+def table_of(rows: Iterable[Row]) -> pa.Table:
+    """Return rows as a table."""
+    return pa.Table.from_pylist(list(rows), schema=SCHEMA)
+
+
+def to_bytes(table: pa.Table) -> bytes:
+    """Return the bytes of the file."""
+    note = (
+        f'{{"format":"{FORMAT}","format_version":{FORMAT_VERSION},'
+        f'{_BEFORE_DIGEST.decode()}{_DIGITS.decode()}"}}'
+    )
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, SCHEMA, compression="zstd", store_schema=False) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({_NOTE: note})
+    return _sealed(sink.getvalue().to_pybytes())
+
+
+def from_bytes(data: bytes, columns: Sequence[str]) -> pa.Table | None:
+    """Return columns of the file; None if it is damaged, or not of this version."""
+    # Derived data that cannot be used is as good as none.
+    # On-disk format: "sha256 MUST be the digest of the file with 64 zeros in its place."
+    if _BEFORE_DIGEST not in data or _sealed(data) != data:
+        return None
+    try:
+        with pq.ParquetFile(pa.BufferReader(data)) as file:
+            note: Any = msgspec.json.decode((file.metadata.metadata or {})[_NOTE.encode()])
+            if note.get("format") != FORMAT or note.get("format_version") != FORMAT_VERSION:
+                return None
+            table = file.read(columns=list(columns)).select(list(columns))
+    except (pa.ArrowException, KeyError, OSError, ValueError, AttributeError):
+        return None  # Sealed by another program.
+    return table if table.schema.types == [SCHEMA.field(name).type for name in columns] else None
+
+
+def _sealed(data: bytes) -> bytes:
+    """Return the file with its digest in the place of the 64 digits after its name."""
+    start = data.rfind(_BEFORE_DIGEST) + len(_BEFORE_DIGEST)
+    before, after = data[:start], data[start + len(_DIGITS) :]
+    return before + hashlib.sha256(before + _DIGITS + after).hexdigest().encode() + after
+
+
+class Places:
+    """Finds ids among others; the last answer is kept, since lists mostly ask the same again."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Any, list[str], Any] | None = None
+
+    def of(self, names: list[str], ids: pa.ChunkedArray[Any]) -> Any:
+        """Return for each name its place in the column `ids`, -1 where it is not in there."""
+        last = self._last  # Another thread may put in another one.
+        if last is not None and last[1] == names and last[0].equals(ids):
+            return last[2]
+        places = pc.index_in(pa.array(names, pa.string()), value_set=ids).fill_null(-1).to_numpy()
+        self._last = ids, names, places
+        return places
+
+
+def compare(
+    table: pa.Table | None, found: Mapping[str, int], places_in: Places | None = None
+) -> tuple[pa.Table, dict[str, int]]:
+    """Return the rows that are current, in the order of ids, and the images that have none.
+
+    Parameters
+    ----------
+    table : pyarrow.Table or None
+        Rows in the order of their ids.
+    found : mapping of str to int
+        The images that are there with the times of their folders.
+    places_in : Places, optional
+        That of the file, if the rows are out of it.
+    """
+    if table is None:
+        return SCHEMA.empty_table(), dict(found)
+    names = list(found)
+    times = np.fromiter(found.values(), np.int64, len(found))
+    places = (places_in or Places()).of(names, table["image_id"])
+    kept = np.append(table["changed_ns"].to_numpy(), -2)
+    current = (kept[places] == times) & (times >= 0)
+    rows = np.sort(places[current])
+    if len(rows) != len(table):
+        table = table.take(pa.array(rows))
+    if len(rows) == len(found):
+        return table, {}
+    return table, {names[i]: int(times[i]) for i in np.flatnonzero(~current)}
+
+
+def merged(one: pa.Table, other: pa.Table) -> pa.Table:
+    """Return the rows of both in the order of their ids."""
+    if not len(one) or not len(other):
+        return other if len(other) else one
+    # Not sort_by: it would go through all columns once more.
+    both = pa.concat_tables([one.select(other.column_names), other])
+    return both.take(pc.sort_indices(both["image_id"]))

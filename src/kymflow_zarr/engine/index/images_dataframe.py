@@ -1,0 +1,244 @@
+"""All images as one data frame, out of the index and the tables. Imports pandas: import it late."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kymflow_zarr import layout
+from kymflow_zarr.engine.hints import did_you_mean
+from kymflow_zarr.engine.index.index import Index
+from kymflow_zarr.engine.index.manifest import parsed, values
+from kymflow_zarr.engine.tables import Tables
+from kymflow_zarr.errors import ArgumentError
+from kymflow_zarr.formats.json.decode import decode_json
+from kymflow_zarr.formats.json.encode import TYPE_KEY
+
+ROWS: Final = "n_rows:"
+EXPERIMENT: Final = "experiment_metadata"
+# Of each column of the frame the column of the index that it is made of.
+_MADE_OF: Final = {
+    "image_id": "image_id",
+    "shape": "shape",
+    "dtype": "dtype",
+    "axes": "axes",
+    "line_period_s": "axes",
+    "pixel_size_um": "axes",
+    "channel_names": "channel_names",
+    "acquired": "acquired_local_epoch_ns",
+    "acquired_local_epoch_ns": "acquired_local_epoch_ns",
+    "created_utc": "created_utc",
+    "updated_utc": "updated_utc",
+    "source_path": "source_path",
+    "rel_path": "rel_path",
+    "parent_folder": "source_path",
+    "grandparent_folder": "source_path",
+    "verdict": "verdict",
+    "n_rois": "n_rois",
+    "artifacts": "artifacts",
+    "n_artifacts": "artifacts",
+    "error": "error",
+}
+_CALIBRATION: Final = ("_step", "_unit")
+_USUAL_AXES: Final = "tzyx"
+_SEPARATORS: Final = re.compile(r"[/\\]")
+_LAST_SEGMENT: Final = r"[^/\\]*$"
+_ABOVE: Final = "above"
+
+
+def images_frame(index: Index, tables: Tables, columns: Sequence[str] | None) -> pd.DataFrame:
+    """Return a row for each image; see :meth:`kymflow_zarr.OpenDataset.images`."""
+    read = list(dict.fromkeys(_MADE_OF.values()))
+    wanted = None if columns is None else list(dict.fromkeys(columns))
+    if wanted is not None:
+        read = list(dict.fromkeys(made for name in wanted for made in _made_of(name)))
+    elif EXPERIMENT not in read:
+        read.append(EXPERIMENT)
+    table = index.columns(read)
+    found: dict[str, Any] = {}
+    for name in read:
+        found |= _MAKERS.get(name, _as_it_is)(table, name)
+    if wanted is None:
+        found |= _row_counts(tables, table, tables.names())
+    else:
+        asked = [name.removeprefix(ROWS) for name in wanted if name.startswith(ROWS)]
+        found |= _row_counts(tables, table, [name for name in tables.names() if name in asked])
+        _refuse_unknown(wanted, found)
+    ordered = {name: found[name] for name in _MADE_OF if name in found and name != "error"}
+    frame = pd.DataFrame(ordered | found, index=pd.RangeIndex(len(table)))
+    return frame if wanted is None else frame[wanted]
+
+
+def _made_of(name: str) -> list[str]:
+    if name in _MADE_OF:
+        return [_MADE_OF[name]]
+    if name.startswith(ROWS):
+        return []
+    # A name of the experiment's metadata may look like that of an axis.
+    return ["axes", EXPERIMENT] if name.endswith(_CALIBRATION) else [EXPERIMENT]
+
+
+def _refuse_unknown(wanted: Sequence[str], found: Mapping[str, Any]) -> None:
+    for name in wanted:
+        if name not in found:
+            known = list(dict.fromkeys([*_MADE_OF, *found]))
+            raise ArgumentError(
+                f"the list of images has no column {name!r}",
+                where="columns",
+                hint=f"{did_you_mean(name, known)}images().columns tells which there are.",
+            )
+
+
+def _as_it_is(table: pa.Table, name: str) -> dict[str, Any]:
+    return {name: table[name].to_pandas()}
+
+
+def _sequences(table: pa.Table, name: str) -> dict[str, Any]:
+    codes, texts = _distinct(table, name)
+    found = [None if value is None else tuple(value) for value in parsed(texts)]
+    return {name: _spread(codes, found, object)}
+
+
+def _acquired(table: pa.Table, name: str) -> dict[str, Any]:
+    column = table[name]
+    nullable: Any = {pa.int64(): pd.Int64Dtype()}
+    return {
+        "acquired": column.cast(pa.timestamp("ns")).to_pandas(),
+        name: column.to_pandas(types_mapper=nullable.get),
+    }
+
+
+def _axes(table: pa.Table, name: str) -> dict[str, Any]:
+    codes, texts = _distinct(table, name)
+    told = parsed(texts)
+    kinds = {axis[0]: axis[1] for listed in told for axis in listed or ()}
+    usual = [axis for axis in _USUAL_AXES if axis in kinds or axis in "yx"]
+    others = [axis for axis in kinds if kinds[axis] != "channel" and axis not in usual]
+    names = [None if listed is None else tuple(axis[0] for axis in listed) for listed in told]
+    facts = [_calibration(listed or ()) for listed in told]
+    found = {name: _spread(codes, names, object)}
+    for key in ("line_period_s", "pixel_size_um"):
+        found[key] = _spread(codes, [fact.get(key) for fact in facts], "float64")
+    for axis in [*usual, *others]:
+        step, unit = (f"{axis}{end}" for end in _CALIBRATION)
+        found[step] = _spread(codes, [fact.get(step) for fact in facts], "float64")
+        found[unit] = _spread(codes, _texts([fact.get(unit) for fact in facts]))
+    return found
+
+
+def _calibration(axes: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    facts: dict[str, Any] = {}
+    for name, quantity, unit, step in axes:
+        facts |= {f"{name}_step": step, f"{name}_unit": unit}
+        if name == "y" and quantity == "time" and unit == "second":
+            facts["line_period_s"] = step
+        if name == "x" and unit == "micrometer":
+            facts["pixel_size_um"] = step
+    return facts
+
+
+def _source(table: pa.Table, name: str) -> dict[str, Any]:
+    # Each image has a path of its own, and there are few folders.
+    above = pc.replace_substring_regex(table[name], _LAST_SEGMENT, "")
+    codes, texts = _distinct(table.append_column(_ABOVE, above), _ABOVE)
+    folders = [_folders_of(path) for path in texts]
+    return {
+        **_as_it_is(table, name),
+        "parent_folder": _spread(codes, _texts([first for first, _ in folders])),
+        "grandparent_folder": _spread(codes, _texts([second for _, second in folders])),
+    }
+
+
+def _folders_of(above: str | None) -> tuple[str | None, str | None]:
+    if above is None:
+        return None, None
+    # It may be a path of another system; this takes both separators.
+    *_, second, first, _ = "", "", *_SEPARATORS.split(above)
+    return first or None, second or None
+
+
+def _artifacts(table: pa.Table, name: str) -> dict[str, Any]:
+    codes, texts = _distinct(table, name)
+    names = [tuple(sorted(map(artifact_name, keys or ()))) for keys in parsed(texts)]
+    return {
+        name: _spread(codes, names, object),
+        f"n_{name}": _spread(codes, [len(each) for each in names], "int64"),
+    }
+
+
+def artifact_name(key: str) -> str:
+    """Return the name of the artifact at a key below its image."""
+    parsed_key = layout.parse_artifact_key(key)
+    if parsed_key is not None:
+        return parsed_key[1]
+    return layout.decode_name(key.removeprefix(f"{layout.ANALYSIS_ARRAYS}/")) or key
+
+
+def _experiment(table: pa.Table, name: str) -> dict[str, Any]:
+    codes, texts = _distinct(table, name)
+    told = [_decoded(text) for text in texts]
+    found = {}
+    for key in sorted({key for each in told for key in each}):
+        column = [each.get(key) for each in told]
+        taken = key in _MADE_OF or key.startswith(ROWS) or key.endswith(_CALIBRATION)
+        nested = any(isinstance(value, list | dict) for value in column)
+        found[f"{name}.{key}" if taken else key] = _spread(
+            codes, column, object if nested else None
+        )
+    return found
+
+
+def _decoded(text: str | None) -> Mapping[str, Any]:
+    if text is None:
+        return {}
+    if TYPE_KEY not in text:
+        plain: Mapping[str, Any] = parsed([text])[0]
+        return plain
+    value = decode_json(text.encode(), where=layout.artifact_key("json", layout.METADATA))
+    return {str(key): v for key, v in value.items()} if isinstance(value, Mapping) else {}
+
+
+def _row_counts(tables: Tables, table: pa.Table, names: Sequence[str]) -> dict[str, Any]:
+    found = {}
+    for name in names:
+        counts = tables.count_rows(name)
+        if counts is not None:
+            ids = values(table, "image_id")
+            found[f"{ROWS}{name}"] = pd.Series([counts.get(i, 0) for i in ids], dtype="int64")
+    return found
+
+
+def _distinct(table: pa.Table, name: str) -> tuple[Any, list[str | None]]:
+    """Return the texts of a column that differ, and for each row which of them it has."""
+    column: Any = table[name].combine_chunks()
+    encoded: Any = column.dictionary_encode()
+    encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
+    texts: list[str | None] = encoded.dictionary.to_pylist()
+    if encoded.null_count:
+        texts.append(None)
+    return encoded.indices.fill_null(len(texts) - 1).to_numpy(), texts
+
+
+def _spread(codes: Any, items: Any, dtype: Any = None) -> Any:
+    """Return a column of which each row has one of the items."""
+    return pd.Series(pd.Series(items, dtype=dtype).array.take(codes))
+
+
+def _texts(items: Sequence[str | None]) -> Any:
+    return pa.array(items, pa.string()).to_pandas()
+
+
+_MAKERS: Final[dict[str, Callable[[pa.Table, str], dict[str, Any]]]] = {
+    "shape": _sequences,
+    "channel_names": _sequences,
+    "axes": _axes,
+    "acquired_local_epoch_ns": _acquired,
+    "source_path": _source,
+    "artifacts": _artifacts,
+    EXPERIMENT: _experiment,
+}

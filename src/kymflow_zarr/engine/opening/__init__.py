@@ -1,0 +1,1 @@
+"""What the modes of a dataset mean: open, create, refuse, wipe."""

@@ -1,0 +1,193 @@
+"""What the modes of a dataset mean: open, create, refuse, wipe."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from kymflow_zarr import layout
+from kymflow_zarr._version import __version__
+from kymflow_zarr.engine.change import Change
+from kymflow_zarr.engine.documents import dump, load, utc_now
+from kymflow_zarr.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    DatasetExistsError,
+    DatasetNotFoundError,
+    FormatVersionError,
+    SchemaValidationError,
+)
+from kymflow_zarr.schema.base import plain_group_document
+from kymflow_zarr.schema.dataset import DatasetDocument, read_dataset_document
+from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.types import Durability, Mode, StrPath
+
+_MODES: Final = ("r", "r+", "a", "w", "w-")
+
+
+def dataset_path(path: StrPath) -> Path:
+    """Return the absolute path of a dataset; the current folder may change afterwards.
+
+    Raises
+    ------
+    ArgumentError
+        If it is no path, empty, or an address of another kind of storage.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise ArgumentTypeError(f"the path must be a str or a Path, not {type(path).__name__}")
+    text = os.fspath(path)
+    if not text:
+        raise ArgumentError("the path is empty", hint="Give the path of the dataset's folder.")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text):
+        raise ArgumentError(
+            f"{text!r} is an address, and datasets are folders of a file system",
+            hint="Give the path of a folder.",
+        )
+    return Path(text).expanduser().absolute()
+
+
+def open_storage(
+    path: Path, mode: Mode, durability: Durability
+) -> tuple[LocalStorage, DatasetDocument]:
+    """Open or create the dataset at a path, as `mode` says.
+
+    Raises
+    ------
+    ArgumentError, DatasetNotFoundError, DatasetExistsError, SchemaValidationError
+        See :class:`kymflow_zarr.OpenDataset`.
+    """
+    if mode not in _MODES:
+        raise ArgumentError(
+            f"the mode {mode!r} is not one of {', '.join(map(repr, _MODES))}", where="mode"
+        )
+    if durability not in ("full", "relaxed"):
+        raise ArgumentError(
+            f"the durability {durability!r} is not 'full' or 'relaxed'", where="durability"
+        )
+    storage = LocalStorage(path, writable=mode != "r", durability=durability)
+    try:
+        return _opened(storage, mode)
+    except BaseException:
+        storage.close()
+        raise
+
+
+def _opened(storage: LocalStorage, mode: Mode) -> tuple[LocalStorage, DatasetDocument]:
+    path = storage.root
+    if path.is_dir():
+        # What was begun before comes to its end before anything is looked at.
+        storage.recover()
+    if mode == "w" and path.exists():
+        from kymflow_zarr.engine.opening.wiping import wipe
+
+        wipe(storage)
+    if path.is_dir() and _is_v1(storage):
+        return _open_v1(path, mode)
+    document = _read_root(storage)
+    if document is not None:
+        if mode == "w-":
+            raise DatasetExistsError(
+                "there is a dataset already",
+                where=str(path),
+                hint='Open it with mode="a", or choose another path.',
+            )
+        return storage, document
+    if mode in ("r", "r+"):
+        raise DatasetNotFoundError(
+            "there is no dataset", where=str(path), hint='mode="a" would create one.'
+        )
+    from kymflow_zarr.engine.opening.wiping import refuse_nested
+
+    refuse_nested(path)
+    return storage, _create(storage)
+
+
+def _read_root(storage: LocalStorage) -> DatasetDocument | None:
+    root = storage.root
+    if root.exists() and not root.is_dir():
+        raise SchemaValidationError("this is a file, not a dataset's folder", where=str(root))
+    raw = load(storage, layout.GROUP)
+    if raw is not None:
+        return read_dataset_document(raw, where=str(root / layout.GROUP))
+    from kymflow_zarr.engine.opening.wiping import refuse_foreign
+
+    refuse_foreign(storage)
+    return None
+
+
+def _is_v1(storage: LocalStorage) -> bool:
+    if storage.stat(layout.GROUP) is not None:
+        return False  # As nearly always; the rest need not even be imported.
+    from kymflow_zarr.legacy_v1.storage import is_v1
+
+    return is_v1(storage.root)
+
+
+def _open_v1(path: Path, mode: Mode) -> tuple[LocalStorage, DatasetDocument]:
+    if mode == "w-":
+        raise DatasetExistsError(
+            "there is a dataset already, in format version 1",
+            where=str(path),
+            hint="Choose another path.",
+        )
+    if mode != "r":
+        raise FormatVersionError(
+            "this dataset is in format version 1, which can only be read",
+            where=str(path),
+            hint='Open it with mode="r", or carry it over to version 2: '
+            f"kymflow-zarr migrate {path} --in-place",
+        )
+    from kymflow_zarr.legacy_v1.storage import V1Storage
+
+    storage = V1Storage(path)
+    raw = load(storage, layout.GROUP)
+    return storage, read_dataset_document(raw, where=str(path))
+
+
+def create_dataset(
+    path: Path, document: DatasetDocument, *, attributes: Mapping[str, Any], durability: Durability
+) -> None:
+    """Create a dataset that has an id already; one that is there is left as it is.
+
+    Parameters
+    ----------
+    path : Path
+        Nothing, or an empty folder.
+    document : DatasetDocument
+    attributes : mapping
+        Attributes of the root group beside those of this format.
+    durability : {"full", "relaxed"}
+    """
+    with contextlib.closing(LocalStorage(path, writable=True, durability=durability)) as storage:
+        if _read_root(storage) is None:
+            _create(storage, document, attributes)
+
+
+def _create(
+    storage: LocalStorage,
+    new: DatasetDocument | None = None,
+    attributes: Mapping[str, Any] | None = None,
+) -> DatasetDocument:
+    storage.make_root()
+    # Two processes may create at once: the lock decides, and the second opens the first's.
+    with storage.lock("dataset"):
+        document = _read_root(storage)
+        if document is not None:
+            return document
+        document = new or DatasetDocument(
+            dataset_id=str(uuid.uuid4()),
+            created_utc=utc_now(),
+            created_by=f"kymflow_zarr {__version__}",
+        )
+        group = document.to_group()
+        group["attributes"].update(attributes or {})
+        with Change(storage, "") as change:
+            change.write(f"{layout.IMAGES}/{layout.GROUP}", dump(plain_group_document()))
+            # The root document comes last: with it, and not before, there is a dataset.
+            change.write(layout.GROUP, dump(group))
+    return document

@@ -1,0 +1,1 @@
+"""Questions about many images: SQL, gathered artifacts, parallel calls."""

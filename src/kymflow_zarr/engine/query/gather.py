@@ -1,0 +1,215 @@
+"""One data-frame artifact of all images as one. Imports pandas and Arrow: import it late."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from typing import Any, Final, Protocol, TypeVar
+
+import pandas as pd
+
+from kymflow_zarr import layout
+from kymflow_zarr.engine.documents import load_image
+from kymflow_zarr.engine.hints import did_you_mean
+from kymflow_zarr.engine.images import artifacts
+from kymflow_zarr.engine.index.index import Index
+from kymflow_zarr.engine.index.manifest import parsed, values
+from kymflow_zarr.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    ArtifactNotFoundError,
+    KymflowZarrError,
+)
+from kymflow_zarr.formats.rows.gather import Part, part_of_bytes, part_of_frame
+from kymflow_zarr.formats.rows.lazy import lazy_part_of_bytes, lazy_part_of_frame
+from kymflow_zarr.runtime.parallel import in_order
+from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.types import ArtifactKind, Progress
+
+# Where an image has several of one name, the one that keeps most.
+KINDS: Final[tuple[ArtifactKind, ...]] = ("parquet", "csv_gz", "json")
+
+
+P = TypeVar("P")
+P_co = TypeVar("P_co", covariant=True)
+G_contra = TypeVar("G_contra", contravariant=True)
+
+
+class _Maker(Protocol[G_contra, P_co]):
+    """Makes the rows of an image of what was read."""
+
+    def __call__(self, given: G_contra, image_id: str, /, *, where: str) -> P_co: ...
+
+
+class Gatherer:
+    """Reads one artifact of many images.
+
+    Parameters
+    ----------
+    storage : LocalStorage
+    name : str
+    kind : {"parquet", "csv_gz", "json"}, optional
+        None: the first of them that an image has.
+    """
+
+    def __init__(self, storage: LocalStorage, name: str, kind: ArtifactKind | None) -> None:
+        if kind is not None and kind not in KINDS:
+            raise ArgumentError(
+                f"there is no kind {kind!r} of data frames",
+                where="kind",
+                hint=f"Use one of {', '.join(map(repr, KINDS))}.",
+            )
+        self.name = name
+        self.where = str(storage.root)
+        self.kinds = KINDS if kind is None else (kind,)
+        self.keys = {k: layout.artifact_key(k, name) for k in self.kinds}
+
+    def having(self, index: Index) -> list[str]:
+        """Return the ids of the images that have it."""
+        table = index.columns(["artifacts"])
+        wanted = set(self.keys.values())
+        texts = values(table, "artifacts")
+        has = {text: not wanted.isdisjoint(parsed([text])[0]) for text in dict.fromkeys(texts)}
+        ids = values(table, "image_id")
+        return [image_id for image_id, text in zip(ids, texts, strict=True) if has[text]]
+
+    def parts(
+        self,
+        read: Callable[[str], P | None],
+        ids: Sequence[str],
+        *,
+        raise_missing: bool,
+        on_error: Callable[[str, Exception], None] | None,
+        executor: Executor | None,
+        progress: Progress | None,
+    ) -> dict[str, P]:
+        """Return the rows of each image that has it, in the order of `ids`.
+
+        Parameters
+        ----------
+        read : callable
+            Returns the rows of one image.
+        on_error : callable, optional
+            Gets the id and the error of an image that cannot be read. None raises it.
+        """
+        found: dict[str, P] = {}
+        for image_id, part, error in in_order(read, ids, executor=executor, progress=progress):
+            if error is not None and on_error is not None and isinstance(error, KymflowZarrError):
+                on_error(image_id, error)
+            elif error is not None:
+                error.add_note(f"image {image_id!r}")
+                raise error
+            elif part is not None:
+                found[image_id] = part
+            elif raise_missing:
+                raise ArtifactNotFoundError(
+                    f"the image {image_id!r} has no data frame {self.name!r}",
+                    where=layout.image_prefix(image_id),
+                    hint='missing="skip" leaves such images out.',
+                )
+        return found
+
+
+def read_part(
+    storage: LocalStorage, keys: Mapping[ArtifactKind, str], image_id: str
+) -> Part | None:
+    """Return the rows of one image, None if it has no such artifact."""
+    return _read(storage, keys, image_id, part_of_bytes, part_of_frame)
+
+
+def read_lazy_part(
+    storage: LocalStorage, keys: Mapping[ArtifactKind, str], image_id: str
+) -> bytes | None:
+    """Return the rows of one image as Parquet, None if it has no such artifact."""
+    return _read(storage, keys, image_id, lazy_part_of_bytes, lazy_part_of_frame)
+
+
+def _read(
+    storage: LocalStorage,
+    keys: Mapping[ArtifactKind, str],
+    image_id: str,
+    of_bytes: _Maker[bytes, P],
+    of_frame: _Maker[pd.DataFrame, P],
+) -> P | None:
+    prefix = layout.image_prefix(image_id)
+    for kind, below in keys.items():
+        key = f"{prefix}/{below}"
+        data = storage.read(key)
+        if data is None:
+            continue
+        if kind == "parquet":
+            return of_bytes(data, image_id, where=key)
+        value = artifacts.decode(kind, data, where=key)
+        return of_frame(_frame(value, key), image_id, where=key)
+    if not storage.is_folder(prefix):
+        load_image(storage, image_id)  # Says that there is none.
+    return None
+
+
+def _frame(value: Any, where: str) -> pd.DataFrame:
+    if isinstance(value, pd.DataFrame):
+        return value
+    if isinstance(value, list) and all(isinstance(item, Mapping) for item in value):
+        return pd.DataFrame(value)
+    raise ArgumentTypeError(
+        "the JSON artifact is not a list of objects, and so no data frame", where=where
+    )
+
+
+def gather(
+    index: Index,
+    gatherer: Gatherer,
+    read: Callable[[str], P | None],
+    ids: Sequence[str] | None,
+    *,
+    missing: str,
+    on_error: str,
+    executor: Executor | None,
+    progress: Progress | None,
+) -> tuple[dict[str, P], dict[str, Exception]]:
+    """Return the rows of each image, and the errors of those that cannot be read."""
+    for value, known, where in (
+        (missing, ("skip", "raise"), "missing"),
+        (on_error, ("raise", "report"), "on_error"),
+    ):
+        if value not in known:
+            raise ArgumentError(f"{value!r} is not one of {known}", where=where)
+    errors: dict[str, Exception] = {}
+    chosen = ids
+    if ids is None:
+        chosen = gatherer.having(index) if missing == "skip" else index.image_ids()
+    assert chosen is not None
+    parts = gatherer.parts(
+        read,
+        list(dict.fromkeys(chosen)),
+        raise_missing=missing == "raise",
+        on_error=errors.__setitem__ if on_error == "report" else None,
+        executor=executor,
+        progress=progress,
+    )
+    if not parts and not errors:
+        names = frame_names(index)
+        meant = "" if gatherer.name in names else did_you_mean(gatherer.name, names)
+        raise ArtifactNotFoundError(
+            f"no image has a data frame {gatherer.name!r}"
+            if ids is None
+            else f"none of the {len(ids)} images asked for has a data frame {gatherer.name!r}",
+            where=gatherer.where,
+            hint=f"{meant}images()['artifacts'] tells which there are.",
+        )
+    return parts, errors
+
+
+def frame_names(index: Index) -> list[str]:
+    """Return the names of all data-frame artifacts (Parquet, CSV) of the dataset, sorted."""
+    texts = dict.fromkeys(values(index.columns(["artifacts"]), "artifacts"))
+    found = {layout.parse_artifact_key(key) for text in texts for key in parsed([text])[0]}
+    return sorted({key[1] for key in found if key is not None and key[0] != "json"})
+
+
+def report_of(errors: Mapping[str, Exception]) -> dict[str, str] | None:
+    """Return metadata of a schema that tells which images could not be read."""
+    if not errors:
+        return None
+    return {"errors": json.dumps({image_id: str(error) for image_id, error in errors.items()})}

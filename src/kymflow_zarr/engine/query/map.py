@@ -1,0 +1,140 @@
+"""Call a function for many images."""
+
+from __future__ import annotations
+
+import functools
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from kymflow_zarr.engine.record import StoredImage
+from kymflow_zarr.legacy_v1.storage import V1Storage, reading_storage
+from kymflow_zarr.runtime.parallel import in_order
+from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.types import Durability, Mode, Progress
+
+if TYPE_CHECKING:
+    from kymflow_zarr.engine.dataset import OpenDataset
+
+R = TypeVar("R")
+
+
+class MapResult(Mapping[str, R], Generic[R]):
+    """What a function returned for each image, by image id in the order asked for.
+
+    Images it failed for are not among the items but in `errors`.
+
+    Attributes
+    ----------
+    errors : dict of str to Exception
+        For each image that failed what was raised, by image id in the same order.
+    """
+
+    def __init__(self, values: Mapping[str, R], errors: Mapping[str, Exception]) -> None:
+        self._values = dict(values)
+        self.errors = dict(errors)
+
+    def __getitem__(self, image_id: str) -> R:
+        if image_id in self.errors:
+            raise self.errors[image_id]
+        return self._values[image_id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    @property
+    def ok(self) -> bool:
+        """Whether no image failed."""
+        return not self.errors
+
+    def raise_errors(self) -> None:
+        """Raise the error of each image that failed, as an ExceptionGroup; none, nothing."""
+        if self.errors:
+            failed = [*self.errors.values()]
+            for image_id, error in self.errors.items():
+                error.add_note(f"image {image_id!r}")
+            raise ExceptionGroup(f"{len(failed)} images failed", failed)
+
+    def __repr__(self) -> str:
+        return f"<MapResult: {len(self)} images done, {len(self.errors)} failed>"
+
+
+def map_images(
+    dataset: OpenDataset,
+    fn: Callable[[StoredImage], R],
+    ids: Sequence[str],
+    *,
+    executor: Executor | None,
+    progress: Progress | None,
+) -> MapResult[R]:
+    """Call `fn` for the record of each image; see :meth:`kymflow_zarr.OpenDataset.map`."""
+    values: dict[str, R] = {}
+    errors: dict[str, Exception] = {}
+    call = functools.partial(_call, fn, dataset)
+    for image_id, value, error in in_order(call, ids, executor=executor, progress=progress):
+        if error is None:
+            values[image_id] = value  # type: ignore[assignment]
+        else:
+            errors[image_id] = error
+    return MapResult(values, errors)
+
+
+def _call(fn: Callable[[StoredImage], R], dataset: OpenDataset, image_id: str) -> R:
+    return fn(dataset.record(image_id))
+
+
+@functools.lru_cache(maxsize=8)
+def _opened(path: str, mode: Mode, durability: Durability) -> OpenDataset:
+    # One for each process: a task would spend more on opening than on most images.
+    from kymflow_zarr.engine.dataset import OpenDataset
+
+    return OpenDataset(path, mode=mode, durability=durability)
+
+
+def reopened(path: str, mode: Mode, durability: Durability) -> OpenDataset:
+    """Return a dataset that was pickled, usually in another process."""
+    return _opened(path, mode, durability)
+
+
+def reopened_record(path: str, mode: Mode, durability: Durability, image_id: str) -> StoredImage:
+    """Return a record that was pickled, usually in another process."""
+    return _opened(path, mode, durability).record(image_id)
+
+
+class Reading:
+    """A dataset for reading, whatever its version, that pickles as its path.
+
+    Parameters
+    ----------
+    storage : LocalStorage
+    """
+
+    def __init__(self, storage: LocalStorage, call: str | None = None) -> None:
+        self.storage = storage
+        self._call = uuid.uuid4().hex if call is None else call
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reading, (str(self.storage.root), self._call)
+
+
+@functools.lru_cache(maxsize=8)
+def _reading(path: str, call: str) -> Reading:
+    # Anew for each call: a change that a dead writer has left is seen by who opens after it.
+    storage = reading_storage(Path(path))
+    if not isinstance(storage, V1Storage):
+        storage.recover()
+    return Reading(storage, call)
+
+
+def place_of(storage: LocalStorage) -> tuple[str, Mode, Durability]:
+    """Return how to open a dataset again: never in a mode that creates or empties."""
+    return (
+        str(storage.root),
+        "r+" if storage.writable else "r",
+        "full" if storage.durable else "relaxed",
+    )

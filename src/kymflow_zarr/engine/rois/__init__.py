@@ -1,0 +1,1 @@
+"""Regions of interest: values, statistics and the pixels inside them."""

@@ -1,0 +1,247 @@
+"""The planes of an image, and the statistics of pixels taken plane by plane."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from kymflow_zarr.engine.rois.values import Roi
+from kymflow_zarr.errors import ArgumentError
+from kymflow_zarr.types import Axis, ImageBounds
+
+Choice: TypeAlias = int | Literal["all"] | None
+Chosen: TypeAlias = Mapping[int, int | None]
+"""For each axis beyond the plane the position that is taken, None for all."""
+Index: TypeAlias = tuple[int | slice, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoiStatistics:
+    """Statistics of the finite pixels of a region; NaN and infinities do not count.
+
+    Parameters
+    ----------
+    min, max : int or float
+        Of the image's own kind of number; NaN where `n` is 0.
+    mean, std : float
+        Accumulated in float64; `std` is that of the pixels as a whole (``ddof=0``). NaN
+        where `n` is 0.
+    n : int
+        Number of finite pixels.
+    channel : int, optional
+        Channel, from 1; None if several were taken together.
+    z : int, optional
+        Plane along ``z``, from 0; None if several were taken together.
+    at : mapping of str to int
+        Positions along the other axes, such as ``t``, where a single one was taken.
+    """
+
+    min: float
+    max: float
+    mean: float
+    std: float
+    n: int
+    channel: int | None = None
+    z: int | None = None
+    at: Mapping[str, int] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True)
+class ImagePlanes:
+    """Which axes of an image make its planes, and which tell the planes apart.
+
+    The plane is made of the last two axes that are not channels: rows (``y``, dimension 0)
+    and columns (``x``, dimension 1).
+
+    Parameters
+    ----------
+    axes : tuple of Axis
+    shape : tuple of int
+    """
+
+    axes: tuple[Axis, ...]
+    shape: tuple[int, ...]
+
+    @property
+    def plane_axes(self) -> tuple[int, int]:
+        """Positions of the axis of rows and of that of columns."""
+        ours = [i for i, axis in enumerate(self.axes) if axis.quantity != "channel"]
+        y, x = ours[-2:] if len(ours) >= 2 else (len(self.axes) - 2, len(self.axes) - 1)
+        return y, x
+
+    @property
+    def plane_shape(self) -> tuple[int, int]:
+        """Number of rows and of columns."""
+        y, x = self.plane_axes
+        return self.shape[y], self.shape[x]
+
+    @property
+    def bounds(self) -> ImageBounds:
+        """Extent of the image."""
+        height, width = self.plane_shape
+        return ImageBounds(width, height, self._count("z"))
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return self._count("channel")
+
+    def _count(self, role: str) -> int:
+        return next((self.shape[i] for i in self._others() if self._role(i) == role), 1)
+
+    def _others(self) -> list[int]:
+        return [i for i in range(len(self.axes)) if i not in self.plane_axes]
+
+    def _role(self, position: int) -> str:
+        axis = self.axes[position]
+        return "channel" if axis.quantity == "channel" else axis.name
+
+    def choose(
+        self, roi: Roi, *, channel: Choice, z: Choice, at: Mapping[str, int] | None
+    ) -> dict[int, int | None]:
+        """Return for each axis beyond the plane the position to take, None for all.
+
+        Parameters
+        ----------
+        roi : RectRoi or MaskRoi
+            Says channel and plane where the caller does not.
+        channel : int or "all", optional
+            From 1.
+        z : int or "all", optional
+            From 0.
+        at : mapping of str to int, optional
+            Positions along other axes, from 0; all where there is none.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such channel, plane, axis or position.
+        """
+        asked: dict[str, int | None] = {
+            "channel": _number("channel", roi.channel if channel is None else channel),
+            "z": _number("z", roi.z if z is None else z),
+        }
+        roles = [self._role(i) for i in self._others()]
+        for name, position in (at or {}).items():
+            if name not in roles or name in asked:
+                names = [role for role in roles if role not in asked]
+                raise ArgumentError(
+                    f"the image has no axis {name!r} beside channel, z and the plane",
+                    where="at",
+                    hint=f"It has {names}." if names else None,
+                )
+            asked[name] = _number(name, position)
+        for role in ("channel", "z"):
+            self._check(role, asked[role], self._count(role), first=int(role == "channel"))
+        chosen: dict[int, int | None] = {}
+        for i in self._others():
+            role, wanted = self._role(i), asked.get(self._role(i))
+            if role not in ("channel", "z"):
+                self._check(role, wanted, self.shape[i], first=0)
+            chosen[i] = wanted - 1 if role == "channel" and wanted is not None else wanted
+        return chosen
+
+    @staticmethod
+    def _check(role: str, wanted: int | None, count: int, *, first: int) -> None:
+        if wanted is not None and not first <= wanted < count + first:
+            raise ArgumentError(
+                f"there is no {role} {wanted}: the image has {count}, counted from {first}",
+                where=role,
+            )
+
+    def index(self, chosen: Chosen, rows: slice, columns: slice) -> Index:
+        """Return the index of a block of the planes that were chosen."""
+        index: list[int | slice] = []
+        y, x = self.plane_axes
+        for i in range(len(self.axes)):
+            wanted = chosen.get(i)
+            index.append(rows if i == y else columns if i == x else _all_or(wanted))
+        return tuple(index)
+
+    def read(self, array: Any, index: Index) -> np.ndarray[Any, Any]:
+        """Return a block of the image, rows and columns last; reads only what it covers."""
+        kept = [i for i, at in enumerate(index) if isinstance(at, slice)]
+        sizes = [len(range(*at.indices(n))) for at, n in self._slices(index)]
+        block = np.empty(sizes, array.dtype) if 0 in sizes else np.asarray(array[index])
+        return np.moveaxis(block, [kept.index(i) for i in self.plane_axes], [-2, -1])
+
+    def _slices(self, index: Index) -> Iterator[tuple[slice, int]]:
+        for at, n in zip(index, self.shape, strict=True):
+            if isinstance(at, slice):
+                yield at, n
+
+    def one_by_one(self, chosen: Chosen) -> Iterator[dict[int, int | None]]:
+        """Yield each single plane of those that were chosen."""
+        ranges = [range(self.shape[i]) if at is None else [at] for i, at in chosen.items()]
+        for positions in itertools.product(*ranges):
+            yield dict(zip(chosen, positions, strict=True))
+
+    def place(self, chosen: Chosen, roi: Roi) -> dict[str, Any]:
+        """Return channel, z and at of what was chosen, as of :class:`RoiStatistics`.
+
+        An image without such an axis has the one channel and plane of its region.
+        """
+        by_role = {self._role(i): position for i, position in chosen.items()}
+        channel = by_role.pop("channel", roi.channel - 1)
+        return {
+            "channel": None if channel is None else channel + 1,
+            "z": by_role.pop("z", roi.z),
+            "at": {name: position for name, position in by_role.items() if position is not None},
+        }
+
+
+def _number(name: str, value: object) -> int | None:
+    if value == "all":
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise ArgumentError(f'{name} is {value!r}, not a whole number or "all"', where=name)
+    return int(value)
+
+
+def _all_or(position: int | None) -> int | slice:
+    return slice(None) if position is None else position
+
+
+def statistics(blocks: Iterable[np.ndarray[Any, Any]], place: Mapping[str, Any]) -> RoiStatistics:
+    """Return the statistics of blocks of pixels taken together, one block in memory at a time.
+
+    Notes
+    -----
+    Means and squared deviations are merged as in Chan, Golub, LeVeque, "Updating Formulae
+    and a Pairwise Algorithm for Computing Sample Variances", 1979.
+    """
+    n, mean, squares = 0, 0.0, 0.0
+    low: list[Any] = []
+    high: list[Any] = []
+    for block in blocks:
+        numbers = block.view(np.uint8) if block.dtype.kind == "b" else block
+        values = numbers[np.isfinite(numbers)] if numbers.dtype.kind == "f" else numbers
+        if values.size == 0:
+            continue
+        low.append(values.min().item())
+        high.append(values.max().item())
+        block_mean = float(values.mean(dtype=np.float64))
+        block_squares = float(values.std(dtype=np.float64)) ** 2 * values.size
+        shift = block_mean - mean
+        total = n + values.size
+        squares += block_squares + shift**2 * n * values.size / total
+        mean += shift * values.size / total
+        n = total
+    if n == 0:
+        nan = float("nan")
+        return RoiStatistics(min=nan, max=nan, mean=nan, std=nan, n=0, **place)
+    std = float(np.sqrt(squares / n))
+    return RoiStatistics(min=min(low), max=max(high), mean=mean, std=std, n=n, **place)
+
+
+def bounding_box(mask: np.ndarray[Any, Any]) -> tuple[slice, slice]:
+    """Return the rows and columns that a mask reaches over; empty slices for an empty mask."""
+    found: Sequence[slice] = [
+        slice(int(hit[0]), int(hit[-1]) + 1) if hit.size else slice(0, 0)
+        for hit in (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    ]
+    return found[0], found[1]

@@ -1,0 +1,137 @@
+"""Source files that belong to no single image, kept as they are at the dataset's top."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from kymflow_zarr import layout
+from kymflow_zarr.engine.change import Change
+from kymflow_zarr.engine.documents import dump, load
+from kymflow_zarr.errors import (
+    ArtifactNotFoundError,
+    CorruptDataError,
+    LimitExceededError,
+    SchemaValidationError,
+)
+from kymflow_zarr.runtime.limits import gunzip
+from kymflow_zarr.schema.base import FORMAT, FORMAT_VERSION
+from kymflow_zarr.schema.image import SourceFileDocument
+from kymflow_zarr.storage.local.storage import LocalStorage
+
+_INDEX = f"{layout.SOURCE_FILES}/files.json"
+
+
+def read_kept(storage: LocalStorage, key: str) -> bytes:
+    """Return the bytes of a kept source file.
+
+    Raises
+    ------
+    ArtifactNotFoundError
+        If there is none at that key.
+    CorruptDataError
+        If it is damaged, or if the key is none of a kept source file.
+    LimitExceededError
+        If it unpacks to more than the limit ``gzip_bytes``.
+    """
+    _require_kept(key)
+    data = storage.read(key)
+    if data is None:
+        raise ArtifactNotFoundError("there is no kept source file", where=key)
+    try:
+        return gunzip(data, where=key)
+    except LimitExceededError:
+        raise
+    except ValueError as error:
+        raise CorruptDataError(f"the kept source file is damaged: {error}", where=key) from error
+
+
+def _require_kept(key: str) -> None:
+    """Raise CorruptDataError if a document, which others may have made, names another file."""
+    *above, folder, name = ("", "", *key.split("/"))
+    record = [part for part in above if part]
+    if (
+        folder != layout.SOURCE_FILES
+        or name in {"", ".", ".."}
+        or set(name) & set("\\:\0")
+        or (record and (record[0] != layout.IMAGES or len(record) != 2 or ".." in record))
+    ):
+        raise CorruptDataError(
+            "the document names a file that is none of the kept source files", where=key
+        )
+
+
+class KeptFiles:
+    """The source files kept at the top of one dataset.
+
+    Parameters
+    ----------
+    storage : LocalStorage
+    """
+
+    def __init__(self, storage: LocalStorage) -> None:
+        self._storage = storage
+
+    def documents(self) -> dict[str, SourceFileDocument]:
+        """Return what is kept, by the path each file had.
+
+        Raises
+        ------
+        SchemaValidationError
+            If the list is damaged.
+        """
+        raw = load(self._storage, _INDEX)
+        if raw is None:
+            return {}
+        try:
+            files = msgspec.convert(raw["files"], list[SourceFileDocument])
+        except (KeyError, TypeError, msgspec.ValidationError) as error:
+            raise SchemaValidationError(f"the list is not valid: {error}", where=_INDEX) from error
+        return {file.path: file for file in files}
+
+    def keep(
+        self,
+        files: Mapping[str, tuple[SourceFileDocument, bytes]],
+        instead_of: Collection[str] = (),
+    ) -> None:
+        """Keep files, replacing those of the same path and of other paths, in one step."""
+        if not files and not instead_of:
+            return
+        with (
+            self._storage.lock("source_files"),
+            self._storage.lock("top"),
+            Change(self._storage, "") as change,
+        ):
+            documents = self.documents()
+            before = {document.kept_as for document in documents.values()}
+            for path, (document, data) in files.items():
+                document.kept_as = layout.source_file_key(f"{document.sha256[:16]}")
+                if self._storage.stat(document.kept_as) is None:
+                    change.write(document.kept_as, gzip.compress(data, mtime=0))
+                documents[path] = document
+            for path in set(instead_of) - files.keys():
+                documents.pop(path, None)
+            listed = [documents[path] for path in sorted(documents)]
+            change.write(_INDEX, dump(self.document_of(listed)))
+            # What no file is any more; several may have been equal.
+            after = {document.kept_as for document in documents.values()}
+            for key in before - after:
+                if key is not None:
+                    change.remove(key)
+
+    @staticmethod
+    def document_of(files: Sequence[SourceFileDocument]) -> dict[str, Any]:
+        """Return the document that lists the files."""
+        return {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "document": "source_files",
+            "files": msgspec.to_builtins(list(files)),
+        }
+
+    def read(self, document: SourceFileDocument) -> bytes:
+        """Return the bytes of a kept file; errors as for :func:`read_kept`."""
+        return read_kept(self._storage, document.kept_as or "")

@@ -1,0 +1,149 @@
+"""Dataset-level tables: one Parquet file each."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from kymflow_zarr import layout
+from kymflow_zarr.engine.change import Change
+from kymflow_zarr.engine.documents import require_dataset
+from kymflow_zarr.engine.hints import did_you_mean
+from kymflow_zarr.engine.query.sql_files import FileCache
+from kymflow_zarr.errors import TableNotFoundError
+from kymflow_zarr.storage.local.storage import LocalStorage
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from kymflow_zarr.engine.query.sql import FileSource
+
+
+class Tables:
+    """The tables of one dataset.
+
+    Parameters
+    ----------
+    storage : LocalStorage
+    """
+
+    def __init__(self, storage: LocalStorage) -> None:
+        self._storage = storage
+        self._cache = FileCache()
+
+    def save(self, name: str, df: pd.DataFrame) -> str:
+        """Write a table and return its key."""
+        from kymflow_zarr.formats.dataframe.parquet import encode_parquet
+
+        self._storage.require_writable()
+        key = layout.table_key(name)
+        data = encode_parquet(df)
+        with self._lock(name), self._changing() as change:
+            change.write(key, data)
+        return key
+
+    def load(self, name: str) -> pd.DataFrame:
+        """Return a table."""
+        from kymflow_zarr.formats.dataframe.parquet import decode_parquet
+
+        data, key = self.read(name)
+        return decode_parquet(data, where=key)
+
+    def read(self, name: str) -> tuple[bytes, str]:
+        """Return the bytes of a table and its key."""
+        key = layout.table_key(name)
+        data = self._storage.read(key)
+        if data is None:
+            raise self._missing(name)
+        return data, key
+
+    def source(self, name: str) -> FileSource:
+        """Return a table for a query in SQL to name."""
+        from kymflow_zarr.engine.query.sql import FileSource
+
+        key = layout.table_key(name)
+        return FileSource(
+            name, partial(self.read, name), partial(self._storage.stat, key), self._cache
+        )
+
+    def names(self) -> list[str]:
+        """Return the names of the tables, sorted."""
+        keys = (key for key, _ in self._storage.walk_files(layout.TABLES))
+        names = sorted(name for name in map(layout.parse_table_key, keys) if name is not None)
+        if not names:
+            require_dataset(self._storage)
+        return names
+
+    def count_rows(self, name: str) -> dict[str, int] | None:
+        """Return how many rows each image has in a table; None if it names no images."""
+        from kymflow_zarr.formats.rows.counts import count_rows
+
+        key = layout.table_key(name)
+        data = self._storage.read(key)
+        return None if data is None else count_rows(data, where=key)
+
+    def delete(self, name: str) -> None:
+        """Delete a table."""
+        self._storage.require_writable()
+        with self._lock(name):
+            key = layout.table_key(name)
+            if self._storage.stat(key) is None:
+                raise self._missing(name)
+            with self._changing() as change:
+                change.remove(key)
+
+    def replace_rows(
+        self, name: str, rows: Mapping[str, pd.DataFrame], *, image_id_col: str
+    ) -> None:
+        """Replace the rows of some images in one rewrite; create the table if need be."""
+        from kymflow_zarr.formats.rows.replace import replace_rows
+
+        self._storage.require_writable()
+        key = layout.table_key(name)
+        with self._lock(name):
+            old = self._storage.read(key)
+            new = replace_rows(old, rows, image_id_col=image_id_col, where=key)
+            if new != old:
+                with self._changing() as change:
+                    change.write(key, new)
+
+    def scopes(self) -> list[str]:
+        """Return the scopes to lock for a change of all tables."""
+        return [f"table:{name}" for name in self.names()]
+
+    def remove_image(self, change: Change, image_id: str) -> int:
+        """Put the removal of an image's rows from every table into a change; return how many.
+
+        The caller holds the locks of :meth:`scopes`.
+        """
+        from kymflow_zarr.formats.rows.replace import names_image, remove_rows
+
+        self._storage.require_writable()
+        total = 0
+        for name in self.names():
+            key = layout.table_key(name)
+            old = self._storage.read(key)
+            if old is None or not names_image(old, image_id, where=key):
+                continue
+            new, removed = remove_rows(old, [image_id], where=key)
+            change.write(key, new)
+            total += removed
+        return total
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[Change]:
+        with self._storage.lock("top"), Change(self._storage, "") as change:
+            yield change
+
+    def _lock(self, name: str) -> AbstractContextManager[None]:
+        return self._storage.lock(f"table:{name}")
+
+    def _missing(self, name: str) -> TableNotFoundError:
+        return TableNotFoundError(
+            f"there is no table {name!r} in the dataset",
+            where=str(self._storage.root),
+            hint=f"{did_you_mean(name, self.names())}list_table_names() tells which there are.",
+        )

@@ -1,0 +1,81 @@
+"""Data frames as CSV, and whether anything is lost on that way."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import pandas as pd
+
+from kymflow_zarr.errors import UnsupportedDataError
+from kymflow_zarr.formats.dataframe.csv_gz import decode_csv_gz
+from kymflow_zarr.formats.dataframe.parquet import (
+    decode_parquet,
+    require_same,
+    require_same_index,
+)
+from kymflow_zarr.runtime.limits import gunzip
+from kymflow_zarr.types import ArtifactKind
+
+__all__ = ["csv_of"]
+
+
+def csv_of(kind: ArtifactKind, data: bytes, *, where: str) -> tuple[bytes, bool]:
+    """Return a stored data frame as CSV, and whether the CSV says everything.
+
+    Parameters
+    ----------
+    kind : {"parquet", "csv_gz"}
+    data : bytes
+        The file in the dataset.
+    where : str
+        Its key, for errors.
+
+    Returns
+    -------
+    csv : bytes
+        UTF-8, with a header; an index that only numbers the rows is left out.
+    complete : bool
+        Whether a plain ``pandas.read_csv`` of it gives back an equal frame: values, dtypes,
+        labels, index and ``attrs``.
+
+    Raises
+    ------
+    CorruptDataError
+        If the file is damaged.
+    """
+    if kind == "parquet":
+        frame = decode_parquet(data, where=where)
+        csv = frame.to_csv(index=not _numbers_rows(frame.index), lineterminator="\n").encode()
+    else:
+        frame = decode_csv_gz(data, where=where)
+        csv = gunzip(data, where=where)
+    return csv, _comes_back(csv, frame)
+
+
+def _numbers_rows(index: pd.Index) -> bool:
+    return (
+        isinstance(index, pd.RangeIndex)
+        and index.name is None
+        and (index.start, index.step) == (0, 1)
+    )
+
+
+def _comes_back(csv: bytes, frame: pd.DataFrame) -> bool:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            back = pd.read_csv(io.BytesIO(csv))
+        except (ValueError, OverflowError):  # ParserError and EmptyDataError are ValueErrors.
+            return False
+        if frame.attrs or not _numbers_rows(frame.index) or len(frame) != len(back):
+            return False
+        try:
+            require_same("the labels", frame.columns, back.columns)
+            require_same_index(frame.index, back.index)
+            for position, label in enumerate(frame.columns):
+                require_same(repr(label), frame.iloc[:, position], back.iloc[:, position])
+        except UnsupportedDataError:
+            return False
+    # An index of labels has a name, too.
+    return list(frame.columns.names) == list(back.columns.names)

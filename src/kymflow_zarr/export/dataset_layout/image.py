@@ -1,0 +1,206 @@
+"""One image as files."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from kymflow_zarr import layout
+from kymflow_zarr.engine.documents import load_image
+from kymflow_zarr.engine.images.array_artifacts import ArrayArtifacts
+from kymflow_zarr.engine.query.map import Reading
+from kymflow_zarr.engine.record import StoredImage
+from kymflow_zarr.engine.reports import ExportKind
+from kymflow_zarr.errors import ArtifactNotFoundError
+from kymflow_zarr.export.dataset_layout.places import (
+    ArtifactPlace,
+    array_place,
+    artifact_places,
+    frame_places,
+    image_folder,
+    pixels_place,
+    source_places,
+)
+from kymflow_zarr.export.files import add_bytes, add_frame, made_from, numpy_writer, sha256
+from kymflow_zarr.export.manifest import describe_image
+from kymflow_zarr.export.sources import write_frame, write_source_file
+from kymflow_zarr.export.staging_area import Bench
+from kymflow_zarr.runtime.memory_budget import pixels_memory
+from kymflow_zarr.schema.image import ImageDocument, SourceFileDocument
+from kymflow_zarr.storage.local.storage import LocalStorage
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["ImagePlan"]
+
+# Below this an image is loaded whole, above it plane by plane.
+WHOLE_IMAGE_BYTES: Final = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePlan:
+    """An image and the files it may need.
+
+    Parameters
+    ----------
+    reading : Reading
+    record : StoredImage
+    include_tiff : bool
+    """
+
+    reading: Reading
+    record: StoredImage
+    include_tiff: bool
+    kind: ClassVar[ExportKind] = "image"
+
+    @property
+    def storage(self) -> LocalStorage:
+        """What holds the bytes of the dataset."""
+        return self.reading.storage
+
+    @property
+    def label(self) -> str:
+        """What progress and reports call it."""
+        return self.record.image_id
+
+    def owns(self, path: str) -> bool:
+        """Tell whether a file of an earlier export belongs to it."""
+        return path.startswith(f"{image_folder(self.record.image_id)}/")
+
+    @property
+    def paths(self) -> list[str]:
+        """All files it may need."""
+        image_id = self.record.image_id
+        document = load_image(self.storage, image_id)
+        paths = [path for place in self._artifacts() for path in place.paths]
+        paths += [array_place(image_id, name) for name in self.record.list_array_artifacts()]
+        if self.include_tiff:
+            paths.append(pixels_place(image_id, empty=0 in document.pixels.shape))
+        sources = self._sources(document)
+        paths += [path for _, path in sources if path is not None]
+        return [*paths, *frame_places(image_folder(image_id), document.source_files).values()]
+
+    def _artifacts(self) -> list[ArtifactPlace]:
+        return artifact_places(self.record.image_id, self.record.list_artifacts())
+
+    def _sources(self, document: ImageDocument) -> list[tuple[SourceFileDocument, str | None]]:
+        return source_places(image_folder(self.record.image_id), document.source_files)
+
+    def write(self, bench: Bench) -> dict[str, Any]:
+        """Make the files and return what the manifest says of the image."""
+        prefix = f"{layout.image_prefix(self.record.image_id)}/"
+        document = load_image(self.storage, self.record.image_id)
+        pixels = None
+        if self.include_tiff:
+            document, pixels = self._write_pixels(bench, document)
+        described = {
+            **describe_image(document),
+            "pixels": pixels,
+            "artifacts": [self._write_artifact(bench, place) for place in self._artifacts()],
+            "arrays": [self._write_array(bench, n) for n in self.record.list_array_artifacts()],
+            "source_files": [
+                write_source_file(bench, self.storage, prefix, file, path)
+                for file, path in self._sources(document)
+            ],
+        }
+        frames = frame_places(image_folder(self.record.image_id), document.source_files)
+        for number, path in frames.items():
+            file = document.source_files[number]
+            write_frame(bench, self.storage, prefix, file, path)
+            described["source_files"][number]["frame"] = path
+        return described
+
+    # Pixels ----------------------------------------------------------------------------
+
+    def _write_pixels(
+        self, bench: Bench, document: ImageDocument
+    ) -> tuple[ImageDocument, dict[str, Any]]:
+        from kymflow_zarr.export.tiff.axes import tiff_axes
+        from kymflow_zarr.export.tiff.write import tiff_kind, write_tiff
+
+        image_id = self.record.image_id
+        empty = 0 in document.pixels.shape
+        path = pixels_place(image_id, empty=empty)
+        origin = made_from("pixels", image_id, describe_image(document), document.pixels.sha256)
+        if bench.holds(path, origin):
+            bench.keep(path)
+        else:
+            with pixels_memory.holding(min(pixel_bytes(document), WHOLE_IMAGE_BYTES)):
+                array = self._open(document)
+                now = load_image(self.storage, image_id)
+                axes, names = document.axis_values(), document.channel_names
+                if now.pixels == document.pixels and empty:
+                    bench.add(path, origin, numpy_writer(array))
+                elif now.pixels == document.pixels:
+                    bench.add(
+                        path,
+                        origin,
+                        lambda file: write_tiff(file, array, axes, names, name=image_id),
+                    )
+            if now.pixels != document.pixels:
+                # Somebody replaced the pixels between the two.
+                return self._write_pixels(bench, now)
+        if empty:
+            return document, {"file": path, "format": "npy"}
+        placed = tiff_axes(document.axis_values())
+        return document, {
+            "file": path,
+            "format": tiff_kind(
+                document.axis_values(), tuple(document.pixels.shape), _dtype(document)
+            ),
+            "axes": [axis.name for axis in placed.axes],
+            "shape": [document.pixels.shape[i] for i in placed.order],
+        }
+
+    def _open(self, document: ImageDocument) -> Any:
+        large = pixel_bytes(document) > WHOLE_IMAGE_BYTES
+        return self.record.open_array() if large else self.record.load_array()
+
+    # Artifacts -------------------------------------------------------------------------
+
+    def _write_artifact(self, bench: Bench, place: ArtifactPlace) -> dict[str, Any]:
+        data = self.storage.read(place.key)
+        if data is None:
+            raise ArtifactNotFoundError("the artifact was deleted meanwhile", where=place.key)
+        digest = sha256(data)
+        described: dict[str, Any] = {"name": place.name, "kind": place.kind, "sha256": digest}
+        if place.plain is not None:
+            return described | add_frame(bench, place, data)
+        if place.kind == "json":
+            # Only what can be read is passed on.
+            self.record.load_json(place.name)
+        else:
+            self.record.load_df_csv_gz(place.name)
+        add_bytes(bench, place.exact, made_from("verbatim", digest), data)
+        return described | {"file": place.exact}
+
+    def _write_array(self, bench: Bench, name: str) -> dict[str, Any]:
+        arrays = ArrayArtifacts(self.storage, layout.image_prefix(self.record.image_id))
+        path = array_place(self.record.image_id, name)
+        document = arrays.document(name)
+        origin = made_from("array", document.pixels.sha256)
+        if bench.holds(path, origin):
+            bench.keep(path)
+        else:
+            bench.add(path, origin, numpy_writer(arrays.load(name)))
+        return {
+            "name": name,
+            "file": path,
+            "axes": document.axes,
+            "chunks": document.pixels.chunks,
+            "updated_utc": document.updated_utc,
+            "sha256": document.pixels.sha256,
+        }
+
+
+def pixel_bytes(document: ImageDocument) -> int:
+    """Return what the pixels of an image take in memory."""
+    return math.prod(document.pixels.shape) * _dtype(document).itemsize
+
+
+def _dtype(document: ImageDocument) -> np.dtype[Any]:
+    import numpy as np
+
+    return np.dtype(document.pixels.dtype)

@@ -1,0 +1,254 @@
+"""All parts of a dataset, each written or, where it is damaged, reported."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from kymflow_zarr import layout
+from kymflow_zarr.engine.dataset import OpenDataset
+from kymflow_zarr.engine.documents import load
+from kymflow_zarr.engine.query.map import Reading
+from kymflow_zarr.engine.reports import ExportFailure, ExportKind
+from kymflow_zarr.engine.source_files import KeptFiles
+from kymflow_zarr.errors import (
+    DatasetNotFoundError,
+    KymflowZarrError,
+    MissingDependencyError,
+    StorageError,
+    TargetExistsError,
+)
+from kymflow_zarr.export.dataset_layout.image import ImagePlan
+from kymflow_zarr.export.dataset_layout.places import SOURCES, source_places
+from kymflow_zarr.export.dataset_layout.table import TablePlan
+from kymflow_zarr.export.errors import TargetStorageError
+from kymflow_zarr.export.sources import SourceFilePlan
+from kymflow_zarr.export.staging_area import Bench
+from kymflow_zarr.export.target import ExportTarget
+from kymflow_zarr.legacy_v1.storage import reading_storage
+from kymflow_zarr.runtime.parallel import THREADS, in_order
+from kymflow_zarr.schema.dataset import read_dataset_document
+from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.types import Progress
+
+__all__ = ["STOPPING", "Parts", "require_dataset"]
+
+Plan: TypeAlias = ImagePlan | TablePlan | SourceFilePlan
+
+# These say nothing of one part: the next would fail as well.
+STOPPING: Final = (
+    DatasetNotFoundError,
+    MissingDependencyError,
+    TargetExistsError,
+    TargetStorageError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """One part, to be made in whatever process.
+
+    Parameters
+    ----------
+    plan : Plan
+    bench : Bench
+    broken : Exception, optional
+        Why not even its files are known.
+    """
+
+    plan: Plan
+    bench: Bench
+    broken: Exception | None
+
+    def made(self) -> tuple[Bench, dict[str, Any]]:
+        """Make the files; return where, and what the manifest says of the part."""
+        if self.broken is not None:
+            raise self.broken
+        try:
+            return self.bench, self.plan.write(self.bench)
+        except BaseException:
+            self.bench.discard()
+            raise
+
+
+class Parts:
+    """The images, tables and kept source files of a dataset.
+
+    Parameters
+    ----------
+    dataset : OpenDataset
+    include_tiff, include_tables : bool
+
+    Raises
+    ------
+    DatasetNotFoundError
+        If the dataset is not there any more.
+    """
+
+    def __init__(self, dataset: OpenDataset, *, include_tiff: bool, include_tables: bool) -> None:
+        self._dataset = dataset
+        self._storage = reading_storage(dataset.path)
+        self.require_dataset()
+        self.failed: list[ExportFailure] = []
+        self.described: dict[str, Any] = {"images": {}, "tables": [], "source_files": []}
+        """What the manifest says of each part that was written."""
+        names = dataset.list_table_names() if include_tables else []
+        reading = Reading(self._storage)
+        plans: list[Plan] = [
+            *(ImagePlan(reading, record, include_tiff) for record in dataset.iter_records()),
+            *(TablePlan(reading, name) for name in names),
+        ]
+        self._sources_known = True
+        try:
+            documents = KeptFiles(self._storage).documents().values()
+        except (KymflowZarrError, OSError) as error:
+            self._sources_known = False
+            self._fail("source_file", layout.SOURCE_FILES, error)
+        else:
+            plans += [SourceFilePlan(reading, *each) for each in source_places("", documents)]
+        self._plans = plans
+        self._paths: list[list[str]] = []
+        self._broken: dict[int, Exception] = {}
+        for number, plan in enumerate(plans):
+            try:
+                self._paths.append(plan.paths)
+            except (KymflowZarrError, OSError) as error:
+                self._paths.append([])
+                self._broken[number] = error
+
+    @property
+    def paths(self) -> list[str]:
+        """All files that the parts may need."""
+        return [path for paths in self._paths for path in paths]
+
+    def require_dataset(self) -> None:
+        """Raise DatasetNotFoundError unless the dataset is there, and is the one it was."""
+        require_dataset(self._dataset, self._storage)
+
+    def write(
+        self,
+        target: ExportTarget,
+        progress: Progress | None = None,
+        executor: Executor | None = None,
+    ) -> None:
+        """Write all parts; those that cannot be read are added to `failed`.
+
+        Their files are made by the executor, and take their places here, part by part.
+
+        Raises
+        ------
+        DatasetNotFoundError
+            If the dataset has gone meanwhile.
+        StorageError, TargetExistsError
+            If the target refuses.
+        """
+        if not self._sources_known:
+            self._leave_sources(target)
+        tasks = [
+            _Task(plan, target.bench(paths), self._broken.get(number))
+            for number, (plan, paths) in enumerate(zip(self._plans, self._paths, strict=True))
+        ]
+        made = in_order(
+            _Task.made,
+            tasks,
+            executor=executor,
+            progress=progress,
+            label=lambda task: task.plan.label,
+            threads=THREADS,
+            here=lambda task: task.broken is not None,
+            drop=lambda found: found[0].discard(),
+        )
+        with closing(made):
+            for task, found, error in made:
+                self._write(task.plan, target, found, error)
+
+    def _write(
+        self,
+        plan: Plan,
+        target: ExportTarget,
+        found: tuple[Bench, dict[str, Any]] | None,
+        error: Exception | None,
+    ) -> None:
+        try:
+            if found is None:
+                raise error or AssertionError
+            target.take(found[0])
+            # All files of a part take their places together.
+            target.commit()
+            self._put(plan, found[1])
+        except STOPPING as error:
+            raise _naming(plan, error) from error.__cause__ or error
+        except (KymflowZarrError, OSError) as error:
+            self.require_dataset()
+            self._fail(plan.kind, plan.label, error)
+            target.discard()
+            if target.leave(plan.owns):
+                self._put_earlier(plan, target)
+
+    def _fail(self, kind: ExportKind, name: str, error: Exception) -> None:
+        self.failed.append(ExportFailure(kind, name, str(error)))
+
+    def _put(self, plan: Plan, described: dict[str, Any]) -> None:
+        if isinstance(plan, ImagePlan):
+            self.described["images"][plan.label] = described
+        else:
+            self.described["tables" if plan.kind == "table" else "source_files"].append(described)
+
+    def _put_earlier(self, plan: Plan, target: ExportTarget) -> None:
+        """Let the manifest say of a damaged part what it said before."""
+        # Others may have edited the manifest.
+        if isinstance(plan, ImagePlan):
+            match target.earlier.get("images"):
+                case {plan.label: dict(described)}:
+                    self._put(plan, described)
+            return
+        key, name = ("tables", "name") if plan.kind == "table" else ("source_files", "path")
+        for described in _dicts(target.earlier.get(key)):
+            if described.get(name) == plan.label:
+                self._put(plan, described)
+
+    def _leave_sources(self, target: ExportTarget) -> None:
+        if target.leave(lambda path: path.startswith(f"{SOURCES}/")):
+            self.described["source_files"] += _dicts(target.earlier.get("source_files"))
+
+
+def require_dataset(dataset: OpenDataset, storage: LocalStorage) -> None:
+    """Raise DatasetNotFoundError unless the dataset is there, and is the one it was.
+
+    A folder that was renamed or unmounted lists as empty: an export of it would take
+    everything for stale.
+    """
+    path = dataset.path
+    document = load(storage, layout.GROUP)
+    missing = (
+        layout.GROUP
+        if document is None
+        else None
+        if storage.is_folder(layout.IMAGES)
+        else layout.IMAGES
+    )
+    if missing is not None:
+        raise DatasetNotFoundError(
+            f"the dataset is not there any more: {missing} is missing",
+            where=str(path),
+            hint="Was it renamed, or its disk unmounted? Nothing was removed.",
+        )
+    found = read_dataset_document(document, where=str(path / layout.GROUP)).dataset_id
+    if found != dataset.dataset_id:
+        raise DatasetNotFoundError(
+            f"the dataset is not there any more; another one, {found}, is in its place",
+            where=str(path),
+            hint="Open it anew. Nothing was removed.",
+        )
+
+
+def _dicts(found: Any) -> list[dict[str, Any]]:
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def _naming(plan: Plan, error: KymflowZarrError) -> KymflowZarrError:
+    kind = StorageError if isinstance(error, TargetStorageError) else type(error)
+    what = f"the {plan.kind.replace('_', ' ')} {plan.label!r} cannot be exported: {error.what}"
+    return kind(what, where=error.where, hint=error.hint)

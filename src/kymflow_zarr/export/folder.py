@@ -1,0 +1,176 @@
+"""A dataset as a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import Executor
+from dataclasses import asdict
+from pathlib import Path
+from typing import get_args
+
+from kymflow_zarr.engine.dataset import OpenDataset
+from kymflow_zarr.engine.documents import utc_now
+from kymflow_zarr.engine.reports import ExportReport
+from kymflow_zarr.errors import ArgumentError
+from kymflow_zarr.export.dataset_layout.parts import Parts
+from kymflow_zarr.export.dataset_layout.places import MANIFEST, WORK
+from kymflow_zarr.export.manifest import manifest_bytes
+from kymflow_zarr.export.target import ExportTarget
+from kymflow_zarr.types import ExportLayout, Progress, StrPath
+
+__all__ = ["export_folder"]
+
+
+def export_folder(
+    dataset: OpenDataset,
+    folder: StrPath,
+    *,
+    include_tiff: bool = True,
+    include_tables: bool = True,
+    layout: ExportLayout = "dataset",
+    progress: Progress | None = None,
+    executor: Executor | None = None,
+) -> ExportReport:
+    """Write a dataset as a folder of ordinary files.
+
+    With the layout ``"dataset"``:
+
+    ========================================== =============================================
+    file                                       holds
+    ========================================== =============================================
+    ``images/<id>/image.tif``                  pixels: ImageJ TIFF where ImageJ has such
+                                               pixels (uint8, uint16, int16, float32, below
+                                               4 GB); else OME-TIFF; else a plain TIFF with
+                                               ImageJ's description. Equal in value and dtype
+                                               through ``tifffile.imread``, dimensions in the
+                                               order ``TZCYX``, those of length 1 left out.
+                                               ``image.npy`` for an image of no pixels
+    ``images/<id>/metadata.json``              the metadata payload
+    ``images/<id>/<name>.json``                a JSON artifact, byte by byte
+    ``images/<id>/<name>.csv``                 a data frame
+    ``images/<id>/<name>.parquet``, ``.csv.gz`` beside the CSV, byte by byte as in the
+                                               dataset, where ``pandas.read_csv`` of the CSV
+                                               would not give back an equal frame
+    ``images/<id>/array_artifacts/<name>.npy`` an array artifact
+    ``images/<id>/source_files/<rel_path>``    a file the image was made of, byte by byte, where
+                                               the dataset keeps it
+    ``tables/<name>.csv``, ``.parquet``        a table, as a data frame
+    ``source_files/<rel_path>``                a kept file that belongs to no single image
+    ``kymflow_zarr_export.json``               everything else that is known, and which file
+                                               is what: the dataset can be rebuilt from it
+    ========================================== =============================================
+
+    Names are spelled as in the dataset; one that nests with ``/`` is a folder. Where a Parquet
+    and a gzip CSV artifact have the same name, ``<name>.csv`` is the first and
+    ``<name>.csv.gz`` the second.
+
+    Files take their places one by one, complete. After a crash, a cancellation or an error a
+    second call goes on where the first stopped; files that would not change are not written.
+
+    What cannot be read does not stop the rest: the report names it, and its files of an
+    earlier export stay as they are.
+
+    With the layout ``"kymflow"`` the folders are written that the dataset was ingested from: the
+    same files in the same places, byte by byte where nothing was edited since; ``differences``
+    of the report names every other file. Nothing in the target is overwritten or removed, and
+    nothing else is written to it.
+
+    Parameters
+    ----------
+    dataset : OpenDataset
+        May be read-only.
+    folder : str or Path
+        It is created if it is not there. Files of an earlier export of this dataset are
+        replaced; stale ones, and the folders they leave empty, are removed, unless somebody
+        has changed them since. Everything else in it stays as it is.
+    include_tiff, include_tables : bool
+        What is left out is not part of the export: TIFFs or tables of an earlier export to
+        the same folder are stale and go.
+    layout : {"dataset", "kymflow"}
+    progress : callable, optional
+        Called as ``progress(done, total, label)`` after each image, table and source file.
+    executor : concurrent.futures.Executor, optional
+        What makes the files; threads if left out.
+
+    Returns
+    -------
+    ExportReport
+
+    Raises
+    ------
+    TargetExistsError
+        If a file, folder or link of somebody else is in the way, an exported file that was
+        changed since included (a FileExistsError); nothing is written.
+    ArgumentError
+        If the folder lies in the dataset, or the dataset where files would go, or the layout is
+        unknown.
+    DatasetNotFoundError
+        If the dataset's folder is not there any more (a FileNotFoundError), or goes away
+        meanwhile; nothing is removed.
+    StorageError
+        If the disk of the folder refuses (an OSError). What was written before stays.
+    LockTimeoutError
+        If another export is writing to the folder.
+    """
+    root, home = Path(folder).resolve(), dataset.path.resolve()
+    if root.is_relative_to(home):
+        raise ArgumentError(
+            "a dataset cannot be exported into itself",
+            where=str(root),
+            hint="Choose a folder outside of it.",
+        )
+    if layout not in get_args(ExportLayout):
+        raise ArgumentError(f"the layout {layout!r} is not 'dataset' or 'kymflow'", where="layout")
+    if layout == "kymflow":
+        from kymflow_zarr.export.lab_layout.tree import export_tree
+
+        return export_tree(
+            dataset,
+            root,
+            lambda paths: _keep_off(home, root, [*paths, WORK]),
+            include_tiff=include_tiff,
+            include_tables=include_tables,
+            progress=progress,
+            executor=executor,
+        )
+    parts = Parts(dataset, include_tiff=include_tiff, include_tables=include_tables)
+    _keep_off(home, root, [*parts.paths, WORK])
+    target = ExportTarget(root, dataset.dataset_id, untouchable=home)
+    target.check(parts.paths)
+    with target:
+        parts.write(target, progress, executor)
+        # What is stale must not be told by a dataset that has gone meanwhile.
+        parts.require_dataset()
+        removed, kept = target.remove_stale()
+        failed = [asdict(failure) for failure in parts.failed]
+        target.finish(
+            manifest_bytes(
+                target.earlier,
+                dataset_id=dataset.dataset_id,
+                exported_utc=utc_now(),
+                files=target.files,
+                failed=failed,
+                **parts.described,
+            )
+        )
+    return ExportReport(
+        str(root),
+        tuple(sorted([*target.files, MANIFEST])),
+        tuple(removed),
+        tuple(kept),
+        tuple(sorted(target.written)),
+        tuple(parts.failed),
+    )
+
+
+def _keep_off(home: Path, root: Path, paths: Iterable[str]) -> None:
+    if not home.is_relative_to(root):
+        return
+    below = home.relative_to(root).as_posix()
+    for path in paths:
+        if f"{path}/".startswith(f"{below}/") or f"{below}/".startswith(f"{path}/"):
+            raise ArgumentError(
+                f"the dataset lies where its export would write {path}",
+                where=str(home),
+                hint="Choose another folder.",
+            )

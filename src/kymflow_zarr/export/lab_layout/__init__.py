@@ -1,0 +1,1 @@
+"""The layout of the folders that a dataset was ingested from."""

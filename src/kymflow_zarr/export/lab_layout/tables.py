@@ -1,0 +1,144 @@
+"""Tables of the dataset as the pooled files they came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from kymflow_zarr.engine.dataset import OpenDataset
+from kymflow_zarr.errors import CorruptDataError, TableNotFoundError
+from kymflow_zarr.export.dataset_layout.places import table_place
+from kymflow_zarr.export.lab_layout.analysis import edited_csv
+from kymflow_zarr.export.lab_layout.plan import TreePlan
+from kymflow_zarr.export.sources import kept_bytes
+from kymflow_zarr.schema.analysis_columns import IMAGE_ID, POOLED_PATH
+from kymflow_zarr.schema.image import SourceFileDocument
+from kymflow_zarr.storage.local.storage import LocalStorage
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["TreeTables", "pooled_table_name"]
+
+
+def pooled_table_name(file: SourceFileDocument) -> str:
+    """Return the name of the table that a pooled file went into."""
+    return str(PurePosixPath(file.rel_path).with_suffix("")).lstrip("/")
+
+
+@dataclass
+class TreeTables:
+    """The tables on their way into the tree.
+
+    Parameters
+    ----------
+    plan : TreePlan
+    storage : LocalStorage
+    dataset : OpenDataset
+    """
+
+    plan: TreePlan
+    storage: LocalStorage
+    dataset: OpenDataset
+
+    def pooled(self, file: SourceFileDocument, place: str) -> None:
+        """Plan one pooled file: as it was, or with its rows as they are now."""
+        kept = kept_bytes(self.storage, file.kept_as or "", file)
+        name = pooled_table_name(file)
+        try:
+            table = self.dataset.load_table(name)
+        except TableNotFoundError:
+            self.plan.note(place, "not written: its table was deleted in the dataset")
+            return
+        except CorruptDataError:
+            # The file is not, and the table is reported by itself.
+            self._verbatim(file, place)
+            return
+        before = _of_csv(kept)
+        if POOLED_PATH not in table.columns or before is None:
+            rows = table[:0]
+        else:
+            rows = table[table[POOLED_PATH] == file.path]
+        if before is None or _same(rows, before):
+            self._verbatim(file, place)
+        elif rows.empty:
+            self.plan.note(place, "not written: its rows were deleted in the dataset")
+        else:
+            self.plan.built(name, place, partial(self._rows, rows, list(before), kept), "table")
+
+    def _verbatim(self, file: SourceFileDocument, place: str) -> None:
+        read = partial(kept_bytes, self.storage, file.kept_as or "", file)
+        self.plan.verbatim(file.path, file, place, read, "source_file")
+
+    @staticmethod
+    def _rows(rows: pd.DataFrame, columns: list[Any], kept: bytes) -> tuple[bytes, str]:
+        own = rows.drop(columns=[c for c in (IMAGE_ID, POOLED_PATH) if c in rows.columns])
+        # Other files of the same table may have other columns.
+        others = [c for c in own.columns if c not in columns and own[c].isna().all()]
+        own = own.drop(columns=others).reset_index(drop=True)
+        data, same = edited_csv(own, kept, velocity=False)
+        reason = "its rows were edited in the dataset"
+        return data, reason if same else f"{reason}; a CSV does not hold all of their types"
+
+    def other(self, name: str, pooled: Iterable[SourceFileDocument]) -> None:
+        """Plan what is in a table and came from no file.
+
+        Parameters
+        ----------
+        name : str
+        pooled : iterable of SourceFileDocument
+            All pooled files that the dataset has ever seen.
+        """
+        paths = {file.path for file in pooled if pooled_table_name(file) == name}
+        table = self.dataset.load_table(name)
+        reason = "made in the dataset; there was no such file"
+        if paths and POOLED_PATH in table.columns:
+            table = table[~table[POOLED_PATH].isin(paths)].reset_index(drop=True)
+            if table.empty:
+                return
+            reason = "rows that were added in the dataset"
+        self._table(name, table, reason)
+
+    def _table(self, name: str, table: pd.DataFrame, reason: str) -> None:
+        from kymflow_zarr.export.dataframes import csv_of
+        from kymflow_zarr.formats.dataframe.parquet import encode_parquet
+
+        place = table_place(name)
+        assert place.plain is not None
+        stored = encode_parquet(table)
+        csv, complete = csv_of("parquet", stored, where=place.key)
+        files = [(place.plain, csv)]
+        if not complete:
+            files.append((place.exact, stored))
+        for path, data in files:
+            stem, dot, suffix = path.rpartition(".")
+            free = self.plan.names.take(stem, suffix=f"{dot}{suffix}")
+            self.plan.built(name, free, partial(_given, data, reason), "table")
+
+
+def _given(data: bytes, reason: str) -> tuple[bytes, str]:
+    return data, reason
+
+
+def _of_csv(data: bytes) -> pd.DataFrame | None:
+    from kymflow_zarr.formats.dataframe.csv_foreign import decode_csv
+
+    try:
+        return decode_csv(data)
+    except ValueError:
+        return None  # It never became a table.
+
+
+def _same(now: pd.DataFrame, before: pd.DataFrame) -> bool:
+    """Tell whether rows are those of a file, whatever images they mean."""
+    columns = [c for c in before.columns if c not in (IMAGE_ID, POOLED_PATH)]
+    if not set(columns) <= set(now.columns) or len(now) != len(before):
+        return False
+    added = [c for c in now.columns if c not in (*before.columns, IMAGE_ID, POOLED_PATH)]
+    if not now[added].isna().all(axis=None):
+        return False
+    shown = [frame[columns].astype("object").astype("str") for frame in (now, before)]
+    return shown[0].reset_index(drop=True).equals(shown[1].reset_index(drop=True))

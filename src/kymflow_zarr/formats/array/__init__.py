@@ -1,0 +1,1 @@
+"""Zarr v3 arrays: written and read directly."""

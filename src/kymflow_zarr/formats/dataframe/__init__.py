@@ -1,0 +1,1 @@
+"""Data frames as Parquet or gzip CSV, equal when they come back."""

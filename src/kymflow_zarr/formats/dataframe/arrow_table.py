@@ -1,0 +1,261 @@
+"""A data frame as an Arrow table with a note, and back.
+
+The note is JSON under the key ``kymflow_zarr`` of the schema's metadata. It says
+what Arrow and pandas' own metadata do not: the exact dtypes, the kinds of nulls,
+the index with its frequency, labels that are not text, and ``attrs``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from kymflow_zarr.errors import (
+    ArgumentTypeError,
+    CorruptDataError,
+    FormatVersionError,
+    LimitExceededError,
+    UnsupportedDataError,
+)
+from kymflow_zarr.formats.dataframe.columns import decode_column, encode_column
+from kymflow_zarr.formats.dataframe.labels import decode_labels, encode_labels, with_freq
+from kymflow_zarr.formats.dataframe.objects import Marker, same_value
+from kymflow_zarr.formats.dataframe.pandas_metadata import pandas_metadata
+from kymflow_zarr.runtime.limits import loads_json
+
+__all__ = [
+    "ENCODING_VERSION",
+    "NOTE_KEY",
+    "describes",
+    "disassemble",
+    "index_of",
+    "metadata_of",
+    "parse_note",
+    "reassemble",
+    "series_of",
+    "table_of",
+]
+
+NOTE_KEY = b"kymflow_zarr"
+ENCODING_VERSION = 1
+
+
+def _conversion(value: object) -> str:
+    if isinstance(value, pd.Series | pd.Index):
+        return "Convert it first, with .to_frame()."
+    if hasattr(value, "to_pandas"):
+        return "Convert it first, with .to_pandas()."
+    return "Convert it first, with pd.DataFrame(...)."
+
+
+def disassemble(df: pd.DataFrame) -> pa.Table:
+    """Turn a data frame into an Arrow table that carries a note about it.
+
+    Raises
+    ------
+    ArgumentTypeError
+        If `df` is not a data frame.
+    UnsupportedDataError
+        If a part of it cannot be kept; the message names the column.
+    """
+    if not isinstance(df, pd.DataFrame):
+        raise ArgumentTypeError(
+            f"a pandas DataFrame is needed, not {type(df).__module__}.{type(df).__qualname__}",
+            hint=_conversion(df),
+        )
+    fields = _field_names(df)
+    arrays: list[Any] = []
+    markers: dict[str, Marker] = {}
+    for position, field in enumerate(fields):
+        array, markers[field] = encode_column(df.iloc[:, position], f"column {field!r}")
+        arrays.append(array)
+    index, levels = _encode_index(df.index, fields)
+    for field, array, marker in levels:
+        arrays.append(array)
+        markers[field] = marker
+    note: Marker = {
+        "encoding": "dataframe",
+        "encoding_version": ENCODING_VERSION,
+        "rows": len(df),
+        "labels": _encode_columns(df.columns),
+        "index": index,
+        "columns": markers,
+    }
+    if df.attrs:
+        note["attrs"] = _encode_attrs(df.attrs)
+    return table_of(arrays, [*fields, *(field for field, _, _ in levels)], note)
+
+
+def table_of(arrays: Sequence[Any], fields: Sequence[str], note: Marker) -> pa.Table:
+    """Join columns and note to a table whose metadata pandas understands, too."""
+    table = pa.table(list(arrays), names=list(fields))
+    return table.replace_schema_metadata(metadata_of(table.schema, note))
+
+
+def metadata_of(schema: pa.Schema, note: Marker) -> dict[bytes, bytes]:
+    """Return the metadata of a schema: the note, and what pandas understands."""
+    text = json.dumps(note, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return {b"pandas": pandas_metadata(schema, note), NOTE_KEY: text.encode()}
+
+
+def parse_note(raw: bytes | None, *, where: str) -> Marker | None:
+    """Read the note of a table; None for a table of another program.
+
+    Raises
+    ------
+    FormatVersionError
+        If the note is of a version this code does not know.
+    CorruptDataError
+        If the note is not what this encoding writes.
+    """
+    if raw is None:
+        return None
+    try:
+        note = loads_json(raw, where=where)
+        version = note["encoding_version"]
+        encoding = note["encoding"]
+    except LimitExceededError:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptDataError(
+            "the note about the data frame cannot be read", where=where
+        ) from error
+    if encoding != "dataframe" or not isinstance(version, int) or version > ENCODING_VERSION:
+        raise FormatVersionError(
+            f"a data frame of encoding {encoding!r} version {version!r}, where "
+            f"'dataframe' version {ENCODING_VERSION} is the newest known",
+            where=where,
+            hint="Update kymflow_zarr",
+        )
+    known: Marker = note
+    return known
+
+
+def describes(note: Marker, table: pa.Table) -> bool:
+    """Whether the note still fits; other programs may carry it on over other data."""
+    # A table without columns has no rows of its own to count.
+    rows = note["rows"] if table.num_columns == 0 else table.num_rows
+    return note["rows"] == rows and list(note["columns"]) == table.column_names
+
+
+def reassemble(table: pa.Table, note: Marker) -> pd.DataFrame:
+    """Undo `disassemble`."""
+    index = index_of(table, note)
+    level_fields = note["index"].get("fields", [])
+    fields = [field for field in note["columns"] if field not in level_fields]
+    data = {position: series_of(table, field, note, index) for position, field in enumerate(fields)}
+    df = pd.DataFrame(data, index=index)
+    df.columns = _decode_columns(note["labels"])
+    df.attrs = note.get("attrs", {})
+    return df
+
+
+def series_of(table: pa.Table, field: str, note: Marker, index: pd.Index | None) -> Any:
+    """Decode one column."""
+    values = decode_column(table[field], note["columns"][field])
+    return pd.Series(values, index=index, dtype=values.dtype, copy=False)
+
+
+def index_of(table: pa.Table, note: Marker) -> pd.Index:
+    """Decode the row index."""
+    index = note["index"]
+    if index["kind"] == "range":
+        return pd.RangeIndex(index["start"], index["stop"], index["step"], name=index["name"])
+    levels: list[pd.Index] = []
+    for field in index["fields"]:
+        values = decode_column(table[field], note["columns"][field])
+        levels.append(pd.Index(values, dtype=values.dtype))
+    if index["kind"] == "multi":
+        return pd.MultiIndex.from_arrays(levels, names=index["names"])
+    only = levels[0].rename(index["names"][0])
+    return with_freq(only, index.get("freq"))
+
+
+def _field_names(df: pd.DataFrame) -> list[str]:
+    fields = [str(label) for label in df.columns]
+    if len(set(fields)) < len(fields):
+        twice = sorted({field for field in fields if fields.count(field) > 1})
+        raise UnsupportedDataError(
+            f"several columns have the same name: {', '.join(map(repr, twice))}",
+            hint="Rename them; in a file, names are text",
+        )
+    return fields
+
+
+def _encode_index(
+    index: pd.Index, taken: list[str]
+) -> tuple[Marker, list[tuple[str, Any, Marker]]]:
+    names = [_plain_name(name, "the index") for name in index.names]
+    if isinstance(index, pd.RangeIndex):
+        span = {"start": index.start, "stop": index.stop, "step": index.step}
+        return {"kind": "range", "name": names[0], **span}, []
+    levels: list[tuple[str, Any, Marker]] = []
+    used = set(taken)
+    for position, name in enumerate(names):
+        # The names pandas itself would choose.
+        field = f"__index_level_{position}__" if name is None or str(name) in used else str(name)
+        if field in used:
+            raise UnsupportedDataError(f"a column has the name {field!r}, kept for the index")
+        used.add(field)
+        values = index.get_level_values(position)
+        levels.append((field, *encode_column(values, f"index level {name!r}")))
+    kind = "multi" if isinstance(index, pd.MultiIndex) else "single"
+    note: Marker = {"kind": kind, "names": names, "fields": [field for field, _, _ in levels]}
+    freq = getattr(index, "freq", None)
+    if freq is not None and isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex):
+        note["freq"] = freq.freqstr
+    return note, levels
+
+
+def _plain_name(name: Any, what: str) -> Any:
+    if name is None or type(name) in (str, int, bool):
+        return name
+    raise UnsupportedDataError(f"{what} has the name {name!r}", hint="Use text as name")
+
+
+def _encode_columns(columns: pd.Index) -> Marker:
+    names = [_plain_name(name, "the columns' Index") for name in columns.names]
+    if isinstance(columns, pd.MultiIndex):
+        levels = [
+            encode_labels(columns.get_level_values(level), "the column labels")
+            for level in range(columns.nlevels)
+        ]
+    else:
+        levels = [encode_labels(columns, "the column labels")]
+    note = {"names": names, "multi": isinstance(columns, pd.MultiIndex), "levels": levels}
+    back = _decode_columns(note)
+    if not (columns.identical(back) and _level_types(columns) == _level_types(back)):
+        raise UnsupportedDataError(
+            "the column labels would not come back equal", hint="Use text as labels"
+        )
+    return note
+
+
+def _level_types(labels: pd.Index) -> list[tuple[type, str, Any]]:
+    levels = [labels.get_level_values(level) for level in range(labels.nlevels)]
+    return [(type(level), str(level.dtype), getattr(level, "freq", None)) for level in levels]
+
+
+def _decode_columns(labels: Marker) -> pd.Index:
+    levels = [decode_labels(level) for level in labels["levels"]]
+    if labels["multi"]:
+        return pd.MultiIndex.from_arrays(levels, names=labels["names"])
+    return levels[0].rename(labels["names"][0])
+
+
+def _encode_attrs(attrs: Any) -> Marker:
+    try:
+        back = json.loads(json.dumps(dict(attrs), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise UnsupportedDataError(f"df.attrs is not plain JSON: {error}") from error
+    if not same_value(dict(attrs), back):
+        raise UnsupportedDataError(
+            "df.attrs would not come back equal from JSON",
+            hint="Use text, numbers, None, lists and dicts whose keys are text",
+        )
+    kept: Marker = back
+    return kept

@@ -1,0 +1,1 @@
+"""JSON artifacts: values to standard JSON and back."""

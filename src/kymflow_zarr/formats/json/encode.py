@@ -1,0 +1,335 @@
+"""JSON artifacts: standard JSON on disk, and equal values back.
+
+JSON has no NaN, no date and no array of a dtype. Such a value is written where it
+stands as an object with the reserved key ``__type__``::
+
+    {"__type__": "float", "value": "NaN"}
+    {"__type__": "datetime", "value": "2022-11-02T12:30:15.461+01:00", "zone": "Europe/Berlin"}
+    {"__type__": "ndarray", "dtype": "uint8", "shape": [2, 2], "value": [[1, 2], [3, 4]]}
+    {"__type__": "int_keys", "value": {"1": ..., "2": ...}}
+
+A user's own mapping that holds the key ``__type__`` is wrapped once more, so nothing a
+user saves can be mistaken for one of these. Tuples, and fields of a dataclass, are
+written as plain JSON arrays and objects: they come back as lists and dicts. An enum, as a
+value or as a key, is written as its value.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import enum
+import json
+import math
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePath, PureWindowsPath
+from typing import Any, Final, TypeVar
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from kymflow_zarr.errors import UnsupportedDataError
+
+TYPE_KEY: Final = "__type__"
+MAX_DEPTH: Final = 200
+ARRAY_KINDS: Final = "biufcMmU"
+# A document of a few bytes must not ask for gigabytes through the width of a text dtype.
+MAX_ITEM_BYTES: Final = 1 << 20
+# Python reads integers of at most 4300 digits.
+_MAX_INT_BITS: Final = 14_280
+_MAX_DAYS: Final = dt.timedelta.max.days
+_MAX_PLACE: Final = 200
+
+T = TypeVar("T")
+
+
+def encode_json(value: object, *, where: str) -> bytes:
+    """Return the UTF-8 bytes of a value.
+
+    Parameters
+    ----------
+    value : object
+        Nested mappings and sequences of None, bool, int, float, str, bytes, date and time
+        types, paths, dataclasses, enums, NumPy scalars and arrays.
+    where : str
+        Name of the artifact, for the error.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If something in it could not be given back equal; names the place inside `value`.
+    """
+    try:
+        return _encode(value, where)
+    except RecursionError:
+        return on_own_stack(_encode, value, where)
+
+
+def on_own_stack(work: Callable[..., T], *args: Any) -> T:
+    """Return ``work(*args)``, called where no caller has used up the stack."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        return pool.submit(work, *args).result()
+
+
+def _encode(value: object, where: str) -> bytes:
+    encoder = _Encoder(where)
+    plain = encoder.plain(value, "$", 0)
+    # Indented for people, unless that would give each number of an array a line.
+    indent = None if encoder.holds_array else 2
+    text = json.dumps(plain, ensure_ascii=False, allow_nan=False, indent=indent)
+    return text.encode() + b"\n"
+
+
+class _Encoder:
+    """Turns values into what :mod:`json` writes, and names the place that it cannot."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._open: set[int] = set()
+        self.holds_array = False
+
+    def plain(self, value: object, place: str, depth: int) -> object:
+        while isinstance(value, enum.Enum):
+            value = value.value
+        if value is None or isinstance(value, bool):
+            return value
+        # A subclass may print as anything; its value is what counts.
+        if isinstance(value, int):
+            return self._int(int.__int__(value), place)
+        if isinstance(value, float):
+            return _float(float.__float__(value))
+        if isinstance(value, str):
+            return self._text(str.__str__(value), place)
+        if isinstance(value, np.ndarray):
+            return self._array(value, place)
+        if isinstance(value, np.generic):
+            return self._scalar(value, place, depth)
+        for kind, encode in _SPECIAL.items():
+            if isinstance(value, kind):
+                return self._special(value, encode, place)
+        return self._container(value, place, depth)
+
+    def _container(self, value: object, place: str, depth: int) -> object:
+        if id(value) in self._open:
+            raise self._error("refers to itself", place)
+        if depth > MAX_DEPTH:
+            raise self._error(f"is nested more than {MAX_DEPTH} levels deep", place)
+        self._open.add(id(value))
+        try:
+            if isinstance(value, Mapping):
+                return self._mapping(value, place, depth)
+            if isinstance(value, list | tuple):
+                return [
+                    self.plain(item, f"{place}[{i}]", depth + 1) for i, item in enumerate(value)
+                ]
+            if dataclasses.is_dataclass(value) and not isinstance(value, type):
+                return self._mapping(self._fields(value, place), place, depth)
+        finally:
+            self._open.remove(id(value))
+        raise self._error(f"is of type {type(value).__qualname__}, which JSON cannot keep", place)
+
+    def _fields(self, value: Any, place: str) -> dict[str, object]:
+        try:
+            return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        except AttributeError as error:
+            raise self._error(f"lacks a field: {error}", place) from None
+
+    def _special(self, value: Any, encode: Callable[[Any], object], place: str) -> object:
+        if isinstance(value, dt.time) and value.tzinfo is not None and value.utcoffset() is None:
+            raise self._error("is a time of day in a zone whose offset needs a date", place)
+        # Those of pandas reach further than those of Python.
+        if isinstance(value, dt.datetime) and not (_is_nat(value) or 1 <= value.year <= 9999):
+            raise self._error(
+                "is outside of the years 1 to 9999",
+                place,
+                hint="Convert it with .to_numpy() first.",
+            )
+        if isinstance(value, dt.timedelta) and not -_MAX_DAYS <= value.days <= _MAX_DAYS:
+            raise self._error(
+                "is longer than 999999999 days", place, hint="Convert it with .to_numpy() first."
+            )
+        if isinstance(value, PurePath):
+            self._text(str(value), place)
+        return encode(value)
+
+    def _error(self, problem: str, place: str, *, hint: str | None = None) -> UnsupportedDataError:
+        shown = place if len(place) <= _MAX_PLACE else f"{place[:_MAX_PLACE]}..."
+        return UnsupportedDataError(
+            f"{shown} {problem}; nothing was written",
+            where=self._where,
+            hint=hint or "Convert it to numbers, text, lists or dicts first.",
+        )
+
+    def _int(self, value: int, place: str) -> int:
+        if value.bit_length() > _MAX_INT_BITS:
+            raise self._error("is an integer of more digits than Python reads, 4300", place)
+        return value
+
+    def _text(self, text: str, place: str) -> str:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise self._error("is not valid Unicode text", place) from None
+        return text
+
+    def _mapping(self, value: Mapping[Any, Any], place: str, depth: int) -> object:
+        pairs = [(_key(key), item) for key, item in value.items()]
+        # A bool is an int to Python, but not a key that would come back.
+        numbered = bool(pairs) and all(type(key) is int for key, _ in pairs)
+        plain: dict[str, object] = {}
+        for key, item in pairs:
+            if numbered and isinstance(key, int):
+                text = str(self._int(key, f"a key of {place}"))
+                inner = f"{place}[{text}]"
+            elif isinstance(key, str):
+                text = self._text(key, place)
+                inner = f"{place}.{key}" if key.isidentifier() else f"{place}[{key!r}]"
+            else:
+                raise self._error(
+                    f"has the key {_shown(key)}; the keys of a mapping are all str or all int",
+                    place,
+                )
+            if text in plain:
+                raise self._error(f"has two keys that are both written {text!r}", place)
+            plain[text] = self.plain(item, inner, depth + 1)
+        if numbered:
+            return {TYPE_KEY: "int_keys", "value": plain}
+        return {TYPE_KEY: "object", "value": plain} if TYPE_KEY in plain else plain
+
+    def _scalar(self, value: np.generic, place: str, depth: int) -> object:
+        if isinstance(value, np.datetime64 | np.timedelta64):
+            unit = value.dtype.str.lstrip("<>|=")
+            return {TYPE_KEY: unit[:2], "dtype": unit, "value": int(value.astype(np.int64))}
+        if isinstance(value, np.void):
+            raise self._error(
+                f"is a value of the dtype {value.dtype}, which JSON cannot keep", place
+            )
+        item = value.item()
+        # A long double has more digits than any JSON reader keeps.
+        if isinstance(item, np.generic) or (value == value and item != value):
+            raise self._error(f"is a {value.dtype}, which JSON cannot keep exactly", place)
+        return self.plain(item, place, depth)
+
+    def _array(self, array: np.ndarray[Any, Any], place: str) -> object:
+        if isinstance(array, np.ma.MaskedArray):
+            raise self._error(
+                "is a masked array, whose mask would be lost",
+                place,
+                hint="Save .filled(...) and the mask as two arrays.",
+            )
+        if array.dtype.kind not in ARRAY_KINDS or array.dtype.name in {"float128", "complex256"}:
+            raise self._error(f"is an array of {array.dtype}, which JSON cannot keep", place)
+        if array.dtype.itemsize > MAX_ITEM_BYTES:
+            raise self._error(
+                f"is an array of texts of {array.dtype.itemsize} bytes each; "
+                f"at most {MAX_ITEM_BYTES} can be kept",
+                place,
+                hint="Convert it with .tolist() first.",
+            )
+        self.holds_array = True
+        if array.dtype.kind == "U":
+            for text in array.ravel():
+                self._text(str(text), place)
+        return {
+            TYPE_KEY: "ndarray",
+            "dtype": array.dtype.newbyteorder("=").str.lstrip("<>|=")
+            if array.dtype.kind in "MmU"
+            else array.dtype.name,
+            "shape": list(array.shape),
+            "value": _nested(array),
+        }
+
+
+def _key(key: object) -> object:
+    """Return a key of a mapping as the plain str or int it is, anything else as it came."""
+    while isinstance(key, enum.Enum):
+        key = key.value
+    if isinstance(key, str):
+        return str.__str__(key)
+    return int(key) if isinstance(key, np.integer) else key
+
+
+def _shown(key: object) -> str:
+    try:
+        return repr(key)
+    except ValueError:  # It holds an integer of too many digits.
+        return f"of type {type(key).__qualname__}"
+
+
+def _float(value: float) -> object:
+    if math.isfinite(value):
+        return value
+    return {TYPE_KEY: "float", "value": _non_finite(value)}
+
+
+def _non_finite(value: float) -> str:
+    return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+
+
+def _nested(array: np.ndarray[Any, Any]) -> object:
+    kind = array.dtype.kind
+    if kind == "c":
+        return _nested(np.stack([array.real, array.imag], axis=-1))
+    if kind in "Mm":
+        array = array.astype(np.int64)
+    if kind == "f" and not np.isfinite(array).all():
+        return map_leaves(
+            array.astype(np.float64).tolist(),
+            lambda x: x if math.isfinite(x) else _non_finite(x),
+        )
+    return array.tolist()
+
+
+def map_leaves(nested: Any, convert: Callable[[Any], Any]) -> Any:
+    """Convert each value of nested lists."""
+    if isinstance(nested, list):
+        return [map_leaves(item, convert) for item in nested]
+    return convert(nested)
+
+
+def _is_nat(value: object) -> bool:
+    return type(value).__name__ == "NaTType"
+
+
+def _datetime(value: dt.datetime) -> object:
+    if _is_nat(value):
+        return {TYPE_KEY: "NaT"}
+    encoded: dict[str, object] = {TYPE_KEY: "datetime", "value": value.isoformat()}
+    if isinstance(value.tzinfo, ZoneInfo) and value.tzinfo.key:
+        encoded["zone"] = value.tzinfo.key
+    if value.fold:
+        encoded["fold"] = 1
+    # pandas.Timestamp is a datetime; its nanoseconds are in its ISO form already.
+    if getattr(value, "nanosecond", None):
+        encoded["precision"] = "ns"
+    return encoded
+
+
+def _timedelta(value: Any) -> object:
+    nanoseconds = getattr(value, "nanoseconds", None)  # pandas.Timedelta
+    if nanoseconds:
+        return {
+            TYPE_KEY: "timedelta",
+            "precision": "ns",
+            "value": str(value.to_numpy().astype(np.int64)),
+        }
+    parts = [value.days, value.seconds, value.microseconds]
+    return {TYPE_KEY: "timedelta", "value": parts}
+
+
+def _path(value: PurePath) -> object:
+    flavor = "windows" if isinstance(value, PureWindowsPath) else "posix"
+    return {TYPE_KEY: "path", "value": str(value), "flavor": flavor}
+
+
+# In this order: a datetime is a date too.
+_SPECIAL: Final[dict[type, Callable[[Any], object]]] = {
+    dt.datetime: _datetime,
+    dt.date: lambda value: {TYPE_KEY: "date", "value": value.isoformat()},
+    dt.time: lambda value: {TYPE_KEY: "time", "value": value.isoformat()},
+    dt.timedelta: _timedelta,
+    PurePath: _path,
+    bytes: lambda value: {TYPE_KEY: "bytes", "value": value.hex()},
+    complex: lambda value: {TYPE_KEY: "complex", "value": [_float(value.real), _float(value.imag)]},
+}

@@ -1,0 +1,1 @@
+"""Rows of single images in encoded tables."""

@@ -1,0 +1,189 @@
+"""The data frames of many images as one, each row with the id of its image."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from kymflow_zarr.errors import ArgumentError
+from kymflow_zarr.formats.dataframe.arrow_table import NOTE_KEY, parse_note, reassemble
+from kymflow_zarr.formats.dataframe.objects import Marker
+from kymflow_zarr.formats.dataframe.parquet import decode_parquet, open_table
+from kymflow_zarr.formats.rows.encoded import Rows, united_labels
+from kymflow_zarr.formats.rows.unite import Column
+
+__all__ = [
+    "IMAGE_ID",
+    "Part",
+    "gather_arrow",
+    "gather_frame",
+    "has_plain_index",
+    "part_of_bytes",
+    "part_of_frame",
+]
+
+IMAGE_ID: Final = "image_id"
+
+Part = Rows
+
+
+def part_of_bytes(data: bytes, image_id: str, *, where: str) -> Part:
+    """Return the rows of one image, from a Parquet file.
+
+    Row labels become columns, as `reset_index` makes them; those that only number the rows
+    are dropped.
+
+    Raises
+    ------
+    CorruptDataError, FormatVersionError, LimitExceededError
+        If the file cannot be read.
+    ArgumentError
+        If it has a column ``image_id`` that names another image.
+    """
+    table, note = open_table(data, where=where)
+    if note is not None and has_plain_index(note) and IMAGE_ID not in table.column_names:
+        return Rows.of_table(table, note)
+    return part_of_frame(decode_parquet(data, where=where), image_id, where=where)
+
+
+def part_of_frame(df: pd.DataFrame, image_id: str, *, where: str) -> Part:
+    """Return the rows of one image, from a data frame; otherwise as `part_of_bytes`."""
+    df = _labels_as_columns(df, where)
+    if df.columns.nlevels > 1:
+        raise ArgumentError("the data frame has several levels of column labels", where=where)
+    if IMAGE_ID in df.columns:
+        named = {str(value) for value in df[IMAGE_ID].dropna()}
+        if not named <= {image_id}:
+            raise ArgumentError(
+                f"the data frame of image {image_id!r} has a column {IMAGE_ID!r} that names "
+                f"other images: {', '.join(map(repr, sorted(named - {image_id})[:5]))}",
+                where=where,
+                hint="Rename that column.",
+            )
+        df = df.drop(columns=IMAGE_ID)
+    return Rows.of_frame(df.reset_index(drop=True))
+
+
+def _labels_as_columns(df: pd.DataFrame, where: str) -> pd.DataFrame:
+    # What `set_index(name, drop=False)` leaves is there already.
+    columns: list[Any] = list(df.columns)
+    there = [
+        level
+        for level, name in enumerate(df.index.names)
+        if name is not None
+        and columns.count(name) == 1
+        and df.index.get_level_values(level).equals(pd.Index(df[name]))
+    ]
+    if there:
+        df = df.reset_index(level=there, drop=True)
+    numbers = df.index.nlevels == 1 and df.index.name is None
+    if numbers and pd.api.types.is_integer_dtype(df.index.dtype):
+        return df
+    try:
+        return df.reset_index()
+    except ValueError as error:
+        raise ArgumentError(
+            f"the row labels of the data frame cannot become columns: {error}",
+            where=where,
+            hint="Rename them, or drop them with reset_index(drop=True), and save it again.",
+        ) from error
+
+
+def has_plain_index(note: Marker) -> bool:
+    """Whether the row labels of a table only number its rows, and columns have one label each."""
+    index = note["index"]
+    return index["kind"] == "range" and index["name"] is None and not note["labels"]["multi"]
+
+
+def gather_frame(parts: Mapping[str, Part]) -> pd.DataFrame:
+    """Return the rows of all images, in their order, with ``image_id`` as the first column.
+
+    Columns are united as `replace_rows` does it.
+
+    Raises
+    ------
+    ArgumentError
+        If columns of the same name have no type in common.
+    """
+    rows, order = _united(parts)
+    table = rows.to_table()
+    note = parse_note(table.schema.metadata[NOTE_KEY], where="the gathered rows")
+    assert note is not None
+    frame = reassemble(table, note)
+    if order is None:
+        return frame
+    ordered: pd.DataFrame = frame.iloc[order].reset_index(drop=True)
+    return ordered
+
+
+def gather_arrow(parts: Mapping[str, Part]) -> pa.Table:
+    """Return what `gather_frame` does as an Arrow table, without metadata."""
+    rows, order = _united(parts)
+    table = rows.to_table().replace_schema_metadata(None)
+    return table if order is None else table.take(pa.array(order))
+
+
+def _united(parts: Mapping[str, Part]) -> tuple[Rows, Any]:
+    """Return the rows, those of equal schema next to each other, and their right order."""
+    groups: dict[Any, list[tuple[str, Rows]]] = defaultdict(list)
+    for image_id, rows in parts.items():
+        groups[_signature(rows)].append((image_id, rows))
+    united: Rows | None = None
+    for group in groups.values():
+        more = _with_ids(group)
+        try:
+            united = more if united is None else united.followed_by(more)
+        except ArgumentError as error:
+            raise ArgumentError(
+                error.what.replace("in the table", "in images before"),
+                where=f"image {group[0][0]!r}",
+                hint="Save one of them anew with the other type, or gather their ids apart.",
+            ) from error
+    if united is None:
+        return Rows.of_frame(pd.DataFrame({IMAGE_ID: pd.Series([], dtype="str")})), None
+    if len(groups) == 1:
+        return united, None
+    starts = dict(zip(parts, _starts(rows.rows for rows in parts.values()), strict=True))
+    members = [(image_id, rows.rows) for group in groups.values() for image_id, rows in group]
+    places = [np.arange(starts[i], starts[i] + n, dtype=np.int64) for i, n in members]
+    return united, np.argsort(np.concatenate(places), kind="stable")
+
+
+def _starts(counts: Iterable[int]) -> list[int]:
+    return [0, *np.cumsum(list(counts)).tolist()][:-1]
+
+
+def _signature(rows: Rows) -> Any:
+    """Return what rows must have in common to be put under each other as they are."""
+    if any("nulls" in column.marker for column in rows.columns.values()):
+        return object()  # The places of its nulls are its own.
+    return (
+        tuple((name, str(c.array.type), repr(c.marker)) for name, c in rows.columns.items()),
+        repr(rows.note["labels"]),
+    )
+
+
+def _with_ids(group: Sequence[tuple[str, Rows]]) -> Rows:
+    """Put the rows of some images under each other, with their ids."""
+    first = group[0][1]
+    counts = [rows.rows for _, rows in group]
+    ids = np.repeat(np.array([image_id for image_id, _ in group], dtype=object), counts)
+    named = Rows.of_frame(pd.DataFrame({IMAGE_ID: pd.Series(ids, dtype="str")}))
+    columns = dict(named.columns)
+    for name, column in first.columns.items():
+        chunks = [chunk for _, rows in group for chunk in _chunks(rows.columns[name].array)]
+        whole = pa.chunked_array(chunks, type=column.array.type).unify_dictionaries()
+        columns[name] = Column(name, whole, column.marker)
+    labels = united_labels(named.note["labels"], first.note["labels"])
+    index = {"kind": "range", "name": None}
+    note = {key: first.note[key] for key in ("encoding", "encoding_version")}
+    return Rows(columns, {**note, "labels": labels, "index": index}, sum(counts))
+
+
+def _chunks(array: Any) -> list[Any]:
+    return array.chunks if isinstance(array, pa.ChunkedArray) else [array]

@@ -1,0 +1,379 @@
+"""Rows of single images replaced without a look at most of a large table.
+
+Only the row groups that hold rows of those images are decoded, and the last one, which takes
+the new rows. All others are copied as they are. A table that is not of the ordinary form is left
+to `_rows`, which decodes all of it; the rows that come of it are the same.
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from kymflow_zarr.errors import KymflowZarrError
+from kymflow_zarr.formats.dataframe.arrow_table import NOTE_KEY, metadata_of, parse_note
+from kymflow_zarr.formats.dataframe.objects import Marker
+from kymflow_zarr.formats.dataframe.parquet import (
+    ROW_GROUP_ROWS,
+    register_pandas_types,
+    written_options,
+)
+from kymflow_zarr.formats.parquet.footer import footer_of
+from kymflow_zarr.formats.parquet.size import check_parquet_size
+from kymflow_zarr.formats.parquet.thrift import Struct
+from kymflow_zarr.formats.rows.encoded import Rows, names_any, note_of, united_labels
+from kymflow_zarr.formats.rows.row_groups import RowGroup, file_of, parse_row_groups
+from kymflow_zarr.formats.rows.unite import Column, append_column, append_missing, same_form
+
+__all__ = ["GroupedTable"]
+
+# Smaller row groups are joined with a neighbour, so that there are never many.
+FEW_ROWS: Final = ROW_GROUP_ROWS // 4
+# Each holds one row group more in memory.
+_THREADS: Final = min(4, os.cpu_count() or 1)
+# FileMetaData.schema, column_orders
+_SCHEMA: Final = 2
+_ORDERS: Final = 7
+
+
+class _NotOrdinaryError(Exception):
+    """The whole table has to be decoded."""
+
+
+@dataclass(slots=True)
+class _Run:
+    """Row groups next to each other: one that is copied, or some that are written anew."""
+
+    first: int
+    last: int
+    rows: int
+    anew: bool
+
+    def joined(self, other: _Run) -> _Run:
+        return _Run(self.first, other.last, self.rows + other.rows, True)
+
+
+class GroupedTable:
+    """A table of several row groups, in the form that this package writes.
+
+    Attributes
+    ----------
+    note : dict
+    """
+
+    def __init__(
+        self,
+        data: bytes,
+        file: pq.ParquetFile,
+        short: pq.ParquetFile,
+        footer: Struct,
+        groups: list[RowGroup],
+        note: Marker,
+    ) -> None:
+        self._data = data
+        self._file = file
+        self._short = short
+        self._footer = footer
+        self._groups = groups
+        self.note = note
+
+    @classmethod
+    def of_bytes(cls, data: bytes, *, where: str) -> Self | None:
+        """Return the table; None if it has a single row group, or is of another form.
+
+        Raises
+        ------
+        FormatVersionError, LimitExceededError
+            As of :func:`decode_parquet`.
+        """
+        try:
+            footer, groups = parse_row_groups(data)
+        except Exception:  # noqa: BLE001 - Whoever decodes it all will say what is wrong with it.
+            return None
+        if len(groups) < 2:
+            return None
+        check_parquet_size(data, where=where)
+        register_pandas_types()
+        try:
+            file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+            schema = file.schema_arrow
+            texts = [
+                field.name
+                for field in schema
+                if _is_text(field.type) and not pa.types.is_dictionary(field.type)
+            ]
+            # Of texts that are only copied, those of the dictionary are enough.
+            short = pq.ParquetFile(
+                pa.BufferReader(data), page_checksum_verification=True, read_dictionary=texts
+            )
+        except Exception:  # noqa: BLE001 - As above.
+            return None
+        note = parse_note((schema.metadata or {}).get(NOTE_KEY), where=where)
+        rows = sum(group.rows for group in groups)
+        try:
+            if note is None or note["rows"] != rows or list(note["columns"]) != schema.names:
+                return None
+            # Where in the table other nulls stand than usual.
+            if any("nulls" in marker for marker in note["columns"].values()):
+                return None
+        except (KeyError, TypeError, AttributeError):
+            return None
+        return cls(data, file, short, footer, groups, note)
+
+    def replaced(
+        self, image_ids: Collection[str], made: Callable[[], Sequence[Rows]], *, image_id_col: str
+    ) -> tuple[bytes, int] | None:
+        """Remove the rows of some images and append those that a call makes.
+
+        Returns
+        -------
+        tuple of (bytes, int), or None
+            The table, and how many rows went; None if the whole table has to be decoded.
+        """
+        if image_id_col not in self.note["columns"]:
+            return None
+        if image_id_col in self.note["index"].get("fields", []):
+            return None
+        try:
+            with ThreadPoolExecutor(1) as other:
+                # Of a thousand images, making takes about as long as looking for the old rows.
+                keep = other.submit(self._masks, image_ids, image_id_col)
+                more = made()
+                return self._replaced(keep.result(), more)
+        except _NotOrdinaryError:
+            return None
+        except KymflowZarrError:
+            raise
+        except Exception:  # noqa: BLE001 - Of a damaged file; whoever decodes it all will say so.
+            return None
+
+    def _replaced(self, keep: dict[int, Any], more: Sequence[Rows]) -> tuple[bytes, int]:
+        left = [
+            int(pc.sum(keep[i]).as_py() or 0) if i in keep else group.rows
+            for i, group in enumerate(self._groups)
+        ]
+        removed = sum(group.rows for group in self._groups) - sum(left)
+        added = sum(rows.rows for rows in more)
+        if sum(left) + added == 0:
+            raise _NotOrdinaryError
+        schema = self._file.schema_arrow
+        note = note_of(self.note, self.note["columns"], sum(left) + added)
+        if not removed and not added and note == self.note:
+            return self._data, 0
+        schema = schema.with_metadata(metadata_of(schema, note))
+        runs = _runs(left, set(keep), added)
+        pieces = (
+            (number, table)
+            for number, run in enumerate(runs)
+            if run.anew
+            for table in _cut(self._tables(run, keep, more if run is runs[-1] else ()), run.rows)
+        )
+        made: dict[int, list[RowGroup]] = {number: [] for number in range(len(runs))}
+        footer = footer_of(memoryview(_encode(schema.empty_table(), schema)))
+        # Also where nothing is encoded: what is copied gets the new footer.
+        _require_same_columns(self._footer, footer)
+        for number, data in _encoded(pieces, schema):
+            written, groups = parse_row_groups(data)
+            made[number] += groups
+            _require_same_columns(written, footer)
+        chosen = (
+            group
+            for number, run in enumerate(runs)
+            for group in (made[number] if run.anew else self._whole(run))
+        )
+        return file_of(chosen, footer), removed
+
+    def _whole(self, run: _Run) -> list[RowGroup]:
+        """Return what is to be copied; a damaged page must not get new checksums."""
+        groups = self._groups[run.first : run.last + 1]
+        if not all(group.is_whole() for group in groups):
+            raise _NotOrdinaryError
+        return groups
+
+    def _masks(self, image_ids: Collection[str], image_id_col: str) -> dict[int, Any]:
+        """Return which rows stay of each row group that loses some."""
+        marker = self.note["columns"][image_id_col]
+        texts = _is_text(self._file.schema_arrow.field(image_id_col).type)
+        ids = sorted(image_id.encode() for image_id in image_ids) if texts else None
+        masks = {}
+        for i, group in enumerate(self._groups):
+            if ids is not None and _excludes(group.bounds(image_id_col), ids):
+                continue
+            column = self._file.read_row_group(i, columns=[image_id_col])[image_id_col]
+            gone = names_any(Column(image_id_col, column, marker), image_ids)
+            if pc.any(gone).as_py():
+                masks[i] = pc.invert(gone)
+        return masks
+
+    def _tables(self, run: _Run, keep: dict[int, Any], more: Sequence[Rows]) -> Iterator[pa.Table]:
+        for i in range(run.first, run.last + 1):
+            takes = bool(more) and i == run.last
+            table: pa.Table = (self._file if takes else self._short).read_row_group(i)
+            if i in keep:
+                table = table.filter(keep[i])
+            if takes:
+                table = self._followed_by(table, more)
+                table = _shortened(table, self._short.schema_arrow)
+            yield table
+
+    def _followed_by(self, table: pa.Table, more: Sequence[Rows]) -> pa.Table:
+        """Append rows, as `Rows.followed_by` does it to the whole table."""
+        columns = {
+            name: Column(name, table[name], marker) for name, marker in self.note["columns"].items()
+        }
+        for rows in more:
+            labels = united_labels(self.note["labels"], rows.note["labels"])
+            if labels != self.note["labels"] or not rows.columns.keys() <= columns.keys():
+                raise _NotOrdinaryError
+            columns = {
+                name: _appended(column, rows.columns.get(name), rows.rows)
+                for name, column in columns.items()
+            }
+        return pa.table([column.array for column in columns.values()], schema=table.schema)
+
+
+def _require_same_columns(one: Struct, other: Struct) -> None:
+    # Of another version of the writer, it may be, or of another program.
+    if any(one.get(field) != other.get(field) for field in (_SCHEMA, _ORDERS)):
+        raise _NotOrdinaryError
+
+
+def _appended(old: Column, new: Column | None, rows: int) -> Column:
+    """Append rows to some of a column, if that needs no other type of the rows not seen."""
+    if new is None:
+        made = append_missing(old, rows)
+    elif old.marker["kind"] == "object":
+        usual = [column.marker.get("null", "None") for column in (old, new)]
+        if not same_form(old, new) or "nulls" in new.marker:
+            raise _NotOrdinaryError
+        if new.array.null_count and usual[0] != usual[1]:
+            raise _NotOrdinaryError
+        # Which null is the usual one is for the whole column to say.
+        made = Column(old.name, append_column(old, new).array, old.marker)
+    elif old.all_null and not same_form(old, new):
+        raise _NotOrdinaryError  # Unless all of the column is null, its type counts.
+    else:
+        made = append_column(old, new)
+        if pa.types.is_dictionary(old.array.type):
+            # The width of the codes is all that differs, or this fails.
+            made = Column(old.name, made.array.cast(old.array.type), made.marker)
+    if made.marker != old.marker or made.array.type != old.array.type:
+        raise _NotOrdinaryError
+    return made
+
+
+def _runs(left: Sequence[int], touched: Collection[int], added: int) -> list[_Run]:
+    """Return which row groups to write anew together, so that none of few rows is left."""
+    runs: list[_Run] = []
+    for i, rows in enumerate(left):
+        last = i == len(left) - 1
+        anew = i in touched or rows < FEW_ROWS or (last and added > 0)
+        _append(runs, _Run(i, i, rows + (added if last else 0), anew))
+    at = 0
+    while at < len(runs):
+        if runs[at].anew and 0 < runs[at].rows < FEW_ROWS and len(runs) > 1:
+            at = min(at, len(runs) - 2)
+            rest = runs[at + 2 :]
+            joined = runs[at].joined(runs[at + 1])
+            runs = runs[:at]
+            for run in (joined, *rest):
+                _append(runs, run)
+            at = 0
+        else:
+            at += 1
+    return runs
+
+
+def _append(runs: list[_Run], run: _Run) -> None:
+    if runs and runs[-1].anew and run.anew:
+        runs[-1] = runs[-1].joined(run)
+    else:
+        runs.append(run)
+
+
+def _encoded(
+    pieces: Iterable[tuple[int, pa.Table]], schema: pa.Schema
+) -> Iterator[tuple[int, bytes]]:
+    """Yield each table as a file of a single row group, several of them encoded at a time."""
+    waiting: deque[tuple[int, Future[bytes]]] = deque()
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for number, table in pieces:
+            waiting.append((number, pool.submit(_encode, table, schema)))
+            if len(waiting) == _THREADS:
+                first, done = waiting.popleft()
+                yield first, done.result()
+        for number, encoded in waiting:
+            yield number, encoded.result()
+
+
+def _encode(table: pa.Table, schema: pa.Schema) -> bytes:
+    made = table.replace_schema_metadata(schema.metadata).unify_dictionaries()
+    for at, field in enumerate(schema):
+        column: Any = made.column(at)
+        if pa.types.is_dictionary(column.type) and not pa.types.is_dictionary(field.type):
+            made = made.set_column(at, field.name, _compacted(column))
+    sink = pa.BufferOutputStream()
+    pq.write_table(made, sink, row_group_size=max(1, len(made)), **written_options(schema))
+    return sink.getvalue().to_pybytes()
+
+
+def _shortened(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return a table with dictionaries of the texts for which a schema has them."""
+    for at, field in enumerate(schema):
+        if field.type != table.schema.field(at).type:
+            kind: Any = field.type
+            texts: Any = table.column(at).cast(kind.value_type)
+            table = table.set_column(at, field, texts.dictionary_encode())
+    return table
+
+
+def _compacted(column: Any) -> Any:
+    """Return texts with a dictionary of those that are there, and no longer of any removed."""
+    array = column.combine_chunks()
+    used = array.indices.unique().drop_null()
+    codes = np.zeros(len(array.dictionary), dtype=np.int32)
+    codes[np.asarray(used)] = np.arange(len(used), dtype=np.int32)
+    indices: Any = pc.take(pa.array(codes), array.indices)
+    return pa.DictionaryArray.from_arrays(indices, array.dictionary.take(used))
+
+
+def _cut(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """Cut tables into pieces of nearly equal size, few of them in memory at once."""
+    if rows == 0:
+        return
+    pieces = -(-rows // ROW_GROUP_ROWS)
+    sizes = [rows * (i + 1) // pieces - rows * i // pieces for i in range(pieces)]
+    waiting: list[pa.Table] = []
+    count = 0
+    for table in tables:
+        waiting.append(table)
+        count += len(table)
+        while sizes and count >= sizes[0]:
+            whole = pa.concat_tables(waiting)
+            size = sizes.pop(0)
+            yield whole.slice(0, size)
+            waiting, count = [whole.slice(size)], count - size
+
+
+def _is_text(kind: Any) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _excludes(bounds: tuple[bytes, bytes] | None, ids: Sequence[bytes]) -> bool:
+    """Whether none of some ids, which are sorted, lies between the bounds."""
+    if bounds is None:
+        return False
+    at = bisect_left(ids, bounds[0])
+    return at == len(ids) or ids[at] > bounds[1]

@@ -1,0 +1,184 @@
+"""Row groups of Parquet files: where they lie, and a file put together of some of them as they are.
+
+Imports neither Arrow nor pandas.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from kymflow_zarr.formats.parquet.footer import MAGIC, PageHeader, footer_of
+from kymflow_zarr.formats.parquet.thrift import I64, LIST, STRUCT, Struct, dump_struct
+
+__all__ = ["RowGroup", "file_of", "parse_row_groups"]
+
+# Parquet, thrift: FileMetaData
+_ROWS, _ROW_GROUPS, _ENCRYPTED = 3, 4, (8, 9)
+# RowGroup
+_COLUMNS, _GROUP_ROWS, _GROUP_OFFSET, _ORDINAL = 1, 3, 5, 7
+# ColumnChunk; the indexes of pages are optional, and lie behind all row groups.
+_FILE_PATH, _CHUNK_OFFSET, _META, _CHUNK_ENCRYPTED = 1, 2, 3, (8, 9)
+_PAGE_INDEXES: Final = (4, 5, 6, 7)
+# ColumnMetaData, Statistics
+_PATH, _SIZE, _DATA, _INDEX, _DICTIONARY, _STATISTICS = 3, 7, 9, 10, 11, 12
+_BLOOM_FILTER: Final = (14, 15)
+_MAX, _MIN = 5, 6
+
+
+@dataclass(frozen=True, slots=True)
+class RowGroup:
+    """Rows of a file, and where their columns lie.
+
+    Parameters
+    ----------
+    file : memoryview
+        The whole file.
+    struct : dict
+        What its footer says of them.
+    start, end : int
+        Their bytes.
+    """
+
+    file: memoryview
+    struct: Struct
+    start: int
+    end: int
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        rows: int = self.struct[_GROUP_ROWS][1]
+        return rows
+
+    def bounds(self, column: str) -> tuple[bytes, bytes] | None:
+        """Return what no value of a column is less or more than; None if nobody wrote it down."""
+        for chunk in _chunks(self.struct):
+            meta = chunk[_META][1]
+            if meta[_PATH][1][1] == [column.encode()] and _STATISTICS in meta:
+                found = meta[_STATISTICS][1]
+                if _MIN in found and _MAX in found:
+                    return found[_MIN][1], found[_MAX][1]
+        return None
+
+    def is_whole(self) -> bool:
+        """Whether every page is as its checksum says; one that has none counts as whole.
+
+        Raises
+        ------
+        ValueError, KeyError, IndexError
+            If the pages cannot be followed.
+        """
+        return all(
+            checksum is None or zlib.crc32(body) == checksum & 0xFFFFFFFF
+            for chunk in _chunks(self.struct)
+            for checksum, body in self._pages(chunk)
+        )
+
+    def _pages(self, chunk: Struct) -> Iterable[tuple[int | None, memoryview]]:
+        start, end = _span(chunk)
+        while start < end:
+            header = PageHeader(self.file, start)
+            body = start + header.length
+            start = body + header.packed
+            if start > end:
+                raise ValueError("a page reaches beyond its column")
+            yield header.checksum, self.file[body:start]
+
+
+def parse_row_groups(data: bytes) -> tuple[Struct, list[RowGroup]]:
+    """Return the footer of a file and its row groups.
+
+    Raises
+    ------
+    ValueError, KeyError, IndexError, TypeError
+        If there is something in the file that keeps a row group from being copied.
+    """
+    view = memoryview(data)
+    footer = footer_of(view)
+    if any(field in footer for field in _ENCRYPTED):
+        raise ValueError("it is encrypted")
+    groups = []
+    for struct in footer[_ROW_GROUPS][1][1] if _ROW_GROUPS in footer else ():
+        spans = [_span(chunk) for chunk in _chunks(struct)]
+        start, end = min(at for at, _ in spans), max(at for _, at in spans)
+        if not len(MAGIC) <= start <= end <= len(view):
+            raise ValueError("a row group lies outside of the file")
+        groups.append(RowGroup(view, struct, start, end))
+    if sum(group.end - group.start for group in groups) > len(view):
+        raise ValueError("row groups lie in each other")
+    return footer, groups
+
+
+def file_of(groups: Iterable[RowGroup], footer: Struct) -> bytes:
+    """Return a file of row groups, whichever files they are from.
+
+    Parameters
+    ----------
+    groups : iterable of RowGroup
+        All of the columns that `footer` describes.
+    footer : dict
+        Of a file of such columns; rows and row groups are put into it anew.
+    """
+    pieces: list[bytes | memoryview] = [MAGIC]
+    at, rows = len(MAGIC), 0
+    structs: list[Struct] = []
+    for group in groups:
+        structs.append(_moved(group.struct, at - group.start, len(structs)))
+        pieces.append(group.file[group.start : group.end])
+        at += group.end - group.start
+        rows += group.rows
+    made = dump_struct({**footer, _ROWS: (I64, rows), _ROW_GROUPS: (LIST, (STRUCT, structs))})
+    return b"".join([*pieces, made, len(made).to_bytes(4, "little"), MAGIC])
+
+
+def _chunks(struct: Struct) -> list[Struct]:
+    chunks: list[Struct] = struct[_COLUMNS][1][1]
+    if not chunks:
+        raise ValueError("a row group has no columns")
+    return chunks
+
+
+def _span(chunk: Struct) -> tuple[int, int]:
+    if _FILE_PATH in chunk or any(field in chunk for field in _CHUNK_ENCRYPTED):
+        raise ValueError("a column is in another file, or encrypted")
+    meta = chunk[_META][1]
+    start: int = meta[_DATA][1]
+    size: int = meta[_SIZE][1]
+    if _DICTIONARY in meta and 0 < meta[_DICTIONARY][1] < start:
+        start = meta[_DICTIONARY][1]
+    if size < 0:
+        raise ValueError("a column of negative size")
+    return start, start + size
+
+
+def _moved(struct: Struct, by: int, ordinal: int) -> Struct:
+    """Return what a footer is to say of a row group that lies `by` bytes farther on."""
+    inner, chunks = struct[_COLUMNS][1]
+    made = {**struct, _COLUMNS: (LIST, (inner, [_moved_chunk(chunk, by) for chunk in chunks]))}
+    if _ORDINAL in struct:
+        # A number of 16 bits, which may be left out.
+        made.pop(_ORDINAL)
+        if ordinal < 1 << 15:
+            made[_ORDINAL] = struct[_ORDINAL][0], ordinal
+    return _shifted(made, by, _GROUP_OFFSET)
+
+
+def _moved_chunk(chunk: Struct, by: int) -> Struct:
+    kind, meta = chunk[_META]
+    kept = {field: value for field, value in meta.items() if field not in _BLOOM_FILTER}
+    made = {field: value for field, value in chunk.items() if field not in _PAGE_INDEXES}
+    made[_META] = kind, _shifted(kept, by, _DATA, _INDEX, _DICTIONARY)
+    return _shifted(made, by, _CHUNK_OFFSET)
+
+
+def _shifted(struct: Struct, by: int, *offsets: int) -> Struct:
+    # Zero stands for none.
+    changed = {
+        field: (struct[field][0], struct[field][1] + by)
+        for field in offsets
+        if field in struct and struct[field][1] > 0
+    }
+    return {**struct, **changed}

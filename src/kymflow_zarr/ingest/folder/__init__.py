@@ -1,0 +1,1 @@
+"""Folders of images: scan, plan, add and refresh."""

@@ -1,0 +1,266 @@
+"""The legacy convention: which files of a folder belong together, and what each of them is.
+
+Beside ``<stem>.tif``:
+
+=========================================  ==================================================
+``<stem>.txt``                             instrument header
+``<stem>.json``, ``<stem>.metadata.json``  metadata payload
+``<stem>.<name>.json|csv|csv.gz|...``      an artifact called ``<name>``
+``flow-analysis/<stem>_kymanalysis.*``     velocity, events and analysis, until March 2026
+``flow-analysis/<stem>_radon.*``           velocity and analysis since
+``flow-analysis/<stem>_events.json``       events since
+``<folder name>-analysis/<stem>.csv``      velocity of the oldest program ("v0")
+=========================================  ==================================================
+
+Channel files ``<base>_C001T001.tif``, ``<base>_C002T001.tif`` are one acquisition and share
+what lies beside ``<base>``. Tables called ``*_db.csv`` are pooled over a folder.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Final, Literal, TypeAlias
+
+from kymflow_zarr.ingest.folder.scan import Found
+
+Role: TypeAlias = Literal["image", "header", "metadata", "analysis", "sidecar", "unknown"]
+
+SIDECAR_SUFFIXES: Final = (".csv.gz", ".json", ".csv", ".parquet", ".npy")
+TIFF_SUFFIXES: Final = (".tif", ".tiff")
+ANALYSIS_FOLDER: Final = "flow-analysis"
+_ANALYSIS_FILES: Final = {
+    "_kymanalysis.csv": "kymanalysis_csv",
+    "_kymanalysis.json": "kymanalysis_json",
+    "_radon.csv": "radon_csv",
+    "_radon.json": "radon_json",
+    "_events.json": "events_json",
+}
+_CHANNEL_FILE: Final = re.compile(r"(?P<base>.+)_C(?P<channel>\d{3})T(?P<time>\d{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A file that belongs to an acquisition.
+
+    Parameters
+    ----------
+    found : Found
+    role : str
+    kind : str
+        Which rule it falls under.
+    name : str
+        Name of the artifact, for sidecars.
+    """
+
+    found: Found
+    role: Role
+    kind: str
+    name: str = ""
+
+
+@dataclass(slots=True)
+class Acquisition:
+    """The TIFFs of one image, in order of their channels, and what belongs to them."""
+
+    images: tuple[Found, ...]
+    attached: list[Attached] = field(default_factory=list)
+
+    @property
+    def primary(self) -> Found:
+        """The TIFF that stands for the acquisition."""
+        return self.images[0]
+
+
+@dataclass(slots=True)
+class FolderPlan:
+    """What a folder consists of.
+
+    Parameters
+    ----------
+    acquisitions : list of Acquisition
+    pooled : list of Found
+        Tables over the whole folder.
+    unmatched : list of (Found, str)
+        Files that no rule covers, and why.
+    """
+
+    acquisitions: list[Acquisition]
+    pooled: list[Found]
+    unmatched: list[tuple[Found, str]]
+
+
+def matches(name: str, pattern: str) -> bool:
+    """Tell whether a file name matches, whatever the case; ``*.tif`` takes ``.tiff`` too."""
+    patterns = {pattern.casefold()}
+    if pattern.casefold().endswith(".tif"):
+        patterns.add(f"{pattern.casefold()}f")
+    return any(fnmatch.fnmatchcase(name.casefold(), p) for p in patterns)
+
+
+def plan_folder(
+    files: Iterable[Found], takes: Callable[[Found], bool], *, include_sidecars: bool
+) -> FolderPlan:
+    """Group the files of a folder into acquisitions.
+
+    Parameters
+    ----------
+    files : iterable of Found
+        All files of the folder, in order of their paths.
+    takes : callable
+        Tells which of them are images to take.
+    include_sidecars : bool
+        False takes the images alone and says nothing of other files.
+    """
+    files = list(files)
+    wanted = {f.rel_path for f in files if takes(f)}
+    # What lies beside an image that was not asked for belongs to that one all the same.
+    images = [f for f in files if f.rel_path in wanted or is_tiff(f)]
+    everything = _acquisitions(images)
+    plan = FolderPlan([], [], [])
+    if include_sidecars:
+        owners = _Owners(everything)
+        taken = {f.rel_path for f in images}
+        for found in files:
+            if found.rel_path in taken:
+                continue
+            if found.path.name.casefold().endswith("_db.csv"):
+                plan.pooled.append(found)
+            elif not owners.attach(found):
+                plan.unmatched.append((found, _reason(found)))
+    for acquisition in everything:
+        acquisition.images = tuple(f for f in acquisition.images if f.rel_path in wanted)
+        if acquisition.images:
+            plan.acquisitions.append(acquisition)
+    return plan
+
+
+def is_tiff(found: Found) -> bool:
+    """Tell whether a file is called as a TIFF is."""
+    return found.path.name.casefold().endswith(TIFF_SUFFIXES)
+
+
+def _acquisitions(images: list[Found]) -> list[Acquisition]:
+    groups: dict[tuple[str, ...], list[Found]] = defaultdict(list)
+    for found in images:
+        match = _CHANNEL_FILE.fullmatch(found.stem)
+        folder = _folder(found)
+        if match is None:
+            groups[folder, found.path.name].append(found)
+        else:
+            groups[folder, match["base"], match["time"], found.path.suffix].append(found)
+    return [Acquisition(tuple(sorted(g, key=lambda f: f.rel_path))) for g in groups.values()]
+
+
+def _folder(found: Found) -> str:
+    return str(PurePosixPath(found.rel_path).parent)
+
+
+class _Stems(dict[str, list[Acquisition]]):
+    """The acquisitions of one folder by stem."""
+
+    def owners(self, stem: str) -> list[Acquisition] | None:
+        """Return the acquisitions of a stem; Windows programs do not keep to its case."""
+        if stem in self:
+            return self[stem]
+        alike = [own for own in self if own.casefold() == stem.casefold()]
+        return self[alike[0]] if len(alike) == 1 else None
+
+
+class _Owners:
+    """Finds the acquisitions that a file belongs to, by folder and stem."""
+
+    def __init__(self, acquisitions: Iterable[Acquisition]) -> None:
+        self._by_folder: dict[str, _Stems] = defaultdict(_Stems)
+        for acquisition in acquisitions:
+            stems = self._by_folder[_folder(acquisition.primary)]
+            for found in acquisition.images:
+                stems.setdefault(found.stem, []).append(acquisition)
+                match = _CHANNEL_FILE.fullmatch(found.stem)
+                if match is not None and acquisition not in stems.get(match["base"], []):
+                    stems.setdefault(match["base"], []).append(acquisition)
+
+    def attach(self, found: Found) -> bool:
+        """Give a file to the acquisitions it belongs to; False if there are none."""
+        folder = PurePosixPath(found.rel_path).parent
+        name = found.path.name
+        if self._attach_to_above(found, folder, name):
+            return True
+        # An analysis folder may hold images too, with what belongs to them.
+        lower = name.casefold()
+        stems = self._by_folder.get(str(folder), _Stems())
+        if lower.endswith(".txt"):
+            return self._give(found, stems.owners(name[: -len(".txt")]), "header", "header")
+        suffix = next((s for s in SIDECAR_SUFFIXES if lower.endswith(s)), None)
+        stem, rest = _longest_stem(name if suffix is None else name[: -len(suffix)], stems)
+        if stem is None:
+            return False
+        if suffix is None:
+            return self._give(found, stems[stem], "unknown", "unknown")
+        if suffix == ".json" and rest in ("", "metadata"):
+            return self._give(found, stems[stem], "metadata", f"payload{rest and '_own'}")
+        if not rest:
+            return self._give(found, stems[stem], "unknown", "unknown")
+        return self._give(found, stems[stem], "sidecar", suffix, rest)
+
+    def _attach_to_above(self, found: Found, folder: PurePosixPath, name: str) -> bool:
+        """Give a file of an analysis folder to what it analyzes, in the folder above."""
+        if folder.name == ANALYSIS_FOLDER:
+            return self._attach_analysis(found, str(folder.parent), name)
+        # Of the whole path: at the top of what was scanned, the folder's own name is above it.
+        if folder.name and folder.name == f"{found.path.parent.parent.name}-analysis":
+            return self._attach_v0(found, str(folder.parent), name)
+        return False
+
+    def _attach_analysis(self, found: Found, folder: str, name: str) -> bool:
+        stems = self._by_folder.get(folder, _Stems())
+        for suffix, kind in _ANALYSIS_FILES.items():
+            if name.casefold().endswith(suffix):
+                return self._give(found, stems.owners(name[: -len(suffix)]), "analysis", kind)
+        fitting = [stem for stem in stems if name.startswith((f"{stem}_", f"{stem}."))]
+        stem = max(fitting, key=len, default=None)
+        return stem is not None and self._give(found, stems[stem], "unknown", "unknown")
+
+    def _attach_v0(self, found: Found, folder: str, name: str) -> bool:
+        stems = self._by_folder.get(folder, _Stems())
+        if not name.casefold().endswith(".csv"):
+            return False
+        return self._give(found, stems.owners(name[: -len(".csv")]), "analysis", "v0_csv")
+
+    def _give(
+        self,
+        found: Found,
+        owners: list[Acquisition] | None,
+        role: Role,
+        kind: str,
+        name: str = "",
+    ) -> bool:
+        for owner in owners or ():
+            owner.attached.append(Attached(found, role, kind, name))
+        return bool(owners)
+
+
+def _longest_stem(name: str, stems: Iterable[str]) -> tuple[str | None, str]:
+    """Split ``<stem>.<artifact>``; a stem may hold dots, so the longest one that fits counts."""
+    fitting = [s for s in stems if _begins(name, s)]
+    if not fitting:
+        fitting = [s for s in stems if _begins(name.casefold(), s.casefold())]
+    stem = max(fitting, key=len, default=None)
+    return stem, "" if stem is None else name[len(stem) + 1 :]
+
+
+def _begins(name: str, stem: str) -> bool:
+    return name == stem or name.startswith(f"{stem}.") or name == f"{stem}_diameter"
+
+
+def _reason(found: Found) -> str:
+    folder = PurePosixPath(found.rel_path).parent.name
+    if folder == ANALYSIS_FOLDER or folder.endswith("-analysis"):
+        return "the TIFF that it analyzes is not in the folder"
+    if found.path.name.casefold().endswith((".txt", *SIDECAR_SUFFIXES)):
+        return "there is no TIFF of its name in the folder"
+    return "no rule covers such a file"

@@ -1,0 +1,264 @@
+"""The files of a folder that belong to no single image: pooled tables, and what no rule covers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from kymflow_zarr.engine.dataset import OpenDataset
+from kymflow_zarr.engine.reports import IngestItem
+from kymflow_zarr.errors import KymflowZarrError, SourceFileError, StorageError
+from kymflow_zarr.ingest.folder.convention import FolderPlan
+from kymflow_zarr.ingest.folder.scan import Found
+from kymflow_zarr.ingest.folder.source_index import KnownSources
+from kymflow_zarr.ingest.sidecars.pooled import move_rows, pooled_rows, save_pooled, table_name
+from kymflow_zarr.schema.analysis_columns import IMAGE_ID, POOLED_PATH
+from kymflow_zarr.schema.image import SourceFileDocument
+from kymflow_zarr.storage.local.files import digest_of_bytes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# A larger file that no rule covers is a video or an archive, not a part of the convention.
+KEEP_BYTES: Final = 64 << 20
+
+
+class LooseFiles:
+    """What a folder holds beside its images.
+
+    Parameters
+    ----------
+    dataset : OpenDataset
+    plan : FolderPlan
+    root : Path
+        The folder, absolute.
+    """
+
+    def __init__(self, dataset: OpenDataset, plan: FolderPlan, root: Path) -> None:
+        self._dataset = dataset
+        self._plan = plan
+        self._root = root
+        self._kept = dataset.kept_files()
+        self._documents = self._kept.documents()
+        self._to_keep: dict[str, tuple[SourceFileDocument, bytes]] = {}
+        self._instead_of: set[str] = set()
+        self._gone = self._no_longer_there()
+        self._moved = self._found_again()
+
+    def planned(self) -> Iterator[IngestItem]:
+        """Yield what would be reported."""
+        for found in self._plan.pooled:
+            path = str(found.path)
+            known = self._documents.get(path)
+            reason = "unchanged" if known is not None and _same(known, found) else None
+            if path in self._moved:
+                reason = f"it was {self._moved[path].path}"
+            yield IngestItem("pooled", path, None, reason)
+        for found, reason in self._plan.unmatched:
+            yield IngestItem("unmatched", str(found.path), None, self._with_move(reason, found))
+        yield from self._missing()
+
+    def carried_out(self, mode: str, *, overwrite_edits: bool) -> Iterator[IngestItem]:
+        """Bring the tables up to date, keep what no rule covers, yield what came of it."""
+        self._follow()
+        images = self._images()
+        items = [self._pooled(found, images, mode, overwrite_edits) for found in self._plan.pooled]
+        for found, reason in self._plan.unmatched:
+            said = self._with_move(self._keep(found, reason), found)
+            items.append(IngestItem("unmatched", str(found.path), None, said))
+        self._kept.keep(self._to_keep, self._instead_of | self._with_an_image())
+        yield from items
+        yield from self._missing()
+
+    # Gone from where it was ------------------------------------------------------------
+
+    def _no_longer_there(self) -> list[SourceFileDocument]:
+        here = {str(found.path) for found in self._plan.pooled}
+        here |= {str(found.path) for found, _ in self._plan.unmatched}
+        return [
+            document
+            for path, document in self._documents.items()
+            if path not in here and not Path(path).exists()
+        ]
+
+    def _found_again(self) -> dict[str, SourceFileDocument]:
+        """Return, for each new file, the document of the one that it was at another path."""
+        moved: dict[str, SourceFileDocument] = {}
+        left: dict[int, list[SourceFileDocument]] = defaultdict(list)
+        for document in self._gone:
+            left[document.size_bytes].append(document)
+        new = [(found, {"pooled", "unmatched"}) for found in self._plan.pooled]
+        new += [(found, {"unmatched"}) for found, _ in self._plan.unmatched]
+        for found, roles in new:
+            if str(found.path) in self._documents or not left.get(found.size_bytes):
+                continue
+            alike = left[found.size_bytes]
+            # Of several with one content, such as empty files, that of the same name.
+            for document in sorted(alike, key=partial(_unlike, found)):
+                if document.role in roles and _has_digest(found, document.sha256):
+                    moved[str(found.path)] = document
+                    alike.remove(document)
+                    break
+        return moved
+
+    def _follow(self) -> None:
+        """Let the dataset know where files are that were found under another path."""
+        found_at = {
+            str(f.path): f for f in (*self._plan.pooled, *(f for f, _ in self._plan.unmatched))
+        }
+        for path, old in list(self._moved.items()):
+            found = found_at[path]
+            try:
+                data = found.path.read_bytes()
+                if digest_of_bytes(data) != old.sha256:
+                    raise SourceFileError("changed while it was read", where=path)
+                if old.role == "pooled":
+                    move_rows(self._dataset, (table_name(old), old.path), (table_name(found), path))
+            except StorageError:
+                raise
+            except (KymflowZarrError, OSError):
+                del self._moved[path]  # It is a new file then, and whoever reads it says more.
+                continue
+            document = _document(found, old.sha256, old.role)
+            document.kept_as = old.kept_as
+            self._documents[path] = document
+            self._to_keep[path] = (document, data)
+            self._instead_of.add(old.path)
+
+    def _with_move(self, reason: str, found: Found) -> str:
+        old = self._moved.get(str(found.path))
+        return reason if old is None else f"{reason}; it was {old.path}"
+
+    def _missing(self) -> Iterator[IngestItem]:
+        moved = {old.path for old in self._moved.values()}
+        for document in self._gone:
+            path = Path(document.path)
+            if document.path in moved or not path.is_relative_to(self._root):
+                continue
+            stays = "its rows stay" if document.role == "pooled" else "what was kept of it stays"
+            reason = f"the file is gone; {stays} in the dataset"
+            yield IngestItem("missing", document.path, None, reason)
+
+    def _with_an_image(self) -> set[str]:
+        """Return the paths of files that belonged to none and are kept with an image now."""
+        loose = {(path, d.sha256) for path, d in self._documents.items() if d.role == "unmatched"}
+        if loose:
+            attached = {str(a.found.path) for acq in self._plan.acquisitions for a in acq.attached}
+            loose = {key for key in loose if key[0] in attached}
+        if not loose:
+            return set()
+        return {
+            file.path
+            for image in KnownSources(self._dataset)
+            for file in image.files
+            if file.kept_as is not None and (file.path, file.sha256) in loose
+        }
+
+    # Taken in --------------------------------------------------------------------------
+
+    def _images(self) -> dict[str, str]:
+        """Return the image of each TIFF by its path below the folder."""
+        images = {}
+        for image in KnownSources(self._dataset) if self._plan.pooled else ():
+            for file in image.files:
+                path = Path(file.path)
+                if file.role == "image" and path.is_relative_to(self._root):
+                    images[path.relative_to(self._root).as_posix()] = image.image_id
+        return images
+
+    def _pooled(
+        self, found: Found, images: dict[str, str], mode: str, overwrite_edits: bool
+    ) -> IngestItem:
+        path = str(found.path)
+        kept = self._documents.get(path)
+        # One that was no table last time is kept too, but has no rows.
+        known = kept if kept is not None and kept.role == "pooled" else None
+        data = None
+        try:
+            before = None if kept is None else self._kept.read(kept)
+            same = kept is not None and _same(kept, found)
+            data = before if same and before is not None else found.path.read_bytes()
+            digest = digest_of_bytes(data)
+            if known is not None and digest != known.sha256 and mode == "skip":
+                return IngestItem("skipped", path, None, "changed since it was ingested")
+            rows = pooled_rows(data, found, images)
+            earlier = None
+            if known is not None and before is not None and not overwrite_edits:
+                earlier = pooled_rows(before, found, images)
+            if known is not None and same and not self._resolves_more(found, rows):
+                said = self._with_move(_said("unchanged", rows), found)
+                return IngestItem("pooled", path, None, said)
+            if not save_pooled(self._dataset, found, rows, earlier):
+                reason = "its rows were edited in the dataset and left as they are"
+                return IngestItem("skipped", path, None, reason)
+            self._to_keep[path] = (_document(found, digest, "pooled"), data)
+            said = self._with_move(_said(f"table {table_name(found)}", rows), found)
+            return IngestItem("pooled", path, None, said)
+        except StorageError:
+            raise  # A full disk is not the fault of this file.
+        except (KymflowZarrError, OSError) as error:
+            if known is not None or data is None:
+                return IngestItem("failed", path, None, str(error))
+            if not same:
+                self._to_keep[path] = (_document(found, digest, "unmatched"), data)
+            return IngestItem("failed", path, None, f"{error}; it is kept as it is")
+
+    def _resolves_more(self, found: Found, rows: pd.DataFrame) -> bool:
+        """Tell whether rows mean images now that they did not mean last time."""
+        try:
+            table = self._dataset.load_table(table_name(found))
+        except FileNotFoundError:
+            return False  # A user has deleted it.
+        if not {POOLED_PATH, IMAGE_ID} <= set(table.columns):
+            return False
+        now = table[table[POOLED_PATH] == str(found.path)]
+        return len(now) == len(rows) and now[IMAGE_ID].notna().sum() < rows[IMAGE_ID].notna().sum()
+
+    def _keep(self, found: Found, reason: str) -> str:
+        path = str(found.path)
+        known = self._documents.get(path)
+        if known is not None and _same(known, found):
+            return f"{reason}; it is kept as it is"
+        if found.size_bytes > KEEP_BYTES:
+            return f"{reason}; at {found.size_bytes} bytes it is too large to be kept"
+        try:
+            data = found.path.read_bytes()
+        except OSError as error:
+            return f"{reason}; it cannot be read: {error.strerror}"
+        self._to_keep[path] = (_document(found, digest_of_bytes(data), "unmatched"), data)
+        return f"{reason}; it is kept as it is"
+
+
+def _unlike(found: Found, document: SourceFileDocument) -> tuple[bool, bool]:
+    path = Path(document.path)
+    return document.rel_path != found.rel_path, path.name != found.path.name
+
+
+def _has_digest(found: Found, sha256: str) -> bool:
+    with contextlib.suppress(OSError):  # Whoever reads it next says what is wrong with it.
+        return found.sha256() == sha256
+    return False
+
+
+def _same(known: SourceFileDocument, found: Found) -> bool:
+    return (known.size_bytes, known.mtime_ns) == (found.size_bytes, found.mtime_ns)
+
+
+def _document(found: Found, sha256: str, role: str) -> SourceFileDocument:
+    return SourceFileDocument(
+        path=str(found.path),
+        rel_path=found.rel_path,
+        role=role,
+        size_bytes=found.size_bytes,
+        mtime_ns=found.mtime_ns,
+        sha256=sha256,
+    )
+
+
+def _said(what: str, rows: pd.DataFrame) -> str:
+    count = int(rows[IMAGE_ID].isna().sum())
+    return f"{what}; {count} rows name no image of the dataset" if count else what

@@ -1,0 +1,1 @@
+"""A folder that an export wrote, back into a dataset."""

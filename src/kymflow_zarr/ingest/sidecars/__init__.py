@@ -1,0 +1,1 @@
+"""Files beside an image: headers, metadata, analysis, pooled tables."""

@@ -1,0 +1,317 @@
+"""What the files beside an image become: artifacts, each made of one file or a few.
+
+A part knows the files it is made of, so that a file which changes later updates what it feeds
+and nothing else.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any, Final, Literal, TypeAlias
+
+from kymflow_zarr.engine.images import artifacts
+from kymflow_zarr.engine.images.draft import write_array_artifact
+from kymflow_zarr.errors import KymflowZarrError, SourceFileError
+from kymflow_zarr.ingest.folder.convention import Acquisition, Attached
+from kymflow_zarr.ingest.sidecars.olympus import OlympusHeader, parse_olympus_header
+from kymflow_zarr.layout import array_artifact_prefix, artifact_key
+from kymflow_zarr.runtime.background import arrived
+from kymflow_zarr.runtime.limits import loads_json
+from kymflow_zarr.schema.checksums import FileSum
+from kymflow_zarr.storage.local.files import digest_of_bytes
+
+PartKind: TypeAlias = Literal["json", "parquet", "csv_gz", "array"]
+
+# Names of the artifacts that keep what files say.
+TIFF_ARTIFACT: Final = "tiff"
+HEADER_ARTIFACT: Final = "instrument_header"
+METADATA_ARTIFACT: Final = "source_metadata"
+VELOCITY: Final = "velocity"
+EVENTS: Final = "velocity_events/events"
+ANALYSIS: Final = "velocity_analysis"
+
+# Where programs of two ages have analyzed one image, the older results go by the age's name.
+_AGES: Final = (
+    ("radon", ("radon_csv", "radon_json", "events_json")),
+    ("kymanalysis", ("kymanalysis_csv", "kymanalysis_json")),
+    ("v0", ("v0_csv",)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One artifact to be.
+
+    Parameters
+    ----------
+    kind : {"json", "parquet", "csv_gz", "array"}
+    name : str
+    value : object
+    made_of : tuple of str
+        ``rel_path`` of the files.
+    """
+
+    kind: PartKind
+    name: str
+    value: Any
+    made_of: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Contents:
+    """The attached files of an acquisition, read.
+
+    Parameters
+    ----------
+    parts : list of Part
+        All but the payload, which needs the image too.
+    header : OlympusHeader, optional
+    payload : dict, optional
+        The metadata sidecar as it is.
+    payload_made_of : list of str
+    data : dict of str to bytes
+        Bytes of each file, by its ``rel_path``.
+    notes : list of str
+        What could not be read, and why.
+    """
+
+    parts: list[Part] = field(default_factory=list)
+    header: OlympusHeader | None = None
+    payload: dict[str, Any] | None = None
+    payload_made_of: list[str] = field(default_factory=list)
+    data: dict[str, bytes] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def read_contents(acquisition: Acquisition) -> Contents:
+    """Read the files that belong to an acquisition. One that cannot be read is noted."""
+    contents = Contents()
+    readable: list[Attached] = []
+    for attached in acquisition.attached:
+        try:
+            contents.data[attached.found.rel_path] = attached.found.path.read_bytes()
+            readable.append(attached)
+        except OSError as error:
+            contents.notes.append(f"{_name(attached)} cannot be read: {error.strerror}")
+    for role in ("header", "metadata"):
+        _read_metadata(contents, [a for a in readable if a.role == role])
+    # Before the analysis: whoever calls a file "<stem>.velocity.parquet" means that artifact.
+    _read_sidecars(contents, [a for a in readable if a.role == "sidecar"])
+    _read_analysis(contents, [a for a in readable if a.role == "analysis"])
+    contents.parts = distinct(contents.parts, contents)
+    contents.notes += [
+        f"{_name(a)} was kept as it is: no rule covers it" for a in readable if a.role == "unknown"
+    ]
+    return contents
+
+
+def _read_metadata(contents: Contents, files: list[Attached]) -> None:
+    for attached in files:
+        with _Noted(contents, attached) as data:
+            rel_path = attached.found.rel_path
+            if attached.role == "header":
+                header = parse_olympus_header(data)
+                if header is None:
+                    raise SourceFileError("is no instrument header")
+                if contents.header is not None:
+                    raise SourceFileError("is a second instrument header")
+                contents.header = header
+                value: Any = {"text": header.text, "sections": header.sections}
+                contents.parts.append(Part("json", HEADER_ARTIFACT, value, (rel_path,)))
+            else:
+                value = _json(data)
+                if not isinstance(value, dict):
+                    raise SourceFileError("is not a JSON object, so no metadata")
+                # Text that cannot be written ("\\ud800") would fail the image, not this file.
+                artifacts.encode("json", value, where=_name(attached))
+                # "<stem>.metadata.json" is a payload as saved, and comes after "<stem>.json".
+                if contents.payload is not None:
+                    contents.notes.append(f"{_name(attached)} goes before another metadata file")
+                    contents.parts = [p for p in contents.parts if p.name != METADATA_ARTIFACT]
+                contents.payload = value
+                contents.parts.append(Part("json", METADATA_ARTIFACT, value, (rel_path,)))
+            contents.payload_made_of.append(rel_path)
+
+
+def _read_analysis(contents: Contents, files: list[Attached]) -> None:
+    newest = True
+    for age, kinds in _AGES:
+        here = [attached for attached in files if attached.kind in kinds]
+        if not here:
+            continue
+        suffix = "" if newest else f"_{age}"
+        newest = False
+        documents: list[tuple[Attached, dict[str, Any]]] = []
+        for attached in here:
+            with _Noted(contents, attached) as data:
+                if attached.kind.endswith("_csv"):
+                    contents.parts.append(_velocity(attached, data, f"{VELOCITY}{suffix}"))
+                else:
+                    documents.append((attached, _object(data)))
+        _add_documents(contents, documents, suffix)
+
+
+def _add_documents(
+    contents: Contents, documents: list[tuple[Attached, dict[str, Any]]], suffix: str
+) -> None:
+    from kymflow_zarr.ingest.sidecars.analysis import analysis_document, events_frame
+
+    said: dict[str, Any] = {}
+    made_of: list[str] = []
+    for attached, document in documents:
+        with _Noted(contents, attached):
+            where, rel_path = str(attached.found.path), attached.found.rel_path
+            if "velocity_events" in document:
+                events = events_frame(document["velocity_events"], where=where)
+                folder, _, name = EVENTS.partition("/")
+                part = Part("parquet", f"{folder}{suffix}/{name}", events, (rel_path,))
+                contents.parts.append(part)
+            said[attached.kind] = analysis_document(document, where=where)
+            made_of.append(rel_path)
+    if said:
+        # Two files of one age hold each a part: "radon" the regions, "events" the rest.
+        merged: dict[str, Any] = {"versions": {k: d.get("version") for k, d in said.items()}}
+        regions: list[Any] = []
+        for document in said.values():
+            regions += document["regions"]
+            merged |= {k: v for k, v in document.items() if k not in ("version", "regions")}
+        merged["regions"] = regions
+        contents.parts.append(Part("json", f"{ANALYSIS}{suffix}", merged, tuple(made_of)))
+
+
+def _velocity(attached: Attached, data: bytes, name: str) -> Part:
+    from kymflow_zarr.formats.dataframe.csv_foreign import decode_csv
+    from kymflow_zarr.ingest.sidecars.analysis import velocity_frame
+
+    return Part("parquet", name, velocity_frame(decode_csv(data)), (attached.found.rel_path,))
+
+
+def _read_sidecars(contents: Contents, files: list[Attached]) -> None:
+    kinds: dict[tuple[str, str], str] = {}
+    for attached in sorted(files, key=lambda a: (a.kind != ".parquet", a.found.rel_path)):
+        with _Noted(contents, attached) as data:
+            part = _sidecar(attached, data)
+            # Parquet holds all that a CSV of its name does, so it comes first.
+            earlier = kinds.setdefault((part.kind, part.name), _name(attached))
+            if earlier != _name(attached):
+                contents.notes.append(f"{_name(attached)} was left out for {earlier}")
+                continue
+            contents.parts.append(part)
+
+
+def _sidecar(attached: Attached, data: bytes) -> Part:
+    where, made_of = str(attached.found.path), (attached.found.rel_path,)
+    if attached.kind == ".json":
+        return Part("json", attached.name, _json(data), made_of)
+    if attached.kind == ".npy":
+        from kymflow_zarr.formats.array.npy import decode_npy
+
+        return Part("array", attached.name, decode_npy(data, where=where), made_of)
+    from kymflow_zarr.formats.dataframe.csv_foreign import decode_csv
+    from kymflow_zarr.formats.dataframe.csv_gz import decode_csv_gz
+    from kymflow_zarr.formats.dataframe.parquet import decode_parquet
+
+    if attached.kind == ".parquet":
+        return Part("parquet", attached.name, decode_parquet(data, where=where), made_of)
+    if attached.kind == ".csv":
+        return Part("parquet", attached.name, decode_csv(data), made_of)
+    return Part("csv_gz", attached.name, decode_csv_gz(data, where=where), made_of)
+
+
+def _json(data: bytes) -> Any:
+    try:
+        return loads_json(data.removeprefix(codecs.BOM_UTF8), where=None)
+    except ValueError as error:
+        raise SourceFileError(f"is not readable JSON: {error}") from error
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    value = _json(data)
+    if not isinstance(value, dict):
+        raise SourceFileError("is not a JSON object")
+    return value
+
+
+def _name(attached: Attached) -> str:
+    return attached.found.path.name
+
+
+class _Noted:
+    """Gives the bytes of a file; notes what is wrong with it instead of raising."""
+
+    def __init__(self, contents: Contents, attached: Attached) -> None:
+        self._contents = contents
+        self._attached = attached
+
+    def __enter__(self) -> bytes:
+        return self._contents.data[self._attached.found.rel_path]
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, _: object) -> bool:
+        # What a damaged file makes a parser raise is not to be foreseen; it is kept verbatim.
+        if kind is None or not issubclass(kind, Exception):
+            return False
+        said = error.what if isinstance(error, KymflowZarrError) else str(error)
+        self._contents.notes.append(f"{_name(self._attached)} {said}; it was kept as it is")
+        return True
+
+
+def key_of(part: Part) -> str:
+    """Return the key of the artifact that a part becomes, below its record.
+
+    Raises
+    ------
+    ArgumentError
+        If its name is none that an artifact can have.
+    """
+    if part.kind == "array":
+        return array_artifact_prefix(part.name)
+    return artifact_key(part.kind, part.name)
+
+
+def digest_of_part(part: Part) -> str:
+    """Return the SHA-256 that the artifact of a part would have. Nothing is written."""
+    if part.kind == "array":
+        document = write_array_artifact(
+            part.name,
+            part.value,
+            axes=None,
+            chunks=None,
+            write=lambda _, data: FileSum.of(arrived(data)),
+        )
+        return document.sha256
+    data = artifacts.encode(part.kind, part.value, where=part.name)
+    return digest_of_bytes(data)
+
+
+def distinct(parts: Iterable[Part], contents: Contents) -> list[Part]:
+    """Return the parts without those whose artifact an earlier one makes; they are noted."""
+    chosen: dict[str, Part] = {}
+    for part in parts:
+        try:
+            first = chosen.setdefault(key_of(part), part)
+        except KymflowZarrError as error:
+            contents.notes.append(f"{files_of(part)} was kept as it is: {error.what}")
+            continue
+        if first is not part:
+            contents.notes.append(
+                f"{files_of(part)} was kept as it is: it would be a second artifact called "
+                f"{part.name!r}, which {files_of(first)} makes"
+            )
+    return list(chosen.values())
+
+
+def files_of(part: Part) -> str:
+    """Return the names of the files that a part is made of."""
+    return ", ".join(PurePosixPath(path).name for path in part.made_of)
+
+
+def feeds_of(parts: Iterable[tuple[Part, str, str]]) -> dict[str, dict[str, str]]:
+    """Return, by ``rel_path``, the keys and digests of the artifacts made of a file."""
+    feeds: dict[str, dict[str, str]] = {}
+    for part, key, sha256 in parts:
+        for rel_path in part.made_of:
+            feeds.setdefault(rel_path, {})[key] = sha256
+    return feeds

@@ -1,0 +1,122 @@
+"""Channel files of one acquisition as one image."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
+from typing import Any, Final, Self
+
+import numpy as np
+
+from kymflow_zarr.errors import SourceFileError
+from kymflow_zarr.formats.array.chunks import SHARD_BYTES
+from kymflow_zarr.ingest.folder.scan import Found
+from kymflow_zarr.ingest.sources.tiff.file import TiffImage, open_tiff
+from kymflow_zarr.types import Axis
+
+# Beside its pixels a file that is read at once has no more.
+_REST_BYTES: Final = 1 << 20
+
+
+class ChannelStack:
+    """The TIFFs of one acquisition, read on demand; a context manager.
+
+    One TIFF is itself. Several become one image with a channel axis, which stands where
+    OME-Zarr wants it: after ``t``, before everything else.
+
+    Parameters
+    ----------
+    files : sequence of Found
+        In order of their channels.
+    series : int
+        Which image of each file.
+
+    Raises
+    ------
+    SourceFileError
+        If the files cannot be read, or do not fit each other.
+    """
+
+    def __init__(self, files: Sequence[Found], series: int) -> None:
+        self._open = ExitStack()
+        try:
+            self.images: list[TiffImage] = [
+                self._open.enter_context(open_tiff(found.path, series=series)) for found in files
+            ]
+            self._check(files)
+        except BaseException:
+            self._open.close()
+            raise
+        self._files = tuple(files)
+        first = self.images[0]
+        self.dtype = first.dtype
+        self._at: int | None = None
+        self.shape, self.axes = first.shape, first.axes
+        if len(self.images) > 1:
+            self._at = 1 if first.axes[0].name == "t" and len(first.axes) > 2 else 0
+            self.shape = (*first.shape[: self._at], len(files), *first.shape[self._at :])
+            channel = Axis("c", "channel")
+            self.axes = (*first.axes[: self._at], channel, *first.axes[self._at :])
+
+    @property
+    def memory_bytes(self) -> int:
+        """How much memory it takes to write its pixels into a dataset, all in all."""
+        # A block, the chunks that it is packed into, and the file of them; then what the
+        # reader holds, and of several channels each block before they are one.
+        blocks = 3 if self._at is None else 4
+        return blocks * self._block_bytes + sum(image.held_bytes for image in self.images)
+
+    @property
+    def _block_bytes(self) -> int:
+        return min(math.prod(self.shape) * self.dtype.itemsize, SHARD_BYTES)
+
+    @contextmanager
+    def read_once(self) -> Iterator[None]:
+        """Take the digests of the files and the pixels from one reading of them.
+
+        Of files that are hardly more than one block of pixels: :attr:`memory_bytes` has room
+        for one that stays. Others are read as they are without it.
+        """
+        size = sum(found.size_bytes for found in self._files)
+        if size <= self._block_bytes + _REST_BYTES:
+            for image, found in zip(self.images, self._files, strict=True):
+                data = None if found.is_digested else image.hold(found.size_bytes)
+                if data is not None:
+                    found.learn(hashlib.sha256(data).hexdigest())
+        try:
+            yield
+        finally:
+            for image in self.images:
+                image.let_go()
+
+    def _check(self, files: Sequence[Found]) -> None:
+        first = self.images[0]
+        for image, found in zip(self.images[1:], files[1:], strict=True):
+            same = image.shape == first.shape and image.dtype == first.dtype
+            if not same or "c" in [axis.name for axis in first.axes]:
+                raise SourceFileError(
+                    f"is {image.dtype} {image.shape}, not {first.dtype} {first.shape} as the "
+                    f"first channel {files[0].path.name}; they make no image together",
+                    where=str(found.path),
+                )
+
+    def __getitem__(self, region: Any) -> np.ndarray[Any, Any]:
+        if self._at is None:
+            return self.images[0][region]
+        channels = range(*region[self._at].indices(len(self.images)))
+        rest = (*region[: self._at], *region[self._at + 1 :])
+        return np.stack([self.images[i][rest] for i in channels], axis=self._at)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._open.close()

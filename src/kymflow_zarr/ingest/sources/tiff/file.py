@@ -1,0 +1,333 @@
+"""TIFF files as images with named, calibrated axes and pixels that are read on demand."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import numpy as np
+from tifffile import TiffFile
+
+from kymflow_zarr.errors import ArgumentError, LimitExceededError, SourceFileError
+from kymflow_zarr.ingest.sources.tiff.axes import QUANTITY_OF_NAME, AxisPlan, plan_axes
+from kymflow_zarr.ingest.sources.tiff.calibration import channel_names_of, scales_of
+from kymflow_zarr.ingest.sources.tiff.integrity import check_page_chain, check_stored_bytes
+from kymflow_zarr.ingest.sources.tiff.limits import check_image_size, check_ome
+from kymflow_zarr.ingest.sources.tiff.pixels import PixelSource, open_pixels
+from kymflow_zarr.ingest.sources.tiff.region import selection_of
+from kymflow_zarr.ingest.sources.tiff.skeleton import frame_of
+from kymflow_zarr.ingest.sources.tiff.stored import StoredPixels
+from kymflow_zarr.ingest.sources.tiff.tags import describe
+from kymflow_zarr.types import Axis
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    import numpy.typing as npt
+    from tifffile import TiffPageSeries
+
+    from kymflow_zarr.schema.tiff_skeleton import TiffFrame
+    from kymflow_zarr.types import StrPath
+
+__all__ = ["TiffImage", "open_tiff"]
+
+_DAMAGED: Final = "It may be damaged, or be another kind of file with this name."
+
+
+def open_tiff(path: StrPath, *, series: int = 0) -> TiffImage:
+    """Open one image of a TIFF file; its pixels stay in the file until they are asked for.
+
+    Parameters
+    ----------
+    path : path-like
+        Anything tifffile reads: ImageJ, OME-TIFF, FluoView, BigTIFF, tiled,
+        compressed, pyramids (the full resolution) ...
+    series : int
+        Which of the images of the file.
+
+    Returns
+    -------
+    TiffImage
+        A context manager; the file stays open until it is closed.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    SourceFileError
+        The file is no TIFF, is damaged or cut short, or holds what cannot be read.
+    LimitExceededError
+        The file declares more pages or pixels than the limits allow.
+    ArgumentError
+        The file has no image of that number.
+    """
+    path = Path(path)
+    where = str(path)
+    try:
+        tif = TiffFile(path)
+    except FileNotFoundError:
+        raise
+    except Exception as exc:
+        raise _unreadable(exc, where) from exc
+    try:
+        return TiffImage(tif, path, series)
+    except BaseException:
+        tif.close()
+        raise
+
+
+class TiffImage:
+    """One image of a TIFF file. Made by `open_tiff`.
+
+    Regions are read with NumPy's basic indexing (integers, slices, ``...``) and come
+    as new C-contiguous arrays in native byte order. Threads may share an image.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        The file.
+    axes : tuple of Axis
+        In OME order ``t c z y x``; line scans without ``y`` are ``c z t x``. Unit and
+        step as the file states them.
+    dtype : numpy.dtype
+        In native byte order.
+    channel_names : tuple of str or None
+        One per channel, where the file names them.
+    source_axes : str
+        tifffile's letters for the dimensions in the file.
+    series_index, series_count : int
+        Which image of the file this is, and of how many.
+    pixels_bounded : bool
+        Whether a region is read without the rest of the image: true unless all
+        pixels are in one compressed page.
+    held_bytes : int
+        Memory that is taken beside a region that is read: decoded pages.
+    """
+
+    def __init__(self, tif: TiffFile, path: Path, series_index: int) -> None:
+        self.path = path
+        self._where = str(path)
+        self._tif = tif
+        self._series = self._chosen(series_index)
+        self.series_index = series_index
+        self.source_axes: str = self._series.axes
+        self._pixels: PixelSource | None = None
+        try:
+            check_image_size(self._series, where=self._where)
+            check_stored_bytes(self._series, where=self._where)
+            self._plan: AxisPlan = plan_axes(
+                self._series.axes, self._series.shape, where=self._where
+            )
+            self._pixels = open_pixels(self._series, where=self._where)
+            self.axes: tuple[Axis, ...] = self._calibrated()
+            self.channel_names: tuple[str, ...] | None = self._channel_names()
+        except (SourceFileError, LimitExceededError):
+            raise
+        except Exception as exc:
+            raise _unreadable(exc, self._where) from exc
+        self.dtype: np.dtype[Any] = self._series.dtype.newbyteorder("=")
+        self.pixels_bounded: bool = self._pixels.bounded
+        self.held_bytes: int = self._pixels.held_bytes
+
+    def _chosen(self, index: int) -> TiffPageSeries:
+        try:
+            check_page_chain(self._tif, where=self._where)
+            check_ome(self._tif, where=self._where)
+            # Some versions of tifffile look only when they are counted.
+            series = list(self._tif.series)
+        except (SourceFileError, LimitExceededError):
+            raise
+        except Exception as exc:
+            raise _unreadable(exc, self._where) from exc
+        if not series:
+            raise SourceFileError("the TIFF file holds no image", where=self._where, hint=_DAMAGED)
+        if not 0 <= index < len(series):
+            raise ArgumentError(
+                f"the file holds {len(series)} images, numbered from 0; there is no {index}",
+                where=self._where,
+            )
+        self.series_count = len(series)
+        return series[index]
+
+    def _calibrated(self) -> tuple[Axis, ...]:
+        scales = scales_of(self._tif, self._series)
+        axes = []
+        for index, name in enumerate(self._plan.names):
+            scale = scales.get(self._plan.letter(index))
+            quantity = QUANTITY_OF_NAME[name]
+            if scale is None or (name == "t" and scale.quantity != "time"):
+                axes.append(Axis(name, quantity))
+            else:
+                # The unit decides: y in seconds is the time axis of a kymograph.
+                axes.append(Axis(name, scale.quantity, scale.unit, scale.step))
+        return tuple(axes)
+
+    def _channel_names(self) -> tuple[str, ...] | None:
+        if "c" not in self._plan.names:
+            return None
+        count = self._plan.shape[self._plan.names.index("c")]
+        return channel_names_of(self._tif, self._series, count)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes."""
+        return self._plan.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self._plan.names)
+
+    @cached_property
+    def description(self) -> dict[str, object]:
+        """Everything the file says of itself, JSON-able (floats may be NaN)."""
+        self._open_pixels()
+        try:
+            return describe(self._tif, self._series)
+        except Exception as exc:
+            raise _unreadable(exc, self._where) from exc
+
+    def frame(self, channel: tuple[int, int] | None = None) -> TiffFrame | None:
+        """Return what the file is beside its pixels; None unless they lie in it as they are.
+
+        Parameters
+        ----------
+        channel : (int, int), optional
+            Axis and index, for a file that is one channel of an image.
+        """
+        self._open_pixels()
+        try:
+            return frame_of(self._tif, self._series, self._plan, channel)
+        except Exception as exc:
+            raise _unreadable(exc, self._where) from exc
+
+    def hold(self, size: int) -> memoryview | None:
+        """Read the whole file into memory, if its pixels lie in it in one piece.
+
+        Until :meth:`let_go` regions come from there, as views that cannot be written to
+        wherever they can.
+
+        Parameters
+        ----------
+        size : int
+            Bytes of the file.
+
+        Returns
+        -------
+        memoryview or None
+            The file; None where it was not read, or is not of that size.
+        """
+        pixels = self._open_pixels()
+        # A file of a set of several may have its pixels in another one.
+        if not isinstance(pixels, StoredPixels) or self._series.keyframe.parent is not self._tif:
+            return None
+        return pixels.hold(size)
+
+    def let_go(self) -> None:
+        """Read regions from the file again, each as a new array."""
+        pixels = self._open_pixels()
+        if isinstance(pixels, StoredPixels):
+            pixels.let_go()
+
+    def __getitem__(self, key: Any, /) -> npt.NDArray[Any]:
+        """Read a region.
+
+        Parameters
+        ----------
+        key : int, slice, Ellipsis or tuple of them
+            NumPy's basic indexing.
+
+        Returns
+        -------
+        numpy.ndarray
+            A new array; of no dimensions where `key` names a single pixel.
+
+        Raises
+        ------
+        IndexError
+            Out of range, or too many indices.
+        SourceFileError
+            Stored pixels cannot be decoded.
+        """
+        pixels = self._open_pixels()
+        wanted, integers = selection_of(key, self.shape)
+        if all(wanted):
+            region = self._read(pixels, wanted)
+        else:
+            region = np.empty(tuple(len(r) for r in wanted), self.dtype)
+        kept = tuple(0 if axis in integers else slice(None) for axis in range(self.ndim))
+        return region[(*kept, ...)]  # with the dots a single pixel stays an array
+
+    def __array__(
+        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
+    ) -> npt.NDArray[Any]:
+        """Read everything."""
+        if copy is False:
+            raise ArgumentError("pixels of a file cannot become an array without a copy")
+        return self[...].astype(self.dtype if dtype is None else dtype, copy=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        names = "".join(axis.name for axis in self.axes)
+        return f"<TiffImage {self.path.name!r} {names} {self.shape} {self.dtype}>"
+
+    def close(self) -> None:
+        """Close the file; may be called twice."""
+        self._pixels = None
+        self._tif.close()
+
+    def _open_pixels(self) -> PixelSource:
+        if self._pixels is None:
+            raise ArgumentError(
+                "the TIFF file is closed", where=self._where, hint="Open it again with open_tiff."
+            )
+        return self._pixels
+
+    def _read(self, pixels: PixelSource, wanted: tuple[range, ...]) -> npt.NDArray[Any]:
+        """Read a box in the order of the file into an array in the order of the axes."""
+        source = [range(1)] * len(self._plan.source_shape)
+        rest: list[slice | npt.NDArray[np.intp]] = []
+        for dims, indices in zip(self._plan.dims, wanted, strict=True):
+            if len(dims) == 1:
+                source[dims[0]] = indices if indices.step > 0 else indices[::-1]
+                rest.append(slice(None, None, 1 if indices.step > 0 else -1))
+            else:
+                outer, inner = dims
+                samples = self._plan.source_shape[inner]
+                first = min(indices) // samples
+                source[outer] = range(first, max(indices) // samples + 1)
+                source[inner] = range(samples)
+                rest.append(np.asarray(indices, dtype=np.intp) - first * samples)
+        order = [d for dims in self._plan.dims for d in dims]
+        order += [d for d in range(len(source)) if d not in order]
+        held = pixels.view(source) if isinstance(pixels, StoredPixels) else None
+        if held is None:
+            flat = np.empty(tuple(len(source[d]) for d in order), self.dtype)
+            pixels.read_into(source, flat.transpose(np.argsort(order)))
+        else:
+            flat = np.ascontiguousarray(held.transpose(order), self.dtype)
+        lengths = [
+            len(source[dims[0]]) * (len(source[dims[1]]) if len(dims) == 2 else 1)
+            for dims in self._plan.dims
+        ]
+        # At most one entry is an array, so this is a plain cut, never a broadcast.
+        return np.ascontiguousarray(flat.reshape(lengths)[tuple(rest)])
+
+
+def _unreadable(exc: Exception, where: str) -> SourceFileError:
+    return SourceFileError(
+        f"the file cannot be read as TIFF: {type(exc).__name__}: {exc}",
+        where=where,
+        hint=_DAMAGED,
+    )

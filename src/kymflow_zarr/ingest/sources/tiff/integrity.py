@@ -1,0 +1,197 @@
+"""Is everything there that a TIFF file promises? Checked before pixels are read."""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import TYPE_CHECKING, Final
+
+from kymflow_zarr.errors import SourceFileError
+from kymflow_zarr.ingest.sources.tiff.limits import check_page_size
+from kymflow_zarr.runtime.limits import check_limit
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile, TiffFrame, TiffPage, TiffPageSeries
+
+__all__ = ["check_page_chain", "check_stored_bytes"]
+
+# Bytes a value by TIFF data type (TIFF 6.0 section 2; 16 to 18 are BigTIFF's).
+_TYPE_SIZES: Final = {
+    kind: size
+    for size, kinds in {
+        1: (1, 2, 6, 7),
+        2: (3, 8),
+        4: (4, 9, 11, 13),
+        8: (5, 10, 12, 16, 17, 18),
+    }.items()
+    for kind in kinds
+}
+_HINT: Final = "Copy the file again from where it was made; the original may be complete."
+
+
+def check_page_chain(tif: TiffFile, *, where: str) -> None:
+    """Follow the chain of image file directories to its end.
+
+    tifffile stops at a link that leads out of the file and reports the pages up to
+    there, and leaves out tags whose values do, so that a stack cut short would look
+    like a shorter stack, or one without its description. It follows a chain that
+    turns back for ever.
+
+    Raises
+    ------
+    SourceFileError
+        A page, a tag's value or a link lies past the end of the file, or pages link
+        in a circle.
+    LimitExceededError
+        There are more pages than the limit ``tiff_pages``.
+    """
+    if tif.is_ndpi:
+        return  # 64-bit links in a 32-bit file; pages are found another way
+    form, handle = tif.tiff, tif.filehandle
+    entry = struct.Struct(f"{form.byteorder}HH{form.offsetformat[1:] * 2}")
+    handle.seek(8 if tif.is_bigtiff else 4)
+    seen: set[int] = set()
+    while True:
+        link = handle.read(form.offsetsize)
+        if len(link) < form.offsetsize:
+            raise _cut_short(f"its chain of pages breaks off after page {len(seen)}", where)
+        (offset,) = struct.unpack(form.offsetformat, link)
+        if offset == 0:
+            return
+        if offset in seen:
+            raise SourceFileError(
+                f"the chain of pages turns back after page {len(seen) - 1}",
+                where=where,
+                hint=_HINT,
+            )
+        handle.seek(offset)
+        head = handle.read(form.tagnosize)
+        if len(head) < form.tagnosize:
+            raise _cut_short(f"page {len(seen)} lies past its end", where)
+        (tag_count,) = struct.unpack(form.tagnoformat, head)
+        if handle.tell() + tag_count * form.tagsize > handle.size:
+            raise _cut_short(f"the tags of page {len(seen)} break off", where)
+        tags = handle.read(tag_count * form.tagsize)
+        for code, kind, count, value in entry.iter_unpack(tags):
+            size = count * _TYPE_SIZES.get(kind, 0)
+            if size > form.tagoffsetthreshold and value + size > handle.size:
+                raise _cut_short(f"tag {code} of page {len(seen)} lies past its end", where)
+        seen.add(offset)
+        check_limit("tiff_pages", len(seen), "the file has at least", where=where)
+
+
+def check_stored_bytes(series: TiffPageSeries, *, where: str) -> None:
+    """Check that the file holds the bytes of every pixel of a series.
+
+    Raises
+    ------
+    SourceFileError
+        Pixels lie past the end of the file, are missing, or are fewer than declared; or
+        their decoder is not to be trusted.
+    LimitExceededError
+        A page takes more memory than the limit ``array_bytes``.
+    """
+    if math.prod(series.shape) == 0:
+        raise SourceFileError(
+            f"the image has no pixels (shape {series.shape})",
+            where=where,
+            hint="Leave the file out.",
+        )
+    if series.keyframe.dtype is None:
+        raise SourceFileError(
+            f"samples of {series.keyframe.bitspersample} bits in format "
+            f"{int(series.keyframe.sampleformat)} are not supported",
+            where=where,
+            hint="Convert the file to whole bytes a sample, unless it is damaged.",
+        )
+    _check_imagej_planes(series, where)
+    offset = series.dataoffset
+    if offset is not None:
+        handle = series.keyframe.parent.filehandle
+        _check_end(offset + series.nbytes, handle.size, where)
+        return
+    pixels = 0
+    for number in range(len(series)):
+        try:
+            page = series[number]
+        except IndexError:
+            page = None
+        if page is None:
+            raise SourceFileError(
+                f"the metadata describes {len(series)} pages, but page {number} is not there",
+                where=where,
+                hint="An acquisition that was stopped early, or a file of a set of several.",
+            )
+        keyframe = page.keyframe or series.keyframe
+        _check_page(page, keyframe, number, where)
+        check_page_size(keyframe, where=where)
+        pixels += keyframe.size
+    if pixels != math.prod(series.shape):
+        raise SourceFileError(
+            f"the metadata describes {math.prod(series.shape)} pixels "
+            f"(shape {series.shape}), the pages hold {pixels}",
+            where=where,
+            hint=_HINT,
+        )
+
+
+def _check_imagej_planes(series: TiffPageSeries, where: str) -> None:
+    """Refuse a stack that tifffile gave up to read as ImageJ's.
+
+    Large stacks have one directory only; cut short, they look like a single plane.
+    """
+    tif = series.keyframe.parent
+    if not tif.is_imagej or series.kind in {"imagej", "ome", "mmstack"}:
+        return
+    planes = (tif.imagej_metadata or {}).get("images", 1)
+    if isinstance(planes, int) and planes > len(tif.pages):
+        raise _cut_short(f"it has {len(tif.pages)} of {planes} planes", where)
+
+
+def _check_page(page: TiffPage | TiffFrame, keyframe: TiffPage, number: int, where: str) -> None:
+    size = page.parent.filehandle.size
+    offsets, counts = page.dataoffsets, page.databytecounts
+    if not offsets:
+        raise SourceFileError(f"page {number} has no pixel data", where=where, hint=_HINT)
+    if keyframe.is_contiguous:
+        _check_end(offsets[0] + keyframe.nbytes, size, where)
+        return
+    expected = math.prod(keyframe.chunked)
+    if min(len(offsets), len(counts)) < expected and not keyframe.is_jfif:
+        raise SourceFileError(
+            f"page {number} has {min(len(offsets), len(counts))} of {expected} strips or tiles",
+            where=where,
+            hint=_HINT,
+        )
+    for offset, count in zip(offsets, counts, strict=False):
+        if count == 0:
+            # Empty tiles are a way to say "nothing here"; an empty strip is a gap.
+            if keyframe.is_tiled and offset == 0:
+                continue
+            raise SourceFileError(
+                f"a strip or tile of page {number} is empty", where=where, hint=_HINT
+            )
+        _check_end(offset + count, size, where)
+    needed = _uncompressed_bytes(keyframe)
+    if sum(counts) < needed and all(counts):
+        raise SourceFileError(
+            f"page {number} needs {needed} bytes of pixels and has {sum(counts)}",
+            where=where,
+            hint=_HINT,
+        )
+
+
+def _uncompressed_bytes(page: TiffPage) -> int:
+    """Return the least number of bytes an uncompressed page takes; 0 if compressed."""
+    if page.compression != 1 or page.is_subsampled or not isinstance(page.bitspersample, int):
+        return 0
+    return page.size * page.bitspersample // 8
+
+
+def _check_end(end: int, size: int, where: str) -> None:
+    if end > size:
+        raise _cut_short(f"its pixels reach to byte {end}, the file ends at {size}", where)
+
+
+def _cut_short(how: str, where: str) -> SourceFileError:
+    return SourceFileError(f"the TIFF file is cut short: {how}", where=where, hint=_HINT)

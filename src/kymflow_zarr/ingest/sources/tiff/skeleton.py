@@ -1,0 +1,146 @@
+"""The frame of a TIFF: what the file is beside its pixels, so that it can be written back."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from kymflow_zarr.schema.image import SourceFileDocument
+from kymflow_zarr.schema.tiff_skeleton import TiffFrame, coalesced, encode_frame, gaps_of
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile, TiffPage, TiffPageSeries
+    from tifffile import TiffFrame as TiffFileFrame
+
+    from kymflow_zarr.engine.images.draft import RecordDraft
+    from kymflow_zarr.engine.images.update import RecordUpdate
+    from kymflow_zarr.ingest.sources.channels import ChannelStack
+    from kymflow_zarr.ingest.sources.tiff.axes import AxisPlan
+
+__all__ = ["frame_of", "keep_frames"]
+
+# More than that beside the pixels are other images, which the frame would keep as they are.
+MAX_REST_BYTES: Final = 64 << 20
+_NO_COMPRESSION: Final = 1
+_COMPLEX_INTEGERS: Final = 5
+
+
+def keep_frames(
+    draft: RecordDraft | RecordUpdate, stack: ChannelStack, images: list[SourceFileDocument]
+) -> None:
+    """Keep the frame of each TIFF of an image, where it has one, and note its key.
+
+    Parameters
+    ----------
+    draft : RecordDraft or RecordUpdate
+    stack : ChannelStack
+    images : list of SourceFileDocument
+        Of the TIFFs, in order of their channels.
+    """
+    several = len(images) > 1
+    axis = [axis.quantity for axis in stack.axes].index("channel") if several else 0
+    for index, (image, document) in enumerate(zip(stack.images, images, strict=True)):
+        frame = image.frame((axis, index) if several else None)
+        name = document.rel_path.rpartition("/")[2]
+        # A scan leaves hidden folders out, so no file of the folder has that name.
+        document.frame_as = (
+            None
+            if frame is None
+            else draft.keep_source_file(f".frames/{name}", encode_frame(frame))
+        )
+
+
+def frame_of(
+    tif: TiffFile, series: TiffPageSeries, plan: AxisPlan, channel: tuple[int, int] | None
+) -> TiffFrame | None:
+    """Return the frame of a TIFF, None if its pixels do not lie in it as they are.
+
+    Parameters
+    ----------
+    tif : tifffile.TiffFile
+    series : tifffile.TiffPageSeries
+        Its only one; a file of several images has no frame.
+    plan : AxisPlan
+    channel : (int, int), optional
+        Axis and index, for a file that is one channel of an image.
+    """
+    if len(tif.series) != 1 or series.transform is not None or series.is_multifile:
+        return None
+    ranges = _stored(tif, series)
+    if ranges is None or sum(n for _, n in ranges) != series.nbytes:
+        return None
+    ranges = coalesced(ranges)
+    size = tif.filehandle.size
+    try:
+        gaps = gaps_of(ranges, size)
+    except ValueError:
+        return None  # Pages that share their pixels.
+    if sum(count for _, count in gaps) > MAX_REST_BYTES:
+        return None
+    rest = []
+    with Path(tif.filehandle.path).open("rb") as file:
+        for offset, count in gaps:
+            file.seek(offset)
+            rest.append(file.read(count))
+    return TiffFrame(
+        size_bytes=size,
+        dtype=np.dtype(series.keyframe.dtype).newbyteorder(tif.byteorder).str,
+        shape=[int(n) for n in plan.source_shape],
+        dims=[list(dims) for dims in plan.dims],
+        ranges=ranges,
+        channel=channel,
+        rest=b"".join(rest),
+    )
+
+
+def _stored(tif: TiffFile, series: TiffPageSeries) -> list[tuple[int, int]] | None:
+    """Return where the pixels lie, in their order; None if they are stored otherwise."""
+    keyframe = series.keyframe
+    plain = (
+        keyframe.compression == _NO_COMPRESSION
+        and keyframe.predictor == 1
+        and keyframe.fillorder == 1
+        and keyframe.sampleformat != _COMPLEX_INTEGERS
+        and not keyframe.is_subsampled
+        and keyframe.dtype is not None
+        and keyframe.bitspersample == keyframe.dtype.itemsize * 8
+        and keyframe.dtype.kind in "iufc"
+    )
+    if not plain:
+        return None
+    if series.dataoffset is not None:
+        return [(series.dataoffset, series.nbytes)]
+    if math.prod(series.shape) != keyframe.size * len(series):
+        return None
+    ranges: list[tuple[int, int]] = []
+    for number in range(len(series)):
+        page = series[number]
+        if page is None or page.parent is not tif:
+            return None
+        found = _of_page(page, keyframe)
+        if found is None:
+            return None
+        ranges += found
+    return ranges
+
+
+def _of_page(page: TiffPage | TiffFileFrame, keyframe: TiffPage) -> list[tuple[int, int]] | None:
+    own = page.keyframe or keyframe
+    if (own.shape, own.dtype, own.compression) != (
+        keyframe.shape,
+        keyframe.dtype,
+        keyframe.compression,
+    ):
+        return None
+    strips = list(zip(page.dataoffsets, page.databytecounts, strict=False))
+    if len(strips) == 1:
+        return [(strips[0][0], keyframe.nbytes)] if strips[0][1] >= keyframe.nbytes else None
+    # What is rounded up, or cut into tiles, is not in the order of the pixels.
+    whole = sum(count for _, count in strips) == keyframe.nbytes
+    if keyframe.is_tiled:
+        pieces = coalesced(strips)
+        return pieces if keyframe.is_final and whole and len(pieces) == 1 else None
+    return strips if whole and all(count > 0 for _, count in strips) else None

@@ -1,0 +1,308 @@
+r"""The only place that spells a key or a path. Pure: nothing here touches a disk.
+
+A name that a user gives (of an artifact, a table, an image) becomes a part of a file
+name in a way that can be undone, that no two names share, not even on a disk that folds
+case or normalizes Unicode, and that every file system accepts:
+
+1. every character outside ``a-z A-Z 0-9 _ - + = , @ ( ) .`` and space is written as the
+   ``%xx`` of its UTF-8 bytes, in lower-case hexadecimal;
+2. so is a dot or a space that begins or ends the segment, and the dot of a ``.json``,
+   ``.parquet`` or ``.csv.gz`` that ends a folder's name, and the first letter of ``zarr``,
+   whose ``.json`` file a Zarr reader would take for its own;
+3. where the segment holds capital letters A-Z, ``^`` and a hexadecimal number follow, in
+   which bit *i* says that character *i* of the name is one (``ROI_mask`` ->
+   ``ROI_mask^7``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from kymflow_zarr.errors import ArgumentTypeError, InvalidNameError
+from kymflow_zarr.types import ArtifactKind
+
+GROUP: Final = "zarr.json"
+IMAGES: Final = "images"
+TABLES: Final = "tables"
+INDEX: Final = "index"
+ANALYSIS: Final = "analysis"
+ANALYSIS_ARRAYS: Final = "analysis_arrays"
+LEVEL_0: Final = "data"
+SOURCE_FILES: Final = "source_files"
+CHECKSUMS: Final = "checksums.sha256"
+QUARANTINE: Final = "quarantine"
+WORK: Final = ".kymflow_zarr"
+# What a dataset's folder holds, and what desktops drop into any folder.
+OWN_NAMES: Final = frozenset(
+    {GROUP, CHECKSUMS, IMAGES, TABLES, INDEX, SOURCE_FILES, QUARANTINE, WORK}
+)
+LITTER: Final = frozenset({".DS_Store", ".directory", "Thumbs.db", "desktop.ini"})
+TEMPORARY_PREFIX: Final = ".tmp-"
+MANIFEST: Final = f"{INDEX}/images.parquet"
+EARLIER_MANIFEST: Final = f"{INDEX}/manifest.json"
+THUMBNAILS: Final = f"{INDEX}/thumbnails"
+EXPORT_MANIFEST: Final = "kymflow_zarr_export.json"
+EXPORT_FORMAT: Final = "kymflow_zarr_export"
+METADATA: Final = "metadata"
+PROVENANCE: Final = "provenance"
+CURATION: Final = "curation"
+
+SUFFIXES: Final[dict[ArtifactKind, str]] = {
+    "json": ".json",
+    "parquet": ".parquet",
+    "csv_gz": ".csv.gz",
+}
+
+# Linux, macOS and Windows all take 255; the rest is for suffixes and temporary names.
+MAX_SEGMENT_BYTES: Final = 200
+MAX_NAME_BYTES: Final = 1024
+
+_PLAIN: Final = frozenset(
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=,@(). "
+)
+_RESERVED: Final = re.compile(
+    r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])(\..*|\s*)?", re.IGNORECASE | re.DOTALL
+)
+# A hundred thousand ids are mostly of this kind: names and file names at once, as they are.
+_SIMPLE: Final = r"(?!con|prn|aux|nul|com|lpt|zarr(?:/|\Z))[a-z0-9_-]{1,200}+"
+_is_simple: Final = re.compile(_SIMPLE).fullmatch
+_SIMPLE_NAMES: Final = re.compile(f"(?:{_SIMPLE}/)*+")
+_DRIVE: Final = re.compile(r"[A-Za-z]:([/\\]|$)")
+_ENCODED_UPPER: Final = re.compile(r"(.*)\^([0-9a-f]+)", re.DOTALL)
+
+
+def image_prefix(image_id: str) -> str:
+    """Return the key of an image record's group."""
+    if type(image_id) is str and _is_simple(image_id):  # Asked of every image: no detour.
+        return f"{IMAGES}/{image_id}"
+    return f"{IMAGES}/{encode_segment(image_id, what='image id')}"
+
+
+def artifact_key(kind: ArtifactKind, name: str) -> str:
+    """Return the key of an artifact below its record."""
+    return f"{ANALYSIS}/{encode_name(name, what='artifact name')}{SUFFIXES[kind]}"
+
+
+def array_artifact_prefix(name: str) -> str:
+    """Return the key of an array artifact's group below its record.
+
+    The group is always one level deep, because a Zarr array cannot hold another: ``/`` is
+    written ``%2f``.
+    """
+    check_name(name, what="artifact name")
+    return f"{ANALYSIS_ARRAYS}/{_bounded(_encode(name), name, 'artifact name')}"
+
+
+def table_key(name: str) -> str:
+    """Return the key of a dataset table."""
+    return f"{TABLES}/{encode_name(name, what='table name')}.parquet"
+
+
+def thumbnail_key(image_id: str) -> str:
+    """Return the key of the small picture of an image."""
+    return f"{THUMBNAILS}/{encode_segment(image_id, what='image id')}.png"
+
+
+def parse_thumbnail(name: str) -> str | None:
+    """Return the id of the image that a file of the thumbnails shows, or None."""
+    return parse_image_folder(name.removesuffix(".png")) if name.endswith(".png") else None
+
+
+def source_file_key(name: str) -> str:
+    """Return the key of a kept source file, below its record or the dataset.
+
+    `name` is the file's path as its folder has it. It is free text, not checked as a name of
+    ours is: every segment is encoded, and ``..`` becomes harmless text.
+    """
+    encoded = "%2f".join(_encode(segment) for segment in name.split("/"))
+    if len(encoded) > MAX_SEGMENT_BYTES:
+        encoded = hashlib.sha256(name.encode()).hexdigest()
+    return f"{SOURCE_FILES}/{encoded}.gz"
+
+
+def pixels_path(generation: int) -> str:
+    """Return the name of the array that holds a generation of pixels; the first is 1."""
+    return LEVEL_0 if generation == 1 else f"{LEVEL_0}-{generation}"
+
+
+def parse_pixels_path(name: str) -> int | None:
+    """Return the generation of pixels in a folder, or None if it holds none."""
+    number = "1" if name == LEVEL_0 else name.removeprefix(f"{LEVEL_0}-")
+    generation = int(number) if number.isdecimal() else 0
+    return generation if generation > 0 and pixels_path(generation) == name else None
+
+
+def parse_image_folder(name: str) -> str | None:
+    """Return the id of the image in a folder of ``images/``, or None if it is no image's."""
+    if _is_simple(name):
+        return name
+    image_id = _name_of(name, "")
+    return image_id if image_id is not None and "/" not in image_id else None
+
+
+def parse_image_folders(names: Sequence[str]) -> Sequence[str | None]:
+    """Return for each folder of ``images/`` what :func:`parse_image_folder` does; fast."""
+    if _SIMPLE_NAMES.fullmatch("/".join([*names, ""])):
+        return names
+    return [parse_image_folder(name) for name in names]
+
+
+def parse_artifact_key(key: str) -> tuple[ArtifactKind, str] | None:
+    """Return kind and name of a key below ``analysis/``, or None if it is no artifact's."""
+    relative = key.removeprefix(f"{ANALYSIS}/")
+    for kind, suffix in SUFFIXES.items():
+        name = _name_of(relative, suffix)
+        if name is not None:
+            return kind, name
+    return None
+
+
+def parse_table_key(key: str) -> str | None:
+    """Return the name of the table at a key, or None if it is no table's."""
+    return _name_of(key.removeprefix(f"{TABLES}/"), ".parquet")
+
+
+def _name_of(relative: str, suffix: str) -> str | None:
+    if not relative.endswith(suffix):
+        return None
+    encoded = relative.removesuffix(suffix)
+    name = decode_name(encoded)
+    try:
+        return name if name is not None and encode_name(name, what="name") == encoded else None
+    except InvalidNameError:
+        return None  # Longer than a name of ours can be.
+
+
+def encode_name(name: str, *, what: str) -> str:
+    """Return the key of a name that may nest with ``/``.
+
+    Raises
+    ------
+    InvalidNameError
+        If the name is empty or absolute, holds ``..``, an empty segment or NUL, or a name
+        that Windows reserves for a device, or is too long.
+    """
+    check_name(name, what=what)
+    *folders, last = name.split("/")
+    encoded = [_bounded(_encode_folder(folder), name, what) for folder in folders]
+    return "/".join([*encoded, _bounded(_encode(last), name, what)])
+
+
+def encode_segment(name: str, *, what: str) -> str:
+    """Return the key of a name that may not nest; errors as for :func:`encode_name`."""
+    if type(name) is str and _is_simple(name):
+        return name
+    check_name(name, what=what)
+    if "/" in name:
+        raise InvalidNameError(
+            f"the {what} {name!r} may not hold '/'", hint="Write it flat, as with '_' or '-'."
+        )
+    return _bounded(_encode(name), name, what)
+
+
+def decode_name(key: str) -> str | None:
+    """Return the name that a key was made of, or None if none could have been."""
+    segments = [_decode(segment) for segment in key.split("/")]
+    if any(segment is None or segment == "" for segment in segments):
+        return None
+    name = "/".join(segment for segment in segments if segment is not None)
+    try:
+        check_name(name, what="name")
+    except InvalidNameError:
+        return None
+    return name
+
+
+def check_name(name: str, *, what: str) -> str:
+    """Return `name` as a plain str; InvalidNameError unless every file system can keep it."""
+    if not isinstance(name, str):
+        raise ArgumentTypeError(
+            f"the {what} must be a str, not {type(name).__name__}",
+            hint="Use str(...) to make it one.",
+        )
+    if type(name) is str and _is_simple(name):
+        return name
+    problem = _problem(name)
+    if problem is not None:
+        raise InvalidNameError(f"the {what} {name!r} {problem}")
+    return str.__str__(name)  # NumPy's texts are str too, and documents hold plain ones.
+
+
+def _problem(name: str) -> str | None:
+    if not name:
+        return "is empty"
+    if "\0" in name:
+        return "holds a NUL character"
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        return "is not valid Unicode (it holds half of a surrogate pair)"
+    if size > MAX_NAME_BYTES:
+        return f"is {size} bytes long; at most {MAX_NAME_BYTES} can be kept"
+    if name.startswith(("/", "\\")) or _DRIVE.match(name):
+        return "is an absolute path; give a name relative to the record or dataset"
+    for segment in name.split("/"):
+        if not segment:
+            return "has an empty part between slashes"
+        if segment in {".", ".."} or segment.replace("\\", "/").split("/").count(".."):
+            return "leads out of its folder with '..' or '.'"
+        if _RESERVED.fullmatch(segment):
+            return f"holds {segment!r}, which Windows reserves for a device"
+    return None
+
+
+def _bounded(encoded: str, name: str, what: str) -> str:
+    if len(encoded) > MAX_SEGMENT_BYTES:
+        raise InvalidNameError(
+            f"the {what} {name[:40]!r}... takes {len(encoded)} bytes in a file name; "
+            f"at most {MAX_SEGMENT_BYTES} can be kept",
+            hint="Shorten it; letters outside ASCII take up to 12 bytes each.",
+        )
+    return encoded
+
+
+def _encode_folder(segment: str) -> str:
+    # The folder of "a.json/b" must not be the file of the artifact "a".
+    for suffix in SUFFIXES.values():
+        if segment.lower().endswith(suffix):
+            cut = len(segment) - len(suffix)
+            return _encode(segment, escape_also=cut)
+    return _encode(segment)
+
+
+def _encode(segment: str, *, escape_also: int = -1) -> str:
+    last = len(segment) - 1
+    parts = []
+    capitals = 0
+    for i, character in enumerate(segment):
+        if "A" <= character <= "Z":
+            capitals |= 1 << i
+        at_edge = i in (0, last) and character in ". "
+        escaped = at_edge or i == escape_also or (i == 0 and segment == "zarr")
+        if character in _PLAIN and not escaped:
+            parts.append(character)
+        else:
+            parts.extend(f"%{byte:02x}" for byte in character.encode())
+    return "".join(parts) + (f"^{capitals:x}" if capitals else "")
+
+
+def _decode(encoded: str) -> str | None:
+    capitals = 0
+    match = _ENCODED_UPPER.fullmatch(encoded)
+    if match is not None:
+        encoded, capitals = match[1], int(match[2], 16)
+    try:
+        raw = re.sub(
+            rb"%([0-9a-fA-F]{2})", lambda m: bytes([int(m[1], 16)]), encoded.encode("ascii")
+        )
+        plain = raw.decode()
+    except UnicodeError:
+        return None
+    # A file system may have folded the letters; the number knows better.
+    folded = "".join(c.lower() if "A" <= c <= "Z" else c for c in plain)
+    if capitals >> len(folded):
+        return None
+    return "".join(c.upper() if capitals >> i & 1 else c for i, c in enumerate(folded))

@@ -1,0 +1,1 @@
+"""Format version 1: read, checked and migrated."""

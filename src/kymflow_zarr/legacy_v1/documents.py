@@ -1,0 +1,193 @@
+"""Documents of format version 1, read as those of version 2.
+
+Version 1 is a Zarr v2 hierarchy: attributes in ``.zattrs``, arrays described by ``.zarray``.
+What it does not record (the digest and the size of an array) is left empty.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from kymflow_zarr.errors import ArgumentError, FormatVersionError, SchemaValidationError
+from kymflow_zarr.schema.axes import normalize_axes
+from kymflow_zarr.schema.base import read_document
+from kymflow_zarr.schema.dataset import DatasetDocument
+from kymflow_zarr.schema.image import (
+    ArrayArtifactDocument,
+    AxisDocument,
+    ImageDocument,
+    PixelsDocument,
+)
+from kymflow_zarr.schema.stated_axes import stated_axes
+
+V1_FORMAT: Final = "kymflow_zarr_v1"
+V1_ATTRIBUTES: Final = frozenset({"axes", "created_utc", "updated_utc"})
+"""Attributes of an image or an array artifact that version 2 has a place for."""
+
+
+class V1Array(msgspec.Struct, kw_only=True):
+    """``.zarray``, as far as a listing needs it."""
+
+    shape: list[int]
+    chunks: list[int]
+    dtype: str | list[Any]
+    zarr_format: int
+
+    @property
+    def dtype_name(self) -> str:
+        """Name of the dtype without its byte order, as of version 2."""
+        import numpy as np
+
+        return "structured" if isinstance(self.dtype, list) else np.dtype(self.dtype).name
+
+
+class _Root(msgspec.Struct, kw_only=True):
+    format: str
+    created_utc: str
+    schema_version: int = 1
+
+
+class _Attributes(msgspec.Struct, kw_only=True):
+    axes: list[str] | str | None = None
+    created_utc: str | None = None
+    updated_utc: str | None = None
+
+
+def read_v1_array(raw: Any, *, where: str) -> V1Array:
+    """Read the ``.zarray`` of an array.
+
+    Raises
+    ------
+    SchemaValidationError
+        If it is not the document of a Zarr v2 array.
+    """
+    array = read_document(V1Array, raw, where=where)
+    try:
+        known = array.zarr_format == 2 and bool(array.dtype_name)
+    except (TypeError, ValueError, SyntaxError, OverflowError):  # As NumPy parses the dtype.
+        known = False
+    if not known or len(array.chunks) != len(array.shape):
+        raise SchemaValidationError("this is not a Zarr v2 array document", where=where)
+    return array
+
+
+def v1_root_group(attributes: Any, *, where: str) -> dict[str, Any]:
+    """Return the root document of a dataset.
+
+    Version 1 gave datasets no id. This one is made of what never changes in the root's
+    attributes, so that it is the same each time, and after a migration.
+
+    Raises
+    ------
+    SchemaValidationError, FormatVersionError
+        If the attributes are damaged, or of a version this code does not know.
+    """
+    root = read_document(_Root, attributes, where=where)
+    if root.schema_version != 1:
+        raise FormatVersionError(
+            f"{V1_FORMAT} with schema_version {root.schema_version} is not known to this "
+            "kymflow_zarr, which reads schema_version 1",
+            where=where,
+        )
+    stable = {key: value for key, value in attributes.items() if key != "updated_utc"}
+    text = f"{V1_FORMAT}:{json.dumps(stable, sort_keys=True)}"
+    document = DatasetDocument(
+        dataset_id=str(uuid.uuid5(uuid.NAMESPACE_URL, text)),
+        created_utc=root.created_utc,
+        created_by=V1_FORMAT,
+    )
+    return document.to_group()
+
+
+def v1_image_group(
+    image_id: str,
+    attributes: Any,
+    array: V1Array,
+    *,
+    payload: Any,
+    changed_utc: str,
+    signature: str,
+    where: str,
+) -> dict[str, Any]:
+    """Return the document of an image.
+
+    Parameters
+    ----------
+    image_id : str
+    attributes : object
+        The parsed ``.zattrs`` of its group.
+    array : V1Array
+        Of its pixels.
+    payload : object
+        Its metadata payload: version 1 keeps calibration only there.
+    changed_utc : str
+        What stands in where the attributes give no time.
+    signature : str
+        Changes when the pixels do.
+    where : str
+        Key of the attributes, for errors.
+    """
+    own = read_document(_Attributes, attributes, where=where)
+    created = own.created_utc or own.updated_utc or changed_utc
+    try:
+        axes = normalize_axes(own.axes, len(array.shape))
+    except ArgumentError as error:
+        raise SchemaValidationError(
+            f"the axes do not fit the pixels: {error.what}", where=where
+        ) from error
+    document = ImageDocument(
+        image_id=image_id,
+        created_utc=created,
+        updated_utc=own.updated_utc or created,
+        axes=[AxisDocument.of(axis) for axis in stated_axes(axes, array.shape, payload)],
+        pixels=_pixels(array, signature),
+    )
+    return document.to_group(ome=None)
+
+
+def v1_array_artifact_group(
+    name: str, attributes: Any, array: V1Array, *, changed_utc: str, signature: str, where: str
+) -> dict[str, Any]:
+    """Return the document of an array artifact; parameters as of :func:`v1_image_group`."""
+    own = read_document(_Attributes, attributes, where=where)
+    document = ArrayArtifactDocument(
+        name=name,
+        updated_utc=own.updated_utc or changed_utc,
+        pixels=_pixels(array, signature),
+        axes=None if own.axes is None else list(own.axes),
+    )
+    return document.to_group()
+
+
+def v1_array_document(array: V1Array) -> dict[str, Any]:
+    """Return a Zarr v3 document that has no codecs of ours, so that zarr-python reads the array."""
+    return {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": array.shape,
+        "data_type": array.dtype_name,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": array.chunks}},
+        "codecs": [],
+    }
+
+
+def unknown_v1_attributes(attributes: Any) -> bool:
+    """Tell whether attributes of an image or array say something version 2 has no place for."""
+    return not isinstance(attributes, Mapping) or not set(attributes) <= V1_ATTRIBUTES
+
+
+def _pixels(array: V1Array, signature: str) -> PixelsDocument:
+    return PixelsDocument(
+        path="data",
+        generation=1,
+        shape=array.shape,
+        dtype=array.dtype_name,
+        chunks=array.chunks,
+        sha256=signature,
+        stored_bytes=0,
+    )

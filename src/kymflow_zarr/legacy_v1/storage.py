@@ -1,0 +1,342 @@
+"""A dataset of format version 1, read as one of version 2.
+
+Keys and documents are those of version 2, so that nobody above this room notices. The
+documents are made of ``.zattrs`` and ``.zarray`` when they are asked for; nothing is written.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from kymflow_zarr import layout
+from kymflow_zarr.errors import (
+    CorruptDataError,
+    LimitExceededError,
+    ReadOnlyError,
+    SchemaValidationError,
+)
+from kymflow_zarr.legacy_v1 import names as names_module
+from kymflow_zarr.legacy_v1.documents import (
+    V1_FORMAT,
+    read_v1_array,
+    v1_array_artifact_group,
+    v1_array_document,
+    v1_image_group,
+    v1_root_group,
+)
+from kymflow_zarr.runtime.limits import gunzip, loads_json
+from kymflow_zarr.schema.base import plain_group_document
+from kymflow_zarr.storage.local.files import FileParts
+from kymflow_zarr.storage.local.storage import LocalStorage, Stat
+
+ATTRIBUTES: Final = ".zattrs"
+_ARRAY: Final = ".zarray"
+_DATA: Final = "data"
+# The names of Zarr v2's own documents.
+V1_NAMES: Final = frozenset({".zgroup", ATTRIBUTES, _ARRAY, ".zmetadata"})
+
+
+def is_v1(root: Path) -> bool:
+    """Tell whether a folder is a dataset of format version 1."""
+    files = LocalStorage(root, writable=False)
+    if files.stat(layout.GROUP) is not None:
+        return False
+    data = files.read(ATTRIBUTES)
+    if data is None or V1_FORMAT.encode() not in data:
+        return False
+    attributes = _parse(data, ATTRIBUTES)
+    return isinstance(attributes, dict) and attributes.get("format") == V1_FORMAT
+
+
+def reading_storage(root: Path) -> LocalStorage:
+    """Return a read-only storage for the dataset in a folder, whatever its version."""
+    return V1Storage(root) if is_v1(root) else LocalStorage(root, writable=False)
+
+
+class V1Storage(LocalStorage):
+    """The bytes of one dataset of format version 1, read-only.
+
+    Parameters
+    ----------
+    root : Path
+        The dataset's folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root, writable=False)
+        self.files = LocalStorage(root, writable=False)
+        """The folder as it is, by its own names."""
+
+    def require_writable(self) -> NoReturn:
+        """Raise ReadOnlyError."""
+        raise ReadOnlyError(
+            "the dataset is in format version 1, which is read-only",
+            where=str(self.root),
+            hint=f"Carry it over to version 2: kymflow-zarr migrate {self.root} NEW",
+        )
+
+    def path(self, key: str) -> Path:
+        """Return the path of what a key stands for."""
+        return self.files.path(self.place(key))
+
+    def place(self, key: str) -> str:
+        """Return the name, below the dataset's folder, of what a key stands for."""
+        places = names_module.places_of(key)
+        there = (place for place in places[:-1] if self.files.stat(place) is not None)
+        return next(there, places[-1])
+
+    def read(self, key: str) -> bytes | None:
+        """Return the bytes at a key, None if there are none."""
+        folder, _, last = key.rpartition("/")
+        if last == layout.GROUP:
+            document = self._document(folder)
+            return None if document is None else json.dumps(document).encode()
+        if key == layout.MANIFEST:
+            return None  # Version 1 has an index of its own; it is derived, and not used.
+        place = self.place(key)
+        data = self.files.read(place)
+        if data is None or not place.endswith(".json.gz"):
+            return data
+        try:
+            return gunzip(data, where=place)
+        except LimitExceededError:
+            raise
+        except ValueError as error:
+            raise CorruptDataError(
+                f"not a readable gzip file: {error}",
+                where=place,
+                hint="Restore it from a copy of the dataset.",
+            ) from error
+
+    @contextmanager
+    def open(self, key: str) -> Iterator[FileParts | None]:
+        """Open the file that a key stands for to read parts of it; None if there is none."""
+        with self.files.open(self.place(key)) as found:
+            yield found
+
+    def stat(self, key: str) -> Stat | None:
+        """Return size and time of a file or folder, None if it is not there."""
+        folder, _, last = key.rpartition("/")
+        if last == layout.GROUP:
+            # Of the folder that the document is made of.
+            return self.files.stat(self.place(folder)) if self._is_node(folder) else None
+        return self.files.stat(self.place(key))
+
+    def list_folders(self, key: str) -> list[str]:
+        """Return the names of the folders directly below a key, as keys spell them."""
+        folder = self.place(key)
+        if key == layout.IMAGES:
+            found = map(names_module.image_key_part, self.files.list_folders(folder))
+        elif key.endswith(f"/{layout.ANALYSIS_ARRAYS}"):
+            found = map(names_module.array_key_part, self._array_names(folder))
+        else:
+            return self.files.list_folders(folder)
+        return [name for name in found if name is not None]
+
+    def folder_times(self, key: str) -> dict[str, int]:
+        """Return -1 for each folder directly below a key: their times tell nothing."""
+        return dict.fromkeys(self.list_folders(key), -1)
+
+    def walk_files(self, key: str) -> Iterator[tuple[str, Stat]]:
+        """Yield key, size and time of each file below a key, in order of their keys."""
+        found = {}
+        for place, stat in self.files.walk_files(self.place(key)):
+            below = self._key_of(key, place)
+            if below is not None and self.place(below) == place:
+                found[below] = stat
+        yield from sorted(found.items())
+
+    def _key_of(self, key: str, place: str) -> str | None:
+        relative = place.removeprefix(f"{self.place(key)}/")
+        parts = key.split("/")
+        if parts[0] == layout.TABLES:
+            return names_module.table_key(place.removeprefix(f"{layout.TABLES}/"))
+        if parts[0] == layout.IMAGES and parts[2:3] == [layout.ANALYSIS]:
+            _, _, relative = place.partition(f"/{layout.ANALYSIS}/")
+            artifact = names_module.artifact_key(relative)
+            return None if artifact is None else "/".join([*parts[:2], artifact])
+        return f"{key}/{relative}"
+
+    # What version 2 has no place for --------------------------------------------------
+
+    def foreign_files(self, image_id: str | None = None) -> list[str]:
+        """Return the files that no key stands for, by their names below the dataset's folder.
+
+        Parameters
+        ----------
+        image_id : str, optional
+            Those of an image. None: those beside the images; version 1's index is left out.
+        """
+        top = "" if image_id is None else names_module.image_folder(image_id)
+        found = []
+        for place in self._walk(top):
+            parts = place.split("/")
+            if image_id is None and (
+                parts[0] == layout.INDEX or (parts[0] == layout.IMAGES and len(parts) > 2)
+            ):
+                continue
+            if not self._has_key(place, image_id):
+                found.append(place)
+        return found
+
+    def refused_images(self) -> list[str]:
+        """Return the names of the folders of ``images`` that version 2 has no id for."""
+        folders = self.files.list_folders(layout.IMAGES)
+        return sorted(name for name in folders if names_module.image_key_part(name) is None)
+
+    def attributes(self, image_id: str | None = None) -> dict[str, Any]:
+        """Return the documents ``.zattrs`` of an image, or of the root, by their places in it."""
+        top = "" if image_id is None else f"{names_module.image_folder(image_id)}/"
+        below = [""]
+        if image_id is not None:
+            arrays = f"{top}{layout.ANALYSIS_ARRAYS}"
+            names = [f"{layout.ANALYSIS_ARRAYS}/{name}/" for name in self._array_names(arrays)]
+            groups = [f"{layout.ANALYSIS_ARRAYS}/"] if names else []
+            below = ["", "data/", *groups, *(p for n in names for p in (n, f"{n}{_DATA}/"))]
+        places = [f"{part}{ATTRIBUTES}" for part in below]
+        found = {place: self._load(f"{top}{place}") for place in places}
+        return {place: document for place, document in found.items() if document is not None}
+
+    def _walk(self, top: str) -> Iterator[str]:
+        if not top:
+            for path in sorted(self.root.iterdir()):
+                if path.is_dir() and not path.name.startswith("."):
+                    yield from self._walk(path.name)
+                elif path.is_file() and not path.name.startswith("."):
+                    yield path.name
+            return
+        for place, _ in self.files.walk_files(top):
+            yield place
+
+    def _has_key(self, place: str, image_id: str | None) -> bool:
+        name = place.rpartition("/")[2]
+        if name in V1_NAMES or name in layout.LITTER:
+            return True
+        if image_id is None:
+            key = names_module.table_key(place.removeprefix(f"{layout.TABLES}/"))
+            return place.startswith(f"{layout.TABLES}/") and key is not None
+        relative = place.removeprefix(f"{names_module.image_folder(image_id)}/")
+        room, _, rest = relative.partition("/")
+        if room == layout.ANALYSIS:
+            artifact = names_module.artifact_key(rest)
+            prefix = layout.image_prefix(image_id)
+            return artifact is not None and self.place(f"{prefix}/{artifact}") == place
+        if room == _DATA:
+            return bool(rest) and _is_chunk(rest)
+        if room == layout.ANALYSIS_ARRAYS:
+            array, _, chunk = rest.partition(f"/{_DATA}/")
+            return _is_chunk(chunk) and names_module.array_key_part(array) is not None
+        return False
+
+    # Documents ------------------------------------------------------------------------
+
+    def _is_node(self, key: str) -> bool:
+        folder = self.place(key)
+        return any(self.files.stat(_below(folder, name)) is not None for name in V1_NAMES)
+
+    def _array_names(self, folder: str, above: str = "") -> list[str]:
+        names = []
+        for name in self.files.list_folders(folder):
+            below = f"{folder}/{name}"
+            if self.files.stat(f"{below}/{_DATA}/{_ARRAY}") is not None:
+                names.append(f"{above}{name}")
+            else:
+                names += self._array_names(below, f"{above}{name}/")
+        return names
+
+    def _document(self, key: str) -> Any | None:
+        """Return the ``zarr.json`` of the node at a key, None if there is none."""
+        if not self._is_node(key):
+            return None
+        folder = self.place(key)
+        parts = key.split("/")
+        if not key:
+            return v1_root_group(self._load(ATTRIBUTES), where=ATTRIBUTES)
+        if self.files.stat(f"{folder}/{_ARRAY}") is not None:
+            return v1_array_document(self._array(folder))
+        if parts[0] == layout.IMAGES and len(parts) == 2:
+            return self._image(folder)
+        if parts[2:3] == [layout.ANALYSIS_ARRAYS] and len(parts) == 4:
+            return self._array_artifact(folder)
+        return plain_group_document()
+
+    def _image(self, folder: str) -> dict[str, Any]:
+        where = f"{folder}/{ATTRIBUTES}"
+        image_id = folder.removeprefix(f"{layout.IMAGES}/")
+        return v1_image_group(
+            image_id,
+            self._load(where) or {},
+            self._array(f"{folder}/{_DATA}"),
+            payload=self._payload(image_id),
+            changed_utc=self._changed_utc(folder),
+            signature=self._signature(folder),
+            where=where,
+        )
+
+    def _array_artifact(self, folder: str) -> dict[str, Any]:
+        where = f"{folder}/{ATTRIBUTES}"
+        return v1_array_artifact_group(
+            folder.partition(f"/{layout.ANALYSIS_ARRAYS}/")[2],
+            self._load(where) or {},
+            self._array(f"{folder}/{_DATA}"),
+            changed_utc=self._changed_utc(folder),
+            signature=self._signature(folder),
+            where=where,
+        )
+
+    def _array(self, folder: str) -> Any:
+        where = f"{folder}/{_ARRAY}"
+        raw = self._load(where)
+        if raw is None:
+            raise SchemaValidationError("the document of the array is missing", where=where)
+        return read_v1_array(raw, where=where)
+
+    def _payload(self, image_id: str) -> Any:
+        key = layout.artifact_key("json", layout.METADATA)
+        try:
+            data = self.read(f"{layout.image_prefix(image_id)}/{key}")
+            return None if data is None else loads_json(data, where=key)
+        except (CorruptDataError, LimitExceededError, ValueError):
+            return None  # Whoever loads it is told; without it the axes are not calibrated.
+
+    def _signature(self, folder: str) -> str:
+        # Zarr v2 writes a chunk by renaming it into its folder, whose time so changes.
+        stat = self.files.stat(f"{folder}/{_DATA}")
+        places = (f"{folder}/{ATTRIBUTES}", f"{folder}/{_DATA}/{_ARRAY}")
+        parts = [self.files.read(place) or b"" for place in places]
+        changed_ns = 0 if stat is None else stat.mtime_ns
+        return hashlib.sha256(b"\0".join([*parts, str(changed_ns).encode()])).hexdigest()
+
+    def _changed_utc(self, folder: str) -> str:
+        stat = self.files.stat(folder)
+        changed_ns = 0 if stat is None else stat.mtime_ns
+        changed = dt.datetime.fromtimestamp(changed_ns // 10**9, dt.UTC)
+        return changed.isoformat().replace("+00:00", "Z")
+
+    def _load(self, place: str) -> Any | None:
+        data = self.files.read(place)
+        return None if data is None else _parse(data, place)
+
+
+def _parse(data: bytes, where: str) -> Any:
+    try:
+        return loads_json(data, where=where)
+    except LimitExceededError:
+        raise
+    except ValueError as error:
+        raise SchemaValidationError(f"the document is not JSON: {error}", where=where) from error
+
+
+def _below(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
+
+
+def _is_chunk(name: str) -> bool:
+    # Zarr v2: the indices of a chunk, with "." or "/" between them.
+    return all(part.isdecimal() for part in name.replace("/", ".").split("."))

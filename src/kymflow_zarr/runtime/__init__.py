@@ -1,0 +1,1 @@
+"""Limits, parallel work and the memory budget: nothing of datasets."""

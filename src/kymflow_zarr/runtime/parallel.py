@@ -1,0 +1,198 @@
+"""One call for each of many items, through any executor: in order, and a few at a time."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from kymflow_zarr.types import Progress
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+# For work that keeps a core busy; more than four would only ask the disk for more at once.
+THREADS: Final = min(4, os.cpu_count() or 1)
+# What waits costs memory; what does not wait leaves workers idle while one item takes long.
+_WAITING_PER_WORKER: Final = 4
+_WORKERS_OF_OTHERS: Final = 64
+
+
+def in_order(
+    call: Callable[[T], R],
+    items: Sequence[T],
+    *,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+    label: Callable[[T], str] = str,
+    threads: int | None = None,
+    waiting: int = 0,
+    here: Callable[[T], bool] = lambda _: False,
+    drop: Callable[[R], object] | None = None,
+) -> Generator[tuple[T, R | None, Exception | None]]:
+    """Yield each item with what the call returned, or the exception that it raised.
+
+    Parameters
+    ----------
+    call : callable
+        For an executor of processes it must be one that pickles.
+    items : sequence
+    executor : concurrent.futures.Executor, optional
+        Threads of our own if left out. It is not shut down.
+    progress : callable, optional
+        Called as ``progress(done, total, label)`` after each item, in this thread.
+    label : callable
+        Names an item for `progress`, and where the executor breaks down.
+    threads : int, optional
+        How many threads of our own there are at most.
+    waiting : int
+        At least so many items are begun, or wait for it, before the first is asked for.
+    here : callable
+        Tells of an item whether it is done in this thread, when it is its turn: of what is
+        not worth handing over, or cannot be.
+    drop : callable, optional
+        Is given what was made and not yielded, because the caller stopped early; that which
+        is under way is waited for. Whoever gives it keeps what was yielded before.
+
+    Raises
+    ------
+    BrokenExecutor
+        If the executor cannot go on.
+
+    Notes
+    -----
+    What has not begun is cancelled when the caller stops early, whatever the reason.
+    """
+    workers = min(threads or min(32, (os.cpu_count() or 1) + 4), max(len(items), 1))
+    begun: deque[tuple[T, Future[R | _Packed] | None]] = deque()
+    with ExitStack() as stack:
+        if executor is None:
+            executor = stack.enter_context(ThreadPoolExecutor(workers))
+        workers = getattr(executor, "_max_workers", None) or _WORKERS_OF_OTHERS
+        stack.callback(_stop, begun, drop)
+        most = max(workers * _WAITING_PER_WORKER, waiting)
+        ready = _submitted(call, items, executor, begun, most, here)
+        for done, item in enumerate(items, start=1):
+            result, error = None, None
+            with _naming(item, label, kept=drop is not None):
+                next(ready)
+                future = begun[0][1]
+                try:
+                    result = call(item) if future is None else _unpacked(future.result())
+                except BrokenExecutor:
+                    raise
+                except Exception as raised:  # noqa: BLE001 - It is handed on.
+                    error = raised
+            begun.popleft()
+            yield item, result, error
+            if progress is not None:
+                progress(done, len(items), label(item))
+
+
+@contextmanager
+def _naming(item: T, label: Callable[[T], str], *, kept: bool) -> Iterator[None]:
+    """Say of an executor that cannot go on how far it came."""
+    try:
+        yield
+    except BrokenExecutor as broken:
+        why = str(broken).rstrip(".") or type(broken).__name__
+        then = (
+            "What was finished before stays; the same call with another executor goes on from there"
+            if kept
+            else "The same call with another executor begins anew"
+        )
+        raise BrokenExecutor(
+            f"the executor broke down at {label(item)!r}: {why}. {then}"
+        ) from broken
+
+
+def _submitted(
+    call: Callable[[T], R],
+    items: Iterable[T],
+    executor: Executor,
+    begun: deque[tuple[T, Future[R | _Packed] | None]],
+    most: int,
+    here: Callable[[T], bool],
+) -> Iterator[None]:
+    """Submit items as there is room, and stop whenever the first may be asked for."""
+    there = partial(_done, call, os.getpid())
+    for item in items:
+        begun.append((item, None if here(item) else executor.submit(there, item)))
+        if len(begun) >= most:
+            yield
+    while begun:
+        yield
+
+
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    """What a call returned in another process, to be unpacked where an error can be told."""
+
+    data: bytes
+
+
+def _done(call: Callable[[T], R], caller: int, item: T) -> R | _Packed:
+    """Do a call, in whatever worker, so that what is wrong with one is that of its item alone.
+
+    What does not pickle, or not back, would break a pool of processes down, and keep the caller
+    of a cluster waiting for ever.
+    """
+    at_home = os.getpid() == caller
+    try:
+        result = call(item)
+    except SystemExit as left:
+        if at_home and threading.current_thread() is threading.main_thread():
+            raise
+        # It would end the program that waits for the others.
+        told = f"what was called for it left with SystemExit: {left}"
+    except Exception as error:
+        if at_home or _travels(error):
+            raise
+        told = f"{type(error).__name__}: {error}"
+    else:
+        return result if at_home else _Packed(_dumps(result))
+    # Out here it has no cause: where Dask is imported, an error is pickled with that.
+    raise RuntimeError(told)
+
+
+def _unpacked(result: R | _Packed) -> R:
+    if isinstance(result, _Packed):
+        unpacked: R = pickle.loads(result.data)
+        return unpacked
+    return result
+
+
+def _travels(error: Exception) -> bool:
+    try:
+        return isinstance(pickle.loads(_dumps(error)), Exception)
+    except Exception:  # noqa: BLE001 - What the making of an error raises is open.
+        return False
+
+
+def _dumps(value: Any) -> bytes:
+    # Workers of a cluster have it, and know functions and classes of a script by it.
+    by: Any = sys.modules.get("cloudpickle", pickle)
+    data: bytes = by.dumps(value)
+    return data
+
+
+def _stop(
+    begun: Iterable[tuple[Any, Future[Any] | None]], drop: Callable[[Any], object] | None
+) -> None:
+    left = [future for _, future in begun if future is not None]
+    # All first: while one is waited for, no other begins.
+    running = [future for future in left if not future.cancel()]
+    if drop is not None:
+        for future in running:
+            # A Ctrl-C has reached the workers too; theirs must not keep this from the next one.
+            if future.exception() is None:
+                with suppress(Exception):
+                    drop(_unpacked(future.result()))

@@ -1,0 +1,1 @@
+"""Typed models of every document on disk. No I/O, no zarr."""

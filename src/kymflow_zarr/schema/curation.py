@@ -1,0 +1,143 @@
+"""What people have judged of an image, and the history of it: the model of ``curation.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from kymflow_zarr.errors import FormatVersionError, SchemaValidationError
+from kymflow_zarr.schema.base import FORMAT, read_document
+from kymflow_zarr.types import FrameKind, Verdict
+
+CURATION_VERSION: Final = "1.0"
+_DOCUMENT: Final = "curation"
+
+
+class _ChangeDocument(msgspec.Struct, kw_only=True, tag_field="what"):
+    """One value that an edit changed."""
+
+
+class VerdictChangeDocument(_ChangeDocument, kw_only=True, tag="verdict"):
+    """Another verdict."""
+
+    before: Verdict | None
+    after: Verdict | None
+
+
+class NoteChangeDocument(_ChangeDocument, kw_only=True, tag="note"):
+    """Another note."""
+
+    before: str
+    after: str
+
+
+class RoiChangeDocument(_ChangeDocument, kw_only=True, tag="roi"):
+    """A region of the metadata payload that is new, another one, or gone."""
+
+    roi_id: int
+    before: Annotated[dict[str, Any] | None, Meta(description="Null where it was not there.")]
+    after: Annotated[dict[str, Any] | None, Meta(description="Null where it is gone.")]
+    position: Annotated[
+        Annotated[int, Meta(ge=0)] | None,
+        Meta(description="Where in the list it was; null where it was not there."),
+    ]
+
+
+class EventTypeChangeDocument(_ChangeDocument, kw_only=True, tag="event_type"):
+    """Another type of an event, which is a row of a data-frame artifact."""
+
+    artifact_kind: FrameKind
+    name: Annotated[str, Meta(description="Of the artifact.")]
+    row: Annotated[int, Meta(ge=0, description="Position, from 0.")]
+    column: str
+    row_sha256: Annotated[
+        str, Meta(description="Of the other cells of the row, to know the event again.")
+    ]
+    before: Any
+    after: Any
+
+
+ChangeDocument: TypeAlias = (
+    VerdictChangeDocument | NoteChangeDocument | RoiChangeDocument | EventTypeChangeDocument
+)
+
+
+class EditDocument(msgspec.Struct, kw_only=True):
+    """One entry of the history: who changed what, and when."""
+
+    edit_id: Annotated[str, Meta(min_length=1, description="Unique in the image.")]
+    who: str
+    when_utc: Annotated[str, Meta(description="ISO 8601, UTC.")]
+    changes: list[ChangeDocument]
+    undoes: Annotated[str | None, Meta(description="Id of the edit that it took back.")] = None
+
+
+class CurationDocument(msgspec.Struct, kw_only=True):
+    """What people have judged of an image. Keys that are not listed are kept, at every level."""
+
+    format: Literal["kymflow_zarr"]
+    document: Literal["curation"]
+    version: Literal["1.0"]
+    verdict: Verdict | None
+    note: str
+    history: Annotated[list[EditDocument], Meta(description="Oldest first.")]
+
+
+def new_curation() -> dict[str, Any]:
+    """Return the document of an image that nobody has judged."""
+    return {
+        "format": FORMAT,
+        "document": _DOCUMENT,
+        "version": CURATION_VERSION,
+        "verdict": None,
+        "note": "",
+        "history": [],
+    }
+
+
+def read_curation_document(raw: Any, *, where: str) -> CurationDocument:
+    """Return the document of decoded JSON.
+
+    Raises
+    ------
+    SchemaValidationError
+        If it is broken, or not one of ours; names the key.
+    FormatVersionError
+        If it was written in a version this code does not know.
+    """
+    if (
+        not isinstance(raw, Mapping)
+        or raw.get("format") != FORMAT
+        or raw.get("document") != _DOCUMENT
+    ):
+        raise SchemaValidationError(
+            f"the JSON artifact {_DOCUMENT!r} is not the record of what was judged of the image",
+            where=where,
+            hint="load_json() returns it. Save it under another name and delete it here to "
+            "curate the image.",
+        )
+    # On-disk format: "A reader MUST refuse a curation document of a version it does not know."
+    if raw.get("version") != CURATION_VERSION:
+        raise FormatVersionError(
+            f"version {raw.get('version')!r} of curation is not known to this kymflow_zarr, "
+            f"which reads version {CURATION_VERSION!r}",
+            where=where,
+            hint="Upgrade kymflow_zarr to read it.",
+        )
+    document = read_document(CurationDocument, raw, where=where)
+    ids: set[str | None] = {None}
+    for number, edit in enumerate(document.history):
+        # On-disk format: "Each entry MUST have an edit_id of its own."
+        # On-disk format: "undoes MUST name an earlier entry."
+        if edit.edit_id in ids or edit.undoes not in ids:
+            raise SchemaValidationError(
+                f"the document is not valid: {edit.edit_id!r} is there twice"
+                if edit.edit_id in ids
+                else f"the document is not valid: undoes is {edit.undoes!r}, no earlier edit",
+                where=f"{where}: history[{number}]",
+            )
+        ids.add(edit.edit_id)
+    return document

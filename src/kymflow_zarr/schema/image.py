@@ -1,0 +1,163 @@
+"""The documents of one image record and of one array artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from kymflow_zarr.errors import SchemaValidationError
+from kymflow_zarr.schema.base import Document, group_document, own_attributes, read_document
+from kymflow_zarr.types import Axis, Quantity
+
+
+class AxisDocument(msgspec.Struct, kw_only=True):
+    """One axis as it truly is; see :class:`kymflow_zarr.Axis`."""
+
+    name: str
+    quantity: Quantity
+    unit: str | None = None
+    step: float | None = None
+
+    @classmethod
+    def of(cls, axis: Axis) -> AxisDocument:
+        """Return the document of an axis value."""
+        return cls(name=axis.name, quantity=axis.quantity, unit=axis.unit, step=axis.step)
+
+    def value(self) -> Axis:
+        """Return the axis value."""
+        return Axis(self.name, self.quantity, self.unit, self.step)
+
+
+class PixelsDocument(msgspec.Struct, kw_only=True):
+    """Where the current pixels are, and what they are.
+
+    ``path`` names the array beside the document. Replacing pixels writes a new array
+    under a new name and then this document: that switch is the commit.
+    """
+
+    path: str
+    generation: int
+    shape: list[int]
+    dtype: str
+    chunks: list[int]
+    sha256: str
+    stored_bytes: int
+
+
+class SourceFileDocument(msgspec.Struct, kw_only=True):
+    """One file that an image, or something beside it, was read from.
+
+    Parameters
+    ----------
+    path : str
+        Absolute path when it was read.
+    rel_path : str
+        Path below the folder that was ingested, with ``/``.
+    role : str
+        ``image``, ``header``, ``metadata``, ``analysis``, ``sidecar`` or ``unknown``.
+    size_bytes, mtime_ns : int
+        As the file system had them.
+    sha256 : str
+        Digest of the file's bytes.
+    series : int
+        Which image of a file that holds several.
+    gone : bool
+        Whether a later scan did not find it any more.
+    kept_as : str, optional
+        Key, below the record, of the file's own bytes.
+    frame_as : str, optional
+        Key, below the record, of what a TIFF is beside its pixels
+        (:class:`kymflow_zarr.schema.TiffFrame`).
+    feeds : dict of str to str
+        For each artifact made of it, by its key below the record, the SHA-256 it was
+        stored with: an artifact that has another now was edited since.
+    """
+
+    path: str
+    rel_path: str
+    role: str
+    size_bytes: int
+    mtime_ns: int
+    sha256: str
+    series: int = 0
+    gone: bool = False
+    kept_as: str | None = None
+    frame_as: str | None = None
+    feeds: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class ImageDocument(Document, kw_only=True):
+    """``attributes.kymflow_zarr`` of an image record's group."""
+
+    image_id: str
+    created_utc: str
+    updated_utc: str
+    axes: list[AxisDocument]
+    pixels: PixelsDocument
+    channel_names: list[str] | None = None
+    source_files: list[SourceFileDocument] = msgspec.field(default_factory=list)
+    earlier_artifacts: dict[str, str] = msgspec.field(default_factory=dict)
+    document: str = "image"
+
+    @property
+    def source(self) -> SourceFileDocument | None:
+        """The file the pixels came from, the first where there are several."""
+        return next((file for file in self.source_files if file.role == "image"), None)
+
+    def axis_values(self) -> tuple[Axis, ...]:
+        """Return the axes as values."""
+        return tuple(axis.value() for axis in self.axes)
+
+    def to_group(self, *, ome: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Return the whole ``zarr.json``, with `ome` where the axes can be expressed."""
+        return group_document(self, ome=ome)
+
+
+class ArrayArtifactDocument(Document, kw_only=True):
+    """``attributes.kymflow_zarr`` of an array artifact's group."""
+
+    name: str
+    updated_utc: str
+    pixels: PixelsDocument
+    axes: list[str] | None = None
+    document: str = "array_artifact"
+
+    def to_group(self) -> dict[str, Any]:
+        """Return the whole ``zarr.json``."""
+        return group_document(self)
+
+
+def read_image_document(group: Any, *, where: str) -> ImageDocument:
+    """Read the ``zarr.json`` of an image record.
+
+    Raises
+    ------
+    SchemaValidationError, FormatVersionError
+        If it is not one of ours, or of a version this code does not know.
+    """
+    document = read_document(ImageDocument, own_attributes(group, where=where), where=where)
+    _check_dimensions(document.pixels, len(document.axes), where=where)
+    return document
+
+
+def read_array_artifact_document(group: Any, *, where: str) -> ArrayArtifactDocument:
+    """Read the ``zarr.json`` of an array artifact; errors as for images."""
+    document = read_document(ArrayArtifactDocument, own_attributes(group, where=where), where=where)
+    if document.axes is not None:
+        _check_dimensions(document.pixels, len(document.axes), where=where)
+    return document
+
+
+def _check_dimensions(pixels: PixelsDocument, axes: int, *, where: str) -> None:
+    # On-disk format: "axes MUST have one entry for each dimension of the pixels."
+    if axes != len(pixels.shape):
+        raise SchemaValidationError(
+            f"the document names {axes} axes for {len(pixels.shape)} dimensions", where=where
+        )
+    # On-disk format: "pixels.path MUST be the name of a child, without a separator."
+    if pixels.path in {"", ".", ".."} or any(c in pixels.path for c in "/\\\0:"):
+        raise SchemaValidationError(
+            f"pixels.path {pixels.path!r} is not the name of a child", where=where
+        )

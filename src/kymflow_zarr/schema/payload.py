@@ -1,0 +1,256 @@
+"""The metadata payload of an image: its model, its upgrade, and what deviates from it.
+
+Source: payloads that kymflow wrote, version "1.0" beside TIFFs and "2.0" in datasets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from kymflow_zarr.schema.rois import (
+    ROI_MODELS,
+    MaskRoiDocument,
+    RectRoiDocument,
+    is_flat_roi,
+    old_key,
+    upgrade_roi,
+)
+
+PAYLOAD_VERSION: Final = "2.0"
+# What means version 1.0 or 2.0; of any other nobody knows what it means.
+_READ_VERSIONS: Final = ("1.0", "2.0", "1", "2", 1, 2, "", None)
+_Text: TypeAlias = str | None
+
+
+class HeaderDocument(msgspec.Struct, kw_only=True):
+    """What is known of the acquisition; lists have one entry for each axis."""
+
+    shape: (
+        Annotated[list[Annotated[int, Meta(ge=0)]] | None, Meta(description="Of the pixels.")]
+        | UnsetType
+    ) = UNSET
+    ndim: Annotated[int | None, Meta(description="Number of dimensions.")] | UnsetType = UNSET
+    voxels: (
+        Annotated[list[float | None] | None, Meta(description="Step of each axis, in its unit.")]
+        | UnsetType
+    ) = UNSET
+    voxels_units: (
+        Annotated[list[str | None] | None, Meta(description='"s", "um", "px" or another.')]
+        | UnsetType
+    ) = UNSET
+    labels: (
+        Annotated[list[str | None] | None, Meta(description='Such as "time (s)".')] | UnsetType
+    ) = UNSET
+    physical_size: (
+        Annotated[list[float | None] | None, Meta(description="Extent along each axis.")]
+        | UnsetType
+    ) = UNSET
+    date_str: Annotated[str | None, Meta(description="Day, as it was read.")] | UnsetType = UNSET
+    time_str: Annotated[str | None, Meta(description="Time, as it was read.")] | UnsetType = UNSET
+    acquired_local_epoch_ns: (
+        Annotated[
+            int | None,
+            Meta(
+                description="The wall clock at the microscope, in nanoseconds since "
+                "1970-01-01T00:00:00 of that same clock."
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+
+
+class ExperimentDocument(msgspec.Struct, kw_only=True):
+    """What was imaged and under which conditions; empty text and null both mean unknown."""
+
+    species: _Text | UnsetType = UNSET
+    region: _Text | UnsetType = UNSET
+    cell_type: _Text | UnsetType = UNSET
+    depth: (
+        Annotated[
+            float | Literal[""] | None,
+            Meta(description='Micrometers below the surface; older programs write "" for null.'),
+        ]
+        | UnsetType
+    ) = UNSET
+    branch_order: (
+        Annotated[int | str | None, Meta(description="Branches since the penetrating vessel.")]
+        | UnsetType
+    ) = UNSET
+    direction: _Text | UnsetType = UNSET
+    sex: _Text | UnsetType = UNSET
+    genotype: _Text | UnsetType = UNSET
+    condition: _Text | UnsetType = UNSET
+    condition2: _Text | UnsetType = UNSET
+    treatment: _Text | UnsetType = UNSET
+    treatment2: _Text | UnsetType = UNSET
+    date: _Text | UnsetType = UNSET
+    note: _Text | UnsetType = UNSET
+    acq_date: (
+        Annotated[str | None, Meta(description="Of older files: header.date_str.")] | UnsetType
+    ) = UNSET
+    acq_time: (
+        Annotated[str | None, Meta(description="Of older files: header.time_str.")] | UnsetType
+    ) = UNSET
+
+
+class PayloadDocument(msgspec.Struct, kw_only=True):
+    """The metadata of one image. Keys that are not listed are kept, at every level."""
+
+    version: Literal["2.0"]
+    header: HeaderDocument
+    experiment_metadata: ExperimentDocument
+    rois: list[RectRoiDocument | MaskRoiDocument]
+
+
+class Deviation(NamedTuple):
+    """One place of a payload that is not as the model has it.
+
+    Parameters
+    ----------
+    key : str
+        The place, such as ``rois[1].data.x0``; empty for the payload itself.
+    what : str
+        What is wrong with it.
+    readable : bool
+        Whether it is an older form, which :func:`upgrade_payload` understands.
+    """
+
+    key: str
+    what: str
+    readable: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.key or 'the payload'} {self.what}"
+
+
+def upgrade_payload(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a payload of any version as version "2.0" means it; `raw` stays as it is.
+
+    Sections that are missing or null become empty ones; regions take today's form
+    (:func:`upgrade_roi`); ``acq_date`` and ``acq_time`` are the header's ``date_str`` and
+    ``time_str`` too, where it has none. Unknown keys and what is of no known form stay, and so
+    does an unknown version.
+    """
+    payload = dict(raw)
+    if not _is_unknown_version(payload.get("version")):
+        payload["version"] = PAYLOAD_VERSION
+    for key in ("header", "experiment_metadata"):
+        section = payload.get(key)
+        payload[key] = dict(section or {}) if isinstance(section, Mapping | None) else section
+    header, experiment = payload["header"], payload["experiment_metadata"]
+    if isinstance(header, dict) and isinstance(experiment, dict):
+        for key, old in (("date_str", "acq_date"), ("time_str", "acq_time")):
+            if experiment.get(old) and not header.get(key):
+                header[key] = experiment[old]
+    rois = payload.get("rois")
+    payload["rois"] = [] if rois is None else rois
+    if isinstance(rois, list | tuple):
+        payload["rois"] = [upgrade_roi(roi) for roi in rois]
+    return payload
+
+
+def _is_unknown_version(version: object) -> bool:
+    plain = isinstance(version, str | int | float | None) and not isinstance(version, bool)
+    return not plain or version not in _READ_VERSIONS
+
+
+# What deviates -----------------------------------------------------------------------------
+
+
+def payload_deviations(payload: object) -> Iterator[Deviation]:
+    """Yield each key of a payload that is not as the model has it; unknown keys never are.
+
+    Parameters
+    ----------
+    payload : object
+        As it was decoded from JSON.
+    """
+    if not isinstance(payload, Mapping):
+        yield Deviation("", f"is {type(payload).__name__}, not a mapping")
+        return
+    for deviation in _deviations(payload, PayloadDocument, skip="rois"):
+        version = payload.get("version")
+        if deviation.key == "version" and not _is_unknown_version(version) and version:
+            what = f"is {version!r}, which is an older form than {PAYLOAD_VERSION!r}"
+            deviation = Deviation("version", what, readable=True)
+        yield deviation
+    rois = payload.get("rois", [])
+    if "rois" not in payload:
+        yield Deviation("rois", "is missing")
+    elif not isinstance(rois, list | tuple):
+        yield Deviation("rois", f"is {type(rois).__name__}, not a list")
+    else:
+        for number, roi in enumerate(rois):
+            for deviation in roi_deviations(roi):
+                key = ".".join(filter(None, (f"rois[{number}]", deviation.key)))
+                yield deviation._replace(key=key)
+
+
+def roi_deviations(roi: object) -> Iterator[Deviation]:
+    """Yield each key of a region that is not as the model has it, as `payload_deviations`."""
+    if not isinstance(roi, Mapping):
+        yield Deviation("", f"is {type(roi).__name__}, not a mapping")
+        return
+    if not list(_typed_deviations(roi)):
+        return
+    found = list(_typed_deviations(upgrade_roi(roi)))
+    if not found:
+        yield Deviation("", "has an older form", readable=True)
+    for deviation in found:
+        yield deviation._replace(key=old_key(deviation.key)) if is_flat_roi(roi) else deviation
+
+
+def _typed_deviations(roi: Any) -> Iterator[Deviation]:
+    kind = roi.get("roi_type")
+    model = ROI_MODELS.get(kind) if isinstance(kind, str) else None
+    if model is not None:
+        yield from _deviations(roi, model)
+    elif "roi_type" in roi:
+        yield Deviation("roi_type", f'is {kind!r}, not "rect" or "mask"')
+    else:
+        yield Deviation("roi_type", "is missing")
+
+
+def _deviations(
+    section: Mapping[Any, Any], model: type[msgspec.Struct], *, skip: str | None = None
+) -> Iterator[Deviation]:
+    # Key by key: msgspec alone stops at the first.
+    for field in msgspec.structs.fields(model):
+        key = field.encode_name
+        if key == skip:
+            continue
+        if key not in section:
+            if field.required:
+                yield Deviation(key, "is missing")
+            continue
+        value = section[key]
+        inner = _struct_of(field.type)
+        if inner is not None and isinstance(value, Mapping):
+            for deviation in _deviations(value, inner):
+                yield deviation._replace(key=f"{key}.{deviation.key}")
+            continue
+        try:
+            msgspec.convert(value, field.type, strict=True)
+        except msgspec.ValidationError as error:
+            reason, _, place = str(error).partition(" - at `$")
+            said = reason.replace("`", "").replace("Expected", "should be", 1)
+            said = said.replace("object", "mapping").replace("array", "list")
+            yield Deviation(key + place.rstrip("`"), f"is {_short(value)}: {said}")
+
+
+def _struct_of(kind: Any) -> type[msgspec.Struct] | None:
+    """Return the model of a field that is one, with or without UNSET beside it."""
+    for candidate in (kind, *getattr(kind, "__args__", ())):
+        if isinstance(candidate, type) and issubclass(candidate, msgspec.Struct):
+            model: type[msgspec.Struct] = candidate
+            return model
+    return None
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

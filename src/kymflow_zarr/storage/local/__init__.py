@@ -1,0 +1,1 @@
+"""Storage in a folder on a local disk or a network share."""

@@ -1,0 +1,163 @@
+"""A folder that becomes visible in one step, complete, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from kymflow_zarr.runtime.background import Content, arrived, aside, settled
+from kymflow_zarr.schema.checksums import FileSum
+from kymflow_zarr.storage.local.disk import disk
+from kymflow_zarr.storage.local.files import os_errors, sync_all
+
+if TYPE_CHECKING:
+    from kymflow_zarr.storage.local.storage import LocalStorage
+
+
+class StagedTree:
+    """Files on their way into a dataset; leaving the ``with`` block uncommitted drops them.
+
+    Parameters
+    ----------
+    folder : Path
+        An empty folder on the file system of the dataset.
+    root : Path
+        The dataset's folder.
+    durable : bool
+        Whether the commit survives a power loss.
+    in_use : callable
+        Keeps the folder from being tidied up in a ``with`` block.
+
+    Attributes
+    ----------
+    folder : Path
+        Where it is until it is committed.
+    sums : dict of str to FileSum
+        Size and digest of each file, by its key below the tree.
+    files : list of str
+        Their paths.
+    folders : dict of str to str
+        The path of each folder, by its key below the tree.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        root: Path,
+        durable: bool,
+        in_use: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+    ) -> None:
+        self.in_use = in_use
+        self.sums: dict[str, FileSum] = {}
+        self.folder = folder
+        self.durable = durable
+        self.committed = False
+        self._root = root
+        # Paths as text: an image has many, and pathlib takes its time with each.
+        self.folders = {"": str(folder)}
+        self.files: list[str] = []
+
+    def write(self, key: str, data: Content) -> FileSum:
+        """Add a file at a key below the tree and return what it is; bytes may be on their way."""
+        with os_errors("write", key):
+            path = self._place(key)
+        content = arrived(data)
+        found = aside(functools.partial(FileSum.of, content), size=len(content))
+        with os_errors("write", key):
+            disk().create(path, content)
+        self.files.append(path)
+        self.sums[key] = settled(found)
+        return self.sums[key]
+
+    def _place(self, key: str) -> str:
+        """Return the path of a key below the tree; the folders above it are made."""
+        above, _, name = key.rpartition("/")
+        folder = self.folders.get(above)
+        if folder is None:
+            folder = self._place(above)
+            disk().make_folder(folder)
+            self.folders[above] = folder
+        return f"{folder}{os.sep}{name}"
+
+    def place(self, key: str) -> str:
+        """Return the path of a key of the dataset."""
+        return f"{self._root}{os.sep}{key.replace('/', os.sep)}"
+
+    def take_place(self, target: str) -> bool:
+        """Go to a path; False if something is there. Of :func:`commit_trees`."""
+        # POSIX would let a folder replace an empty one; a record's is never empty.
+        try:
+            disk().rename_folder(self.folder, target)
+        except OSError:
+            if os.path.isdir(target):  # noqa: PTH112 - see `folders`
+                return False
+            raise
+        self.committed = True
+        return True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not self.committed:
+            # What cannot be deleted now is swept when this writer is dead.
+            with contextlib.suppress(OSError):
+                disk().remove_tree(self.folder)
+
+
+def staged_in(area: Path, storage: LocalStorage) -> StagedTree:
+    """Return a tree in a folder that another, who commits it, keeps from being tidied up."""
+    folder = area / uuid.uuid4().hex
+    with os_errors("write", str(area)):
+        disk().make_folder(folder)
+    return StagedTree(folder, root=storage.root, durable=storage.durable)
+
+
+def sync_trees(trees: Iterable[StagedTree]) -> None:
+    """Put all that trees hold on the disk.
+
+    Of those that are not durable only the content of the files: a file system keeps its names
+    in order by itself, and not what they name. So what is seen after a power loss is whole.
+    """
+    trees = list(trees)
+    sync_all(
+        [path for tree in trees for path in tree.files],
+        [folder for tree in trees if tree.durable for folder in tree.folders.values()],
+    )
+
+
+def commit_trees(trees: Sequence[tuple[StagedTree, str]]) -> list[bool]:
+    """Make trees visible, each at its key and each in one step.
+
+    They share what it costs to put them on the disk.
+
+    Returns
+    -------
+    list of bool
+        False for one that was not committed, because something is there.
+    """
+    committed: list[bool] = []
+    with os_errors("write", trees[0][1] if trees else ""), contextlib.ExitStack() as stack:
+        for tree, _ in trees:
+            stack.enter_context(tree.in_use())
+        sync_trees(tree for tree, _ in trees)
+        targets = [tree.place(key) for tree, key in trees]
+        for (tree, _), target in zip(trees, targets, strict=True):
+            committed.append(tree.take_place(target))
+        pairs = zip(trees, targets, strict=True)
+        durable = [target for (tree, _), target in pairs if tree.durable]
+        sync_all((), {os.path.dirname(target) for target in durable})  # noqa: PTH120 - as above
+    return committed

@@ -1,0 +1,105 @@
+"""A change by way of a journal: the commit, what follows it, and what follows if it fails."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from kymflow_zarr.storage.local.disk import disk
+from kymflow_zarr.storage.local.journal import Journal, Remove
+from kymflow_zarr.storage.local.pending_changes import Overlay
+from kymflow_zarr.storage.local.staging import StagedTree
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One change that is about to be made.
+
+    Parameters
+    ----------
+    root : Path
+        The dataset's folder.
+    path : Path
+        Where the journal goes.
+    journal : Journal
+    durable : bool
+    """
+
+    root: Path
+    path: Path
+    journal: Journal
+    durable: bool
+
+    def make(
+        self, folder: Path, staged: list[Path], trees: Sequence[StagedTree], overlay: Overlay
+    ) -> None:
+        """Write the journal, carry it out and delete it.
+
+        Parameters
+        ----------
+        folder : Path
+            Folders that are left empty are removed below this one.
+        staged : list of Path
+            The staged files; emptied where the journal needs them after an error.
+        trees : sequence of StagedTree
+            The staged folders; committed from here on, except after an error that leaves
+            nothing.
+        overlay : Overlay
+            Gets the journal if the disk lets it be neither carried out nor taken back.
+        """
+        # They are the journal's from here on, however this call ends, Ctrl-C included.
+        for tree in trees:
+            tree.committed = True
+        try:
+            self.journal.write(self.root, self.path, durable=self.durable)
+            self._carry_out()
+        except BaseException:
+            if self.journal.is_begun(self.root):
+                # There is no way back; the next writer finds the journal and what it needs.
+                staged.clear()
+                overlay.add(self.path, self.journal)
+            elif self._taken_back():
+                for tree in trees:
+                    tree.committed = False
+                self._remove_empty([step.key for step in self.journal.steps], folder)
+            else:
+                staged.clear()
+            raise
+        # The change is made. What is not tidied up now the next writer finds.
+        with contextlib.suppress(OSError):
+            self.journal.finish(self.root, self.path, durable=self.durable)
+            removed = [step.key for step in self.journal.steps if isinstance(step, Remove)]
+            self._remove_empty(removed, folder)
+
+    def _carry_out(self) -> None:
+        try:
+            self.journal.carry_out(self.root, durable=self.durable, first=True)
+        except FileNotFoundError:
+            raise  # Somebody deletes under us. No second try: it would take that for done.
+        except BaseException as error:
+            # The journal is on the disk: going on is better than stopping between.
+            self.journal.carry_out(self.root, durable=self.durable)
+            if not isinstance(error, OSError):
+                raise
+
+    def _taken_back(self) -> bool:
+        """Delete the journal, of which nothing was done; False if the disk refuses that too."""
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                disk().unlink(self.path)
+            if self.durable:
+                # It must not come back when what it speaks of is deleted.
+                disk().sync_folder(self.path.parent)
+        except OSError:
+            return False
+        return True
+
+    def _remove_empty(self, keys: Iterable[str], top: Path) -> None:
+        for key in keys:
+            folder = self.root.joinpath(*key.split("/")).parent
+            with contextlib.suppress(OSError):  # Not empty: somebody else's file is there.
+                while folder.is_relative_to(top) and folder != top:
+                    disk().remove_folder(folder)
+                    folder = folder.parent

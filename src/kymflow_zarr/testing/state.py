@@ -1,0 +1,126 @@
+"""What a dataset holds, as a value to compare; and what must be true of it always."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+from kymflow_zarr import ZarrDataset, ZarrImageRecord, layout
+from kymflow_zarr.engine.source_files import read_kept
+from kymflow_zarr.schema.checksums import FileSum, parse_checksums
+
+
+def state_of(
+    dataset: ZarrDataset, *, name: Callable[[ZarrImageRecord], str] | None = None
+) -> dict[str, Any]:
+    """Return all that a dataset tells its user, times of changes left out.
+
+    Parameters
+    ----------
+    dataset : ZarrDataset
+    name : callable, optional
+        What an image is called in the result; its id if left out. Ids differ where images are
+        added twice, the paths of their source files do not.
+
+    Returns
+    -------
+    dict
+        ``image <name>`` for each image, ``table <name>`` for each table and ``file <path>`` for
+        each file kept at the top. Two that are equal hold the same pixels, artifacts, metadata,
+        tables and files.
+    """
+    names = {
+        record.image_id: record.image_id if name is None else name(record)
+        for record in dataset.iter_records()
+    }
+    state: dict[str, Any] = {}
+    for image_id, called in names.items():
+        state[f"image {called}"] = _state_of_image(dataset, dataset[image_id])
+    for table in dataset.list_table_names():
+        frame = dataset.load_table(table)
+        if "image_id" in frame.columns:
+            frame["image_id"] = frame["image_id"].map(lambda i: names.get(i, i))
+        state[f"table {table}"] = frame.to_csv()
+    kept = dataset.kept_files()
+    for path, document in kept.documents().items():
+        state[f"file {path}"] = _digest(kept.read(document))
+    return state
+
+
+def _state_of_image(dataset: ZarrDataset, record: ZarrImageRecord) -> dict[str, Any]:
+    storage, prefix = dataset._storage, layout.image_prefix(record.image_id)  # noqa: SLF001
+    state: dict[str, Any] = {
+        "pixels": (record.shape, record.dtype.str, _digest(record.load_array().tobytes())),
+        "axes": (record.axes, record.channel_names),
+        "earlier": [key.removeprefix(prefix) for key in record.list_earlier_artifacts()],
+        "files": [(file.path, file.sha256, file.kept_as) for file in record.source_files],
+        "kept": {
+            file.path: _digest(read_kept(storage, f"{prefix}/{file.kept_as}"))
+            for file in record.source_files
+            if file.kept_as is not None
+        },
+    }
+    for info in record.list_artifacts():
+        if info.name == layout.CURATION and info.kind == "json":
+            value = json.dumps(_state_of_curation(record), sort_keys=True)
+        elif info.kind == "json":
+            value = json.dumps(record.load_json(info.name), sort_keys=True)
+        elif info.kind == "parquet":
+            value = record.load_df_parquet(info.name).to_csv()
+        else:
+            value = record.load_df_csv_gz(info.name).to_csv()
+        state[f"{info.kind} {info.name}"] = value
+    for array in record.list_array_artifacts():
+        values = record.load_array_artifact(array)
+        state[f"array {array}"] = (values.shape, values.dtype.str, _digest(values.tobytes()))
+    return state
+
+
+def _state_of_curation(record: ZarrImageRecord) -> dict[str, Any]:
+    """Return what has been judged, without the times, and entries by their number."""
+    told = record.curation().to_dict()
+    numbers = {edit["edit_id"]: number for number, edit in enumerate(told["history"])}
+    told["history"] = [
+        {
+            **{key: edit[key] for key in ("who", "changes")},
+            **{key: numbers.get(edit[key]) for key in ("undoes", "undone_by")},
+        }
+        for edit in told["history"]
+    ]
+    return told
+
+
+def check_invariants(dataset: ZarrDataset) -> None:
+    """Raise AssertionError unless a dataset that was just opened for writing is whole.
+
+    Nothing that :meth:`ZarrDataset.validate` complains of; each file that a list of checksums
+    names is there and what the list says, and each file of a group is in its list; nothing is
+    left of dead writers.
+    """
+    report = dataset.validate()
+    assert report.problems == (), str(report)
+    root = dataset.path
+    for group in [root, *(path for path in (root / layout.IMAGES).iterdir() if path.is_dir())]:
+        listed = parse_checksums((group / layout.CHECKSUMS).read_bytes(), where=group.name)
+        own = {layout.WORK, layout.INDEX, layout.CHECKSUMS}
+        found = {
+            path.relative_to(group).as_posix()
+            for path in group.rglob("*")
+            if path.is_file() and path.relative_to(group).parts[0] not in own
+        }
+        if group == root:
+            images = f"{layout.IMAGES}/"
+            found = {key for key in found if key == images + layout.GROUP or images not in key}
+        assert set(listed) == found, f"{group.name}: {sorted(set(listed) ^ found)}"
+        for key, told in listed.items():
+            assert FileSum.of((group / key).read_bytes()) == told, f"{group.name}/{key}"
+    for name in ("sessions", "journal"):
+        folder = root / layout.WORK / name
+        left = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        assert left == [], f"left in {name}: {left}"
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

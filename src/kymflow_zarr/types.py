@@ -1,0 +1,136 @@
+"""Literals and small value types that every room may use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias
+
+__all__ = [
+    "ArrayLike",
+    "ArtifactInfo",
+    "ArtifactKind",
+    "Axis",
+    "Durability",
+    "ExportLayout",
+    "FrameKind",
+    "ImageBounds",
+    "JsonValue",
+    "MissingPlacement",
+    "Mode",
+    "OrderBy",
+    "Progress",
+    "Quantity",
+    "RefreshMode",
+    "StrPath",
+    "Verdict",
+]
+
+Mode: TypeAlias = Literal["r", "r+", "a", "w", "w-"]
+OrderBy: TypeAlias = Literal["image_id", "created_utc", "acquired_local_epoch_ns"]
+MissingPlacement: TypeAlias = Literal["last", "first"]
+ExportLayout: TypeAlias = Literal["dataset", "kymflow"]
+RefreshMode: TypeAlias = Literal["skip", "reingest_if_changed"]
+Durability: TypeAlias = Literal["full", "relaxed"]
+Quantity: TypeAlias = Literal["space", "time", "channel", "other"]
+ArtifactKind: TypeAlias = Literal["json", "parquet", "csv_gz"]
+FrameKind: TypeAlias = Literal["parquet", "csv_gz"]
+Verdict: TypeAlias = Literal["accepted", "rejected"]
+StrPath: TypeAlias = str | os.PathLike[str]
+JsonValue: TypeAlias = (
+    "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
+)
+
+Progress: TypeAlias = Callable[[int, int, str], object]
+"""Called as ``progress(done, total, label)`` while long work goes on.
+
+Raising from it (``KeyboardInterrupt`` included) cancels the work between two steps.
+"""
+
+
+class ArrayLike(Protocol):
+    """What the store asks of pixels: NumPy, memory-mapped, dask and zarr arrays fit."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each dimension."""
+
+    @property
+    def dtype(self) -> Any:
+        """Data type of the elements."""
+
+    def __getitem__(self, key: Any, /) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One axis of an image, as the microscope meant it.
+
+    Parameters
+    ----------
+    name : str
+        Short name, one letter for the usual ones: ``t c z y x``.
+    quantity : {"space", "time", "channel", "other"}
+        What runs along the axis. In a kymograph ``y`` has the quantity ``"time"``.
+    unit : str, optional
+        Name of the unit of `step`, spelled as UDUNITS-2 and OME-Zarr do
+        (``"micrometer"``, ``"second"``); None where nothing is known.
+    step : float, optional
+        Distance between two neighbouring samples, in `unit`; None where unknown.
+    """
+
+    name: str
+    quantity: Quantity
+    unit: str | None = None
+    step: float | None = None
+
+
+class ImageBounds(dict[str, int]):
+    """Extent of an image: ``{"width", "height", "num_slices"}``, as items and as attributes.
+
+    Parameters
+    ----------
+    width, height : int
+        Pixels of a plane along its last axis and along the one before.
+    num_slices : int
+        Planes along ``z``; 1 where there is no such axis.
+    """
+
+    def __init__(self, width: int, height: int, num_slices: int) -> None:
+        super().__init__(width=width, height=height, num_slices=num_slices)
+
+    @property
+    def width(self) -> int:
+        """Pixels along the last axis."""
+        return self["width"]
+
+    @property
+    def height(self) -> int:
+        """Pixels along the last axis but one."""
+        return self["height"]
+
+    @property
+    def num_slices(self) -> int:
+        """Planes along ``z``."""
+        return self["num_slices"]
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactInfo:
+    """What a listing says of one artifact.
+
+    Parameters
+    ----------
+    name : str
+        The name it was saved under.
+    kind : {"json", "parquet", "csv_gz"}
+    key : str
+        Its place in the dataset.
+    size_bytes : int
+    """
+
+    name: str
+    kind: ArtifactKind
+    key: str
+    size_bytes: int

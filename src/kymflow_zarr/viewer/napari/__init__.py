@@ -1,0 +1,1 @@
+"""The napari plugin: reader, layers and the list of images."""

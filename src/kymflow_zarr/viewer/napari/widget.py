@@ -1,0 +1,102 @@
+"""The list of a dataset's images in napari's window. Loaded only when napari asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from magicgui.types import FileDialogMode
+from magicgui.widgets import Container, FileEdit, Label, LineEdit, PushButton, Select
+
+from kymflow_zarr import ZarrDataset
+from kymflow_zarr.errors import KymflowZarrError
+from kymflow_zarr.viewer.napari.reader import folder_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["DatasetImages"]
+
+_COLUMNS = ("image_id", "shape", "dtype", "acquired", "rel_path")
+
+
+class DatasetImages(Container[Any]):
+    """Choose a dataset, find images in it, and open those that are chosen.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+    """
+
+    def __init__(self, napari_viewer: Any) -> None:
+        self._viewer = napari_viewer
+        self._dataset: ZarrDataset | None = None
+        self._all_images: list[tuple[str, str]] = []
+        self.folder = FileEdit(mode=FileDialogMode.EXISTING_DIRECTORY, label="dataset")
+        self.find = LineEdit(label="find", tooltip="Words of path, date, shape or id.")
+        # A function, because napari has the choices made anew whenever a layer comes or goes.
+        self.images = Select(label="images", choices=self._matching)
+        self.open = PushButton(text="Open")
+        self.said = Label(value="")
+        super().__init__(widgets=[self.folder, self.find, self.images, self.open, self.said])
+        self.folder.changed.connect(self._read_dataset)
+        self.find.changed.connect(self._show_matching)
+        self.open.changed.connect(self._open_chosen)
+        shown = next(self._datasets_shown(), None)
+        if shown is not None:
+            self.folder.value = Path(shown)
+
+    def _datasets_shown(self) -> Iterator[str]:
+        for layer in self._viewer.layers:
+            about = layer.metadata.get("kymflow_zarr")
+            if isinstance(about, dict) and "dataset" in about:
+                yield about["dataset"]
+
+    def _read_dataset(self) -> None:
+        self._dataset, self._all_images = None, []
+        try:
+            dataset = ZarrDataset(str(self.folder.value), mode="r")
+            self._all_images = list(_lines(dataset.images(_COLUMNS)))
+            self._dataset = dataset
+        except KymflowZarrError as error:
+            self._show_matching()
+            self.said.value = str(error)
+        else:
+            self._show_matching()
+
+    def _matching(self, _: object) -> list[tuple[str, str]]:
+        words = self.find.value.casefold().split()
+        return [
+            line
+            for line in self._all_images
+            if all(word in " ".join(line).casefold() for word in words)
+        ]
+
+    def _show_matching(self) -> None:
+        self.images.reset_choices()
+        self.said.value = f"{len(self.images.choices)} of {len(self._all_images)} images"
+
+    def _open_chosen(self) -> None:
+        if self._dataset is None:
+            return
+        for image_id in self.images.value:
+            try:
+                self._viewer.open(folder_of(self._dataset, image_id), plugin="kymflow-zarr")
+            except KymflowZarrError as error:
+                self.said.value = str(error)
+
+
+def _lines(images: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """Yield what is listed of each image, and its id; in the order they were acquired."""
+    images = images.sort_values(["acquired", "rel_path", "image_id"], na_position="last")
+    for image_id, shape, dtype, acquired, rel_path in images[list(_COLUMNS)].itertuples(
+        index=False, name=None
+    ):
+        facts = [str(rel_path) if isinstance(rel_path, str) else image_id]
+        if isinstance(shape, tuple):  # None of an image that cannot be read.
+            facts.append(f"{' x '.join(map(str, shape))} {dtype}")
+        # NaT is not equal to itself.
+        if acquired == acquired:
+            facts.append(f"{acquired:%Y-%m-%d %H:%M}")
+        yield "   ".join(facts), image_id

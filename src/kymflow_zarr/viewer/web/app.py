@@ -1,0 +1,107 @@
+"""The application: which address is answered by what."""
+
+from __future__ import annotations
+
+import getpass
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Route
+
+from kymflow_zarr.errors import KymflowZarrError
+from kymflow_zarr.viewer.web.answers import error_answer, failed
+from kymflow_zarr.viewer.web.cache import Kept
+from kymflow_zarr.viewer.web.downloads import download_artifact, download_image, download_table
+from kymflow_zarr.viewer.web.files import asset, ome_zarr, page
+from kymflow_zarr.viewer.web.image.artifacts import artifact
+from kymflow_zarr.viewer.web.image.dataframes import events, series
+from kymflow_zarr.viewer.web.image.edits import edit, undo
+from kymflow_zarr.viewer.web.image.facts import dataset as about_dataset
+from kymflow_zarr.viewer.web.image.facts import image
+from kymflow_zarr.viewer.web.image.windows import histogram, thumbnail, window
+from kymflow_zarr.viewer.web.lists.gallery import Gallery, images
+from kymflow_zarr.viewer.web.lists.tables import Tables, table
+from kymflow_zarr.viewer.web.security import Guard, Rules
+from kymflow_zarr.viewer.web.site import Site
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from kymflow_zarr import ZarrDataset
+
+__all__ = ["make_app"]
+
+_ROUTES = (
+    Route("/api/dataset", about_dataset),
+    Route("/api/images", images),
+    Route("/api/images/{image_id}", image),
+    Route("/api/images/{image_id}/thumbnail", thumbnail),
+    Route("/api/images/{image_id}/window", window),
+    Route("/api/images/{image_id}/histogram", histogram),
+    Route("/api/images/{image_id}/series", series),
+    Route("/api/images/{image_id}/events", events),
+    Route("/api/images/{image_id}/artifact", artifact),
+    Route("/api/images/{image_id}/edit", edit, methods=["POST"]),
+    Route("/api/images/{image_id}/undo", undo, methods=["POST"]),
+    Route("/api/tables/{rest:path}", table),
+    Route("/download/image/{image_id}", download_image),
+    Route("/download/artifact/{image_id}", download_artifact),
+    Route("/download/table/{rest:path}", download_table),
+    Route("/zarr/{rest:path}", ome_zarr),
+    Route("/", page),
+    Route("/image/{rest:path}", page),
+    Route("/tables", page),
+    Route("/tables/{rest:path}", page),
+    Route("/about", page),
+    Route("/assets/{rest:path}", asset),
+    Route("/{name}", asset),
+)
+
+
+def make_app(
+    dataset: ZarrDataset, rules: Rules, *, edit: bool = False, who: str | None = None
+) -> Starlette:
+    """Return the application that shows a dataset.
+
+    Parameters
+    ----------
+    dataset : ZarrDataset
+    rules : Rules
+        Who may ask.
+    edit : bool
+        Whether what they ask may change something.
+    who : str, optional
+        Who edits; the user of the operating system if left out.
+    """
+    app = Starlette(
+        routes=list(_ROUTES),
+        middleware=[Middleware(Guard, rules=rules)],
+        exception_handlers={
+            KymflowZarrError: lambda _, error: failed(error),
+            404: _nothing_there,
+            405: _nothing_there,
+        },
+    )
+    app.state.site = Site(
+        dataset=dataset,
+        rules=rules,
+        gallery=Gallery(dataset),
+        tables=Tables(dataset),
+        kept=Kept(),
+        editable=edit,
+        who=(who or _user()) if edit else None,
+    )
+    return app
+
+
+def _user() -> str | None:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return None
+
+
+def _nothing_there(_request: Request, _error: Exception) -> Response:
+    return error_answer(404, "NotFoundError", "there is nothing at this address")

@@ -1,0 +1,1 @@
+"""What the page shows of one image: facts, pixels, data frames, edits."""

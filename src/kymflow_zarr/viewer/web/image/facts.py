@@ -1,0 +1,239 @@
+"""All that is known of one image, and of the dataset."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from kymflow_zarr._version import __version__
+from kymflow_zarr.errors import ArtifactNotFoundError, KymflowZarrError
+from kymflow_zarr.viewer.web.answers import answer
+from kymflow_zarr.viewer.web.image.dataframes import describe_frames
+from kymflow_zarr.viewer.web.image.pixels import open_pixels, version_of
+from kymflow_zarr.viewer.web.image.windows import intensities
+from kymflow_zarr.viewer.web.lists.gallery import thumbnail_address
+from kymflow_zarr.viewer.web.site import Site, image_of, site_of
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from kymflow_zarr import ZarrImageRecord
+    from kymflow_zarr.views.plane import Drawn, Plane
+
+__all__ = ["dataset", "image", "image_facts"]
+
+_YEAR_10000_NS: Final = 253_402_300_800 * 10**9
+
+
+def dataset(request: Request) -> Response:
+    """Answer ``GET /api/dataset``."""
+    site = site_of(request)
+    rows = site.gallery.rows()
+    return answer(
+        {
+            "name": site.dataset.path.name,
+            "dataset_id": site.dataset.dataset_id,
+            "created_utc": site.dataset.created_utc,
+            "editable": site.editable,
+            "who": site.who,
+            "n_images": len(rows),
+            "tables": site.tables.described(),
+            "columns": [{"name": n, "kind": c.kind} for n, c in rows.columns.items()],
+            "version": __version__,
+        }
+    )
+
+
+def image(request: Request) -> Response:
+    """Answer ``GET /api/images/{id}``."""
+    site = site_of(request)
+    return answer(image_facts(site, image_of(request)))
+
+
+def image_facts(site: Site, image_id: str) -> dict[str, Any]:
+    """Return all that is known of an image; what cannot be read is named in ``error``.
+
+    Raises
+    ------
+    RecordNotFoundError
+        If there is no such image.
+    """
+    record = site.dataset.record(image_id)
+    before, after = site.gallery.neighbors(image_id)
+    facts: dict[str, Any] = {
+        "image_id": image_id,
+        "previous": before,
+        "next": after,
+        "ome_zarr": _ome_zarr(site, record),
+        "error": None,
+    }
+    for part in (_identity, _pixels, _payload, _origin, _artifacts, _curation):
+        try:
+            facts |= part(site, record)
+        except KymflowZarrError as error:
+            # One damaged part does not hide the others.
+            if facts["error"] is None:
+                facts["error"] = str(error)
+    return facts
+
+
+def _ome_zarr(site: Site, record: ZarrImageRecord) -> str | None:
+    """Return where other viewers open the image; None of one of format version 1."""
+    try:
+        record.stored_file("zarr.json")
+    except KymflowZarrError:
+        return None
+    return site.rules.ome_zarr_path(record.image_id)
+
+
+def _identity(_site: Site, record: ZarrImageRecord) -> dict[str, Any]:
+    return {
+        "revision": record.revision,
+        "pixels": version_of(record),
+        "shape": record.shape,
+        "dtype": str(record.dtype),
+        "axes": [
+            {"name": a.name, "quantity": a.quantity, "unit": a.unit, "step": a.step}
+            for a in record.axes
+        ],
+        "channel_names": record.channel_names,
+        "created_utc": record.created_utc,
+        "updated_utc": record.updated_utc,
+        "thumbnail": thumbnail_address(
+            record.image_id,
+            {
+                "updated_utc": record.updated_utc,
+                "shape": record.shape,
+                "dtype": str(record.dtype),
+                "axes": tuple(record.get_axes()),
+            },
+        ),
+    }
+
+
+def _pixels(site: Site, record: ZarrImageRecord) -> dict[str, Any]:
+    pixels = open_pixels(site, record.image_id)
+    plane = pixels.plane
+    facts: dict[str, Any] = {"plane": _plane(plane), "sliders": _sliders(plane)}
+    if 0 in plane.shape:
+        return {**facts, "contrast": None}
+    start = {slider["axis"]: slider["at"] for slider in facts["sliders"]}
+    found = intensities(site, pixels, start)
+    return {**facts, "contrast": {key: found[key] for key in ("low", "high", "min", "max")}}
+
+
+def _plane(plane: Plane) -> dict[str, Any]:
+    return {
+        "rows": plane.rows,
+        "columns": plane.columns,
+        "turned": plane.turned,
+        "kymograph": plane.is_kymograph,
+        "true_to_scale": plane.is_true_to_scale,
+        "horizontal": _drawn(plane.horizontal),
+        "vertical": _drawn(plane.vertical),
+    }
+
+
+def _drawn(axis: Drawn) -> dict[str, Any]:
+    return {**dataclasses.asdict(axis), "label": axis.label}
+
+
+def _sliders(plane: Plane) -> list[dict[str, Any]]:
+    """Return the axes beyond the plane; a stack is shown from its middle."""
+    titles = {"channel": "channel", "time": "time"}
+    sliders = []
+    for position, (axis, size) in enumerate(zip(plane.axes, plane.shape, strict=True)):
+        if position in (plane.rows, plane.columns):
+            continue
+        names = list(plane.channel_names) if axis.quantity == "channel" else []
+        sliders.append(
+            {
+                "axis": axis.name,
+                "name": titles.get(axis.quantity, axis.name),
+                "size": size,
+                "labels": names if len(names) == size else None,
+                "at": size // 2 if axis.name == "z" else 0,
+                "unit": axis.unit,
+                "step": axis.step,
+            }
+        )
+    return sliders
+
+
+def _payload(_site: Site, record: ZarrImageRecord) -> dict[str, Any]:
+    payload = _json_or_none(record, "metadata")
+    told = payload if isinstance(payload, dict) else {}
+    header = told.get("header")
+    stated = header.get("acquired_local_epoch_ns") if isinstance(header, dict) else None
+    facts = {
+        "metadata": {key: value for key, value in told.items() if key != "rois"},
+        "provenance": _json_or_none(record, "provenance"),
+        "acquired": _acquired(stated),
+        "rois": [],
+    }
+    # Of older forms too, as today's has it.
+    return {**facts, "rois": [roi.to_dict() for roi in record.load_rois()]}
+
+
+def _json_or_none(record: ZarrImageRecord, name: str) -> Any:
+    try:
+        return record.load_json(name)
+    except ArtifactNotFoundError:
+        return None
+
+
+def _acquired(epoch_ns: object) -> str | None:
+    """Return the clock at the microscope; no time zone, because none was recorded."""
+    if isinstance(epoch_ns, bool) or not isinstance(epoch_ns, int):
+        return None
+    if not 0 <= epoch_ns < _YEAR_10000_NS:
+        return None
+    clock = dt.datetime(1970, 1, 1) + dt.timedelta(microseconds=epoch_ns // 1000)
+    return clock.isoformat(timespec="milliseconds")
+
+
+def _origin(_site: Site, record: ZarrImageRecord) -> dict[str, Any]:
+    def told(file: Any) -> dict[str, Any]:
+        return {
+            key: value for key, value in msgspec.structs.asdict(file).items() if value is not None
+        }
+
+    source = record.source
+    return {
+        "source": None if source is None else told(source),
+        "source_files": [told(file) for file in record.source_files],
+    }
+
+
+def _artifacts(site: Site, record: ZarrImageRecord) -> dict[str, Any]:
+    infos = record.list_artifacts()
+    traces, marks = describe_frames(site, record, infos)
+    arrays = [
+        {"kind": "array", "name": name, "key": None, "size_bytes": None}
+        for name in record.list_array_artifacts()
+    ]
+    return {
+        "artifacts": [*map(dataclasses.asdict, infos), *arrays],
+        "series": traces,
+        "events": marks,
+        "tables": _table_rows(site, record.image_id),
+    }
+
+
+def _table_rows(site: Site, image_id: str) -> list[dict[str, Any]]:
+    rows = site.gallery.rows()
+    ids = list(rows.columns["image_id"].objects)
+    counted = [name for name in rows.columns if name.startswith("n_rows:")]
+    if image_id not in ids:
+        return []
+    (values,) = rows.rows([ids.index(image_id)], counted)
+    pairs = zip(counted, values, strict=True)
+    return [{"name": name.removeprefix("n_rows:"), "n_rows": n} for name, n in pairs if n]
+
+
+def _curation(_site: Site, record: ZarrImageRecord) -> dict[str, Any]:
+    return {"curation": record.curation().to_dict()}

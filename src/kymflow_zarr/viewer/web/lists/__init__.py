@@ -1,0 +1,1 @@
+"""What the page lists: the gallery and the tables."""

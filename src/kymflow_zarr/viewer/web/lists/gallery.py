@@ -1,0 +1,132 @@
+"""The list of images, held in memory between requests."""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from kymflow_zarr.viewer.web.answers import answer
+from kymflow_zarr.viewer.web.lists.rows import Asked, Rows
+from kymflow_zarr.viewer.web.site import number_of, site_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from kymflow_zarr import ZarrDataset, ZarrImageRecord
+
+__all__ = ["Gallery", "images", "picture_version", "thumbnail_address"]
+
+# A page that is being typed in asks several times a second.
+_TRUSTED_S: Final = 1.0
+_MAX_ROWS: Final = 1000
+_TIMES: Final = frozenset({"created_utc", "updated_utc"})
+# Of what every image has, that which people search for; all of its metadata comes on top.
+_SEARCHED: Final = (
+    "image_id", "rel_path", "parent_folder", "grandparent_folder", "channel_names", "verdict",
+)  # fmt: skip
+_OURS: Final = frozenset(
+    {
+        "image_id", "shape", "dtype", "axes", "line_period_s", "pixel_size_um", "channel_names",
+        "acquired", "acquired_local_epoch_ns", "created_utc", "updated_utc", "source_path",
+        "rel_path", "parent_folder", "grandparent_folder", "n_rois", "artifacts", "n_artifacts",
+        "error", "verdict",
+    }
+)  # fmt: skip
+
+
+class Gallery:
+    """What is known of all images, read anew when something has changed.
+
+    Parameters
+    ----------
+    dataset : ZarrDataset
+    """
+
+    def __init__(self, dataset: ZarrDataset) -> None:
+        self._dataset = dataset
+        self._guard = threading.Lock()
+        self._rows: Rows | None = None
+        self._token = ""
+        self._asked_s = 0.0
+
+    def rows(self) -> Rows:
+        """Return the list as it was within the last second."""
+        with self._guard:
+            now_s = time.monotonic()
+            if self._rows is None or now_s - self._asked_s > _TRUSTED_S:
+                token = self._dataset.change_token()
+                if self._rows is None or token != self._token:
+                    self._rows = _rows_of(self._dataset.images())
+                    self._token = token
+                self._asked_s = now_s
+            return self._rows
+
+    def forget(self) -> None:
+        """Look once more before the next answer: something was changed."""
+        with self._guard:
+            self._asked_s = float("-inf")
+
+    def neighbors(self, image_id: str) -> tuple[str | None, str | None]:
+        """Return the ids before and after one, in the order of ids."""
+        ids = self.rows().columns["image_id"].objects
+        at = bisect.bisect_left(ids, image_id)
+        if at >= len(ids) or ids[at] != image_id:
+            return None, None
+        return ids[at - 1] if at else None, ids[at + 1] if at + 1 < len(ids) else None
+
+
+def _rows_of(frame: pd.DataFrame) -> Rows:
+    if "verdict" not in frame:
+        frame = frame.assign(verdict=None)
+    names = [str(name) for name in frame.columns]
+    told = [
+        name for name in names
+        if name not in _OURS and not name.endswith(("_step", "_unit")) and ":" not in name
+    ]  # fmt: skip
+    return Rows(frame, searched=[*_SEARCHED, *told], times=_TIMES)
+
+
+def images(request: Request) -> Response:
+    """Answer ``GET /api/images``."""
+    site = site_of(request)
+    limit = number_of(request, "limit", 100, most=_MAX_ROWS)
+    asked = Asked.of(request.query_params, offset=number_of(request, "offset", 0), limit=limit)
+    rows = site.gallery.rows()
+    found = rows.find(asked)
+    names = list(rows.columns)
+    page = rows.rows(found[asked.offset : asked.offset + limit], names)
+    told = [dict(zip(names, row, strict=True)) for row in page]
+    for row in told:
+        row["thumbnail"] = None if row["error"] else thumbnail_address(row["image_id"], row)
+    return answer({"total": len(found), "offset": asked.offset, "rows": told})
+
+
+def thumbnail_address(image_id: str, facts: Mapping[str, Any]) -> str:
+    """Return the address of the picture of an image, which changes with its pixels."""
+    return f"/api/images/{quote(image_id, safe='')}/thumbnail?v={picture_version(facts)}"
+
+
+def picture_version(facts: Mapping[str, Any] | ZarrImageRecord) -> str:
+    """Return what changes with the picture of an image: of a row of the list, or of the image."""
+    if not isinstance(facts, dict):
+        record: Any = facts
+        facts = {
+            "updated_utc": record.updated_utc,
+            "shape": record.shape,
+            "dtype": str(record.dtype),
+            "axes": tuple(record.get_axes()),
+        }
+    told = repr([_flat(facts[key]) for key in ("updated_utc", "shape", "dtype", "axes")])
+    return hashlib.sha256(told.encode(errors="replace")).hexdigest()[:16]
+
+
+def _flat(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)

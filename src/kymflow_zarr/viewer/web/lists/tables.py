@@ -1,0 +1,99 @@
+"""Tables of the dataset: rows to browse, and simple plots."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Final
+
+from kymflow_zarr.errors import KymflowZarrError
+from kymflow_zarr.viewer.web.answers import answer, error_answer
+from kymflow_zarr.viewer.web.image.dataframes import named, unit_of
+from kymflow_zarr.viewer.web.lists.plots import plot
+from kymflow_zarr.viewer.web.lists.rows import Asked, Rows
+from kymflow_zarr.viewer.web.site import number_of, segments, site_of
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from kymflow_zarr import ZarrDataset
+
+__all__ = ["Tables", "table"]
+
+_KEPT: Final = 4
+_MAX_ROWS: Final = 5000
+
+
+class Tables:
+    """The tables that were looked at last, read anew when they have changed.
+
+    Parameters
+    ----------
+    dataset : ZarrDataset
+    """
+
+    def __init__(self, dataset: ZarrDataset) -> None:
+        self._dataset = dataset
+        self._guard = threading.Lock()
+        self._kept: OrderedDict[str, tuple[str, Rows]] = OrderedDict()
+
+    def rows(self, name: str) -> Rows:
+        """Return a table.
+
+        Raises
+        ------
+        TableNotFoundError
+            If there is none of that name.
+        """
+        token = self._dataset.change_token(name)
+        with self._guard:
+            kept = self._kept.get(name)
+            if kept is None or kept[0] != token:
+                kept = token, Rows(named(self._dataset.load_table(name)))
+                self._kept[name] = kept
+                while len(self._kept) > _KEPT:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(name)
+            return kept[1]
+
+    def described(self) -> list[dict[str, Any]]:
+        """Return name, number of rows and columns of each table, by the end of its file."""
+        return [self._described(name) for name in self._dataset.list_table_names()]
+
+    def _described(self, name: str) -> dict[str, Any]:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            with pq.ParquetFile(self._dataset.stored_table(name)) as file:
+                columns = [c for c in file.schema_arrow.names if not c.startswith("__")]
+                return {"name": name, "n_rows": file.metadata.num_rows, "columns": columns}
+        except (KymflowZarrError, OSError, pa.ArrowException) as error:
+            return {"name": name, "n_rows": None, "columns": [], "error": str(error)}
+
+
+def table(request: Request) -> Response:
+    """Answer ``GET /api/tables/{name}`` and ``GET /api/tables/{name}/plot``."""
+    site = site_of(request)
+    parts = segments(request)[2:]
+    if len(parts) == 2 and parts[1] == "plot":
+        rows = site.tables.rows(parts[0])
+        return answer(plot(rows, site.gallery.rows, request.query_params))
+    if len(parts) != 1:
+        return error_answer(404, "NotFoundError", "there is nothing at this address")
+    rows = site.tables.rows(parts[0])
+    limit = number_of(request, "limit", 100, most=_MAX_ROWS)
+    asked = Asked.of(request.query_params, offset=number_of(request, "offset", 0), limit=limit)
+    found = rows.find(asked)
+    names = list(rows.columns)
+    return answer(
+        {
+            "columns": [
+                {"name": n, "kind": c.kind, "unit": unit_of(n)} for n, c in rows.columns.items()
+            ],
+            "total": len(found),
+            "offset": asked.offset,
+            "rows": rows.rows(found[asked.offset : asked.offset + limit], names),
+        }
+    )

@@ -1,0 +1,180 @@
+"""The server: a thread that listens, and the handle that ends it."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import secrets
+import socket
+import threading
+import webbrowser
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, Self
+from urllib.parse import quote
+
+from kymflow_zarr.errors import ArgumentError, MissingDependencyError, StorageError
+
+if TYPE_CHECKING:
+    from kymflow_zarr import ZarrDataset
+    from kymflow_zarr.viewer.web.security import Rules
+
+__all__ = ["Server", "view"]
+
+_BEGIN_S: Final = 30.0
+_END_S: Final = 5.0
+
+
+def view(
+    dataset: ZarrDataset,
+    *,
+    host: str,
+    port: int,
+    edit: bool,
+    who: str | None,
+    token: str | None,
+    open_browser: bool,
+) -> Server:
+    """Serve a page; see :meth:`kymflow_zarr.ZarrDataset.view`."""
+    uvicorn = _require_uvicorn()
+    from kymflow_zarr.viewer.web.app import make_app
+    from kymflow_zarr.viewer.web.security import Rules, is_loopback
+
+    if edit:
+        dataset.require_writable()
+    if not 0 <= port < 65536:
+        raise ArgumentError(f"{port!r} is no port", where="port", hint="0 takes a free one.")
+    if token is not None and not _is_plain(token):
+        raise ArgumentError("a token is letters, digits, - and _, 8 of them or more", where="token")
+    if token is None and not is_loopback(host):
+        token = secrets.token_urlsafe(24)
+    listening = _listen(host, port)
+    rules = Rules(host, listening.getsockname()[1], token)
+    config = uvicorn.Config(
+        make_app(dataset, rules, edit=edit, who=who),
+        log_level="critical",
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=int(_END_S),
+    )
+    server = Server(uvicorn.Server(config), listening, rules)
+    if open_browser:
+        webbrowser.open(server.url)
+    return server
+
+
+def _require_uvicorn() -> Any:
+    try:
+        import_module("starlette")
+        return import_module("uvicorn")
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"the page needs the package {error.name}, which is not installed",
+            hint="Install it with the extra: pip install 'kymflow-zarr[view]'.",
+        ) from error
+
+
+def _is_plain(token: str) -> bool:
+    return len(token) >= 8 and token.isascii() and token.replace("-", "").replace("_", "").isalnum()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+    except (OSError, UnicodeError) as error:
+        raise StorageError(f"there is no host {host!r} to listen on: {error}") from error
+    try:
+        if os.name == "posix":  # On Windows it would take the port of another program.
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(128)
+    except OSError as error:
+        listening.close()
+        raise StorageError(
+            f"cannot listen on {host}, port {port}: {error.strerror or error}",
+            hint="Port 0 takes one that is free.",
+        ) from error
+    return listening
+
+
+class Server:
+    """A page that is being served; leaving a ``with`` block ends it.
+
+    Parameters
+    ----------
+    server : uvicorn.Server
+    listening : socket
+    rules : Rules
+    """
+
+    def __init__(self, server: Any, listening: socket.socket, rules: Rules) -> None:
+        self._server = server
+        self._rules = rules
+        self._listening = listening
+        # In a thread of its own uvicorn leaves the signals of the process alone.
+        self._thread = threading.Thread(target=self._run, name="kymflow_zarr view", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._server.run(sockets=[self._listening])
+        finally:
+            self._listening.close()
+
+    def __repr__(self) -> str:
+        return f"<Viewer {self._origin} {'serving' if self._thread.is_alive() else 'ended'}>"
+
+    @property
+    def _origin(self) -> str:
+        host = self._rules.host
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            pass
+        else:
+            if address.is_unspecified:
+                host = socket.gethostname()
+            elif address.version == 6:
+                host = f"[{host}]"
+        return f"http://{host}:{self._rules.port}"
+
+    def _address(self, path: str) -> str:
+        token = self._rules.token
+        return f"{self._origin}{path}" + ("" if token is None else f"?token={token}")
+
+    @property
+    def url(self) -> str:
+        """Address of the page, with the token where one is needed."""
+        return self._address("/")
+
+    def address_of(self, image_id: str) -> str:
+        """Return the address of the page of an image."""
+        return self._address(f"/image/{quote(image_id, safe='')}")
+
+    def ome_zarr_url(self, image_id: str) -> str:
+        """Return the address at which other viewers open an image as OME-Zarr.
+
+        Whoever knows it reads the image, without a token, as long as the server runs.
+        """
+        return f"{self._origin}{self._rules.ome_zarr_path(image_id)}"
+
+    def wait(self) -> None:
+        """Return when the server has ended."""
+        while self._thread.is_alive():
+            # With a limit, so that Ctrl-C comes through on every system.
+            self._thread.join(0.5)
+
+    def close(self) -> None:
+        """End the server; what it is answering it answers first."""
+        self._server.should_exit = True
+        self._thread.join(_BEGIN_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()

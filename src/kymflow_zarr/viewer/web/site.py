@@ -1,0 +1,91 @@
+"""What all requests share."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from kymflow_zarr.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from kymflow_zarr import ZarrDataset
+    from kymflow_zarr.viewer.web.cache import Kept
+    from kymflow_zarr.viewer.web.lists.gallery import Gallery
+    from kymflow_zarr.viewer.web.lists.tables import Tables
+    from kymflow_zarr.viewer.web.security import Rules
+
+__all__ = ["Site", "image_of", "number_of", "segments", "site_of"]
+
+_PIXEL_THREADS = 4
+
+
+@dataclass(frozen=True)
+class Site:
+    """A dataset that is being shown.
+
+    Parameters
+    ----------
+    dataset : ZarrDataset
+    rules : Rules
+        Who may ask.
+    gallery : Gallery
+    tables : Tables
+    kept : Kept
+        What was read or computed and may be asked for again.
+    editable : bool
+    who : str, optional
+        Who edits.
+    """
+
+    dataset: ZarrDataset
+    rules: Rules
+    gallery: Gallery
+    tables: Tables
+    kept: Kept
+    editable: bool
+    who: str | None
+    # Requests come many at a time, and each that reads pixels takes memory.
+    pixels: threading.BoundedSemaphore = field(
+        default_factory=lambda: threading.BoundedSemaphore(_PIXEL_THREADS)
+    )
+
+
+def site_of(request: Request) -> Site:
+    """Return what is shown."""
+    site: Site = request.app.state.site
+    return site
+
+
+def segments(request: Request) -> list[str]:
+    """Return the parts of the path as they were before a ``%2f`` in one of them was read."""
+    raw: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
+    path = raw.partition(b"?")[0].decode("latin-1")
+    return [unquote(part, errors="replace") for part in path.removeprefix("/").split("/")]
+
+
+def image_of(request: Request) -> str:
+    """Return the id of the image that an address below ``/api/images/`` or alike names."""
+    return segments(request)[2]
+
+
+def number_of(request: Request, name: str, default: int, *, most: int | None = None) -> int:
+    """Return a whole number of the query, 0 or more.
+
+    Raises
+    ------
+    ArgumentError
+        If it is none, or more than is allowed.
+    """
+    said: Any = request.query_params.get(name)
+    if said is None:
+        return default
+    if not said.isascii() or not said.isdigit() or len(said) > 18:
+        raise ArgumentError(f"{name} is {said!r}, not a whole number", where=name)
+    number = int(said)
+    if most is not None and number > most:
+        raise ArgumentError(f"{name} is {number}, more than {most}", where=name)
+    return number

@@ -1,0 +1,1 @@
+"""Pictures, plots, notebook HTML and xarray: ways to look at an image."""

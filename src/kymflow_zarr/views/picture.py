@@ -1,0 +1,161 @@
+"""Small pictures of large images: few chunks read, as PNG in the page itself."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from kymflow_zarr.errors import LimitExceededError
+from kymflow_zarr.views.plane import Plane, plane_of
+
+if TYPE_CHECKING:
+    from kymflow_zarr.engine.record import StoredImage
+
+__all__ = ["Preview", "contrast", "data_uri", "gray_levels", "preview", "reduced"]
+
+Array = npt.NDArray[Any]
+
+_MAX_PIXELS: Final = 2**22
+_MAX_BYTES: Final = 2**26
+_PERCENTILES: Final = (0.5, 99.5)
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A plane, or a part of one that is too large to be shown in passing.
+
+    Parameters
+    ----------
+    plane : Plane
+    index : tuple
+        Which plane it is.
+    pixels : ndarray
+        As drawn: (vertical, horizontal).
+    start : tuple of int
+        First sample, (vertical, horizontal).
+    """
+
+    plane: Plane
+    index: tuple[int | slice, ...]
+    pixels: Array
+    start: tuple[int, int]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing of the plane is missing."""
+        return self.pixels.shape == (self.plane.vertical.size, self.plane.horizontal.size)
+
+
+def preview(record: StoredImage, *, channel: int = 1) -> Preview:
+    """Read a plane for a picture: the first moment, one channel, the middle of the stack.
+
+    No more than 4 million pixels are taken: the first moments of a long kymograph, the
+    middle of a large image.
+
+    Raises
+    ------
+    LimitExceededError
+        If the chunks are so large that even that would read more than 64 MiB.
+    """
+    plane = plane_of(record)
+    middle = next(
+        (n // 2 for i, n in enumerate(plane.shape)
+         if plane.axes[i].name == "z" and i not in (plane.rows, plane.columns)),
+        0,
+    )  # fmt: skip
+    index = plane.index(z=middle, channel=channel)
+    height, width = plane.shape[plane.rows], plane.shape[plane.columns]
+    taken = _window(height, width, plane)
+    spans = [
+        _span(plane.axes[position].quantity == "time", plane.shape[position], size)
+        for position, size in zip((plane.rows, plane.columns), taken, strict=True)
+    ]
+    where = list(index)
+    where[plane.rows], where[plane.columns] = spans
+    _refuse_large_chunks(record, spans, plane)
+    pixels = plane.arrange(record.load_array(tuple(where)))
+    first = spans[0].start, spans[1].start
+    return Preview(plane, index, pixels, first[::-1] if plane.turned else first)
+
+
+def _window(height: int, width: int, plane: Plane) -> tuple[int, int]:
+    """Return how many rows and columns are read."""
+    if height * width <= _MAX_PIXELS:
+        return height, width
+    if plane.is_kymograph:
+        # Of the line as much as can be, and then as much time.
+        if plane.turned:
+            width = min(width, _MAX_PIXELS)
+            return max(1, _MAX_PIXELS // width), width
+        height = min(height, _MAX_PIXELS)
+        return height, max(1, _MAX_PIXELS // height)
+    share = math.sqrt(_MAX_PIXELS / (height * width))
+    height = min(max(1, int(height * share)), _MAX_PIXELS)
+    return height, min(max(1, int(width * share)), _MAX_PIXELS // height)
+
+
+def _span(is_time: bool, size: int, taken: int) -> slice:
+    first = 0 if is_time else (size - taken) // 2
+    return slice(first, first + taken)
+
+
+def _refuse_large_chunks(record: StoredImage, spans: Sequence[slice], plane: Plane) -> None:
+    chunks = record.chunks
+    chunk = math.prod(chunks) * record.dtype.itemsize
+    touched = 1
+    for position, span in zip((plane.rows, plane.columns), spans, strict=True):
+        size = chunks[position]
+        touched *= max(0, (span.stop - 1) // size - span.start // size + 1)
+    if chunk * touched > _MAX_BYTES:
+        raise LimitExceededError(
+            f"a picture would read {chunk * touched / 1e6:.0f} MB, for the chunks are large",
+            hint="plot() draws it all the same.",
+        )
+
+
+def reduced(pixels: Array, vertical: int, horizontal: int) -> npt.NDArray[np.float64]:
+    """Return the means of blocks of so many samples; NaN where one of them is not finite."""
+    values = np.abs(pixels) if pixels.dtype.kind == "c" else pixels
+    height, width = (n // f for n, f in zip(values.shape, (vertical, horizontal), strict=True))
+    blocks = values[: height * vertical, : width * horizontal].reshape(
+        height, vertical, width, horizontal
+    )
+    with np.errstate(all="ignore"):
+        means: npt.NDArray[np.float64] = blocks.mean(axis=(1, 3), dtype=np.float64)
+    means[~np.isfinite(means)] = np.nan
+    return means
+
+
+def contrast(values: Array) -> tuple[float, float]:
+    """Return the 0.5th and the 99.5th percentile of what is finite; 0 and 1 where nothing is."""
+    flat = np.asarray(values).reshape(-1)
+    # A million of them say enough.
+    flat = flat[:: max(1, flat.size // 2**20)]
+    flat = flat[np.isfinite(flat)].astype(np.float64)
+    if not flat.size:
+        return 0.0, 1.0
+    # Halves, as two of them may be further apart than the largest number.
+    low, high = np.percentile(flat / 2, _PERCENTILES) * 2
+    return float(low), float(high)
+
+
+def gray_levels(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+    """Return values as 0 to 255; what is not finite is 0."""
+    low, high = contrast(values)
+    with np.errstate(all="ignore"):
+        levels = (values - low) / max(high - low, 1e-300) * 255
+    return np.rint(np.clip(np.nan_to_num(levels, nan=0.0), 0, 255)).astype(np.uint8)
+
+
+def data_uri(image: npt.NDArray[np.uint8]) -> str:
+    """Return a picture, gray (h, w) or RGBA (h, w, 4), as the address of a PNG in itself."""
+    import imagecodecs
+
+    png = bytes(imagecodecs.png_encode(np.ascontiguousarray(image)))
+    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"

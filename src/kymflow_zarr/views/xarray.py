@@ -1,0 +1,59 @@
+"""An image as an xarray.DataArray."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kymflow_zarr.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from kymflow_zarr.engine.record import StoredImage
+
+__all__ = ["to_xarray"]
+
+
+def to_xarray(record: StoredImage) -> xr.DataArray:
+    """Return an image with named, calibrated coordinates; lazy where dask is installed."""
+    try:
+        import xarray as xr
+    except ImportError as error:
+        raise MissingDependencyError(
+            "to_xarray() needs the package xarray, which is not installed",
+            hint="Install it with the extra: pip install 'kymflow-zarr[xarray]'.",
+        ) from error
+    pixels = _pixels(record)
+    axes, names = record.axes, record.channel_names
+    coordinates: dict[str, Any] = {}
+    for axis, size in zip(axes, pixels.shape, strict=True):
+        if axis.quantity == "channel":
+            if names is not None:
+                coordinates[axis.name] = (axis.name, np.asarray(names, dtype=str), {})
+        elif axis.step is not None:
+            attributes: dict[str, str] = {"long_name": axis.quantity}
+            if axis.unit is not None:
+                attributes["units"] = axis.unit
+            coordinates[axis.name] = (axis.name, np.arange(size) * axis.step, attributes)
+    return xr.DataArray(
+        pixels,
+        dims=[axis.name for axis in axes],
+        coords=coordinates,
+        name=record.image_id,
+        attrs={"image_id": record.image_id, "quantities": [axis.quantity for axis in axes]},
+    )
+
+
+def _pixels(record: StoredImage) -> Any:
+    try:
+        import dask.array as da
+    except ImportError:
+        return record.load_array()
+    array = record.open_array()
+    from_array: Any = da.from_array
+    # Blocks of whole chunks, as large as dask is set to. A name at random spares hashing them,
+    # and an empty array to go by spares dask a look at the pixels.
+    kind = np.empty((0,) * array.ndim, array.dtype)
+    return from_array(array, chunks="auto", name=False, meta=kind)

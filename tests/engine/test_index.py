@@ -1,0 +1,262 @@
+"""The index: never stale, never needed, and not read where it is damaged."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from kymflow_zarr import ZarrDataset
+from kymflow_zarr.engine.index import index
+from kymflow_zarr.engine.index.row import Row, read_row
+from kymflow_zarr.storage.local.disk import Disk, disk_replaced
+from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.types import OrderBy, StrPath
+from tests.conftest import files_of
+
+PIXELS = np.zeros((4, 4), "uint16")
+MANY = 70
+
+
+def fill(ds: ZarrDataset, count: int) -> None:
+    for i in range(count):
+        ds.add_image(PIXELS, image_id=f"image-{i:03d}")
+    age(ds)
+
+
+def age(ds: ZarrDataset) -> None:
+    """Make all images ten seconds old: what changed a moment ago is in no index."""
+    then = time.time_ns() - 10_000_000_000
+    for folder in (ds.path / "images").iterdir():
+        os.utime(folder, ns=(then, then))
+
+
+def index_of(ds: ZarrDataset) -> Path:
+    return ds.path / "index" / "images.parquet"
+
+
+def test_it_has_a_row_for_each_image_that_is_not_about_to_change(ds: ZarrDataset) -> None:
+    fill(ds, 2)
+    ds.add_image(PIXELS, image_id="new")
+    ds.update_manifest()
+    assert pq.read_table(index_of(ds))["image_id"].to_pylist() == ["image-000", "image-001"]
+    assert [image["image_id"] for image in ds.load_manifest()["images"]][-1] == "new"
+
+
+def test_what_another_process_changes_is_in_the_next_answer(ds: ZarrDataset) -> None:
+    fill(ds, 3)
+    ds.update_manifest()
+    code = (
+        "import numpy as np; from kymflow_zarr import ZarrDataset; "
+        f"ds = ZarrDataset({str(ds.path)!r}, mode='r+'); "
+        "ds.add_image(np.zeros((2, 2)), image_id='added'); ds.delete_image('image-000'); "
+        "ds['image-001'].save_json('late', 1); ds['image-002'].save_array(np.zeros((7, 5)))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    images = ds.images().set_index("image_id")
+    assert images.index.tolist() == ["added", "image-001", "image-002"]
+    assert images.loc["image-001", "artifacts"] == ("late",)
+    assert images.loc["image-002", "shape"] == (7, 5)
+
+
+def test_an_open_dataset_sees_names_come_and_go(ds: ZarrDataset) -> None:
+    fill(ds, 3)
+    ds.update_manifest()
+    images = ds.path / "images"
+    expected = ["image-000", "image-001", "image-002"]
+    for old, new in [
+        ("image-000", "image-100"),  # As many as before.
+        ("image-001", ".hidden"),
+        ("image-002", "Not An Id"),
+        (".hidden", "con^0"),
+        ("con^0", "a%2fb"),
+        ("a%2fb", "zarr-2"),
+    ]:
+        assert ds.list_image_ids() == expected
+        assert ds.images(["image_id"])["image_id"].tolist() == expected
+        (images / old).rename(images / new)
+        names = sorted(folder.name for folder in images.iterdir())
+        expected = [name for name in names if name.startswith(("image-", "zarr-"))]
+    assert ds.list_image_ids() == ["image-100", "zarr-2"]
+
+
+def test_every_kind_of_change_to_an_image_shows(ds: ZarrDataset) -> None:
+    fill(ds, 1)
+    rec = ds["image-000"]
+    changes = [
+        lambda: rec.save_json("a/b/c", 1),
+        lambda: rec.save_array_artifact("mask", PIXELS),
+        lambda: rec.save_metadata_payload({"rois": [{"roi_id": 1}]}),
+        lambda: rec.delete_analysis("c"),
+        lambda: rec.delete_array_artifact("mask"),
+        lambda: rec.save_array(np.zeros((5, 5))),
+    ]
+    columns = ["shape", "n_rois", "artifacts"]
+    seen = [ds.images(columns).iloc[0].tolist()]
+    for change in changes:
+        age(ds)
+        ds.update_manifest()
+        change()
+        seen.append(ds.images(columns).iloc[0].tolist())
+        assert seen[-1] != seen[-2]
+    assert seen[-1] == [(5, 5), 1, ("metadata",)]
+
+
+def test_a_writable_dataset_brings_an_old_index_up_to_date(ds: ZarrDataset) -> None:
+    fill(ds, MANY)
+    earlier = ds.path / "index" / "manifest.json"
+    earlier.parent.mkdir()
+    earlier.write_text("{}")
+    first = ds.images()
+    assert pq.read_metadata(index_of(ds)).num_rows == MANY
+    assert not earlier.exists()
+    shutil.rmtree(ds.path / "index")
+    assert ds.images().equals(first)
+    assert index_of(ds).exists()
+
+
+def test_one_change_does_not_rewrite_it(ds: ZarrDataset) -> None:
+    fill(ds, MANY)
+    ds.update_manifest()
+    before = index_of(ds).read_bytes()
+    ds["image-003"].save_json("a", 1)
+    os.utime(ds.path / "images" / "image-003", ns=(1, 1))
+    assert ds.images(["n_artifacts"])["n_artifacts"].sum() == 1
+    assert index_of(ds).read_bytes() == before
+
+
+def test_mode_r_writes_nothing(ds: ZarrDataset) -> None:
+    fill(ds, MANY)
+    ds.close()
+    before = files_of(ds.path)
+    with ZarrDataset(ds.path, mode="r") as frozen:
+        assert len(frozen.images()) == len(frozen.load_manifest()["images"]) == MANY
+        list(frozen.iter_records(order_by="created_utc"))
+    assert files_of(ds.path) == before
+
+
+class NoRoom(Disk):
+    def create(self, path: StrPath, data: bytes | memoryview) -> None:
+        raise OSError(28, "No space left on device")
+
+
+def test_mode_r_without_an_index_reads_each_document_until_it_is_surely_unchanged(
+    ds: ZarrDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(ds, 3)
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    read: list[str] = []
+
+    def counting(storage: LocalStorage, image_id: str, changed_ns: int) -> Row | None:
+        read.append(image_id)
+        return read_row(storage, image_id, changed_ns)
+
+    monkeypatch.setattr(index, "read_row", counting)
+    with ZarrDataset(ds.path, mode="r") as frozen:
+        for later_s, expected in [(0, 3), (1, 3), (2, 3), (0, 0), (9, 0)]:
+            now[0] += later_s
+            read.clear()
+            assert frozen.images(["image_id"])["image_id"].tolist() == list(ds)
+            assert len(read) == expected
+        ds["image-001"].save_json("late", 1)
+        ds.delete_image("image-000")
+        ds.add_image(PIXELS, image_id="new")
+        read.clear()
+        frame = frozen.images().set_index("image_id")
+        assert read == ["image-001", "new"]
+        assert frame["n_artifacts"].to_dict() == {"image-001": 1, "image-002": 0, "new": 0}
+    assert not index_of(ds).exists()
+
+
+def test_a_full_disk_does_not_fail_a_read(ds: ZarrDataset) -> None:
+    fill(ds, MANY)
+    with disk_replaced(NoRoom()):
+        assert len(ds.images()) == MANY
+    assert not index_of(ds).exists()
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "foreign", "other"])
+def test_a_damaged_index_is_as_good_as_none(ds: ZarrDataset, damage: str) -> None:
+    fill(ds, 3)
+    ds.update_manifest()
+    expected = ds.images()
+    path = index_of(ds)
+    data = bytearray(path.read_bytes())
+    if damage == "flip":
+        data[40] ^= 1
+    elif damage == "cut":
+        del data[-50:]
+    elif damage == "empty":
+        data.clear()
+    elif damage == "other":
+        data = bytearray(b"{}")
+    path.write_bytes(data)
+    if damage == "foreign":
+        pq.write_table(pq.read_table(path).slice(0, 1), path)
+    assert ds.images().equals(expected)
+    ds.update_manifest()
+    assert len(pq.read_table(path)) == 3
+
+
+def test_every_flipped_byte_is_noticed(ds: ZarrDataset) -> None:
+    fill(ds, 2)
+    ds.update_manifest()
+    expected = ds.images()
+    data = index_of(ds).read_bytes()
+    for place in range(0, len(data), 53):
+        changed = bytearray(data)
+        changed[place] ^= 4
+        index_of(ds).write_bytes(changed)
+        assert ds.images().equals(expected)
+
+
+def test_a_change_that_a_dead_writer_left_half_done_is_not_kept(ds: ZarrDataset) -> None:
+    fill(ds, 2)
+    journal = ds.path / ".kymflow_zarr" / "journal"
+    journal.mkdir(parents=True, exist_ok=True)
+    step = {"type": "remove", "key": "images/image-000/analysis/x.json", "aside": "gone"}
+    body = json.dumps({"locks": [], "steps": [step]}).encode()
+    digest = hashlib.sha256(body).hexdigest().encode()
+    (journal / "nobody-1.json").write_bytes(digest + b"\n" + body)
+    ds.update_manifest()
+    assert "image-000" not in pq.read_table(index_of(ds))["image_id"].to_pylist()
+
+
+def test_order_and_missing_values(ds: ZarrDataset) -> None:
+    for name, acquired in (("a", 3), ("b", None), ("c", 1), ("d", 3)):
+        rec = ds.add_image(PIXELS, image_id=name)
+        if acquired is not None:
+            rec.save_metadata_payload({"header": {"acquired_local_epoch_ns": acquired}})
+    by: OrderBy = "acquired_local_epoch_ns"
+    assert [rec.image_id for rec in ds.iter_records(by)] == ["c", "a", "d", "b"]
+    assert [rec.image_id for rec in ds.iter_records(by, "first")] == ["b", "c", "a", "d"]
+    assert [rec.image_id for rec in ds.iter_records("created_utc")] == ["a", "b", "c", "d"]
+
+
+def test_ids_of_every_kind_are_listed(ds: ZarrDataset) -> None:
+    names = ["con-1", "Ümlaut", "UPPER", "a.json", "zarr", "plain", ".dot", "x y", "123"]
+    for name in names:
+        ds.add_image(PIXELS, image_id=name)
+    assert ds.list_image_ids() == ds.images()["image_id"].tolist() == sorted(names)
+    (ds.path / "images" / "notes.txt").write_text("not an image")
+    (ds.path / "images" / ".hidden").mkdir()
+    assert ds.list_image_ids() == ds.images()["image_id"].tolist() == sorted(names)
+
+
+def test_text_that_is_not_unicode_breaks_one_image_only(ds: ZarrDataset) -> None:
+    fill(ds, 2)
+    path = ds.path / "images" / "image-000" / "zarr.json"
+    path.write_text(path.read_text().replace('"created_utc": "2', '"created_utc": "\\ud800'))
+    bad, good = ds.images().to_dict("records")
+    assert "Unicode" in bad["error"]
+    assert good["shape"] == (4, 4)

@@ -1,0 +1,329 @@
+"""`ds.sql()`: questions that read the dataset, and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from kymflow_zarr import ZarrDataset
+from kymflow_zarr.engine.query import sql_files, sql_sources
+from kymflow_zarr.errors import ArgumentError, CorruptDataError, MissingDependencyError
+from tests.conftest import files_of
+
+PIXELS = np.zeros((4, 4), "uint16")
+
+
+@pytest.fixture
+def asked(ds: ZarrDataset) -> ZarrDataset:
+    """Two images with a condition, events of their own, and a table."""
+    pytest.importorskip("duckdb")
+    for name, condition in (("a", "control"), ("b", "drug")):
+        rec = ds.add_image(PIXELS, image_id=name)
+        rec.save_metadata_payload({"experiment_metadata": {"condition": condition}})
+        rec.save_df_parquet("velocity_events/events", pd.DataFrame({"t": [1.0, 2.0]}))
+    ds.save_table("scores", pd.DataFrame({"image_id": ["a", "b", "b"], "score": [1, 2, 4]}))
+    return ds
+
+
+def test_tables_images_and_artifacts_join(asked: ZarrDataset) -> None:
+    frame = asked.sql(
+        "select condition, sum(score) as total, max(t) as last from images "
+        'join scores using (image_id) join "velocity_events/events" using (image_id) '
+        "group by condition order by condition"
+    )
+    assert frame.to_dict("list") == {
+        "condition": ["control", "drug"],
+        "total": [2, 12],
+        "last": [2.0, 2.0],
+    }
+
+
+def test_answers_as_arrow_and_parameters(asked: ZarrDataset) -> None:
+    table = asked.sql("select score from scores where image_id = ?", ["a"], as_="arrow")
+    assert table.to_pydict() == {"score": [1]}
+    by_name = asked.sql("select score from scores where image_id = $id", {"id": "a"}, as_="arrow")
+    assert by_name.equals(table)
+
+
+def test_a_table_can_be_joined_with_itself(asked: ZarrDataset) -> None:
+    frame = asked.sql("select count(*) as n from scores x join scores y using (image_id)")
+    assert frame["n"].tolist() == [5]
+
+
+def test_it_answers_with_what_is_there_now(asked: ZarrDataset) -> None:
+    assert asked.sql("select count(*) n from scores")["n"].tolist() == [3]
+    asked.save_table("scores", pd.DataFrame({"image_id": ["a"], "score": [1]}))
+    asked.add_image(PIXELS, image_id="c")
+    assert asked.sql("select count(*) n from scores")["n"].tolist() == [1]
+    assert asked.sql("select count(*) n from images")["n"].tolist() == [3]
+
+
+def test_a_table_that_was_asked_for_before_is_what_it_is_now(asked: ZarrDataset) -> None:
+    file = asked.path / "tables" / "scores.parquet"
+    for number in (1, 2, 3):
+        asked.save_table("scores", pd.DataFrame({"image_id": ["a"], "score": [number]}))
+        size = file.stat().st_size
+        for seconds in (100, 100, 50):  # Long ago: only then is anything of it kept.
+            os.utime(file, (time.time() - seconds + number,) * 2)
+            assert asked.sql("select score from scores")["score"].tolist() == [number]
+        assert file.stat().st_size == size
+    with ZarrDataset(asked.path, mode="r+") as other:
+        other.delete_table("scores")
+    with pytest.raises(ArgumentError, match="scores"):
+        asked.sql("select score from scores")
+
+
+def test_every_dtype_a_table_keeps_can_be_asked_for(ds: ZarrDataset) -> None:
+    pytest.importorskip("duckdb")
+    frame = pd.DataFrame(
+        {
+            "half": np.array([1.5, 2], "float16"),
+            "big": np.array([1, 2**64 - 1], "uint64"),
+            "kind": pd.Categorical(["b", "a"]),
+            "when": pd.to_datetime(["2026-01-01", "2026-01-02"], utc=True),
+            "month": pd.period_range("2026-01", periods=2, freq="M"),
+            "text": ["x", None],
+            "list": [[1], [2, 3]],
+        }
+    )
+    ds.save_table("mixed", frame)
+    table = ds.sql("select * from mixed", as_="arrow")
+    assert table.column_names == frame.columns.tolist()
+    assert table["half"].to_pylist() == [1.5, 2.0]
+    assert table["big"].to_pylist() == [1, 2**64 - 1]
+    assert table["text"].to_pylist() == ["x", None]
+
+
+NAMES = ["small", "big", "whole", "x", "yes", "text", "long", "day", "when", "fine", "utc"]
+
+
+@pytest.mark.parametrize("sealed", [True, False], ids=["DuckDB reads", "Arrow reads"])
+def test_whoever_reads_the_files_the_types_are_the_same(
+    ds: ZarrDataset, monkeypatch: pytest.MonkeyPatch, sealed: bool
+) -> None:
+    pytest.importorskip("duckdb")
+    if not sealed:
+        monkeypatch.setattr(sql_files, "_FOLDER", "/nowhere")
+    when = pd.DatetimeIndex(["2026-01-01 00:00:00.000001", "NaT"])
+    frame = pd.DataFrame(
+        {
+            "small": np.array([1, 2], "int8"),
+            "big": np.array([1, 2**64 - 1], "uint64"),
+            "whole": pd.array([1, None], dtype="Int32"),
+            "x": np.array([1.5, np.nan], "float32"),
+            "yes": [True, False],
+            "text": ["x", None],
+            "long": pd.array(["x", None], dtype="string[pyarrow]"),
+            "day": pd.Series([1, None], dtype=pd.ArrowDtype(pa.date32())),
+            "when": when.as_unit("us"),
+            "fine": when.as_unit("ns"),
+            "utc": when.as_unit("us").tz_localize("UTC"),
+        }
+    )
+    ds.save_table("mixed", frame)
+    table = ds.sql("select * from mixed", as_="arrow")
+    assert table.column_names == NAMES
+    assert [str(kind).replace("Etc/", "") for kind in table.schema.types] == [
+        "int8", "uint64", "int32", "float", "bool", "string", "string", "date32[day]",
+        "timestamp[us]", "timestamp[ns]", "timestamp[us, tz=UTC]",
+    ]  # fmt: skip
+    assert table.slice(0, 1).to_pylist() == pa.Table.from_pandas(frame.iloc[:1]).to_pylist()
+    assert table["text"].to_pylist() == table["long"].to_pylist() == ["x", None]
+    assert [table[name][1].as_py() for name in ("whole", "x", "day", "when", "utc")] == [None] * 5
+
+
+def test_queries_that_write_do_not_reach_the_tables(asked: ZarrDataset) -> None:
+    before = files_of(asked.path)
+    for number in range(3, 40):
+        path = f"/proc/self/fd/{number}"
+        for copy in (
+            f"copy (select 1) to '{path}' (use_tmp_file false)",
+            f"copy (select * from scores) to '{path}' (format parquet, use_tmp_file false)",
+        ):
+            for query in (f"with x as ({copy}) select * from scores", f"explain analyze {copy}"):
+                with contextlib.suppress(ArgumentError):
+                    asked.sql(query)
+    assert files_of(asked.path) == before
+    assert asked.sql("select sum(score) n from scores")["n"].tolist() == [7]
+
+
+def test_tables_are_joined_without_a_look_at_the_images(
+    asked: ZarrDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked.save_table("more", pd.DataFrame({"image_id": ["a", "b"], "weight": [1, 10]}))
+
+    def looked(*_: object) -> None:
+        raise AssertionError("it looked at the images")
+
+    monkeypatch.setattr(sql_sources, "frame_names", looked)
+    for query in (
+        "select sum(score * weight) as n from scores join more using (image_id)",
+        "with m as (select * from more) select sum(score * weight) as n from scores natural join m",
+        "select sum(score * weight) as n from scores, more where scores.image_id = more.image_id",
+    ):
+        assert asked.sql(query)["n"].tolist() == [61]
+
+
+def test_a_table_named_images_is_that_table(asked: ZarrDataset) -> None:
+    asked.save_table("images", pd.DataFrame({"mine": [1]}))
+    assert asked.sql("select * from images").to_dict("list") == {"mine": [1]}
+
+
+def test_metadata_of_many_types_is_text(asked: ZarrDataset) -> None:
+    for name, value in (("a", {"x": 1}), ("b", "much")):
+        asked[name].save_metadata_payload({"experiment_metadata": {"dose": value}})
+    assert asked.sql("select dose from images order by image_id")["dose"].tolist() == [
+        '{"x": 1}',
+        '"much"',
+    ]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "copy (select 1) to '{out}/x.csv'",
+        "copy scores to '{out}/x.parquet'",
+        "explain analyze copy (select 1) to '{out}/x.csv'",
+        "attach '{out}/x.db'",
+        "export database '{out}/x'",
+        "install httpfs",
+        "load httpfs",
+        "create table x as select 1",
+        "insert into scores values ('a', 1)",
+        "drop table scores",
+        "set enable_external_access = true",
+        "pragma enable_profiling",
+        "call enable_logging()",
+        "from enable_logging(storage = 'file', storage_config = {{'path': '{out}/x'}})",
+        "select * from query('copy (select 1) to ''{out}/x.csv''')",
+        "select * from read_csv('/etc/passwd')",
+        "select * from read_text('{secret}')",
+        "select * from '{secret}'",
+        "select * from read_parquet('{root}/tables/scores.parquet')",
+        "select * from glob('{out}/*')",
+        "select * from 'https://localhost:1/x.parquet'",
+        "select 1; select 2",
+        "",
+        "select from where",
+        "select * from nothing",
+    ],
+)
+def test_a_query_only_reads_and_only_the_dataset(
+    asked: ZarrDataset, tmp_path: Path, query: str
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    secret = tmp_path / "secret.csv"
+    secret.write_text("a\n1\n")
+    before = files_of(asked.path)
+    with pytest.raises(ArgumentError):
+        asked.sql(query.format(out=out, secret=secret, root=asked.path))
+    assert list(out.iterdir()) == []
+    assert files_of(asked.path) == before
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select * from read_csv('.tmp/secret.csv')",
+        "select * from glob('.tmp/*')",
+        "with x as (copy (select 1) to '.tmp/x.csv') select 1",
+        "explain analyze copy (select 1) to '.tmp/x.csv' (use_tmp_file false)",
+    ],
+)
+def test_the_working_directory_is_out_of_reach(
+    asked: ZarrDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / ".tmp"  # DuckDB's own choice for what memory has no room for.
+    folder.mkdir()
+    (folder / "secret.csv").write_text("a\n1\n")
+    with pytest.raises(ArgumentError):
+        asked.sql(query)
+    assert [path.name for path in folder.iterdir()] == ["secret.csv"]
+
+
+def test_a_query_leaves_no_temporary_files(
+    asked: ZarrDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spill = tmp_path / "it's here"
+    spill.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(spill))
+    (setting,) = asked.sql("select current_setting('temp_directory') as folder")["folder"]
+    assert Path(setting).parent == spill
+    assert list(spill.iterdir()) == []
+
+    def none() -> str:
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    assert asked.sql("select sum(score) as n from scores")["n"].tolist() == [7]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+def test_ctrl_c_ends_a_query_as_it_ends_all_else(asked: ZarrDataset) -> None:
+    long = "select count(*) from range(100000000) x, range(50) y where x.range * y.range % 7 = 3"
+    threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT]).start()
+    with pytest.raises(KeyboardInterrupt):
+        asked.sql(long)
+
+
+def test_a_table_that_is_called_like_a_view_of_duckdb(asked: ZarrDataset) -> None:
+    for name in ("duckdb_tables", "sqlite_master", "pg_class"):
+        asked.save_table(name, pd.DataFrame({"mine": [name]}))
+        assert asked.sql(f"select * from {name}").to_dict("list") == {"mine": [name]}
+
+
+def test_parameters_are_values_of_a_frame_too(asked: ZarrDataset) -> None:
+    scores = asked.load_table("scores")
+    for value in (scores["score"].max(), scores["score"].to_numpy()[2], np.int8(4)):
+        found = asked.sql("select image_id from scores where score = ?", [value])
+        assert found["image_id"].tolist() == ["b"]
+    half = asked.sql("select $half as x, $yes as y", {"half": np.float32(0.5), "yes": np.True_})
+    assert half.to_dict("list") == {"x": [0.5], "y": [True]}
+    with contextlib.suppress(ArgumentError):
+        span = asked.sql("select typeof(?) as kind", [np.timedelta64(5, "s")])
+        assert span["kind"].tolist() == ["INTERVAL"]  # It is no number, if it is taken at all.
+    for wrong in ("a", 4):
+        with pytest.raises(ArgumentError, match="goes into a list"):
+            asked.sql("select ?", wrong)  # type: ignore[arg-type]
+
+
+def test_variables_of_the_caller_are_not_seen(asked: ZarrDataset) -> None:
+    local = pd.DataFrame({"secret": [1]})
+    with pytest.raises(ArgumentError, match="local"):
+        asked.sql("select * from local")
+    assert len(local) == 1
+
+
+def test_names_that_differ_in_capitals_alone(asked: ZarrDataset) -> None:
+    asked.save_table("Scores", pd.DataFrame({"other": [1]}))
+    with pytest.raises(ArgumentError, match="capitals"):
+        asked.sql("select * from scores")
+
+
+def test_a_damaged_table_is_named(asked: ZarrDataset) -> None:
+    (asked.path / "tables" / "scores.parquet").write_bytes(b"PAR1 not PAR1")
+    with pytest.raises(CorruptDataError, match=r"tables/scores.parquet"):
+        asked.sql("select * from scores")
+    assert asked.sql('select count(*) n from "velocity_events/events"')["n"].tolist() == [4]
+
+
+def test_without_duckdb_the_error_names_the_extra(
+    ds: ZarrDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    with pytest.raises(MissingDependencyError, match=r"kymflow-zarr\[sql\]") as info:
+        ds.sql("select 1")
+    assert isinstance(info.value, ImportError)

@@ -1,0 +1,249 @@
+"""How many operations of the file system a call takes, whatever the size of the dataset.
+
+Writes are counted where the package makes them; reads as the interpreter reports them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kymflow_zarr import ZarrDataset
+from kymflow_zarr.formats.array import read
+from kymflow_zarr.formats.array.foreign import check_blosc
+from kymflow_zarr.storage.local.disk import Disk, disk_replaced
+from kymflow_zarr.storage.local.files import FileParts
+from kymflow_zarr.types import Durability
+from tests.engine.test_index import age, fill
+
+PIXELS = np.zeros((20, 8), "uint16")
+_counting: list[Counter[str]] = []
+
+
+def _audit(event: str, args: tuple[Any, ...]) -> None:
+    if not _counting:
+        return
+    if event == "open" and isinstance(args[0], str) and ".zarr" in args[0]:
+        path = args[0]
+        kind = "opened" if "/images/" in path else "opened elsewhere"
+        _counting[-1][kind] += 1
+    elif event in ("os.scandir", "os.listdir"):
+        _counting[-1]["listed"] += 1
+
+
+# A hook cannot be taken off again; it looks at nothing unless a test counts.
+sys.addaudithook(_audit)
+
+
+CHANGES = ("create", "replace", "rename_folder", "make_folder", "unlink", "sync", "sync_folder")
+
+
+class CountingDisk(Disk):
+    """Counts the changes of the file system by their kind, and syncs nothing in truth."""
+
+    def __init__(self) -> None:
+        self.changes: list[str] = []
+
+    def __getattribute__(self, name: str) -> Any:
+        found = object.__getattribute__(self, name)
+        if name not in CHANGES:
+            return found
+        changes = object.__getattribute__(self, "changes")
+
+        def counted(*args: Any) -> None:
+            changes.append(name)  # Several threads may be at it.
+            if name not in ("sync", "sync_folder"):
+                found(*args)
+
+        return counted
+
+
+@contextmanager
+def reads() -> Iterator[Counter[str]]:
+    counts: Counter[str] = Counter()
+    _counting.append(counts)
+    try:
+        yield counts
+    finally:
+        _counting.pop()
+
+
+def writes_of(call: Callable[[], object]) -> dict[str, int]:
+    disk = CountingDisk()
+    with disk_replaced(disk):
+        call()
+    return dict(Counter(disk.changes))
+
+
+@contextmanager
+def decoded() -> Iterator[list[int]]:
+    """Collect the sizes of the chunks that are decoded."""
+    sizes: list[int] = []
+
+    def counting(chunk: bytes | memoryview) -> None:
+        sizes.append(len(chunk))
+        check_blosc(chunk)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(read, "check_blosc", counting)
+        yield sizes
+
+
+@contextmanager
+def read_bytes() -> Iterator[list[int]]:
+    """Collect how much is read of files of pixels."""
+    sizes: list[int] = []
+    real = FileParts.read
+
+    def counting(self: FileParts, start: int, size: int) -> bytes:
+        sizes.append(size)
+        return real(self, start, size)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FileParts, "read", counting)
+        yield sizes
+
+
+@pytest.fixture(params=[3, 40], ids=["small", "larger"])
+def sized(request: pytest.FixtureRequest, ds: ZarrDataset) -> ZarrDataset:
+    """A dataset of some images, in which something was written already."""
+    fill(ds, request.param)
+    ds["image-000"].save_json("note", {"good": True})
+    return ds
+
+
+@pytest.mark.parametrize("durability", ["full", "relaxed"])
+def test_adding_an_image_writes_its_files_and_moves_them_once(
+    sized: ZarrDataset, durability: Durability
+) -> None:
+    with ZarrDataset(sized.path, mode="r+", durability=durability) as ds:
+        ds.add_image(PIXELS)
+        counts = writes_of(lambda: ds.add_image(PIXELS))
+    # Two documents, the pixels, the list of checksums; folders for the image and its array. The
+    # renaming is the commit, without a journal, and changes the folder of images.
+    folders = {"sync_folder": 5} if durability == "full" else {}
+    assert counts == {"create": 4, "make_folder": 4, "rename_folder": 1, "sync": 4} | folders
+
+
+def test_adding_an_image_reads_nothing(sized: ZarrDataset) -> None:
+    with reads() as counts:
+        sized.add_image(PIXELS)
+    # Each of its files is opened to be written, and to be synced.
+    assert counts == {"opened elsewhere": 8}
+
+
+@pytest.mark.parametrize("durability", ["full", "relaxed"])
+def test_saving_json_replaces_two_files(sized: ZarrDataset, durability: Durability) -> None:
+    with ZarrDataset(sized.path, mode="r+", durability=durability) as ds:
+        first = writes_of(lambda: ds["image-001"].save_json("note", 1))
+        again = writes_of(lambda: ds["image-001"].save_json("note", 2))
+    # The folder of artifacts is the first's to make, as that of this writer's own files.
+    assert first["make_folder"] == 2
+    # The artifact, the list of checksums, and the journal that makes one change of them.
+    folders = {"sync_folder": 4} if durability == "full" else {}
+    assert again == {"create": 3, "replace": 2, "unlink": 1, "sync": 3} | folders
+
+
+def test_loading_json_opens_one_file(sized: ZarrDataset) -> None:
+    rec = sized["image-000"]
+    with reads() as counts:
+        assert rec.load_json("note") == {"good": True}
+    assert counts == {"opened": 1}
+
+
+def test_a_record_opens_and_lists_nothing(sized: ZarrDataset) -> None:
+    with reads() as counts:
+        sized.record("image-002")
+    assert counts == {}
+
+
+def test_ids_take_one_listing(sized: ZarrDataset) -> None:
+    with reads() as counts:
+        assert len(sized.list_image_ids()) == len(sized)
+    assert counts["opened"] == 0
+    assert counts["listed"] == 2
+
+
+def test_reading_pixels_opens_three_documents_and_the_pixels(sized: ZarrDataset) -> None:
+    rec = sized["image-001"]
+    with reads() as counts:
+        rec.load_array()
+    assert counts["opened"] <= 4
+    assert counts["listed"] == 0
+
+
+def test_a_part_is_read_of_the_chunks_that_hold_it_and_of_no_other(ds: ZarrDataset) -> None:
+    stack = np.random.default_rng(0).integers(0, 4096, (2, 3, 4, 64, 64), dtype="uint16")
+    lines = stack.reshape(-1, 64)
+    planes, rows = ds.add_image(stack), ds.add_image(lines, chunks=(64, 64))
+    a_chunk = np.s_[0, 0, 0]
+    parts: list[tuple[Any, Any, int]] = [
+        (planes, a_chunk, 1),
+        (planes, np.s_[1, :, 2], 3),
+        (planes, np.s_[..., 5:9, 60:], 24),
+        (planes, np.s_[::-1, 0, 0, ::9], 2),
+        (rows, np.s_[64:128], 1),
+        (rows, np.s_[100], 1),
+        (rows, np.s_[60:70, 3], 2),
+        (rows, np.s_[::640], 3),
+        (rows, np.s_[9:9], 0),
+    ]
+    for rec, selection, chunks in parts:
+        whole = rec.load_array()
+        with decoded() as sizes:
+            part = rec.load_array(selection)
+        assert len(sizes) == chunks, selection
+        np.testing.assert_array_equal(part, whole[selection])
+    # It takes its chunk and the index of the shard, and not the shard.
+    with reads() as counts, read_bytes() as found:
+        planes.load_array(a_chunk)
+    assert counts["opened"] <= 4
+    assert sum(found) < 2 * stack[a_chunk].nbytes
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda ds: ds.images(),
+        lambda ds: ds.load_manifest(),
+        lambda ds: list(ds.iter_records("created_utc")),
+        lambda ds: list(ds.iter_records("acquired_local_epoch_ns")),
+        lambda ds: ds.load_sources_index(),
+    ],
+    ids=["images", "manifest", "created", "acquired", "sources"],
+)
+def test_a_list_with_a_warm_index_opens_no_document(
+    sized: ZarrDataset, call: Callable[[ZarrDataset], object]
+) -> None:
+    age(sized)
+    sized.update_manifest()
+    call(sized)  # What is imported late is imported now.
+    with reads() as counts:
+        call(sized)
+    assert counts["opened"] == 0
+    # The index, the folder of images, the table's folder.
+    assert counts["opened elsewhere"] <= 3
+
+
+def test_a_list_opens_what_has_changed_and_nothing_else(sized: ZarrDataset) -> None:
+    age(sized)
+    sized.update_manifest()
+    sized.images()
+    sized["image-001"].save_json("late", 1)
+    with reads() as counts:
+        sized.images()
+    assert counts["opened"] == 1
+
+
+def test_a_list_writes_nothing_where_little_has_changed(sized: ZarrDataset) -> None:
+    age(sized)
+    sized.update_manifest()
+    assert writes_of(sized.images) == {}
+    assert not list(Path(sized.path / "index").glob("*.json"))

@@ -1,0 +1,497 @@
+"""Ingest, refresh, export, validate, verify and repair through any executor."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import (
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+)
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from kymflow_zarr import ZarrDataset
+from kymflow_zarr.testing import SyntheticVessel, check_invariants, state_of, write_experiment
+from tests.conftest import files_of
+from tests.helpers.operations import by_source
+
+
+class Here(Executor):
+    """Calls at once, in the calling thread."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 - as executors do
+            future.set_exception(error)
+        return future
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[dict[str, Executor]]:
+    """Processes by how they are started; they take long to start and serve all tests."""
+    with ExitStack() as stack:
+        yield {
+            kind: stack.enter_context(ProcessPoolExecutor(2, multiprocessing.get_context(kind)))
+            for kind in {"fork", "spawn"} & {*multiprocessing.get_all_start_methods()}
+        }
+
+
+@pytest.fixture
+def executor(
+    request: pytest.FixtureRequest, processes: dict[str, Executor]
+) -> Iterator[Executor | None]:
+    """An executor of the kind that the test asks for."""
+    if request.param == "default":
+        yield None
+    elif request.param == "here":
+        yield Here()
+    elif request.param == "threads":
+        with ThreadPoolExecutor(3) as threads:
+            yield threads
+    elif request.param in processes:
+        yield processes[request.param]
+    else:
+        pytest.skip(f"this system does not {request.param}")
+
+
+# Python 3.12 warns of any fork while there are threads, as those that sync files are.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+
+EVERY = pytest.mark.parametrize(
+    "executor", ["default", "here", "threads", "fork", "spawn"], indirect=True
+)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of four acquisitions with sidecars and tables, and one that is broken."""
+    folder = tmp_path_factory.mktemp("lab")
+    vessels = [SyntheticVessel(name=f"v{i}", n_lines=120, seed=i) for i in range(4)]
+    write_experiment(folder, vessels=vessels)
+    (folder / "broken.tif").write_bytes(b"II*\0\x08\0\0\0")
+    return folder
+
+
+@pytest.fixture
+def mine(lab: Path, tmp_path: Path) -> Path:
+    """The folder, to be changed."""
+    return Path(shutil.copytree(lab, tmp_path / "lab", dirs_exist_ok=True))
+
+
+def told(report: Any) -> list[tuple[str, str, str | None]]:
+    return [(item.status, Path(item.path).name, item.reason) for item in report.items]
+
+
+def require_whole(ds: ZarrDataset) -> None:
+    """Require that a dataset is whole, and that its writer has left nothing."""
+    ds.close()
+    check_invariants(ds)
+
+
+def no_leftovers(ds: ZarrDataset) -> bool:
+    return not list((ds.path / ".kymflow_zarr" / "sessions").glob("*/*"))
+
+
+@EVERY
+def test_a_folder_goes_in_the_same_whoever_reads_it(
+    mine: Path, tmp_path: Path, executor: Executor | None
+) -> None:
+    with ZarrDataset(tmp_path / "one.zarr") as one, ZarrDataset(tmp_path / "other.zarr") as other:
+        expected = one.ingest_legacy_folder(mine, executor=Here())
+        steps: list[tuple[int, int, str]] = []
+        report = other.ingest_legacy_folder(
+            mine, executor=executor, progress=lambda *step: steps.append(step)
+        )
+        assert [step[:2] for step in steps] == [(i, 5) for i in range(6)]
+        assert told(report) == told(expected)
+        assert [item.path for item in report.failed] == [str(mine / "broken.tif")]
+        assert len(other) == 4
+        assert state_of(other, name=by_source) == state_of(one, name=by_source)
+        assert no_leftovers(other)
+        require_whole(other)
+
+
+@EVERY
+def test_a_folder_is_scanned_again_the_same(
+    mine: Path, tmp_path: Path, executor: Executor | None
+) -> None:
+    with ZarrDataset(tmp_path / "one.zarr") as one:
+        one.ingest_legacy_folder(mine)
+    shutil.copytree(tmp_path / "one.zarr", tmp_path / "other.zarr")
+    changed, moved, *_ = sorted(p for p in mine.rglob("*.tif") if p.name != "broken.tif")
+    tifffile.imwrite(changed, tifffile.imread(changed) + 1)
+    moved.rename(moved.with_name("moved.tif"))
+    shutil.copy(changed, changed.with_name("new.tif"))
+    with ZarrDataset(tmp_path / "one.zarr") as one, ZarrDataset(tmp_path / "other.zarr") as other:
+        mode: Any = "reingest_if_changed"
+        expected = one.refresh_from_folder(mine, mode=mode, executor=Here())
+        result = other.refresh_from_folder(mine, mode=mode, executor=executor)
+        assert told(result.report) == told(expected.report)
+        assert {"updated", "moved", "ingested"} <= {item.status for item in result.report.items}
+        assert state_of(other, name=by_source) == state_of(one, name=by_source)
+        assert no_leftovers(other)
+        require_whole(other)
+
+
+@EVERY
+@pytest.mark.parametrize("layout", ["dataset", "kymflow"])
+def test_an_export_is_the_same(
+    lab: Path, tmp_path: Path, executor: Executor | None, layout: Any
+) -> None:
+    with ZarrDataset(tmp_path / "a.zarr") as ds:
+        ds.ingest_legacy_folder(lab)
+        one, other = tmp_path / "one", tmp_path / "other"
+        expected = ds.export_legacy_folder(one, layout=layout, executor=Here())
+        steps: list[tuple[int, int, str]] = []
+        report = ds.export_legacy_folder(
+            other,
+            layout=layout,
+            executor=executor,
+            progress=lambda *step: steps.append(step),
+        )
+        if layout == "dataset":
+            again = ds.export_legacy_folder(other, layout=layout, executor=executor)
+            assert again.written == ()
+        assert [step[:2] for step in steps] == [(i + 1, len(steps)) for i in range(len(steps))]
+        assert (report.files, report.written) == (expected.files, expected.written)
+        assert files_of(one).keys() == files_of(other).keys()
+        for path in report.files:
+            if path != "kymflow_zarr_export.json":  # It tells the time.
+                assert (one / path).read_bytes() == (other / path).read_bytes()
+
+
+@EVERY
+def test_an_export_comes_back_the_same(
+    lab: Path, tmp_path: Path, executor: Executor | None
+) -> None:
+    with ZarrDataset(tmp_path / "a.zarr") as ds, ZarrDataset(tmp_path / "back.zarr") as back:
+        ds.ingest_legacy_folder(lab)
+        ds.export_legacy_folder(tmp_path / "out")
+        broken = ds.list_image_ids()[1]
+        (tmp_path / "out" / "images" / broken / "image.tif").write_bytes(b"nothing")
+        steps: list[tuple[int, int, str]] = []
+        report = back.ingest_legacy_folder(
+            tmp_path / "out", executor=executor, progress=lambda *step: steps.append(step)
+        )
+        assert steps == [*((i, 4, each) for i, each in enumerate(ds)), (4, 4, "")]
+        assert [item.image_id for item in report.failed] == [broken]
+        expected = {k: v for k, v in state_of(ds).items() if k != f"image {broken}"}
+        assert len(expected) > 4
+        assert state_of(back) == expected
+        back.close()
+        assert not list((back.path / ".kymflow_zarr" / "sessions").iterdir())
+
+
+@EVERY
+def test_an_image_that_cannot_be_exported_is_reported(
+    lab: Path, tmp_path: Path, executor: Executor | None
+) -> None:
+    with ZarrDataset(tmp_path / "a.zarr") as ds:
+        ds.ingest_legacy_folder(lab)
+        broken = ds.list_image_ids()[1]
+        (ds.path / "images" / broken / "data" / "c" / "0" / "0").write_bytes(b"nothing")
+        for layout in ("dataset", "kymflow"):
+            report = ds.export_legacy_folder(
+                tmp_path / layout,
+                layout=layout,
+                executor=executor,
+            )
+            assert [failure.name for failure in report.failed] == [broken]
+            assert len(list((tmp_path / layout).rglob("*.tif"))) == 3
+            assert not (tmp_path / layout / ".kymflow_zarr_export").exists()
+
+
+@EVERY
+def test_checks_find_the_same(lab: Path, tmp_path: Path, executor: Executor | None) -> None:
+    with ZarrDataset(tmp_path / "a.zarr") as ds:
+        ds.ingest_legacy_folder(lab)
+        first, second, *_ = ds.list_image_ids()
+        (ds.path / "images" / first / "analysis" / "metadata.json").write_bytes(b"{")
+        (ds.path / "images" / second / "data" / "c" / "0" / "0").unlink()
+        steps: list[str] = []
+        found = ds.validate(executor=executor, progress=lambda *step: steps.append(step[2]))
+        assert steps == ds.list_image_ids()
+        assert found.to_dict() == ds.validate().to_dict()
+        assert not found.ok
+        damages = ds.verify(executor=executor).to_dict()
+        assert damages == ds.verify().to_dict()
+        dry = ds.repair(dry_run=True, executor=executor).to_dict()
+        assert dry == ds.repair(dry_run=True).to_dict()
+
+
+# When it does not go well --------------------------------------------------------------
+
+
+@EVERY
+def test_cancelling_leaves_whole_images_and_the_next_call_goes_on(
+    mine: Path, tmp_path: Path, executor: Executor | None
+) -> None:
+    def stop(done: int, total: int, label: str) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with ZarrDataset(tmp_path / "a.zarr") as ds:
+        with pytest.raises(KeyboardInterrupt):
+            ds.ingest_legacy_folder(mine, executor=executor, progress=stop)
+        assert 0 < len(ds) < 4
+        assert no_leftovers(ds)
+        require_whole(ds)
+        before = len(ds)
+        report = ds.ingest_legacy_folder(mine, executor=executor)
+        assert len(report.ingested) == 4 - before
+        assert len(ds) == 4
+
+
+@EVERY
+def test_an_export_that_is_cancelled_is_completed_by_the_next(
+    lab: Path, tmp_path: Path, executor: Executor | None
+) -> None:
+    def stop(done: int, total: int, label: str) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with ZarrDataset(tmp_path / "a.zarr") as ds:
+        ds.ingest_legacy_folder(lab)
+        for layout in ("dataset", "kymflow"):
+            out: Any = {"layout": layout, "executor": executor}
+            with pytest.raises(KeyboardInterrupt):
+                ds.export_legacy_folder(tmp_path / layout, progress=stop, **out)
+            assert not list((tmp_path / layout).rglob("*.tmp"))
+            ds.export_legacy_folder(tmp_path / layout, **out)
+            whole = ds.export_legacy_folder(tmp_path / f"{layout} whole", **out)
+            assert files_of(tmp_path / layout).keys() == set(whole.files)
+
+
+class Breaks(Here):
+    """Does some calls, and then its workers are gone."""
+
+    def __init__(self, calls: int) -> None:
+        self._calls = calls
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self._calls -= 1
+        if self._calls >= 0:
+            return super().submit(fn, *args, **kwargs)
+        future: Future[Any] = Future()
+        future.set_exception(BrokenExecutor("a worker was killed"))
+        return future
+
+
+@pytest.fixture
+def singles(tmp_path: Path) -> Path:
+    """A folder of TIFFs of different sizes, which are not digested ahead."""
+    folder = tmp_path / "singles"
+    folder.mkdir()
+    for i in range(6):
+        tifffile.imwrite(folder / f"{i}.tif", np.full((20 + i, 8), i, "uint16"))
+    return folder
+
+
+def test_a_broken_executor_is_an_error_and_what_was_committed_stays(
+    singles: Path, tmp_path: Path
+) -> None:
+    with ZarrDataset(tmp_path / "a.zarr") as ds:
+        with pytest.raises(BrokenExecutor, match=r"broke down at '3\.tif': a worker was killed"):
+            ds.ingest_legacy_folder(singles, executor=Breaks(3))
+        assert len(ds) == 3
+        assert no_leftovers(ds)
+        require_whole(ds)
+        assert len(ds.ingest_legacy_folder(singles).ingested) == 3
+        for layout in ("dataset", "kymflow"):
+            out = tmp_path / layout
+            with pytest.raises(BrokenExecutor, match="a worker was killed"):
+                ds.export_legacy_folder(out, layout=layout, executor=Breaks(2))
+            assert len(list(out.rglob("*.tif"))) == 2
+            ds.export_legacy_folder(out, layout=layout)
+            assert len(list(out.rglob("*.tif"))) == 6
+
+
+def _dies() -> None:
+    os._exit(1)
+
+
+def test_a_process_that_was_killed_is_an_error_and_another_goes_on(
+    singles: Path, tmp_path: Path
+) -> None:
+    with ZarrDataset(tmp_path / "a.zarr") as ds:
+        with ProcessPoolExecutor(1) as pool:
+            with pytest.raises(BrokenExecutor):
+                pool.submit(_dies).result()
+            with pytest.raises(BrokenExecutor, match="goes on from there"):
+                ds.ingest_legacy_folder(singles, executor=pool)
+        assert len(ds) == 0
+        assert no_leftovers(ds)
+        assert len(ds.ingest_legacy_folder(singles).ingested) == 6
+
+
+def test_an_executor_that_was_shut_down_takes_nothing(singles: Path, tmp_path: Path) -> None:
+    pool = ThreadPoolExecutor(1)
+    pool.shutdown()
+    with ZarrDataset(tmp_path / "a.zarr") as ds:
+        with pytest.raises(RuntimeError, match="shutdown"):
+            ds.ingest_legacy_folder(singles, executor=pool)
+        assert len(ds) == 0
+
+
+@pytest.mark.parametrize("what", ["validate", "verify", "repair"])
+def test_checks_do_not_go_on_without_their_executor(
+    singles: Path, tmp_path: Path, what: str
+) -> None:
+    pool = ThreadPoolExecutor(1)
+    pool.shutdown()
+    with ZarrDataset(tmp_path / "a.zarr") as ds:
+        ds.ingest_legacy_folder(singles)
+        with pytest.raises(BrokenExecutor):
+            getattr(ds, what)(executor=Breaks(2))
+        with pytest.raises(RuntimeError, match="shutdown"):
+            getattr(ds, what)(executor=pool)
+
+
+class Interrupted(ThreadPoolExecutor):
+    """Its first worker gets Ctrl-C while the others, busy with their tasks, do not."""
+
+    def __init__(self) -> None:
+        super().__init__(3)
+        self._first = True
+        self._begun = threading.Event()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        if self._first:
+            self._first = False
+            return super().submit(self._interrupt)
+        return super().submit(self._late, fn, *args, **kwargs)
+
+    def _interrupt(self) -> None:
+        assert self._begun.wait(20)
+        raise KeyboardInterrupt
+
+    def _late(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        self._begun.set()
+        time.sleep(0.1)
+        return fn(*args, **kwargs)
+
+
+@pytest.mark.parametrize("layout", ["dataset", "kymflow"])
+def test_a_ctrl_c_that_reaches_a_worker_leaves_nothing(
+    singles: Path, tmp_path: Path, layout: Any
+) -> None:
+    with ZarrDataset(tmp_path / "a.zarr") as ds:
+        with Interrupted() as pool:
+            with pytest.raises(KeyboardInterrupt):
+                ds.ingest_legacy_folder(singles, executor=pool)
+            assert no_leftovers(ds)
+        assert len(ds) == 0
+        ds.ingest_legacy_folder(singles)
+        with Interrupted() as pool, pytest.raises(KeyboardInterrupt):
+            ds.export_legacy_folder(tmp_path / "out", layout=layout, executor=pool)
+        assert not list(tmp_path.glob("out/**/*.tmp"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
+def test_work_of_another_process_is_not_swept_while_its_caller_lives(
+    singles: Path, tmp_path: Path
+) -> None:
+    """Whoever opens the dataset meanwhile tidies up after dead writers, not after these."""
+
+    def look(done: int, total: int, label: str) -> None:
+        with ZarrDataset(tmp_path / "a.zarr", mode="r+") as other:
+            other.ingest_tiff(singles / "0.tif", image_id=f"other-{done}")
+
+    with (
+        ZarrDataset(tmp_path / "a.zarr") as ds,
+        ProcessPoolExecutor(2, multiprocessing.get_context("fork")) as pool,
+    ):
+        report = ds.ingest_legacy_folder(singles, executor=pool, progress=look)
+        assert len(report.ingested) == 6
+        assert len(ds) == 13
+        require_whole(ds)
+
+
+def test_closing_the_dataset_meanwhile_takes_nothing_away(singles: Path, tmp_path: Path) -> None:
+    ds = ZarrDataset(tmp_path / "a.zarr")
+    report = ds.ingest_legacy_folder(singles, progress=lambda *_: ds.close())
+    assert len(report.ingested) == 6
+    ds.close()
+    assert not list((ds.path / ".kymflow_zarr" / "sessions").iterdir())
+
+
+# Reading back --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("executor", ["default", "fork"], indirect=True)
+def test_what_was_written_is_read_back(
+    lab: Path, tmp_path: Path, executor: Executor | None
+) -> None:
+    with ZarrDataset(tmp_path / "a.zarr") as ds:
+        report = ds.ingest_legacy_folder(lab, verify=True, executor=executor)
+        assert len(report.ingested) == 4
+
+
+@pytest.mark.parametrize("dtype", ["uint8", ">u2", "float32", "complex64", "bool"])
+@pytest.mark.parametrize("shape", [(3, 40, 30), (2, 3, 33, 20), (1700, 800)])
+def test_pixels_of_any_kind_come_back_as_they_are(
+    tmp_path: Path, dtype: str, shape: tuple[int, ...]
+) -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 2, shape).astype(dtype)
+    if dtype == "float32":
+        pixels[..., 0] = np.nan
+        pixels[..., 1] = -0.0
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="minisblack")
+    with ZarrDataset(tmp_path / "a.zarr") as ds:
+        rec = ds.ingest_tiff(tmp_path / "a.tif", verify=True)
+        np.testing.assert_array_equal(rec.load_array().reshape(shape), pixels)
+
+
+@pytest.fixture
+def bad_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that flips a bit of the pixels of images of 22 lines."""
+    from kymflow_zarr.ingest import read_back
+
+    right = read_back._Written.open
+
+    @contextmanager
+    def wrong(self: Any, key: str) -> Iterator[Any]:
+        with right(self, key) as found:
+            data = bytearray(found.read(0, found.size))
+            if key.startswith("c") and self.flips:
+                data[len(data) // 2] ^= 1
+            elif b"22" in data and key == "zarr.json":
+                self.flips = True
+            yield read_back._Bytes(bytes(data))
+
+    monkeypatch.setattr(read_back._Written, "flips", False, raising=False)
+    monkeypatch.setattr(read_back._Written, "open", wrong)
+
+
+@pytest.mark.usefixtures("bad_disk")
+def test_what_does_not_come_back_is_not_added_and_the_others_are(
+    singles: Path, tmp_path: Path
+) -> None:
+    with ZarrDataset(tmp_path / "a.zarr") as ds:
+        report = ds.ingest_legacy_folder(singles, verify=True)
+        (failed,) = report.failed
+        assert failed.path == str(singles / "2.tif")
+        assert "does not come back as it was" in str(failed.reason)
+        assert len(report.ingested) == len(ds) == 5
+        with pytest.raises(ValueError, match="does not come back"):
+            ds.ingest_tiff(singles / "2.tif", verify=True)
+        assert len(ds) == 5
+        assert no_leftovers(ds)
+        assert len(ds.ingest_legacy_folder(singles).ingested) == 1
