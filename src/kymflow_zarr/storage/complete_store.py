@@ -11,7 +11,7 @@ from zarr.storage import LocalStore
 from kymflow_zarr.errors import CorruptDataError
 
 
-class StrictStore(LocalStore):
+class CompleteStore(LocalStore):
     """A read-only store in which a missing chunk is an error, not zeros."""
 
     def __init__(self, root: Path | str, *, read_only: bool = True) -> None:

@@ -31,7 +31,7 @@ def open_zarr_array(path: Path, *, complete: bool = True) -> zarr.Array[Any]:
     import zarr
 
     from kymflow_zarr.storage.blosc import CODEC, BloscStore
-    from kymflow_zarr.storage.complete_store import StrictStore
+    from kymflow_zarr.storage.complete_store import CompleteStore
 
     if not path.is_dir():
         raise StorageError("there is no array", where=str(path))
@@ -39,7 +39,7 @@ def open_zarr_array(path: Path, *, complete: bool = True) -> zarr.Array[Any]:
     if _has_blosc_v2(path):
         store = BloscStore(path, read_only=True)
     else:
-        store = StrictStore(path) if complete else zarr.storage.LocalStore(path, read_only=True)
+        store = CompleteStore(path) if complete else zarr.storage.LocalStore(path, read_only=True)
     try:
         with zarr.config.set(CODEC):
             return zarr.open_array(store=store, mode="r")

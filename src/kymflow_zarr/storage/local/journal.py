@@ -2,7 +2,7 @@
 
 The new files are put on the disk out of sight, then a journal that says what is to become of
 them: with it the change is made. Then it is carried out, and the journal deleted. Whoever finds
-a journal whose writer is dead carries it out again: each step says whether it was taken.
+a journal whose writer is dead carries it out again: each operation says whether it was taken.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ class Remove(msgspec.Struct, frozen=True, tag="remove"):
     """A file or folder goes out of sight; it is deleted when the journal is."""
 
     key: str
-    aside: str
+    trash: str = msgspec.field(name="aside")
 
 
-Step: TypeAlias = Put | Move | Remove
+Operation: TypeAlias = Put | Move | Remove
 
 
 class Journal(msgspec.Struct, frozen=True):
@@ -65,12 +65,12 @@ class Journal(msgspec.Struct, frozen=True):
     ----------
     locks : tuple of str
         Lock files that its writer held: while one of them is held it lives.
-    steps : tuple of Put, Move or Remove
+    operations : tuple of Put, Move or Remove
         In this order.
     """
 
     locks: tuple[str, ...]
-    steps: tuple[Step, ...]
+    operations: tuple[Operation, ...] = msgspec.field(name="steps")
 
     def write(self, root: Path, path: Path, *, durable: bool) -> None:
         """Put the journal on the disk: this is the commit."""
@@ -79,7 +79,7 @@ class Journal(msgspec.Struct, frozen=True):
         self.make_safe(root, path, durable=durable)
 
     def make_safe(self, root: Path, path: Path, *, durable: bool, begun: bool = False) -> None:
-        """Put the journal and what it speaks of on the disk, before a step is taken.
+        """Put the journal and what it speaks of on the disk, before an operation is taken.
 
         Parameters
         ----------
@@ -88,7 +88,11 @@ class Journal(msgspec.Struct, frozen=True):
         begun : bool
             Whether files may have taken their places: by one who had done this before.
         """
-        staged = [_path(root, step.staged) for step in self.steps if isinstance(step, Put)]
+        staged = [
+            _path(root, operation.staged)
+            for operation in self.operations
+            if isinstance(operation, Put)
+        ]
         staged = [file for file in staged if not begun or file.exists()]
         folders = {path.parent, *(file.parent for file in staged)}
         sync_all([*staged, path], folders if durable else ())
@@ -96,7 +100,7 @@ class Journal(msgspec.Struct, frozen=True):
     def carry_out(
         self, root: Path, *, durable: bool, made: Collection[Path] = (), first: bool = False
     ) -> None:
-        """Take the steps that are still to be taken.
+        """Take the operations that are still to be taken.
 
         Parameters
         ----------
@@ -105,31 +109,35 @@ class Journal(msgspec.Struct, frozen=True):
         made : collection of Path
             Folders in which others were made for it.
         first : bool
-            Whether no step was taken: what is staged and not there was taken away.
+            Whether no operation was taken: what is staged and not there was taken away.
         """
         touched: dict[Path, None] = {}
         made = [*made]
-        moved = {_path(root, step.key) for step in self.steps if isinstance(step, Move)}
-        for step in self.steps:
-            target = _path(root, step.key)
+        moved = {
+            _path(root, operation.key)
+            for operation in self.operations
+            if isinstance(operation, Move)
+        }
+        for operation in self.operations:
+            target = _path(root, operation.key)
             touched[target.parent] = None
-            if isinstance(step, Remove) or not moved.isdisjoint(target.parents):
+            if isinstance(operation, Remove) or not moved.isdisjoint(target.parents):
                 continue
-            if _path(root, step.staged).exists():
+            if _path(root, operation.staged).exists():
                 made += make_folders(root, target.parent)
         if durable and made:
             # First: with the name of a folder all is lost that went into it.
             sync_all((), dict.fromkeys(made))
-        for step in self.steps:
-            target = _path(root, step.key)
-            if isinstance(step, Remove):
-                aside = _path(root, step.aside)
-                if not os.path.lexists(aside) and os.path.lexists(target):
-                    disk().rename_folder(target, aside)
-            elif (staged := _path(root, step.staged)).exists() or first:
+        for operation in self.operations:
+            target = _path(root, operation.key)
+            if isinstance(operation, Remove):
+                trash = _path(root, operation.trash)
+                if not os.path.lexists(trash) and os.path.lexists(target):
+                    disk().rename_folder(target, trash)
+            elif (staged := _path(root, operation.staged)).exists() or first:
                 if not moved.isdisjoint(target.parents):
                     touched.update(dict.fromkeys(make_folders(root, target.parent)))
-                if isinstance(step, Put):
+                if isinstance(operation, Put):
                     disk().replace(staged, target)
                 else:
                     disk().rename_folder(staged, target)
@@ -140,32 +148,32 @@ class Journal(msgspec.Struct, frozen=True):
         """Delete the journal, and then what was removed."""
         with contextlib.suppress(FileNotFoundError):
             disk().unlink(path)
-        asides = [_path(root, s.aside) for s in self.steps if isinstance(s, Remove)]
-        if asides and durable:
+        trashed = [_path(root, s.trash) for s in self.operations if isinstance(s, Remove)]
+        if trashed and durable:
             # A journal that came back without them would remove what is new there.
             disk().sync_folder(path.parent)
-        for aside in asides:
-            delete_aside(aside)
+        for trash in trashed:
+            delete_trash(trash)
 
     def is_begun(self, root: Path) -> bool:
-        """Tell whether one of the steps was taken, all having been staged."""
+        """Tell whether one of the operations was taken, all having been staged."""
         return any(
-            os.path.lexists(_path(root, step.aside))
-            if isinstance(step, Remove)
-            else not _path(root, step.staged).exists()
-            for step in self.steps
+            os.path.lexists(_path(root, operation.trash))
+            if isinstance(operation, Remove)
+            else not _path(root, operation.staged).exists()
+            for operation in self.operations
         )
 
     def can_be_completed(self, root: Path) -> bool:
-        """Tell whether each step was taken or can be taken.
+        """Tell whether each operation was taken or can be taken.
 
         Where not, power was lost before all of it was on the disk, and so before any of it was
         done. That a staged file is not there does not tell whether it was taken.
         """
-        return all(map(partial(_is_possible, root), self.steps)) or any(
-            os.path.lexists(_path(root, step.aside))
-            for step in self.steps
-            if isinstance(step, Remove)
+        return all(map(partial(_is_possible, root), self.operations)) or any(
+            os.path.lexists(_path(root, operation.trash))
+            for operation in self.operations
+            if isinstance(operation, Remove)
         )
 
 
@@ -188,7 +196,7 @@ def read_journals(root: Path) -> Iterator[tuple[Path, Journal | None]]:
         except msgspec.DecodeError:
             yield path, None
             continue
-        yield path, journal if all(map(_stays_inside, journal.steps)) else None
+        yield path, journal if all(map(_stays_inside, journal.operations)) else None
 
 
 def recover(root: Path, path: Path, journal: Journal | None, *, durable: bool) -> None:
@@ -204,8 +212,8 @@ def recover(root: Path, path: Path, journal: Journal | None, *, durable: bool) -
     journal.make_safe(root, path, durable=durable, begun=True)
     made = {
         folder
-        for step in journal.steps
-        for folder in _path(root, step.key).parents
+        for operation in journal.operations
+        for folder in _path(root, operation.key).parents
         if folder.is_relative_to(root) and folder.is_dir()
     }
     journal.carry_out(root, durable=durable, made=made)
@@ -224,7 +232,7 @@ def make_folders(root: Path, folder: Path) -> Collection[Path]:
     return [folder.parent for folder in missing]
 
 
-def delete_aside(path: Path) -> None:
+def delete_trash(path: Path) -> None:
     """Delete what was put aside; another may be at it too."""
     with contextlib.suppress(FileNotFoundError):
         if path.is_dir() and not path.is_symlink():
@@ -233,23 +241,23 @@ def delete_aside(path: Path) -> None:
             disk().unlink(path)
 
 
-def _is_possible(root: Path, step: Step) -> bool:
-    if isinstance(step, Remove):
+def _is_possible(root: Path, operation: Operation) -> bool:
+    if isinstance(operation, Remove):
         return True
-    places = [_path(root, step.staged), _path(root, step.key)]
-    if isinstance(step, Move):
+    places = [_path(root, operation.staged), _path(root, operation.key)]
+    if isinstance(operation, Move):
         return any(place.is_dir() for place in places)
     for place in places:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            if digest_file(place) == (step.size_bytes, step.sha256):
+            if digest_file(place) == (operation.size_bytes, operation.sha256):
                 return True
     return False
 
 
-def _stays_inside(step: Step) -> bool:
+def _stays_inside(operation: Operation) -> bool:
     # On-disk format: "A journal MUST NOT name a path outside the dataset."
-    other = step.aside if isinstance(step, Remove) else step.staged
-    segments = [*step.key.split("/"), *other.split("/")]
+    other = operation.trash if isinstance(operation, Remove) else operation.staged
+    segments = [*operation.key.split("/"), *other.split("/")]
     return not any(s in {"", ".", ".."} or set(s) & set("\\:\0") for s in segments)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from kymflow_zarr.storage.local.files import sync_all
 
 
-class Above:
+class ParentSync:
     """Syncs the folders above those that are written to, each once.
 
     Who gave a folder its name syncs that before he returns. But he may have died before, and

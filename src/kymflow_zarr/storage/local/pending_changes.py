@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 from kymflow_zarr import layout
-from kymflow_zarr.storage.local.journal import Journal, Remove, Step
+from kymflow_zarr.storage.local.journal import Journal, Operation, Remove
 
 
-class Overlay:
+class PendingChanges:
     """Keys that are to be read elsewhere, as journals say, while those are there.
 
     Parameters
@@ -20,39 +20,39 @@ class Overlay:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._journals: dict[Path, tuple[Step, ...]] = {}
+        self._journals: dict[Path, tuple[Operation, ...]] = {}
 
     def add(self, path: Path, journal: Journal) -> None:
         """Read as a journal says, until it is deleted: all of it is done then."""
-        self._journals[path] = journal.steps
+        self._journals[path] = journal.operations
 
-    def _current(self) -> list[Step]:
+    def _current(self) -> list[Operation]:
         if not self._journals:
             return []
         self._journals = {path: found for path, found in self._journals.items() if path.exists()}
-        return [step for steps in self._journals.values() for step in steps]
+        return [operation for operations in self._journals.values() for operation in operations]
 
     def __bool__(self) -> bool:
         return bool(self._journals)
 
     def place(self, key: str) -> Path | None:
         """Return where a key is to be read, None if at its own place."""
-        for step in self._current():
-            if key != step.key and not key.startswith(f"{step.key}/"):
+        for operation in self._current():
+            if key != operation.key and not key.startswith(f"{operation.key}/"):
                 continue
-            # A step that was taken says nothing more: what is there now counts.
-            if isinstance(step, Remove):
-                if not os.path.lexists(self._root / step.aside):
+            # An operation that was taken says nothing more: what is there now counts.
+            if isinstance(operation, Remove):
+                if not os.path.lexists(self._root / operation.trash):
                     return self._root / layout.WORK / "removed"  # Nothing is ever there.
                 continue
-            staged = self._root.joinpath(step.staged, *key[len(step.key) :].split("/"))
+            staged = self._root.joinpath(operation.staged, *key[len(operation.key) :].split("/"))
             if staged.exists():
                 return staged
         return None
 
     def keys_below(self, key: str) -> list[str]:
         """Return the keys below a key that something new has."""
-        new = [step.key for step in self._current() if not isinstance(step, Remove)]
+        new = [operation.key for operation in self._current() if not isinstance(operation, Remove)]
         return [found for found in new if found.startswith(f"{key}/")]
 
     def names_below(self, key: str) -> list[str]:

@@ -17,16 +17,16 @@ from kymflow_zarr.storage.local.files import FileParts, os_errors, read_file, sy
 from kymflow_zarr.storage.local.journal import (
     Journal,
     Move,
+    Operation,
     Put,
     Remove,
-    Step,
     make_folders,
     read_journals,
     recover,
 )
 from kymflow_zarr.storage.local.locks import Locks
-from kymflow_zarr.storage.local.parent_sync import Above
-from kymflow_zarr.storage.local.pending_changes import Overlay
+from kymflow_zarr.storage.local.parent_sync import ParentSync
+from kymflow_zarr.storage.local.pending_changes import PendingChanges
 from kymflow_zarr.storage.local.scan import (
     files_below,
     first_link,
@@ -36,7 +36,7 @@ from kymflow_zarr.storage.local.scan import (
 )
 from kymflow_zarr.storage.local.session import Session, is_dead, sweep, work_folder
 from kymflow_zarr.storage.local.staging import StagedTree, sync_trees
-from kymflow_zarr.storage.local.transaction import Attempt
+from kymflow_zarr.storage.local.transaction import Transaction
 from kymflow_zarr.types import Durability
 
 
@@ -67,19 +67,19 @@ class LocalStorage:
         self.durable = durability == "full"
         self._session = Session(root, durable=self.durable)
         self._locks = Locks(root)
-        self._overlay = Overlay(root)
-        self._above = Above(root)
+        self._pending = PendingChanges(root)
+        self._parent_sync = ParentSync(root)
 
     def path(self, key: str) -> Path:
         """Return the path of a key."""
-        staged = self._overlay.place(key)
+        staged = self._pending.place(key)
         if staged is not None:
             return staged
         return self.root.joinpath(*key.split("/")) if key else self.root
 
     def _text(self, key: str) -> str:
         """Return the path of a key as text, which is made faster than a path."""
-        if self._overlay or not key:
+        if self._pending or not key:
             return str(self.path(key))
         return self._top + (key if os.sep == "/" else key.replace("/", os.sep))
 
@@ -89,7 +89,7 @@ class LocalStorage:
         """Return the bytes at a key, None if there are none."""
         with os_errors("read", key):
             self.refuse_links(key, "read")
-            for _ in range(2 if self._overlay else 1):  # It may go to its place between the two.
+            for _ in range(2 if self._pending else 1):  # It may go to its place between the two.
                 with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
                     return read_file(self._text(key))
         return None
@@ -100,7 +100,7 @@ class LocalStorage:
         found = None
         with os_errors("read", key):
             self.refuse_links(key, "read")
-            for _ in range(2 if self._overlay else 1):  # It may go to its place between the two.
+            for _ in range(2 if self._pending else 1):  # It may go to its place between the two.
                 with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
                     found = FileParts(self._text(key), key)
                     break
@@ -130,8 +130,8 @@ class LocalStorage:
                 names = folders(self.path(key))
             except (FileNotFoundError, NotADirectoryError):
                 names = []
-        if self._overlay:
-            names = [*{*names, *self._overlay.names_below(key)}]
+        if self._pending:
+            names = [*{*names, *self._pending.names_below(key)}]
             names = [name for name in names if self.is_folder(f"{key}/{name}")]
         return names
 
@@ -140,7 +140,7 @@ class LocalStorage:
 
         The time is -1 where it tells nothing, since a change is not carried out there yet.
         """
-        if self._overlay:
+        if self._pending:
             return dict.fromkeys(self.list_folders(key), -1)
         with os_errors("list", key):
             return folder_times(self.path(key))
@@ -148,13 +148,15 @@ class LocalStorage:
     def unfinished(self, key: str) -> set[str]:
         """Return the names below a key where a change is committed and not carried out yet."""
         journals = [journal for _, journal in read_journals(self.root) if journal is not None]
-        return names_below(key, (step.key for journal in journals for step in journal.steps))
+        return names_below(
+            key, (operation.key for journal in journals for operation in journal.operations)
+        )
 
     def walk_files(self, key: str) -> Iterator[tuple[str, Stat]]:
         """Yield key, size and time of each file below a key, in order of their keys."""
         keys = list(files_below(key, self.path(key)))
-        if self._overlay:
-            new = self._overlay.keys_below(key)
+        if self._pending:
+            new = self._pending.keys_below(key)
             keys += [key for key in new if self.path(key).is_file()]
             keys += [below for key in new for below in files_below(key, self.path(key))]
             keys = sorted(set(keys))
@@ -221,44 +223,44 @@ class LocalStorage:
         folder = self.path(anchor)
         if not folder.is_dir():
             raise FileNotFoundError(str(folder))
-        doomed = [k for k in removed if k not in files and os.path.lexists(self.path(k))]
+        to_delete = [k for k in removed if k not in files and os.path.lexists(self.path(k))]
         in_the_way = [key for key in trees if os.path.lexists(self.path(key))]
-        for key in (*files, *trees, *doomed):
+        for key in (*files, *trees, *to_delete):
             self.refuse_links(key.rpartition("/")[0], "written")
-        if len(files) == 1 and not trees and not doomed:
+        if len(files) == 1 and not trees and not to_delete:
             ((key, data),) = files.items()
             self._put(key, data, folder)
         elif not self._locks.held:
             # A journal without a lock would be in nobody's way, and so never carried out.
             with self.lock("dataset"):
-                self.commit(files, anchor=anchor, trees=trees, removed=doomed)
-        elif files or trees or doomed:
+                self.commit(files, anchor=anchor, trees=trees, removed=to_delete)
+        elif files or trees or to_delete:
             staged: list[Path] = []
-            where = next(iter((*files, *trees, *doomed)))
+            where = next(iter((*files, *trees, *to_delete)))
             with os_errors("write", where), self._session.in_use():
                 try:
                     if self.durable:
-                        self._above.make_safe(folder)
+                        self._parent_sync.make_safe(folder)
                     puts = [self._stage(key, data, staged) for key, data in files.items()]
-                    steps: list[Step] = [
+                    operations: list[Operation] = [
                         *map(self._remove, in_the_way),
                         *(Move(key, self._relative(t.folder)) for key, t in trees.items()),
                         *puts,
-                        *map(self._remove, doomed),
+                        *map(self._remove, to_delete),
                     ]
                     sync_trees(trees.values())
                     if trees and self.durable:
                         # Of a file that is missing its digest tells; of a folder, nothing.
                         sync_all((), {tree.folder.parent for tree in trees.values()})
-                    journal = Journal(self._locks.held, tuple(steps))
+                    journal = Journal(self._locks.held, tuple(operations))
                     name = f"{self._session.name}-{uuid.uuid4().hex}.json"
-                    attempt = Attempt(
+                    transaction = Transaction(
                         self.root,
                         work_folder(self.root, "journal") / name,
                         journal,
                         durable=self.durable,
                     )
-                    attempt.make(folder, staged, list(trees.values()), self._overlay)
+                    transaction.make(folder, staged, list(trees.values()), self._pending)
                 except OSError:
                     # What can be deleted now need not wait for the next writer.
                     _unlink_all(staged)
@@ -361,15 +363,15 @@ class LocalStorage:
             if not self.writable:
                 for path, journal in read_journals(self.root):
                     if journal is not None and journal.can_be_completed(self.root):
-                        self._overlay.add(path, journal)
+                        self._pending.add(path, journal)
                 return
             self._recover(self._is_over)
             # A journal of one who lives, or of one who cannot be told, needs its files.
             spare = {
                 self.path(name).parent
                 for _, journal in read_journals(self.root)
-                for step in (journal.steps if journal else ())
-                for name in [step.aside if isinstance(step, Remove) else step.staged]
+                for operation in (journal.operations if journal else ())
+                for name in [operation.trash if isinstance(operation, Remove) else operation.staged]
             }
             sweep(self.root, spare=spare)
 

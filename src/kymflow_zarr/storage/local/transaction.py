@@ -10,11 +10,11 @@ import msgspec
 
 from kymflow_zarr.storage.local.disk import disk
 from kymflow_zarr.storage.local.journal import Journal, Remove
-from kymflow_zarr.storage.local.pending_changes import Overlay
+from kymflow_zarr.storage.local.pending_changes import PendingChanges
 from kymflow_zarr.storage.local.staging import StagedTree
 
 
-class Attempt(msgspec.Struct, frozen=True):
+class Transaction(msgspec.Struct, frozen=True):
     """One change that is about to be made.
 
     Parameters
@@ -33,7 +33,7 @@ class Attempt(msgspec.Struct, frozen=True):
     durable: bool
 
     def make(
-        self, folder: Path, staged: list[Path], trees: Sequence[StagedTree], overlay: Overlay
+        self, folder: Path, staged: list[Path], trees: Sequence[StagedTree], pending: PendingChanges
     ) -> None:
         """Write the journal, carry it out and delete it.
 
@@ -46,7 +46,7 @@ class Attempt(msgspec.Struct, frozen=True):
         trees : sequence of StagedTree
             The staged folders; committed from here on, except after an error that leaves
             nothing.
-        overlay : Overlay
+        pending : PendingChanges
             Gets the journal if the disk lets it be neither carried out nor taken back.
         """
         # They are the journal's from here on, however this call ends, Ctrl-C included.
@@ -59,18 +59,22 @@ class Attempt(msgspec.Struct, frozen=True):
             if self.journal.is_begun(self.root):
                 # There is no way back; the next writer finds the journal and what it needs.
                 staged.clear()
-                overlay.add(self.path, self.journal)
+                pending.add(self.path, self.journal)
             elif self._taken_back():
                 for tree in trees:
                     tree.committed = False
-                self._remove_empty([step.key for step in self.journal.steps], folder)
+                self._remove_empty([operation.key for operation in self.journal.operations], folder)
             else:
                 staged.clear()
             raise
         # The change is made. What is not tidied up now the next writer finds.
         with contextlib.suppress(OSError):
             self.journal.finish(self.root, self.path, durable=self.durable)
-            removed = [step.key for step in self.journal.steps if isinstance(step, Remove)]
+            removed = [
+                operation.key
+                for operation in self.journal.operations
+                if isinstance(operation, Remove)
+            ]
             self._remove_empty(removed, folder)
 
     def _carry_out(self) -> None:
