@@ -287,12 +287,11 @@ class StoredImage(RecordRois, RecordCuration, RecordViews):
         shape: tuple[int, ...],
     ) -> list[str] | None:
         from kymflow_zarr.engine.images.draft import check_channel_names
+        from kymflow_zarr.schema.axes import channel_count
 
         if given is None and old.channel_names is not None:
-            count = next(
-                (n for n, a in zip(shape, axes, strict=True) if a.quantity == "channel"), 1
-            )
-            given = old.channel_names if len(old.channel_names) == count else None
+            fits = len(old.channel_names) == channel_count(axes, shape)
+            given = old.channel_names if fits else None
         return check_channel_names(given, axes, shape)
 
     # Metadata objects ------------------------------------------------------------------

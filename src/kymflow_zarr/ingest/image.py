@@ -21,7 +21,7 @@ from kymflow_zarr.errors import (
     StorageError,
 )
 from kymflow_zarr.ingest.axes import calibration_notes, true_axes
-from kymflow_zarr.ingest.folder.convention import Acquisition, is_tiff, plan_folder
+from kymflow_zarr.ingest.folder.convention import Acquisition, plan_folder
 from kymflow_zarr.ingest.folder.scan import Found, look_at, scan_siblings
 from kymflow_zarr.ingest.folder.source_index import KnownImage, known_image
 from kymflow_zarr.ingest.read_back import read_back
@@ -35,8 +35,9 @@ from kymflow_zarr.ingest.sidecars.artifacts import (
 )
 from kymflow_zarr.ingest.sidecars.payload import build_payload
 from kymflow_zarr.ingest.sources.channels import ChannelStack
-from kymflow_zarr.ingest.sources.tiff.skeleton import keep_frames
+from kymflow_zarr.ingest.sources.registry import is_image_file
 from kymflow_zarr.runtime.memory_budget import pixels_memory
+from kymflow_zarr.schema.axes import channel_count
 from kymflow_zarr.schema.image import SourceFileDocument
 from kymflow_zarr.storage.local.files import digest_of_bytes
 from kymflow_zarr.types import Axis, StrPath
@@ -66,7 +67,9 @@ def ingest_tiff(
     acquisition = Acquisition((found,))
     if include_sidecars:
         plan = plan_folder(
-            scan_siblings(found.path), lambda f: f == found or is_tiff(f), include_sidecars=True
+            scan_siblings(found.path),
+            lambda f: f == found or is_image_file(f.path),
+            include_sidecars=True,
         )
         # One file was asked for, so the other channels of its acquisition stay out.
         acquisition.attached = next(
@@ -179,7 +182,7 @@ def prepare_acquisition(
         if verify:
             read_back(draft, stack)
         images = [image_file(found, series) for found in acquisition.images]
-        keep_frames(draft, stack, images)
+        stack.keep_skeletons(draft, images)
         saved = [
             (part, *save_part(draft, part)) for part in image_parts(stack, contents, axes, images)
         ]
@@ -227,9 +230,7 @@ def channel_names_of(stack: ChannelStack, contents: Contents) -> list[str] | Non
     if own is not None:
         return list(own)
     names = [] if contents.header is None else contents.header.channel_names
-    sizes = zip(stack.shape, stack.axes, strict=True)
-    count = next((size for size, axis in sizes if axis.quantity == "channel"), 1)
-    return names if names and len(names) == count else None
+    return names if names and len(names) == channel_count(stack.axes, stack.shape) else None
 
 
 def save_part(draft: RecordDraft | RecordUpdate, part: Part) -> tuple[str, str]:

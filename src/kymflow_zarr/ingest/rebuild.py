@@ -21,7 +21,6 @@ from kymflow_zarr.ingest.image import (
 )
 from kymflow_zarr.ingest.sidecars.artifacts import feeds_of, read_contents
 from kymflow_zarr.ingest.sources.channels import ChannelStack
-from kymflow_zarr.ingest.sources.tiff.skeleton import keep_frames
 from kymflow_zarr.schema.image import SourceFileDocument
 
 __all__ = ["restage"]
@@ -57,7 +56,7 @@ def restage(draft: RecordDraft, files: Sequence[SourceFileDocument]) -> None:
         axes = axes_of(stack, contents)
         draft.set_pixels(stack, axes=axes, channel_names=channel_names_of(stack, contents))
         documents = [image_file(found, series) for found in acquisition.images]
-        keep_frames(draft, stack, documents)
+        stack.keep_skeletons(draft, documents)
         saved = [
             (part, *save_part(draft, part))
             for part in image_parts(stack, contents, axes, documents)

@@ -36,7 +36,6 @@ from kymflow_zarr.ingest.sidecars.artifacts import (
     read_contents,
 )
 from kymflow_zarr.ingest.sources.channels import ChannelStack
-from kymflow_zarr.ingest.sources.tiff.skeleton import keep_frames
 from kymflow_zarr.layout import array_artifact_prefix, artifact_key
 from kymflow_zarr.runtime.memory_budget import pixels_memory
 from kymflow_zarr.schema.image import SourceFileDocument
@@ -95,7 +94,7 @@ def update_image(
         for image in images:
             image.feeds = feeds.get(image.rel_path, {})
         files = [*images, *attached_files(acquisition, contents, feeds, update)]
-        keep_frames(update, stack, images)
+        stack.keep_skeletons(update, images)
         files += _gone(update, files, contents, artifacts.anew)
         require_settled(founds)
         if pixels:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from numbers import Real
-from typing import Final
+from typing import Final, Protocol
 
 from kymflow_zarr.errors import ArgumentError, ArgumentTypeError
 from kymflow_zarr.types import Axis, Quantity
@@ -49,6 +49,14 @@ _UNITS: Final = {
 _NO_UNIT: Final = frozenset({"", "px", "pixel", "pixels", "none"})
 
 
+class HasQuantity(Protocol):
+    """An axis, as a value or as a document."""
+
+    @property
+    def quantity(self) -> str:
+        """What is measured along it."""
+
+
 def default_axis_names(ndim: int) -> tuple[str, ...]:
     """Return the axis names of an image nobody said anything about.
 
@@ -65,6 +73,12 @@ def default_axis_names(ndim: int) -> tuple[str, ...]:
             hint="Squeeze or reshape it, or keep it with save_array_artifact().",
         )
     return tuple(_DEFAULTS[ndim])
+
+
+def channel_count(axes: Sequence[HasQuantity], shape: Sequence[int]) -> int:
+    """Return the number of channels of an image; 1 where it has no channel axis."""
+    sizes = zip(axes, shape, strict=True)
+    return next((size for axis, size in sizes if axis.quantity == "channel"), 1)
 
 
 def normalize_unit(unit: str | None) -> str | None:

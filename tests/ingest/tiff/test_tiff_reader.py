@@ -165,7 +165,7 @@ def test_one_dimension_is_no_image(tmp_path: Path) -> None:
 
 
 def test_every_real_file_reads_as_tifffile_reads_it(shared_data: Path) -> None:
-    paths = sorted(shared_data.rglob("*.tif"))
+    paths = [path for path in sorted(shared_data.rglob("*.tif")) if "vendor" not in path.parts]
     assert paths
     for path in paths:
         with open_tiff(path) as image:

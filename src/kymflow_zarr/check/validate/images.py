@@ -24,7 +24,7 @@ from kymflow_zarr.check.validate.findings import RESTORE, Findings
 from kymflow_zarr.check.validate.ome import check_ome
 from kymflow_zarr.engine.documents import load
 from kymflow_zarr.errors import ArgumentError
-from kymflow_zarr.schema.axes import array_dimension_names
+from kymflow_zarr.schema.axes import array_dimension_names, channel_count
 from kymflow_zarr.schema.image import (
     ImageDocument,
     read_array_artifact_document,
@@ -144,8 +144,7 @@ def _check_document(findings: Findings, where: str, document: ImageDocument, ima
                 f"the step of the axis {axis.name!r} is {axis.step}, not a positive number. "
                 "save_array(load_array(), axes=...) sets it.",
             )
-    sizes = zip(document.axes, document.pixels.shape, strict=True)
-    count = next((n for axis, n in sizes if axis.quantity == "channel"), 1)
+    count = channel_count(document.axes, document.pixels.shape)
     # On-disk format: "channel_names MUST have one entry for each channel, or be null."
     if document.channel_names is not None and len(document.channel_names) != count:
         findings.add(

@@ -8,7 +8,7 @@ from typing import Any
 
 from kymflow_zarr import layout
 from kymflow_zarr.check.validate.findings import Findings
-from kymflow_zarr.schema.axes import ome_axes
+from kymflow_zarr.schema.axes import channel_count, ome_axes
 from kymflow_zarr.schema.image import ImageDocument
 from kymflow_zarr.schema.ome import ome_attributes
 from kymflow_zarr.types import Axis
@@ -115,8 +115,7 @@ def _omero_faults(found: Mapping[str, Any], document: ImageDocument) -> list[str
     channels = _mapping(found.get("omero")).get("channels")
     if channels is None:
         return []
-    sizes = zip(document.axes, document.pixels.shape, strict=True)
-    count = next((n for axis, n in sizes if axis.quantity == "channel"), 1)
+    count = channel_count(document.axes, document.pixels.shape)
     # OME-Zarr 0.5: the entries of "omero" are those of the channel axis, in its order.
     named = len(_list(channels))
     return [f"displays {named} channels of {count}"] if named != count else []

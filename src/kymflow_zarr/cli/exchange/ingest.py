@@ -58,7 +58,7 @@ def ingest(
     from kymflow_zarr.cli.output.terminal import command_line, print_json, progress_bar, screen
     from kymflow_zarr.errors import ArgumentError, SourceNotFoundError
     from kymflow_zarr.ingest.folder.folder import find_tiffs
-    from kymflow_zarr.ingest.sources.tiff.file import open_tiff
+    from kymflow_zarr.ingest.sources.registry import open_image_file
 
     # Before a dataset is made: a wrong call changes nothing on disk.
     if not source.exists():
@@ -76,7 +76,7 @@ def ingest(
             hint = "--pattern says which files to take."
             raise SourceNotFoundError(f"no file matches {pattern!r}", where=str(source), hint=hint)
     else:
-        open_tiff(source).close()
+        open_image_file(source).close()
     if dataset is None:
         dataset = Path(f"{source.resolve().name if source.is_dir() else source.stem}.zarr")
     with executor_of(workers, processes) as executor, ZarrDataset(dataset, mode="a") as ds:

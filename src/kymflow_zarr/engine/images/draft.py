@@ -17,7 +17,12 @@ from kymflow_zarr.engine.images.pixels import write_pixels
 from kymflow_zarr.errors import ArgumentError, ArgumentTypeError, RecordExistsError
 from kymflow_zarr.formats.array.write import as_array
 from kymflow_zarr.runtime.background import Content
-from kymflow_zarr.schema.axes import array_dimension_names, calibrate, normalize_axes
+from kymflow_zarr.schema.axes import (
+    array_dimension_names,
+    calibrate,
+    channel_count,
+    normalize_axes,
+)
 from kymflow_zarr.schema.base import plain_group_document
 from kymflow_zarr.schema.checksums import FileSum, dump_checksums
 from kymflow_zarr.schema.image import (
@@ -252,7 +257,7 @@ def check_channel_names(
     if names is None:
         return None
     given = _names([names] if isinstance(names, str) else names, "channel_names")
-    count = next((n for n, axis in zip(shape, axes, strict=True) if axis.quantity == "channel"), 1)
+    count = channel_count(axes, shape)
     if len(given) != count:
         raise ArgumentError(
             f"{len(given)} channel names were given for {count} channels", where="channel_names"

@@ -27,11 +27,11 @@ from pathlib import PurePosixPath
 from typing import Final, Literal, TypeAlias
 
 from kymflow_zarr.ingest.folder.scan import Found
+from kymflow_zarr.ingest.sources.registry import is_image_file
 
 Role: TypeAlias = Literal["image", "header", "metadata", "analysis", "sidecar", "unknown"]
 
 SIDECAR_SUFFIXES: Final = (".csv.gz", ".json", ".csv", ".parquet", ".npy")
-TIFF_SUFFIXES: Final = (".tif", ".tiff")
 ANALYSIS_FOLDER: Final = "flow-analysis"
 _ANALYSIS_FILES: Final = {
     "_kymanalysis.csv": "kymanalysis_csv",
@@ -119,7 +119,7 @@ def plan_folder(
     files = list(files)
     wanted = {f.rel_path for f in files if takes(f)}
     # What lies beside an image that was not asked for belongs to that one all the same.
-    images = [f for f in files if f.rel_path in wanted or is_tiff(f)]
+    images = [f for f in files if f.rel_path in wanted or is_image_file(f.path)]
     everything = _acquisitions(images)
     plan = FolderPlan([], [], [])
     if include_sidecars:
@@ -137,11 +137,6 @@ def plan_folder(
         if acquisition.images:
             plan.acquisitions.append(acquisition)
     return plan
-
-
-def is_tiff(found: Found) -> bool:
-    """Tell whether a file is called as a TIFF is."""
-    return found.path.name.casefold().endswith(TIFF_SUFFIXES)
 
 
 def _acquisitions(images: list[Found]) -> list[Acquisition]:

@@ -1,4 +1,4 @@
-"""Channel files of one acquisition as one image."""
+"""The image files of one acquisition as one image."""
 
 from __future__ import annotations
 
@@ -7,24 +7,31 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
 from kymflow_zarr.errors import SourceFileError
 from kymflow_zarr.formats.array.chunks import SHARD_BYTES
 from kymflow_zarr.ingest.folder.scan import Found
-from kymflow_zarr.ingest.sources.tiff.file import TiffImage, open_tiff
+from kymflow_zarr.ingest.sources.interface import ImageFile
+from kymflow_zarr.ingest.sources.registry import open_image_file
+from kymflow_zarr.schema.image import SourceFileDocument
+from kymflow_zarr.schema.tiff_skeleton import encode_frame
 from kymflow_zarr.types import Axis
+
+if TYPE_CHECKING:
+    from kymflow_zarr.engine.images.draft import RecordDraft
+    from kymflow_zarr.engine.images.update import RecordUpdate
 
 # Beside its pixels a file that is read at once has no more.
 _REST_BYTES: Final = 1 << 20
 
 
 class ChannelStack:
-    """The TIFFs of one acquisition, read on demand; a context manager.
+    """The image files of one acquisition, read on demand; a context manager.
 
-    One TIFF is itself. Several become one image with a channel axis, which stands where
+    One file is itself. Several become one image with a channel axis, which stands where
     OME-Zarr wants it: after ``t``, before everything else.
 
     Parameters
@@ -43,8 +50,9 @@ class ChannelStack:
     def __init__(self, files: Sequence[Found], series: int) -> None:
         self._open = ExitStack()
         try:
-            self.images: list[TiffImage] = [
-                self._open.enter_context(open_tiff(found.path, series=series)) for found in files
+            self.images: list[ImageFile] = [
+                self._open.enter_context(open_image_file(found.path, series=series))
+                for found in files
             ]
             self._check(files)
         except BaseException:
@@ -60,6 +68,11 @@ class ChannelStack:
             self.shape = (*first.shape[: self._at], len(files), *first.shape[self._at :])
             channel = Axis("c", "channel")
             self.axes = (*first.axes[: self._at], channel, *first.axes[self._at :])
+
+    @property
+    def notes(self) -> list[str]:
+        """What of the files is not in the image, each said once."""
+        return list(dict.fromkeys(note for image in self.images for note in image.notes))
 
     @property
     def memory_bytes(self) -> int:
@@ -91,6 +104,27 @@ class ChannelStack:
         finally:
             for image in self.images:
                 image.let_go()
+
+    def keep_skeletons(
+        self, draft: RecordDraft | RecordUpdate, documents: Sequence[SourceFileDocument]
+    ) -> None:
+        """Save the skeleton of each file that has one, and note its key in the file's document.
+
+        Parameters
+        ----------
+        draft : RecordDraft or RecordUpdate
+        documents : sequence of SourceFileDocument
+            Of the files, in order of their channels.
+        """
+        for index, (image, document) in enumerate(zip(self.images, documents, strict=True)):
+            skeleton = image.skeleton(None if self._at is None else (self._at, index))
+            name = document.rel_path.rpartition("/")[2]
+            # A scan leaves hidden folders out, so no file of the folder has that name.
+            document.frame_as = (
+                None
+                if skeleton is None
+                else draft.keep_source_file(f".frames/{name}", encode_frame(skeleton))
+            )
 
     def _check(self, files: Sequence[Found]) -> None:
         first = self.images[0]

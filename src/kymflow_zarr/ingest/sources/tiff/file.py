@@ -14,9 +14,10 @@ from kymflow_zarr.ingest.sources.tiff.axes import QUANTITY_OF_NAME, AxisPlan, pl
 from kymflow_zarr.ingest.sources.tiff.calibration import channel_names_of, scales_of
 from kymflow_zarr.ingest.sources.tiff.integrity import check_page_chain, check_stored_bytes
 from kymflow_zarr.ingest.sources.tiff.limits import check_image_size, check_ome
+from kymflow_zarr.ingest.sources.tiff.messages import without_messages
 from kymflow_zarr.ingest.sources.tiff.pixels import PixelSource, open_pixels
 from kymflow_zarr.ingest.sources.tiff.region import selection_of
-from kymflow_zarr.ingest.sources.tiff.skeleton import frame_of
+from kymflow_zarr.ingest.sources.tiff.skeleton import skeleton_of
 from kymflow_zarr.ingest.sources.tiff.stored import StoredPixels
 from kymflow_zarr.ingest.sources.tiff.tags import describe
 from kymflow_zarr.types import Axis
@@ -65,13 +66,15 @@ def open_tiff(path: StrPath, *, series: int = 0) -> TiffImage:
     path = Path(path)
     where = str(path)
     try:
-        tif = TiffFile(path)
+        with without_messages():
+            tif = TiffFile(path)
     except FileNotFoundError:
         raise
     except Exception as exc:
         raise _unreadable(exc, where) from exc
     try:
-        return TiffImage(tif, path, series)
+        with without_messages():
+            return TiffImage(tif, path, series)
     except BaseException:
         tif.close()
         raise
@@ -107,6 +110,11 @@ class TiffImage:
 
     def __init__(self, tif: TiffFile, path: Path, series_index: int) -> None:
         self.path = path
+        self.files: tuple[Path, ...] = (path,)
+        self.name: str | None = None
+        self.acquired_local_epoch_ns: int | None = None
+        self.frame_times_s: tuple[float, ...] | None = None
+        self.notes: tuple[str, ...] = ()
         self._where = str(path)
         self._tif = tif
         self._series = self._chosen(series_index)
@@ -184,11 +192,12 @@ class TiffImage:
         """Everything the file says of itself, JSON-able (floats may be NaN)."""
         self._open_pixels()
         try:
-            return describe(self._tif, self._series)
+            with without_messages():
+                return describe(self._tif, self._series)
         except Exception as exc:
             raise _unreadable(exc, self._where) from exc
 
-    def frame(self, channel: tuple[int, int] | None = None) -> TiffFrame | None:
+    def skeleton(self, channel: tuple[int, int] | None = None) -> TiffFrame | None:
         """Return what the file is beside its pixels; None unless they lie in it as they are.
 
         Parameters
@@ -198,7 +207,8 @@ class TiffImage:
         """
         self._open_pixels()
         try:
-            return frame_of(self._tif, self._series, self._plan, channel)
+            with without_messages():
+                return skeleton_of(self._tif, self._series, self._plan, channel)
         except Exception as exc:
             raise _unreadable(exc, self._where) from exc
 
@@ -253,7 +263,8 @@ class TiffImage:
         pixels = self._open_pixels()
         wanted, integers = selection_of(key, self.shape)
         if all(wanted):
-            region = self._read(pixels, wanted)
+            with without_messages():
+                region = self._read(pixels, wanted)
         else:
             region = np.empty(tuple(len(r) for r in wanted), self.dtype)
         kept = tuple(0 if axis in integers else slice(None) for axis in range(self.ndim))

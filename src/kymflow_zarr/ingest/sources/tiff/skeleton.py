@@ -8,19 +8,15 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from kymflow_zarr.schema.image import SourceFileDocument
-from kymflow_zarr.schema.tiff_skeleton import TiffFrame, coalesced, encode_frame, gaps_of
+from kymflow_zarr.schema.tiff_skeleton import TiffFrame, coalesced, gaps_of
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage, TiffPageSeries
     from tifffile import TiffFrame as TiffFileFrame
 
-    from kymflow_zarr.engine.images.draft import RecordDraft
-    from kymflow_zarr.engine.images.update import RecordUpdate
-    from kymflow_zarr.ingest.sources.channels import ChannelStack
     from kymflow_zarr.ingest.sources.tiff.axes import AxisPlan
 
-__all__ = ["frame_of", "keep_frames"]
+__all__ = ["skeleton_of"]
 
 # More than that beside the pixels are other images, which the frame would keep as they are.
 MAX_REST_BYTES: Final = 64 << 20
@@ -28,32 +24,7 @@ _NO_COMPRESSION: Final = 1
 _COMPLEX_INTEGERS: Final = 5
 
 
-def keep_frames(
-    draft: RecordDraft | RecordUpdate, stack: ChannelStack, images: list[SourceFileDocument]
-) -> None:
-    """Keep the frame of each TIFF of an image, where it has one, and note its key.
-
-    Parameters
-    ----------
-    draft : RecordDraft or RecordUpdate
-    stack : ChannelStack
-    images : list of SourceFileDocument
-        Of the TIFFs, in order of their channels.
-    """
-    several = len(images) > 1
-    axis = [axis.quantity for axis in stack.axes].index("channel") if several else 0
-    for index, (image, document) in enumerate(zip(stack.images, images, strict=True)):
-        frame = image.frame((axis, index) if several else None)
-        name = document.rel_path.rpartition("/")[2]
-        # A scan leaves hidden folders out, so no file of the folder has that name.
-        document.frame_as = (
-            None
-            if frame is None
-            else draft.keep_source_file(f".frames/{name}", encode_frame(frame))
-        )
-
-
-def frame_of(
+def skeleton_of(
     tif: TiffFile, series: TiffPageSeries, plan: AxisPlan, channel: tuple[int, int] | None
 ) -> TiffFrame | None:
     """Return the frame of a TIFF, None if its pixels do not lie in it as they are.

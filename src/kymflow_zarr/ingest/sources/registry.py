@@ -1,0 +1,124 @@
+"""The formats of image files that can be read: a row for each.
+
+A new format is a file with a class that satisfies
+:class:`~kymflow_zarr.ingest.sources.interface.ImageFile`, and a row here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from kymflow_zarr.ingest.sources.interface import ImageFile
+
+__all__ = ["FORMATS", "FileSet", "ImageFormat", "file_sets", "is_image_file", "open_image_file"]
+
+
+@dataclass(frozen=True, slots=True)
+class FileSet:
+    """The files of one folder that belong to one image.
+
+    Parameters
+    ----------
+    primary : Path
+        The file that is opened and stands for the image.
+    members : tuple of Path
+        The other files that hold pixels of it.
+    companions : tuple of Path
+        Files without pixels that describe it, and pictures that belong to it.
+    """
+
+    primary: Path
+    members: tuple[Path, ...] = ()
+    companions: tuple[Path, ...] = ()
+
+
+Opener: TypeAlias = Callable[[Path, int], ImageFile]
+SetFinder: TypeAlias = Callable[[Sequence[Path], Sequence[Path]], list[FileSet]]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFormat:
+    """A format of image files.
+
+    Parameters
+    ----------
+    name : str
+    suffixes : tuple of str
+        In lower case, with the dot.
+    open : callable
+        Opens image number `series` of a file; imports what it needs when it is called.
+    find_sets : callable, optional
+        Given the files of one folder that have the format's suffixes, and all other files of
+        it, returns the sets of files that are one image each. None for a format whose images
+        are one file each.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    open: Opener
+    find_sets: SetFinder | None = None
+
+
+def _open_tiff(path: Path, series: int) -> ImageFile:
+    from kymflow_zarr.ingest.sources.tiff.file import open_tiff
+
+    return open_tiff(path, series=series)
+
+
+FORMATS: Final = (ImageFormat("TIFF", (".tif", ".tiff"), _open_tiff),)
+
+
+def is_image_file(path: Path) -> bool:
+    """Return True if a file has the name of a format that can be read."""
+    return _format_of(path) is not None
+
+
+def open_image_file(path: Path, *, series: int = 0) -> ImageFile:
+    """Open one image of a file of any format that can be read.
+
+    A file whose suffix no format has is read as the first one of :data:`FORMATS`.
+
+    Parameters
+    ----------
+    path : Path
+    series : int
+        Which of the images of the file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    SourceFileError
+        If it cannot be read.
+    """
+    return (_format_of(path) or FORMATS[0]).open(path, series)
+
+
+def file_sets(paths: Iterable[Path]) -> list[FileSet]:
+    """Return which files of one folder belong to one image.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        All files of the folder. Those that may be of a set are opened.
+
+    Returns
+    -------
+    list of FileSet
+        Files that stand alone are in none of them, and no file is in two.
+    """
+    paths = list(paths)
+    found: list[FileSet] = []
+    for each in FORMATS:
+        images = [path for path in paths if _format_of(path) is each]
+        if images and each.find_sets is not None:
+            found += each.find_sets(images, [path for path in paths if path not in set(images)])
+    return found
+
+
+def _format_of(path: Path) -> ImageFormat | None:
+    name = path.name.casefold()
+    return next((each for each in FORMATS if name.endswith(each.suffixes)), None)
