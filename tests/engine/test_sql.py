@@ -5,20 +5,27 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 
-from kymflow_zarr import ZarrDataset
-from kymflow_zarr.engine.query import sql_files, sql_sources
-from kymflow_zarr.errors import ArgumentError, CorruptDataError, MissingDependencyError
+from kymflow_zarr import ZarrDataset, set_limits
+from kymflow_zarr.engine.query import gather, sql
+from kymflow_zarr.errors import (
+    ArgumentError,
+    CorruptDataError,
+    LimitExceededError,
+    MissingDependencyError,
+)
 from tests.conftest import files_of
 
 PIXELS = np.zeros((4, 4), "uint16")
@@ -114,7 +121,7 @@ def test_whoever_reads_the_files_the_types_are_the_same(
 ) -> None:
     pytest.importorskip("duckdb")
     if not sealed:
-        monkeypatch.setattr(sql_files, "_FOLDER", "/nowhere")
+        monkeypatch.setattr(sql, "_FD_FOLDER", "/nowhere")
     when = pd.DatetimeIndex(["2026-01-01 00:00:00.000001", "NaT"])
     frame = pd.DataFrame(
         {
@@ -166,7 +173,7 @@ def test_tables_are_joined_without_a_look_at_the_images(
     def looked(*_: object) -> None:
         raise AssertionError("it looked at the images")
 
-    monkeypatch.setattr(sql_sources, "frame_names", looked)
+    monkeypatch.setattr(gather, "frame_names", looked)
     for query in (
         "select sum(score * weight) as n from scores join more using (image_id)",
         "with m as (select * from more) select sum(score * weight) as n from scores natural join m",
@@ -200,6 +207,8 @@ def test_metadata_of_many_types_is_text(asked: ZarrDataset) -> None:
         "install httpfs",
         "load httpfs",
         "create table x as select 1",
+        "copy (pivot scores on image_id using sum(score)) to '{out}/x.csv'",
+        "pivot scores on image_id using sum(score); select 1",
         "insert into scores values ('a', 1)",
         "drop table scores",
         "set enable_external_access = true",
@@ -327,3 +336,175 @@ def test_without_duckdb_the_error_names_the_extra(
     with pytest.raises(MissingDependencyError, match=r"kymflow-zarr\[sql\]") as info:
         ds.sql("select 1")
     assert isinstance(info.value, ImportError)
+
+
+LONG = "select count(*) from range(100000000) x, range(50) y where x.range * y.range % 7 = 3"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+def test_ctrl_c_at_any_moment_of_a_query_is_a_keyboard_interrupt(asked: ZarrDataset) -> None:
+    query = 'select count(*) from scores, "velocity_events/events"'
+    asked.sql(query)
+    began = time.perf_counter()
+    asked.sql(query)
+    each = time.perf_counter() - began
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    others: list[str] = []
+    try:
+        for number in range(1, 41):
+            try:
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, each * number / 40)
+                    asked.sql(query)
+                except Exception as error:  # noqa: BLE001 - What it may not be.
+                    others.append(repr(error))
+                finally:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+            except KeyboardInterrupt:
+                pass
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert others == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+def test_what_a_signal_handler_raises_ends_a_query(asked: ZarrDataset) -> None:
+    class OverTimeError(Exception):
+        pass
+
+    def handler(*_: object) -> None:
+        raise OverTimeError
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        with pytest.raises(OverTimeError):
+            asked.sql(LONG)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert asked.sql("select sum(score) n from scores")["n"].tolist() == [7]
+
+
+def test_a_query_ends_at_the_time_limit(asked: ZarrDataset) -> None:
+    with set_limits(sql_seconds=1), pytest.raises(LimitExceededError, match="sql_seconds = 1"):
+        asked.sql(LONG)
+
+
+def test_columns_that_differ_in_capitals_alone_are_never_mistaken(asked: ZarrDataset) -> None:
+    for name, key in (("a", "Genotype"), ("b", "genotype")):
+        asked[name].save_metadata_payload({"experiment_metadata": {key: name}})
+        asked[name].save_df_parquet("twins", pd.DataFrame({key: [name]}))
+    for query in (
+        "select image_id from images where \"genotype\" = 'b'",
+        "select max(GENOTYPE) from twins",
+    ):
+        with pytest.raises(ArgumentError, match="capitals"):
+            asked.sql(query)
+    assert asked.sql("select count(*) n from images")["n"].tolist() == [2]
+
+
+def test_integers_beside_missing_values_stay_exact(asked: ZarrDataset) -> None:
+    big = 2**53 + 1
+    columns = {"whole": [big, None], "positive": [2**64 - 1, None], "all": [big, big + 2]}
+    kinds = {"whole": "Int64", "positive": "UInt64", "all": "int64"}
+    array: Any = pd.array
+    frame = pd.DataFrame({name: array(columns[name], dtype=kinds[name]) for name in columns})
+    asked.save_table("ids", frame)
+    answer = asked.sql('select whole, positive, "all", whole from ids')
+    first = [answer.iloc[:, i].iloc[0] for i in range(4)]
+    assert first == [big, 2**64 - 1, big, big]
+    assert [str(kind) for kind in answer.dtypes] == ["Int64", "UInt64", "int64", "Int64"]
+    asked["a"].save_metadata_payload({"header": {"acquired_local_epoch_ns": 10**18 + 1}})
+    times = asked.sql("select acquired_local_epoch_ns t from images order by image_id")
+    assert times["t"].iloc[0] == 10**18 + 1
+
+
+def test_sums_and_differences_of_times_are_numbers_and_durations(asked: ZarrDataset) -> None:
+    assert asked.sql("select sum(score) / 2 as h, sum(score) as n from scores").dtypes["n"] == "i8"
+    assert asked.sql("select sum(score) n from scores", as_="arrow")["n"].type == pa.int64()
+    (large,) = asked.sql("select sum(x) n from (values (9223372036854775807), (2)) t(x)")["n"]
+    assert large == 2**63 + 1
+    spans = asked.sql(
+        "select t - timestamp '2026-01-01' as d from (values (timestamp '2026-01-03 00:00:01.5'),"
+        " (null)) x(t)"
+    )["d"]
+    assert spans.iloc[0] == pd.Timedelta(days=2, seconds=1.5)
+    assert spans.isna().tolist() == [False, True]
+    months = asked.sql("select interval 2 months as m", as_="arrow")
+    assert months["m"].type == pa.month_day_nano_interval()
+
+
+def test_an_answer_is_the_same_in_any_time_zone(asked: ZarrDataset) -> None:
+    late = pd.to_datetime(["2025-01-01 23:30"]).tz_localize("Europe/Berlin")
+    asked.save_table("runs", pd.DataFrame({"t": late}))
+    code = (
+        "import sys; from kymflow_zarr import ZarrDataset; "
+        "answer = ZarrDataset(sys.argv[1], 'r').sql('select t::date d, hour(t) h, t from runs'); "
+        "print(answer.iloc[0].tolist())"
+    )
+    answers = {
+        subprocess.run(
+            [sys.executable, "-c", code, str(asked.path)], env={**os.environ, "TZ": zone},
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for zone in ("UTC", "America/New_York", "Asia/Kathmandu")
+    }  # fmt: skip
+    assert len(answers) == 1
+    assert "(22), Timestamp('2025-01-01 22:30:00+0000" in answers.pop()
+
+
+def test_a_time_of_the_answer_finds_its_row_again(asked: ZarrDataset) -> None:
+    when = pd.Timestamp("2025-01-01 12:00:00.123456789")
+    asked.save_table("runs", pd.DataFrame({"t": pd.Series([when, None], dtype="datetime64[ns]")}))
+    for value in (when, when.to_datetime64(), asked.load_table("runs")["t"].iloc[0]):
+        assert asked.sql("select count(*) n from runs where t = ?", [value])["n"].tolist() == [1]
+    for value in (when + pd.Timedelta(1), when.floor("us"), pd.NaT):
+        assert asked.sql("select count(*) n from runs where t = ?", [value])["n"].tolist() == [0]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files")
+def test_a_walk_through_many_tables_keeps_few_files_open(asked: ZarrDataset) -> None:
+    for number in range(30):
+        asked.save_table(f"t{number}", pd.DataFrame({"v": [number]}))
+        os.utime(asked.path / "tables" / f"t{number}.parquet", (time.time() - 100,) * 2)
+    before = len([*Path("/proc/self/fd").iterdir()])
+    for number in range(30):
+        assert asked.sql(f"select v from t{number}")["v"].tolist() == [number]
+    assert len([*Path("/proc/self/fd").iterdir()]) <= before + 10
+
+
+def test_where_no_file_can_be_opened_any_more_a_table_is_read_all_the_same(
+    asked: ZarrDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(os, "memfd_create", refuse, raising=False)
+    assert asked.sql("select sum(score) n from scores")["n"].tolist() == [7]
+
+
+def test_a_pivot_is_answered(asked: ZarrDataset) -> None:
+    for query in (
+        "pivot scores on image_id using sum(score)",
+        "from (pivot scores on image_id using sum(score))",
+    ):
+        row = asked.sql(query).iloc[0]
+        assert {name: int(row[name]) for name in ("a", "b") if row[name] == row[name]}
+    events = asked.sql('pivot "velocity_events/events" on image_id using count(*)')
+    assert events["a"].sum() == 2
+
+
+def test_a_misspelled_name_says_what_was_meant(asked: ZarrDataset) -> None:
+    for wrong, right in (
+        ("scorse", "scores"), ('"velocity_event/events"', "velocity_events/events"),
+        ("image", "images"),
+    ):  # fmt: skip
+        with pytest.raises(ArgumentError, match=f"Did you mean '{right}'") as info:
+            asked.sql(f"select * from {wrong}")
+        assert wrong.strip('"') in info.value.what
+        assert "pg_" not in str(info.value)
+
+
+def test_a_damaged_table_is_no_matter_where_its_name_is_but_a_word(asked: ZarrDataset) -> None:
+    (asked.path / "tables" / "scores.parquet").write_bytes(b"PAR1 not PAR1")
+    assert asked.sql("select 'scores' as word")["word"].tolist() == ["scores"]

@@ -273,19 +273,21 @@ class DatasetQuery:
         params : sequence or mapping, optional
             Values of ``?``, or of ``$name``.
         as_ : {"pandas", "arrow"}
-            What is returned.
+            What is returned. Integers stay exact beside missing values (Int64), sums of
+            integers are int64 where they fit, and times with a zone are in UTC.
 
         Raises
         ------
         ArgumentError
             If DuckDB refuses the query, or it does more than read.
+        LimitExceededError
+            If it takes longer than the limit ``sql_seconds``.
         MissingDependencyError
             If DuckDB is not installed; names the extra (an ImportError).
         CorruptDataError
             If a table or an artifact in the query is damaged.
         """
-        from kymflow_zarr.engine.query.sql import ask
-        from kymflow_zarr.engine.query.sql_sources import artifact_sources, table_sources
+        from kymflow_zarr.engine.query.sql import artifact_sources, ask, table_sources, to_pandas
 
         _check_form(as_)
         if not isinstance(query, str):
@@ -296,7 +298,7 @@ class DatasetQuery:
             lambda: artifact_sources(self._whole_dataset, self._index),
             params,
         )
-        return table if as_ == "arrow" else table.to_pandas()
+        return table if as_ == "arrow" else to_pandas(table)
 
     def map(
         self,

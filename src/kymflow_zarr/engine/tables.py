@@ -12,14 +12,13 @@ from kymflow_zarr import layout
 from kymflow_zarr.engine.change import Change
 from kymflow_zarr.engine.documents import require_dataset
 from kymflow_zarr.engine.hints import did_you_mean
-from kymflow_zarr.engine.query.sql_files import FileCache
 from kymflow_zarr.errors import TableNotFoundError
 from kymflow_zarr.storage.local.storage import LocalStorage
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from kymflow_zarr.engine.query.sql import FileSource
+    from kymflow_zarr.engine.query.sql import FileCache, FileSource
 
 
 class Tables:
@@ -32,7 +31,7 @@ class Tables:
 
     def __init__(self, storage: LocalStorage) -> None:
         self._storage = storage
-        self._cache = FileCache()
+        self._sql_files: FileCache | None = None
 
     def save(self, name: str, df: pd.DataFrame) -> str:
         """Write a table and return its key."""
@@ -62,12 +61,12 @@ class Tables:
 
     def source(self, name: str) -> FileSource:
         """Return a table for a query in SQL to name."""
-        from kymflow_zarr.engine.query.sql import FileSource
+        from kymflow_zarr.engine.query.sql import FileCache, FileSource
 
-        key = layout.table_key(name)
-        return FileSource(
-            name, partial(self.read, name), partial(self._storage.stat, key), self._cache
-        )
+        if self._sql_files is None:
+            self._sql_files = FileCache()
+        stat = partial(self._storage.stat, layout.table_key(name))
+        return FileSource(name, partial(self.read, name), stat, self._sql_files)
 
     def names(self) -> list[str]:
         """Return the names of the tables, sorted."""

@@ -42,7 +42,7 @@ _PIECE_BYTES: Final = 64 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The most that one file, or one array, may ask for.
+    """The most that one file, one array, or one query may ask for.
 
     Parameters
     ----------
@@ -63,6 +63,8 @@ class Limits:
         Pixels of one TIFF image that is compressed, or stored with gaps.
     tiff_pages : int
         Pages of one TIFF file.
+    sql_seconds : int
+        How long one query in SQL takes.
     """
 
     json_bytes: int = 512 << 20
@@ -73,6 +75,7 @@ class Limits:
     array_chunks: int = 1_000_000
     image_bytes: int = 1 << 40
     tiff_pages: int = 1_000_000
+    sql_seconds: int = 86_400
 
 
 class _Undo:

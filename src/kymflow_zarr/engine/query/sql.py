@@ -1,44 +1,60 @@
-"""Questions in SQL, answered by DuckDB from memory: a query sees tables and nothing else.
+"""SQL queries over a dataset: DuckDB answers them from memory, and sees tables and nothing else.
 
 Imports Arrow: import it late.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 import shutil
+import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
-from kymflow_zarr.engine.query.sql_files import FileCache, SealedFile
+from kymflow_zarr.engine.hints import did_you_mean
 from kymflow_zarr.errors import (
     ArgumentError,
     ArgumentTypeError,
     CorruptDataError,
+    KymflowZarrError,
+    LimitExceededError,
     MissingDependencyError,
 )
 from kymflow_zarr.formats.parquet.size import check_parquet_size
+from kymflow_zarr.runtime.limits import get_limits
 from kymflow_zarr.storage.local.storage import Stat
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from kymflow_zarr.engine.dataset import OpenDataset
+    from kymflow_zarr.engine.index.index import Index
+    from kymflow_zarr.engine.tables import Tables
+
+T = TypeVar("T")
+
 _SETTINGS: Final = "".join(
     f"SET {setting} = {value};"
     for setting, value in {
+        # Days and hours of a time must not depend on the machine that asks.
+        "TimeZone": "'UTC'",
         "enable_external_access": "false",
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
@@ -46,11 +62,21 @@ _SETTINGS: Final = "".join(
         "lock_configuration": "true",
     }.items()
 )
-_READING: Final = ("SELECT", "EXPLAIN")
-# How the names of its own views begin.
+# PIVOT is several statements in one.
+_READING: Final = ("SELECT", "EXPLAIN", "MULTI")
+_MISSING_TABLE: Final = re.compile("Table with name (.+?) does not exist")
+# Prefixes of DuckDB's own views.
 _OF_DUCKDB: Final = ("duckdb_", "pg_", "pragma_", "sqlite_")
 # How many tables of a query DuckDB reads itself; Arrow reads the others.
 _FILES: Final = 50
+_IMAGES: Final = "images"
+_POLL_S: Final = 0.05
+_FD_FOLDER: Final = "/proc/self/fd"
+# Where times are coarse, a file may change once more without getting another.
+_SETTLED_NS: Final = 2_000_000_000
+_KEPT_BYTES: Final = 256 << 20
+# Each of them is an open file of this process.
+_KEPT_FILES: Final = 8
 
 Source = Callable[[], Any]
 """Returns what DuckDB scans: an Arrow table or dataset."""
@@ -82,30 +108,140 @@ def ask(
     MissingDependencyError
         If DuckDB is not installed.
     """
-    duckdb = _duckdb()
     values = _plain_params(params)
     spill = _spill_folder()
     files = _likely_files(query, sources)
-    with ThreadPoolExecutor(2) as pool:
-        # They are read while DuckDB starts.
-        ahead = {name: pool.submit(source.filled, file) for name, (source, file) in files.items()}
-        connection = duckdb.connect(":memory:")
+    with _Session() as session:
+        # The tables are read while DuckDB starts.
+        started = session.submit(session.connect)
+        ahead: dict[str, Any] = {}
+        for name, (source, file) in files.items():
+            # A damaged table is an error only if the query is really about it.
+            with contextlib.suppress(KymflowZarrError):
+                ahead[name] = source.filled(file)
+        session.result(started)
         try:
-            connection.execute(_settings([file.path for _, file in files.values()], spill))
-            _check(connection, query)
-            for name, source in _mentioned(connection, query, sources, more_sources).items():
-                _register(connection, name, ahead[name].result() if name in ahead else source())
-            return _answered(pool, connection, query, values)
-        except duckdb.Error as error:
-            raise ArgumentError(
-                f"DuckDB cannot answer the query: {error}",
-                where="query",
-                hint="Put names that are not plain words into double quotes.",
-            ) from error
+            session.run(
+                lambda c: c.execute(_settings([file.path for _, file in files.values()], spill))
+            )
+            session.run(partial(_check, query=query))
+            find = partial(_mentioned, query=query, sources=sources, more_sources=more_sources)
+            for name, source in session.run(find).items():
+                data = ahead[name] if name in ahead else source()
+                _refuse_twins(query, name, data)
+                session.run(partial(_register, name=name, data=data))
+            return session.run(partial(_answer, query=query, params=values))
+        except session.duckdb.Error as error:
+            raise _refusal(error, [*sources], more_sources) from error
         finally:
-            connection.close()
             if spill:
                 shutil.rmtree(spill, ignore_errors=True)
+
+
+class _Session:
+    """A connection to DuckDB whose calls all run in one thread of their own.
+
+    DuckDB turns what a signal handler raises in its calls into errors of its own. The caller's
+    thread only waits, so that Ctrl-C, or any other exception of a handler, arrives there as it
+    is and ends the query.
+    """
+
+    def __init__(self) -> None:
+        self.duckdb: Any = None
+        self._connection: Any = None
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="kymflow_zarr sql")
+        self._seconds = get_limits().sql_seconds
+        self._deadline = time.monotonic() + self._seconds
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        closed = self._pool.submit(self._close)  # It runs after a call that is not over yet.
+        while wait([closed], timeout=_POLL_S).not_done:
+            self._interrupt()
+        self._pool.shutdown()
+
+    def connect(self) -> None:
+        """Start DuckDB; runs in the session's thread."""
+        self.duckdb = _duckdb()
+        self._connection = self.duckdb.connect(":memory:")
+
+    def submit(self, call: Callable[[], T]) -> Future[T]:
+        """Begin a call in the session's thread."""
+        return self._pool.submit(call)
+
+    def run(self, call: Callable[[Any], T]) -> T:
+        """Return the result of a call with the connection."""
+        return self.result(self.submit(lambda: call(self._connection)))
+
+    def result(self, future: Future[T]) -> T:
+        """Wait for a call of the session's thread; end it if the wait is ended.
+
+        Raises
+        ------
+        LimitExceededError
+            If the time limit ``sql_seconds`` is over.
+        """
+        try:
+            return future.result(timeout=max(0.0, self._deadline - time.monotonic()))
+        except TimeoutError as error:
+            if future.done():
+                raise
+            self._interrupt()
+            raise LimitExceededError(
+                f"the query takes longer than the limit sql_seconds = {self._seconds}",
+                where="query",
+                hint="Narrow it down, or call kymflow_zarr.set_limits(sql_seconds=...).",
+            ) from error
+        except BaseException:
+            self._interrupt()
+            raise
+
+    def _interrupt(self) -> None:
+        # It may not be open yet, or closed already.
+        with contextlib.suppress(Exception):
+            self._connection.interrupt()
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+
+def _refusal(
+    error: Exception, names: Sequence[str], more_sources: Callable[[], Mapping[str, Source]]
+) -> ArgumentError:
+    """Return the error of a query that DuckDB refuses."""
+    missing = _MISSING_TABLE.search(str(error))
+    if missing is not None:
+        names = [*names, *more_sources()]
+        return ArgumentError(
+            f"the dataset has neither a table nor a data frame {missing[1]!r}",
+            where="query",
+            hint=f"{did_you_mean(missing[1], names)}A query reads {_IMAGES}, the tables of "
+            "list_table_names() and the data frames of images()['artifacts'].",
+        )
+    return ArgumentError(
+        f"DuckDB cannot answer the query: {error}",
+        where="query",
+        hint="Put names that are not plain words into double quotes.",
+    )
+
+
+def _refuse_twins(query: str, name: str, data: Any) -> None:
+    """Refuse a query for one of two columns that DuckDB does not tell apart."""
+    if isinstance(data, SealedFile):
+        return
+    folded: dict[str, str] = {}
+    for column in data.schema.names:
+        other = folded.setdefault(column.casefold(), column)
+        if other != column and _is_word_in(column.casefold(), query.casefold()):
+            raise ArgumentError(
+                f"the columns {other!r} and {column!r} of {name!r} differ in capitals alone, "
+                "which SQL does not tell apart",
+                where="query",
+                hint="Give them one name, or select from images() or gather() in pandas.",
+            )
 
 
 def _spill_folder() -> str:
@@ -119,16 +255,56 @@ def _spill_folder() -> str:
         return ""  # Nothing can be written: a query has the memory that there is.
 
 
-def _answered(pool: Executor, connection: Any, query: str, params: Any) -> pa.Table:
-    """Return the answer; Ctrl-C, which DuckDB hears late or calls an error, ends the query."""
-    answer = pool.submit(lambda: connection.sql(query, params=params).to_arrow_table())
-    try:
-        table: pa.Table = answer.result()
-    except KeyboardInterrupt:
-        connection.interrupt()
-        wait([answer])
-        raise
+def _answer(connection: Any, query: str, params: Any) -> pa.Table:
+    """Return the answer, in types that Arrow's and pandas' users compute with."""
+    relation = connection.sql(query, params=params)
+    kinds = [str(kind) for kind in relation.types]
+    table: pa.Table = relation.to_arrow_table()
+    for i, kind in enumerate(kinds):
+        column: Any = table.column(i)
+        if kind in ("HUGEINT", "UHUGEINT"):
+            column = _as_int64(column)
+        elif kind == "INTERVAL":
+            column = _as_duration(column)
+        if column is not table.column(i):
+            table = table.set_column(i, table.field(i).with_type(column.type), column)
     return table
+
+
+def _as_int64(column: Any) -> Any:
+    """Return integers of 128 bits, as sums are, in 64 if they fit; else unchanged."""
+    for kind in (pa.int64(), pa.uint64()):
+        with contextlib.suppress(pa.ArrowInvalid):
+            return column.cast(kind)
+    return column
+
+
+def _as_duration(column: Any) -> Any:
+    """Return intervals as durations, unless one of them has months, whose length is open."""
+    parts = np.dtype([("months", "i4"), ("days", "i4"), ("ns", "i8")])
+    chunks = []
+    for chunk in column.chunks:
+        data = np.frombuffer(chunk.buffers()[1], parts)[chunk.offset :][: len(chunk)]
+        known = chunk.is_valid().to_numpy(zero_copy_only=False)
+        if data["months"][known].any():
+            return column
+        us = data["days"].astype("i8") * 86_400_000_000 + data["ns"] // 1000
+        chunks.append(pa.array(us, pa.int64(), mask=~known).cast(pa.duration("us")))
+    return pa.chunked_array(chunks, pa.duration("us"))
+
+
+def to_pandas(table: pa.Table) -> pd.DataFrame:
+    """Return an answer as a data frame; integers stay exact beside missing values."""
+    import pandas as pd
+
+    frame: pd.DataFrame = table.to_pandas(integer_object_nulls=True)
+    for i, column in enumerate(table.columns):
+        if pa.types.is_integer(column.type) and column.null_count:
+            name = str(column.type).replace("int", "Int").replace("uI", "UI")
+            nullable: Any = {column.type: pd.api.types.pandas_dtype(name)}
+            put: Any = frame.isetitem  # Its annotation leaves out a series.
+            put(i, column.to_pandas(types_mapper=nullable.get))
+    return frame
 
 
 def _plain_params(params: Any) -> Any:
@@ -147,6 +323,18 @@ def _plain_params(params: Any) -> Any:
 
 
 def _plain_value(value: Any) -> Any:
+    pandas: Any = sys.modules.get("pandas")  # Not loaded, it has made none of the values.
+    if pandas is not None and (value is pandas.NaT or value is pandas.NA):
+        return None
+    if isinstance(value, np.datetime64):
+        if np.isnat(value):
+            return None
+        pandas = import_module("pandas")
+        value = pandas.Timestamp(value)
+    if pandas is not None and isinstance(value, pandas.Timestamp):
+        if value.tz is None and value.nanosecond:
+            return _duckdb().Value(str(value), _duckdb().sqltype("TIMESTAMP_NS"))
+        return value.to_pydatetime(warn=False)
     # A time span, which NumPy counts among the integers, would become a bare number.
     scalar = isinstance(value, np.number | np.bool_) and not isinstance(value, np.timedelta64)
     return value.item() if scalar else value
@@ -164,7 +352,12 @@ def _likely_files(
         for name, source in sources.items()
         if isinstance(source, FileSource) and _is_word_in(name.casefold(), text)
     )
-    return {name: (source, source.file()) for name, source in islice(likely, _FILES)}
+    files: dict[str, tuple[FileSource, SealedFile]] = {}
+    # Where no more files can be opened, Arrow reads the others.
+    with contextlib.suppress(OSError):
+        for name, source in islice(likely, _FILES):
+            files[name] = source, source.file()
+    return files
 
 
 def _settings(paths: Sequence[str], spill: str) -> str:
@@ -175,12 +368,12 @@ def _settings(paths: Sequence[str], spill: str) -> str:
     return f"SET allowed_paths = [{allowed}]; {settings}" if paths else settings
 
 
-def _register(connection: Any, name: str, made: Any) -> None:
-    if isinstance(made, SealedFile):
+def _register(connection: Any, name: str, data: Any) -> None:
+    if isinstance(data, SealedFile):
         quoted = name.replace('"', '""')
-        connection.execute(f"CREATE TEMP VIEW \"{quoted}\" AS FROM read_parquet('{made.path}')")
+        connection.execute(f"CREATE TEMP VIEW \"{quoted}\" AS FROM read_parquet('{data.path}')")
     else:
-        connection.register(name, made)
+        connection.register(name, data)
 
 
 def _duckdb() -> Any:
@@ -266,6 +459,76 @@ def _tables_in(node: Any) -> Iterator[str]:
 
 def _is_word_in(name: str, text: str) -> bool:
     return re.search(rf"(?<![\w/]){re.escape(name)}(?![\w/])", text) is not None
+
+
+class SealedFile:
+    """A file in memory that nobody can change, empty until it is filled.
+
+    A query is not trusted: DuckDB has SELECT statements that write to each file it may open.
+    DuckDB must be told which files it may open before it sees a query, and that query tells
+    which of them it is about. Linux alone has such memory with a name; elsewhere Arrow reads
+    the tables for DuckDB, which takes two to four times as long.
+
+    Attributes
+    ----------
+    path : str
+    size : int
+        Bytes in it.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._number = -1
+        if sys.platform == "linux":
+            flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+            self._number = os.memfd_create("table", flags)
+        self.path = f"{_FD_FOLDER}/{self._number}"
+
+    @staticmethod
+    def available() -> bool:
+        """Whether the system has such memory."""
+        return sys.platform == "linux" and os.path.isdir(_FD_FOLDER)  # noqa: PTH112
+
+    def fill(self, data: bytes) -> None:
+        """Put bytes into it, for good."""
+        if sys.platform == "linux":
+            import fcntl
+
+            left = memoryview(data)
+            while left:
+                left = left[os.write(self._number, left) :]
+            seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+            fcntl.fcntl(self._number, fcntl.F_ADD_SEALS, seals)
+            self.size = len(data)
+
+    def __del__(self) -> None:
+        if self._number >= 0:
+            os.close(self._number)
+
+
+class FileCache:
+    """The files of the last few queries, as long as the tables are what they were.
+
+    To check a table and to copy it takes longer than many a query.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[Stat, SealedFile]] = {}
+
+    def get(self, name: str, stat: Stat | None) -> SealedFile | None:
+        """Return the file of a table, if it is that of the table as it is now."""
+        kept = self._kept.get(name)
+        return kept[1] if kept is not None and kept[0] == stat else None
+
+    def keep(self, name: str, stat: Stat | None, file: SealedFile) -> None:
+        """Keep the file of a table that was so before it was read."""
+        kept = {other: found for other, found in self._kept.items() if other != name}
+        settled = stat is not None and time.time_ns() - stat.mtime_ns > _SETTLED_NS
+        if stat is not None and settled and stat.size == file.size <= _KEPT_BYTES:
+            kept[name] = stat, file
+        while len(kept) > _KEPT_FILES or sum(f.size for _, f in kept.values()) > _KEPT_BYTES:
+            del kept[next(iter(kept))]
+        self._kept = kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,3 +648,20 @@ def _is_usual(type_: pa.DataType) -> bool:
             is_a.is_large_string, is_a.is_date32,
         )
     )  # fmt: skip
+
+
+def table_sources(dataset: OpenDataset, tables: Tables) -> dict[str, Source]:
+    """Return the sources that take no look at the images: tables first, then their list."""
+    images = {_IMAGES: lambda: frame_source(dataset.images())}
+    return images | {name: tables.source(name) for name in tables.names()}
+
+
+def artifact_sources(dataset: OpenDataset, index: Index) -> Mapping[str, Source]:
+    """Return a source for each name of a data-frame artifact."""
+    from kymflow_zarr.engine.query.gather import frame_names
+
+    return {name: partial(_artifact, dataset, name) for name in frame_names(index)}
+
+
+def _artifact(dataset: OpenDataset, name: str) -> Any:
+    return plain(dataset.gather(name, as_="arrow"))
