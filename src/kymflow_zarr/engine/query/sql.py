@@ -126,8 +126,8 @@ def ask(
             )
             session.run(partial(_check, query=query))
             find = partial(_mentioned, query=query, sources=sources, more_sources=more_sources)
-            for name, source in session.run(find).items():
-                data = ahead[name] if name in ahead else source()
+            for name, make in session.run(find).items():
+                data = ahead[name] if name in ahead else make()
                 _refuse_twins(query, name, data)
                 session.run(partial(_register, name=name, data=data))
             return session.run(partial(_answer, query=query, params=values))
