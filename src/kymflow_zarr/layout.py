@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
+import unicodedata
 from collections.abc import Sequence
 from typing import Final
 
@@ -59,19 +61,78 @@ SUFFIXES: Final[dict[ArtifactKind, str]] = {
 # Linux, macOS and Windows all take 255; the rest is for suffixes and temporary names.
 MAX_SEGMENT_BYTES: Final = 200
 MAX_NAME_BYTES: Final = 1024
+# What file systems take as one segment, and as a path; keys of long names stay below.
+_MAX_FILE_NAME_BYTES: Final = 255
+_MAX_KEY_BYTES: Final = 4096
 
 _PLAIN: Final = frozenset(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=,@(). "
 )
 _RESERVED: Final = re.compile(
-    r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])(\..*|\s*)?", re.IGNORECASE | re.DOTALL
+    r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\..*)?", re.IGNORECASE | re.DOTALL
 )
 # A hundred thousand ids are mostly of this kind: names and file names at once, as they are.
 _SIMPLE: Final = r"(?!con|prn|aux|nul|com|lpt|zarr(?:/|\Z))[a-z0-9_-]{1,200}+"
 _is_simple: Final = re.compile(_SIMPLE).fullmatch
 _SIMPLE_NAMES: Final = re.compile(f"(?:{_SIMPLE}/)*+")
 _DRIVE: Final = re.compile(r"[A-Za-z]:([/\\]|$)")
+_NOT_A_CHILD: Final = frozenset({"", ".", ".."})
+_ILLEGAL_ON_WINDOWS: Final = frozenset('<>:"|?*\\') | {chr(i) for i in range(32)}
 _ENCODED_UPPER: Final = re.compile(r"(.*)\^([0-9a-f]+)", re.DOTALL)
+
+
+def leads_out(path: str, *, windows: bool = sys.platform == "win32") -> bool:
+    r"""Return True unless a path with ``/`` between its segments stays below its folder.
+
+    Parameters
+    ----------
+    path : str
+        From a document or another program: the name may be any that a file system holds.
+    windows : bool
+        Whether Windows is to take it: there ``\\`` separates, ``:`` begins a drive or a stream,
+        dots and spaces that end a segment are dropped, and devices have names.
+    """
+    segments = path.split("/")
+    if "\0" in path or not _NOT_A_CHILD.isdisjoint(segments):
+        return True
+    return windows and not all(map(is_legal_on_windows, segments))
+
+
+def is_legal_on_windows(segment: str) -> bool:
+    """Return True if Windows keeps a file name as it is."""
+    return (
+        _ILLEGAL_ON_WINDOWS.isdisjoint(segment)
+        and segment[-1:] not in {"", ".", " "}
+        and not _RESERVED.fullmatch(segment)
+    )
+
+
+def is_safe_key(key: str) -> bool:
+    """Return True if a key that a document names stays in the dataset on every file system.
+
+    Keys that this package spells always do. Any other comes from a document that was damaged
+    or made to reach other files.
+    """
+    try:
+        data = key.encode()
+    except UnicodeEncodeError:
+        return False
+    if len(data) > _MAX_KEY_BYTES:
+        return False
+    if max(map(len, data.split(b"/"))) > _MAX_FILE_NAME_BYTES:
+        return False
+    # Some shares fold compatibility forms, such as U+2025, into the dots they look like.
+    folded = key if key.isascii() else unicodedata.normalize("NFKC", key)
+    return folded.count("/") == key.count("/") and not leads_out(folded, windows=True)
+
+
+def is_source_file_key(key: str) -> bool:
+    """Return True if a key, below its record or the dataset, can be a source file's."""
+    folder, _, name = key.partition("/")
+    if folder != SOURCE_FILES or name in _NOT_A_CHILD or "/" in name:
+        return False
+    # The name of a device may be there: it was not spelled otherwise in the first datasets.
+    return is_safe_key(f"-{name}")
 
 
 def image_prefix(image_id: str) -> str:
@@ -118,6 +179,8 @@ def source_file_key(name: str) -> str:
     ours is: every segment is encoded, and ``..`` becomes harmless text.
     """
     encoded = "%2f".join(_encode(segment) for segment in name.split("/"))
+    if _RESERVED.fullmatch(encoded):
+        encoded = f"%{ord(encoded[0]):02x}{encoded[1:]}"
     if len(encoded) > MAX_SEGMENT_BYTES:
         encoded = hashlib.sha256(name.encode()).hexdigest()
     return f"{SOURCE_FILES}/{encoded}.gz"

@@ -37,7 +37,7 @@ def read_kept(storage: LocalStorage, key: str) -> bytes:
     LimitExceededError
         If it unpacks to more than the limit ``gzip_bytes``.
     """
-    _require_kept(key)
+    require_source_file_key(key)
     data = storage.read(key)
     if data is None:
         raise ArtifactNotFoundError("there is no kept source file", where=key)
@@ -49,16 +49,11 @@ def read_kept(storage: LocalStorage, key: str) -> bytes:
         raise CorruptDataError(f"the kept source file is damaged: {error}", where=key) from error
 
 
-def _require_kept(key: str) -> None:
+def require_source_file_key(key: str) -> None:
     """Raise CorruptDataError if a document, which others may have made, names another file."""
-    *above, folder, name = ("", "", *key.split("/"))
-    record = [part for part in above if part]
-    if (
-        folder != layout.SOURCE_FILES
-        or name in {"", ".", ".."}
-        or set(name) & set("\\:\0")
-        or (record and (record[0] != layout.IMAGES or len(record) != 2 or ".." in record))
-    ):
+    folder, _, rest = key.partition("/")
+    below_record = rest.partition("/")[2] if folder == layout.IMAGES else key
+    if not layout.is_safe_key(key) or not layout.is_source_file_key(below_record):
         raise CorruptDataError(
             "the document names a file that is none of the kept source files", where=key
         )

@@ -61,9 +61,8 @@ def read_entries(
     files = document.get("files")
     if not isinstance(files, Mapping):
         raise _foreign("it lists no files", where)
-    found = {path: _entry(value) for path, value in files.items()}
-    safe = {path: entry for path, entry in found.items() if entry is not None and _is_safe(path)}
-    return document, safe
+    found = {path: _entry(value) for path, value in files.items() if not layout.leads_out(path)}
+    return document, {path: entry for path, entry in found.items() if entry is not None}
 
 
 def read_journal(data: bytes, dataset_id: str, *, where: str) -> Iterator[tuple[str, FileEntry]]:
@@ -83,7 +82,7 @@ def read_journal(data: bytes, dataset_id: str, *, where: str) -> Iterator[tuple[
             continue  # Cut off by a crash: its file was not placed.
         entry = _entry(document)
         match document:
-            case {"path": str(path)} if entry is not None and _is_safe(path):
+            case {"path": str(path)} if entry is not None and not layout.leads_out(path):
                 yield path, entry
 
 
@@ -133,12 +132,6 @@ def _entry(value: Any) -> FileEntry | None:
         case {"size_bytes": int(size), "sha256": str(digest), "made_from": str(made_from)}:
             return FileEntry(size, digest, made_from)
     return None
-
-
-def _is_safe(path: str) -> bool:
-    """Tell whether a path stays below the folder; others may have edited the document."""
-    parts = path.split("/")
-    return not set(path) & set("\\:\0") and not set(parts) & {"", ".", ".."}
 
 
 def describe_image(document: ImageDocument) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-import sys
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from kymflow_zarr import layout
 from kymflow_zarr.errors import SchemaValidationError
 
 _HEAD: Final = re.compile(rb"# kymflow_zarr checksums 1, ([0-9]+) files, ([0-9a-f]{64})")
@@ -73,17 +73,10 @@ def parse_checksums(data: bytes, *, where: str) -> dict[str, FileSum]:
         if key in files:
             raise _broken(f"names {key!r} twice", where)
         # On-disk format: "A path MUST NOT lead out of the folder."
-        if _leads_out(key):
+        if layout.leads_out(key):
             raise _broken(f"names {key!r}, which leads out of the folder", where)
         files[key] = FileSum(int(size[1]), named[1].decode())
     return files
-
-
-def _leads_out(key: str) -> bool:
-    # There, one segment may hold several, or begin at the root of a drive.
-    if sys.platform == "win32" and set(key) & set("\\:"):
-        return True
-    return not {"", ".", ".."}.isdisjoint(key.split("/"))
 
 
 def _broken(how: str, where: str) -> SchemaValidationError:

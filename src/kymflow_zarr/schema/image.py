@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from kymflow_zarr import layout
 from kymflow_zarr.errors import SchemaValidationError
 from kymflow_zarr.schema.base import Document, group_document, own_attributes, read_document
 from kymflow_zarr.types import Axis, Quantity
@@ -157,7 +158,7 @@ def _check_dimensions(pixels: PixelsDocument, axes: int, *, where: str) -> None:
             f"the document names {axes} axes for {len(pixels.shape)} dimensions", where=where
         )
     # On-disk format: "pixels.path MUST be the name of a child, without a separator."
-    if pixels.path in {"", ".", ".."} or any(c in pixels.path for c in "/\\\0:"):
+    if "/" in pixels.path or not layout.is_safe_key(pixels.path):
         raise SchemaValidationError(
             f"pixels.path {pixels.path!r} is not the name of a child", where=where
         )

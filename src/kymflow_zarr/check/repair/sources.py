@@ -104,10 +104,8 @@ def is_unchanged(file: SourceFileDocument) -> bool:
 
 def kept_again(files: Iterable[SourceFileDocument], key: str) -> bytes | None:
     """Return the bytes that a kept source file is to have, from where it was read."""
-    folder, _, name = key.partition("/")
-    # A document that others have made may name any file.
-    if folder != layout.SOURCE_FILES or name in {"", ".", ".."} or set(name) & set("/\\:\0"):
-        return None
+    if not layout.is_source_file_key(key):
+        return None  # A document that others have made may name any file.
     for file in files:
         if file.kept_as == key and is_unchanged(file):
             with contextlib.suppress(OSError):

@@ -20,9 +20,8 @@ from kymflow_zarr.schema.image import SourceFileDocument
 __all__ = ["Names", "Roots", "legal_path", "root_of", "sidecar_name"]
 
 _WINDOWS_PATH: Final = re.compile(r"[A-Za-z]:[\\/]|\\\\")
-_NOT_IN_WINDOWS: Final = frozenset('<>:"|?*\\') | {chr(i) for i in range(32)}
 # What a sidecar's name cannot hold on one system or another.
-_NOT_IN_NAMES: Final = _NOT_IN_WINDOWS | {"/"}
+_NOT_IN_NAMES: Final = frozenset('<>:"|?*\\/') | {chr(i) for i in range(32)}
 
 
 def root_of(document: SourceFileDocument) -> str | None:
@@ -49,20 +48,19 @@ def legal_path(rel_path: str, *, windows: bool = sys.platform == "win32") -> str
     ArgumentError
         If it leads out of the target, or is none.
     """
-    parts = rel_path.split("/")
-    if "\0" in rel_path or set(parts) & {"", ".", ".."}:
+    if layout.leads_out(rel_path, windows=False):
         raise ArgumentError(f"the path {rel_path!r} leads out of the folder")
     try:
         rel_path.encode()
     except UnicodeEncodeError:
         raise ArgumentError(f"the path {rel_path!r} is not valid Unicode") from None
-    return "/".join(map(_windows_segment, parts)) if windows else rel_path
+    return "/".join(map(_windows_segment, rel_path.split("/"))) if windows else rel_path
 
 
 def _windows_segment(segment: str) -> str:
     try:
         layout.check_name(segment, what="file name")
-        legal = not set(segment) & _NOT_IN_WINDOWS and segment[-1] not in ". "
+        legal = layout.is_legal_on_windows(segment)
     except InvalidNameError:
         legal = False
     return segment if legal else source_segment(segment)

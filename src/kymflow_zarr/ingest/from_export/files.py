@@ -194,13 +194,12 @@ class ExportedFiles:
         SourceFileError
             If it is not listed, is not there, or lies outside of the folder.
         """
-        parts = path.split("/")
-        if set(path) & set("\\:\0") or set(parts) & {"", ".", ".."}:
+        if not layout.is_safe_key(path):
             raise SourceFileError("the manifest names a file outside of the folder", where=path)
         if path not in self._listed:
             raise SourceFileError("the manifest does not list the file", where=path)
         try:
-            place = self._root.joinpath(*parts).resolve()
+            place = self._root.joinpath(*path.split("/")).resolve()
             there = place.is_file()
         except (OSError, ValueError, RuntimeError) as error:
             raise SourceFileError(f"the file cannot be looked at: {error}", where=path) from error

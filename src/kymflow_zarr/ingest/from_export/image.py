@@ -252,8 +252,7 @@ def _kept_key(document: SourceFileDocument) -> str:
 
 
 def _checked(key: str, where: str) -> str:
-    folder, _, name = key.partition("/")
-    if folder != layout.SOURCE_FILES or name in {"", ".", ".."} or set(name) & set("/\\:\0"):
+    if not layout.is_source_file_key(key):
         raise SourceFileError(f"{key!r} is no key of a kept source file", where=where)
     return key
 

@@ -257,8 +257,7 @@ def _is_possible(root: Path, operation: Operation) -> bool:
 def _stays_inside(operation: Operation) -> bool:
     # On-disk format: "A journal MUST NOT name a path outside the dataset."
     other = operation.trash if isinstance(operation, Remove) else operation.staged
-    segments = [*operation.key.split("/"), *other.split("/")]
-    return not any(s in {"", ".", ".."} or set(s) & set("\\:\0") for s in segments)
+    return not (layout.leads_out(operation.key) or layout.leads_out(other))
 
 
 def _path(root: Path, key: str) -> Path:

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Final
 from xml.etree import ElementTree as ET
 
+from kymflow_zarr import layout
 from kymflow_zarr.errors import SourceFileError
 from kymflow_zarr.runtime.limits import check_limit
 
@@ -44,7 +45,7 @@ def check_ome(tif: TiffFile, *, where: str) -> None:
         return  # Then tifffile takes the pages one by one.
     for element in root.iter():
         name = element.get("FileName", "")
-        if set(name) & set("/\\:\0") or name in {".", ".."}:
+        if "/" in name or (name and layout.leads_out(name, windows=True)):
             raise SourceFileError(
                 f"the OME-XML takes pixels from {name!r}, which is not in the folder of the file",
                 where=where,
