@@ -61,6 +61,25 @@ __all__ = [
 ]
 
 
+def printable(text: str, *, keep: str = "") -> str:
+    r"""Return a text whose control characters are spelled out, as ``\x1b``.
+
+    A name or a note that somebody else wrote could otherwise move the cursor of a terminal,
+    change the title of its window or imitate lines of ours.
+
+    Parameters
+    ----------
+    text : str
+    keep : str
+        Characters that stay as they are.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c in keep or c.isprintable() else c.encode("unicode_escape").decode() for c in text
+    )
+
+
 class KymflowZarrError(Exception):
     """Root of the tree.
 
@@ -84,7 +103,7 @@ class KymflowZarrError(Exception):
         # KeyError would print the repr of its argument and OSError an errno; a
         # sentence helps more than either.
         text = self.what if self.where is None else f"{self.what} (at {self.where})"
-        return text if self.hint is None else f"{text}. {self.hint}"
+        return printable(text if self.hint is None else f"{text}. {self.hint}", keep="\n")
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors travel back from process pools; keyword-only arguments do not

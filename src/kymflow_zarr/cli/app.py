@@ -27,7 +27,7 @@ from kymflow_zarr.cli.maintenance.schema import schema
 from kymflow_zarr.cli.maintenance.validate import validate
 from kymflow_zarr.cli.maintenance.verify import verify
 from kymflow_zarr.cli.options import debug_option
-from kymflow_zarr.errors import DatasetNotFoundError, KymflowZarrError
+from kymflow_zarr.errors import DatasetNotFoundError, KymflowZarrError, printable
 
 __all__ = ["app"]
 
@@ -37,7 +37,9 @@ class _Program(click.Group):
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         try:
-            return super().make_context(*args, **kwargs)  # Here --help and --version are printed.
+            return super().make_context(*args, **kwargs)  # Prints --help and --version.
+        except click.ClickException as error:
+            raise _printable(error) from None
         except BrokenPipeError:
             _silence(sys.stdout)
             raise click.exceptions.Exit(0) from None
@@ -49,11 +51,13 @@ class _Program(click.Group):
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            # Of this click would make exit code 1, which says that problems were found.
+            # Click would exit with 1, which means that problems were found.
             _silence(sys.stdout)
             ctx.exit(0)
-        except (click.ClickException, click.exceptions.Exit):
-            raise  # click knows these
+        except click.ClickException as error:
+            raise _printable(error) from None
+        except click.exceptions.Exit:
+            raise
         except (KeyboardInterrupt, click.Abort):  # Abort is Ctrl-C at a question.
             click.echo("cancelled; what was finished is kept", err=True)
             ctx.exit(130)
@@ -65,18 +69,26 @@ class _Program(click.Group):
         except OSError as error:
             where = "" if error.filename is None else f" (at {error.filename})"
             _refuse(ctx, f"{error.strerror or error}{where}")
-        except Exception as error:  # noqa: BLE001 - the last stop before the user
-            said = f"{type(error).__name__}: {error}"
-            _refuse(ctx, f"{said}. This should not happen; --debug shows where it did.")
+        except Exception as error:  # noqa: BLE001 - the last handler before the user
+            message = f"{type(error).__name__}: {error}"
+            _refuse(ctx, f"{message}. This should not happen; --debug shows where it did.")
+
+
+def _printable(error: click.ClickException) -> click.ClickException:
+    """Return an error of click's whose message, which repeats arguments, is safe to print."""
+    vars(error)["message"] = printable(error.message)  # Final, but shown by error.show().
+    return error
 
 
 def _refuse(ctx: click.Context, message: str) -> NoReturn:
+    from kymflow_zarr.cli.output.terminal import say
+
     try:
         if ctx.meta.get("debug"):
-            click.echo(traceback.format_exc().rstrip(), err=True)
-        click.echo("error: " + " ".join(message.split()), err=True)
+            click.echo(printable(traceback.format_exc().rstrip(), keep="\n"), err=True)
+        say("error: " + " ".join(message.split()), err=True)
     except BrokenPipeError:
-        _silence(sys.stderr)  # Nobody reads it; the exit code still tells.
+        _silence(sys.stderr)  # The exit code still tells.
     ctx.exit(2)
 
 

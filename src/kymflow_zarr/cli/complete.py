@@ -1,4 +1,4 @@
-"""What the shell offers when the tab key is pressed: ids, artifacts, tables of the dataset."""
+"""Names that the shell offers at the Tab key: ids, artifacts, tables and columns of a dataset."""
 
 from __future__ import annotations
 
@@ -56,6 +56,9 @@ def _offer(
         # While an option still lacks its value, click has put the arguments there.
         dataset = ctx.params.get("dataset") or ctx.args[0]
         with ZarrDataset(dataset, mode="r") as ds:
-            return [name for name in names(ds) if name.startswith(incomplete)]
-    except Exception:  # noqa: BLE001 - Between two keys there is nobody to tell.
+            # A control character would reach the terminal, or end a line of the reply to the shell.
+            return [
+                name for name in names(ds) if name.startswith(incomplete) and name.isprintable()
+            ]
+    except Exception:  # noqa: BLE001 - an error has no place on a line that is being typed
         return []

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -11,6 +12,8 @@ from kymflow_zarr import layout
 from kymflow_zarr.errors import SchemaValidationError
 from kymflow_zarr.schema.base import Document, group_document, own_attributes, read_document
 from kymflow_zarr.types import Axis, Quantity
+
+_MAX_ELEMENTS: Final = 2**56
 
 
 class AxisDocument(msgspec.Struct, kw_only=True):
@@ -139,6 +142,7 @@ def read_image_document(group: Any, *, where: str) -> ImageDocument:
         If it is not one of ours, or of a version this code does not know.
     """
     document = read_document(ImageDocument, own_attributes(group, where=where), where=where)
+    _check_shape(document.pixels, where=where)
     _check_dimensions(document.pixels, len(document.axes), where=where)
     return document
 
@@ -146,9 +150,18 @@ def read_image_document(group: Any, *, where: str) -> ImageDocument:
 def read_array_artifact_document(group: Any, *, where: str) -> ArrayArtifactDocument:
     """Read the ``zarr.json`` of an array artifact; errors as for images."""
     document = read_document(ArrayArtifactDocument, own_attributes(group, where=where), where=where)
+    _check_shape(document.pixels, where=where)
     if document.axes is not None:
         _check_dimensions(document.pixels, len(document.axes), where=where)
     return document
+
+
+def _check_shape(pixels: PixelsDocument, *, where: str) -> None:
+    # Programs multiply lengths; beyond this the products overflow somewhere.
+    if any(n < 0 for n in pixels.shape) or math.prod(n or 1 for n in pixels.shape) > _MAX_ELEMENTS:
+        raise SchemaValidationError(
+            f"no array can have the shape {' x '.join(map(str, pixels.shape))}", where=where
+        )
 
 
 def _check_dimensions(pixels: PixelsDocument, axes: int, *, where: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kymflow_zarr.cli.look.select import Selection, column_name, read_images
 from kymflow_zarr.cli.output.cells import cell_text, is_missing, print_rows
-from kymflow_zarr.errors import ArgumentError
+from kymflow_zarr.errors import ArgumentError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -160,7 +160,8 @@ def print_images(console: Console, images: Sequence[dict[str, Any]]) -> None:
     from kymflow_zarr.cli.output.terminal import add_column, new_table
 
     ids = [image["image_id"] for image in images]
-    shown = shortest_prefixes(ids) if console.is_terminal else {key: key for key in ids}
+    shown = shortest_prefixes(ids) if console.is_terminal else dict(zip(ids, ids, strict=True))
+    shown = {key: printable(text) for key, text in shown.items()}
     rows = {image["image_id"]: _cells(image) for image in images if "error" not in image}
     width = max(map(len, shown.values()))
     titles = _fit(list(rows.values()), console.width - width)
@@ -185,8 +186,8 @@ def _print_broken(console: Console, broken: Sequence[Mapping[str, Any]]) -> None
     from rich.text import Text
 
     for image in broken:
-        name = (image["image_id"], "cyan")
-        console.print(Text.assemble(name, " is broken: ", (image["error"], "red")))
+        name = (printable(image["image_id"]), "cyan")
+        console.print(Text.assemble(name, " is broken: ", (printable(image["error"]), "red")))
 
 
 def _cells(image: dict[str, Any]) -> dict[str, str]:

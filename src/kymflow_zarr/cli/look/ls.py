@@ -133,8 +133,10 @@ def ls(
 
 
 def _say_none(opened: ZarrDataset, dataset: Path) -> None:
+    from kymflow_zarr.cli.output.terminal import say
+
     n_images = len(opened)
     if n_images:
-        click.echo(f"none of the {n_images} images of {dataset} is such a one", err=True)
+        say(f"none of the {n_images} images in {dataset} match", err=True)
     else:
-        click.echo(f"{dataset} holds no images yet; kymflow-zarr ingest brings some in.")
+        say(f"{dataset} holds no images yet; kymflow-zarr ingest adds some.")

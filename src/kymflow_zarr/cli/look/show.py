@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kymflow_zarr.cli.options import dataset_argument, debug_option, id_argument, json_option
-from kymflow_zarr.errors import SchemaValidationError
+from kymflow_zarr.errors import SchemaValidationError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -135,13 +135,15 @@ def _print_pairs(console: Console, pairs: Mapping[Any, Any]) -> None:
     """Print names and values; those without a value are left out."""
     from rich.padding import Padding
     from rich.table import Table
+    from rich.text import Text
 
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
     for name, value in pairs.items():
         if not _is_blank(value):
-            grid.add_row(str(name), str(value))
+            # The lines of a note stay lines.
+            grid.add_row(str(name), Text(printable(str(value), keep="\n\t")))
     console.print(Padding(grid, (0, 0, 0, 2), expand=False))
 
 

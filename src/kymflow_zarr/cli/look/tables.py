@@ -39,7 +39,7 @@ def tables(ctx: click.Context, dataset: Path, as_json: bool) -> None:
     """
     from kymflow_zarr import ZarrDataset
     from kymflow_zarr.cli.output.cells import cell_text, print_rows
-    from kymflow_zarr.cli.output.terminal import print_json, screen
+    from kymflow_zarr.cli.output.terminal import print_json, say, screen
 
     with ZarrDataset(dataset, mode="r") as ds:
         found = [_table_facts(ds, name) for name in ds.list_table_names()]
@@ -47,7 +47,7 @@ def tables(ctx: click.Context, dataset: Path, as_json: bool) -> None:
     if as_json:
         print_json(found)
     elif not found:
-        click.echo(f"{dataset} holds no tables yet; save_table() in Python saves one.")
+        say(f"{dataset} holds no tables yet; save_table() in Python saves one.")
     else:
         console = screen()
         rows = [{**facts, "columns": cell_text(facts.get("columns"))} for facts in found]

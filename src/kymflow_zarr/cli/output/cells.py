@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from kymflow_zarr.cli.output.terminal import add_column, new_table, plain, print_json, screen
+from kymflow_zarr.cli.output.terminal import (
+    add_column,
+    new_table,
+    plain,
+    print_json,
+    screen,
+)
+from kymflow_zarr.errors import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,13 +58,6 @@ def cell_text(value: Any) -> str:
     if isinstance(value, Mapping | tuple | list | np.ndarray | bytes):
         return printable(json.dumps(plain(value), ensure_ascii=False))
     return printable(str(value))
-
-
-def printable(text: str) -> str:
-    """Return text on one line, and nothing in it that a terminal would obey."""
-    if text.isprintable():  # As mostly.
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def flat(frame: pd.DataFrame) -> pd.DataFrame:
@@ -124,17 +124,26 @@ def print_frame(frame: pd.DataFrame, form: Form | None, *, look: int = _LOOK_ROW
 def _print_csv(frame: pd.DataFrame) -> None:
     import pandas as pd
 
+    is_terminal = sys.stdout.isatty()
     for name in frame.columns:
-        if frame[name].dtype == object:
-            # Of the type object as before: no number becomes another on its way.
-            cells = [_csv_cell(value) for value in frame[name]]
+        # Numbers, booleans and times have no control characters.
+        if frame[name].dtype == object or (is_terminal and not _is_plain(frame[name].dtype)):
+            # The type stays object, so that no number is converted.
+            cells = [_csv_cell(value, for_terminal=is_terminal) for value in frame[name]]
             frame[name] = pd.Series(cells, dtype=object, index=frame.index)
+    if is_terminal:
+        frame.columns = pd.Index([printable(name) for name in frame.columns])
     frame.to_csv(sys.stdout, index=False, lineterminator="\n")
 
 
-def _csv_cell(value: Any) -> Any:
-    nested = isinstance(value, Mapping | tuple | list | np.ndarray | bytes)
-    return json.dumps(plain(value), ensure_ascii=False) if nested else value
+def _is_plain(dtype: Any) -> bool:
+    return getattr(dtype, "kind", "O") in "biufcmM"
+
+
+def _csv_cell(value: Any, *, for_terminal: bool) -> Any:
+    if isinstance(value, Mapping | tuple | list | np.ndarray | bytes):
+        value = json.dumps(plain(value), ensure_ascii=False)
+    return printable(value) if for_terminal and isinstance(value, str) else value
 
 
 def print_rows(console: Console, names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:

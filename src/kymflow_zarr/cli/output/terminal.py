@@ -1,4 +1,4 @@
-"""Writing to the terminal: text, tables, JSON and progress."""
+"""Writing to the terminal: text, tables, JSON and progress; control characters are spelled out."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import click
 import numpy as np
 from rich.console import Console
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from kymflow_zarr.errors import printable
+
 if TYPE_CHECKING:
-    from rich.console import JustifyMethod, OverflowMethod
+    from rich.console import ConsoleOptions, JustifyMethod, OverflowMethod, RenderableType
 
     from kymflow_zarr.types import Progress
 
@@ -32,6 +36,7 @@ __all__ = [
     "print_json",
     "print_title",
     "progress_bar",
+    "say",
     "screen",
 ]
 
@@ -39,7 +44,26 @@ __all__ = [
 _PIPE_WIDTH = 1000
 
 
+def say(text: str, *, err: bool = False) -> None:
+    """Print a line of text outside of a console, as errors and hints are."""
+    click.echo(printable(text), err=err)
+
+
 class _Screen(Console):
+    def render_str(self, text: str, **options: Any) -> Text:
+        # Before widths are measured, so that columns stay aligned.
+        return super().render_str(printable(text), **options)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        # Text objects do not pass render_str.
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield segment._replace(text=printable(segment.text, keep="\n"))
+
     def on_broken_pipe(self) -> NoReturn:
         # Rich would exit with 1, which says that problems were found.
         raise BrokenPipeError
@@ -87,7 +111,8 @@ def print_json(document: Any) -> None:
     What JSON does not have: NaN, infinities, NaT and NA become null, dates and times ISO 8601,
     bytes hexadecimal digits, arrays lists; paths, durations and complex numbers become text.
     """
-    print(json.dumps(plain(document), indent=2))
+    # The only control character that JSON leaves as it is.
+    print(json.dumps(plain(document), indent=2).replace("\x7f", "\\u007f"))
 
 
 def plain(value: Any) -> Any:
@@ -143,7 +168,7 @@ def progress_bar(action: str) -> Iterator[Progress]:
             speed = task.finished_speed or task.speed
             return Text("" if speed is None else f"{speed:.3g}/s", style="dim")
 
-    console = Console(stderr=True, highlight=False, emoji=False)
+    console = _Screen(stderr=True, highlight=False, emoji=False)
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -159,6 +184,6 @@ def progress_bar(action: str) -> Iterator[Progress]:
         task = bar.add_task(action, total=None, label="")
 
         def report(done: int, total: int, label: str) -> None:
-            bar.update(task, completed=done, total=total, label=label)
+            bar.update(task, completed=done, total=total, label=printable(label))
 
         yield report

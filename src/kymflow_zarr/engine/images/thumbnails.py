@@ -105,9 +105,27 @@ def _read(storage: LocalStorage, place: str) -> bytes | None:
         found = storage.stat(place)
         if found is not None and _HEAD < found.size <= _MAX_BYTES:
             data = storage.read(place)
-            if data is not None and data.startswith(_SIGNATURE):
+            if data is not None and _is_whole(data):
                 return data
     return None
+
+
+def _is_whole(png: bytes) -> bool:
+    """Return True if a file is a PNG of our size, and the checksum of each chunk is right."""
+    if not png.startswith(_SIGNATURE):
+        return False
+    at, kind = len(_SIGNATURE), b""
+    while at + 12 <= len(png) and kind != b"IEND":
+        (length,) = struct.unpack_from(">I", png, at)
+        kind, body, end = png[at + 4 : at + 8], png[at + 8 : at + 8 + length], at + 12 + length
+        if end > len(png) or struct.unpack_from(">I", png, end - 4)[0] != zlib.crc32(kind + body):
+            return False
+        if at == len(_SIGNATURE) and (
+            kind != b"IHDR" or not all(0 < n <= SIZE for n in struct.unpack_from(">2I", body))
+        ):
+            return False
+        at = end
+    return kind == b"IEND" and at == len(png)
 
 
 def _keep(storage: LocalStorage, place: str, png: bytes) -> None:
