@@ -84,7 +84,7 @@ class IngestRoom(Protocol):
     ) -> StoredImage:
         """Add the image that another program's object holds."""
 
-    def restage(self, draft: RecordDraft, files: Sequence[SourceFileDocument]) -> None:
+    def rebuild_image(self, draft: RecordDraft, files: Sequence[SourceFileDocument]) -> None:
         """Write what an image was made of, from its source files, into a draft once more."""
 
 

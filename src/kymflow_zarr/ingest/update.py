@@ -4,41 +4,35 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection
-from pathlib import Path, PurePosixPath
+from functools import partial
+from pathlib import PurePosixPath
 
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.images.update import RecordUpdate
-from kymflow_zarr.errors import KymflowZarrError, StorageError
+from kymflow_zarr.errors import KymflowZarrError, SourceFileError, StorageError
 from kymflow_zarr.ingest.folder.convention import Acquisition
-from kymflow_zarr.ingest.folder.scan import Found
+from kymflow_zarr.ingest.folder.scan import Found, is_gone
 from kymflow_zarr.ingest.folder.source_index import KnownImage
-from kymflow_zarr.ingest.image import (
-    attached_files,
-    axes_of,
-    channel_names_of,
-    image_file,
-    image_parts,
-    memory_of,
-    require_settled,
-    save_part,
+from kymflow_zarr.ingest.recipe import (
+    OpenAcquisition,
+    files_of_acquisition,
+    open_acquisition,
+    save_artifact,
 )
 from kymflow_zarr.ingest.sidecars.artifacts import (
     HEADER_ARTIFACT,
     METADATA_ARTIFACT,
     TIFF_ARTIFACT,
-    Contents,
-    Part,
-    digest_of_part,
-    distinct,
-    feeds_of,
+    SidecarContents,
+    SourceArtifact,
+    digest_of_artifact,
     files_of,
     key_of,
-    read_contents,
+    read_kept_metadata,
 )
-from kymflow_zarr.ingest.sources.channels import ChannelStack
 from kymflow_zarr.layout import array_artifact_prefix, artifact_key
-from kymflow_zarr.runtime.memory_budget import pixels_memory
 from kymflow_zarr.schema.image import SourceFileDocument
+from kymflow_zarr.types import Axis
 
 # What files say, not what was made from pixels.
 _OF_THE_FILE = frozenset(
@@ -75,39 +69,73 @@ def update_image(
     tuple of str
         Conflicts with what a user has edited, and what could not be read.
     """
-    series = known.file.series
-    founds = _founds(acquisition)
     with (
-        ChannelStack(acquisition.images, series) as stack,
-        pixels_memory.holding(memory_of(stack, acquisition)),
+        open_acquisition(acquisition, known.file.series) as source,
         dataset.update_record(known.image_id) as update,
     ):
-        contents = read_contents(acquisition)
-        axes = axes_of(stack, contents)
-        images = [image_file(found, series) for found in acquisition.images]
-        # All is read now. What is written from here on is of files that stand still.
-        require_settled(founds)
-        parts = distinct([*image_parts(stack, contents, axes, images), *contents.parts], contents)
-        artifacts = _Artifacts(update, contents, founds)
-        saved = [(part, *artifacts.bring_up(part, set(changed), overwrite_edits)) for part in parts]
-        feeds = feeds_of(saved)
-        for image in images:
-            image.feeds = feeds.get(image.rel_path, {})
-        files = [*images, *attached_files(acquisition, contents, feeds, update)]
-        stack.keep_skeletons(update, images)
-        files += _gone(update, files, contents, artifacts.anew)
-        require_settled(founds)
+        contents = source.contents
+        _require_readable(update, source)
+        earlier = read_kept_metadata(update.kept_files())
+        earlier_axes = source.axes_with(earlier)
+        source.inherit(earlier)
+        # All sidecars are read now, and nothing is written yet.
+        source.require_settled()
+        artifacts = _Artifacts(update, contents, acquisition)
+        save = partial(artifacts.update, changed=set(changed), overwrite_edits=overwrite_edits)
+        files = source.stage_artifacts(update, save)
+        files += _gone(update, files, contents, artifacts.rewritten)
+        source.require_settled()
         if pixels:
             update.commit_pixels(
-                stack,
+                source.stack,
                 files,
-                axes=axes,
-                channel_names=channel_names_of(stack, contents),
-                of_earlier_pixels=_earlier(dataset, update, known.image_id, artifacts.anew),
+                axes=source.axes,
+                channel_names=source.channel_names,
+                of_earlier_pixels=_earlier(dataset, update, known.image_id, artifacts.rewritten),
             )
         else:
+            if source.axes != earlier_axes:
+                contents.notes += _recalibrate(
+                    update, source, earlier_axes, overwrite_edits=overwrite_edits
+                )
             update.commit(files)
-    return tuple(contents.notes)
+        return tuple(contents.notes)
+
+
+def _require_readable(update: RecordUpdate, source: OpenAcquisition) -> None:
+    """Raise SourceFileError if a sidecar that the image was made of cannot be read now.
+
+    Without it the update would take away what the file said before.
+    """
+    known = {file.path for file in update.document.source_files}
+    for attached in source.acquisition.attached:
+        found = attached.found
+        if found.rel_path in source.contents.unreadable and str(found.path) in known:
+            raise SourceFileError(
+                "the file cannot be read now, so the image was left as it was",
+                where=str(found.path),
+                hint="Scan the folder again when it can be read.",
+            )
+
+
+def _recalibrate(
+    update: RecordUpdate,
+    source: OpenAcquisition,
+    earlier: tuple[Axis, ...],
+    *,
+    overwrite_edits: bool,
+) -> list[str]:
+    """Give the image the axes that its sidecars state now; return what the report says."""
+    if tuple(update.document.pixels.shape) != source.stack.shape:
+        return ["the pixels were replaced in the dataset, so their axes were left as they are"]
+    now = update.document.axis_values()
+    if now == source.axes:
+        return []
+    if now != earlier and not overwrite_edits:
+        return ["the axes were changed in the dataset and left as they are"]
+    if not update.set_axes(source.axes):
+        return ["the axes were left as they are: the new ones need the pixels written anew"]
+    return ["the axes were updated"]
 
 
 class _Artifacts:
@@ -116,15 +144,18 @@ class _Artifacts:
     Parameters
     ----------
     update : RecordUpdate
-    contents : Contents
+    contents : SidecarContents
         Takes the notes.
-    founds : list of Found
+    acquisition : Acquisition
         The files that are there.
     """
 
-    def __init__(self, update: RecordUpdate, contents: Contents, founds: list[Found]) -> None:
+    def __init__(
+        self, update: RecordUpdate, contents: SidecarContents, acquisition: Acquisition
+    ) -> None:
         self._update = update
         self._notes = contents.notes
+        founds = files_of_acquisition(acquisition)
         self._here = {str(found.path): found.rel_path for found in founds}
         self._made: dict[str, str] = {}
         self._feeders: dict[str, set[str]] = defaultdict(set)
@@ -134,48 +165,50 @@ class _Artifacts:
             rel_path = self._here.get(file.path, file.rel_path)
             for key in file.feeds:
                 self._feeders[key].add(rel_path)
-        self.anew: set[str] = set()
+        self.rewritten: set[str] = set()
 
-    def bring_up(self, part: Part, changed: set[str], overwrite_edits: bool) -> tuple[str, str]:
-        """Save a part if it is not what its artifact was made of; return key and digest."""
-        key = key_of(part)
-        if self._is_current(part, key, changed):
+    def update(
+        self, artifact: SourceArtifact, *, changed: set[str], overwrite_edits: bool
+    ) -> tuple[str, str]:
+        """Save a artifact if it is not what its artifact was made of; return key and digest."""
+        key = key_of(artifact)
+        if self._is_current(artifact, key, changed):
             return key, self._made[key]
-        if not overwrite_edits and self._is_edited(part, key):
+        if not overwrite_edits and self._is_edited(artifact, key):
             said = "was edited in the dataset" if key in self._made else "is there already"
-            self._notes.append(f"{part.name} {said} and left as it is")
+            self._notes.append(f"{artifact.name} {said} and left as it is")
             return key, self._made.get(key, "")
         try:
-            saved = save_part(self._update, part)
+            saved = save_artifact(self._update, artifact)
         except StorageError:
             raise
         except KymflowZarrError as error:
-            self._notes.append(f"{files_of(part)} was kept as it is: {error.what}")
+            self._notes.append(f"{files_of(artifact)} was kept as it is: {error.what}")
             return key, self._made.get(key, "")
-        self.anew.add(key)
+        self.rewritten.add(key)
         return saved
 
-    def _is_current(self, part: Part, key: str, changed: set[str]) -> bool:
+    def _is_current(self, artifact: SourceArtifact, key: str, changed: set[str]) -> bool:
         feeders = self._feeders[key]
         # Where it was made of other files, those no longer claim it.
-        if not self._made.get(key) or not feeders & set(part.made_of):
+        if not self._made.get(key) or not feeders & set(artifact.made_of):
             return False
         # Made of a file that is not here now, it would be made anew without it.
-        return not set(part.made_of) & changed or not feeders <= set(self._here.values())
+        return not set(artifact.made_of) & changed or not feeders <= set(self._here.values())
 
-    def _is_edited(self, part: Part, key: str) -> bool:
+    def _is_edited(self, artifact: SourceArtifact, key: str) -> bool:
         """Tell whether an artifact is a user's: changed, deleted or made since the ingest."""
         if not self._update.is_edited(key, self._made):
             return False
         # A user, or a migration, may have put there just what the files say.
         now = self._update.digest_of(key)
-        return now is None or now != digest_of_part(part)
+        return now is None or now != digest_of_artifact(artifact)
 
 
 def move_image(dataset: OpenDataset, acquisition: Acquisition, known: KnownImage) -> KnownImage:
     """Let an image know where its files are now; return what is known of it then."""
     with dataset.update_record(known.image_id) as update:
-        by_name = {_relative(acquisition, f.rel_path): f for f in _founds(acquisition)}
+        by_name = {_relative(acquisition, f.rel_path): f for f in files_of_acquisition(acquisition)}
         old = str(PurePosixPath(known.file.rel_path).parent)
         prefix = "" if old == "." else f"{old}/"
         names = {file.rel_path.removeprefix(prefix) for file in update.document.source_files}
@@ -206,7 +239,7 @@ def _holds(found: Found, file: SourceFileDocument) -> bool:
 
 def note_times(dataset: OpenDataset, acquisition: Acquisition, known: KnownImage) -> None:
     """Remember the new times of files whose content is the same, so that nobody asks again."""
-    here = {str(found.path): found for found in _founds(acquisition)}
+    here = {str(found.path): found for found in files_of_acquisition(acquisition)}
     with dataset.update_record(known.image_id) as update:
         for file in update.document.source_files:
             found = here.get(file.path)
@@ -218,29 +251,28 @@ def note_times(dataset: OpenDataset, acquisition: Acquisition, known: KnownImage
         update.commit(update.document.source_files)
 
 
-def _founds(acquisition: Acquisition) -> list[Found]:
-    return [*acquisition.images, *(attached.found for attached in acquisition.attached)]
-
-
 def _relative(acquisition: Acquisition, rel_path: str) -> str:
     folder = str(PurePosixPath(acquisition.primary.rel_path).parent)
     return rel_path if folder == "." else rel_path.removeprefix(f"{folder}/")
 
 
 def _gone(
-    update: RecordUpdate, files: list[SourceFileDocument], contents: Contents, anew: set[str]
+    update: RecordUpdate,
+    files: list[SourceFileDocument],
+    contents: SidecarContents,
+    rewritten: set[str],
 ) -> list[SourceFileDocument]:
     """Return the documents of files that are not there any more: what they fed stays.
 
-    Unless another file has it now: then it is among `anew`.
+    Unless another file has it now: then it is among `rewritten`.
     """
     here = {file.path for file in files}
     others = []
     for file in update.document.source_files:
         if file.path in here or file.role == "image":
             continue
-        taken = anew & set(file.feeds)
-        if not file.gone and not Path(file.path).exists():
+        taken = rewritten & set(file.feeds)
+        if not file.gone and is_gone(file.path):
             file.gone = True
             rest = "another file is taken instead" if taken else "what was made of it stays"
             contents.notes.append(f"{file.rel_path} is gone; {rest}")
@@ -250,7 +282,7 @@ def _gone(
 
 
 def _earlier(
-    dataset: OpenDataset, update: RecordUpdate, image_id: str, anew: set[str]
+    dataset: OpenDataset, update: RecordUpdate, image_id: str, rewritten: set[str]
 ) -> dict[str, str]:
     """Return the artifacts that were made from the pixels as they were before."""
     record = dataset.record(image_id)
@@ -258,7 +290,7 @@ def _earlier(
     keys += [array_artifact_prefix(name) for name in record.list_array_artifacts()]
     earlier = {}
     for key in keys:
-        if key in _OF_THE_FILE or key in anew:
+        if key in _OF_THE_FILE or key in rewritten:
             continue
         digest = update.digest_of(key)
         if digest is not None:

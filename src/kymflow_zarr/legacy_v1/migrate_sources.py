@@ -15,7 +15,7 @@ from kymflow_zarr import layout
 from kymflow_zarr.engine.images import artifacts
 from kymflow_zarr.engine.tables import Tables
 from kymflow_zarr.errors import KymflowZarrError
-from kymflow_zarr.ingest.digest import sha256_of_file
+from kymflow_zarr.ingest.folder.scan import sha256_of_file
 from kymflow_zarr.legacy_v1.storage import V1Storage
 from kymflow_zarr.schema.image import SourceFileDocument
 

@@ -7,6 +7,7 @@ own size alone.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
 import os
@@ -26,6 +27,7 @@ __all__ = [
     "get_limits",
     "gunzip",
     "loads_json",
+    "repeated_keys",
     "set_limits",
 ]
 
@@ -199,6 +201,22 @@ def loads_json(data: bytes, *, where: str | None) -> Any:
             f"more than Python can follow here; the limit json_depth = {get_limits().json_depth}",
             where=where,
         ) from error
+
+
+def repeated_keys(data: bytes) -> list[str]:
+    """Return the keys of a JSON document that occur twice in one object, sorted.
+
+    Parsers keep one of the values and do not say so.
+    """
+    repeated: set[str] = set()
+
+    def check(pairs: list[tuple[str, Any]]) -> None:
+        if len({key for key, _ in pairs}) < len(pairs):
+            counts = collections.Counter(key for key, _ in pairs)
+            repeated.update(key for key, count in counts.items() if count > 1)
+
+    json.loads(data, object_pairs_hook=check)
+    return sorted(repeated)
 
 
 def gunzip(data: bytes, *, where: str | None) -> bytes:

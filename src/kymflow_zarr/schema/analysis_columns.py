@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 VELOCITY_COLUMNS: Final = {
@@ -25,3 +26,18 @@ EVENT_COLUMNS: Final = {
 # What a pooled table has beside the columns of its file: the image a row means, and the file.
 IMAGE_ID: Final = "image_id"
 POOLED_PATH: Final = "pooled_path"
+
+
+def names_in_table(columns: Sequence[object]) -> dict[object, str]:
+    """Return the new names of columns of a pooled file that are called as the two added ones.
+
+    A lab may have its own ``image_id``: its column is ``file_image_id`` in the table.
+    """
+    renamed: dict[object, str] = {}
+    for name in (IMAGE_ID, POOLED_PATH):
+        if name in columns:
+            new = f"file_{name}"
+            while new in columns:
+                new = f"file_{new}"
+            renamed[name] = new
+    return renamed

@@ -13,7 +13,7 @@ import pytest
 import tifffile
 
 from kymflow_zarr import Axis, ZarrDataset
-from kymflow_zarr.ingest.digest import sha256_of_file
+from kymflow_zarr.ingest.folder.scan import sha256_of_file
 from kymflow_zarr.ingest.sources.channels import ChannelStack
 from kymflow_zarr.testing import SyntheticVessel, write_experiment
 from tests.conftest import files_of

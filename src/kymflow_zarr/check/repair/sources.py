@@ -82,7 +82,7 @@ class Sources:
                 # Whatever cannot be read of them cannot be restored from them.
                 with contextlib.suppress(KymflowZarrError, OSError):
                     self._draft = RecordDraft(self._storage)
-                    seam.ingest().restage(self._draft, self._document.source_files)
+                    seam.ingest().rebuild_image(self._draft, self._document.source_files)
             if self._draft is not None:
                 self._staged = dict(self._draft.staged_files().values())
         return self._staged

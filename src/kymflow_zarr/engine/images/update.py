@@ -5,6 +5,7 @@ What a user has edited since is found by its digest and left alone.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,9 +16,10 @@ from kymflow_zarr.engine.images.array_artifacts import ArrayArtifacts
 from kymflow_zarr.engine.images.draft import check_channel_names, write_image
 from kymflow_zarr.engine.images.ingested_artifacts import RecordParts
 from kymflow_zarr.engine.images.pixels import replace_pixels
-from kymflow_zarr.errors import ArtifactNotFoundError
+from kymflow_zarr.engine.source_files import read_kept
+from kymflow_zarr.errors import ArtifactNotFoundError, CorruptDataError
 from kymflow_zarr.formats.array.write import as_array
-from kymflow_zarr.schema.axes import normalize_axes
+from kymflow_zarr.schema.axes import array_dimension_names, normalize_axes
 from kymflow_zarr.schema.image import (
     AxisDocument,
     ImageDocument,
@@ -49,6 +51,7 @@ class RecordUpdate(RecordParts):
         self._change = change
         self._arrays = ArrayArtifacts(storage, self._prefix)
         self.document: ImageDocument = load_image(storage, image_id)
+        self._has_new_axes = False
 
     def digest_of(self, key: str) -> str | None:
         """Return the SHA-256 of an artifact as it is now, None if there is none."""
@@ -66,6 +69,15 @@ class RecordUpdate(RecordParts):
         """
         return self.digest_of(key) != made.get(key)
 
+    def kept_files(self) -> list[tuple[SourceFileDocument, bytes]]:
+        """Return the source files of which the record keeps the bytes; not the damaged ones."""
+        files = []
+        for file in self.document.source_files:
+            if file.kept_as is not None:
+                with contextlib.suppress(ArtifactNotFoundError, CorruptDataError):
+                    files.append((file, read_kept(self._storage, f"{self._prefix}/{file.kept_as}")))
+        return files
+
     def write(self, key: str, data: bytes) -> None:
         """Put bytes, as they are, at a key below the record."""
         if self._storage.read(f"{self._prefix}/{key}") != data:
@@ -75,6 +87,22 @@ class RecordUpdate(RecordParts):
         """Save an array artifact; return its key below the record and its SHA-256."""
         key = layout.array_artifact_prefix(name)
         return key, self._arrays.save(self._change, name, array, axes=None, chunks=None)
+
+    def set_axes(self, axes: Sequence[Axis]) -> bool:
+        """Change quantities, units and steps of the axes; the pixels stay.
+
+        Returns
+        -------
+        bool
+            False, and nothing is changed, if the array would need other dimension names.
+        """
+        earlier = self.document.axis_values()
+        if array_dimension_names(axes) != array_dimension_names(earlier):
+            return False
+        self.document.axes = [AxisDocument.of(axis) for axis in axes]
+        self.document.updated_utc = utc_now()
+        self._has_new_axes = True
+        return True
 
     def commit(self, files: Sequence[SourceFileDocument]) -> None:
         """Say which files it is made of now; the pixels stay."""
@@ -132,8 +160,14 @@ class RecordUpdate(RecordParts):
 
     def _current_ome(self) -> dict[str, Any] | None:
         raw = load(self._storage, f"{self._prefix}/{layout.GROUP}") or {}
-        found: dict[str, Any] | None = raw.get("attributes", {}).get("ome")
-        return found
+        ome: dict[str, Any] | None = raw.get("attributes", {}).get("ome")
+        if not self._has_new_axes:
+            return ome
+        document = self.document
+        anew = ome_attributes(
+            document.axis_values(), path=document.pixels.path, name=self._image_id
+        )
+        return anew if anew is None else {**(ome or {}), **anew}
 
 
 def digest_of_artifact(storage: LocalStorage, prefix: str, key: str) -> str | None:

@@ -14,7 +14,7 @@ from kymflow_zarr.export.dataset_layout.places import table_place
 from kymflow_zarr.export.lab_layout.analysis import edited_csv
 from kymflow_zarr.export.lab_layout.plan import TreePlan
 from kymflow_zarr.export.sources import kept_bytes
-from kymflow_zarr.schema.analysis_columns import IMAGE_ID, POOLED_PATH
+from kymflow_zarr.schema.analysis_columns import IMAGE_ID, POOLED_PATH, names_in_table
 from kymflow_zarr.schema.image import SourceFileDocument
 from kymflow_zarr.storage.local.storage import LocalStorage
 
@@ -57,7 +57,9 @@ class TreeTables:
             # The file is not, and the table is reported by itself.
             self._verbatim(file, place)
             return
-        before = _of_csv(kept)
+        in_file = _of_csv(kept)
+        names = {} if in_file is None else names_in_table(list(in_file.columns))
+        before = None if in_file is None else in_file.rename(columns=names)
         if POOLED_PATH not in table.columns or before is None:
             rows = table[:0]
         else:
@@ -67,18 +69,22 @@ class TreeTables:
         elif rows.empty:
             self.plan.note(place, "not written: its rows were deleted in the dataset")
         else:
-            self.plan.built(name, place, partial(self._rows, rows, list(before), kept), "table")
+            in_table = {new: old for old, new in names.items()}
+            write = partial(self._rows, rows, list(before), in_table, kept)
+            self.plan.built(name, place, write, "table")
 
     def _verbatim(self, file: SourceFileDocument, place: str) -> None:
         read = partial(kept_bytes, self.storage, file.kept_as or "", file)
         self.plan.verbatim(file.path, file, place, read, "source_file")
 
     @staticmethod
-    def _rows(rows: pd.DataFrame, columns: list[Any], kept: bytes) -> tuple[bytes, str]:
+    def _rows(
+        rows: pd.DataFrame, columns: list[Any], in_table: dict[str, object], kept: bytes
+    ) -> tuple[bytes, str]:
         own = rows.drop(columns=[c for c in (IMAGE_ID, POOLED_PATH) if c in rows.columns])
         # Other files of the same table may have other columns.
         others = [c for c in own.columns if c not in columns and own[c].isna().all()]
-        own = own.drop(columns=others).reset_index(drop=True)
+        own = own.drop(columns=others).reset_index(drop=True).rename(columns=in_table)
         data, same = edited_csv(own, kept, velocity=False)
         reason = "its rows were edited in the dataset"
         return data, reason if same else f"{reason}; a CSV does not hold all of their types"

@@ -17,7 +17,7 @@ from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.images.draft import RecordDraft, commit_drafts
 from kymflow_zarr.errors import RecordExistsError
 from kymflow_zarr.ingest.folder.convention import Acquisition
-from kymflow_zarr.ingest.image import image_id_of, prepare_acquisition
+from kymflow_zarr.ingest.image import image_id_of, stage_image
 
 # So many images wait for their commit at most; made ready are twice as many, so that the
 # workers have something to do meanwhile. They wait on the disk and take no memory.
@@ -99,9 +99,7 @@ def make_ready(
                     draft = stack.enter_context(
                         RecordDraft(dataset.work_storage(), image_id, area=area)
                     )
-                    notes, count = prepare_acquisition(
-                        draft, acquisition, series=series, verify=verify
-                    )
+                    notes, count = stage_image(draft, acquisition, series=series, verify=verify)
                     stack.pop_all()
                 ready.drafts.append((draft, notes))
                 ready.sha256 = acquisition.primary.sha256()

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -15,7 +14,7 @@ import numpy as np
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.record import StoredImage
 from kymflow_zarr.ingest.folder.convention import Acquisition
-from kymflow_zarr.ingest.folder.scan import Found
+from kymflow_zarr.ingest.folder.scan import Found, is_gone
 from kymflow_zarr.ingest.folder.source_index import KnownImage, KnownSources
 from kymflow_zarr.ingest.sources.channels import ChannelStack
 from kymflow_zarr.runtime.parallel import THREADS, in_order
@@ -75,7 +74,7 @@ class Decider:
 
     def _unknown(self, found: Found, series: int) -> Decision:
         for image in self._known.images_without_digest(found, series):
-            elsewhere = Path(image.file.path).exists() or image.image_id in self._claimed
+            elsewhere = not is_gone(image.file.path) or image.image_id in self._claimed
             if not elsewhere and _has_pixels_of(self._known.dataset, found, image):
                 self._claimed.add(image.image_id)
                 return Decision("moved", image)
@@ -84,7 +83,7 @@ class Decider:
             return self._new_here(found)
         same = self._known.images_of_digest(found.sha256(), series)
         for image in same:
-            if image.image_id not in self._claimed and not Path(image.file.path).exists():
+            if image.image_id not in self._claimed and is_gone(image.file.path):
                 self._claimed.add(image.image_id)
                 return Decision("moved", image)
         if same:
@@ -138,9 +137,7 @@ def compare(dataset: OpenDataset, known: KnownImage, acquisition: Acquisition) -
             continue
         changed.append(found.rel_path)
         pixels = pixels or found in acquisition.images
-    changed += [
-        file.rel_path for file in files.values() if not file.gone and not Path(file.path).exists()
-    ]
+    changed += [file.rel_path for file in files.values() if not file.gone and is_gone(file.path)]
     if pixels:
         return Decision("pixels", known, tuple(changed))
     if changed:

@@ -12,6 +12,10 @@ Beside ``<stem>.tif``:
 ``<folder name>-analysis/<stem>.csv``      velocity of the oldest program ("v0")
 =========================================  ==================================================
 
+Names are compared exactly first, and then in Unicode normal form C without regard to case:
+macOS and Windows write the same name in other code points. ``<stem>`` of ``scan.ome.tif`` is
+``scan.ome``, and ``scan`` too where no other TIFF has that stem.
+
 Channel files ``<base>_C001T001.tif``, ``<base>_C002T001.tif`` are one acquisition and share
 what lies beside ``<base>``. Tables called ``*_db.csv`` are pooled over a folder.
 """
@@ -20,6 +24,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -40,6 +45,10 @@ _ANALYSIS_FILES: Final = {
     "_radon.json": "radon_json",
     "_events.json": "events_json",
 }
+# "scan.ome.tif": programs that write TIFFs of a microscope's files leave its ending in the name.
+_INNER_ENDINGS: Final = frozenset(
+    {"ome", "czi", "lsm", "nd2", "oib", "oif", "oir", "vsi", "lif", "ims", "zvi", "stk", "dv"}
+)
 _CHANNEL_FILE: Final = re.compile(r"(?P<base>.+)_C(?P<channel>\d{3})T(?P<time>\d{3})")
 
 
@@ -95,7 +104,7 @@ class FolderPlan:
 
 
 def matches(name: str, pattern: str) -> bool:
-    """Tell whether a file name matches, whatever the case; ``*.tif`` takes ``.tiff`` too."""
+    """Return True if a file name matches, whatever its case; ``*.tif`` takes ``.tiff`` too."""
     patterns = {pattern.casefold()}
     if pattern.casefold().endswith(".tif"):
         patterns.add(f"{pattern.casefold()}f")
@@ -159,11 +168,23 @@ class _Stems(dict[str, list[Acquisition]]):
     """The acquisitions of one folder by stem."""
 
     def owners(self, stem: str) -> list[Acquisition] | None:
-        """Return the acquisitions of a stem; Windows programs do not keep to its case."""
+        """Return the acquisitions of a stem, if one alone is called so."""
         if stem in self:
             return self[stem]
-        alike = [own for own in self if own.casefold() == stem.casefold()]
+        alike = [own for own in self if _folded(own) == _folded(stem)]
         return self[alike[0]] if len(alike) == 1 else None
+
+    def add_short_stems(self) -> None:
+        """Let ``scan`` mean ``scan.ome.tif`` where it means no other TIFF."""
+        taken = {_folded(stem) for stem in self}
+        short: dict[str, list[str]] = defaultdict(list)
+        for stem in self:
+            base, dot, ending = stem.rpartition(".")
+            if dot and base and ending.casefold() in _INNER_ENDINGS:
+                short[base].append(stem)
+        for base, stems in short.items():
+            if len(stems) == 1 and _folded(base) not in taken:
+                self[base] = self[stems[0]]
 
 
 class _Owners:
@@ -178,6 +199,8 @@ class _Owners:
                 match = _CHANNEL_FILE.fullmatch(found.stem)
                 if match is not None and acquisition not in stems.get(match["base"], []):
                     stems.setdefault(match["base"], []).append(acquisition)
+        for stems in self._by_folder.values():
+            stems.add_short_stems()
 
     def attach(self, found: Found) -> bool:
         """Give a file to the acquisitions it belongs to; False if there are none."""
@@ -216,7 +239,9 @@ class _Owners:
         for suffix, kind in _ANALYSIS_FILES.items():
             if name.casefold().endswith(suffix):
                 return self._give(found, stems.owners(name[: -len(suffix)]), "analysis", kind)
-        fitting = [stem for stem in stems if name.startswith((f"{stem}_", f"{stem}."))]
+        fitting = [
+            s for s in stems if _folded(name).startswith((f"{_folded(s)}_", f"{_folded(s)}."))
+        ]
         stem = max(fitting, key=len, default=None)
         return stem is not None and self._give(found, stems[stem], "unknown", "unknown")
 
@@ -241,15 +266,24 @@ class _Owners:
 
 def _longest_stem(name: str, stems: Iterable[str]) -> tuple[str | None, str]:
     """Split ``<stem>.<artifact>``; a stem may hold dots, so the longest one that fits counts."""
-    fitting = [s for s in stems if _begins(name, s)]
-    if not fitting:
-        fitting = [s for s in stems if _begins(name.casefold(), s.casefold())]
-    stem = max(fitting, key=len, default=None)
-    return stem, "" if stem is None else name[len(stem) + 1 :]
+    exact = max((s for s in stems if _begins(name, s)), key=len, default=None)
+    if exact is not None:
+        return exact, name[len(exact) + 1 :]
+    composed = unicodedata.normalize("NFC", name)
+    for stem in sorted(stems, key=len, reverse=True):
+        size = len(unicodedata.normalize("NFC", stem))
+        if _begins(_folded(composed[:size]) + composed[size:], _folded(stem)):
+            return stem, composed[size + 1 :]
+    return None, ""
 
 
 def _begins(name: str, stem: str) -> bool:
     return name == stem or name.startswith(f"{stem}.") or name == f"{stem}_diameter"
+
+
+def _folded(name: str) -> str:
+    """Return a name as programs of all systems compare it: composed, without case."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _reason(found: Found) -> str:

@@ -7,6 +7,7 @@ was interrupted goes on where it stopped.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from concurrent.futures import Executor
@@ -22,7 +23,7 @@ from kymflow_zarr.ingest.folder.adding import GROUP, Group, Ready, staging_area
 from kymflow_zarr.ingest.folder.changes import Decider, Decision
 from kymflow_zarr.ingest.folder.convention import Acquisition, FolderPlan, matches, plan_folder
 from kymflow_zarr.ingest.folder.planned_action import How, Step, do_step
-from kymflow_zarr.ingest.folder.scan import Found, scan_folder
+from kymflow_zarr.ingest.folder.scan import Found, Scan, is_gone, scan_folder
 from kymflow_zarr.ingest.folder.source_index import KnownSources
 from kymflow_zarr.ingest.folder.unclaimed_files import LooseFiles
 from kymflow_zarr.ingest.from_export.folder import find_export
@@ -106,6 +107,7 @@ class _FolderWork:
             include_sidecars=self.include_sidecars,
         )
         self.items.extend(IngestItem("failed", path, None, why) for path, why in scan.unreadable)
+        self.items.extend(self._misnamed(scan))
         known = KnownSources(self.dataset)
         decider = Decider(known, compare_new=dry_run)
         decider.digest_ahead(plan.acquisitions, self.executor)
@@ -125,6 +127,13 @@ class _FolderWork:
             else loose.carried_out(how.mode, overwrite_edits=how.overwrite_edits)
         )
         return IngestReport(str(root), tuple(self.items))
+
+    def _misnamed(self, scan: Scan) -> Iterator[IngestItem]:
+        for path, why in scan.misnamed:
+            if matches(Path(path).name, self.pattern):
+                yield IngestItem("failed", path, None, why)
+            elif self.include_sidecars:
+                yield IngestItem("unmatched", path, None, f"{why} It was not kept.")
 
     def _carry_out(self, steps: list[Step], how: How) -> None:
         found: list[list[IngestItem]] = [[] for _ in steps]
@@ -221,6 +230,7 @@ def _missing(
         path = Path(image.file.path)
         if str(path) in here or decider.claimed(image) or not path.is_relative_to(top):
             continue
-        if not path.exists():
-            reason = "the file is gone; the image stays in the dataset"
-            yield IngestItem("missing", str(path), image.image_id, reason)
+        with contextlib.suppress(OSError):  # It cannot be known, so it is not reported.
+            if is_gone(path):
+                reason = "the file is gone; the image stays in the dataset"
+                yield IngestItem("missing", str(path), image.image_id, reason)

@@ -14,7 +14,7 @@ from kymflow_zarr.ingest.folder.adding import Ready, make_ready
 from kymflow_zarr.ingest.folder.changes import Decision, compare
 from kymflow_zarr.ingest.folder.convention import Acquisition
 from kymflow_zarr.ingest.folder.source_index import KnownImage
-from kymflow_zarr.ingest.image import StillChangingError
+from kymflow_zarr.ingest.recipe import StillChangingError
 from kymflow_zarr.ingest.update import move_image, note_times, update_image
 from kymflow_zarr.types import RefreshMode
 

@@ -1,13 +1,24 @@
-"""What is in a folder: one walk, one look at each file, nothing opened."""
+"""What is in a folder: one walk and one ``stat`` of each file, nothing opened."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
-from kymflow_zarr.ingest.digest import sha256_of_file
+from kymflow_zarr.errors import SourceFileError
 from kymflow_zarr.layout import LITTER
+from kymflow_zarr.types import StrPath
+
+RENAME_HINT: Final = "Rename it."
+
+
+def sha256_of_file(path: StrPath) -> str:
+    """Return the SHA-256 digest of a file, read in pieces, as 64 hex digits."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +43,7 @@ class Found:
     def sha256(self) -> str:
         """Return the SHA-256 of the file, which is read for it only once.
 
-        Whoever relies on it checks at the end that the file has settled.
+        A caller that relies on it checks at the end that the file has settled.
         """
         if not self._sha256:
             self._sha256.append(sha256_of_file(self.path))
@@ -44,7 +55,7 @@ class Found:
         return bool(self._sha256)
 
     def learn(self, sha256: str) -> None:
-        """Take over what another has found :meth:`sha256` to be."""
+        """Take over the digest that another reader has computed."""
         self._sha256[:] = [sha256]
 
     @property
@@ -62,68 +73,138 @@ class Scan:
     files : list of Found
         In order of their paths.
     unreadable : list of (str, str)
-        Folders and files that could not be looked at, and why.
+        Links and folders that could not be followed or read, and why.
+    misnamed : list of (str, str)
+        Files whose names are not valid Unicode, which no document can hold, and why.
+    unlisted : list of str
+        Folders that could not be listed: of what lies in them nothing is known.
     """
 
-    files: list[Found]
-    unreadable: list[tuple[str, str]]
+    files: list[Found] = field(default_factory=list)
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+    misnamed: list[tuple[str, str]] = field(default_factory=list)
+    unlisted: list[str] = field(default_factory=list)
 
 
 def scan_folder(root: Path) -> Scan:
-    """Walk a folder; hidden files, desktop litter and Zarr stores are left out."""
-    scan = Scan([], [])
-    _walk(root.resolve(), "", scan)
+    """Walk a folder; hidden files, desktop litter and Zarr stores are left out.
+
+    Raises
+    ------
+    SourceFileError
+        If the folder's own path is not valid Unicode.
+    """
+    scan = Scan()
+    _walk(_named(root.resolve()), "", scan)
     return scan
 
 
 def look_at(path: Path, root: Path | None = None) -> Found:
     """Return one file as a scan of its folder, or of `root`, would.
 
+    The folder's links are resolved and the file's own is not: a file that git-annex or DVC
+    has replaced by a link is known by the name it has in the folder.
+
     Raises
     ------
     OSError
         If it is not there.
+    SourceFileError
+        If its path is not valid Unicode.
     """
-    here = path.resolve()
+    here = _named(path.parent.resolve() / path.name)
     stat = here.stat()
     top = here.parent if root is None else root.resolve()
     return Found(here, here.relative_to(top).as_posix(), stat.st_size, stat.st_mtime_ns)
 
 
-def scan_siblings(path: Path) -> list[Found]:
-    """Return the files that may belong to one: those of its folder and one level below."""
-    scan = Scan([], [])
-    _walk(path.resolve().parent, "", scan, depth=1)
-    return scan.files
+def scan_siblings(path: Path) -> Scan:
+    """Walk the folder of a file and one level below: there lie the files that belong to it."""
+    scan = Scan()
+    _walk(path.parent, "", scan, depth=1)
+    return scan
+
+
+def is_gone(path: StrPath) -> bool:
+    """Return True if a file is not there, False if it is or if that cannot be known.
+
+    Raises
+    ------
+    OSError
+        If the operating system refuses to say.
+    """
+    try:
+        Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except ValueError:  # A path of another system, with a null byte.
+        return True
+    return False
+
+
+def is_unicode(name: str) -> bool:
+    """Return True if a name has no bytes that are not UTF-8 (surrogates, in Python)."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def spelled_out(path: StrPath) -> str:
+    """Return a path with escapes in place of bytes that are not UTF-8, to be shown."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
+def _named(path: Path) -> Path:
+    if not is_unicode(str(path)):
+        raise SourceFileError(
+            "the path is not valid Unicode", where=spelled_out(path), hint=RENAME_HINT
+        )
+    return path
 
 
 def _walk(folder: Path, prefix: str, scan: Scan, depth: int = 1000) -> None:
     try:
         with os.scandir(folder) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
+            listed = sorted(entries, key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return  # Deleted since it was listed.
     except OSError as error:
+        scan.unlisted.append(str(folder))
         scan.unreadable.append((str(folder), f"the folder cannot be read: {error.strerror}"))
         return
-    for entry in found:
+    for entry in listed:
         if entry.name.startswith(".") or entry.name in LITTER:
             continue
         rel_path = f"{prefix}{entry.name}"
         try:
             if entry.is_dir(follow_symlinks=False):
-                if depth and not _is_store(Path(entry.path)):
+                if not is_unicode(entry.name):
+                    why = f"the folder's name is not valid Unicode. {RENAME_HINT}"
+                    scan.unreadable.append((spelled_out(entry.path), why))
+                elif depth and not _is_store(Path(entry.path)):
                     _walk(Path(entry.path), f"{rel_path}/", scan, depth - 1)
             elif entry.is_file():
+                if not is_unicode(entry.name):
+                    why = f"the file's name is not valid Unicode. {RENAME_HINT}"
+                    scan.misnamed.append((spelled_out(entry.path), why))
+                    continue
                 stat = entry.stat()
                 path = Path(entry.path)
                 scan.files.append(Found(path, rel_path, stat.st_size, stat.st_mtime_ns))
             elif entry.is_symlink():
                 why = "is a link to a folder, which is not followed"
                 leads = entry.is_dir()
-                scan.unreadable.append((entry.path, why if leads else "the link leads nowhere"))
+                scan.unreadable.append(
+                    (spelled_out(entry.path), why if leads else "the link leads nowhere")
+                )
         except FileNotFoundError:
-            continue  # Gone since it was listed.
+            continue  # Deleted since it was listed.
         except OSError as error:
-            scan.unreadable.append((entry.path, f"cannot be looked at: {error.strerror}"))
+            scan.unreadable.append(
+                (spelled_out(entry.path), f"cannot be looked at: {error.strerror}")
+            )
 
 
 def _is_store(folder: Path) -> bool:

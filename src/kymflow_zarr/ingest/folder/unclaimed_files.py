@@ -13,7 +13,7 @@ from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.reports import IngestItem
 from kymflow_zarr.errors import KymflowZarrError, SourceFileError, StorageError
 from kymflow_zarr.ingest.folder.convention import FolderPlan
-from kymflow_zarr.ingest.folder.scan import Found
+from kymflow_zarr.ingest.folder.scan import Found, is_gone
 from kymflow_zarr.ingest.folder.source_index import KnownSources
 from kymflow_zarr.ingest.sidecars.pooled import move_rows, pooled_rows, save_pooled, table_name
 from kymflow_zarr.schema.analysis_columns import IMAGE_ID, POOLED_PATH
@@ -82,7 +82,7 @@ class LooseFiles:
         return [
             document
             for path, document in self._documents.items()
-            if path not in here and not Path(path).exists()
+            if path not in here and _is_gone(path)
         ]
 
     def _found_again(self) -> dict[str, SourceFileDocument]:
@@ -231,6 +231,12 @@ class LooseFiles:
             return f"{reason}; it cannot be read: {error.strerror}"
         self._to_keep[path] = (_document(found, digest_of_bytes(data), "unmatched"), data)
         return f"{reason}; it is kept as it is"
+
+
+def _is_gone(path: str) -> bool:
+    with contextlib.suppress(OSError):  # It cannot be known, so it is not reported.
+        return is_gone(path)
+    return False
 
 
 def _unlike(found: Found, document: SourceFileDocument) -> tuple[bool, bool]:

@@ -14,7 +14,7 @@ import msgspec
 
 from kymflow_zarr import layout
 from kymflow_zarr.errors import FormatVersionError, SourceFileError
-from kymflow_zarr.ingest.digest import sha256_of_file
+from kymflow_zarr.ingest.folder.scan import sha256_of_file
 from kymflow_zarr.runtime.limits import loads_json
 from kymflow_zarr.schema.image import AxisDocument, SourceFileDocument
 from kymflow_zarr.storage.local.files import digest_of_bytes

@@ -1,6 +1,6 @@
 """What the files beside an image become: artifacts, each made of one file or a few.
 
-A part knows the files it is made of, so that a file which changes later updates what it feeds
+An artifact knows the files it is made of, so that a file which changes later updates what it feeds
 and nothing else.
 """
 
@@ -9,21 +9,23 @@ from __future__ import annotations
 import codecs
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal, TypeAlias
 
-from kymflow_zarr.engine.images import artifacts
+from kymflow_zarr.engine.images.artifacts import encode
 from kymflow_zarr.engine.images.draft import write_array_artifact
 from kymflow_zarr.errors import KymflowZarrError, SourceFileError
-from kymflow_zarr.ingest.folder.convention import Acquisition, Attached
+from kymflow_zarr.ingest.folder.convention import Acquisition, Attached, Role
+from kymflow_zarr.ingest.folder.scan import Found
 from kymflow_zarr.ingest.sidecars.olympus import OlympusHeader, parse_olympus_header
 from kymflow_zarr.layout import array_artifact_prefix, artifact_key
 from kymflow_zarr.runtime.background import arrived
-from kymflow_zarr.runtime.limits import loads_json
+from kymflow_zarr.runtime.limits import loads_json, repeated_keys
 from kymflow_zarr.schema.checksums import FileSum
+from kymflow_zarr.schema.image import SourceFileDocument
 from kymflow_zarr.storage.local.files import digest_of_bytes
 
-PartKind: TypeAlias = Literal["json", "parquet", "csv_gz", "array"]
+SourceArtifactKind: TypeAlias = Literal["json", "parquet", "csv_gz", "array"]
 
 # Names of the artifacts that keep what files say.
 TIFF_ARTIFACT: Final = "tiff"
@@ -32,6 +34,8 @@ METADATA_ARTIFACT: Final = "source_metadata"
 VELOCITY: Final = "velocity"
 EVENTS: Final = "velocity_events/events"
 ANALYSIS: Final = "velocity_analysis"
+
+_METADATA_ROLES: Final[tuple[Role, ...]] = ("header", "metadata")
 
 # Where programs of two ages have analyzed one image, the older results go by the age's name.
 _AGES: Final = (
@@ -42,8 +46,8 @@ _AGES: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One artifact to be.
+class SourceArtifact:
+    """An artifact made of source files, not saved yet.
 
     Parameters
     ----------
@@ -54,19 +58,19 @@ class Part:
         ``rel_path`` of the files.
     """
 
-    kind: PartKind
+    kind: SourceArtifactKind
     name: str
     value: Any
     made_of: tuple[str, ...]
 
 
 @dataclass(slots=True)
-class Contents:
-    """The attached files of an acquisition, read.
+class SidecarContents:
+    """The sidecars of an acquisition, read.
 
     Parameters
     ----------
-    parts : list of Part
+    artifacts : list of SourceArtifact
         All but the payload, which needs the image too.
     header : OlympusHeader, optional
     payload : dict, optional
@@ -74,41 +78,56 @@ class Contents:
     payload_made_of : list of str
     data : dict of str to bytes
         Bytes of each file, by its ``rel_path``.
+    unreadable : list of str
+        ``rel_path`` of the files that the operating system did not give.
     notes : list of str
-        What could not be read, and why.
+        What the report says of the files.
     """
 
-    parts: list[Part] = field(default_factory=list)
+    artifacts: list[SourceArtifact] = field(default_factory=list)
     header: OlympusHeader | None = None
     payload: dict[str, Any] | None = None
     payload_made_of: list[str] = field(default_factory=list)
     data: dict[str, bytes] = field(default_factory=dict)
+    unreadable: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
-def read_contents(acquisition: Acquisition) -> Contents:
-    """Read the files that belong to an acquisition. One that cannot be read is noted."""
-    contents = Contents()
+def read_sidecars(acquisition: Acquisition) -> SidecarContents:
+    """Read the sidecars of an acquisition; note one that cannot be read."""
+    contents = SidecarContents()
     readable: list[Attached] = []
     for attached in acquisition.attached:
         try:
             contents.data[attached.found.rel_path] = attached.found.path.read_bytes()
             readable.append(attached)
         except OSError as error:
+            contents.unreadable.append(attached.found.rel_path)
             contents.notes.append(f"{_name(attached)} cannot be read: {error.strerror}")
-    for role in ("header", "metadata"):
+    for role in _METADATA_ROLES:
         _read_metadata(contents, [a for a in readable if a.role == role])
     # Before the analysis: whoever calls a file "<stem>.velocity.parquet" means that artifact.
     _read_sidecars(contents, [a for a in readable if a.role == "sidecar"])
     _read_analysis(contents, [a for a in readable if a.role == "analysis"])
-    contents.parts = distinct(contents.parts, contents)
     contents.notes += [
         f"{_name(a)} was kept as it is: no rule covers it" for a in readable if a.role == "unknown"
     ]
     return contents
 
 
-def _read_metadata(contents: Contents, files: list[Attached]) -> None:
+def read_kept_metadata(files: Iterable[tuple[SourceFileDocument, bytes]]) -> SidecarContents:
+    """Read headers and metadata once more from the bytes that the dataset keeps of them."""
+    contents = SidecarContents()
+    for document, data in sorted(files, key=lambda file: (file[0].role, file[0].rel_path)):
+        role = next((r for r in _METADATA_ROLES if r == document.role), None)
+        if role is not None:
+            found = Found(Path(document.path), document.rel_path, len(data), document.mtime_ns)
+            contents.data[document.rel_path] = data
+            _read_metadata(contents, [Attached(found, role, role)])
+    return contents
+
+
+def _read_metadata(contents: SidecarContents, files: list[Attached]) -> None:
     for attached in files:
         with _Noted(contents, attached) as data:
             rel_path = attached.found.rel_path
@@ -120,23 +139,29 @@ def _read_metadata(contents: Contents, files: list[Attached]) -> None:
                     raise SourceFileError("is a second instrument header")
                 contents.header = header
                 value: Any = {"text": header.text, "sections": header.sections}
-                contents.parts.append(Part("json", HEADER_ARTIFACT, value, (rel_path,)))
+                contents.artifacts.append(
+                    SourceArtifact("json", HEADER_ARTIFACT, value, (rel_path,))
+                )
             else:
-                value = _json(data)
+                value = _json(contents, attached, data)
                 if not isinstance(value, dict):
                     raise SourceFileError("is not a JSON object, so no metadata")
                 # Text that cannot be written ("\\ud800") would fail the image, not this file.
-                artifacts.encode("json", value, where=_name(attached))
+                encode("json", value, where=_name(attached))
                 # "<stem>.metadata.json" is a payload as saved, and comes after "<stem>.json".
                 if contents.payload is not None:
                     contents.notes.append(f"{_name(attached)} goes before another metadata file")
-                    contents.parts = [p for p in contents.parts if p.name != METADATA_ARTIFACT]
+                    contents.artifacts = [
+                        p for p in contents.artifacts if p.name != METADATA_ARTIFACT
+                    ]
                 contents.payload = value
-                contents.parts.append(Part("json", METADATA_ARTIFACT, value, (rel_path,)))
+                contents.artifacts.append(
+                    SourceArtifact("json", METADATA_ARTIFACT, value, (rel_path,))
+                )
             contents.payload_made_of.append(rel_path)
 
 
-def _read_analysis(contents: Contents, files: list[Attached]) -> None:
+def _read_analysis(contents: SidecarContents, files: list[Attached]) -> None:
     newest = True
     for age, kinds in _AGES:
         here = [attached for attached in files if attached.kind in kinds]
@@ -148,14 +173,14 @@ def _read_analysis(contents: Contents, files: list[Attached]) -> None:
         for attached in here:
             with _Noted(contents, attached) as data:
                 if attached.kind.endswith("_csv"):
-                    contents.parts.append(_velocity(attached, data, f"{VELOCITY}{suffix}"))
+                    contents.artifacts.append(_velocity(attached, data, f"{VELOCITY}{suffix}"))
                 else:
-                    documents.append((attached, _object(data)))
+                    documents.append((attached, _object(contents, attached, data)))
         _add_documents(contents, documents, suffix)
 
 
 def _add_documents(
-    contents: Contents, documents: list[tuple[Attached, dict[str, Any]]], suffix: str
+    contents: SidecarContents, documents: list[tuple[Attached, dict[str, Any]]], suffix: str
 ) -> None:
     from kymflow_zarr.ingest.sidecars.analysis import analysis_document, events_frame
 
@@ -167,69 +192,85 @@ def _add_documents(
             if "velocity_events" in document:
                 events = events_frame(document["velocity_events"], where=where)
                 folder, _, name = EVENTS.partition("/")
-                part = Part("parquet", f"{folder}{suffix}/{name}", events, (rel_path,))
-                contents.parts.append(part)
+                artifact = SourceArtifact(
+                    "parquet", f"{folder}{suffix}/{name}", events, (rel_path,)
+                )
+                contents.artifacts.append(artifact)
             said[attached.kind] = analysis_document(document, where=where)
             made_of.append(rel_path)
     if said:
-        # Two files of one age hold each a part: "radon" the regions, "events" the rest.
+        # Two files of one age hold a part each: "radon" the regions, "events" the rest.
         merged: dict[str, Any] = {"versions": {k: d.get("version") for k, d in said.items()}}
         regions: list[Any] = []
         for document in said.values():
             regions += document["regions"]
             merged |= {k: v for k, v in document.items() if k not in ("version", "regions")}
         merged["regions"] = regions
-        contents.parts.append(Part("json", f"{ANALYSIS}{suffix}", merged, tuple(made_of)))
+        contents.artifacts.append(
+            SourceArtifact("json", f"{ANALYSIS}{suffix}", merged, tuple(made_of))
+        )
 
 
-def _velocity(attached: Attached, data: bytes, name: str) -> Part:
+def _velocity(attached: Attached, data: bytes, name: str) -> SourceArtifact:
     from kymflow_zarr.formats.dataframe.csv_foreign import decode_csv
     from kymflow_zarr.ingest.sidecars.analysis import velocity_frame
 
-    return Part("parquet", name, velocity_frame(decode_csv(data)), (attached.found.rel_path,))
+    return SourceArtifact(
+        "parquet", name, velocity_frame(decode_csv(data)), (attached.found.rel_path,)
+    )
 
 
-def _read_sidecars(contents: Contents, files: list[Attached]) -> None:
+def _read_sidecars(contents: SidecarContents, files: list[Attached]) -> None:
     kinds: dict[tuple[str, str], str] = {}
     for attached in sorted(files, key=lambda a: (a.kind != ".parquet", a.found.rel_path)):
         with _Noted(contents, attached) as data:
-            part = _sidecar(attached, data)
+            artifact = _sidecar(contents, attached, data)
             # Parquet holds all that a CSV of its name does, so it comes first.
-            earlier = kinds.setdefault((part.kind, part.name), _name(attached))
+            earlier = kinds.setdefault((artifact.kind, artifact.name), _name(attached))
             if earlier != _name(attached):
                 contents.notes.append(f"{_name(attached)} was left out for {earlier}")
                 continue
-            contents.parts.append(part)
+            contents.artifacts.append(artifact)
 
 
-def _sidecar(attached: Attached, data: bytes) -> Part:
+def _sidecar(contents: SidecarContents, attached: Attached, data: bytes) -> SourceArtifact:
     where, made_of = str(attached.found.path), (attached.found.rel_path,)
     if attached.kind == ".json":
-        return Part("json", attached.name, _json(data), made_of)
+        return SourceArtifact("json", attached.name, _json(contents, attached, data), made_of)
     if attached.kind == ".npy":
         from kymflow_zarr.formats.array.npy import decode_npy
 
-        return Part("array", attached.name, decode_npy(data, where=where), made_of)
+        return SourceArtifact("array", attached.name, decode_npy(data, where=where), made_of)
     from kymflow_zarr.formats.dataframe.csv_foreign import decode_csv
     from kymflow_zarr.formats.dataframe.csv_gz import decode_csv_gz
     from kymflow_zarr.formats.dataframe.parquet import decode_parquet
 
     if attached.kind == ".parquet":
-        return Part("parquet", attached.name, decode_parquet(data, where=where), made_of)
+        return SourceArtifact("parquet", attached.name, decode_parquet(data, where=where), made_of)
     if attached.kind == ".csv":
-        return Part("parquet", attached.name, decode_csv(data), made_of)
-    return Part("csv_gz", attached.name, decode_csv_gz(data, where=where), made_of)
+        return SourceArtifact("parquet", attached.name, decode_csv(data), made_of)
+    return SourceArtifact("csv_gz", attached.name, decode_csv_gz(data, where=where), made_of)
 
 
-def _json(data: bytes) -> Any:
+def _json(contents: SidecarContents, attached: Attached, data: bytes) -> Any:
+    """Return the value of a JSON file; note keys of which only the last value can be taken."""
+    data = data.removeprefix(codecs.BOM_UTF8)
     try:
-        return loads_json(data.removeprefix(codecs.BOM_UTF8), where=None)
+        value = loads_json(data, where=None)
+        repeated = repeated_keys(data)
     except ValueError as error:
         raise SourceFileError(f"is not readable JSON: {error}") from error
+    if repeated:
+        names = ", ".join(map(repr, repeated[:5])) + (", ..." if len(repeated) > 5 else "")
+        contents.notes.append(
+            f"{_name(attached)} has keys that occur twice in one object ({names}): "
+            "the last value of each was taken, and the file was kept as it is"
+        )
+    return value
 
 
-def _object(data: bytes) -> dict[str, Any]:
-    value = _json(data)
+def _object(contents: SidecarContents, attached: Attached, data: bytes) -> dict[str, Any]:
+    value = _json(contents, attached, data)
     if not isinstance(value, dict):
         raise SourceFileError("is not a JSON object")
     return value
@@ -242,7 +283,7 @@ def _name(attached: Attached) -> str:
 class _Noted:
     """Gives the bytes of a file; notes what is wrong with it instead of raising."""
 
-    def __init__(self, contents: Contents, attached: Attached) -> None:
+    def __init__(self, contents: SidecarContents, attached: Attached) -> None:
         self._contents = contents
         self._attached = attached
 
@@ -258,60 +299,62 @@ class _Noted:
         return True
 
 
-def key_of(part: Part) -> str:
-    """Return the key of the artifact that a part becomes, below its record.
+def key_of(artifact: SourceArtifact) -> str:
+    """Return the key of the artifact of an artifact, below its record.
 
     Raises
     ------
     ArgumentError
         If its name is none that an artifact can have.
     """
-    if part.kind == "array":
-        return array_artifact_prefix(part.name)
-    return artifact_key(part.kind, part.name)
+    if artifact.kind == "array":
+        return array_artifact_prefix(artifact.name)
+    return artifact_key(artifact.kind, artifact.name)
 
 
-def digest_of_part(part: Part) -> str:
-    """Return the SHA-256 that the artifact of a part would have. Nothing is written."""
-    if part.kind == "array":
+def digest_of_artifact(artifact: SourceArtifact) -> str:
+    """Return the SHA-256 that an artifact of these values would have. Nothing is written."""
+    if artifact.kind == "array":
         document = write_array_artifact(
-            part.name,
-            part.value,
+            artifact.name,
+            artifact.value,
             axes=None,
             chunks=None,
             write=lambda _, data: FileSum.of(arrived(data)),
         )
         return document.sha256
-    data = artifacts.encode(part.kind, part.value, where=part.name)
+    data = encode(artifact.kind, artifact.value, where=artifact.name)
     return digest_of_bytes(data)
 
 
-def distinct(parts: Iterable[Part], contents: Contents) -> list[Part]:
-    """Return the parts without those whose artifact an earlier one makes; they are noted."""
-    chosen: dict[str, Part] = {}
-    for part in parts:
+def distinct(
+    artifacts: Iterable[SourceArtifact], contents: SidecarContents
+) -> list[SourceArtifact]:
+    """Return the artifacts without those whose artifact an earlier one makes; they are noted."""
+    chosen: dict[str, SourceArtifact] = {}
+    for artifact in artifacts:
         try:
-            first = chosen.setdefault(key_of(part), part)
+            first = chosen.setdefault(key_of(artifact), artifact)
         except KymflowZarrError as error:
-            contents.notes.append(f"{files_of(part)} was kept as it is: {error.what}")
+            contents.notes.append(f"{files_of(artifact)} was kept as it is: {error.what}")
             continue
-        if first is not part:
+        if first is not artifact:
             contents.notes.append(
-                f"{files_of(part)} was kept as it is: it would be a second artifact called "
-                f"{part.name!r}, which {files_of(first)} makes"
+                f"{files_of(artifact)} was kept as it is: it would be a second artifact called "
+                f"{artifact.name!r}, which {files_of(first)} makes"
             )
     return list(chosen.values())
 
 
-def files_of(part: Part) -> str:
-    """Return the names of the files that a part is made of."""
-    return ", ".join(PurePosixPath(path).name for path in part.made_of)
+def files_of(artifact: SourceArtifact) -> str:
+    """Return the names of the files that an artifact is made of."""
+    return ", ".join(PurePosixPath(path).name for path in artifact.made_of)
 
 
-def feeds_of(parts: Iterable[tuple[Part, str, str]]) -> dict[str, dict[str, str]]:
+def feeds_of(artifacts: Iterable[tuple[SourceArtifact, str, str]]) -> dict[str, dict[str, str]]:
     """Return, by ``rel_path``, the keys and digests of the artifacts made of a file."""
     feeds: dict[str, dict[str, str]] = {}
-    for part, key, sha256 in parts:
-        for rel_path in part.made_of:
+    for artifact, key, sha256 in artifacts:
+        for rel_path in artifact.made_of:
             feeds.setdefault(rel_path, {})[key] = sha256
     return feeds

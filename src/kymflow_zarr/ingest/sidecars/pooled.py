@@ -1,8 +1,9 @@
 """Tables pooled over a folder (``kym_event_db.csv``, ``radon_report_db.csv``) as dataset tables.
 
 Their rows name images by ``rel_path``, a path below the folder of the table; their absolute
-paths are those of somebody else's machine and are kept as text. The table gets the columns
+paths are those of another machine and are kept as text. The table gets the columns
 ``image_id``, empty where no image is meant, and ``pooled_path``, the file a row came from.
+Columns of the file that have these names become ``file_image_id`` and ``file_pooled_path``.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.errors import ArgumentError, SourceFileError, TableNotFoundError
 from kymflow_zarr.ingest.folder.scan import Found
-from kymflow_zarr.schema.analysis_columns import IMAGE_ID, POOLED_PATH
+from kymflow_zarr.schema.analysis_columns import IMAGE_ID, POOLED_PATH, names_in_table
 from kymflow_zarr.schema.image import SourceFileDocument
 
 if TYPE_CHECKING:
@@ -57,10 +58,10 @@ def pooled_rows(data: bytes, found: Found, images: Mapping[str, str]) -> pd.Data
         ids = [images.get(path) for path in named]
     else:
         ids = [None] * len(frame)
-    kept = frame.drop(columns=[c for c in (IMAGE_ID, POOLED_PATH) if c in frame.columns])
-    kept.insert(0, IMAGE_ID, pd.Series(ids, dtype="str", index=frame.index))
-    kept[POOLED_PATH] = str(found.path)
-    return kept
+    rows = frame.rename(columns=names_in_table(list(frame.columns)))
+    rows.insert(0, IMAGE_ID, pd.Series(ids, dtype="str", index=frame.index))
+    rows[POOLED_PATH] = str(found.path)
+    return rows
 
 
 def save_pooled(

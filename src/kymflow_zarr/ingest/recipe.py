@@ -1,0 +1,245 @@
+"""The recipe by which an acquisition, TIFFs and sidecars, becomes a staged record.
+
+Adding, updating and rebuilding an image all use it. They differ in the record that it is
+staged in, and in which of its artifacts they write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeAlias
+
+from kymflow_zarr._version import __version__
+from kymflow_zarr.engine.images.draft import RecordDraft
+from kymflow_zarr.engine.images.update import RecordUpdate
+from kymflow_zarr.errors import KymflowZarrError, SourceFileError, StorageError
+from kymflow_zarr.ingest.axes import calibration_notes, true_axes
+from kymflow_zarr.ingest.folder.convention import Acquisition
+from kymflow_zarr.ingest.folder.scan import Found
+from kymflow_zarr.ingest.sidecars.artifacts import (
+    TIFF_ARTIFACT,
+    SidecarContents,
+    SourceArtifact,
+    distinct,
+    feeds_of,
+    files_of,
+    read_sidecars,
+)
+from kymflow_zarr.ingest.sidecars.payload import build_payload
+from kymflow_zarr.ingest.sources.channels import ChannelStack
+from kymflow_zarr.runtime.memory_budget import pixels_memory
+from kymflow_zarr.schema.axes import channel_count
+from kymflow_zarr.schema.image import SourceFileDocument
+from kymflow_zarr.storage.local.files import digest_of_bytes
+from kymflow_zarr.types import Axis
+
+# Saves one artifact; returns its key below the record and the digest of what is stored.
+SaveArtifact: TypeAlias = Callable[[SourceArtifact], tuple[str, str]]
+
+
+@contextmanager
+def open_acquisition(acquisition: Acquisition, series: int) -> Iterator[OpenAcquisition]:
+    """Open the TIFFs of an acquisition and read its sidecars, within the memory budget.
+
+    Raises
+    ------
+    SourceFileError
+        If a TIFF cannot be read.
+    """
+    with ChannelStack(acquisition.images, series) as stack:
+        # Values take a few times the bytes that they are read from.
+        attached = sum(attached.found.size_bytes for attached in acquisition.attached)
+        with pixels_memory.holding(stack.memory_bytes + 4 * attached):
+            yield OpenAcquisition(acquisition, stack, series)
+
+
+class OpenAcquisition:
+    """One image of an acquisition, its TIFFs open and its sidecars read.
+
+    Parameters
+    ----------
+    acquisition : Acquisition
+    stack : ChannelStack
+    series : int
+        Which image of the TIFFs.
+    """
+
+    def __init__(self, acquisition: Acquisition, stack: ChannelStack, series: int) -> None:
+        self.acquisition = acquisition
+        self.stack = stack
+        self._series = series
+        self.contents: SidecarContents = read_sidecars(acquisition)
+        self.axes = self.axes_with(self.contents)
+        self.contents.notes += stack.notes
+        self.contents.notes += calibration_notes(self.contents.payload, self.axes, stack.shape)
+
+    def axes_with(self, contents: SidecarContents) -> tuple[Axis, ...]:
+        """Return the true axes of the image if these were its sidecars."""
+        stack = self.stack
+        return true_axes(stack.axes, stack.shape, header=contents.header, payload=contents.payload)
+
+    def inherit(self, earlier: SidecarContents) -> None:
+        """Take the calibration of earlier header and metadata files where there are none now.
+
+        What was made of a file that is gone stays, and so does the calibration that it stated.
+        """
+        contents = self.contents
+        payload = earlier.payload if contents.payload is None else contents.payload
+        self.axes = self.axes_with(
+            SidecarContents(header=contents.header or earlier.header, payload=payload)
+        )
+
+    @property
+    def channel_names(self) -> list[str] | None:
+        """Names of the channels, from the TIFF or else from the instrument header."""
+        stack, header = self.stack, self.contents.header
+        own = stack.images[0].channel_names
+        if own is not None:
+            return list(own)
+        names = [] if header is None else header.channel_names
+        return names if names and len(names) == channel_count(stack.axes, stack.shape) else None
+
+    def stage_pixels(self, draft: RecordDraft) -> None:
+        """Write the pixels; digest the TIFFs while they are read, where that saves a reading."""
+        with self.stack.read_once():
+            draft.set_pixels(self.stack, axes=self.axes, channel_names=self.channel_names)
+
+    def stage_artifacts(
+        self, record: RecordDraft | RecordUpdate, save: SaveArtifact
+    ) -> list[SourceFileDocument]:
+        """Write what there is beside the pixels; return the documents of all source files.
+
+        An artifact that cannot be saved is noted: its source file is kept as it is anyway.
+        """
+        stack, contents = self.stack, self.contents
+        images = [_image_file(found, self._series) for found in self.acquisition.images]
+        stack.keep_skeletons(record, images)
+        saved = []
+        for artifact in distinct([*self._image_artifacts(images), *contents.artifacts], contents):
+            try:
+                saved.append((artifact, *save(artifact)))
+            except StorageError:
+                raise  # A full disk is not the fault of this file.
+            except KymflowZarrError as error:
+                contents.notes.append(f"{files_of(artifact)} was kept as it is: {error.what}")
+        feeds = feeds_of(saved)
+        for image in images:
+            image.feeds = feeds.get(image.rel_path, {})
+        return [*images, *self._sidecar_files(feeds, record)]
+
+    def _image_artifacts(self, images: list[SourceFileDocument]) -> list[SourceArtifact]:
+        """Return the artifacts that need the image: payload, provenance, the TIFF's own text."""
+        stack, contents = self.stack, self.contents
+        payload = build_payload(contents.payload, contents.header, self.axes, stack.shape)
+        described: Any = [image.description for image in stack.images]
+        made_of = tuple(image.rel_path for image in images)
+        return [
+            SourceArtifact("json", "metadata", payload, (*contents.payload_made_of, *made_of)),
+            SourceArtifact("json", "provenance", _provenance(stack, images), made_of),
+            SourceArtifact(
+                "json", TIFF_ARTIFACT, described[0] if len(described) == 1 else described, made_of
+            ),
+        ]
+
+    def _sidecar_files(
+        self, feeds: dict[str, dict[str, str]], record: RecordDraft | RecordUpdate
+    ) -> list[SourceFileDocument]:
+        """Keep the bytes of the sidecars and return their documents."""
+        folder = str(PurePosixPath(self.acquisition.primary.rel_path).parent)
+        prefix = "" if folder == "." else f"{folder}/"
+        documents = []
+        for attached in self.acquisition.attached:
+            found = attached.found
+            data = self.contents.data.get(found.rel_path)
+            if data is None:
+                continue  # It could not be read, which the notes say.
+            documents.append(
+                SourceFileDocument(
+                    path=str(found.path),
+                    rel_path=found.rel_path,
+                    role=attached.role,
+                    size_bytes=len(data),
+                    mtime_ns=found.mtime_ns,
+                    sha256=digest_of_bytes(data),
+                    kept_as=record.keep_source_file(found.rel_path.removeprefix(prefix), data),
+                    feeds=feeds.get(found.rel_path, {}),
+                )
+            )
+        return documents
+
+    def require_settled(self) -> None:
+        """Raise StillChangingError if a file has changed since it was found."""
+        require_settled(files_of_acquisition(self.acquisition))
+
+
+def save_artifact(record: RecordDraft | RecordUpdate, artifact: SourceArtifact) -> tuple[str, str]:
+    """Save an artifact; return its key below the record and the digest of what was stored."""
+    if artifact.kind == "array":
+        return record.save_array(artifact.name, artifact.value)
+    return record.save(artifact.kind, artifact.name, artifact.value)
+
+
+def files_of_acquisition(acquisition: Acquisition) -> list[Found]:
+    """Return the TIFFs and the sidecars of an acquisition."""
+    return [*acquisition.images, *(attached.found for attached in acquisition.attached)]
+
+
+class StillChangingError(SourceFileError):
+    """A file is being written while it is read."""
+
+
+def require_settled(files: Iterable[Found]) -> None:
+    """Raise StillChangingError if a file has changed since it was found.
+
+    A microscope may be writing it still: what was read is then neither old nor new.
+    """
+    for found in files:
+        try:
+            stat = found.path.stat()
+        except FileNotFoundError:
+            raise StillChangingError("went away while it was read", where=str(found.path)) from None
+        if (stat.st_size, stat.st_mtime_ns) != (found.size_bytes, found.mtime_ns):
+            raise StillChangingError(
+                "changed while it was read", where=str(found.path), hint="It is left for next time."
+            )
+
+
+def _image_file(found: Found, series: int) -> SourceFileDocument:
+    """Return the document of a TIFF."""
+    try:
+        str(found.path).encode()
+    except UnicodeEncodeError:
+        raise SourceFileError(
+            "the file's name is not valid Unicode", where=repr(str(found.path)), hint="Rename it."
+        ) from None
+    return SourceFileDocument(
+        path=str(found.path),
+        rel_path=found.rel_path,
+        role="image",
+        size_bytes=found.size_bytes,
+        mtime_ns=found.mtime_ns,
+        sha256=found.sha256(),
+        series=series,
+    )
+
+
+def _provenance(stack: ChannelStack, images: list[SourceFileDocument]) -> dict[str, Any]:
+    first, path = images[0], Path(images[0].path)
+    provenance = {
+        "original_path": first.path,
+        "source_primary_path": first.path,
+        "rel_path": first.rel_path,
+        "parent_folder": path.parent.name,
+        "grandparent_folder": path.parent.parent.name,
+        "source_sha256": first.sha256,
+        "source_size_bytes": first.size_bytes,
+        "source_mtime_ns": first.mtime_ns,
+        "source_series": first.series,
+        "source_axes": stack.images[0].source_axes,
+        "ingested_by": f"kymflow_zarr {__version__}",
+    }
+    if len(images) > 1:
+        provenance["channel_paths"] = [image.path for image in images]
+    return provenance
