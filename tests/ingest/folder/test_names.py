@@ -7,7 +7,7 @@ import os
 import sys
 import unicodedata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ import tifffile
 from kymflow_zarr import ZarrDataset
 from kymflow_zarr.errors import SourceFileError
 
+Form: TypeAlias = Literal["NFC", "NFD"]
 PIXELS = np.arange(600, dtype=np.uint16).reshape(30, 20)
 METADATA = {
     "version": "2.0",
@@ -86,7 +87,7 @@ def test_a_file_or_folder_asked_for_by_such_a_name_is_refused_with_what_to_do(
 @pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
 @pytest.mark.parametrize("ending", [".json", ".metadata.json"])
 def test_a_sidecar_from_a_mac_belongs_to_the_tiff_of_its_name(
-    ds: ZarrDataset, lab: Path, forms: tuple[str, str], ending: str
+    ds: ZarrDataset, lab: Path, forms: tuple[Form, Form], ending: str
 ) -> None:
     tiff, sidecar = (unicodedata.normalize(form, "Gefäß_é") for form in forms)
     write(lab / f"{tiff}.tif")
