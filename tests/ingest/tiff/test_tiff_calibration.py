@@ -9,8 +9,8 @@ import pytest
 import tifffile
 
 from kymflow_zarr.errors import ArgumentError
+from kymflow_zarr.ingest.sources.tiff.calibration import unit_named
 from kymflow_zarr.ingest.sources.tiff.file import TiffImage, open_tiff
-from kymflow_zarr.ingest.sources.tiff.units import unit_named
 from kymflow_zarr.types import Axis
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kymflow_zarr.errors import ArgumentError, ArgumentTypeError, SourceFileError
-from kymflow_zarr.ingest.sources.tiff import stored as stored_module
+from kymflow_zarr.ingest.sources.tiff import pixels as stored_module
 from kymflow_zarr.ingest.sources.tiff.file import open_tiff
-from kymflow_zarr.ingest.sources.tiff.stored import StoredPixels
+from kymflow_zarr.ingest.sources.tiff.pixels import StoredPixels
 
 WHOLE = ["uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"]
 DTYPES = ["bool", *WHOLE, "float16", "float32", "float64", "complex64", "complex128"]

@@ -16,8 +16,12 @@ from kymflow_zarr.errors import CorruptDataError, KymflowZarrError, SourceFileEr
 from kymflow_zarr.formats.array.npy import decode_npy
 from kymflow_zarr.formats.array.write import array_layout
 from kymflow_zarr.ingest.from_export.files import ImageEntry, PixelsEntry
-from kymflow_zarr.ingest.sources.tiff.integrity import check_page_chain, check_stored_bytes
-from kymflow_zarr.ingest.sources.tiff.limits import check_image_size, check_ome
+from kymflow_zarr.ingest.sources.tiff.integrity import (
+    check_image_size,
+    check_ome,
+    check_page_chain,
+    check_stored_bytes,
+)
 from kymflow_zarr.types import ArtifactKind, Axis
 
 if TYPE_CHECKING:

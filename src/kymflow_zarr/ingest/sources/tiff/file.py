@@ -12,13 +12,20 @@ from tifffile import TiffFile
 from kymflow_zarr.errors import ArgumentError, LimitExceededError, SourceFileError
 from kymflow_zarr.ingest.sources.tiff.axes import QUANTITY_OF_NAME, AxisPlan, plan_axes
 from kymflow_zarr.ingest.sources.tiff.calibration import channel_names_of, scales_of
-from kymflow_zarr.ingest.sources.tiff.integrity import check_page_chain, check_stored_bytes
-from kymflow_zarr.ingest.sources.tiff.limits import check_image_size, check_ome
+from kymflow_zarr.ingest.sources.tiff.integrity import (
+    check_image_size,
+    check_ome,
+    check_page_chain,
+    check_stored_bytes,
+)
 from kymflow_zarr.ingest.sources.tiff.messages import without_messages
-from kymflow_zarr.ingest.sources.tiff.pixels import PixelSource, open_pixels
-from kymflow_zarr.ingest.sources.tiff.region import selection_of
+from kymflow_zarr.ingest.sources.tiff.pixels import (
+    PixelSource,
+    StoredPixels,
+    open_pixels,
+    selection_of,
+)
 from kymflow_zarr.ingest.sources.tiff.skeleton import skeleton_of
-from kymflow_zarr.ingest.sources.tiff.stored import StoredPixels
 from kymflow_zarr.ingest.sources.tiff.tags import describe
 from kymflow_zarr.types import Axis
 
