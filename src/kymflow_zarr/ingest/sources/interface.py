@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -13,7 +14,29 @@ if TYPE_CHECKING:
     from kymflow_zarr.schema.tiff_skeleton import TiffFrame
     from kymflow_zarr.types import Axis
 
-__all__ = ["ImageFile"]
+__all__ = ["FileSet", "ImageFile"]
+
+
+@dataclass(frozen=True, slots=True)
+class FileSet:
+    """The files of one folder that belong to one image.
+
+    Parameters
+    ----------
+    primary : Path
+        The file that is opened and stands for the image.
+    members : tuple of Path
+        The other files that hold pixels of it.
+    companions : tuple of Path
+        Files without pixels that describe it.
+    pictures : tuple of Path
+        Image files that show where it was taken and are no images of the experiment.
+    """
+
+    primary: Path
+    members: tuple[Path, ...] = ()
+    companions: tuple[Path, ...] = ()
+    pictures: tuple[Path, ...] = ()
 
 
 class ImageFile(Protocol):

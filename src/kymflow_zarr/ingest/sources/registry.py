@@ -11,28 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from kymflow_zarr.ingest.sources.interface import ImageFile
+from kymflow_zarr.ingest.sources.interface import FileSet, ImageFile
 
-__all__ = ["FORMATS", "FileSet", "ImageFormat", "file_sets", "is_image_file", "open_image_file"]
-
-
-@dataclass(frozen=True, slots=True)
-class FileSet:
-    """The files of one folder that belong to one image.
-
-    Parameters
-    ----------
-    primary : Path
-        The file that is opened and stands for the image.
-    members : tuple of Path
-        The other files that hold pixels of it.
-    companions : tuple of Path
-        Files without pixels that describe it, and pictures that belong to it.
-    """
-
-    primary: Path
-    members: tuple[Path, ...] = ()
-    companions: tuple[Path, ...] = ()
+__all__ = ["FORMATS", "ImageFormat", "file_sets", "is_image_file", "open_image_file"]
 
 
 Opener: TypeAlias = Callable[[Path, int], ImageFile]
@@ -51,9 +32,9 @@ class ImageFormat:
     open : callable
         Opens image number `series` of a file; imports what it needs when it is called.
     find_sets : callable, optional
-        Given the files of one folder that have the format's suffixes, and all other files of
-        it, returns the sets of files that are one image each. None for a format whose images
-        are one file each.
+        Given the files that have the format's suffixes, and all others that lie beside them
+        and in folders below, returns the sets of files that are one image each. None for a
+        format whose images are one file each.
     """
 
     name: str
@@ -68,7 +49,13 @@ def _open_tiff(path: Path, series: int) -> ImageFile:
     return open_tiff(path, series=series)
 
 
-FORMATS: Final = (ImageFormat("TIFF", (".tif", ".tiff"), _open_tiff),)
+def _tiff_sets(images: Sequence[Path], others: Sequence[Path]) -> list[FileSet]:
+    from kymflow_zarr.ingest.sources.tiff.sets import find_sets
+
+    return find_sets(images, others)
+
+
+FORMATS: Final = (ImageFormat("TIFF", (".tif", ".tiff"), _open_tiff, _tiff_sets),)
 
 
 def is_image_file(path: Path) -> bool:
@@ -98,24 +85,24 @@ def open_image_file(path: Path, *, series: int = 0) -> ImageFile:
 
 
 def file_sets(paths: Iterable[Path]) -> list[FileSet]:
-    """Return which files of one folder belong to one image.
+    """Return which files belong to one image.
 
     Parameters
     ----------
     paths : iterable of Path
-        All files of the folder. Those that may be of a set are opened.
+        All files of a folder and of those below. Those that may be of a set are opened.
 
     Returns
     -------
     list of FileSet
         Files that stand alone are in none of them, and no file is in two.
     """
-    paths = list(paths)
+    formats = [(path, _format_of(path)) for path in paths]
     found: list[FileSet] = []
     for each in FORMATS:
-        images = [path for path in paths if _format_of(path) is each]
+        images = [path for path, of in formats if of is each]
         if images and each.find_sets is not None:
-            found += each.find_sets(images, [path for path in paths if path not in set(images)])
+            found += each.find_sets(images, [path for path, of in formats if of is not each])
     return found
 
 

@@ -1,26 +1,67 @@
-"""Pixel sizes, line periods and channel names that a TIFF file states."""
+"""Pixel sizes, line periods, times and channel names that a TIFF file states."""
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 import re
 import unicodedata
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
-from xml.etree import ElementTree as ET
+
+from kymflow_zarr.ingest.sources.tiff.ome import children
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from xml.etree import ElementTree as ET
 
     from tifffile import TiffFile, TiffPage, TiffPageSeries
 
     from kymflow_zarr.types import Quantity
 
-__all__ = ["AxisScale", "channel_names_of", "scales_of", "unit_named"]
+__all__ = [
+    "OME_KINDS",
+    "AxisScale",
+    "acquired_local_epoch_ns",
+    "channel_names_of",
+    "even_step",
+    "frame_times_s",
+    "ome_image",
+    "scales_of",
+    "unit_named",
+]
 
 _X_RESOLUTION: Final = 282
 _Y_RESOLUTION: Final = 283
 _PAGE_NAME: Final = 285
+_RESOLUTION_UNIT: Final = 296
+# Series whose pages tifffile arranges as OME-XML, or the same program in its own words, says.
+OME_KINDS: Final = ("ome", "mmstack")
+_EVEN: Final = 0.01
+_EPOCH: Final = dt.datetime(1970, 1, 1)
+# TIFF 6.0, ResolutionUnit: 2 is inch, 3 is centimeter; here in micrometers.
+_RESOLUTION_UNITS: Final = {2: 25400.0, 3: 10000.0}
+_PRINT_RESOLUTIONS: Final = frozenset({72, 96, 100, 150, 200, 300, 400, 600, 1200, 2400})
+_MICROMETERS: Final = {
+    "picometer": 1e-6,
+    "angstrom": 1e-4,
+    "nanometer": 1e-3,
+    "micrometer": 1.0,
+    "millimeter": 1e3,
+    "centimeter": 10000.0,
+    "meter": 1e6,
+    "inch": 25400.0,
+}
+_SECONDS: Final = {
+    "nanosecond": 1e-9,
+    "microsecond": 1e-6,
+    "millisecond": 1e-3,
+    "second": 1.0,
+    "minute": 60.0,
+    "hour": 3600.0,
+    "day": 86400.0,
+}
 _PRINTED_PRECISION: Final = 0.5000001e-6
 _FLUOVIEW_LETTERS: Final = {"X": "X", "Y": "Y", "Z": "Z", "T": "T", "TIME": "T"}
 
@@ -105,7 +146,9 @@ def axis_scale(step: object, unit: object) -> AxisScale | None:
     return None if known is None or good is None else AxisScale(*known, good)
 
 
-def scales_of(tif: TiffFile, series: TiffPageSeries) -> dict[str, AxisScale]:
+def scales_of(
+    tif: TiffFile, series: TiffPageSeries, pixels: ET.Element | None
+) -> dict[str, AxisScale]:
     """Return what a file states about the samples along its axes.
 
     Resolution tags count in ImageJ files only: other writers put print resolutions
@@ -117,6 +160,8 @@ def scales_of(tif: TiffFile, series: TiffPageSeries) -> dict[str, AxisScale]:
         An open file.
     series : tifffile.TiffPageSeries
         One of its series.
+    pixels : Element, optional
+        What OME-XML says of it.
 
     Returns
     -------
@@ -126,9 +171,13 @@ def scales_of(tif: TiffFile, series: TiffPageSeries) -> dict[str, AxisScale]:
     found: dict[str, AxisScale | None] = {}
     if series.kind == "imagej":
         found = _imagej(tif.imagej_metadata or {}, series.keyframe)
-    elif series.kind == "ome":
-        pixels = _ome_pixels(tif, series)
-        found = {} if pixels is None else _ome(pixels)
+    elif pixels is not None:
+        found = _ome(pixels)
+        if series.kind not in OME_KINDS:
+            # The XML does not fit the pages, but it knows how large a pixel is.
+            found = {letter: found[letter] for letter in "XY"}
+    elif series.kind == "mmstack":
+        found = _micromanager((tif.micromanager_metadata or {}).get("Summary", {}))
     elif series.kind == "fluoview":
         printed = series.keyframe.tags.valueof(_PAGE_NAME)
         found = _fluoview(tif.fluoview_metadata or {}, printed, line_scan="Y" not in series.axes)
@@ -136,7 +185,7 @@ def scales_of(tif: TiffFile, series: TiffPageSeries) -> dict[str, AxisScale]:
 
 
 def channel_names_of(
-    tif: TiffFile, series: TiffPageSeries, channel_count: int
+    tif: TiffFile, series: TiffPageSeries, pixels: ET.Element | None, channel_count: int
 ) -> tuple[str, ...] | None:
     """Return the names of the channels, None unless there is one for each.
 
@@ -146,25 +195,31 @@ def channel_names_of(
         An open file.
     series : tifffile.TiffPageSeries
         One of its series.
+    pixels : Element, optional
+        What OME-XML says of it.
     channel_count : int
         Number of channels of the image.
 
     Returns
     -------
     tuple of str or None
-        ``""`` for a channel without a name among others that have one.
+        ``""`` for a channel without a name among others that have one. The samples of an
+        RGB channel all have its name.
     """
     names: list[str] = []
-    if series.kind == "ome":
-        pixels = _ome_pixels(tif, series)
-        if pixels is not None:
-            names = [e.get("Name", "") for e in pixels if _local_name(e) == "Channel"]
+    if pixels is not None:
+        for channel in children(pixels, "Channel"):
+            samples = channel.get("SamplesPerPixel", "1")
+            names += [channel.get("Name", "")] * (int(samples) if samples.isdecimal() else 1)
     elif series.kind == "imagej":
         meta = tif.imagej_metadata or {}
         # Labels belong to planes; they name channels where there is no other axis.
         if meta.get("frames", 1) == 1 and meta.get("slices", 1) == 1:
             labels = meta.get("Labels") or ()
             names = [str(label) for label in labels]
+    elif series.kind == "mmstack":
+        stated = (tif.micromanager_metadata or {}).get("Summary", {}).get("ChNames")
+        names = [str(name) for name in stated] if isinstance(stated, list | tuple) else []
     return tuple(names) if len(names) == channel_count and any(names) else None
 
 
@@ -172,19 +227,45 @@ def _imagej(meta: Mapping[str, Any], page: TiffPage) -> dict[str, AxisScale | No
     """Read ImageJ's calibration (ij.io.TiffEncoder, ij.io.FileSaver).
 
     Resolutions are pixels per `unit`; `yunit` and `zunit` occur where they differ.
-    The frame interval is in seconds unless there is a `tunit`.
+    The frame interval is in seconds unless there is a `tunit`. ``fps`` is the speed at which
+    the stack is played, and says nothing of how it was taken. A stack that was scanned
+    downwards has a negative `spacing`, which ImageJ takes without its sign.
     """
     unit = meta.get("unit")
-    per_frame = step_or_none(meta.get("finterval"))
-    fps = step_or_none(meta.get("fps"))
-    if per_frame is None and fps is not None:
-        per_frame = 1.0 / fps
+    spacing = meta.get("spacing")
+    if isinstance(spacing, int | float):
+        spacing = abs(spacing)
     return {
-        "X": axis_scale(_pixel_step(page, _X_RESOLUTION), meta.get("xunit", unit)),
-        "Y": axis_scale(_pixel_step(page, _Y_RESOLUTION), meta.get("yunit", unit)),
-        "Z": axis_scale(meta.get("spacing"), meta.get("zunit", unit)),
-        "T": axis_scale(per_frame, meta.get("tunit", "s")),
+        "X": _imagej_pixel(page, _X_RESOLUTION, meta.get("xunit", unit)),
+        "Y": _imagej_pixel(page, _Y_RESOLUTION, meta.get("yunit", unit)),
+        "Z": axis_scale(spacing, meta.get("zunit", unit)),
+        "T": axis_scale(meta.get("finterval"), meta.get("tunit", "s")),
     }
+
+
+def _imagej_pixel(page: TiffPage, code: int, unit: object) -> AxisScale | None:
+    """Read a pixel size: per `unit`, unless the tags state another unit of length.
+
+    ImageJ states none in the tags but where `unit` is that one (ij.io.TiffEncoder). Other
+    programs leave centimeters or inches there, which ImageJ converts to `unit` as well
+    (ij.io.FileOpener.decodeDescriptionString, for centimeters and micrometers).
+    """
+    scale = axis_scale(_pixel_step(page, code), unit)
+    micrometers = _RESOLUTION_UNITS.get(_resolution_unit(page))
+    if scale is None or micrometers is None or scale.unit not in _MICROMETERS:
+        return scale
+    own = _MICROMETERS[scale.unit]
+    if own == micrometers:
+        return scale
+    if round(1 / scale.step) in _PRINT_RESOLUTIONS and micrometers == _MICROMETERS["inch"]:
+        return None
+    return AxisScale(scale.quantity, scale.unit, _rounded(scale.step * micrometers / own))
+
+
+def _resolution_unit(page: TiffPage) -> int:
+    # TIFF 6.0 takes inches where the tag is missing; ImageJ takes what the description says.
+    value = page.tags.valueof(_RESOLUTION_UNIT)
+    return int(value) if isinstance(value, int) else 1
 
 
 def _pixel_step(page: TiffPage, code: int) -> float | None:
@@ -193,6 +274,85 @@ def _pixel_step(page: TiffPage, code: int) -> float | None:
         return None
     numerator, denominator = value
     return step_or_none(denominator / numerator)
+
+
+def _micromanager(summary: Mapping[str, Any]) -> dict[str, AxisScale | None]:
+    pixel = axis_scale(summary.get("PixelSize_um"), "um")
+    return {
+        "X": pixel,
+        "Y": pixel,
+        "Z": axis_scale(summary.get("z-step_um"), "um"),
+        "T": axis_scale(summary.get("Interval_ms"), "ms"),
+    }
+
+
+# OME-XML ------------------------------------------------------------------------------------
+
+
+def ome_image(root: ET.Element, tif: TiffFile, series: TiffPageSeries) -> ET.Element | None:
+    """Return the Image element of a series, None where it cannot be told which it is."""
+    images = list(children(root, "Image"))
+    own = [each for each in tif.series if each.kind in OME_KINDS]
+    if series.kind == "mmstack" and images:
+        return images[0]
+    if series not in own:
+        # None of the XML fits the pages; at least the size of a plane must.
+        page = series.keyframe
+        size = {"SizeX": page.imagewidth, "SizeY": page.imagelength}
+        pixels = [each for image in images for each in children(image, "Pixels")]
+        fits = all(each.get(key) == str(n) for each in pixels for key, n in size.items())
+        return images[0] if len(images) == 1 and pixels and fits else None
+    if len(images) == len(own):
+        return images[own.index(series)]
+    # tifffile leaves out images without pixels; a name may tell the rest apart.
+    named = [each for each in images if each.get("Name") == series.name]
+    return named[0] if len(named) == 1 else None
+
+
+def acquired_local_epoch_ns(image: ET.Element) -> int | None:
+    """Return the acquisition date of OME-XML, as the clock of the microscope showed it."""
+    for name in ("AcquisitionDate", "AcquiredDate"):
+        for element in children(image, name):
+            try:
+                moment = dt.datetime.fromisoformat((element.text or "").strip())
+            except ValueError:
+                continue
+            since = moment.replace(tzinfo=None) - _EPOCH
+            return ((since.days * 86400 + since.seconds) * 10**6 + since.microseconds) * 1000
+    return None
+
+
+def frame_times_s(pixels: ET.Element) -> tuple[float, ...] | None:
+    """Return the time of each frame by OME-XML, None unless it states all of them."""
+    times: dict[int, tuple[tuple[int, int], float]] = {}
+    for plane in children(pixels, "Plane"):
+        try:
+            t, z, c = (int(plane.get(f"The{letter}", "0")) for letter in "TZC")
+            time = float(plane.get("DeltaT", "nan"))
+        except ValueError:
+            continue
+        unit = unit_named(plane.get("DeltaTUnit", "s"))
+        if math.isfinite(time) and unit is not None and unit[1] in _SECONDS:
+            # A frame begins with its first plane.
+            times[t] = min(times.get(t, ((z, c), 0.0)), ((z, c), time * _SECONDS[unit[1]]))
+    count = pixels.get("SizeT", "1")
+    wanted = range(int(count)) if count.isdecimal() else range(0)
+    if len(wanted) < 2 or any(t not in times for t in wanted):
+        return None
+    return tuple(_rounded(times[t][1]) for t in wanted)
+
+
+def even_step(times: Sequence[float]) -> float | None:
+    """Return the interval between times, None unless all agree within a hundredth."""
+    intervals = [after - before for before, after in pairwise(times)]
+    mean = (times[-1] - times[0]) / len(intervals)
+    even = mean > 0 and all(abs(each - mean) <= _EVEN * mean for each in intervals)
+    return _rounded(mean) if even else None
+
+
+def _rounded(value: float) -> float:
+    # Products and differences of decimal numbers have noise in their last digits.
+    return float(f"{value:.12g}")
 
 
 def _ome(pixels: ET.Element) -> dict[str, AxisScale | None]:
@@ -204,29 +364,14 @@ def _ome(pixels: ET.Element) -> dict[str, AxisScale | None]:
         for letter in "XYZ"
     }
     found["T"] = axis_scale(pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s"))
+    times = frame_times_s(pixels) if found["T"] is None else None
+    step = None if times is None else even_step(times)
+    if step is not None:
+        found["T"] = AxisScale("time", "second", step)
     return found
 
 
-def _ome_pixels(tif: TiffFile, series: TiffPageSeries) -> ET.Element | None:
-    """Return the Pixels element of a series, None where it cannot be told."""
-    try:
-        root = ET.fromstring(tif.ome_metadata or "")
-    except ET.ParseError:
-        return None
-    images = [e for e in root if _local_name(e) == "Image"]
-    if len(images) == len(tif.series):
-        image = images[tif.series.index(series)]
-    else:
-        # tifffile leaves out images without pixels; a name may tell the rest apart.
-        named = [e for e in images if e.get("Name") == series.name]
-        if len(named) != 1:
-            return None
-        (image,) = named
-    return next((e for e in image if _local_name(e) == "Pixels"), None)
-
-
-def _local_name(element: ET.Element) -> str:
-    return str(element.tag).rpartition("}")[2]
+# FluoView -----------------------------------------------------------------------------------
 
 
 def _fluoview(

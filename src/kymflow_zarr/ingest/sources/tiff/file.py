@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
+from xml.etree import ElementTree as ET
 
 import numpy as np
 from tifffile import TiffFile
 
-from kymflow_zarr.errors import ArgumentError, LimitExceededError, SourceFileError
+from kymflow_zarr.errors import ArgumentError, KymflowZarrError, SourceFileError
 from kymflow_zarr.ingest.sources.tiff.axes import QUANTITY_OF_NAME, AxisPlan, plan_axes
-from kymflow_zarr.ingest.sources.tiff.calibration import channel_names_of, scales_of
+from kymflow_zarr.ingest.sources.tiff.calibration import (
+    OME_KINDS,
+    acquired_local_epoch_ns,
+    channel_names_of,
+    even_step,
+    frame_times_s,
+    ome_image,
+    scales_of,
+)
 from kymflow_zarr.ingest.sources.tiff.integrity import (
     check_image_size,
-    check_ome,
     check_page_chain,
     check_stored_bytes,
 )
 from kymflow_zarr.ingest.sources.tiff.messages import without_messages
+from kymflow_zarr.ingest.sources.tiff.ome import OmeXml, children, resolve_ome
 from kymflow_zarr.ingest.sources.tiff.pixels import (
     PixelSource,
     StoredPixels,
     open_pixels,
     selection_of,
 )
+from kymflow_zarr.ingest.sources.tiff.prairie import line_period_s
 from kymflow_zarr.ingest.sources.tiff.skeleton import skeleton_of
 from kymflow_zarr.ingest.sources.tiff.tags import describe
 from kymflow_zarr.types import Axis
@@ -40,6 +53,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TiffImage", "open_tiff"]
 
+# Series that tifffile arranges by what the file says of itself, whatever pages there are.
+_ARRANGED: Final = ("ome", "imagej", "shaped", "fluoview")
 _DAMAGED: Final = "It may be damaged, or be another kind of file with this name."
 
 
@@ -72,19 +87,42 @@ def open_tiff(path: StrPath, *, series: int = 0) -> TiffImage:
     """
     path = Path(path)
     where = str(path)
-    try:
-        with without_messages():
+    with without_messages():
+        try:
             tif = TiffFile(path)
-    except FileNotFoundError:
-        raise
-    except Exception as exc:
-        raise _unreadable(exc, where) from exc
-    try:
-        with without_messages():
-            return TiffImage(tif, path, series)
-    except BaseException:
-        tif.close()
-        raise
+        except FileNotFoundError:
+            raise
+        except Exception as exc:
+            raise _unreadable(exc, where) from exc
+        try:
+            page_count = check_page_chain(tif, where=where)
+            ome = _resolved(tif, path, page_count)
+            if ome is not None:
+                tif.close()
+                text = ET.tostring(ome.root, encoding="unicode")
+                by_ome = False if ome.other_files else None
+                tif = TiffFile(path, omexml=text, is_mmstack=by_ome)
+            return TiffImage(tif, path, series, page_count, ome)
+        except (FileNotFoundError, KymflowZarrError):
+            tif.close()
+            raise
+        except Exception as exc:
+            tif.close()
+            raise _unreadable(exc, where) from exc
+        except BaseException:
+            tif.close()
+            raise
+
+
+def _resolved(tif: TiffFile, path: Path, page_count: int) -> OmeXml | None:
+    text = tif.pages.first.description if tif.is_ome else None
+    if not text:
+        return None
+
+    def pages() -> list[object]:
+        return [(page.shape, page.dtype, page.aspage().subfiletype) for page in tif.pages]
+
+    return resolve_ome(path, text, pages, page_count)
 
 
 class TiffImage:
@@ -115,58 +153,61 @@ class TiffImage:
         Memory that is taken beside a region that is read: decoded pages.
     """
 
-    def __init__(self, tif: TiffFile, path: Path, series_index: int) -> None:
+    def __init__(
+        self,
+        tif: TiffFile,
+        path: Path,
+        series_index: int,
+        page_count: int,
+        ome: OmeXml | None,
+    ) -> None:
         self.path = path
-        self.files: tuple[Path, ...] = (path,)
-        self.name: str | None = None
-        self.acquired_local_epoch_ns: int | None = None
-        self.frame_times_s: tuple[float, ...] | None = None
-        self.notes: tuple[str, ...] = ()
+        self.files: tuple[Path, ...] = (path, *(() if ome is None else ome.other_files))
         self._where = str(path)
         self._tif = tif
+        self._ome = ome
         self._series = self._chosen(series_index)
         self.series_index = series_index
         self.source_axes: str = self._series.axes
         self._pixels: PixelSource | None = None
-        try:
-            check_image_size(self._series, where=self._where)
-            check_stored_bytes(self._series, where=self._where)
-            self._plan: AxisPlan = plan_axes(
-                self._series.axes, self._series.shape, where=self._where
-            )
-            self._pixels = open_pixels(self._series, where=self._where)
-            self.axes: tuple[Axis, ...] = self._calibrated()
-            self.channel_names: tuple[str, ...] | None = self._channel_names()
-        except (SourceFileError, LimitExceededError):
-            raise
-        except Exception as exc:
-            raise _unreadable(exc, self._where) from exc
+        check_image_size(self._series, where=self._where)
+        check_stored_bytes(self._series, where=self._where)
+        self._plan: AxisPlan = plan_axes(self._series.axes, self._series.shape, where=self._where)
+        self._pixels = open_pixels(self._series, where=self._where)
         self.dtype: np.dtype[Any] = self._series.dtype.newbyteorder("=")
         self.pixels_bounded: bool = self._pixels.bounded
         self.held_bytes: int = self._pixels.held_bytes
+        image = None if ome is None else ome_image(ome.root, tif, self._series)
+        pixels = None if image is None else next(children(image, "Pixels"), None)
+        self.axes: tuple[Axis, ...] = self._calibrated(pixels)
+        self.channel_names: tuple[str, ...] | None = self._channel_names(pixels)
+        stated = self._series.name if image is None else image.get("Name")
+        self.name: str | None = stated or None
+        self.acquired_local_epoch_ns = None if image is None else acquired_local_epoch_ns(image)
+        fits = pixels is not None and self._series.kind in OME_KINDS
+        self.frame_times_s = frame_times_s(pixels) if fits and pixels is not None else None
+        self.notes: tuple[str, ...] = tuple(self._noted(page_count))
 
     def _chosen(self, index: int) -> TiffPageSeries:
-        try:
-            check_page_chain(self._tif, where=self._where)
-            check_ome(self._tif, where=self._where)
-            # Some versions of tifffile look only when they are counted.
-            series = list(self._tif.series)
-        except (SourceFileError, LimitExceededError):
-            raise
-        except Exception as exc:
-            raise _unreadable(exc, self._where) from exc
+        if self._tif.is_imagej and self._ome is None:
+            _take_all_images(self._tif)
+        # Some versions of tifffile look only when they are counted.
+        series = list(self._tif.series)
         if not series:
             raise SourceFileError("the TIFF file holds no image", where=self._where, hint=_DAMAGED)
-        if not 0 <= index < len(series):
+        # TIFF 6.0, NewSubfileType: bit 0 is "a reduced-resolution version of another image".
+        full = [each for each in series if not each.keyframe.subfiletype & 1] or series
+        self._previews = [each for each in series if each not in full]
+        if not 0 <= index < len(full):
             raise ArgumentError(
-                f"the file holds {len(series)} images, numbered from 0; there is no {index}",
+                f"the file holds {len(full)} images, numbered from 0; there is no {index}",
                 where=self._where,
             )
-        self.series_count = len(series)
-        return series[index]
+        self.series_count = len(full)
+        return full[index]
 
-    def _calibrated(self) -> tuple[Axis, ...]:
-        scales = scales_of(self._tif, self._series)
+    def _calibrated(self, pixels: ET.Element | None) -> tuple[Axis, ...]:
+        scales = scales_of(self._tif, self._series, pixels)
         axes = []
         for index, name in enumerate(self._plan.names):
             scale = scales.get(self._plan.letter(index))
@@ -176,13 +217,59 @@ class TiffImage:
             else:
                 # The unit decides: y in seconds is the time axis of a kymograph.
                 axes.append(Axis(name, scale.quantity, scale.unit, scale.step))
+        period = None if self._ome is None else line_period_s(self.path)
+        if period is not None:
+            axes = [Axis("y", "time", "second", period) if a.name == "y" else a for a in axes]
         return tuple(axes)
 
-    def _channel_names(self) -> tuple[str, ...] | None:
+    def _channel_names(self, pixels: ET.Element | None) -> tuple[str, ...] | None:
         if "c" not in self._plan.names:
             return None
         count = self._plan.shape[self._plan.names.index("c")]
-        return channel_names_of(self._tif, self._series, count)
+        return channel_names_of(self._tif, self._series, pixels, count)
+
+    def _noted(self, page_count: int) -> Iterator[str]:
+        """Yield what of the file is not in the image, or not understood."""
+        if self._ome is not None:
+            yield from self._ome.notes
+            if self._ome.missing and self._ome.other_files:
+                names = ", ".join(self._ome.missing)
+                yield f"of the set of files that it belongs to, {names} is not there"
+            if self._series.kind not in OME_KINDS and not self._ome.notes:
+                sized = "" if self.axes[-1].step is None else ", of which the pixel size was taken"
+                yield f"its OME-XML does not fit its pages, which are taken as they are{sized}"
+        for preview in self._previews:
+            size = " x ".join(str(n) for n in preview.shape)
+            yield f"a preview of {size} pixels was left out"
+        if self._series.kind in _ARRANGED and not (self._ome and self._ome.notes):
+            used = sum(
+                len(level)
+                for each in self._tif.series
+                for level in each.levels[: None if each in self._previews else 1]
+            )
+            if used < page_count and not self._series.is_multifile:
+                yield (
+                    f"{page_count - used} of its {page_count} pages are in no image that its "
+                    "metadata describe, and were left out"
+                )
+        if self.frame_times_s is not None:
+            yield from self._noted_times(self.frame_times_s)
+
+    def _noted_times(self, times: tuple[float, ...]) -> Iterator[str]:
+        even, axis = even_step(times), next((a for a in self.axes if a.name == "t"), None)
+        if axis is None:
+            return
+        if even is None:
+            gaps = [after - before for before, after in pairwise(times)]
+            yield (
+                f"its frames are not evenly spaced ({min(gaps):g} to {max(gaps):g} s): the time "
+                'of each is in the artifact "tiff"'
+            )
+        elif axis.unit == "second" and axis.step and abs(axis.step - even) > 0.01 * even:
+            yield (
+                f"its time increment is {axis.step:g} s, the times of its planes are {even:g} s "
+                "apart; the first was taken"
+            )
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -200,9 +287,17 @@ class TiffImage:
         self._open_pixels()
         try:
             with without_messages():
-                return describe(self._tif, self._series)
+                described = describe(self._tif, self._series)
         except Exception as exc:
             raise _unreadable(exc, self._where) from exc
+        if self._ome is not None:
+            described["ome_xml"] = self._ome.text
+        if len(self.files) > 1:
+            described["files"] = [path.name for path in self.files]
+        if self.frame_times_s is not None:
+            described["frame_times_s"] = list(self.frame_times_s)
+        described["series_count"] = self.series_count
+        return described
 
     def skeleton(self, channel: tuple[int, int] | None = None) -> TiffFrame | None:
         """Return what the file is beside its pixels; None unless they lie in it as they are.
@@ -341,6 +436,18 @@ class TiffImage:
         ]
         # At most one entry is an array, so this is a plain cut, never a broadcast.
         return np.ascontiguousarray(flat.reshape(lengths)[tuple(rest)])
+
+
+def _take_all_images(tif: TiffFile) -> None:
+    """Let tifffile take all images of a stack whose description only counts them.
+
+    ImageJ (ij.io.FileOpener, TiffDecoder) takes as many planes as ``images`` says; without
+    the numbers of a hyperstack they are slices.
+    """
+    meta = tif.imagej_metadata or {}
+    numbers = [meta.get(key, 1) for key in ("images", "channels", "slices", "frames")]
+    if all(isinstance(n, int) for n in numbers) and numbers[0] > 1 == math.prod(numbers[1:]):
+        meta["slices"] = numbers[0]
 
 
 def _unreadable(exc: Exception, where: str) -> SourceFileError:

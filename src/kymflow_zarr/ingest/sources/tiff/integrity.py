@@ -14,7 +14,13 @@ from kymflow_zarr.runtime.limits import check_limit
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffFrame, TiffPage, TiffPageSeries
 
-__all__ = ["check_image_size", "check_ome", "check_page_chain", "check_stored_bytes"]
+__all__ = [
+    "check_image_size",
+    "check_ome",
+    "check_ome_xml",
+    "check_page_chain",
+    "check_stored_bytes",
+]
 
 # Bytes a value by TIFF data type (TIFF 6.0 section 2; 16 to 18 are BigTIFF's).
 _TYPE_SIZES: Final = {
@@ -35,8 +41,8 @@ _CONVERT: Final = "Convert the file with a program that you trust, unless it is 
 _COUNTS: Final = ("IFD", "PlaneCount", "NumPlanes", "FirstT", "FirstZ", "FirstC")
 
 
-def check_page_chain(tif: TiffFile, *, where: str) -> None:
-    """Follow the chain of image file directories to its end.
+def check_page_chain(tif: TiffFile, *, where: str) -> int:
+    """Follow the chain of image file directories to its end; return their number.
 
     tifffile stops at a link that leads out of the file and reports the pages up to
     there, and leaves out tags whose values do, so that a stack cut short would look
@@ -52,7 +58,7 @@ def check_page_chain(tif: TiffFile, *, where: str) -> None:
         There are more pages than the limit ``tiff_pages``.
     """
     if tif.is_ndpi:
-        return  # 64-bit links in a 32-bit file; pages are found another way
+        return 0  # 64-bit links in a 32-bit file; pages are found another way
     form, handle = tif.tiff, tif.filehandle
     entry = struct.Struct(f"{form.byteorder}HH{form.offsetformat[1:] * 2}")
     handle.seek(8 if tif.is_bigtiff else 4)
@@ -63,7 +69,7 @@ def check_page_chain(tif: TiffFile, *, where: str) -> None:
             raise _cut_short(f"its chain of pages breaks off after page {len(seen)}", where)
         (offset,) = struct.unpack(form.offsetformat, link)
         if offset == 0:
-            return
+            return len(seen)
         if offset in seen:
             raise SourceFileError(
                 f"the chain of pages turns back after page {len(seen) - 1}",
@@ -216,14 +222,18 @@ def check_ome(tif: TiffFile, *, where: str) -> None:
         If it names a file of another folder, or defines entities.
     """
     text = tif.ome_metadata if tif.is_ome else None
-    if not text:
-        return
+    if text:
+        check_ome_xml(text, where=where)
+
+
+def check_ome_xml(text: str, *, where: str) -> None:
+    """Check the text of OME-XML, as :func:`check_ome` does."""
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise SourceFileError("the OME-XML has a DTD", where=where, hint=_CONVERT)
     try:
         root = ET.fromstring(text)
     except ET.ParseError:
-        return  # Then tifffile takes the pages one by one.
+        return  # The pages are taken one by one then.
     for element in root.iter():
         name = element.get("FileName", "")
         if "/" in name or (name and layout.leads_out(name, windows=True)):

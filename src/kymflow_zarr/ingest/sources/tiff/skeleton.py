@@ -33,12 +33,12 @@ def skeleton_of(
     ----------
     tif : tifffile.TiffFile
     series : tifffile.TiffPageSeries
-        Its only one; a file of several images has no frame.
+        Its only one, previews aside; a file of several images has no skeleton.
     plan : AxisPlan
     channel : (int, int), optional
         Axis and index, for a file that is one channel of an image.
     """
-    if len(tif.series) != 1 or series.transform is not None or series.is_multifile:
+    if len(_full(tif)) != 1 or series.transform is not None or series.is_multifile:
         return None
     ranges = _stored(tif, series)
     if ranges is None or sum(n for _, n in ranges) != series.nbytes:
@@ -65,6 +65,10 @@ def skeleton_of(
         channel=channel,
         rest=b"".join(rest),
     )
+
+
+def _full(tif: TiffFile) -> list[TiffPageSeries]:
+    return [each for each in tif.series if not each.keyframe.subfiletype & 1] or tif.series
 
 
 def _stored(tif: TiffFile, series: TiffPageSeries) -> list[tuple[int, int]] | None:

@@ -1,0 +1,122 @@
+"""Which TIFFs of a folder are one image: OME-TIFF sets, and scans of Prairie View."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from kymflow_zarr.ingest.sources.interface import FileSet
+from kymflow_zarr.ingest.sources.tiff.ome import (
+    files_named,
+    is_ome,
+    read_description,
+    root_uuid,
+    text_of_companion,
+)
+from kymflow_zarr.ingest.sources.tiff.prairie import SCAN_NAME, is_scan_document
+
+__all__ = ["find_sets"]
+
+_COMPANIONS: Final = (".companion.ome", ".ome", ".ome.xml")
+_PICTURE_FOLDER: Final = "References"
+
+
+def find_sets(images: Sequence[Path], others: Sequence[Path]) -> list[FileSet]:
+    """Return the files that are one image each; see :class:`ImageFormat`.
+
+    Opened are files called ``*.ome.*``, and all TIFFs of a folder that has a companion file;
+    of a set as a rule one.
+    """
+    folders: dict[Path, tuple[list[Path], list[Path]]] = defaultdict(lambda: ([], []))
+    for path in images:
+        folders[path.parent][0].append(path)
+    for path in others:
+        folders[path.parent][1].append(path)
+    found = []
+    for folder, (tiffs, rest) in folders.items():
+        companions = [path for path in rest if path.name.casefold().endswith(_COMPANIONS)]
+        named = [path for path in tiffs if ".ome." in path.name.casefold()]
+        candidates = tiffs if companions else named
+        sets = _ome_sets(candidates, [*tiffs, *companions]) if candidates else []
+        scans = [path for path in rest if path.suffix.casefold() == ".xml"] if named else []
+        for document in scans:
+            pictures = [*tiffs, *folders.get(folder / _PICTURE_FOLDER, ([], []))[0]]
+            sets = _with_scan(document, sets, named, pictures, rest)
+        found += sets
+    return found
+
+
+def _ome_sets(candidates: Sequence[Path], files: Sequence[Path]) -> list[FileSet]:
+    names = {path.name.casefold(): path for path in files}
+    tiffs = set(files) - {path for path in files if path.name.casefold().endswith(_COMPANIONS)}
+
+    @functools.cache
+    def by_uuid() -> dict[str, Path]:
+        texts = ((path, read_description(path)) for path in sorted(tiffs))
+        stated = ((path, root_uuid(text)) for path, text in texts if text and is_ome(text))
+        return {uuid: path for path, uuid in stated if uuid is not None}
+
+    def with_uuid(uuid: str) -> Path | None:
+        return by_uuid().get(uuid)
+
+    sets: list[FileSet] = []
+    claimed: set[Path] = set()
+    for path in sorted(candidates):
+        text = None if path in claimed else read_description(path)
+        if text is None or not is_ome(text):
+            continue
+        named, refers = files_named(text, path, names, with_uuid)
+        at, companions = path, []
+        if refers and named and named[0] != path:
+            at = named[0]
+            text = text_of_companion(at)
+            if text is None:
+                continue
+            named, _ = files_named(text, at, names, with_uuid)
+            if at not in tiffs:
+                companions = [at]
+        members = [file for file in named if file in tiffs and file not in claimed]
+        if path not in members or (len(members) == 1 and not companions):
+            continue  # It stands alone, or is a copy of one of them.
+        claimed |= {*members, *companions}
+        primary = at if at in members else min(members)
+        rest = tuple(sorted(file for file in members if file != primary))
+        sets.append(FileSet(primary, rest, tuple(companions)))
+    return sets
+
+
+def _with_scan(
+    document: Path,
+    sets: list[FileSet],
+    named: Sequence[Path],
+    pictures: Sequence[Path],
+    others: Sequence[Path],
+) -> list[FileSet]:
+    """Add to the images of a Prairie View scan what describes it, and the pictures it is in."""
+    base = document.stem
+    scanned = [
+        path for path in named if (m := SCAN_NAME.fullmatch(path.name)) and m["base"] == base
+    ]
+    if not scanned or not is_scan_document(document):
+        return sets
+    members = {path for each in sets for path in (each.primary, *each.members)}
+    alone = [FileSet(path) for path in scanned if path not in members]
+    ours = [each for each in sets if each.primary in scanned] + alone
+    rest = [each for each in sets if each.primary not in scanned]
+    source = re.compile(re.escape(base) + r"-Cycle\d+.*(Source|Reference)\.tiff?", re.IGNORECASE)
+    shown = tuple(path for path in pictures if source.fullmatch(path.name))
+    settings = [document, *(path for path in others if path.name == f"{base}.env")]
+    described = [
+        FileSet(
+            each.primary,
+            each.members,
+            (*each.companions, *settings),
+            shown if index == 0 else (),
+        )
+        for index, each in enumerate(ours)
+    ]
+    return [*rest, *described]
