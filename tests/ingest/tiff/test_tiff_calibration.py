@@ -102,7 +102,9 @@ def test_imagej_kymograph_with_seconds_down_the_page(tmp_path: Path) -> None:
         assert x.step == pytest.approx(0.284)
 
 
-def test_imagej_playback_speed_is_no_frame_interval_and_the_interval_has_a_unit(tmp_path: Path) -> None:
+def test_imagej_playback_speed_is_no_interval_and_intervals_have_units(
+    tmp_path: Path,
+) -> None:
     data = pixels(3, 6, 5)
     meta = {"axes": "TYX", "fps": 20.0}
     with written(tmp_path / "a.tif", data, imagej=True, metadata=meta) as image:

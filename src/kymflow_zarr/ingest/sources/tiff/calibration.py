@@ -334,7 +334,8 @@ def frame_times_s(pixels: ET.Element) -> tuple[float, ...] | None:
         unit = unit_named(plane.get("DeltaTUnit", "s"))
         if math.isfinite(time) and unit is not None and unit[1] in _SECONDS:
             # A frame begins with its first plane.
-            times[t] = min(times.get(t, ((z, c), 0.0)), ((z, c), time * _SECONDS[unit[1]]))
+            stated = ((z, c), time * _SECONDS[unit[1]])
+            times[t] = min(times.get(t, stated), stated)
     count = pixels.get("SizeT", "1")
     wanted = range(int(count)) if count.isdecimal() else range(0)
     if len(wanted) < 2 or any(t not in times for t in wanted):
