@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ProcessPoolExecutor
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,11 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kymflow_zarr import ZarrDataset
+from kymflow_zarr.engine.index.index import Index
 from kymflow_zarr.errors import (
     ArgumentError,
     ArtifactNotFoundError,
     CorruptDataError,
     RecordNotFoundError,
+    SchemaValidationError,
 )
 from kymflow_zarr.formats.rows.gather import gather_arrow, gather_frame, part_of_frame
 
@@ -244,3 +247,56 @@ def _plain(value: object) -> object:
 def test_a_single_id_is_one_image_and_not_its_letters(three: ZarrDataset) -> None:
     three.add_image(PIXELS, image_id="ac").save_df_parquet(NAME, events(4.0))
     assert three.gather(NAME, ids="ac")["t"].tolist() == [4.0]
+
+
+def damage(ds: ZarrDataset, image_id: str) -> None:
+    document = ds.path / "images" / image_id / "zarr.json"
+    document.write_bytes(document.read_bytes()[:-20])
+
+
+@pytest.fixture
+def whole(ds: ZarrDataset) -> ZarrDataset:
+    for number, name in enumerate("abc"):
+        ds.add_image(PIXELS, image_id=name).save_df_parquet("v", pd.DataFrame({"x": [number]}))
+    return ds
+
+
+@pytest.mark.parametrize("missing", ["skip", "raise"])
+def test_an_image_whose_document_is_damaged_is_not_left_out_in_silence(
+    whole: ZarrDataset, missing: Any
+) -> None:
+    damage(whole, "a")
+    with pytest.raises(SchemaValidationError, match=r"images/a/zarr\.json"):
+        whole.gather("v", missing=missing)
+    with pytest.raises(SchemaValidationError, match=r"images/a/zarr\.json"):
+        whole.sql("select count(*) from v")
+    with pytest.raises(SchemaValidationError, match=r"images/a/zarr\.json"):
+        whole.save_table_from("t", "v")
+    rest = whole.gather("v", missing=missing, on_error="report")
+    assert rest["image_id"].tolist() == ["b", "c"]
+    assert list(rest.attrs["errors"]) == ["a"]
+
+
+def test_a_damaged_image_without_the_artifact_is_of_no_matter(whole: ZarrDataset) -> None:
+    whole.add_image(PIXELS, image_id="d")
+    damage(whole, "d")
+    assert whole.gather("v")["image_id"].tolist() == ["a", "b", "c"]
+
+
+def test_an_image_that_is_deleted_meanwhile_is_left_out(
+    whole: ZarrDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = Index.columns
+
+    def slow(self: Index, names: Any) -> Any:
+        table = listed(self, names)
+        with ZarrDataset(whole.path, mode="r+") as other:
+            if "b" in other:
+                other.delete_image("b")
+        return table
+
+    monkeypatch.setattr(Index, "columns", slow)
+    assert whole.gather("v")["image_id"].tolist() == ["a", "c"]
+    assert whole.gather("v", as_="arrow")["image_id"].to_pylist() == ["a", "c"]
+    with pytest.raises(RecordNotFoundError, match="'b'"):
+        whole.gather("v", ids=["a", "b"])

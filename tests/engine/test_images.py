@@ -132,3 +132,32 @@ def test_rows_can_be_grouped_by_what_they_have(ds: ZarrDataset) -> None:
     for i in range(3):
         ds.add_image(PIXELS if i else np.zeros((5, 5)), image_id=str(i))
     assert ds.images().groupby("shape").size().to_dict() == {(5, 5): 1, (20, 8): 2}
+
+
+def test_integers_of_the_metadata_keep_their_digits(ds: ZarrDataset) -> None:
+    big = 2**53 + 1
+    for name, payload in {
+        "a": {"serial": big, "mixed": big, "huge": 2**70, "count": 1},
+        "b": {"serial": big - 2, "mixed": 0.5, "huge": 1, "count": 2},
+        "c": {"count": 3},
+    }.items():
+        rec = ds.add_image(PIXELS, image_id=name)
+        rec.save_metadata_payload({"experiment_metadata": payload})
+    images = ds.images(["serial", "mixed", "huge", "count"])
+    assert images["serial"].dropna().tolist() == [big, big - 2]
+    assert images["mixed"].dropna().tolist() == [big, 0.5]
+    assert images["huge"].dropna().tolist() == [2**70, 1]
+    assert [str(images[name].dtype) for name in ("serial", "count")] == ["Int64", "int64"]
+
+
+def test_a_damaged_table_hides_no_images(ds: ZarrDataset) -> None:
+    ds.add_image(PIXELS, image_id="a")
+    for name in ("good", "bad"):
+        ds.save_table(name, pd.DataFrame({"image_id": ["a", "a"], "v": [1, 2]}))
+    (ds.path / "tables" / "bad.parquet").write_bytes(b"PAR1 not PAR1")
+    for images in (ds.images(), ds.images(["image_id", "n_rows:good", "n_rows:bad"])):
+        assert images["n_rows:good"].tolist() == [2]
+        assert images["n_rows:bad"].isna().tolist() == [True]
+        assert list(images.attrs["errors"]) == ["tables/bad.parquet"]
+    assert "errors" not in ds.images(["image_id", "n_rows:good"]).attrs
+    assert ds.sql("select count(*) n from images")["n"].tolist() == [1]

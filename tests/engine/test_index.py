@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,12 +13,15 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from kymflow_zarr import ZarrDataset
-from kymflow_zarr.engine.index import index
-from kymflow_zarr.engine.index.row import Row, read_row
+from kymflow_zarr.engine.index import columns, file, index
+from kymflow_zarr.engine.index.columns import Row, read_row
+from kymflow_zarr.errors import StorageError
 from kymflow_zarr.storage.local.disk import Disk, disk_replaced
 from kymflow_zarr.storage.local.storage import LocalStorage
 from kymflow_zarr.types import OrderBy, StrPath
@@ -260,3 +264,72 @@ def test_text_that_is_not_unicode_breaks_one_image_only(ds: ZarrDataset) -> None
     bad, good = ds.images().to_dict("records")
     assert "Unicode" in bad["error"]
     assert good["shape"] == (4, 4)
+
+
+def test_an_error_that_passes_is_not_in_the_index(
+    ds: ZarrDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(ds, 3)
+    ds["image-001"].save_metadata_payload({"experiment_metadata": {"condition": "drug"}})
+    age(ds)
+    real = LocalStorage.read
+    for part in ("image-000/zarr.json", "image-001/analysis/metadata.json"):
+
+        def refuse(self: LocalStorage, key: str, part: str = part) -> bytes | None:
+            if key.endswith(part):
+                raise StorageError("cannot read: Too many open files", where=key)
+            return real(self, key)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(LocalStorage, "read", refuse)
+            ds.update_manifest()
+            ds.images()
+        for reader in (ds, ZarrDataset(ds.path, mode="r")):
+            images = reader.images(["error", "condition"])
+            assert images["error"].isna().all()
+            assert images["condition"].dropna().tolist() == ["drug"]
+
+
+def test_a_document_put_right_in_its_place_is_read_again(ds: ZarrDataset) -> None:
+    fill(ds, 3)
+    document = ds.path / "images" / "image-001" / "zarr.json"
+    whole = document.read_bytes()
+    document.write_bytes(whole[:-20])
+    age(ds)
+    ds.update_manifest()
+    assert ds.images(["error"])["error"].notna().sum() == 1
+    document.write_bytes(whole)  # The folder's time is the same.
+    assert ds.images(["error"])["error"].isna().all()
+
+
+def test_rows_of_errors_that_an_earlier_version_saved_are_not_trusted(ds: ZarrDataset) -> None:
+    fill(ds, 3)
+    ds.update_manifest()
+    table = pq.read_table(index_of(ds))
+    errors = pa.array(["cannot read", None, None], pa.string())
+    table = table.set_column(table.column_names.index("error"), "error", errors)
+    index_of(ds).write_bytes(file.to_bytes(table))
+    assert ds.images(["error"])["error"].isna().all()
+
+
+def test_a_program_that_ends_after_a_list_ends_well(ds: ZarrDataset) -> None:
+    fill(ds, 5)
+    for name in ds:
+        ds[name].save_df_parquet("e", pd.DataFrame({"v": np.arange(50_000.0)}))
+    ds.save_table("t", pd.DataFrame({"image_id": list(ds), "v": 1.0}))
+    age(ds)
+    ds.update_manifest()
+    code = (
+        "import sys; from kymflow_zarr import ZarrDataset; ZarrDataset(sys.argv[1], 'r').images()"
+    )
+    for _ in range(12):
+        subprocess.run([sys.executable, "-c", code, str(ds.path)], check=True)
+
+
+def test_the_docs_list_the_columns() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    for page, names in (("format.md", columns.INDEX), ("questions.md", columns.IMAGES)):
+        text = (docs / page).read_text(encoding="utf-8")
+        rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+        listed = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+        assert names.keys() <= listed

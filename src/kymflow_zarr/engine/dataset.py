@@ -337,7 +337,7 @@ class OpenDataset(DatasetTables, DatasetQuery, DatasetWork, DatasetViews):
             ``source_mtime_ns``, ``source_size_bytes``, ``ingested_epoch_ns`` (UTC, when the
             pixels were last read from it).
         """
-        from kymflow_zarr.engine.index.sources import sources_index
+        from kymflow_zarr.engine.index.images_dataframe import sources_index
 
         return sources_index(self._index.entries().values())
 

@@ -61,14 +61,13 @@ class DatasetQuery:
             - ``error``: why an image cannot be read; None for all others
             - a column for each key of the experiment's metadata
               (``experiment_metadata.<key>`` where a column of that name is there already)
-            - ``n_rows:<table>`` for each table that names images
+            - ``n_rows:<table>`` for each table that names images; all missing where the table is
+              damaged, and ``attrs["errors"]`` says why, text by key of the table
 
         Raises
         ------
         ArgumentError
             If there is no such column.
-        CorruptDataError
-            If a table that is counted is damaged.
         """
         from kymflow_zarr.engine.index.images_dataframe import images_frame
 

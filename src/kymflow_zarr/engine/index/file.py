@@ -1,8 +1,12 @@
-"""The file of the index: one Parquet file, a row for each image. Imports Arrow: import it late."""
+"""The index file: one Parquet file, a row for each image, and the values of its columns.
+
+Imports Arrow: import it late.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -12,14 +16,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from kymflow_zarr.engine.index.row import COLUMNS, Row
+from kymflow_zarr import layout
+from kymflow_zarr.engine.index.columns import INDEX, NEVER_TRUSTED, Row
+from kymflow_zarr.formats.parquet.memory import arrow_reader
 from kymflow_zarr.schema.base import FORMAT, FORMAT_VERSION
 
 _ARROW: Final[dict[str, Any]] = {"string": pa.string(), "json": pa.string(), "int64": pa.int64()}
-SCHEMA: Final = pa.schema([(name, _ARROW[kind]) for name, kind in COLUMNS.items()])
+SCHEMA: Final = pa.schema([(name, _ARROW[kind]) for name, (kind, _) in INDEX.items()])
 _NOTE: Final = "kymflow_zarr"
 _DIGITS: Final = b"0" * 64
 _BEFORE_DIGEST: Final = b'"document":"index","sha256":"'
+_ANALYSIS: Final = f"{layout.ANALYSIS}/"
+_PARSED: Final = ("shape", "chunks", "axes", "artifacts", "source_files")
+_MANIFEST_KEYS: Final = (
+    "shape",
+    "dtype",
+    "chunks",
+    "axes",
+    "created_utc",
+    "updated_utc",
+    "acquired_local_epoch_ns",
+    "source_files",
+)
 
 
 def table_of(rows: Iterable[Row]) -> pa.Table:
@@ -47,7 +65,7 @@ def from_bytes(data: bytes, columns: Sequence[str]) -> pa.Table | None:
     if _BEFORE_DIGEST not in data or _sealed(data) != data:
         return None
     try:
-        with pq.ParquetFile(pa.BufferReader(data)) as file:
+        with pq.ParquetFile(arrow_reader(data)) as file:
             note: Any = msgspec.json.decode((file.metadata.metadata or {})[_NOTE.encode()])
             if note.get("format") != FORMAT or note.get("format_version") != FORMAT_VERSION:
                 return None
@@ -99,8 +117,11 @@ def compare(
     names = list(found)
     times = np.fromiter(found.values(), np.int64, len(found))
     places = (places_in or Places()).of(names, table["image_id"])
-    kept = np.append(table["changed_ns"].to_numpy(), -2)
-    current = (kept[places] == times) & (times >= 0)
+    saved = table["changed_ns"].to_numpy()
+    if table["error"].null_count < len(table):
+        # What could not be read then may be readable now. Earlier versions saved such rows.
+        saved = np.where(table["error"].is_null().to_numpy(), saved, NEVER_TRUSTED)
+    current = (np.append(saved, NEVER_TRUSTED)[places] == times) & (times >= 0)
     rows = np.sort(places[current])
     if len(rows) != len(table):
         table = table.take(pa.array(rows))
@@ -116,3 +137,45 @@ def merged(one: pa.Table, other: pa.Table) -> pa.Table:
     # Not sort_by: it would go through all columns once more.
     both = pa.concat_tables([one.select(other.column_names), other])
     return both.take(pc.sort_indices(both["image_id"]))
+
+
+def entries_of(table: pa.Table) -> dict[str, dict[str, Any]]:
+    """Return an entry for each row of the index, by image id."""
+    texts = {name: values(table, name) for name in table.column_names}
+    texts |= {name: parsed(texts[name]) for name in _PARSED}
+    texts["axes"] = [None if axes is None else [axis[0] for axis in axes] for axes in texts["axes"]]
+    found: dict[str, dict[str, Any]] = {}
+    for image_id, error, keys, *facts in zip(
+        texts["image_id"],
+        texts["error"],
+        texts["artifacts"],
+        *(texts[name] for name in _MANIFEST_KEYS),
+        strict=True,
+    ):
+        found[image_id] = entry = {"image_id": image_id}
+        if error is not None:
+            entry["error"] = error
+            continue
+        prefix = layout.image_prefix(image_id)
+        entry |= zip(_MANIFEST_KEYS, facts, strict=True)
+        entry["analysis_keys"] = [f"{prefix}/{key}" for key in keys if key.startswith(_ANALYSIS)]
+    return found
+
+
+def values(table: pa.Table, column: str) -> list[Any]:
+    """Return a column as a list."""
+    array = table[column]
+    if array.null_count and str(array.type) == "int64":
+        listed: list[Any] = array.to_pylist()
+        return listed
+    return list(array.to_numpy(zero_copy_only=False).tolist())
+
+
+def parsed(texts: Iterable[str | None]) -> list[Any]:
+    """Return the values of JSON texts, parsed in one go; None for None."""
+    joined = f"[{','.join([text or 'null' for text in texts])}]"
+    try:
+        whole: list[Any] = msgspec.json.decode(joined)
+    except msgspec.DecodeError:
+        whole = json.loads(joined)  # It takes what the Python world writes, too.
+    return whole

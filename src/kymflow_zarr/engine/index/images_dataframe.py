@@ -1,9 +1,10 @@
-"""All images as one data frame, out of the index and the tables. Imports pandas: import it late."""
+"""All images as one data frame, from the index and the tables. Imports pandas: import it late."""
 
 from __future__ import annotations
 
+import datetime as dt
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import pandas as pd
@@ -12,38 +13,24 @@ import pyarrow.compute as pc
 
 from kymflow_zarr import layout
 from kymflow_zarr.engine.hints import did_you_mean
+from kymflow_zarr.engine.index.columns import IMAGES
+from kymflow_zarr.engine.index.file import parsed, values
 from kymflow_zarr.engine.index.index import Index
-from kymflow_zarr.engine.index.manifest import parsed, values
 from kymflow_zarr.engine.tables import Tables
-from kymflow_zarr.errors import ArgumentError
+from kymflow_zarr.errors import ArgumentError, KymflowZarrError
 from kymflow_zarr.formats.json.decode import decode_json
 from kymflow_zarr.formats.json.encode import TYPE_KEY
 
 ROWS: Final = "n_rows:"
 EXPERIMENT: Final = "experiment_metadata"
-# Of each column of the frame the column of the index that it is made of.
-_MADE_OF: Final = {
-    "image_id": "image_id",
-    "shape": "shape",
-    "dtype": "dtype",
-    "axes": "axes",
-    "line_period_s": "axes",
-    "pixel_size_um": "axes",
-    "channel_names": "channel_names",
-    "acquired": "acquired_local_epoch_ns",
-    "acquired_local_epoch_ns": "acquired_local_epoch_ns",
-    "created_utc": "created_utc",
-    "updated_utc": "updated_utc",
-    "source_path": "source_path",
-    "rel_path": "rel_path",
-    "parent_folder": "source_path",
-    "grandparent_folder": "source_path",
-    "verdict": "verdict",
-    "n_rois": "n_rois",
-    "artifacts": "artifacts",
-    "n_artifacts": "artifacts",
-    "error": "error",
+_SOURCES_COLUMNS = {
+    "source_primary_path": "str",
+    "image_id": "str",
+    "source_mtime_ns": "int64",
+    "source_size_bytes": "int64",
+    "ingested_epoch_ns": "int64",
 }
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _CALIBRATION: Final = ("_step", "_unit")
 _USUAL_AXES: Final = "tzyx"
 _SEPARATORS: Final = re.compile(r"[/\\]")
@@ -53,7 +40,7 @@ _ABOVE: Final = "above"
 
 def images_frame(index: Index, tables: Tables, columns: Sequence[str] | None) -> pd.DataFrame:
     """Return a row for each image; see :meth:`kymflow_zarr.OpenDataset.images`."""
-    read = list(dict.fromkeys(_MADE_OF.values()))
+    read = list(dict.fromkeys(column.source for column in IMAGES.values()))
     wanted = None if columns is None else list(dict.fromkeys(columns))
     if wanted is not None:
         read = list(dict.fromkeys(made for name in wanted for made in _made_of(name)))
@@ -63,20 +50,25 @@ def images_frame(index: Index, tables: Tables, columns: Sequence[str] | None) ->
     found: dict[str, Any] = {}
     for name in read:
         found |= _MAKERS.get(name, _as_it_is)(table, name)
+    errors: dict[str, str] = {}
     if wanted is None:
-        found |= _row_counts(tables, table, tables.names())
+        found |= _row_counts(tables, table, tables.names(), errors)
     else:
         asked = [name.removeprefix(ROWS) for name in wanted if name.startswith(ROWS)]
-        found |= _row_counts(tables, table, [name for name in tables.names() if name in asked])
+        names = [name for name in tables.names() if name in asked]
+        found |= _row_counts(tables, table, names, errors)
         _refuse_unknown(wanted, found)
-    ordered = {name: found[name] for name in _MADE_OF if name in found and name != "error"}
+    ordered = {name: found[name] for name in IMAGES if name in found and name != "error"}
     frame = pd.DataFrame(ordered | found, index=pd.RangeIndex(len(table)))
-    return frame if wanted is None else frame[wanted]
+    frame = frame if wanted is None else frame[wanted]
+    if errors:
+        frame.attrs["errors"] = errors
+    return frame
 
 
 def _made_of(name: str) -> list[str]:
-    if name in _MADE_OF:
-        return [_MADE_OF[name]]
+    if name in IMAGES:
+        return [IMAGES[name].source]
     if name.startswith(ROWS):
         return []
     # A name of the experiment's metadata may look like that of an axis.
@@ -86,7 +78,7 @@ def _made_of(name: str) -> list[str]:
 def _refuse_unknown(wanted: Sequence[str], found: Mapping[str, Any]) -> None:
     for name in wanted:
         if name not in found:
-            known = list(dict.fromkeys([*_MADE_OF, *found]))
+            known = list(dict.fromkeys([*IMAGES, *found]))
             raise ArgumentError(
                 f"the list of images has no column {name!r}",
                 where="columns",
@@ -185,12 +177,21 @@ def _experiment(table: pa.Table, name: str) -> dict[str, Any]:
     found = {}
     for key in sorted({key for each in told for key in each}):
         column = [each.get(key) for each in told]
-        taken = key in _MADE_OF or key.startswith(ROWS) or key.endswith(_CALIBRATION)
-        nested = any(isinstance(value, list | dict) for value in column)
-        found[f"{name}.{key}" if taken else key] = _spread(
-            codes, column, object if nested else None
-        )
+        taken = key in IMAGES or key.startswith(ROWS) or key.endswith(_CALIBRATION)
+        found[f"{name}.{key}" if taken else key] = _spread(codes, column, _dtype_of(column))
     return found
+
+
+def _dtype_of(items: Sequence[Any]) -> Any:
+    """Return a dtype that changes none of the items; None lets pandas choose."""
+    present = [value for value in items if value is not None]
+    if any(isinstance(value, list | dict) for value in present):
+        return object
+    whole = [value for value in present if type(value) is int]
+    if len(whole) == len(present) < len(items) and whole:
+        return "Int64" if all(-(2**63) <= value < 2**63 for value in whole) else object
+    # As floats they would lose digits.
+    return object if len(whole) < len(present) and any(abs(v) > 2**53 for v in whole) else None
 
 
 def _decoded(text: str | None) -> Mapping[str, Any]:
@@ -203,12 +204,20 @@ def _decoded(text: str | None) -> Mapping[str, Any]:
     return {str(key): v for key, v in value.items()} if isinstance(value, Mapping) else {}
 
 
-def _row_counts(tables: Tables, table: pa.Table, names: Sequence[str]) -> dict[str, Any]:
-    found = {}
+def _row_counts(
+    tables: Tables, table: pa.Table, names: Sequence[str], errors: dict[str, str]
+) -> dict[str, Any]:
+    """Return how many rows each image has in tables; all missing where a table is damaged."""
+    found: dict[str, Any] = {}
+    ids = values(table, "image_id")
     for name in names:
-        counts = tables.count_rows(name)
+        try:
+            counts = tables.count_rows(name)
+        except KymflowZarrError as error:
+            errors[layout.table_key(name)] = str(error)
+            found[f"{ROWS}{name}"] = pd.Series([pd.NA] * len(ids), dtype="Int64")
+            continue
         if counts is not None:
-            ids = values(table, "image_id")
             found[f"{ROWS}{name}"] = pd.Series([counts.get(i, 0) for i in ids], dtype="int64")
     return found
 
@@ -242,3 +251,23 @@ _MAKERS: Final[dict[str, Callable[[pa.Table, str], dict[str, Any]]]] = {
     "artifacts": _artifacts,
     EXPERIMENT: _experiment,
 }
+
+
+def sources_index(entries: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return a row for each image that came from a file, from the entries of the index."""
+    rows = []
+    for entry in entries:
+        files = [file for file in entry.get("source_files", ()) if file["role"] == "image"]
+        if files:
+            read = dt.datetime.fromisoformat(entry["updated_utc"]) - _EPOCH
+            microseconds = (read.days * 86400 + read.seconds) * 10**6 + read.microseconds
+            rows.append(
+                (
+                    files[0]["path"],
+                    entry["image_id"],
+                    files[0]["mtime_ns"],
+                    files[0]["size_bytes"],
+                    microseconds * 1000,
+                )
+            )
+    return pd.DataFrame(rows, columns=list(_SOURCES_COLUMNS)).astype(_SOURCES_COLUMNS)

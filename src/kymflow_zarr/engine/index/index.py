@@ -11,15 +11,14 @@ Nothing is ever only here: the index may be deleted at any time.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from kymflow_zarr import layout
 from kymflow_zarr.engine.documents import require_dataset
-from kymflow_zarr.engine.index.manifest import entries_of, values
-from kymflow_zarr.engine.index.rest import Rest
-from kymflow_zarr.engine.index.row import COLUMNS, Row, read_row
+from kymflow_zarr.engine.index.columns import INDEX, NEVER_TRUSTED, Row, read_row
 from kymflow_zarr.errors import KymflowZarrError
 from kymflow_zarr.storage.local.storage import LocalStorage
 from kymflow_zarr.types import MissingPlacement
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from kymflow_zarr.engine.index.file import Places
 
 _RACY_NS: Final = 2_000_000_000
+_RACY_S: Final = 2.0
 # To write the index costs what some dozens of documents cost to read, and grows with it.
 _WORTHWHILE: Final = 64
 _WORTHWHILE_SHARE: Final = 0.02
@@ -46,7 +46,7 @@ class Index:
 
     def __init__(self, storage: LocalStorage) -> None:
         self._storage = storage
-        self._rest = Rest()
+        self._unwritten_rows = UnwrittenRows()
         # What only names can change: the last listing with its ids, and their places in the file.
         self._listing: tuple[list[str], list[str]] = ([], [])
         self._places: Places | None = None
@@ -67,6 +67,8 @@ class Index:
         """Return the ids in the order of a column, and where that is equal, of the ids."""
         import pyarrow.compute as pc
 
+        from kymflow_zarr.engine.index.file import values
+
         table = self.columns([column])
         by: Any = table[column].combine_chunks()
         # The rows are in the order of ids, and Arrow's sorting is stable, nulls last.
@@ -78,15 +80,17 @@ class Index:
 
     def entries(self) -> dict[str, dict[str, Any]]:
         """Return what the manifest says of each image, by id in order; never stale."""
-        return entries_of(self.columns(list(COLUMNS)))
+        from kymflow_zarr.engine.index.file import entries_of
+
+        return entries_of(self.columns(list(INDEX)))
 
     def columns(self, names: Sequence[str]) -> pa.Table:
-        """Return ``image_id``, ``changed_ns`` and other columns of all images; never stale.
+        """Return ``image_id``, ``changed_ns``, ``error`` and other columns; never stale.
 
         Parameters
         ----------
         names : sequence of str
-            Of the other columns, out of ``COLUMNS``.
+            Of the other columns, out of ``INDEX``.
 
         Returns
         -------
@@ -95,7 +99,7 @@ class Index:
         """
         from kymflow_zarr.engine.index import file
 
-        wanted = list(dict.fromkeys(["image_id", "changed_ns", *names]))
+        wanted = list(dict.fromkeys(["image_id", "changed_ns", "error", *names]))
         data = self._storage.read(layout.MANIFEST)
         with ThreadPoolExecutor(1) as other:
             # Arrow unpacks the file while this thread asks for times.
@@ -112,10 +116,12 @@ class Index:
         if keep is None:
             return file.merged(current, self._unwritten(stale).select(wanted))
         fresh = file.table_of(self._read(stale))
-        kept = None if data is None else file.from_bytes(data, list(COLUMNS))
-        old = file.compare(kept, found)[0]
-        with contextlib.suppress(KymflowZarrError, OSError):
-            self._write(file.merged(old, keep(fresh)))
+        new = keep(fresh)
+        if self._is_worthwhile(len(new) + gone, len(found)):
+            saved = None if data is None else file.from_bytes(data, list(INDEX))
+            old = file.compare(saved, found)[0]
+            with contextlib.suppress(KymflowZarrError, OSError):
+                self._write(file.merged(old, new))
         return file.merged(current, fresh.select(wanted))
 
     def rebuild(self) -> dict[str, dict[str, Any]]:
@@ -127,20 +133,20 @@ class Index:
         fresh = file.table_of(self._read(found))
         if keep is not None:
             self._write(keep(fresh))
-        return entries_of(fresh)
+        return file.entries_of(fresh)
 
     def _unwritten(self, stale: Mapping[str, int]) -> pa.Table:
         """Return the rows of images that the index does not hold and is not to get now."""
         from kymflow_zarr.engine.index import file
 
-        kept, missing = self._rest.current(stale)
+        kept, missing = self._unwritten_rows.current(stale)
         if not missing and kept is not None:
             return kept
         try:
             doubtful: Container[str] = self._unfinished()
         except (KymflowZarrError, OSError):
             doubtful = missing
-        keep = self._rest.keeper(missing, doubtful)
+        keep = self._unwritten_rows.keeper(missing, doubtful)
         fresh = file.table_of(self._read(missing))
         keep(fresh)
         return fresh if kept is None else file.merged(kept, fresh)
@@ -175,6 +181,11 @@ class Index:
                 rows = list(pool.map(read, ordered))
         return [row for row in rows if row is not None]
 
+    @staticmethod
+    def _is_worthwhile(changes: int, images: int) -> bool:
+        """Return True if so many changes are worth a new index file."""
+        return changes >= max(_WORTHWHILE, images * _WORTHWHILE_SHARE) or not images
+
     def _keeper(
         self, stale: Mapping[str, int], images: int, gone: int
     ) -> Callable[[pa.Table], pa.Table] | None:
@@ -184,7 +195,7 @@ class Index:
         """
         if not self._storage.writable:
             return None
-        if len(stale) + gone < max(_WORTHWHILE, images * _WORTHWHILE_SHARE) and images:
+        if not self._is_worthwhile(len(stale) + gone, images):
             return None
         try:
             before_ns = self._storage.now_ns() - _RACY_NS
@@ -195,8 +206,13 @@ class Index:
         def keep(rows: pa.Table) -> pa.Table:
             import pyarrow as pa
 
+            from kymflow_zarr.engine.index.file import values
+
             pairs = zip(values(rows, "image_id"), values(rows, "changed_ns"), strict=True)
-            good = [name not in doubtful and time_ns < before_ns for name, time_ns in pairs]
+            good = [
+                name not in doubtful and NEVER_TRUSTED < time_ns < before_ns
+                for name, time_ns in pairs
+            ]
             return rows.filter(pa.array(good, pa.bool_()))
 
         return keep
@@ -208,3 +224,73 @@ class Index:
         with self._storage.lock("index"):
             self._storage.write(layout.MANIFEST, data, anchor="")
             self._storage.delete(layout.EARLIER_MANIFEST, anchor="")
+
+
+class UnwrittenRows:
+    """The rows that are not in the index file, cached for one open dataset.
+
+    A reader that may not write cannot ask for the time by the clock of the file system. So a
+    row is trusted if its documents were read two seconds after the time of its folder was first
+    seen: whatever is written later has another time.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[int, float]] = {}
+        self._rows: pa.Table | None = None
+
+    def current(self, stale: Mapping[str, int]) -> tuple[pa.Table | None, dict[str, int]]:
+        """Return the rows that are current of some images, and the images that have none."""
+        from kymflow_zarr.engine.index import file
+
+        rows = self._rows
+        if rows is None:
+            return None, dict(stale)
+        return file.compare(rows, stale)
+
+    def keeper(
+        self, stale: Mapping[str, int], doubtful: Container[str]
+    ) -> Callable[[pa.Table], None]:
+        """Return a function that caches the rows of images; call this before they are read.
+
+        Parameters
+        ----------
+        stale : mapping of str to int
+            The images and the times of their folders.
+        doubtful : container of str
+            Those whose rows are not to be kept.
+        """
+        now = time.monotonic()
+        before = self._seen
+        seen = {image_id: (time_ns, now) for image_id, time_ns in stale.items()}
+        for image_id, (time_ns, _) in seen.items():
+            known = before.get(image_id)
+            if known is not None and known[0] == time_ns:
+                seen[image_id] = known
+        self._seen = seen
+        ripe = {
+            image_id
+            for image_id, (time_ns, first) in seen.items()
+            if now - first >= _RACY_S and time_ns >= 0 and image_id not in doubtful
+        }
+
+        def keep(rows: pa.Table) -> None:
+            self._keep(rows, ripe)
+
+        return keep
+
+    def _keep(self, rows: pa.Table, ripe: set[str]) -> None:
+        import pyarrow as pa
+
+        from kymflow_zarr.engine.index import file
+
+        pairs = zip(rows["image_id"].to_pylist(), rows["changed_ns"].to_pylist(), strict=True)
+        trusted = [image_id in ripe and time_ns != NEVER_TRUSTED for image_id, time_ns in pairs]
+        good = rows.filter(pa.array(trusted, pa.bool_()))
+        if not len(good):
+            return
+        old = self._rows
+        if old is not None:
+            new = set(good["image_id"].to_pylist())
+            others = [image_id not in new for image_id in old["image_id"].to_pylist()]
+            good = file.merged(old.filter(pa.array(others, pa.bool_())), good)
+        self._rows = good.select(list(INDEX))

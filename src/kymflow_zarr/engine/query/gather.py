@@ -13,13 +13,14 @@ from kymflow_zarr import layout
 from kymflow_zarr.engine.documents import load_image
 from kymflow_zarr.engine.hints import did_you_mean
 from kymflow_zarr.engine.images import artifacts
+from kymflow_zarr.engine.index.file import parsed, values
 from kymflow_zarr.engine.index.index import Index
-from kymflow_zarr.engine.index.manifest import parsed, values
 from kymflow_zarr.errors import (
     ArgumentError,
     ArgumentTypeError,
     ArtifactNotFoundError,
     KymflowZarrError,
+    RecordNotFoundError,
 )
 from kymflow_zarr.formats.rows.gather import Part, part_of_bytes, part_of_frame
 from kymflow_zarr.formats.rows.lazy import lazy_part_of_bytes, lazy_part_of_frame
@@ -60,19 +61,42 @@ class Gatherer:
                 where="kind",
                 hint=f"Use one of {', '.join(map(repr, KINDS))}.",
             )
+        self._storage = storage
         self.name = name
         self.where = str(storage.root)
         self.kinds = KINDS if kind is None else (kind,)
         self.keys = {k: layout.artifact_key(k, name) for k in self.kinds}
 
-    def having(self, index: Index) -> list[str]:
-        """Return the ids of the images that have it."""
+    def having(self, index: Index) -> tuple[list[str], dict[str, KymflowZarrError]]:
+        """Return the ids of the images that have it, and the errors of damaged ones among them."""
         table = index.columns(["artifacts"])
         wanted = set(self.keys.values())
         texts = values(table, "artifacts")
         has = {text: not wanted.isdisjoint(parsed([text])[0]) for text in dict.fromkeys(texts)}
-        ids = values(table, "image_id")
-        return [image_id for image_id, text in zip(ids, texts, strict=True) if has[text]]
+        ids: list[str] = []
+        damaged: dict[str, KymflowZarrError] = {}
+        errors = values(table, "error")
+        for image_id, text, error in zip(values(table, "image_id"), texts, errors, strict=True):
+            if error is not None and self._is_damaged(image_id, damaged):
+                continue
+            if has[text] or (error is not None and self._exists(image_id)):
+                ids.append(image_id)
+        return ids, damaged
+
+    def _is_damaged(self, image_id: str, damaged: dict[str, KymflowZarrError]) -> bool:
+        """Return True, and note the error, if an image has it and its document cannot be read."""
+        try:
+            if self._exists(image_id):
+                load_image(self._storage, image_id)
+        except KymflowZarrError as error:
+            if self._storage.is_folder(layout.image_prefix(image_id)):
+                damaged[image_id] = error
+            return True
+        return False
+
+    def _exists(self, image_id: str) -> bool:
+        prefix = layout.image_prefix(image_id)
+        return any(self._storage.stat(f"{prefix}/{key}") for key in self.keys.values())
 
     def parts(
         self,
@@ -80,6 +104,7 @@ class Gatherer:
         ids: Sequence[str],
         *,
         raise_missing: bool,
+        skip_deleted: bool,
         on_error: Callable[[str, Exception], None] | None,
         executor: Executor | None,
         progress: Progress | None,
@@ -90,11 +115,15 @@ class Gatherer:
         ----------
         read : callable
             Returns the rows of one image.
+        skip_deleted : bool
+            Whether an image that is deleted meanwhile is left out.
         on_error : callable, optional
             Gets the id and the error of an image that cannot be read. None raises it.
         """
         found: dict[str, P] = {}
         for image_id, part, error in in_order(read, ids, executor=executor, progress=progress):
+            if skip_deleted and isinstance(error, RecordNotFoundError):
+                continue
             if error is not None and on_error is not None and isinstance(error, KymflowZarrError):
                 on_error(image_id, error)
             elif error is not None:
@@ -177,13 +206,20 @@ def gather(
             raise ArgumentError(f"{value!r} is not one of {known}", where=where)
     errors: dict[str, Exception] = {}
     chosen = ids
-    if ids is None:
-        chosen = gatherer.having(index) if missing == "skip" else index.image_ids()
-    assert chosen is not None
+    if chosen is None:
+        chosen, damaged = gatherer.having(index)
+        for image_id, error in damaged.items():
+            if on_error == "raise":
+                error.add_note(f"image {image_id!r}")
+                raise error
+            errors[image_id] = error
+        if missing == "raise":
+            chosen = [image_id for image_id in index.image_ids() if image_id not in damaged]
     parts = gatherer.parts(
         read,
         list(dict.fromkeys(chosen)),
         raise_missing=missing == "raise",
+        skip_deleted=ids is None,
         on_error=errors.__setitem__ if on_error == "report" else None,
         executor=executor,
         progress=progress,

@@ -37,6 +37,7 @@ from kymflow_zarr.errors import (
     LimitExceededError,
     MissingDependencyError,
 )
+from kymflow_zarr.formats.parquet.memory import arrow_reader
 from kymflow_zarr.formats.parquet.size import check_parquet_size
 from kymflow_zarr.runtime.limits import get_limits
 from kymflow_zarr.storage.local.storage import Stat
@@ -590,7 +591,7 @@ def _checked_schema(data: bytes, where: str) -> pa.Schema:
 
 
 def _scanned(data: bytes, schema: pa.Schema, where: str) -> Any:
-    file: Any = pa.BufferReader(data)
+    file: Any = arrow_reader(data)
     try:
         if any(map(_is_odd, schema.types)):
             return plain(pq.read_table(file))

@@ -22,6 +22,7 @@ from kymflow_zarr.formats.dataframe.arrow_table import (
     series_of,
 )
 from kymflow_zarr.formats.dataframe.objects import Marker, same_value
+from kymflow_zarr.formats.parquet.memory import arrow_reader
 from kymflow_zarr.formats.parquet.size import check_parquet_size
 
 __all__ = [
@@ -177,7 +178,7 @@ def register_pandas_types() -> None:
 def _read(data: bytes | pa.Buffer, *, where: str, columns: list[str] | None = None) -> pa.Table:
     check_parquet_size(data, where=where)
     try:
-        with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
+        with pq.ParquetFile(arrow_reader(data), page_checksum_verification=True) as file:
             return file.read(columns=columns, use_threads=len(data) > _ONE_THREAD_BYTES)
     except Exception as error:  # What damaged bytes make the parser raise is open.
         raise CorruptDataError(f"not a readable Parquet file: {error}", where=where) from error

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kymflow_zarr.errors import CorruptDataError
+from kymflow_zarr.formats.parquet.memory import arrow_reader
 from kymflow_zarr.formats.parquet.size import check_parquet_size
 
 __all__ = ["count_rows"]
@@ -28,7 +29,7 @@ def count_rows(data: bytes, *, where: str) -> dict[str, int] | None:
     """
     check_parquet_size(data, where=where)
     try:
-        with pq.ParquetFile(pa.BufferReader(data)) as file:
+        with pq.ParquetFile(arrow_reader(data)) as file:
             if file.schema_arrow.names.count(_IMAGE_ID) != 1:
                 return None
             column = file.read(columns=[_IMAGE_ID])[_IMAGE_ID]

@@ -29,6 +29,7 @@ from kymflow_zarr.formats.dataframe.parquet import (
     written_options,
 )
 from kymflow_zarr.formats.parquet.footer import footer_of
+from kymflow_zarr.formats.parquet.memory import arrow_reader
 from kymflow_zarr.formats.parquet.size import check_parquet_size
 from kymflow_zarr.formats.parquet.thrift import Struct
 from kymflow_zarr.formats.rows.encoded import Rows, names_any, note_of, united_labels
@@ -105,7 +106,7 @@ class GroupedTable:
         check_parquet_size(data, where=where)
         register_pandas_types()
         try:
-            file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+            file = pq.ParquetFile(arrow_reader(data), page_checksum_verification=True)
             schema = file.schema_arrow
             texts = [
                 field.name
@@ -114,7 +115,7 @@ class GroupedTable:
             ]
             # Of texts that are only copied, those of the dictionary are enough.
             short = pq.ParquetFile(
-                pa.BufferReader(data), page_checksum_verification=True, read_dictionary=texts
+                arrow_reader(data), page_checksum_verification=True, read_dictionary=texts
             )
         except Exception:  # noqa: BLE001 - As above.
             return None

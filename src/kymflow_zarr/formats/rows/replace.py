@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from kymflow_zarr.errors import CorruptDataError
 from kymflow_zarr.formats.dataframe.parquet import decode_parquet, encode_parquet
+from kymflow_zarr.formats.parquet.memory import arrow_reader
 from kymflow_zarr.formats.parquet.size import check_parquet_size
 from kymflow_zarr.formats.rows.encoded import Rows
 from kymflow_zarr.formats.rows.new_rows import check_frames, merged
@@ -137,7 +138,7 @@ def names_image(existing: bytes, image_id: str, *, where: str) -> bool:
     """
     check_parquet_size(existing, where=where)
     try:
-        with pq.ParquetFile(pa.BufferReader(existing)) as file:
+        with pq.ParquetFile(arrow_reader(existing)) as file:
             if file.schema_arrow.names.count("image_id") != 1:
                 return False
             column = file.read(columns=["image_id"], use_threads=False)["image_id"]

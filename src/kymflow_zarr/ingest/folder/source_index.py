@@ -14,7 +14,6 @@ import msgspec
 
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.index.index import Index
-from kymflow_zarr.engine.index.manifest import values
 from kymflow_zarr.ingest.folder.scan import Found
 from kymflow_zarr.schema.image import SourceFileDocument
 
@@ -139,6 +138,8 @@ def known_image(dataset: OpenDataset, found: Found, series: int) -> KnownImage |
 
 
 def _images(table: pa.Table) -> Iterator[KnownImage]:
+    from kymflow_zarr.engine.index.file import values
+
     rows = (values(table, name) for name in ("image_id", *_COLUMNS))
     for image_id, error, text in zip(*rows, strict=True):
         if error is None and text is not None:
