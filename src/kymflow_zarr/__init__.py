@@ -16,32 +16,26 @@ if TYPE_CHECKING:
     from kymflow_zarr import errors
     from kymflow_zarr.api.dataset import ZarrDataset
     from kymflow_zarr.api.image import ZarrImageRecord
+    from kymflow_zarr.check.report import (
+        Damage,
+        Problem,
+        RepairAction,
+        RepairReport,
+        ValidationReport,
+        VerifyReport,
+    )
     from kymflow_zarr.engine.curation.record_edit import RecordEdit
     from kymflow_zarr.engine.curation.values import Curation, Edit, EditChange
     from kymflow_zarr.engine.query.map import MapResult
-    from kymflow_zarr.engine.reports import (
-        ExportDifference,
-        ExportFailure,
-        ExportReport,
-        IngestItem,
-        IngestReport,
-        Problem,
-        RefreshResult,
-        ValidationReport,
-    )
     from kymflow_zarr.engine.rois.planes import RoiStatistics
     from kymflow_zarr.engine.rois.values import MaskRoi, RectRoi
-    from kymflow_zarr.engine.verify_reports import (
-        Damage,
-        RepairAction,
-        RepairReport,
-        VerifyReport,
-    )
     from kymflow_zarr.errors import (
         KymflowZarrError,
         MetadataNotFoundError,
         SchemaValidationError,
     )
+    from kymflow_zarr.export.report import ExportDifference, ExportFailure, ExportReport
+    from kymflow_zarr.ingest.report import IngestItem, IngestReport, RefreshResult
     from kymflow_zarr.runtime.limits import Limits, get_limits, set_limits
     from kymflow_zarr.schema.published import json_schema
     from kymflow_zarr.types import ArtifactInfo, Axis, ImageBounds
@@ -88,30 +82,30 @@ _HOMES = {
     "ArtifactInfo": "types",
     "Axis": "types",
     "Curation": "engine.curation.values",
-    "Damage": "engine.verify_reports",
+    "Damage": "check.report",
     "Edit": "engine.curation.values",
     "EditChange": "engine.curation.values",
-    "ExportDifference": "engine.reports",
-    "ExportFailure": "engine.reports",
-    "ExportReport": "engine.reports",
+    "ExportDifference": "export.report",
+    "ExportFailure": "export.report",
+    "ExportReport": "export.report",
     "ImageBounds": "types",
-    "IngestItem": "engine.reports",
-    "IngestReport": "engine.reports",
+    "IngestItem": "ingest.report",
+    "IngestReport": "ingest.report",
     "KymflowZarrError": "errors",
     "Limits": "runtime.limits",
     "MapResult": "engine.query.map",
     "MaskRoi": "engine.rois.values",
     "MetadataNotFoundError": "errors",
-    "Problem": "engine.reports",
+    "Problem": "check.report",
     "RecordEdit": "engine.curation.record_edit",
     "RectRoi": "engine.rois.values",
-    "RefreshResult": "engine.reports",
-    "RepairAction": "engine.verify_reports",
-    "RepairReport": "engine.verify_reports",
+    "RefreshResult": "ingest.report",
+    "RepairAction": "check.report",
+    "RepairReport": "check.report",
     "RoiStatistics": "engine.rois.planes",
     "SchemaValidationError": "errors",
-    "ValidationReport": "engine.reports",
-    "VerifyReport": "engine.verify_reports",
+    "ValidationReport": "check.report",
+    "VerifyReport": "check.report",
     "ZarrDataset": "api.dataset",
     "ZarrImageRecord": "api.image",
     "get_limits": "runtime.limits",

@@ -23,6 +23,7 @@ __all__ = [
     "Progress",
     "Quantity",
     "RefreshMode",
+    "Severity",
     "StrPath",
     "Verdict",
 ]
@@ -36,6 +37,7 @@ Durability: TypeAlias = Literal["full", "relaxed"]
 Quantity: TypeAlias = Literal["space", "time", "channel", "other"]
 ArtifactKind: TypeAlias = Literal["json", "parquet", "csv_gz"]
 FrameKind: TypeAlias = Literal["parquet", "csv_gz"]
+Severity: TypeAlias = Literal["error", "warning"]
 Verdict: TypeAlias = Literal["accepted", "rejected"]
 StrPath: TypeAlias = str | os.PathLike[str]
 JsonValue: TypeAlias = (

@@ -106,7 +106,7 @@ def test_real_objects_come_back_equal_and_regions_can_be_added(ds: ZarrDataset) 
         physical_size=[0.3, 11.4],
     )
     experiment = ExperimentMetadata(species="mouse", depth=12.5)
-    rois = RoiSet.from_list([], RecordImage(rec))
+    rois = RoiSet.from_list([], RecordImage(rec._image))
     rois.create_roi(
         RoiBounds(dim0_start=0, dim0_stop=10, dim1_start=2, dim1_stop=9), channel=1, z=0
     )
@@ -126,7 +126,7 @@ def test_real_objects_come_back_equal_and_regions_can_be_added(ds: ZarrDataset) 
 class TestRecordImage:
     def test_planes_and_channels_of_a_stack(self, ds: ZarrDataset) -> None:
         pixels = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
-        image = RecordImage(ds.add_image(pixels))
+        image = RecordImage(ds.add_image(pixels)._image)
         assert image.get_image_bounds() == {"width": 5, "height": 4, "num_slices": 3}
         assert image.channels_available() == [1, 2]
         np.testing.assert_array_equal(image.get_img_slice(2, 2), pixels[1, 2])
@@ -136,7 +136,7 @@ class TestRecordImage:
     def test_channels_may_come_last(self, ds: ZarrDataset) -> None:
         pixels = np.arange(3 * 4 * 5 * 2).reshape(3, 4, 5, 2)
         rec = ds.add_image(pixels, axes=["z", "y", "x", "c"])
-        image = RecordImage(rec)
+        image = RecordImage(rec._image)
         assert rec.get_image_bounds() == {"width": 5, "height": 4, "num_slices": 3}
         assert image.get_image_bounds() == rec.get_image_bounds()
         np.testing.assert_array_equal(image.get_img_slice(2, 2), pixels[2, :, :, 1])
@@ -145,4 +145,4 @@ class TestRecordImage:
         pixels = np.arange(2 * 6 * 4).reshape(2, 6, 4)
         rec = ds.add_image(pixels, axes=["c", "t", "x"])
         assert rec.get_image_bounds() == {"width": 4, "height": 6, "num_slices": 1}
-        np.testing.assert_array_equal(RecordImage(rec).get_img_slice(0, 1), pixels[0])
+        np.testing.assert_array_equal(RecordImage(rec._image).get_img_slice(0, 1), pixels[0])

@@ -622,7 +622,7 @@ def test_an_index_without_verdicts_is_made_anew(
     schema = file.SCHEMA
     old = pa.schema([field for field in schema if field.name != "verdict"])
     monkeypatch.setattr(file, "SCHEMA", old)
-    table = ds._index.columns(old.names)
+    table = ds._open.index.columns(old.names)
     data = file.to_bytes(table.select(old.names))
     monkeypatch.undo()
     index = ds.path / "index" / "images.parquet"

@@ -182,7 +182,7 @@ def test_a_path_that_leads_out_is_not_followed(
     tmp_path: Path, rel_path: str, ds: ZarrDataset
 ) -> None:
     rec = image_of(ds, f"{STEM}.tif")
-    with ds.update_record(rec.image_id) as update:
+    with ds._open.update_record(rec.image_id) as update:
         for file in update.document.source_files:
             file.path, file.rel_path = f"/lab/{rel_path}", rel_path
         update.commit(update.document.source_files)

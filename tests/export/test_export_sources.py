@@ -34,7 +34,7 @@ def document(rel_path: str, data: bytes, role: str = "header") -> SourceFileDocu
 def dataset(folder: Path, files: dict[str, bytes], loose: dict[str, bytes]) -> ZarrDataset:
     """One image that was made of files, and files that belong to no image."""
     ds = ZarrDataset(folder / "d.zarr", mode="w", durability="relaxed")
-    with ds.new_record("a") as draft:
+    with ds._open.new_record("a") as draft:
         draft.set_pixels(np.zeros((3, 4), "uint8"))
         documents = [document("day1/A.tif", b"pixels", "image")]
         for rel_path, data in files.items():
@@ -43,7 +43,7 @@ def dataset(folder: Path, files: dict[str, bytes], loose: dict[str, bytes]) -> Z
             documents[-1].feeds = {"analysis/metadata.json": "0" * 64}
         draft.set_source_files(documents)
         draft.commit()
-    ds.kept_files().keep(
+    ds._open.source_files.keep(
         {f"/data/{k}": (document(k, data, "unmatched"), data) for k, data in loose.items()}
     )
     return ds
@@ -107,7 +107,7 @@ def test_names_that_lead_out_of_the_folder_stay_in_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", ["../../zarr.json", "source_files/../x.gz", "x", "source_files/"])
 def test_a_document_cannot_have_other_files_exported(tmp_path: Path, key: str) -> None:
     ds = dataset(tmp_path, {"A.txt": HEADER}, {})
-    with ds.update_record("a") as update:
+    with ds._open.update_record("a") as update:
         update.document.source_files[1].kept_as = key
         update.commit(update.document.source_files)
     (failure,) = ds.export_legacy_folder(tmp_path / "out").failed
@@ -119,7 +119,7 @@ def test_files_of_one_name_from_two_folders_both_arrive(tmp_path: Path) -> None:
     ds = dataset(tmp_path, {}, {"notes": b"one"})
     other = document("notes", b"two")
     other.path = "/other/notes"
-    ds.kept_files().keep({other.path: (other, b"two")})
+    ds._open.source_files.keep({other.path: (other, b"two")})
     ds.export_legacy_folder(tmp_path / "out")
     out = files_of(tmp_path / "out")
     assert {out["source_files/notes"], out["source_files/^2/notes"]} == {b"one", b"two"}
@@ -140,7 +140,7 @@ def test_kept_bytes_that_are_not_the_file_are_never_passed_on(tmp_path: Path) ->
     ds = dataset(tmp_path, {"A.txt": HEADER}, {"notes": NOTES, "more": b"more"})
     (stored,) = (ds.path / "images/a/source_files").iterdir()
     stored.write_bytes(gzip.compress(b"another"))
-    notes = ds.path / str(ds.kept_files().documents()["/data/notes"].kept_as)
+    notes = ds.path / str(ds._open.source_files.documents()["/data/notes"].kept_as)
     notes.write_bytes(notes.read_bytes()[:-9])
     report = ds.export_legacy_folder(tmp_path / "out")
     assert [(f.kind, f.name) for f in report.failed] == [

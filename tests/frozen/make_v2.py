@@ -74,7 +74,7 @@ def _fill(ds: ZarrDataset) -> None:
             "good": [True, False, True],
         }
     )
-    with ds.new_record("line") as draft:
+    with ds._open.new_record("line") as draft:
         draft.set_pixels(
             np.arange(40 * 7, dtype=np.uint16).reshape(40, 7),
             chunks=(16, 7),
@@ -127,7 +127,7 @@ def _fill(ds: ZarrDataset) -> None:
     ds.add_image(np.zeros((0, 4), bool), image_id="empty")
     ds.save_table("events", pd.DataFrame({"image_id": ["line", "photo"], "v": [0.5, 2.0]}))
     ds.save_table("all/days", frame)
-    ds.kept_files().keep({"/data/experiment/day_db.csv": (
+    ds._open.source_files.keep({"/data/experiment/day_db.csv": (
         _file("day_db.csv", "pooled", POOLED, None), POOLED)})  # fmt: skip
 
 
@@ -145,7 +145,7 @@ def _file(name: str, role: str, data: bytes, kept_as: str | None) -> SourceFileD
 
 def values_of(ds: ZarrDataset) -> dict[str, Any]:
     """Return all that is to be read of a dataset, as plain JSON values."""
-    kept = ds.kept_files()
+    kept = ds._open.source_files
     return {
         "dataset_id": ds.dataset_id,
         "created_utc": ds.created_utc,

@@ -24,6 +24,7 @@ from kymflow_zarr import (
     ZarrDataset,
     ZarrImageRecord,
 )
+from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.testing import write_experiment
 
 SCRIPT = "<script>alert('x')</script>"
@@ -109,13 +110,13 @@ def test_of_many_images_only_the_first_are_drawn(
     for number in range(30):
         ds.add_image(np.full((4, 4), number, "uint8"), image_id=f"{number:02}")
     opened: list[str] = []
-    load_array = ZarrImageRecord.load_array
+    load_array = StoredImage.load_array
 
-    def noted(rec: ZarrImageRecord, selection: object = ...) -> npt.NDArray[Any]:
+    def noted(rec: StoredImage, selection: object = ...) -> npt.NDArray[Any]:
         opened.append(rec.image_id)
         return load_array(rec, selection)
 
-    monkeypatch.setattr(ZarrImageRecord, "load_array", noted)
+    monkeypatch.setattr(StoredImage, "load_array", noted)
     root = shown(ds)
     assert len(pictures(root)) == 8
     assert opened == [f"{number:02}" for number in range(8)]
@@ -129,14 +130,14 @@ def test_of_a_large_image_few_chunks_are_read(
         np.zeros((4, 6000, 2000), "uint16"), axes="zyx", chunks=(1, 250, 250), image_id="large"
     )
     read: list[tuple[int, ...]] = []
-    load_array = ZarrImageRecord.load_array
+    load_array = StoredImage.load_array
 
-    def counted(rec: ZarrImageRecord, selection: object = ...) -> npt.NDArray[Any]:
+    def counted(rec: StoredImage, selection: object = ...) -> npt.NDArray[Any]:
         found = load_array(rec, selection)
         read.append(np.shape(found))
         return found
 
-    monkeypatch.setattr(ZarrImageRecord, "load_array", counted)
+    monkeypatch.setattr(StoredImage, "load_array", counted)
     assert "a part: 1182 of 2000 across, 3547 of 6000 down" in words(shown(rec))
     shown(ds)
     assert [len(shape) for shape in read] == [2, 2]
@@ -170,7 +171,7 @@ def test_an_image_that_cannot_be_read_says_why_and_the_others_are_there(
     [bad] = [row for row in rows_of(root) if row[0] == "bad"]
     assert "Error" in bad[1] or "Invalid" in bad[1]
     for name in "bc":
-        assert "Error: " in words(shown(ZarrImageRecord(ds.work_storage(), name)))
+        assert "Error: " in words(shown(ZarrImageRecord(StoredImage(ds._open.storage, name))))
 
 
 def test_an_image_without_pixels_says_so(ds: ZarrDataset) -> None:

@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from kymflow_zarr.api.image import ZarrImageRecord
+from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.errors import ArgumentError, MissingDependencyError
 from kymflow_zarr.types import ImageBounds
 
 
-def load_metadata_objects(record: ZarrImageRecord) -> tuple[Any, Any, Any]:
+def load_metadata_objects(record: StoredImage) -> tuple[Any, Any, Any]:
     """Return header, experiment metadata and regions of a record as `kymflow` objects.
 
     Parameters
     ----------
-    record : ZarrImageRecord
+    record : StoredImage
 
     Returns
     -------
@@ -65,10 +65,10 @@ class RecordImage:
 
     Parameters
     ----------
-    record : ZarrImageRecord
+    record : StoredImage
     """
 
-    def __init__(self, record: ZarrImageRecord) -> None:
+    def __init__(self, record: StoredImage) -> None:
         self._record = record
 
     def get_image_bounds(self) -> ImageBounds:

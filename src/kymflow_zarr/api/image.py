@@ -1,5 +1,932 @@
 """One image of a dataset."""
 
-from kymflow_zarr.engine.record import StoredImage as ZarrImageRecord
+from __future__ import annotations
 
-__all__ = ["ZarrImageRecord"]
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+from kymflow_zarr.engine.image import StoredImage
+from kymflow_zarr.types import ArtifactInfo, Axis, ImageBounds, StrPath
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    import numpy as np
+    import pandas as pd
+    import xarray as xr
+    import zarr
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from kymflow_zarr.check.report import VerifyLevel, VerifyReport
+    from kymflow_zarr.engine.curation.record_edit import RecordEdit
+    from kymflow_zarr.engine.curation.values import Curation, Edit
+    from kymflow_zarr.engine.rois.planes import RoiStatistics
+    from kymflow_zarr.engine.rois.values import MaskRoi, RectRoi
+    from kymflow_zarr.schema.image import SourceFileDocument
+
+R = TypeVar("R")
+
+
+class ZarrImageRecord:
+    """One image: its pixels, its metadata and what was made of it.
+
+    Records come from :meth:`ZarrDataset.add_image`, :meth:`ZarrDataset.record` and
+    iteration. A record is a handle: it reads from the dataset each time it is asked, and so
+    sees what other programs have changed. Every method raises
+    :class:`~kymflow_zarr.errors.RecordNotFoundError` (a KeyError) once the image is deleted,
+    and every method that writes raises :class:`~kymflow_zarr.errors.ReadOnlyError` (a
+    PermissionError) where the dataset was opened with mode ``"r"``.
+
+    Attributes
+    ----------
+    image_id : str
+    """
+
+    def __init__(self, image: StoredImage) -> None:
+        self._image = image
+
+    if not TYPE_CHECKING:  # Type checkers would otherwise take any attribute for granted.
+
+        def __getattr__(self, name: str) -> Any:
+            # A method of 0.1 that belonged to the engine; it leaves with the next release.
+            if name == "stored_file":
+                return self._image.stored_file
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    @property
+    def image_id(self) -> str:
+        """Id of the image."""
+        return self._image.image_id
+
+    def __repr__(self) -> str:
+        axes = ", ".join(map(_describe, self.axes))
+        artifacts = len(self.list_artifacts()) + len(self.list_array_artifacts())
+        return (
+            f"<ZarrImageRecord {self.image_id!r}: {self.dtype} {self.shape}, axes {axes}, "
+            f"{artifacts} artifacts>"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return self._image == other._image if isinstance(other, ZarrImageRecord) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._image)
+
+    def _repr_html_(self) -> str:
+        from kymflow_zarr.views.image_html import record_html
+
+        return record_html(self._image)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the pixels."""
+        return self._image.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """NumPy dtype of the pixels, in native byte order."""
+        return self._image.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions of the pixels."""
+        return self._image.ndim
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """The true axes with their calibration, one for each dimension."""
+        return self._image.axes
+
+    def get_axes(self) -> list[str]:
+        """Return the names of the axes, one for each dimension."""
+        return self._image.get_axes()
+
+    @property
+    def channel_names(self) -> list[str] | None:
+        """Names of the channels, None where nobody gave any."""
+        return self._image.channel_names
+
+    @property
+    def created_utc(self) -> str:
+        """When the image was added: ISO 8601, UTC."""
+        return self._image.created_utc
+
+    @property
+    def updated_utc(self) -> str:
+        """When its pixels were last written: ISO 8601, UTC."""
+        return self._image.updated_utc
+
+    @property
+    def source(self) -> SourceFileDocument | None:
+        """The file the image was ingested from (path, size, time, SHA-256), if it was."""
+        return self._image.source
+
+    @property
+    def source_files(self) -> list[SourceFileDocument]:
+        """All files that the image and what lies beside it were ingested from."""
+        return self._image.source_files
+
+    def list_earlier_artifacts(self) -> list[str]:
+        """Return the keys, relative to the dataset, of artifacts made from earlier pixels.
+
+        A refresh notes them when it replaces pixels; saving an artifact anew takes it off.
+        """
+        return self._image.list_earlier_artifacts()
+
+    def get_image_bounds(self) -> ImageBounds:
+        """Return ``{"width", "height", "num_slices"}``, in pixels and planes.
+
+        Width and height are the last two axes that are not channels; slices are the planes
+        along ``z``, 1 where there is no such axis.
+        """
+        return self._image.get_image_bounds()
+
+    def load_array(self, selection: object = ...) -> np.ndarray[Any, Any]:
+        """Return the pixels, or a part of them.
+
+        Parameters
+        ----------
+        selection : int, slice, Ellipsis, or a tuple of these, optional
+            What stands between the brackets of a NumPy array, as ``np.s_[2, 0, :, 100:200]``.
+            Only the chunks that it needs are read: a plane of a stack, or some lines of a
+            kymograph, take a small part of the time that the whole image takes.
+
+        Returns
+        -------
+        ndarray
+            Of :attr:`dtype`. Of :attr:`shape`, without a selection; else of the shape that
+            indexing the whole would give.
+
+        Raises
+        ------
+        CorruptDataError
+            If a stored file that is needed is missing or damaged.
+        ArgumentError
+            If there is no such part of the image (a ValueError).
+        ArgumentTypeError
+            If the selection is of another kind (a TypeError).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> rec = ZarrDataset("experiment.zarr").add_image(np.zeros((1000, 38), "uint16"))
+        >>> rec.load_array(np.s_[200:300]).shape
+        (100, 38)
+        """
+        return self._image.load_array(selection)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        """Return all pixels, so that ``np.asarray(record)`` has them.
+
+        Raises
+        ------
+        ValueError
+            If `copy` is False: pixels come from the disk.
+        """
+        return self._image.__array__(dtype, copy)
+
+    def open_array(self) -> zarr.Array[Any]:
+        """Return the pixels as a lazy, read-only :class:`zarr.Array`.
+
+        It reads only what is indexed, as :meth:`load_array` with a selection does faster. To
+        change pixels use :meth:`save_array`; an array opened before that goes on reading the old
+        ones, until the replacement after or until the image is deleted.
+        """
+        return self._image.open_array()
+
+    def save_array(
+        self,
+        arr: object,
+        *,
+        axes: str | Sequence[str | Axis] | None = None,
+        chunks: int | Sequence[int] | None = None,
+        channel_names: Sequence[str] | None = None,
+        line_period_s: float | None = None,
+        pixel_size_um: float | None = None,
+    ) -> str:
+        """Replace the pixels in one step; the old ones stay until the new ones are complete.
+
+        Parameters
+        ----------
+        arr : array_like
+            As for :meth:`ZarrDataset.add_image`.
+        axes, channel_names
+            What was known of the old pixels is kept where the number of dimensions (of
+            channels) is the same and nothing is given.
+        chunks, line_period_s, pixel_size_um
+            As for :meth:`ZarrDataset.add_image`.
+
+        Returns
+        -------
+        str
+            Key of the array, relative to the dataset.
+
+        Raises
+        ------
+        ArgumentError, UnsupportedDataError
+            As for :meth:`ZarrDataset.add_image`; the old pixels stay.
+        """
+        return self._image.save_array(
+            arr,
+            axes=axes,
+            chunks=chunks,
+            channel_names=channel_names,
+            line_period_s=line_period_s,
+            pixel_size_um=pixel_size_um,
+        )
+
+    def save_metadata_objects(
+        self, header: object = None, experiment: object = None, rois: object = None
+    ) -> str:
+        """Save the payload that three objects make up, and return its key.
+
+        What the payload holds already and the objects do not speak of is kept, such as an
+        acquisition time that a header class has no field for.
+
+        Parameters
+        ----------
+        header, experiment : object, optional
+            With `to_dict()`, a dataclass or a mapping. None keeps what is there.
+        rois : object, optional
+            With `to_list()`, or a sequence of the above. None keeps what is there.
+
+        Raises
+        ------
+        ArgumentTypeError
+            If one of them is none of these.
+        """
+        return self._image.save_metadata_objects(header, experiment, rois)
+
+    def verify(
+        self, *, level: VerifyLevel = "full", executor: Executor | None = None
+    ) -> VerifyReport:
+        """Hold every file of the image against its checksum; see :meth:`ZarrDataset.verify`.
+
+        Raises
+        ------
+        ArgumentError
+            If the level is unknown.
+        """
+        from kymflow_zarr.check.verify.dataset import verify_image
+
+        return verify_image(self._image.storage.root, self.image_id, level=level, executor=executor)
+
+    def load_metadata_objects(self) -> tuple[Any, Any, Any]:
+        """Return header, experiment metadata and ROIs as objects of the package `kymflow`.
+
+        Raises
+        ------
+        MissingDependencyError
+            If `kymflow` cannot be imported (an ImportError).
+        MetadataNotFoundError
+            If the image has no payload.
+        """
+        from kymflow_zarr.adapters.kymflow import load_metadata_objects
+
+        return load_metadata_objects(self._image)
+
+    # Artifacts
+
+    def save_json(self, name: str, obj: Any) -> str:
+        """Save a JSON artifact.
+
+        Parameters
+        ----------
+        name : str
+            Any Unicode; ``/`` nests.
+        obj : object
+            Nested dicts and lists of None, bool, int, float (NaN and infinities too), str,
+            bytes, dates, times, paths, dataclasses, NumPy scalars and arrays. Tuples come
+            back as lists, dataclasses as dicts and enums as their values, everything else
+            comes back equal.
+
+        Returns
+        -------
+        str
+            Key of the artifact, relative to the dataset, ending in ``.json``.
+
+        Raises
+        ------
+        UnsupportedDataError
+            If something in `obj` cannot be kept; names the place. Nothing is written.
+        InvalidNameError
+            If no file system could keep the name.
+        """
+        return self._image.save_json(name, obj)
+
+    def load_json(self, name: str) -> Any:
+        """Return a JSON artifact.
+
+        Raises
+        ------
+        ArtifactNotFoundError
+            If there is none of that name (a KeyError).
+        CorruptDataError
+            If its file is damaged.
+        """
+        return self._image.load_json(name)
+
+    def save_df_parquet(self, name: str, df: pd.DataFrame) -> str:
+        """Save a data frame as Parquet and return its key, ending in ``.parquet``.
+
+        Index, dtypes, column order and missing values come back equal.
+
+        Raises
+        ------
+        UnsupportedDataError
+            If a column holds what Parquet cannot (complex, mixed objects); names it.
+            Nothing is written.
+        InvalidNameError
+            If no file system could keep the name.
+        """
+        return self._image.save_df_parquet(name, df)
+
+    def load_df_parquet(self, name: str) -> pd.DataFrame:
+        """Return a data frame saved with :meth:`save_df_parquet`; errors as `load_json`."""
+        return self._image.load_df_parquet(name)
+
+    def save_df_csv_gz(self, name: str, df: pd.DataFrame) -> str:
+        """Save a data frame as gzipped CSV and return its key, ending in ``.csv.gz``.
+
+        For programs that read nothing else; dtypes are noted in the gzip header. Errors as
+        for :meth:`save_df_parquet`, which holds more types and is smaller.
+        """
+        return self._image.save_df_csv_gz(name, df)
+
+    def load_df_csv_gz(self, name: str) -> pd.DataFrame:
+        """Return a data frame saved with :meth:`save_df_csv_gz`; errors as `load_json`."""
+        return self._image.load_df_csv_gz(name)
+
+    def list_artifacts(self) -> list[ArtifactInfo]:
+        """Return name, kind, key and size of each JSON and data-frame artifact."""
+        return self._image.list_artifacts()
+
+    def list_analysis_keys(self) -> list[str]:
+        """Return the keys of the JSON and data-frame artifacts, relative to the dataset."""
+        return self._image.list_analysis_keys()
+
+    def delete_analysis(self, suffixes: str | Iterable[str] | None = None) -> int:
+        """Delete JSON and data-frame artifacts and return how many there were.
+
+        Parameters
+        ----------
+        suffixes : str or iterable of str, optional
+            Ends of keys or names (``".parquet"``, ``"velocity_events/events"``). None
+            deletes all but the metadata payload, the provenance and the curation, which go
+            only when they are named (``"metadata.json"``, ``"provenance"``).
+        """
+        return self._image.delete_analysis(suffixes)
+
+    def save_array_artifact(
+        self,
+        name: str,
+        arr: object,
+        *,
+        axes: Sequence[str] | None = None,
+        chunks: int | Sequence[int] | None = None,
+    ) -> str:
+        """Save an N-D array, such as a mask, beside the image; replace one of that name.
+
+        Parameters
+        ----------
+        name : str
+            Any Unicode, ``/`` too.
+        arr : array_like
+            Any shape; dtypes as for :meth:`ZarrDataset.add_image`.
+        axes : sequence of str, optional
+            A name for each dimension.
+        chunks : int or sequence of int, optional
+            Shape of a chunk.
+
+        Returns
+        -------
+        str
+            Key of the array artifact's group, relative to the dataset.
+
+        Raises
+        ------
+        UnsupportedDataError
+            If Zarr has no such dtype.
+        ArgumentError
+            If axes or chunks do not fit; nothing is written.
+        """
+        return self._image.save_array_artifact(name, arr, axes=axes, chunks=chunks)
+
+    def load_array_artifact(self, name: str) -> np.ndarray[Any, Any]:
+        """Return an array artifact; errors as `load_json` and `load_array`."""
+        return self._image.load_array_artifact(name)
+
+    def open_array_artifact(self, name: str) -> zarr.Array[Any]:
+        """Return an array artifact as a lazy, read-only :class:`zarr.Array`.
+
+        It reads only what is indexed; errors as `load_array_artifact`.
+        """
+        return self._image.open_array_artifact(name)
+
+    def list_array_artifacts(self) -> list[str]:
+        """Return the names of the array artifacts, sorted."""
+        return self._image.list_array_artifacts()
+
+    def delete_array_artifact(self, name: str) -> None:
+        """Delete an array artifact; KeyError if there is none of that name."""
+        return self._image.delete_array_artifact(name)
+
+    def save_metadata_payload(self, payload: Mapping[str, Any]) -> str:
+        """Save the canonical metadata payload and return its key.
+
+        Parameters
+        ----------
+        payload : mapping
+            ``version``, ``header``, ``experiment_metadata``, ``rois``; other keys are kept.
+
+        Raises
+        ------
+        ArgumentTypeError
+            If it is not a mapping.
+        UnsupportedDataError
+            As for :meth:`save_json`.
+        """
+        return self._image.save_metadata_payload(payload)
+
+    def load_metadata_payload(self) -> dict[str, Any]:
+        """Return the canonical metadata payload.
+
+        Raises
+        ------
+        MetadataNotFoundError
+            If the image has none (a FileNotFoundError).
+        """
+        return self._image.load_metadata_payload()
+
+    # Regions
+
+    def load_rois(self) -> list[RectRoi | MaskRoi]:
+        """Return the regions of the image, in the order of the metadata payload.
+
+        Older forms are read as well. An image without a payload has no regions.
+
+        Raises
+        ------
+        SchemaValidationError
+            If the payload holds what is no region of ours; names the key.
+        """
+        return self._image.load_rois()
+
+    def save_rois(self, rois: Iterable[RectRoi | MaskRoi]) -> str:
+        """Replace the regions in the metadata payload and return the payload's key.
+
+        Everything else in the payload stays; an image without one gets one.
+
+        Parameters
+        ----------
+        rois : iterable of RectRoi or MaskRoi
+            All regions of the image.
+
+        Raises
+        ------
+        ArgumentTypeError
+            If one is not such a value.
+        ArgumentError
+            If one reaches out of the image, if its mask is not there or of another shape than
+            the plane, or if two have the same id; names the region and the field.
+        """
+        return self._image.save_rois(rois)
+
+    def save_mask(
+        self,
+        name: str,
+        mask: object,
+        *,
+        roi_id: int | None = None,
+        note: str = "",
+        channel: int = 1,
+        z: int = 0,
+    ) -> MaskRoi:
+        """Save a mask as an array artifact and put the region that it makes in the payload.
+
+        Parameters
+        ----------
+        name : str
+            Name of the array artifact and of the region. A mask of that name is replaced: its
+            region keeps its id and counts one revision more.
+        mask : array_like of bool or int
+            Shape of the plane, (height, width); true, or not 0, inside. It is kept as bool.
+        roi_id : int, optional
+            None takes that of the region that is replaced, or the next that is free.
+        note : str, optional
+        channel : int, optional
+            From 1.
+        z : int, optional
+            Plane along ``z``, from 0.
+
+        Returns
+        -------
+        MaskRoi
+
+        Raises
+        ------
+        UnsupportedDataError
+            If the mask holds neither bool nor whole numbers.
+        ArgumentError
+            If it has another shape than the plane, if channel or plane are not there, or if
+            another region has the id. Nothing is written.
+        """
+        return self._image.save_mask(name, mask, roi_id=roi_id, note=note, channel=channel, z=z)
+
+    def roi_pixels(
+        self,
+        roi: RectRoi | MaskRoi,
+        *,
+        channel: int | Literal["all"] | None = None,
+        z: int | Literal["all"] | None = None,
+        at: Mapping[str, int] | None = None,
+    ) -> np.ndarray[Any, Any]:
+        """Return the pixels of a region; no more of the image is read than it covers.
+
+        Parameters
+        ----------
+        roi : RectRoi or MaskRoi
+        channel : int or "all", optional
+            From 1; that of the region by default.
+        z : int or "all", optional
+            Plane along ``z``, from 0; that of the region by default.
+        at : mapping of str to int, optional
+            Positions along other axes, from 0, such as ``{"t": 3}``; all where there is none.
+
+        Returns
+        -------
+        numpy.ndarray
+            dtype of the image. A rectangle: rows and columns are the last two axes; before
+            them, in the image's order, those along which more than one position was asked for.
+            A mask: the pixels inside, row after row, along the last axis.
+
+        Raises
+        ------
+        ArgumentError
+            If the region or what is asked for lies outside of the image; names the field.
+        ArtifactNotFoundError
+            If the mask is not there.
+        """
+        return self._image.roi_pixels(roi, channel=channel, z=z, at=at)
+
+    def roi_statistics(
+        self,
+        roi: RectRoi | MaskRoi,
+        *,
+        channel: int | Literal["all"] | None = None,
+        z: int | Literal["all"] | None = None,
+        at: Mapping[str, int] | None = None,
+    ) -> RoiStatistics:
+        """Return the statistics of the pixels of a region, all that are asked for together.
+
+        Pixels that are NaN or infinite do not count. One plane is in memory at a time.
+
+        Parameters
+        ----------
+        roi, channel, z, at
+            As for :meth:`roi_pixels`.
+
+        Raises
+        ------
+        UnsupportedDataError
+            If the pixels are complex.
+        ArgumentError, ArtifactNotFoundError
+            As for :meth:`roi_pixels`.
+        """
+        return self._image.roi_statistics(roi, channel=channel, z=z, at=at)
+
+    def roi_statistics_by_plane(
+        self,
+        roi: RectRoi | MaskRoi,
+        *,
+        channel: int | Literal["all"] | None = "all",
+        z: int | Literal["all"] | None = "all",
+        at: Mapping[str, int] | None = None,
+    ) -> list[RoiStatistics]:
+        """Return the statistics of a region in each channel and plane of its own.
+
+        Parameters
+        ----------
+        roi, channel, z, at
+            As for :meth:`roi_pixels`, but all channels and planes by default; None for that of
+            the region.
+
+        Returns
+        -------
+        list of RoiStatistics
+            In the order of the pixels; `channel`, `z` and `at` tell which one it is.
+
+        Raises
+        ------
+        UnsupportedDataError, ArgumentError, ArtifactNotFoundError
+            As for :meth:`roi_statistics`.
+        """
+        return self._image.roi_statistics_by_plane(roi, channel=channel, z=z, at=at)
+
+    # Curation
+
+    @property
+    def revision(self) -> str:
+        """Digest, 64 hexadecimal digits, that is another one when anything in the image is.
+
+        It is the SHA-256 of the image's list of checksums, which each write of this package
+        brings up to date. Of an image that has none, since another program wrote it, it is
+        made of names, sizes and times of its files.
+        """
+        return self._image.revision
+
+    def curation(self) -> Curation:
+        """Return verdict, note and the history of edits.
+
+        Raises
+        ------
+        FormatVersionError
+            If a newer version of this package wrote them.
+        SchemaValidationError
+            If they are damaged.
+        """
+        return self._image.curation()
+
+    def edit(
+        self, who: str | None = None, expect: str | None = None
+    ) -> AbstractContextManager[RecordEdit]:
+        """Change verdict, note, regions and types of events in one step.
+
+        The image stays locked while the block runs. At its end all changes are written as one
+        commit and one entry of the history: nothing if it raises, or if nothing is another one.
+
+        Parameters
+        ----------
+        who : str, optional
+            Name for the history; the user of the operating system if left out.
+        expect : str, optional
+            The :attr:`revision` that the changes were decided on.
+
+        Yields
+        ------
+        RecordEdit
+
+        Raises
+        ------
+        EditConflictError
+            If the image is of another revision, or something else wrote to it inside of the
+            block. Nothing is written.
+        ReadOnlyError
+            If the dataset was opened with mode ``"r"``.
+        """
+        return self._image.edit(who, expect)
+
+    def undo(
+        self, edit_id: str | None = None, *, who: str | None = None, expect: str | None = None
+    ) -> Edit:
+        """Take an edit back; that is an entry of the history as well.
+
+        Parameters
+        ----------
+        edit_id : str, optional
+            Any edit, also one that took another one back. If left out, the last one that did not
+            and is not taken back.
+        who, expect : str, optional
+            As for :meth:`edit`.
+
+        Returns
+        -------
+        Edit
+            The new entry.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such edit, or it is taken back already.
+        EditConflictError
+            If something that it changed has been changed since; names it. Nothing is written.
+        """
+        return self._image.undo(edit_id, who=who, expect=expect)
+
+    # Views
+
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        t: int = 0,
+        z: int = 0,
+        channel: int | str = 1,
+        at: Mapping[str, int] | None = None,
+        cmap: str = "gray",
+        vmin: float | None = None,
+        vmax: float | None = None,
+        rois: bool = True,
+        scale_bar: bool = False,
+    ) -> Axes:
+        """Draw one plane with matplotlib, its axes in real units.
+
+        Times are in seconds and lengths in micrometers; an axis that is not calibrated counts
+        lines or pixels. A kymograph has time along x. The first sample reaches from 0 to one
+        step, and space runs downwards.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a figure of its own if left out.
+        t, z : int
+            Moment and plane along ``z``, from 0, of images that have such an axis beyond the
+            plane.
+        channel : int or str
+            From 1, or its name.
+        at : mapping of str to int, optional
+            Positions along other axes, from 0.
+        cmap : str
+            Color map of matplotlib.
+        vmin, vmax : float, optional
+            Gray levels of the ends of the color map; the 0.5th and 99.5th percentile if left
+            out.
+        rois : bool
+            Draw the regions of this channel and plane.
+        scale_bar : bool
+            Draw a scale bar along x, where x is calibrated.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        ArgumentError
+            If the image has no such plane; names the axis.
+        MissingDependencyError
+            If matplotlib is not installed; names the extra (an ImportError).
+        """
+        from kymflow_zarr.views.plot import plot
+
+        return plot(
+            self._image,
+            ax,
+            t=t,
+            z=z,
+            channel=channel,
+            at=at,
+            cmap=cmap,
+            vmin=vmin,
+            vmax=vmax,
+            rois=rois,
+            scale_bar=scale_bar,
+        )
+
+    def plot_events(
+        self,
+        *,
+        velocity: str = "velocity",
+        events: str = "velocity_events/events",
+        column: str = "velocity_mm_s",
+        roi_id: int | None = None,
+        channel: int | None = None,
+        cmap: str = "gray",
+        figsize: tuple[float, float] = (10.0, 5.0),
+    ) -> Figure:
+        """Draw a kymograph, and under it its velocity on the same time axis, events marked.
+
+        Parameters
+        ----------
+        velocity : str
+            Data frame with ``time_s`` and `column`; a line for each ``roi_id`` and ``channel``
+            in it.
+        events : str
+            Data frame with ``t_start_s``, in seconds. An event is a bar where ``t_end_s`` is
+            known, and else a line; ``event_type`` colors it. An image without has none drawn.
+        column : str
+            What is drawn over time.
+        roi_id, channel : int, optional
+            Only that region, or channel (from 1); all if left out.
+        cmap : str
+            Color map of the kymograph.
+        figsize : tuple of float
+            Width and height in inches.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Its first axes hold the kymograph, its second the velocity.
+
+        Raises
+        ------
+        ArtifactNotFoundError
+            If there is no such velocity (a KeyError).
+        ArgumentError
+            If the image is no kymograph with calibrated time, or a column is missing.
+        MissingDependencyError
+            If matplotlib is not installed; names the extra (an ImportError).
+        """
+        from kymflow_zarr.views.events import plot_events
+
+        return plot_events(
+            self._image,
+            velocity=velocity,
+            events=events,
+            column=column,
+            roi_id=roi_id,
+            channel=channel,
+            cmap=cmap,
+            figsize=figsize,
+        )
+
+    def to_xarray(self) -> xr.DataArray:
+        """Return the image as an xarray.DataArray.
+
+        Dimensions are named as the axes. An axis with a known step has a coordinate, from 0 in
+        steps, with its unit in ``attrs["units"]``; channels have their names. Where dask is
+        installed the pixels are lazy, in blocks as large as dask is set to; else they are read.
+
+        Returns
+        -------
+        xarray.DataArray
+            Shape and dtype as of the image; ``attrs`` hold ``image_id`` and ``quantities``, what
+            runs along each axis.
+
+        Raises
+        ------
+        MissingDependencyError
+            If xarray is not installed; names the extra (an ImportError).
+        """
+        from kymflow_zarr.views.xarray import to_xarray
+
+        return to_xarray(self._image)
+
+    def thumbnail(self, size: int = 256) -> bytes:
+        """Return a small picture of the image as PNG, in gray.
+
+        It shows the first moment and channel and the middle of a stack, and of a large image
+        the beginning or the middle. A kymograph has time to the right and is twice as wide as
+        high. Where the dataset can be written to, a picture of 256 pixels is kept with the
+        index, and is drawn again when the pixels or the axes have changed.
+
+        Parameters
+        ----------
+        size : int
+            Length of the longer side in pixels, 1 to 2048.
+
+        Raises
+        ------
+        ArgumentError
+            If the size is another.
+        UnsupportedDataError
+            If the image has no pixels.
+        LimitExceededError
+            If more than 64 MiB would have to be read, because its chunks are large.
+        CorruptDataError
+            If a stored file is missing or damaged.
+        """
+        from kymflow_zarr.views.thumbnail import thumbnail
+
+        return thumbnail(self._image, size)
+
+    def export_tiff(self, path: StrPath) -> None:
+        """Write the image as a TIFF file that Fiji opens with its axes and calibration.
+
+        Parameters
+        ----------
+        path : str or Path
+            A file that is not there yet.
+
+        Raises
+        ------
+        TargetExistsError
+            If something is there (a FileExistsError).
+        UnsupportedDataError
+            If the image has no pixels.
+        CorruptDataError
+            If a stored file is missing or damaged; nothing is left at `path`.
+        """
+        from kymflow_zarr.export.tiff.single import export_tiff
+
+        export_tiff(self._image, path)
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """Shape of what is compressed at a time, in pixels."""
+        return self._image.chunks
+
+    @property
+    def pixels_sha256(self) -> str:
+        """SHA-256 of the stored pixels, as the format defines it; another one once they change."""
+        return self._image.pixels_sha256
+
+
+class OfRecord(Generic[R]):
+    """A function of a record, called with the stored image; it pickles as the function does."""
+
+    def __init__(self, fn: Callable[[ZarrImageRecord], R]) -> None:
+        self._fn = fn
+
+    def __call__(self, image: StoredImage) -> R:
+        """Call the function with the record of a stored image."""
+        return self._fn(ZarrImageRecord(image))
+
+
+def _describe(axis: Axis) -> str:
+    if axis.step is None:
+        return axis.name
+    kind = f" ({axis.quantity})" if axis.name == "y" and axis.quantity == "time" else ""
+    return f"{axis.name}{kind} {axis.step:.6g} {axis.unit or 'px'}"

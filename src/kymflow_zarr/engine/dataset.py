@@ -1,88 +1,86 @@
-"""The dataset."""
+"""What an open dataset is: its storage, document, index and tables."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from kymflow_zarr import layout
 from kymflow_zarr.engine.change import Change
-from kymflow_zarr.engine.dataset_query import DatasetQuery
-from kymflow_zarr.engine.dataset_tables import DatasetTables
-from kymflow_zarr.engine.dataset_work import DatasetWork
 from kymflow_zarr.engine.hints import did_you_mean
+from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.engine.index.index import Index
 from kymflow_zarr.engine.opening.modes import dataset_path, open_storage
-from kymflow_zarr.engine.record import StoredImage
-from kymflow_zarr.engine.record_views import DatasetViews
+from kymflow_zarr.engine.tables import Tables
 from kymflow_zarr.errors import ArgumentError, RecordNotFoundError
 from kymflow_zarr.schema.base import FORMAT, FORMAT_VERSION
 from kymflow_zarr.storage.local.storage import LocalStorage
-from kymflow_zarr.types import Axis, Durability, MissingPlacement, Mode, OrderBy, StrPath
+from kymflow_zarr.types import (
+    ArtifactKind,
+    Axis,
+    Durability,
+    MissingPlacement,
+    Mode,
+    OrderBy,
+    Progress,
+    StrPath,
+)
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     import pandas as pd
 
     from kymflow_zarr.engine.images.draft import RecordDraft
     from kymflow_zarr.engine.images.update import RecordUpdate
+    from kymflow_zarr.engine.query.map import MapResult
     from kymflow_zarr.engine.source_files import KeptFiles
+    from kymflow_zarr.formats.rows.gather import Part
+    from kymflow_zarr.schema.dataset import DatasetDocument
+
+R = TypeVar("R")
 
 
-class OpenDataset(DatasetTables, DatasetQuery, DatasetWork, DatasetViews):
-    """A whole imaging experiment in one folder of open files.
+class OpenDataset:
+    """An open dataset: what :class:`~kymflow_zarr.ZarrDataset` forwards to, which documents it.
 
     Parameters
     ----------
-    path : str or Path
-        The dataset's folder, by custom named ``*.zarr``.
+    storage : LocalStorage
+    document : DatasetDocument
     mode : {"r", "r+", "a", "w", "w-"}
-        As zarr has them. ``"r"`` reads only and ``"r+"`` reads and writes, both a dataset
-        that is there; ``"a"`` creates one where there is none; ``"w"`` empties the dataset
-        first; ``"w-"`` creates one and refuses one that is there. Opening a dataset that is
-        there writes nothing, except for ``"w"``.
-    durability : {"full", "relaxed"}
-        ``"full"``: what a call wrote survives a power cut once it has returned.
-        ``"relaxed"`` is faster and may lose the last moments, and never leaves a half.
 
-    Raises
-    ------
-    DatasetNotFoundError
-        Modes ``"r"`` and ``"r+"`` where there is nothing (a FileNotFoundError).
-    DatasetExistsError
-        Mode ``"w-"`` where there is a dataset (a FileExistsError).
-    SchemaValidationError
-        Where there is something that is not a dataset; nothing in it is changed.
-    FormatVersionError
-        Where there is a dataset of a format version this code does not know.
-    ArgumentError
-        An unknown mode or durability.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> with OpenDataset("experiment.zarr", mode="w") as ds:
-    ...     rec = ds.add_image(np.zeros((1000, 38), "uint16"), line_period_s=0.00117)
-    ...     key = rec.save_json("note", {"quality": "good"})
+    Attributes
+    ----------
+    storage : LocalStorage
+    mode : str
+    index : Index
+        Shared by everything that asks this dataset for a list.
+    tables : Tables
     """
 
-    def __init__(self, path: StrPath, mode: Mode = "a", *, durability: Durability = "full") -> None:
-        storage, self._document = open_storage(dataset_path(path), mode, durability)
-        super().__init__(storage)
-        self._mode = mode
-        self._index = Index(self._storage)
+    def __init__(self, storage: LocalStorage, document: DatasetDocument, mode: Mode) -> None:
+        self.storage = storage
+        self.mode = mode
+        self.index = Index(storage)
+        self.tables = Tables(storage)
+        self._document = document
+
+    @classmethod
+    def open(cls, path: StrPath, mode: Mode = "a", *, durability: Durability = "full") -> Self:
+        """Open, or create, the dataset in a folder."""
+        storage, document = open_storage(dataset_path(path), mode, durability)
+        return cls(storage, document, mode)
 
     @property
     def path(self) -> Path:
         """The dataset's folder."""
-        return self._storage.root
-
-    @property
-    def mode(self) -> Mode:
-        """The mode it was opened with."""
-        return self._mode
+        return self.storage.root
 
     @property
     def dataset_id(self) -> str:
@@ -96,11 +94,11 @@ class OpenDataset(DatasetTables, DatasetQuery, DatasetWork, DatasetViews):
 
     def require_writable(self) -> None:
         """Raise ReadOnlyError (a PermissionError) if the mode is ``"r"``."""
-        self._storage.require_writable()
+        self.storage.require_writable()
 
     def close(self) -> None:
         """Leave the work folder; every call leaves the dataset complete on disk anyway."""
-        self._storage.close()
+        self.storage.close()
 
     def __enter__(self) -> Self:
         return self
@@ -113,18 +111,8 @@ class OpenDataset(DatasetTables, DatasetQuery, DatasetWork, DatasetViews):
     ) -> None:
         self.close()
 
-    def __repr__(self) -> str:
-        tables = self.list_table_names()
-        shown = f", tables {', '.join(tables[:5])}" if tables else ""
-        more = f" and {len(tables) - 5} more" if len(tables) > 5 else ""
-        return (
-            f"<OpenDataset {str(self.path)!r} mode={self._mode!r}: {len(self)} images{shown}{more}>"
-        )
-
-    # Records ---------------------------------------------------------------------------
-
     def __len__(self) -> int:
-        return len(self._index.image_ids())
+        return len(self.index.image_ids())
 
     def __bool__(self) -> bool:
         # An empty dataset is there all the same.
@@ -137,22 +125,16 @@ class OpenDataset(DatasetTables, DatasetQuery, DatasetWork, DatasetViews):
             prefix = layout.image_prefix(image_id)
         except ArgumentError:
             return False
-        return self._storage.stat(f"{prefix}/{layout.GROUP}") is not None
+        return self.storage.stat(f"{prefix}/{layout.GROUP}") is not None
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._index.image_ids())
+        return iter(self.index.image_ids())
 
     def __getitem__(self, image_id: str) -> StoredImage:
         return self.record(image_id)
 
     def record(self, image_id: str) -> StoredImage:
-        """Return the record of an image.
-
-        Raises
-        ------
-        RecordNotFoundError
-            If there is no such image (a KeyError).
-        """
+        """Return the record of an image."""
         if image_id not in self:
             meant = did_you_mean(image_id, self.list_image_ids())
             raise RecordNotFoundError(
@@ -160,29 +142,16 @@ class OpenDataset(DatasetTables, DatasetQuery, DatasetWork, DatasetViews):
                 where=str(self.path),
                 hint=f"{meant}list_image_ids() tells which there are.",
             )
-        return StoredImage(self._storage, image_id)
+        return StoredImage(self.storage, image_id)
 
     def list_image_ids(self) -> list[str]:
         """Return the ids of all images, sorted."""
-        return self._index.image_ids()
+        return self.index.image_ids()
 
     def iter_records(
         self, order_by: OrderBy = "image_id", missing: MissingPlacement = "last"
     ) -> Iterator[StoredImage]:
-        """Yield the record of each image.
-
-        Parameters
-        ----------
-        order_by : {"image_id", "created_utc", "acquired_local_epoch_ns"}
-            Images that are equal in it come in the order of their ids.
-        missing : {"last", "first"}
-            Where images without that value come.
-
-        Raises
-        ------
-        ArgumentError
-            If one of them is something else.
-        """
+        """Yield the record of each image."""
         if order_by not in ("image_id", "created_utc", "acquired_local_epoch_ns"):
             raise ArgumentError(
                 f"cannot order images by {order_by!r}",
@@ -192,10 +161,10 @@ class OpenDataset(DatasetTables, DatasetQuery, DatasetWork, DatasetViews):
         if missing not in ("last", "first"):
             raise ArgumentError(f"{missing!r} is not 'last' or 'first'", where="missing")
         if order_by == "image_id":
-            ids = self._index.image_ids()
+            ids = self.index.image_ids()
         else:
-            ids = self._index.ordered_ids(order_by, missing)
-        return (StoredImage(self._storage, image_id) for image_id in ids)
+            ids = self.index.ordered_ids(order_by, missing)
+        return (StoredImage(self.storage, image_id) for image_id in ids)
 
     def add_image(
         self,
@@ -208,43 +177,7 @@ class OpenDataset(DatasetTables, DatasetQuery, DatasetWork, DatasetViews):
         line_period_s: float | None = None,
         pixel_size_um: float | None = None,
     ) -> StoredImage:
-        """Add an image; it becomes visible in one step, complete.
-
-        Parameters
-        ----------
-        arr : array_like
-            2-D to 5-D; bool, (u)int8-64, float16-64 or complex64-128. NumPy, memory-mapped,
-            dask and zarr arrays are read block by block.
-        axes : str or sequence of str or Axis, optional
-            One for each dimension, such as ``"tyx"``; :class:`~kymflow_zarr.Axis` values
-            carry calibration. The default is ``yx``, ``zyx``, ``czyx`` or ``tczyx``.
-        chunks : int or sequence of int, optional
-            Shape of a chunk; chosen by size and axes if left out.
-        image_id : str, optional
-            A new UUID if left out.
-        channel_names : sequence of str, optional
-            One for each channel.
-        line_period_s : float, optional
-            Seconds from line to line. Makes the rows the time axis of a kymograph where no
-            other axis is time.
-        pixel_size_um : float, optional
-            Micrometers from pixel to pixel along ``x``, and ``y`` where it is space.
-
-        Returns
-        -------
-        StoredImage
-
-        Raises
-        ------
-        UnsupportedDataError
-            If the pixels have a dtype that Zarr has not (objects, structures, long double).
-        ArgumentError
-            If dimensions, axes, chunks or calibration do not fit.
-        RecordExistsError
-            If there is an image of that id (a ValueError).
-        ReadOnlyError
-            In mode ``"r"`` (a PermissionError).
-        """
+        """Add an image; it becomes visible in one step, complete."""
         with self.new_record(image_id) as draft:
             draft.set_pixels(
                 arr,
@@ -255,113 +188,66 @@ class OpenDataset(DatasetTables, DatasetQuery, DatasetWork, DatasetViews):
                 pixel_size_um=pixel_size_um,
             )
             draft.commit()
-        return StoredImage(self._storage, draft.image_id)
+        return StoredImage(self.storage, draft.image_id)
 
     def new_record(self, image_id: str | None = None) -> RecordDraft:
-        """Return a record to be put together with its artifacts and committed in one step.
-
-        Use it as a context manager; what is not committed when the block ends is dropped::
-
-            with ds.new_record() as draft:
-                draft.set_pixels(arr, axes="tyx")
-                draft.save("json", "provenance", {"original_path": "/data/example.tif"})
-                draft.commit()
-
-        Raises
-        ------
-        RecordExistsError
-            If there is an image of that id.
-        """
+        """Return a record to be staged with its artifacts and committed in one step."""
         from kymflow_zarr.engine.images.draft import RecordDraft
 
-        return RecordDraft(self._storage, image_id)
+        return RecordDraft(self.storage, image_id)
 
     @contextmanager
     def update_record(self, image_id: str) -> Iterator[RecordUpdate]:
         """Hold the lock of an image and give the means to change it, for ingest."""
         from kymflow_zarr.engine.images.update import RecordUpdate
 
-        self._storage.require_writable()
+        self.storage.require_writable()
         with (
-            self._storage.lock(f"image:{image_id}"),
-            Change(self._storage, layout.image_prefix(image_id)) as change,
+            self.storage.lock(f"image:{image_id}"),
+            Change(self.storage, layout.image_prefix(image_id)) as change,
         ):
-            yield RecordUpdate(self._storage, image_id, change)
+            yield RecordUpdate(self.storage, image_id, change)
 
-    def work_storage(self) -> LocalStorage:
-        """Return what holds the bytes, for repair."""
-        return self._storage
-
-    def kept_files(self) -> KeptFiles:
-        """Return the source files that belong to no single image, for ingest."""
+    @property
+    def source_files(self) -> KeptFiles:
+        """The source files that belong to no single image."""
         from kymflow_zarr.engine.source_files import KeptFiles
 
-        return KeptFiles(self._storage)
+        return KeptFiles(self.storage)
 
     def delete_image(self, image_id: str) -> int:
-        """Delete an image with all its artifacts, and its rows in all tables.
-
-        Returns
-        -------
-        int
-            How many table rows went with it.
-
-        Raises
-        ------
-        RecordNotFoundError
-            If there is no such image.
-        CorruptDataError
-            If a table cannot be read; nothing is deleted.
-        """
+        """Delete an image with all its artifacts, and its rows in all tables."""
         from kymflow_zarr.engine.images.thumbnails import forget_one
 
-        self._storage.require_writable()
+        self.storage.require_writable()
         record = self.record(image_id)
         with (
-            self._storage.lock(f"image:{record.image_id}", *self._tables.scopes()),
-            self._storage.lock("top"),
-            Change(self._storage, "") as change,
+            self.storage.lock(f"image:{record.image_id}", *self.tables.scopes()),
+            self.storage.lock("top"),
+            Change(self.storage, "") as change,
         ):
-            removed = self._tables.remove_image(change, image_id)
+            removed = self.tables.remove_image(change, image_id)
             change.remove(layout.image_prefix(image_id))
-        forget_one(self._storage, record.image_id)
+        forget_one(self.storage, record.image_id)
         return removed
 
     def load_sources_index(self) -> pd.DataFrame:
-        """Return which file each image came from.
-
-        Returns
-        -------
-        DataFrame
-            One row for each TIFF: ``source_primary_path`` (absolute), ``image_id``,
-            ``source_mtime_ns``, ``source_size_bytes``, ``ingested_epoch_ns`` (UTC, when the
-            pixels were last read from it).
-        """
+        """Return which file each image came from."""
         from kymflow_zarr.engine.index.images_dataframe import sources_index
 
-        return sources_index(self._index.entries().values())
-
-    # Index -----------------------------------------------------------------------------
+        return sources_index(self.index.entries().values())
 
     def load_manifest(self) -> dict[str, Any]:
-        """Return what the index says of every image; never stale, and nothing is written.
-
-        Returns
-        -------
-        dict
-            ``format``, ``schema_version``, ``dataset_id``, ``created_utc`` and ``images``: for
-            each image its ``image_id, shape, dtype, chunks, axes, created_utc, updated_utc,
-            acquired_local_epoch_ns, analysis_keys``.
-        """
-        return self._manifest(self._index.entries())
+        """Return what the index says of every image; never stale, and nothing is written."""
+        return self._manifest(self.index.entries())
 
     def update_manifest(self) -> dict[str, Any]:
         """Make the index anew from the documents, write it, and return the manifest."""
         from kymflow_zarr.engine.images.thumbnails import forget
 
-        self._storage.require_writable()
-        entries = self._index.rebuild()
-        forget(self._storage, entries)
+        self.storage.require_writable()
+        entries = self.index.rebuild()
+        forget(self.storage, entries)
         return self._manifest(entries)
 
     def _manifest(self, entries: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
@@ -372,3 +258,193 @@ class OpenDataset(DatasetTables, DatasetQuery, DatasetWork, DatasetViews):
             "created_utc": self.created_utc,
             "images": list(entries.values()),
         }
+
+    # Tables
+
+    def save_table(self, name: str, df: pd.DataFrame) -> str:
+        """Save a dataset-level table, replacing one of that name, and return its key."""
+        return self.tables.save(name, df)
+
+    def load_table(self, name: str) -> pd.DataFrame:
+        """Return a table."""
+        return self.tables.load(name)
+
+    def list_table_names(self) -> list[str]:
+        """Return the names of the tables, sorted."""
+        return self.tables.names()
+
+    def delete_table(self, name: str) -> None:
+        """Delete a table; TableNotFoundError if there is none of that name."""
+        self.tables.delete(name)
+
+    def replace_rows_for_image_id(
+        self, name: str, image_id: str, rows: pd.DataFrame, *, image_id_col: str = "image_id"
+    ) -> None:
+        """Replace the rows of one image in a table."""
+        self.tables.replace_rows(name, {image_id: rows}, image_id_col=image_id_col)
+
+    def replace_rows_for_image_ids(
+        self, name: str, rows: Mapping[str, pd.DataFrame], *, image_id_col: str = "image_id"
+    ) -> None:
+        """Replace the rows of many images in one rewrite of a table."""
+        self.tables.replace_rows(name, rows, image_id_col=image_id_col)
+
+    # Questions about all images
+
+    def images(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Return what is known of each image, without reading a pixel."""
+        from kymflow_zarr.engine.index.images_dataframe import images_frame
+
+        if isinstance(columns, str):
+            columns = [columns]
+        return images_frame(self.index, self.tables, columns)
+
+    def gather(
+        self,
+        name: str,
+        kind: ArtifactKind | None = None,
+        ids: Iterable[str] | None = None,
+        *,
+        as_: Literal["pandas", "arrow", "dataset"] = "pandas",
+        missing: Literal["skip", "raise"] = "skip",
+        on_error: Literal["raise", "report"] = "raise",
+        executor: Executor | None = None,
+        progress: Progress | None = None,
+    ) -> Any:
+        """Return one data-frame artifact of all images as one data frame."""
+        from kymflow_zarr.engine.query.gather import Gatherer, gather, report_of
+        from kymflow_zarr.formats.rows.gather import gather_arrow, gather_frame
+
+        _check_form(as_, "dataset")
+        gatherer = Gatherer(self.storage, name, kind)
+        options: Any = {
+            "missing": missing,
+            "on_error": on_error,
+            "executor": executor,
+            "progress": progress,
+        }
+        chosen = None if ids is None else _several(ids)
+        if as_ == "dataset":
+            from kymflow_zarr.formats.rows.lazy import dataset_of
+
+            read_lazily = functools.partial(self._lazy_part, gatherer.keys)
+            files, errors = gather(self.index, gatherer, read_lazily, chosen, **options)
+            return dataset_of(files, report_of(errors))
+        read = functools.partial(self._part, gatherer.keys)
+        parts, errors = gather(self.index, gatherer, read, chosen, **options)
+        if as_ == "arrow":
+            return gather_arrow(parts).replace_schema_metadata(report_of(errors))
+        frame = gather_frame(parts)
+        if errors:
+            frame.attrs["errors"] = {image_id: str(error) for image_id, error in errors.items()}
+        return frame
+
+    def _part(self, keys: Mapping[ArtifactKind, str], image_id: str) -> Part | None:
+        # A method, because datasets pickle and storages do not.
+        from kymflow_zarr.engine.query.gather import read_part
+
+        return read_part(self.storage, keys, image_id)
+
+    def _lazy_part(self, keys: Mapping[ArtifactKind, str], image_id: str) -> bytes | None:
+        from kymflow_zarr.engine.query.gather import read_lazy_part
+
+        return read_lazy_part(self.storage, keys, image_id)
+
+    def save_table_from(
+        self,
+        name: str,
+        artifact: str,
+        kind: ArtifactKind | None = None,
+        *,
+        executor: Executor | None = None,
+        progress: Progress | None = None,
+    ) -> str:
+        """Save a table of one data-frame artifact of all images, and return its key."""
+        self.storage.require_writable()
+        rows = self.gather(artifact, kind, executor=executor, progress=progress)
+        return self.tables.save(name, rows)
+
+    def sql(
+        self,
+        query: str,
+        params: Sequence[Any] | Mapping[str, Any] | None = None,
+        *,
+        as_: Literal["pandas", "arrow"] = "pandas",
+    ) -> Any:
+        """Answer a question in the SQL of DuckDB."""
+        from kymflow_zarr.engine.query.sql import artifact_sources, ask, table_sources, to_pandas
+
+        _check_form(as_)
+        if not isinstance(query, str):
+            raise ArgumentError(f"a query is text, not {type(query).__name__}", where="query")
+        table = ask(
+            query,
+            table_sources(self, self.tables),
+            lambda: artifact_sources(self, self.index),
+            params,
+        )
+        return table if as_ == "arrow" else to_pandas(table)
+
+    def map(
+        self,
+        fn: Callable[[StoredImage], R],
+        ids: Iterable[str] | None = None,
+        *,
+        executor: Executor | None = None,
+        progress: Progress | None = None,
+    ) -> MapResult[R]:
+        """Call a function for the record of each image, several at a time."""
+        from kymflow_zarr.engine.query.map import map_images
+
+        chosen = self.index.image_ids() if ids is None else list(dict.fromkeys(_several(ids)))
+        return map_images(self, fn, chosen, executor=executor, progress=progress)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Never in a mode that creates or empties.
+        from kymflow_zarr.engine.query.map import place_of, reopened
+
+        return reopened, place_of(self.storage)
+
+    # Files as they are
+
+    def stored_table(self, name: str) -> Path:
+        """Return where the file of a table is, to be read as it is."""
+        key = layout.table_key(name)
+        if self.storage.stat(key) is None:
+            self.tables.read(name)  # It says what there is instead.
+        self.storage.refuse_links(key, "read")
+        return self.storage.path(key)
+
+    def change_token(self, table: str | None = None) -> str:
+        """Return a text that is another one once an image, or one table, has changed."""
+        seen: list[tuple[str, int, int]] = []
+        if table is None:
+            times = self.storage.folder_times(layout.IMAGES)
+            seen += [(name, time_ns, 0) for name, time_ns in sorted(times.items())]
+            tables = self.tables.names()
+        else:
+            tables = [table]
+        for key in map(layout.table_key, tables):
+            found = self.storage.stat(key)
+            seen.append((key, *((0, -1) if found is None else (found.mtime_ns, found.size))))
+        return hashlib.sha256(repr(seen).encode()).hexdigest()
+
+    def number_of_rows(self, table: str) -> int:
+        """Return how many rows a table has, by the end of its file."""
+        import pyarrow.parquet as pq
+
+        key = layout.table_key(table)
+        self.storage.refuse_links(key, "read")
+        rows: int = pq.read_metadata(self.storage.path(key)).num_rows
+        return rows
+
+
+def _check_form(as_: str, *more: str) -> None:
+    known = ("pandas", "arrow", *more)
+    if as_ not in known:
+        raise ArgumentError(f"{as_!r} is not one of {', '.join(map(repr, known))}", where="as_")
+
+
+def _several(ids: Iterable[str]) -> list[str]:
+    # A text is a sequence too, of its letters.
+    return [ids] if isinstance(ids, str) else list(ids)

@@ -10,11 +10,11 @@ from typing import get_args
 
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.documents import utc_now
-from kymflow_zarr.engine.reports import ExportReport
 from kymflow_zarr.errors import ArgumentError
 from kymflow_zarr.export.dataset_layout.parts import Parts
 from kymflow_zarr.export.dataset_layout.places import MANIFEST, WORK
 from kymflow_zarr.export.manifest import manifest_bytes
+from kymflow_zarr.export.report import ExportReport
 from kymflow_zarr.export.target import ExportTarget
 from kymflow_zarr.types import ExportLayout, Progress, StrPath
 

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import msgspec
 
 from kymflow_zarr.engine.query.map import Reading
-from kymflow_zarr.engine.reports import ExportKind
 from kymflow_zarr.engine.source_files import read_kept
 from kymflow_zarr.errors import CorruptDataError
 from kymflow_zarr.export.files import add_bytes, made_from, sha256
+from kymflow_zarr.export.report import ExportKind
 from kymflow_zarr.export.staging_area import Bench
 from kymflow_zarr.schema.image import SourceFileDocument
 from kymflow_zarr.storage.local.storage import LocalStorage

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from kymflow_zarr.engine.dataset import OpenDataset
+from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.engine.images.draft import RecordDraft
-from kymflow_zarr.engine.record import StoredImage
 from kymflow_zarr.errors import (
     KymflowZarrError,
     RecordExistsError,

@@ -11,6 +11,7 @@ from concurrent.futures import Executor
 from kymflow_zarr import layout
 from kymflow_zarr.check.each import check_each
 from kymflow_zarr.check.files import check_foreign, check_timestamp, list_files
+from kymflow_zarr.check.report import Problem, ValidationReport
 from kymflow_zarr.check.validate.artifacts import check_artifacts
 from kymflow_zarr.check.validate.findings import Findings
 from kymflow_zarr.check.validate.tables import check_tables
@@ -18,7 +19,6 @@ from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.documents import load_image
 from kymflow_zarr.engine.images.array_artifacts import ArrayArtifacts
 from kymflow_zarr.engine.index.index import Index
-from kymflow_zarr.engine.reports import Problem, ValidationReport
 from kymflow_zarr.legacy_v1.storage import V1Storage
 from kymflow_zarr.schema.image import ImageDocument
 from kymflow_zarr.storage.local.storage import LocalStorage

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kymflow_zarr import ZarrDataset, ZarrImageRecord, layout
+from kymflow_zarr.api.internals import open_dataset_of
 from kymflow_zarr.engine.source_files import read_kept
 from kymflow_zarr.schema.checksums import FileSum, parse_checksums
 
@@ -43,14 +44,14 @@ def state_of(
         if "image_id" in frame.columns:
             frame["image_id"] = frame["image_id"].map(lambda i: names.get(i, i))
         state[f"table {table}"] = frame.to_csv()
-    kept = dataset.kept_files()
+    kept = open_dataset_of(dataset).source_files
     for path, document in kept.documents().items():
         state[f"file {path}"] = _digest(kept.read(document))
     return state
 
 
 def _state_of_image(dataset: ZarrDataset, record: ZarrImageRecord) -> dict[str, Any]:
-    storage, prefix = dataset._storage, layout.image_prefix(record.image_id)  # noqa: SLF001
+    storage, prefix = open_dataset_of(dataset).storage, layout.image_prefix(record.image_id)
     state: dict[str, Any] = {
         "pixels": (record.shape, record.dtype.str, _digest(record.load_array().tobytes())),
         "axes": (record.axes, record.channel_names),

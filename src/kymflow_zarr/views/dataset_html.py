@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from kymflow_zarr.views.figure import thumbnail
@@ -20,7 +19,7 @@ _MAX_THUMBNAILS: Final = 8
 _MAX_TABLES: Final = 30
 
 
-def dataset_html(dataset: OpenDataset, count_rows: Callable[[str], int]) -> str:
+def dataset_html(dataset: OpenDataset) -> str:
     """Return a summary, thumbnails of the first images, and the tables with their rows.
 
     Parameters
@@ -33,7 +32,7 @@ def dataset_html(dataset: OpenDataset, count_rows: Callable[[str], int]) -> str:
         guarded(lambda: _summary(dataset)),
         guarded(lambda: _thumbnails(dataset)),
         section("Images by kind", guarded(lambda: _kinds(dataset))),
-        section("Tables", guarded(lambda: _tables(dataset, count_rows))),
+        section("Tables", guarded(lambda: _tables(dataset))),
     )
 
 
@@ -99,15 +98,15 @@ def _kinds(dataset: OpenDataset) -> str:
     return table(["images", "axes", "dtype", "size"], rows, most=20)
 
 
-def _tables(dataset: OpenDataset, count_rows: Callable[[str], int]) -> str:
+def _tables(dataset: OpenDataset) -> str:
     names = dataset.list_table_names()
-    rows = [(name, _rows_text(name, count_rows)) for name in names[:_MAX_TABLES]]
+    rows = [(name, _rows_text(dataset, name)) for name in names[:_MAX_TABLES]]
     rows += [(name, "") for name in names[_MAX_TABLES:]]
     return table(["table", "rows"], rows, most=_MAX_TABLES)
 
 
-def _rows_text(name: str, count_rows: Callable[[str], int]) -> str:
+def _rows_text(dataset: OpenDataset, name: str) -> str:
     try:
-        return f"{count_rows(name):,}"
+        return f"{dataset.number_of_rows(name):,}"
     except Exception as error:  # noqa: BLE001 - one broken table among many
         return f"{type(error).__name__}: {error}"

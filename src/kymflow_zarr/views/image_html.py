@@ -12,7 +12,7 @@ from kymflow_zarr.views.markup import guarded, is_blank, page, pairs, section, t
 from kymflow_zarr.views.picture import Preview, preview
 
 if TYPE_CHECKING:
-    from kymflow_zarr.engine.record import StoredImage
+    from kymflow_zarr.engine.image import StoredImage
     from kymflow_zarr.engine.rois.values import RectRoi
 
 __all__ = ["axes_text", "record_html"]

@@ -15,7 +15,7 @@ from kymflow_zarr.errors import LimitExceededError
 from kymflow_zarr.views.plane import Plane, plane_of
 
 if TYPE_CHECKING:
-    from kymflow_zarr.engine.record import StoredImage
+    from kymflow_zarr.engine.image import StoredImage
 
 __all__ = ["Preview", "contrast", "data_uri", "gray_levels", "preview", "reduced"]
 

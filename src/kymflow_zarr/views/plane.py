@@ -13,7 +13,7 @@ from kymflow_zarr.types import Axis
 if TYPE_CHECKING:
     import numpy as np
 
-    from kymflow_zarr.engine.record import StoredImage
+    from kymflow_zarr.engine.image import StoredImage
     from kymflow_zarr.engine.rois.values import MaskRoi, RectRoi
 
 __all__ = ["Drawn", "Plane", "plane_of"]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
 
-    from kymflow_zarr.engine.record import StoredImage
+    from kymflow_zarr.engine.image import StoredImage
     from kymflow_zarr.engine.rois.values import MaskRoi, RectRoi
     from kymflow_zarr.views.plane import Plane
 

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from kymflow_zarr.views.markup import guarded, page, section, table, text
-
-if TYPE_CHECKING:
-    from kymflow_zarr.engine.reports import IngestReport
-
-__all__ = ["report_html"]
 
 # In this order; a file that was not touched is the last thing one wants to read.
 _ORDER = (
@@ -18,19 +13,25 @@ _ORDER = (
 )  # fmt: skip
 
 
-def report_html(report: IngestReport) -> str:
-    """Return counts and a table of the files, those with trouble first."""
-    return page(guarded(lambda: _report(report)))
+def report_html(folder: str, items: Iterable[tuple[str, str, str | None, str | None]]) -> str:
+    """Return counts and a table of the files, those with trouble first.
+
+    Parameters
+    ----------
+    folder : str
+    items : iterable of tuple
+        Status, path, image id and reason of each file.
+    """
+    return page(guarded(lambda: _report(folder, list(items))))
 
 
-def _report(report: IngestReport) -> str:
+def _report(folder: str, items: list[tuple[str, str, str | None, str | None]]) -> str:
     counts: dict[str, int] = dict.fromkeys(_ORDER, 0)
-    for item in report.items:
-        counts[item.status] = counts.get(item.status, 0) + 1
-    said = ", ".join(f"{n} {status}" for status, n in counts.items() if n) or "no files"
+    for status, *_ in items:
+        counts[status] = counts.get(status, 0) + 1
+    summary = ", ".join(f"{n} {status}" for status, n in counts.items() if n) or "no files"
     order = {status: number for number, status in enumerate(counts)}
-    items = sorted(report.items, key=lambda item: order[item.status])
-    rows = [(item.status, item.path, item.image_id, item.reason) for item in items]
+    rows = sorted(items, key=lambda item: order[item[0]])
     listing = table(["status", "path", "image", "reason"], rows)
-    head = f"<div><strong>{text(report.folder)}</strong></div><div>{text(said)}</div>"
+    head = f"<div><strong>{text(folder)}</strong></div><div>{text(summary)}</div>"
     return head + section("Files", listing)

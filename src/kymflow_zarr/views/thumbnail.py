@@ -8,16 +8,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from kymflow_zarr.engine.images import thumbnails
 from kymflow_zarr.views.picture import Preview, gray_levels, preview, reduced
 
 if TYPE_CHECKING:
-    from kymflow_zarr.engine.record import StoredImage
+    from kymflow_zarr.engine.image import StoredImage
 
-__all__ = ["thumbnail_png"]
+
+def thumbnail(image: StoredImage, size: int = thumbnails.SIZE) -> bytes:
+    """Return a small picture of an image as PNG.
+
+    A picture of the usual size is read from the index, or drawn and stored there.
+    """
+    return thumbnails.thumbnail(
+        image.storage, image.document(), size, lambda side: thumbnail_png(image, side)
+    )
 
 
 def thumbnail_png(record: StoredImage, size: int) -> bytes:
-    """Draw a picture; see :meth:`kymflow_zarr.StoredImage.thumbnail`."""
+    """Draw a small picture of an image, its longer side `size` pixels long, as PNG."""
     import imagecodecs
 
     seen = preview(record)

@@ -11,7 +11,7 @@ from kymflow_zarr.errors import MissingDependencyError
 if TYPE_CHECKING:
     import xarray as xr
 
-    from kymflow_zarr.engine.record import StoredImage
+    from kymflow_zarr.engine.image import StoredImage
 
 __all__ = ["to_xarray"]
 

@@ -172,7 +172,7 @@ class TestVerbatim:
             "gone_kymanalysis.csv", "notes.docx",
         ]  # fmt: skip
         assert "TIFF that it analyzes" in str(report.unmatched[0].reason)
-        kept = ds.kept_files()
+        kept = ds._open.source_files
         documents = kept.documents()
         assert kept.read(documents[report.unmatched[1].path]) == b"x"
         frame = report.to_dataframe()
@@ -293,7 +293,7 @@ def test_every_file_of_a_real_folder_has_a_home(
                 assert file.kept_as is not None
                 packed = (ds.path / "images" / rec.image_id / file.kept_as).read_bytes()
                 homes[file.path] = gzip.decompress(packed)
-    kept = ds.kept_files()
+    kept = ds._open.source_files
     homes |= {path: kept.read(document) for path, document in kept.documents().items()}
     files = {str(p.resolve()): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     assert homes == files

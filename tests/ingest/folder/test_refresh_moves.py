@@ -156,7 +156,7 @@ def test_what_belongs_to_no_image_and_is_deleted_is_reported_and_stays(
     for report in (plan, refresh(ds, lab)):
         assert set(reasons(report, "missing")) == {"event_db.csv", "notes.docx"}
     assert len(ds.load_table("event_db")) == 2
-    assert str(lab / "notes.docx") in ds.kept_files().documents()
+    assert str(lab / "notes.docx") in ds._open.source_files.documents()
 
 
 def test_an_analysis_whose_tiff_comes_later_is_kept_once(
@@ -165,7 +165,7 @@ def test_an_analysis_whose_tiff_comes_later_is_kept_once(
     ds.ingest_legacy_folder(lab)
     write(lab / "day" / "gone.tif", PIXELS + 1)
     assert reasons(refresh(ds, lab), "ingested").keys() == {"gone.tif"}
-    assert [Path(path).name for path in ds.kept_files().documents()] == [
+    assert [Path(path).name for path in ds._open.source_files.documents()] == [
         "event_db.csv",
         "notes.docx",
     ]

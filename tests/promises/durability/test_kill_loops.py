@@ -279,7 +279,7 @@ HOLDER = textwrap.dedent("""
     from kymflow_zarr import ZarrDataset
 
     ds = ZarrDataset(sys.argv[1], "r+")
-    with ds._storage.lock("image:shared", "table:rows"), ds._storage.lock("top"):
+    with ds._open.storage.lock("image:shared", "table:rows"), ds._open.storage.lock("top"):
         print("held", flush=True)
         time.sleep(600)
 """)

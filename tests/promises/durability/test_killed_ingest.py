@@ -122,8 +122,8 @@ def contents(path: Path) -> dict[str, Any]:
             table["image_id"] = table["image_id"].map(rel_paths)
             found[f"table {name}"] = table.to_csv()
         found["loose"] = {
-            key: (document.sha256, digest(ds.kept_files().read(document)))
-            for key, document in ds.kept_files().documents().items()
+            key: (document.sha256, digest(ds._open.source_files.read(document)))
+            for key, document in ds._open.source_files.documents().items()
         }
     return found
 

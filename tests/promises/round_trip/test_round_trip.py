@@ -30,7 +30,7 @@ from tests.helpers.export_dataset import MANIFEST, dataset, manifest_of
 
 def of_image(rec: ZarrImageRecord) -> dict[str, Any]:
     """Return what can be compared with ``==`` of an image."""
-    document = rec._document()
+    document = rec._image.document()
     return {
         "times": (rec.created_utc, rec.updated_utc),
         "pixels": (rec.shape, rec.dtype, rec.load_array().tobytes()),
@@ -40,14 +40,14 @@ def of_image(rec: ZarrImageRecord) -> dict[str, Any]:
         "channel_names": rec.channel_names,
         "source_files": rec.source_files,
         "kept": [
-            (rec._storage.read(f"{rec._prefix}/{file.kept_as}"))
+            (rec._image.storage.read(f"{rec._image.prefix}/{file.kept_as}"))
             for file in rec.source_files
             if file.kept_as is not None
         ],
         "earlier": rec.list_earlier_artifacts(),
         "artifacts": {(info.name, info.kind, info.key) for info in rec.list_artifacts()},
         "json": {
-            info.name: (rec._storage.read(info.key), repr(rec.load_json(info.name)))
+            info.name: (rec._image.storage.read(info.key), repr(rec.load_json(info.name)))
             for info in rec.list_artifacts()
             if info.kind == "json"
         },
@@ -56,7 +56,7 @@ def of_image(rec: ZarrImageRecord) -> dict[str, Any]:
 
 
 def of_array(rec: ZarrImageRecord, name: str) -> Any:
-    document, array = rec._arrays.document(name), rec.load_array_artifact(name)
+    document, array = rec._image._arrays.document(name), rec.load_array_artifact(name)
     return array.dtype, array.shape, array.tobytes(), document
 
 
@@ -75,10 +75,10 @@ def assert_equal(one: ZarrDataset, other: ZarrDataset) -> None:
                 assert_same_frame(rec.load_df_parquet(info.name), back.load_df_parquet(info.name))
             elif info.kind == "csv_gz":
                 assert_same_frame(rec.load_df_csv_gz(info.name), back.load_df_csv_gz(info.name))
-    kept = one.kept_files().documents()
-    assert kept == other.kept_files().documents()
+    kept = one._open.source_files.documents()
+    assert kept == other._open.source_files.documents()
     for document in kept.values():
-        assert one.kept_files().read(document) == other.kept_files().read(document)
+        assert one._open.source_files.read(document) == other._open.source_files.read(document)
 
 
 def assert_same_frame(one: pd.DataFrame, other: pd.DataFrame) -> None:
@@ -261,7 +261,7 @@ def lab(tmp_path: Path) -> ZarrDataset:
 
 
 def test_a_folder_of_a_lab_comes_back_from_its_dataset(lab: ZarrDataset, tmp_path: Path) -> None:
-    assert lab.kept_files().documents()
+    assert lab._open.source_files.documents()
     new, report = there_and_back(lab, tmp_path)
     assert not report.failed
     assert_equal(lab, new)

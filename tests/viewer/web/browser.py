@@ -24,7 +24,7 @@ from kymflow_zarr import RectRoi, ZarrDataset
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
-    from kymflow_zarr.engine.seam import Viewer
+    from kymflow_zarr.viewer.web.serving import Viewer
 
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",

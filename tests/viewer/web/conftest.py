@@ -18,7 +18,7 @@ from tests.viewer.web.site import client_of, make_dataset
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-    from kymflow_zarr.engine.seam import Viewer
+    from kymflow_zarr.viewer.web.serving import Viewer
 
 
 @pytest.fixture

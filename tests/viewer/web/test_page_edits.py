@@ -10,7 +10,7 @@ from tests.viewer.web.browser import HOSTILE, Visits, drawn, loaded, until
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-    from kymflow_zarr.engine.seam import Viewer
+    from kymflow_zarr.viewer.web.serving import Viewer
 
 FLOW = "/image/flow-1"
 

@@ -15,7 +15,7 @@ from tests.viewer.web.browser import MANY, Visits, drawn, until
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
-    from kymflow_zarr.engine.seam import Viewer
+    from kymflow_zarr.viewer.web.serving import Viewer
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from tests.viewer.web.browser import (
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-    from kymflow_zarr.engine.seam import Viewer
+    from kymflow_zarr.viewer.web.serving import Viewer
 
 FLOW = "/image/flow-1"
 BARE = "events=off&rois=off&map=gray"

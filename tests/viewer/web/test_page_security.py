@@ -21,7 +21,7 @@ from tests.viewer.web.browser import HOSTILE, PHOTO, Visits, drawn, origin
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-    from kymflow_zarr.engine.seam import Viewer
+    from kymflow_zarr.viewer.web.serving import Viewer
 
 
 def is_shown_as_text(page: Page) -> None:

@@ -9,13 +9,13 @@ from kymflow_zarr.check.files import dead_work, is_index_usable, is_temporary, l
 from kymflow_zarr.check.repair.image import mend_image
 from kymflow_zarr.check.repair.plan import Mending
 from kymflow_zarr.check.repair.top import mend_top
+from kymflow_zarr.check.report import RepairAction, RepairReport
 from kymflow_zarr.check.verify.dataset import settled
 from kymflow_zarr.check.verify.hashing import Hasher, hashing
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.documents import require_dataset
 from kymflow_zarr.engine.index.index import Index
 from kymflow_zarr.engine.tables import Tables
-from kymflow_zarr.engine.verify_reports import RepairAction, RepairReport
 from kymflow_zarr.errors import FormatVersionError
 from kymflow_zarr.legacy_v1.storage import V1Storage, reading_storage
 from kymflow_zarr.storage.local.disk import disk
@@ -41,7 +41,7 @@ def repair_dataset(
         )
     if not dry_run:
         dataset.require_writable()
-    storage = reading if dry_run else dataset.work_storage()
+    storage = reading if dry_run else dataset.storage
     require_dataset(storage)
     actions = _sweep(storage, dry_run=dry_run)
     with hashing(executor) as hasher:

@@ -9,8 +9,8 @@ from typing import Any
 
 from kymflow_zarr import layout
 from kymflow_zarr._version import __version__
+from kymflow_zarr.check.report import RepairAction, RepairKind
 from kymflow_zarr.engine.documents import dump, utc_now
-from kymflow_zarr.engine.verify_reports import RepairAction, RepairKind
 from kymflow_zarr.schema.base import FORMAT
 from kymflow_zarr.schema.checksums import FileSum, dump_checksums
 from kymflow_zarr.storage.local.disk import disk

@@ -10,9 +10,9 @@ from types import TracebackType
 from typing import Self
 
 from kymflow_zarr import layout
-from kymflow_zarr.engine import seam
 from kymflow_zarr.engine.images.draft import RecordDraft
 from kymflow_zarr.errors import KymflowZarrError
+from kymflow_zarr.ingest.rebuild import rebuild_image
 from kymflow_zarr.schema.checksums import FileSum
 from kymflow_zarr.schema.image import ImageDocument, SourceFileDocument
 from kymflow_zarr.storage.local.files import digest_file, digest_of_bytes
@@ -82,7 +82,7 @@ class Sources:
                 # Whatever cannot be read of them cannot be restored from them.
                 with contextlib.suppress(KymflowZarrError, OSError):
                     self._draft = RecordDraft(self._storage)
-                    seam.ingest().rebuild_image(self._draft, self._document.source_files)
+                    rebuild_image(self._draft, self._document.source_files)
             if self._draft is not None:
                 self._staged = dict(self._draft.staged_files().values())
         return self._staged

@@ -20,12 +20,12 @@ from kymflow_zarr.check.files import (
     list_names,
     stat_of,
 )
+from kymflow_zarr.check.report import Problem, ValidationReport
 from kymflow_zarr.check.validate.findings import Findings
 from kymflow_zarr.check.validate.images import check_image
 from kymflow_zarr.check.validate.tables import check_tables
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.documents import load
-from kymflow_zarr.engine.reports import Problem, ValidationReport
 from kymflow_zarr.errors import ArgumentError, SchemaValidationError
 from kymflow_zarr.legacy_v1.storage import V1Storage, reading_storage
 from kymflow_zarr.legacy_v1.validate import validate_v1, validate_v1_image
@@ -115,7 +115,7 @@ def _check_root(findings: Findings, storage: LocalStorage) -> None:
 def _check_kept(findings: Findings, dataset: OpenDataset, storage: LocalStorage) -> None:
     where = f"{layout.SOURCE_FILES}/files.json"
     with findings.reading("source-file", where):
-        documents = dataset.kept_files().documents().values()
+        documents = dataset.source_files.documents().values()
         kept = list_files(storage, layout.SOURCE_FILES)
         check_source_files(findings, where, "", documents, kept)
 

@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from kymflow_zarr.engine.reports import Problem, Severity
+from kymflow_zarr.check.report import Problem
 from kymflow_zarr.errors import FormatVersionError, KymflowZarrError, StorageError
+from kymflow_zarr.types import Severity
 
 RESTORE: Final = "Restore it from a copy of the dataset."
 

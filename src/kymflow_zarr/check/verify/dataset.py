@@ -9,12 +9,12 @@ from typing import Final
 
 from kymflow_zarr import layout
 from kymflow_zarr.check.files import is_index_usable
+from kymflow_zarr.check.report import Damage, VerifyLevel, VerifyReport
 from kymflow_zarr.check.verify.group import DAMAGES, Group, examine
 from kymflow_zarr.check.verify.hashing import Hasher, hashing
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.documents import load_image, require_dataset
 from kymflow_zarr.engine.index.index import Index
-from kymflow_zarr.engine.verify_reports import Damage, VerifyLevel, VerifyReport
 from kymflow_zarr.errors import ArgumentError, FormatVersionError
 from kymflow_zarr.legacy_v1.storage import V1Storage, reading_storage
 from kymflow_zarr.storage.local.storage import LocalStorage

@@ -9,15 +9,15 @@ from typing import Final
 
 from kymflow_zarr import layout
 from kymflow_zarr.check.files import is_temporary, list_names, stat_of
+from kymflow_zarr.check.report import Damage
 from kymflow_zarr.check.verify.agreement import disagreements
 from kymflow_zarr.check.verify.hashing import Hasher
 from kymflow_zarr.check.verify.parts import is_read, name_of
 from kymflow_zarr.engine.documents import load_image
-from kymflow_zarr.engine.reports import Severity
-from kymflow_zarr.engine.verify_reports import Damage
 from kymflow_zarr.errors import KymflowZarrError, SchemaValidationError, StorageError
 from kymflow_zarr.schema.checksums import FileSum, parse_checksums
 from kymflow_zarr.storage.local.storage import LocalStorage, Stat
+from kymflow_zarr.types import Severity
 
 DAMAGES: Final[dict[str, Severity]] = {
     "file-missing": "error",

@@ -88,10 +88,11 @@ def view(
 
 def _ome_zarr_image(record: ZarrImageRecord) -> str:
     """Return the id of an image that can be served as OME-Zarr."""
+    from kymflow_zarr.api.internals import stored_image_of
     from kymflow_zarr.errors import NotFoundError, UnsupportedDataError
 
     try:
-        record.stored_file("zarr.json")
+        stored_image_of(record).stored_file("zarr.json")
     except NotFoundError as error:
         raise UnsupportedDataError(
             "the image is in format version 1, which is no OME-Zarr",

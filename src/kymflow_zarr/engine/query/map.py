@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from kymflow_zarr.engine.record import StoredImage
+from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.legacy_v1.storage import V1Storage, reading_storage
 from kymflow_zarr.runtime.parallel import in_order
 from kymflow_zarr.storage.local.storage import LocalStorage
@@ -93,7 +93,7 @@ def _opened(path: str, mode: Mode, durability: Durability) -> OpenDataset:
     # One for each process: a task would spend more on opening than on most images.
     from kymflow_zarr.engine.dataset import OpenDataset
 
-    return OpenDataset(path, mode=mode, durability=durability)
+    return OpenDataset.open(path, mode, durability=durability)
 
 
 def reopened(path: str, mode: Mode, durability: Durability) -> OpenDataset:

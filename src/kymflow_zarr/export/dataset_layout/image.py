@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from kymflow_zarr import layout
 from kymflow_zarr.engine.documents import load_image
+from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.engine.images.array_artifacts import ArrayArtifacts
 from kymflow_zarr.engine.query.map import Reading
-from kymflow_zarr.engine.record import StoredImage
-from kymflow_zarr.engine.reports import ExportKind
 from kymflow_zarr.errors import ArtifactNotFoundError
 from kymflow_zarr.export.dataset_layout.places import (
     ArtifactPlace,
@@ -24,6 +23,7 @@ from kymflow_zarr.export.dataset_layout.places import (
 )
 from kymflow_zarr.export.files import add_bytes, add_frame, made_from, numpy_writer, sha256
 from kymflow_zarr.export.manifest import describe_image
+from kymflow_zarr.export.report import ExportKind
 from kymflow_zarr.export.sources import write_frame, write_source_file
 from kymflow_zarr.export.staging_area import Bench
 from kymflow_zarr.runtime.memory_budget import pixels_memory

@@ -11,7 +11,6 @@ from kymflow_zarr import layout
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.documents import load
 from kymflow_zarr.engine.query.map import Reading
-from kymflow_zarr.engine.reports import ExportFailure, ExportKind
 from kymflow_zarr.engine.source_files import KeptFiles
 from kymflow_zarr.errors import (
     DatasetNotFoundError,
@@ -24,6 +23,7 @@ from kymflow_zarr.export.dataset_layout.image import ImagePlan
 from kymflow_zarr.export.dataset_layout.places import SOURCES, source_places
 from kymflow_zarr.export.dataset_layout.table import TablePlan
 from kymflow_zarr.export.errors import TargetStorageError
+from kymflow_zarr.export.report import ExportFailure, ExportKind
 from kymflow_zarr.export.sources import SourceFilePlan
 from kymflow_zarr.export.staging_area import Bench
 from kymflow_zarr.export.target import ExportTarget

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from kymflow_zarr.engine.query.map import Reading
-from kymflow_zarr.engine.reports import ExportKind
 from kymflow_zarr.errors import TableNotFoundError
 from kymflow_zarr.export.dataset_layout.places import table_place
 from kymflow_zarr.export.files import add_frame
+from kymflow_zarr.export.report import ExportKind
 from kymflow_zarr.export.staging_area import Bench
 
 __all__ = ["TablePlan"]

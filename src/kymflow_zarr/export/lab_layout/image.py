@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from kymflow_zarr import layout
+from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.engine.images.array_artifacts import ArrayArtifacts
-from kymflow_zarr.engine.record import StoredImage
 from kymflow_zarr.engine.source_files import read_kept
 from kymflow_zarr.errors import (
     ArtifactNotFoundError,

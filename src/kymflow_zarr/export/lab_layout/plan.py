@@ -6,12 +6,12 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from kymflow_zarr.engine.reports import ExportDifference, ExportFailure, ExportKind
 from kymflow_zarr.errors import ArgumentError
 from kymflow_zarr.export.dataset_layout.places import WORK
 from kymflow_zarr.export.errors import target_errors
 from kymflow_zarr.export.lab_layout.places import Names, Roots
 from kymflow_zarr.export.lab_layout.target import TreeFile
+from kymflow_zarr.export.report import ExportDifference, ExportFailure, ExportKind
 from kymflow_zarr.schema.image import SourceFileDocument
 from kymflow_zarr.storage.local.files import write_file
 

@@ -11,10 +11,10 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Final, Self
 
-from kymflow_zarr.engine.reports import ExportKind
 from kymflow_zarr.errors import TargetExistsError
 from kymflow_zarr.export.dataset_layout.places import WORK
 from kymflow_zarr.export.errors import target_errors
+from kymflow_zarr.export.report import ExportKind
 from kymflow_zarr.export.work_dir import WorkFolder, is_own_folder, temporary_in
 from kymflow_zarr.storage.local.files import digest_file, replace, sync_file, sync_folder
 

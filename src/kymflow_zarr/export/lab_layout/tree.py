@@ -14,9 +14,8 @@ from typing import Final
 from kymflow_zarr import layout
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.documents import load_image
+from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.engine.query.map import Reading
-from kymflow_zarr.engine.record import StoredImage
-from kymflow_zarr.engine.reports import ExportDifference, ExportKind, ExportReport
 from kymflow_zarr.engine.source_files import KeptFiles
 from kymflow_zarr.errors import CorruptDataError, KymflowZarrError
 from kymflow_zarr.export.dataset_layout.parts import STOPPING, require_dataset
@@ -26,6 +25,7 @@ from kymflow_zarr.export.lab_layout.places import Roots, root_of
 from kymflow_zarr.export.lab_layout.plan import TreePlan, stem_of
 from kymflow_zarr.export.lab_layout.tables import TreeTables
 from kymflow_zarr.export.lab_layout.target import TreeFile, TreeTarget, make_file
+from kymflow_zarr.export.report import ExportDifference, ExportKind, ExportReport
 from kymflow_zarr.export.sources import kept_bytes
 from kymflow_zarr.export.tiff.source import SourceTiff, channel_place
 from kymflow_zarr.legacy_v1.storage import reading_storage

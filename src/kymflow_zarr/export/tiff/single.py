@@ -10,7 +10,7 @@ from kymflow_zarr.errors import StorageError, TargetExistsError, UnsupportedData
 from kymflow_zarr.types import StrPath
 
 if TYPE_CHECKING:
-    from kymflow_zarr.engine.record import StoredImage
+    from kymflow_zarr.engine.image import StoredImage
 
 __all__ = ["export_tiff"]
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from kymflow_zarr import layout
 from kymflow_zarr.engine.documents import load_image
+from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.engine.query.map import Reading
-from kymflow_zarr.engine.record import StoredImage
 from kymflow_zarr.engine.source_files import read_kept
 from kymflow_zarr.errors import ArtifactNotFoundError, CorruptDataError, SchemaValidationError
 from kymflow_zarr.export.dataset_layout.image import WHOLE_IMAGE_BYTES, pixel_bytes

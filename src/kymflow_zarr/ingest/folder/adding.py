@@ -32,7 +32,7 @@ def staging_area(dataset: OpenDataset) -> Iterator[Path]:
     This process holds the lock of the session that it is in: a worker that dies leaves what
     this one deletes, and if both die the next writer does.
     """
-    with dataset.work_storage().stage() as tree, tree.in_use():
+    with dataset.storage.stage() as tree, tree.in_use():
         yield tree.folder
 
 
@@ -96,9 +96,7 @@ def make_ready(
             if series not in taken:
                 with ExitStack() as stack:
                     image_id = image_id_of(dataset, acquisition, series)
-                    draft = stack.enter_context(
-                        RecordDraft(dataset.work_storage(), image_id, area=area)
-                    )
+                    draft = stack.enter_context(RecordDraft(dataset.storage, image_id, area=area))
                     notes, count = stage_image(draft, acquisition, series=series, verify=verify)
                     stack.pop_all()
                 ready.drafts.append((draft, notes))

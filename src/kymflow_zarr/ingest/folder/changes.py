@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from kymflow_zarr.engine.dataset import OpenDataset
-from kymflow_zarr.engine.record import StoredImage
+from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.ingest.folder.convention import Acquisition
 from kymflow_zarr.ingest.folder.scan import Found, is_gone
 from kymflow_zarr.ingest.folder.source_index import KnownImage, KnownSources

@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 
 from kymflow_zarr.engine.dataset import OpenDataset
-from kymflow_zarr.engine.reports import IngestItem, IngestReport, RefreshResult
 from kymflow_zarr.errors import ArgumentError, SourceNotFoundError
 from kymflow_zarr.ingest.folder.adding import GROUP, Group, Ready, staging_area
 from kymflow_zarr.ingest.folder.changes import Decider, Decision
@@ -27,6 +26,7 @@ from kymflow_zarr.ingest.folder.scan import Found, Scan, is_gone, scan_folder
 from kymflow_zarr.ingest.folder.source_index import KnownSources
 from kymflow_zarr.ingest.folder.unclaimed_files import LooseFiles
 from kymflow_zarr.ingest.from_export.folder import find_export
+from kymflow_zarr.ingest.report import IngestItem, IngestReport, RefreshResult
 from kymflow_zarr.runtime.parallel import THREADS, in_order
 from kymflow_zarr.types import Progress, RefreshMode, StrPath
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kymflow_zarr.engine.dataset import OpenDataset
-from kymflow_zarr.engine.reports import IngestItem
 from kymflow_zarr.errors import KymflowZarrError, RecordExistsError, StorageError
 from kymflow_zarr.ingest.folder.adding import Ready, make_ready
 from kymflow_zarr.ingest.folder.changes import Decision, compare
 from kymflow_zarr.ingest.folder.convention import Acquisition
 from kymflow_zarr.ingest.folder.source_index import KnownImage
 from kymflow_zarr.ingest.recipe import StillChangingError
+from kymflow_zarr.ingest.report import IngestItem
 from kymflow_zarr.ingest.update import move_image, note_times, update_image
 from kymflow_zarr.types import RefreshMode
 

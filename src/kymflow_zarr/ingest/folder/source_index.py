@@ -62,7 +62,7 @@ class KnownSources:
         self._by_path: dict[tuple[str, int], KnownImage] = {}
         self._series: dict[str, dict[int, str]] = defaultdict(dict)
         self._by_digest: dict[tuple[str, int], list[KnownImage]] = defaultdict(list)
-        for image in _images(Index(dataset.work_storage()).columns(_COLUMNS)):
+        for image in _images(Index(dataset.storage).columns(_COLUMNS)):
             self.add(image)
 
     def add(self, image: KnownImage) -> None:
@@ -120,7 +120,7 @@ def known_image(dataset: OpenDataset, found: Found, series: int) -> KnownImage |
     """
     import pyarrow.compute as pc
 
-    table = Index(dataset.work_storage()).columns(_COLUMNS)
+    table = Index(dataset.storage).columns(_COLUMNS)
     path = str(found.path)
     # As the index writes it, and as it does where there are halves of surrogate pairs.
     try:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from kymflow_zarr.engine.dataset import OpenDataset
-from kymflow_zarr.engine.reports import IngestItem
 from kymflow_zarr.errors import KymflowZarrError, SourceFileError, StorageError
 from kymflow_zarr.ingest.folder.convention import FolderPlan
 from kymflow_zarr.ingest.folder.scan import Found, is_gone
 from kymflow_zarr.ingest.folder.source_index import KnownSources
+from kymflow_zarr.ingest.report import IngestItem
 from kymflow_zarr.ingest.sidecars.pooled import move_rows, pooled_rows, save_pooled, table_name
 from kymflow_zarr.schema.analysis_columns import IMAGE_ID, POOLED_PATH
 from kymflow_zarr.schema.image import SourceFileDocument
@@ -42,7 +42,7 @@ class LooseFiles:
         self._dataset = dataset
         self._plan = plan
         self._root = root
-        self._kept = dataset.kept_files()
+        self._kept = dataset.source_files
         self._documents = self._kept.documents()
         self._to_keep: dict[str, tuple[SourceFileDocument, bytes]] = {}
         self._instead_of: set[str] = set()

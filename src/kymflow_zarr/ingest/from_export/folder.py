@@ -20,7 +20,6 @@ import msgspec
 
 from kymflow_zarr import layout
 from kymflow_zarr.engine.dataset import OpenDataset
-from kymflow_zarr.engine.reports import IngestItem, IngestReport
 from kymflow_zarr.errors import KymflowZarrError, SourceFileError, StorageError
 from kymflow_zarr.ingest.folder.scan import scan_folder
 from kymflow_zarr.ingest.from_export.files import (
@@ -31,6 +30,7 @@ from kymflow_zarr.ingest.from_export.files import (
     read_manifest,
 )
 from kymflow_zarr.ingest.from_export.image import ExportedImage, csv_note, source_bytes
+from kymflow_zarr.ingest.report import IngestItem, IngestReport
 from kymflow_zarr.runtime.parallel import THREADS, in_order
 from kymflow_zarr.schema.image import SourceFileDocument
 from kymflow_zarr.types import Progress
@@ -217,7 +217,7 @@ class ExportedFolder:
     # What belongs to no single image ---------------------------------------------------
 
     def _kept(self, *, dry_run: bool) -> Iterator[IngestItem]:
-        kept = self.dataset.kept_files()
+        kept = self.dataset.source_files
         there = kept.documents()
         found: dict[str, tuple[SourceFileDocument, bytes]] = {}
         for entry in self.manifest.source_files:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 
 from kymflow_zarr import MaskRoi, RectRoi
+from kymflow_zarr.api.internals import stored_image_of
 from kymflow_zarr.errors import LimitExceededError, MetadataNotFoundError, SchemaValidationError
 from kymflow_zarr.views.figure import ROI_COLORS
 from kymflow_zarr.views.picture import contrast, preview
@@ -35,7 +36,7 @@ _COLORMAPS: Final = ("red", "green", "blue", "gray", "cyan", "magenta", "yellow"
 
 def layers_of(dataset: ZarrDataset, record: ZarrImageRecord) -> list[LayerData]:
     """Return an image layer for each channel, the regions as shapes, the masks as labels."""
-    layout = _Layout(plane_of(record))
+    layout = _Layout(plane_of(stored_image_of(record)))
     about: dict[str, Any] = {"dataset": str(dataset.path), "image_id": record.image_id}
     with contextlib.suppress(MetadataNotFoundError, SchemaValidationError):
         about["experiment_metadata"] = record.load_metadata_payload().get("experiment_metadata")
@@ -189,7 +190,7 @@ def _limits(
     if dtype.kind == "b":
         return 0.0, 1.0
     try:
-        seen = preview(record, channel=channel).pixels
+        seen = preview(stored_image_of(record), channel=channel).pixels
     except LimitExceededError:
         return None  # napari looks for itself, at what it shows first.
     low, high = contrast(np.abs(seen) if seen.dtype.kind == "c" else seen)

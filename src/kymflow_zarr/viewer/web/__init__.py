@@ -1,5 +1,1 @@
-"""The page in the browser and what it asks for."""
-
-from kymflow_zarr.viewer.web.serving import view
-
-__all__ = ["view"]
+"""The page in the browser and its server."""

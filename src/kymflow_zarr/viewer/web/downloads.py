@@ -11,6 +11,7 @@ import numpy as np
 from starlette.background import BackgroundTask
 from starlette.responses import FileResponse
 
+from kymflow_zarr.api.internals import open_dataset_of, stored_image_of
 from kymflow_zarr.errors import ArgumentError, ArtifactNotFoundError
 from kymflow_zarr.viewer.web.answers import error_answer
 from kymflow_zarr.viewer.web.image.dataframes import load_frame
@@ -55,7 +56,9 @@ def download_artifact(request: Request) -> Response:
         keys = [i.key for i in record.list_artifacts() if (i.kind, i.name) == (kind, name)]
         if not keys:
             raise ArtifactNotFoundError(f"the image has no artifact {name!r}", where=name)
-        return _as_it_is(record.stored_file("/".join(keys[0].split("/")[2:])), f"{title}.json")
+        return _as_it_is(
+            stored_image_of(record).stored_file("/".join(keys[0].split("/")[2:])), f"{title}.json"
+        )
     form = _form(request, "csv", "parquet")
     return _frame(load_frame(site, record, kind, name), title, form)
 
@@ -69,7 +72,7 @@ def download_table(request: Request) -> Response:
     form = _form(request, "csv", "parquet")
     title = parts[0].replace("/", "_")
     if form == "parquet":
-        return _as_it_is(site.dataset.stored_table(parts[0]), f"{title}.parquet")
+        return _as_it_is(open_dataset_of(site.dataset).stored_table(parts[0]), f"{title}.parquet")
     return _frame(site.tables.rows(parts[0]).frame, title, form)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse
 
+from kymflow_zarr.api.internals import stored_image_of
 from kymflow_zarr.errors import ArtifactNotFoundError
 from kymflow_zarr.viewer.web.answers import error_answer
 from kymflow_zarr.viewer.web.site import segments, site_of
@@ -73,7 +74,7 @@ def ome_zarr(request: Request) -> Response:
     if any("/" in part or "\\" in part or "\0" in part for part in parts[4:]):
         raise ArtifactNotFoundError("the image has no such file")
     image_id, key = parts[3], "/".join(parts[4:])
-    path = site.dataset.record(image_id).stored_file(key)
+    path = stored_image_of(site.dataset.record(image_id)).stored_file(key)
     if not path.is_file():
         raise ArtifactNotFoundError(f"the file {key!r} is missing")
     kind = "application/json" if key.endswith(".json") else "application/octet-stream"

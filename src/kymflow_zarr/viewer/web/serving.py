@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kymflow_zarr import ZarrDataset
     from kymflow_zarr.viewer.web.security import Rules
 
-__all__ = ["Server", "view"]
+__all__ = ["Viewer", "view"]
 
 _BEGIN_S: Final = 30.0
 _END_S: Final = 5.0
@@ -33,7 +33,7 @@ def view(
     who: str | None,
     token: str | None,
     open_browser: bool,
-) -> Server:
+) -> Viewer:
     """Serve a page; see :meth:`kymflow_zarr.ZarrDataset.view`."""
     uvicorn = _require_uvicorn()
     from kymflow_zarr.viewer.web.app import make_app
@@ -58,7 +58,7 @@ def view(
         proxy_headers=False,
         timeout_graceful_shutdown=int(_END_S),
     )
-    server = Server(uvicorn.Server(config), listening, rules)
+    server = Viewer(uvicorn.Server(config), listening, rules)
     if open_browser:
         webbrowser.open(server.url)
     return server
@@ -101,7 +101,7 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-class Server:
+class Viewer:
     """A page that is being served; leaving a ``with`` block ends it.
 
     Parameters

@@ -280,16 +280,16 @@ def test_a_dataset_of_version_1_is_shown(tmp_path: Path) -> None:
 
 
 def test_a_token_changes_with_what_it_is_of(dataset: ZarrDataset) -> None:
-    images, table = dataset.change_token(), dataset.change_token("a/flow")
-    assert dataset.change_token() == images
+    images, table = dataset._open.change_token(), dataset._open.change_token("a/flow")
+    assert dataset._open.change_token() == images
     dataset["stack"].save_json("note", 1)
-    changed = dataset.change_token()
+    changed = dataset._open.change_token()
     assert changed != images
-    assert dataset.change_token("a/flow") == table
+    assert dataset._open.change_token("a/flow") == table
     dataset.save_table("a/flow", pd.DataFrame({"n": [1]}))
-    assert dataset.change_token("a/flow") != table
-    assert dataset.change_token() != changed
-    assert dataset.change_token("none yet") == dataset.change_token("none yet")
+    assert dataset._open.change_token("a/flow") != table
+    assert dataset._open.change_token() != changed
+    assert dataset._open.change_token("none yet") == dataset._open.change_token("none yet")
 
 
 def test_a_record_tells_its_chunks_and_the_digest_of_its_pixels(dataset: ZarrDataset) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from kymflow_zarr._version import __version__
+from kymflow_zarr.api.internals import stored_image_of
 from kymflow_zarr.errors import ArtifactNotFoundError, KymflowZarrError
 from kymflow_zarr.viewer.web.answers import answer
 from kymflow_zarr.viewer.web.image.dataframes import describe_frames
@@ -84,7 +85,7 @@ def image_facts(site: Site, image_id: str) -> dict[str, Any]:
 def _ome_zarr(site: Site, record: ZarrImageRecord) -> str | None:
     """Return where other viewers open the image; None of one of format version 1."""
     try:
-        record.stored_file("zarr.json")
+        stored_image_of(record).stored_file("zarr.json")
     except KymflowZarrError:
         return None
     return site.rules.ome_zarr_path(record.image_id)

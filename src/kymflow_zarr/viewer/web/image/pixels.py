@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from kymflow_zarr.api.internals import stored_image_of
 from kymflow_zarr.errors import ArgumentError, EditConflictError
 from kymflow_zarr.viewer.web.image.blocks import block_means, check_cost
 from kymflow_zarr.views.plane import Plane, plane_of
@@ -92,7 +93,9 @@ def open_pixels(site: Site, image_id: str) -> Pixels:
     version = version_of(record)
 
     def opened() -> Pixels:
-        return Pixels(record, version, plane_of(record), record.chunks, record.dtype)
+        return Pixels(
+            record, version, plane_of(stored_image_of(record)), record.chunks, record.dtype
+        )
 
     # The same pixels may have got other axes.
     key = ("pixels", image_id, version, record.axes, tuple(record.channel_names or ()))

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from kymflow_zarr.api.internals import open_dataset_of
 from kymflow_zarr.viewer.web.answers import answer
 from kymflow_zarr.viewer.web.lists.rows import Asked, Rows
 from kymflow_zarr.viewer.web.site import number_of, site_of
@@ -62,7 +63,7 @@ class Gallery:
         with self._guard:
             now_s = time.monotonic()
             if self._rows is None or now_s - self._asked_s > _TRUSTED_S:
-                token = self._dataset.change_token()
+                token = open_dataset_of(self._dataset).change_token()
                 if self._rows is None or token != self._token:
                     self._rows = _rows_of(self._dataset.images())
                     self._token = token

@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
+from kymflow_zarr.api.internals import open_dataset_of
 from kymflow_zarr.errors import KymflowZarrError
 from kymflow_zarr.viewer.web.answers import answer, error_answer
 from kymflow_zarr.viewer.web.image.dataframes import named, unit_of
@@ -46,7 +47,7 @@ class Tables:
         TableNotFoundError
             If there is none of that name.
         """
-        token = self._dataset.change_token(name)
+        token = open_dataset_of(self._dataset).change_token(name)
         with self._guard:
             kept = self._kept.get(name)
             if kept is None or kept[0] != token:
@@ -66,7 +67,7 @@ class Tables:
         import pyarrow.parquet as pq
 
         try:
-            with pq.ParquetFile(self._dataset.stored_table(name)) as file:
+            with pq.ParquetFile(open_dataset_of(self._dataset).stored_table(name)) as file:
                 columns = [c for c in file.schema_arrow.names if not c.startswith("__")]
                 return {"name": name, "n_rows": file.metadata.num_rows, "columns": columns}
         except (KymflowZarrError, OSError, pa.ArrowException) as error:

@@ -1,17 +1,87 @@
-"""What `verify` has found and `repair` has done: values one can print, save as JSON and count."""
+"""What `validate` and `verify` found and `repair` did: values one can print, save and count."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from kymflow_zarr.engine.reports import Severity
+from kymflow_zarr.types import Severity
 
 if TYPE_CHECKING:
     import pandas as pd
 
 VerifyLevel: TypeAlias = Literal["full", "fast"]
 RepairKind: TypeAlias = Literal["sweep", "rebuild", "restore", "relist", "quarantine", "lost"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that validation found.
+
+    Parameters
+    ----------
+    severity : {"error", "warning"}
+        An error breaks a rule of the format; a warning is worth knowing.
+    code : str
+        Short, stable name of the rule, for programs.
+    where : str
+        Key of the place in the dataset.
+    message : str
+        What is wrong, and what can be done.
+    """
+
+    severity: Severity
+    code: str
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.severity} [{self.code}] {self.where}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationReport:
+    """What validation found.
+
+    Parameters
+    ----------
+    problems : tuple of Problem
+    images_checked : int
+    """
+
+    problems: tuple[Problem, ...]
+    images_checked: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether no rule of the format is broken; warnings do not count."""
+        return not self.errors
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        """The problems that break a rule."""
+        return tuple(p for p in self.problems if p.severity == "error")
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """The problems that are only worth knowing."""
+        return tuple(p for p in self.problems if p.severity == "warning")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain JSON values."""
+        return {
+            "ok": self.ok,
+            "images_checked": self.images_checked,
+            "problems": [asdict(problem) for problem in self.problems],
+        }
+
+    def __str__(self) -> str:
+        verdict = "valid" if self.ok else "NOT valid"
+        head = (
+            f"{verdict}: {self.images_checked} images checked, "
+            f"{len(self.errors)} errors, {len(self.warnings)} warnings"
+        )
+        return "\n".join([head, *(f"  {problem}" for problem in self.problems)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,24 @@
+"""The engine objects behind the face, for the rooms that import the face.
+
+It imports the face for annotations alone, so that what the face imports late may import it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kymflow_zarr.api.dataset import ZarrDataset
+    from kymflow_zarr.api.image import ZarrImageRecord
+    from kymflow_zarr.engine.dataset import OpenDataset
+    from kymflow_zarr.engine.image import StoredImage
+
+
+def open_dataset_of(dataset: ZarrDataset) -> OpenDataset:
+    """Return the engine object that a dataset holds."""
+    return dataset._open  # noqa: SLF001 - the face hides it from users, not from the package
+
+
+def stored_image_of(record: ZarrImageRecord) -> StoredImage:
+    """Return the engine object that a record holds."""
+    return record._image  # noqa: SLF001 - the face hides it from users, not from the package

@@ -1,0 +1,706 @@
+"""One stored image: what its record forwards to."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from kymflow_zarr import layout
+from kymflow_zarr.engine.change import Change
+from kymflow_zarr.engine.documents import load_image, utc_now
+from kymflow_zarr.engine.images import artifacts
+from kymflow_zarr.engine.images.pixels import load_pixels, open_pixels, replace_pixels
+from kymflow_zarr.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    ArtifactNotFoundError,
+    CorruptDataError,
+    EditConflictError,
+    MetadataNotFoundError,
+    RecordNotFoundError,
+    SchemaValidationError,
+    StorageError,
+    UnsupportedDataError,
+)
+from kymflow_zarr.formats.array.write import as_array
+from kymflow_zarr.schema.checksums import parse_checksums
+from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.types import ArtifactInfo, ArtifactKind, Axis, ImageBounds
+
+# Reading one image needs none of these, and each import takes time at start-up.
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import zarr
+
+    from kymflow_zarr.engine.curation.editing import EditedImage
+    from kymflow_zarr.engine.curation.record_edit import RecordEdit
+    from kymflow_zarr.engine.curation.values import Curation, Edit
+    from kymflow_zarr.engine.images.array_artifacts import ArrayArtifacts
+    from kymflow_zarr.engine.rois.planes import ImagePlanes, RoiStatistics
+    from kymflow_zarr.engine.rois.reader import RoiReader
+    from kymflow_zarr.engine.rois.values import MaskRoi, RectRoi
+    from kymflow_zarr.schema.image import ImageDocument, PixelsDocument, SourceFileDocument
+    from kymflow_zarr.schema.ome import ChannelWindow
+
+
+class StoredImage:
+    """One image: what :class:`~kymflow_zarr.ZarrImageRecord` forwards to, which documents it.
+
+    Parameters
+    ----------
+    storage : LocalStorage
+    image_id : str
+
+    Attributes
+    ----------
+    storage : LocalStorage
+    image_id : str
+    prefix : str
+        Key of the image.
+    """
+
+    def __init__(self, storage: LocalStorage, image_id: str) -> None:
+        self.prefix = layout.image_prefix(image_id)  # It checks the id.
+        self.image_id = str.__str__(image_id)
+        self.storage = storage
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, StoredImage):
+            return NotImplemented
+        return (self.image_id, self.storage.root) == (other.image_id, other.storage.root)
+
+    def __hash__(self) -> int:
+        return hash((self.image_id, self.storage.root))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from kymflow_zarr.engine.query.map import place_of, reopened_record
+
+        return reopened_record, (*place_of(self.storage), self.image_id)
+
+    def document(self) -> ImageDocument:
+        """Read the document of the image."""
+        return load_image(self.storage, self.image_id)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the pixels."""
+        return tuple(self.document().pixels.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """NumPy dtype of the pixels, in native byte order."""
+        import numpy as np
+
+        return np.dtype(self.document().pixels.dtype)
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions of the pixels."""
+        return len(self.document().pixels.shape)
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """The true axes with their calibration, one for each dimension."""
+        return self.document().axis_values()
+
+    def get_axes(self) -> list[str]:
+        """Return the names of the axes, one for each dimension."""
+        return [axis.name for axis in self.axes]
+
+    @property
+    def channel_names(self) -> list[str] | None:
+        """Names of the channels, None where nobody gave any."""
+        return self.document().channel_names
+
+    @property
+    def created_utc(self) -> str:
+        """When the image was added: ISO 8601, UTC."""
+        return self.document().created_utc
+
+    @property
+    def updated_utc(self) -> str:
+        """When its pixels were last written: ISO 8601, UTC."""
+        return self.document().updated_utc
+
+    @property
+    def source(self) -> SourceFileDocument | None:
+        """The file the image was ingested from (path, size, time, SHA-256), if it was."""
+        return self.document().source
+
+    @property
+    def source_files(self) -> list[SourceFileDocument]:
+        """All files that the image and what lies beside it were ingested from."""
+        return self.document().source_files
+
+    def list_earlier_artifacts(self) -> list[str]:
+        """Return the keys, relative to the dataset, of artifacts made from earlier pixels."""
+        from kymflow_zarr.engine.images.update import digest_of_artifact
+
+        earlier = self.document().earlier_artifacts
+        return [
+            f"{self.prefix}/{key}"
+            for key, digest in sorted(earlier.items())
+            if digest_of_artifact(self.storage, self.prefix, key) == digest
+        ]
+
+    def get_image_bounds(self) -> ImageBounds:
+        """Return ``{"width", "height", "num_slices"}``, in pixels and planes."""
+        from kymflow_zarr.engine.rois.planes import ImagePlanes
+
+        document = self.document()
+        return ImagePlanes(document.axis_values(), tuple(document.pixels.shape)).bounds
+
+    def load_array(self, selection: object = ...) -> np.ndarray[Any, Any]:
+        """Return the pixels, or a part of them."""
+        return load_pixels(self.storage, self.prefix, lambda: self.document().pixels, selection)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        """Return all pixels, so that ``np.asarray(record)`` has them."""
+        if copy is False:
+            raise ArgumentError("the pixels of a record cannot be had without a copy", where="copy")
+        array = self.load_array()
+        return array if dtype is None else array.astype(dtype, copy=False)
+
+    def open_array(self) -> zarr.Array[Any]:
+        """Return the pixels as a lazy, read-only :class:`zarr.Array`."""
+        while True:
+            pixels = self.document().pixels
+            try:
+                return open_pixels(self.storage, self.prefix, pixels)
+            except (StorageError, CorruptDataError):
+                # Unless it was replaced since its document was read, it is broken.
+                if self.document().pixels.path == pixels.path:
+                    raise
+
+    def save_array(
+        self,
+        arr: object,
+        *,
+        axes: str | Sequence[str | Axis] | None = None,
+        chunks: int | Sequence[int] | None = None,
+        channel_names: Sequence[str] | None = None,
+        line_period_s: float | None = None,
+        pixel_size_um: float | None = None,
+    ) -> str:
+        """Replace the pixels in one step; the old ones stay until the new ones are complete."""
+        from kymflow_zarr.engine.images.draft import write_image
+        from kymflow_zarr.schema.axes import calibrate, normalize_axes
+        from kymflow_zarr.schema.image import AxisDocument
+        from kymflow_zarr.schema.ome import ome_attributes
+
+        self.storage.require_writable()
+        array = as_array(arr, what="image")
+        with self._changing() as change:
+            old = self.document()
+            ndim = len(array.shape)
+            if axes is None and ndim == len(old.axes):
+                axes = old.axis_values()
+            true_axes = calibrate(
+                normalize_axes(axes, ndim), line_period_s=line_period_s, pixel_size_um=pixel_size_um
+            )
+            names = self._channel_names(old, channel_names, true_axes, tuple(array.shape))
+            windows: list[ChannelWindow] = []
+
+            def write(generation: int, put: Any) -> PixelsDocument:
+                pixels, found = write_image(
+                    array, true_axes, names, generation=generation, chunks=chunks, write=put
+                )
+                windows.extend(found)
+                return pixels
+
+            old.pixels = new = replace_pixels(self.storage, change, "", old.pixels, write)
+            old.axes = [AxisDocument.of(axis) for axis in true_axes]
+            old.channel_names = names
+            old.updated_utc = utc_now()
+            ome = ome_attributes(true_axes, path=new.path, name=self.image_id, channels=windows)
+            change.write_group("", old.to_group(ome=ome))
+        return f"{self.prefix}/{new.path}"
+
+    def _channel_names(
+        self,
+        old: ImageDocument,
+        given: Sequence[str] | None,
+        axes: tuple[Axis, ...],
+        shape: tuple[int, ...],
+    ) -> list[str] | None:
+        from kymflow_zarr.engine.images.draft import check_channel_names
+        from kymflow_zarr.schema.axes import channel_count
+
+        if given is None and old.channel_names is not None:
+            fits = len(old.channel_names) == channel_count(axes, shape)
+            given = old.channel_names if fits else None
+        return check_channel_names(given, axes, shape)
+
+    def save_metadata_objects(
+        self, header: object = None, experiment: object = None, rois: object = None
+    ) -> str:
+        """Save the payload that three objects make up, and return its key."""
+        from kymflow_zarr.engine.images.payload import payload_of
+
+        self.storage.require_writable()
+        # Two programs that each save a part at once must both find theirs in the end.
+        with self.storage.lock(f"image:{self.image_id}"):
+            try:
+                old = self.load_metadata_payload()
+            except MetadataNotFoundError:
+                old = {}
+            return self.save_metadata_payload(payload_of(header, experiment, rois, old=old))
+
+    # Artifacts
+
+    @property
+    def _arrays(self) -> ArrayArtifacts:
+        from kymflow_zarr.engine.images.array_artifacts import ArrayArtifacts
+
+        # Not made beforehand: a hundred thousand records are listed and not asked for one.
+        return ArrayArtifacts(self.storage, self.prefix)
+
+    def save_json(self, name: str, obj: Any) -> str:
+        """Save a JSON artifact."""
+        return self._save("json", name, obj)
+
+    def load_json(self, name: str) -> Any:
+        """Return a JSON artifact."""
+        return self._load("json", name)
+
+    def save_df_parquet(self, name: str, df: pd.DataFrame) -> str:
+        """Save a data frame as Parquet and return its key, ending in ``.parquet``."""
+        return self._save("parquet", name, df)
+
+    def load_df_parquet(self, name: str) -> pd.DataFrame:
+        """Return a data frame saved with :meth:`save_df_parquet`; errors as `load_json`."""
+        frame: pd.DataFrame = self._load("parquet", name)
+        return frame
+
+    def save_df_csv_gz(self, name: str, df: pd.DataFrame) -> str:
+        """Save a data frame as gzipped CSV and return its key, ending in ``.csv.gz``."""
+        return self._save("csv_gz", name, df)
+
+    def load_df_csv_gz(self, name: str) -> pd.DataFrame:
+        """Return a data frame saved with :meth:`save_df_csv_gz`; errors as `load_json`."""
+        frame: pd.DataFrame = self._load("csv_gz", name)
+        return frame
+
+    def _save(self, kind: ArtifactKind, name: str, value: Any) -> str:
+        self.storage.require_writable()
+        key, data = self._encoded(kind, name, value)
+        with self._changing() as change:
+            change.write(key, data)
+        return f"{self.prefix}/{key}"
+
+    def _encoded(self, kind: ArtifactKind, name: str, value: Any) -> tuple[str, bytes]:
+        key = layout.artifact_key(kind, name)
+        return key, artifacts.encode(kind, value, where=f"{self.prefix}/{key}")
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[Change]:
+        """Hold the lock of the image; what the block has put into the change is then done."""
+        self.storage.require_writable()
+        with self.storage.lock(f"image:{self.image_id}"):
+            self._require_present()
+            with Change(self.storage, self.prefix) as change:
+                yield change
+
+    def _load(self, kind: ArtifactKind, name: str) -> Any:
+        try:
+            return artifacts.load(self.storage, self.prefix, kind, name)
+        except KeyError:
+            self._require_present()
+            raise
+
+    def _require_present(self) -> None:
+        if self.storage.stat(f"{self.prefix}/{layout.GROUP}") is None:
+            raise RecordNotFoundError(
+                f"there is no image {self.image_id!r} in the dataset any more",
+                where=str(self.storage.root),
+            )
+
+    def list_artifacts(self) -> list[ArtifactInfo]:
+        """Return name, kind, key and size of each JSON and data-frame artifact."""
+        return list(artifacts.listing(self.storage, self.prefix))
+
+    def list_analysis_keys(self) -> list[str]:
+        """Return the keys of the JSON and data-frame artifacts, relative to the dataset."""
+        return [info.key for info in self.list_artifacts()]
+
+    def delete_analysis(self, suffixes: str | Iterable[str] | None = None) -> int:
+        """Delete JSON and data-frame artifacts and return how many there were."""
+        self.storage.require_writable()
+        self._require_present()
+        named = [suffixes] if isinstance(suffixes, str) else suffixes
+        wanted = None if named is None else [suffix for suffix in named if suffix]
+        kept = (layout.METADATA, layout.PROVENANCE, layout.CURATION)
+        count = 0
+        with self._changing() as change:
+            for info in self.list_artifacts():
+                if wanted is None:
+                    doomed = info.name not in kept
+                else:
+                    doomed = any(artifacts.is_named(info, suffix) for suffix in wanted)
+                if doomed:
+                    change.remove(info.key.removeprefix(f"{self.prefix}/"))
+                    count += 1
+        return count
+
+    def save_array_artifact(
+        self,
+        name: str,
+        arr: object,
+        *,
+        axes: Sequence[str] | None = None,
+        chunks: int | Sequence[int] | None = None,
+    ) -> str:
+        """Save an N-D array, such as a mask, beside the image; replace one of that name."""
+        self.storage.require_writable()
+        array, names = self._arrays.check(name, arr, axes=axes)
+        with self._changing() as change:
+            self._arrays.save(change, name, array, axes=names, chunks=chunks)
+        return f"{self.prefix}/{layout.array_artifact_prefix(name)}"
+
+    def load_array_artifact(self, name: str) -> np.ndarray[Any, Any]:
+        """Return an array artifact; errors as `load_json` and `load_array`."""
+        try:
+            return self._arrays.load(name)
+        except KeyError:
+            self._require_present()
+            raise
+
+    def open_array_artifact(self, name: str) -> zarr.Array[Any]:
+        """Return an array artifact as a lazy, read-only :class:`zarr.Array`."""
+        try:
+            return self._arrays.open(name)
+        except KeyError:
+            self._require_present()
+            raise
+
+    def list_array_artifacts(self) -> list[str]:
+        """Return the names of the array artifacts, sorted."""
+        return self._arrays.names()
+
+    def delete_array_artifact(self, name: str) -> None:
+        """Delete an array artifact; KeyError if there is none of that name."""
+        with self._changing() as change:
+            self._arrays.delete(change, name)
+
+    def save_metadata_payload(self, payload: Mapping[str, Any]) -> str:
+        """Save the canonical metadata payload and return its key."""
+        if not isinstance(payload, Mapping):
+            raise ArgumentTypeError(
+                f"a metadata payload is a mapping, not {type(payload).__qualname__}"
+            )
+        return self._save("json", layout.METADATA, payload)
+
+    def load_metadata_payload(self) -> dict[str, Any]:
+        """Return the canonical metadata payload."""
+        try:
+            payload = self._load("json", layout.METADATA)
+        except RecordNotFoundError:
+            raise
+        except KeyError:
+            raise MetadataNotFoundError(
+                f"the image {self.image_id!r} has no metadata payload",
+                where=f"{self.prefix}/{layout.artifact_key('json', layout.METADATA)}",
+                hint="save_metadata_payload() gives it one.",
+            ) from None
+        if not isinstance(payload, dict):
+            raise SchemaValidationError(
+                f"the metadata payload is of type {type(payload).__name__}, not a mapping",
+                where=f"{self.prefix}/{layout.artifact_key('json', layout.METADATA)}",
+                hint="save_metadata_payload() replaces it.",
+            )
+        return payload
+
+    # Regions
+
+    def load_rois(self) -> list[RectRoi | MaskRoi]:
+        """Return the regions of the image, in the order of the metadata payload."""
+        try:
+            return self._rois_of(self.load_metadata_payload())
+        except MetadataNotFoundError:
+            return []
+
+    def save_rois(self, rois: Iterable[RectRoi | MaskRoi]) -> str:
+        """Replace the regions in the metadata payload and return the payload's key."""
+        from kymflow_zarr.engine.rois.values import MaskRoi, check_rois
+
+        self.storage.require_writable()
+        checked = check_rois(rois)
+        with self._changing() as change:
+            planes = self._reader().planes
+            for roi in checked:
+                roi.check(planes.bounds, channels=planes.channels)
+                if isinstance(roi, MaskRoi):
+                    self._check_reference(roi, planes)
+            self._write_rois(change, self._payload_or_none(), checked)
+        return self._payload_key
+
+    def save_mask(
+        self,
+        name: str,
+        mask: object,
+        *,
+        roi_id: int | None = None,
+        note: str = "",
+        channel: int = 1,
+        z: int = 0,
+    ) -> MaskRoi:
+        """Save a mask as an array artifact and put the region that it makes in the payload."""
+        from kymflow_zarr.engine.rois.reader import check_mask_shape
+        from kymflow_zarr.engine.rois.values import MaskRoi, check_rois
+
+        self.storage.require_writable()
+        import numpy as np
+
+        array = np.asarray(mask)
+        if array.dtype.kind not in "bui":
+            raise UnsupportedDataError(
+                f"a mask is of bool or whole numbers, not {array.dtype}",
+                where=f"mask {name!r}",
+                hint="Compare with a threshold first, as in mask > 0.5.",
+            )
+        with self._changing() as change:
+            planes = self._reader().planes
+            check_mask_shape(name, array.shape, planes)
+            payload = self._payload_or_none()
+            rois = [] if payload is None else self._rois_of(payload)
+            old = next((r for r in rois if isinstance(r, MaskRoi) and r.mask_ref == name), None)
+            if roi_id is None:
+                free = 1 + max((roi.roi_id for roi in rois), default=0)
+                roi_id = free if old is None else old.roi_id
+            roi = MaskRoi(
+                roi_id=roi_id, name=name, note=note, channel=channel, z=z, mask_ref=name,
+                revision=0 if old is None else old.revision + 1,
+                meta={} if old is None else _without_statistics(old.meta),
+                extra={} if old is None else old.extra,
+            )  # fmt: skip
+            roi.check(planes.bounds, channels=planes.channels)
+            new = check_rois([roi if other is old else other for other in rois])
+            if old is None:
+                new = check_rois([*new, roi])
+            y, x = planes.plane_axes
+            axes = [planes.axes[y].name, planes.axes[x].name]
+            self._arrays.save(change, name, array.astype(np.bool_), axes=axes, chunks=None)
+            self._write_rois(change, payload, new)
+        return roi
+
+    def _payload_or_none(self) -> dict[str, Any] | None:
+        try:
+            payload = self.load_metadata_payload()
+        except MetadataNotFoundError:
+            return None
+        if not isinstance(payload, dict):
+            raise SchemaValidationError(
+                "the metadata payload is not a mapping",
+                where=self._payload_key,
+                hint="save_metadata_payload() replaces it.",
+            )
+        return payload
+
+    def _write_rois(
+        self, change: Change, payload: dict[str, Any] | None, rois: Iterable[RectRoi | MaskRoi]
+    ) -> None:
+        if payload is None:
+            from kymflow_zarr.engine.images.payload import payload_of
+
+            payload = payload_of(None, None, None)
+        payload["rois"] = [roi.to_dict() for roi in rois]
+        change.write(*self._encoded("json", layout.METADATA, payload))
+
+    @property
+    def _payload_key(self) -> str:
+        return f"{self.prefix}/{layout.artifact_key('json', layout.METADATA)}"
+
+    def _rois_of(self, payload: object) -> list[RectRoi | MaskRoi]:
+        from kymflow_zarr.engine.rois.values import roi_from_dict
+
+        found = payload.get("rois") if isinstance(payload, Mapping) else payload
+        if found is None:
+            return []
+        if not isinstance(found, list):
+            raise SchemaValidationError(
+                f"the regions are {type(found).__name__}, not a list",
+                where=f"{self._payload_key}: rois",
+                hint="save_rois() replaces them.",
+            )
+        rois: list[RectRoi | MaskRoi] = []
+        for number, raw in enumerate(found):
+            try:
+                rois.append(roi_from_dict(raw))
+            except ArgumentError as error:
+                place = "" if error.where is None else f" ({error.where})"
+                raise SchemaValidationError(
+                    f"{error.what}{place}",
+                    where=f"{self._payload_key}: rois[{number}]",
+                    hint="load_metadata_payload() returns the regions as they are; correct it "
+                    "and save_metadata_payload().",
+                ) from error
+        return rois
+
+    def _check_reference(self, roi: MaskRoi, planes: ImagePlanes) -> None:
+        from kymflow_zarr.engine.rois.reader import check_mask_shape
+
+        try:
+            document = self._arrays.document(roi.mask_ref)
+        except KeyError as error:
+            raise ArgumentError(
+                f"mask_ref is {roi.mask_ref!r}, which is no array artifact of the image",
+                where=f"roi {roi.roi_id}: mask_ref",
+                hint="save_mask() saves a mask and its region.",
+            ) from error
+        check_mask_shape(roi.mask_ref, tuple(document.pixels.shape), planes)
+
+    def roi_pixels(
+        self,
+        roi: RectRoi | MaskRoi,
+        *,
+        channel: int | Literal["all"] | None = None,
+        z: int | Literal["all"] | None = None,
+        at: Mapping[str, int] | None = None,
+    ) -> np.ndarray[Any, Any]:
+        """Return the pixels of a region; no more of the image is read than it covers."""
+        return self._reader().pixels(roi, channel=channel, z=z, at=at)
+
+    def roi_statistics(
+        self,
+        roi: RectRoi | MaskRoi,
+        *,
+        channel: int | Literal["all"] | None = None,
+        z: int | Literal["all"] | None = None,
+        at: Mapping[str, int] | None = None,
+    ) -> RoiStatistics:
+        """Return the statistics of the pixels of a region, all that are asked for together."""
+        return self._reader().statistics(roi, channel=channel, z=z, at=at)
+
+    def roi_statistics_by_plane(
+        self,
+        roi: RectRoi | MaskRoi,
+        *,
+        channel: int | Literal["all"] | None = "all",
+        z: int | Literal["all"] | None = "all",
+        at: Mapping[str, int] | None = None,
+    ) -> list[RoiStatistics]:
+        """Return the statistics of a region in each channel and plane of its own."""
+        return self._reader().statistics_by_plane(roi, channel=channel, z=z, at=at)
+
+    def _reader(self) -> RoiReader:
+        from kymflow_zarr.engine.rois.planes import ImagePlanes
+        from kymflow_zarr.engine.rois.reader import RoiReader
+
+        document = load_image(self.storage, self.image_id)
+        return RoiReader(
+            ImagePlanes(document.axis_values(), tuple(document.pixels.shape)),
+            lambda: open_pixels(self.storage, self.prefix, document.pixels),
+            self.load_array_artifact,
+        )
+
+    # Curation
+
+    @property
+    def revision(self) -> str:
+        """Digest, 64 hexadecimal digits, that is another one when anything in the image is."""
+        data = self.storage.read(f"{self.prefix}/{layout.CHECKSUMS}")
+        if data is None:
+            self._require_present()
+            files = self.storage.walk_files(self.prefix)
+            data = json.dumps([[key, *stat] for key, stat in files]).encode()
+        return hashlib.sha256(data).hexdigest()
+
+    def curation(self) -> Curation:
+        """Return verdict, note and the history of edits."""
+        from kymflow_zarr.engine.curation.document import load_curation
+
+        curation = load_curation(self.storage, self.prefix)
+        if not curation.history:
+            self._require_present()
+        return curation
+
+    @contextlib.contextmanager
+    def edit(self, who: str | None = None, expect: str | None = None) -> Iterator[RecordEdit]:
+        """Change verdict, note, regions and types of events in one step."""
+        with self._editing(who, expect) as (edit, _):
+            yield edit
+
+    def undo(
+        self, edit_id: str | None = None, *, who: str | None = None, expect: str | None = None
+    ) -> Edit:
+        """Take an edit back; that is an entry of the history as well."""
+        with self._editing(who, expect) as (_, image):
+            image.take_back(edit_id)
+        return image.written[0]
+
+    @contextlib.contextmanager
+    def _editing(
+        self, who: str | None, expect: str | None
+    ) -> Iterator[tuple[RecordEdit, EditedImage]]:
+        # Most programs edit nothing, and need not wait for what edits.
+        from kymflow_zarr.engine.curation.document import name_of
+        from kymflow_zarr.engine.curation.editing import EditedImage
+        from kymflow_zarr.engine.curation.record_edit import RecordEdit
+
+        name = name_of(who)
+        with self._changing() as change:
+            revision = self.revision
+            if expect is not None and expect != revision:
+                raise EditConflictError(
+                    "the image has been changed since it was looked at",
+                    where=f"image {self.image_id!r}",
+                    hint="Look at it as it is now, and decide again. Nothing was written.",
+                )
+            image = EditedImage(self.storage, self.image_id, who=name)
+            edit = RecordEdit(image, revision=revision)
+            try:
+                yield edit, image
+            finally:
+                image.close()
+            image.finish(change)
+            if not image.written:
+                return
+            # The lock keeps others out, but not the block itself.
+            if self.revision != revision:
+                raise EditConflictError(
+                    "the image was written to while the edit went on",
+                    where=f"image {self.image_id!r}",
+                    hint="Save before or after the block of edit(), not in it.",
+                )
+            change.commit()
+            edit.edit_id = image.written[0].edit_id
+            edit.revision = self.revision
+
+    # Files as they are
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """Shape of what is compressed at a time, in pixels."""
+        return tuple(self.document().pixels.chunks)
+
+    @property
+    def pixels_sha256(self) -> str:
+        """SHA-256 of the stored pixels, as the format defines it; another one once they change."""
+        return self.document().pixels.sha256
+
+    def stored_file(self, key: str) -> Path:
+        """Return where a file of the image is, to be read as it is."""
+        where = f"{self.prefix}/{layout.CHECKSUMS}"
+        listed = self.storage.read(where)
+        if listed is None or key not in parse_checksums(listed, where=where):
+            raise ArtifactNotFoundError(f"the image has no file {key!r}", where=self.prefix)
+        place = f"{self.prefix}/{key}"
+        self.storage.refuse_links(place, "read")
+        return self.storage.path(place)
+
+
+def _describe(axis: Axis) -> str:
+    if axis.step is None:
+        return axis.name
+    kind = f" ({axis.quantity})" if axis.name == "y" and axis.quantity == "time" else ""
+    return f"{axis.name}{kind} {axis.step:.6g} {axis.unit or 'px'}"
+
+
+def _without_statistics(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Return notes without the statistics of the mask that was replaced."""
+    return {key: value for key, value in meta.items() if not key.startswith("img_")}

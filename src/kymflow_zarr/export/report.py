@@ -1,0 +1,96 @@
+"""What an export wrote: values one can print, save as JSON and count."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeAlias
+
+ExportKind: TypeAlias = Literal["image", "table", "source_file"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFailure:
+    """A part of a dataset that could not be exported.
+
+    Parameters
+    ----------
+    kind : {"image", "table", "source_file"}
+    name : str
+        Image id, name of the table, or path of the source file.
+    reason : str
+    """
+
+    kind: ExportKind
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.kind.replace('_', ' ')} {self.name!r}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportDifference:
+    """A file of an export that is not, byte by byte, the one that was ingested.
+
+    Parameters
+    ----------
+    path : str
+        Below the exported folder.
+    reason : str
+        How it differs; or why it was not written.
+    """
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What an export wrote.
+
+    Parameters
+    ----------
+    folder : str
+    files : tuple of str
+        Paths below `folder` of the files that make up the export, sorted.
+    removed : tuple of str
+        Files of an earlier export of this dataset that were stale.
+    kept : tuple of str
+        Stale ones that somebody has changed since, and that were left alone.
+    written : tuple of str
+        Those of `files` that were written now, sorted; the others were there already.
+    failed : tuple of ExportFailure
+        What could not be read. Its files of an earlier export, if any, are left as they were.
+    differences : tuple of ExportDifference
+        With the layout ``"kymflow"``: files that are not those that were ingested.
+    """
+
+    folder: str
+    files: tuple[str, ...]
+    removed: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    written: tuple[str, ...] = ()
+    failed: tuple[ExportFailure, ...] = ()
+    differences: tuple[ExportDifference, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain JSON values."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        counts = (
+            f"{len(self.files)} files, {len(self.written)} of them written now, "
+            f"{len(self.removed)} stale ones removed"
+        )
+        failed = f", {len(self.failed)} parts failed" if self.failed else ""
+        return "\n".join(
+            [
+                f"{self.folder}: {counts}{failed}",
+                *(f"  failed: {failure}" for failure in self.failed),
+                *(f"  stale, but changed since: {path}" for path in self.kept),
+                *(f"  not as it was: {difference}" for difference in self.differences),
+            ]
+        )
