@@ -13,7 +13,7 @@ from tests.helpers.imports import LEVEL, OUTSIDE, ROWS, imports, modules, room_o
 # Imports that the move of the files into rooms left behind, to be removed one by one.
 NOT_YET = {
     ("legacy_v1.validate", "check"), ("engine.query.map", "legacy_v1"),
-    ("storage.blosc", "formats"), ("engine.opening.modes", "legacy_v1"),
+    ("engine.opening.modes", "legacy_v1"),
     ("engine.opening.wiping", "legacy_v1"),
 }  # fmt: skip
 # ``ds.view()`` starts the server of the page, which is made of the face.

@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from kymflow_zarr.check.validate.findings import Findings
 from kymflow_zarr.engine.query.map import Reading
 from kymflow_zarr.runtime.parallel import in_order
-from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import Progress
 
 __all__ = ["check_each"]
@@ -17,8 +17,8 @@ __all__ = ["check_each"]
 
 def check_each(
     findings: Findings,
-    check: Callable[[Findings, LocalStorage, str], None],
-    storage: LocalStorage,
+    check: Callable[[Findings, Storage, str], None],
+    storage: Storage,
     image_ids: Sequence[str],
     progress: Progress | None,
     executor: Executor | None,
@@ -30,7 +30,7 @@ def check_each(
     findings : Findings
     check : callable
         A function of a module, which pickles.
-    storage : LocalStorage
+    storage : Storage
     image_ids : sequence of str
     progress : callable, optional
     executor : concurrent.futures.Executor, optional
@@ -54,7 +54,7 @@ def check_each(
 
 
 def _found(
-    check: Callable[[Findings, LocalStorage, str], None], reading: Reading, image_id: str
+    check: Callable[[Findings, Storage, str], None], reading: Reading, image_id: str
 ) -> Findings:
     findings = Findings()
     check(findings, reading.storage, image_id)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import os
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Final
 
 from kymflow_zarr import layout
@@ -15,28 +13,23 @@ from kymflow_zarr.check.validate.findings import RESTORE, Findings
 from kymflow_zarr.engine.documents import load
 from kymflow_zarr.errors import SchemaValidationError, StorageError
 from kymflow_zarr.schema.image import SourceFileDocument
-from kymflow_zarr.storage.local.files import os_errors
-from kymflow_zarr.storage.local.journal import read_journals
-from kymflow_zarr.storage.local.session import dead_sessions, is_dead
-from kymflow_zarr.storage.local.storage import LocalStorage, Stat
+from kymflow_zarr.storage.interface import Stat, Storage
 
 _TEMPORARY: Final = re.compile(re.escape(layout.TEMPORARY_PREFIX) + r"[0-9a-f]{32}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
-def list_files(storage: LocalStorage, prefix: str) -> dict[str, int]:
+def list_files(storage: Storage, prefix: str) -> dict[str, int]:
     """Return the size in bytes of each file below a key, by its key below that key."""
     cut = len(prefix) + 1
     return {
         key[cut:]: stat.size
-        for key, stat in storage.walk_files(prefix)
+        for key, stat in storage.walk(prefix)
         if key.rpartition("/")[2] not in layout.LITTER
     }
 
 
-def list_tree(
-    storage: LocalStorage, prefix: str, names: Iterable[str]
-) -> dict[str, dict[str, int]]:
+def list_tree(storage: Storage, prefix: str, names: Iterable[str]) -> dict[str, dict[str, int]]:
     """Return the files of each folder of some below a key; a file itself has none.
 
     A group's document is to be read before: the array it names stays where it is until the
@@ -45,14 +38,11 @@ def list_tree(
     return {name: list_files(storage, f"{prefix}/{name}") for name in names}
 
 
-def list_names(storage: LocalStorage, key: str) -> list[str]:
+def list_names(storage: Storage, key: str) -> list[str]:
     """Return the names directly below a key, hidden ones too, litter left out."""
-    with os_errors("list", key):
-        found = {path.name for path in storage.path(key).iterdir()}
-    # What is committed counts, whether or not it has come to its place yet.
-    found |= set(storage.list_folders(key))
-    prefix = f"{key}/" if key else ""
-    names = [n for n in sorted(found) if os.path.lexists(storage.path(f"{prefix}{n}"))]
+    if not storage.is_folder(key):
+        raise StorageError("cannot list: there is no folder", where=key)
+    names = storage.names(key)
     return [
         name
         for name in names
@@ -61,7 +51,7 @@ def list_names(storage: LocalStorage, key: str) -> list[str]:
     ]
 
 
-def stat_of(storage: LocalStorage, key: str) -> Stat | None:
+def stat_of(storage: Storage, key: str) -> Stat | None:
     """Return size and time of a file or folder, None if it is not there or cannot be seen."""
     with contextlib.suppress(StorageError):
         return storage.stat(key)
@@ -85,24 +75,13 @@ def check_temporary(findings: Findings, where: str, count: int) -> None:
         )
 
 
-def check_work(findings: Findings, storage: LocalStorage) -> None:
+def check_work(findings: Findings, storage: Storage) -> None:
     """Note what writers that are certainly dead have left in the work folder."""
-    for name, paths in dead_work(storage).items():
+    for name, paths in storage.leftovers().items():
         check_temporary(findings, f"{layout.WORK}/{name}", len(paths))
 
 
-def dead_work(storage: LocalStorage) -> dict[str, list[Path]]:
-    """Return the folders and journals of dead writers, by the name of what they are in."""
-    try:
-        journals = [path for path, _ in read_journals(storage.root)]
-        sessions = dead_sessions(storage.root)
-        dead = [path for path in journals if is_dead(storage.root, path.stem.partition("-")[0])]
-    except PermissionError:
-        return {}  # Who may not open their locks cannot tell whether they are dead.
-    return {"journal": dead, "sessions": sessions}
-
-
-def is_index_usable(storage: LocalStorage) -> bool:
+def is_index_usable(storage: Storage) -> bool:
     """Tell whether the index is as it was written, or not there at all."""
     data = storage.read(layout.MANIFEST)
     if data is None:
@@ -112,9 +91,9 @@ def is_index_usable(storage: LocalStorage) -> bool:
     return from_bytes(data, ["image_id"]) is not None
 
 
-def check_quarantine(findings: Findings, storage: LocalStorage) -> None:
+def check_quarantine(findings: Findings, storage: Storage) -> None:
     """Note that there is a quarantine."""
-    count = len(storage.list_folders(layout.QUARANTINE))
+    count = len(storage.children(layout.QUARANTINE))
     # On-disk format: "Nothing in quarantine is part of the data."
     if count:
         findings.add(
@@ -135,7 +114,7 @@ def check_foreign(findings: Findings, where: str) -> None:
     )
 
 
-def check_group(findings: Findings, storage: LocalStorage, where: str) -> None:
+def check_group(findings: Findings, storage: Storage, where: str) -> None:
     """Check the document of a group that only holds other nodes."""
     # Zarr v3 core: "zarr_format ... MUST be 3", "node_type ... MUST be 'group'".
     with findings.reading("group-document", where):

@@ -9,8 +9,7 @@ from kymflow_zarr import layout
 from kymflow_zarr.engine.documents import dump, load
 from kymflow_zarr.schema.base import updated_group
 from kymflow_zarr.schema.checksums import FileSum, dump_checksums, parse_checksums
-from kymflow_zarr.storage.local.staging import StagedTree
-from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.interface import Staged, Storage
 
 
 class Change:
@@ -21,7 +20,7 @@ class Change:
 
     Parameters
     ----------
-    storage : LocalStorage
+    storage : Storage
     prefix : str
         Key of the image; empty for the top.
 
@@ -30,11 +29,11 @@ class Change:
     prefix : str
     """
 
-    def __init__(self, storage: LocalStorage, prefix: str) -> None:
+    def __init__(self, storage: Storage, prefix: str) -> None:
         self._storage = storage
         self.prefix = prefix
         self._files: dict[str, bytes] = {}
-        self._trees: dict[str, StagedTree] = {}
+        self._trees: dict[str, Staged] = {}
         self._removed: list[str] = []
 
     def write(self, key: str, data: bytes) -> None:
@@ -47,7 +46,7 @@ class Change:
         old = load(self._storage, _join(self.prefix, key))
         self.write(key, dump(group if old is None else updated_group(old, group)))
 
-    def stage(self, key: str) -> StagedTree:
+    def stage(self, key: str) -> Staged:
         """Return a folder that takes its place at a key, instead of one that is there."""
         tree = self._trees[key] = self._storage.stage()
         return tree
@@ -97,12 +96,13 @@ class Change:
             sums |= {f"{folder}/{key}": found for key, found in tree.sums.items()}
         sums |= {key: FileSum.of(data) for key, data in self._files.items()}
         listed = {layout.CHECKSUMS: dump_checksums(sums)}
-        self._storage.commit(
-            {_join(self.prefix, key): data for key, data in (self._files | listed).items()},
-            anchor=self.prefix,
-            trees={_join(self.prefix, key): tree for key, tree in self._trees.items()},
-            removed=[_join(self.prefix, key) for key in self._removed],
-        )
+        with self._storage.transaction(self.prefix) as transaction:
+            for key, data in (self._files | listed).items():
+                transaction.put(_join(self.prefix, key), data)
+            for key, tree in self._trees.items():
+                transaction.put_staged(_join(self.prefix, key), tree)
+            for key in self._removed:
+                transaction.remove(_join(self.prefix, key))
         self._files, self._trees, self._removed = {}, {}, []
 
     def _sums(self) -> dict[str, FileSum]:

@@ -19,7 +19,7 @@ from kymflow_zarr.engine.opening.modes import dataset_path, open_storage
 from kymflow_zarr.engine.tables import Tables
 from kymflow_zarr.errors import ArgumentError, RecordNotFoundError
 from kymflow_zarr.schema.base import FORMAT, FORMAT_VERSION
-from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import (
     ArtifactKind,
     Axis,
@@ -51,20 +51,20 @@ class OpenDataset:
 
     Parameters
     ----------
-    storage : LocalStorage
+    storage : Storage
     document : DatasetDocument
     mode : {"r", "r+", "a", "w", "w-"}
 
     Attributes
     ----------
-    storage : LocalStorage
+    storage : Storage
     mode : str
     index : Index
         Shared by everything that asks this dataset for a list.
     tables : Tables
     """
 
-    def __init__(self, storage: LocalStorage, document: DatasetDocument, mode: Mode) -> None:
+    def __init__(self, storage: Storage, document: DatasetDocument, mode: Mode) -> None:
         self.storage = storage
         self.mode = mode
         self.index = Index(storage)
@@ -419,14 +419,14 @@ class OpenDataset:
         """Return a text that is another one once an image, or one table, has changed."""
         seen: list[tuple[str, int, int]] = []
         if table is None:
-            times = self.storage.folder_times(layout.IMAGES)
+            times = self.storage.versions(layout.IMAGES)
             seen += [(name, time_ns, 0) for name, time_ns in sorted(times.items())]
             tables = self.tables.names()
         else:
             tables = [table]
         for key in map(layout.table_key, tables):
             found = self.storage.stat(key)
-            seen.append((key, *((0, -1) if found is None else (found.mtime_ns, found.size))))
+            seen.append((key, *((0, -1) if found is None else (found.version, found.size))))
         return hashlib.sha256(repr(seen).encode()).hexdigest()
 
     def number_of_rows(self, table: str) -> int:

@@ -17,7 +17,7 @@ from kymflow_zarr.errors import (
 )
 from kymflow_zarr.runtime.limits import loads_json
 from kymflow_zarr.schema.image import ImageDocument, read_image_document
-from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.interface import Storage
 
 # json.dumps would make one for each document.
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
@@ -35,7 +35,7 @@ def dump(document: Any) -> bytes:
     return msgspec.json.format(line, indent=2) + b"\n"
 
 
-def load(storage: LocalStorage, key: str) -> Any | None:
+def load(storage: Storage, key: str) -> Any | None:
     """Return the document at a key, None if there is none.
 
     Raises
@@ -59,7 +59,7 @@ def load(storage: LocalStorage, key: str) -> Any | None:
     return document
 
 
-def load_image(storage: LocalStorage, image_id: str) -> ImageDocument:
+def load_image(storage: Storage, image_id: str) -> ImageDocument:
     """Return the document of an image record.
 
     Raises
@@ -74,13 +74,13 @@ def load_image(storage: LocalStorage, image_id: str) -> ImageDocument:
     if raw is None:
         raise RecordNotFoundError(
             f"there is no image {image_id!r} in the dataset",
-            where=str(storage.root),
+            where=storage.location,
             hint="list_image_ids() tells which there are.",
         )
     return read_image_document(raw, where=key)
 
 
-def require_dataset(storage: LocalStorage) -> None:
+def require_dataset(storage: Storage) -> None:
     """Raise DatasetNotFoundError if the dataset has vanished since it was opened.
 
     An unmounted share must not look like a dataset without images.
@@ -88,6 +88,6 @@ def require_dataset(storage: LocalStorage) -> None:
     if storage.read(layout.GROUP) is None:
         raise DatasetNotFoundError(
             "the dataset is not there any more",
-            where=str(storage.root),
+            where=storage.location,
             hint="Was its folder renamed, or its disk unmounted?",
         )

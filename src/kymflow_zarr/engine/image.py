@@ -28,7 +28,7 @@ from kymflow_zarr.errors import (
 )
 from kymflow_zarr.formats.array.write import as_array
 from kymflow_zarr.schema.checksums import parse_checksums
-from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import ArtifactInfo, ArtifactKind, Axis, ImageBounds
 
 # Reading one image needs none of these, and each import takes time at start-up.
@@ -53,18 +53,18 @@ class StoredImage:
 
     Parameters
     ----------
-    storage : LocalStorage
+    storage : Storage
     image_id : str
 
     Attributes
     ----------
-    storage : LocalStorage
+    storage : Storage
     image_id : str
     prefix : str
         Key of the image.
     """
 
-    def __init__(self, storage: LocalStorage, image_id: str) -> None:
+    def __init__(self, storage: Storage, image_id: str) -> None:
         self.prefix = layout.image_prefix(image_id)  # It checks the id.
         self.image_id = str.__str__(image_id)
         self.storage = storage
@@ -317,7 +317,7 @@ class StoredImage:
         if self.storage.stat(f"{self.prefix}/{layout.GROUP}") is None:
             raise RecordNotFoundError(
                 f"there is no image {self.image_id!r} in the dataset any more",
-                where=str(self.storage.root),
+                where=self.storage.location,
             )
 
     def list_artifacts(self) -> list[ArtifactInfo]:
@@ -606,7 +606,7 @@ class StoredImage:
         data = self.storage.read(f"{self.prefix}/{layout.CHECKSUMS}")
         if data is None:
             self._require_present()
-            files = self.storage.walk_files(self.prefix)
+            files = self.storage.walk(self.prefix)
             data = json.dumps([[key, *stat] for key, stat in files]).encode()
         return hashlib.sha256(data).hexdigest()
 

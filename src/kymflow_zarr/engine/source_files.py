@@ -20,12 +20,12 @@ from kymflow_zarr.errors import (
 from kymflow_zarr.runtime.limits import gunzip
 from kymflow_zarr.schema.base import FORMAT, FORMAT_VERSION
 from kymflow_zarr.schema.image import SourceFileDocument
-from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.interface import Storage
 
 _INDEX = f"{layout.SOURCE_FILES}/files.json"
 
 
-def read_kept(storage: LocalStorage, key: str) -> bytes:
+def read_kept(storage: Storage, key: str) -> bytes:
     """Return the bytes of a kept source file.
 
     Raises
@@ -64,10 +64,10 @@ class KeptFiles:
 
     Parameters
     ----------
-    storage : LocalStorage
+    storage : Storage
     """
 
-    def __init__(self, storage: LocalStorage) -> None:
+    def __init__(self, storage: Storage) -> None:
         self._storage = storage
 
     def documents(self) -> dict[str, SourceFileDocument]:

@@ -13,7 +13,7 @@ from kymflow_zarr.engine.change import Change
 from kymflow_zarr.engine.documents import require_dataset
 from kymflow_zarr.engine.hints import did_you_mean
 from kymflow_zarr.errors import TableNotFoundError
-from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.interface import Storage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,10 +26,10 @@ class Tables:
 
     Parameters
     ----------
-    storage : LocalStorage
+    storage : Storage
     """
 
-    def __init__(self, storage: LocalStorage) -> None:
+    def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._sql_files: FileCache | None = None
 
@@ -70,7 +70,7 @@ class Tables:
 
     def names(self) -> list[str]:
         """Return the names of the tables, sorted."""
-        keys = (key for key, _ in self._storage.walk_files(layout.TABLES))
+        keys = (key for key, _ in self._storage.walk(layout.TABLES))
         names = sorted(name for name in map(layout.parse_table_key, keys) if name is not None)
         if not names:
             require_dataset(self._storage)
@@ -143,6 +143,6 @@ class Tables:
     def _missing(self, name: str) -> TableNotFoundError:
         return TableNotFoundError(
             f"there is no table {name!r} in the dataset",
-            where=str(self._storage.root),
+            where=self._storage.location,
             hint=f"{did_you_mean(name, self.names())}list_table_names() tells which there are.",
         )

@@ -14,7 +14,7 @@ from kymflow_zarr.export.files import add_bytes, made_from, sha256
 from kymflow_zarr.export.report import ExportKind
 from kymflow_zarr.export.staging_area import Bench
 from kymflow_zarr.schema.image import SourceFileDocument
-from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.interface import Storage
 
 __all__ = [
     "SourceFilePlan",
@@ -62,7 +62,7 @@ class SourceFilePlan:
 
 def write_source_file(
     bench: Bench,
-    storage: LocalStorage,
+    storage: Storage,
     prefix: str,
     document: SourceFileDocument,
     path: str | None,
@@ -72,7 +72,7 @@ def write_source_file(
     Parameters
     ----------
     bench : Bench
-    storage : LocalStorage
+    storage : Storage
     prefix : str
         Key of the record, with a slash at its end; empty for the dataset itself.
     document : SourceFileDocument
@@ -100,7 +100,7 @@ def write_source_file(
 
 def write_frame(
     bench: Bench,
-    storage: LocalStorage,
+    storage: Storage,
     prefix: str,
     document: SourceFileDocument,
     path: str,
@@ -114,7 +114,7 @@ def write_frame(
     add_bytes(bench, path, origin, read_kept(storage, key))
 
 
-def kept_bytes(storage: LocalStorage, key: str, document: SourceFileDocument) -> bytes:
+def kept_bytes(storage: Storage, key: str, document: SourceFileDocument) -> bytes:
     """Return the bytes of a source file at a key of the dataset.
 
     Raises

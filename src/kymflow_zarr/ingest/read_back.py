@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from kymflow_zarr.formats.array.read import read_array
 from kymflow_zarr.ingest.sources.channels import ChannelStack
 from kymflow_zarr.runtime.limits import loads_json
 from kymflow_zarr.schema.array import ArrayDocument, read_array_document
-from kymflow_zarr.storage.local.files import os_errors
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -38,7 +36,7 @@ def read_back(draft: RecordDraft, stack: ChannelStack) -> None:
         If they differ, or the files of the draft cannot be read as they were written.
     """
     path = keys.pixels_path(1)
-    written = _Written({key: place for key, (_, place) in draft.staged_files().items()}, path)
+    written = _Written(draft, path)
     where = f"{path}/{keys.GROUP}"
     try:
         with written.open(keys.GROUP) as document:
@@ -83,16 +81,14 @@ def _same(ours: npt.NDArray[np.uint8], theirs: npt.NDArray[np.uint8]) -> bool:
 class _Written:
     """The files of an array that are not in their places yet."""
 
-    def __init__(self, places: Mapping[str, Path], path: str) -> None:
-        self._places = places
+    def __init__(self, draft: RecordDraft, path: str) -> None:
+        self._draft = draft
         self._path = path
 
     @contextmanager
     def open(self, key: str) -> Iterator[_Bytes]:
         """Give the bytes of a file."""
-        with os_errors("read back", f"{self._path}/{key}"):
-            data = self._places[f"{self._path}/{key}"].read_bytes()
-        yield _Bytes(data)
+        yield _Bytes(self._draft.read(f"{self._path}/{key}"))
 
 
 class _Bytes:

@@ -33,8 +33,8 @@ from kymflow_zarr.legacy_v1.migrate_sources import TABLE, OldSources, read_sourc
 from kymflow_zarr.legacy_v1.report import MigrationItem, MigrationReport
 from kymflow_zarr.legacy_v1.storage import V1Storage, is_v1
 from kymflow_zarr.schema.dataset import DatasetDocument
+from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.local.files import os_errors, rename_folder, sync_folder
-from kymflow_zarr.storage.local.storage import LocalStorage
 from kymflow_zarr.types import Progress, StrPath
 
 __all__ = ["migrate_dataset", "migrate_in_place"]
@@ -158,7 +158,7 @@ def _open_old(path: Path) -> tuple[V1Storage, DatasetDocument]:
     return storage, document
 
 
-def _open_new(path: Path, old: V1Storage, document: DatasetDocument) -> LocalStorage:
+def _open_new(path: Path, old: V1Storage, document: DatasetDocument) -> Storage:
     if path.is_dir() and is_v1(path):
         raise _taken(path)
     new = DatasetDocument(
@@ -173,6 +173,11 @@ def _open_new(path: Path, old: V1Storage, document: DatasetDocument) -> LocalSto
     if found.dataset_id != document.dataset_id:
         raise _taken(path)
     return storage
+
+
+def _delete(storage: Storage, key: str) -> None:
+    with storage.transaction("") as transaction:
+        transaction.remove(key)
 
 
 def _taken(path: Path) -> DatasetExistsError:
@@ -194,7 +199,7 @@ def _migrate(
 
 
 def _carry_over(
-    old: V1Storage, new: LocalStorage, *, overwrite: bool, progress: Progress | None
+    old: V1Storage, new: Storage, *, overwrite: bool, progress: Progress | None
 ) -> MigrationReport:
     sources = read_sources(old)
     work = _Migration(old, new, sources, overwrite=overwrite)
@@ -225,21 +230,21 @@ class _Migration:
     Parameters
     ----------
     old : V1Storage
-    new : LocalStorage
+    new : Storage
     sources : OldSources
     overwrite : bool
         Whether the new dataset is ours alone, so that what differs there is an old state.
     """
 
     old: V1Storage
-    new: LocalStorage
+    new: Storage
     sources: OldSources
     overwrite: bool
 
     def remove_others(self, image_ids: list[str], tables: list[str]) -> None:
         """Remove what the old dataset has not, or not any more."""
         for image_id in set(Index(self.new).image_ids()) - set(image_ids):
-            self.new.delete_tree(layout.image_prefix(image_id))
+            _delete(self.new, layout.image_prefix(image_id))
         for name in set(Tables(self.new).names()) - set(tables):
             Tables(self.new).delete(name)
 
@@ -257,7 +262,7 @@ class _Migration:
                 return MigrationItem("unchanged", "image", image_id, notes)
             if not self.overwrite:
                 return _differs("image", image_id, differs)
-            self.new.delete_tree(prefix)
+            _delete(self.new, prefix)
         try:
             carry(image, self.new)
         except StorageError:
@@ -266,7 +271,7 @@ class _Migration:
             return MigrationItem("failed", "image", image_id, str(error))
         differs = self._difference(image)
         if differs is not None:
-            self.new.delete_tree(prefix)
+            _delete(self.new, prefix)
             reason = f"what was written did not come back equal: {differs}"
             return MigrationItem("failed", "image", image_id, reason)
         return MigrationItem("migrated", "image", image_id, notes)

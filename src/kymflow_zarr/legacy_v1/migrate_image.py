@@ -21,7 +21,7 @@ from kymflow_zarr.legacy_v1.documents import unknown_v1_attributes
 from kymflow_zarr.legacy_v1.migrate_sources import OldSources
 from kymflow_zarr.legacy_v1.storage import V1Storage
 from kymflow_zarr.schema.image import ImageDocument, SourceFileDocument
-from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import ArrayLike
 
 __all__ = ["KEPT_FILES", "OldImage", "carry", "difference", "read_image", "source_differs"]
@@ -102,7 +102,7 @@ def read_image(storage: V1Storage, image_id: str, sources: OldSources) -> OldIma
     return OldImage(image_id, document, pixels, files, arrays, source, tuple(notes))
 
 
-def carry(old: OldImage, storage: LocalStorage) -> None:
+def carry(old: OldImage, storage: Storage) -> None:
     """Add an image to a dataset of version 2.
 
     Raises
@@ -125,7 +125,7 @@ def carry(old: OldImage, storage: LocalStorage) -> None:
         draft.commit()
 
 
-def difference(old: OldImage, storage: LocalStorage) -> str | None:
+def difference(old: OldImage, storage: Storage) -> str | None:
     """Compare an image with the one of its id in a dataset of version 2.
 
     Returns
@@ -146,7 +146,7 @@ def difference(old: OldImage, storage: LocalStorage) -> str | None:
             return f"{name}: {now} instead of {before}"
     if not _same(old.pixels, open_pixels(storage, prefix, document.pixels)):
         return "pixels"
-    keys = {key for key, _ in storage.walk_files(f"{prefix}/{layout.ANALYSIS}")}
+    keys = {key for key, _ in storage.walk(f"{prefix}/{layout.ANALYSIS}")}
     artifacts = {info.key for info in artifacts_module.listing(storage, prefix)}
     for key in sorted(artifacts | keys | {f"{prefix}/{key}" for key in old.files}):
         if storage.read(key) != old.files.get(key.removeprefix(f"{prefix}/")):
@@ -154,7 +154,7 @@ def difference(old: OldImage, storage: LocalStorage) -> str | None:
     return _array_difference(old.arrays, ArrayArtifacts(storage, prefix))
 
 
-def source_differs(old: OldImage, storage: LocalStorage) -> bool:
+def source_differs(old: OldImage, storage: Storage) -> bool:
     """Tell whether the image came from another TIFF, or another state of it, than recorded."""
     now = load_image(storage, old.image_id).source
     if now is None or old.source is None:
@@ -177,7 +177,7 @@ def _array_difference(old: ArrayArtifacts, new: ArrayArtifacts) -> str | None:
     return None
 
 
-def _artifact(storage: LocalStorage, key: str) -> bytes:
+def _artifact(storage: Storage, key: str) -> bytes:
     data = storage.read(key)
     if data is None:
         raise CorruptDataError("the file has gone", where=key)

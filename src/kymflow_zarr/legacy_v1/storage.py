@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from kymflow_zarr import layout
 from kymflow_zarr.errors import (
@@ -32,8 +32,12 @@ from kymflow_zarr.legacy_v1.documents import (
 )
 from kymflow_zarr.runtime.limits import gunzip, loads_json
 from kymflow_zarr.schema.base import plain_group_document
-from kymflow_zarr.storage.local.files import FileParts
-from kymflow_zarr.storage.local.storage import LocalStorage, Stat
+from kymflow_zarr.storage.interface import UNKNOWN_VERSION, OpenFile, Stat, Storage
+from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.read_only import ReadOnlyStorage
+
+if TYPE_CHECKING:
+    from zarr.abc.store import Store
 
 ATTRIBUTES: Final = ".zattrs"
 _ARRAY: Final = ".zarray"
@@ -54,12 +58,12 @@ def is_v1(root: Path) -> bool:
     return isinstance(attributes, dict) and attributes.get("format") == V1_FORMAT
 
 
-def reading_storage(root: Path) -> LocalStorage:
+def reading_storage(root: Path) -> Storage:
     """Return a read-only storage for the dataset in a folder, whatever its version."""
     return V1Storage(root) if is_v1(root) else LocalStorage(root, writable=False)
 
 
-class V1Storage(LocalStorage):
+class V1Storage(ReadOnlyStorage):
     """The bytes of one dataset of format version 1, read-only.
 
     Parameters
@@ -69,17 +73,22 @@ class V1Storage(LocalStorage):
     """
 
     def __init__(self, root: Path) -> None:
-        super().__init__(root, writable=False)
-        self.files = LocalStorage(root, writable=False)
+        self.files: Storage = LocalStorage(root, writable=False)
         """The folder as it is, by its own names."""
+        self.root = root
+        self.location = self.files.location
+        self.durable = False
 
     def require_writable(self) -> NoReturn:
         """Raise ReadOnlyError."""
         raise ReadOnlyError(
             "the dataset is in format version 1, which is read-only",
-            where=str(self.root),
-            hint=f"Carry it over to version 2: kymflow-zarr migrate {self.root} NEW",
+            where=self.location,
+            hint=f"Carry it over to version 2: kymflow-zarr migrate {self.location} NEW",
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return V1Storage, (self.root,)
 
     def path(self, key: str) -> Path:
         """Return the path of what a key stands for."""
@@ -115,8 +124,8 @@ class V1Storage(LocalStorage):
             ) from error
 
     @contextmanager
-    def open(self, key: str) -> Iterator[FileParts | None]:
-        """Open the file that a key stands for to read parts of it; None if there is none."""
+    def open(self, key: str) -> Iterator[OpenFile | None]:
+        """Open the file that a key stands for to read ranges of it; None if there is none."""
         with self.files.open(self.place(key)) as found:
             yield found
 
@@ -128,26 +137,42 @@ class V1Storage(LocalStorage):
             return self.files.stat(self.place(folder)) if self._is_node(folder) else None
         return self.files.stat(self.place(key))
 
-    def list_folders(self, key: str) -> list[str]:
+    def is_folder(self, key: str) -> bool:
+        """Return True if a folder is at what a key stands for."""
+        return self.files.is_folder(self.place(key))
+
+    def names(self, prefix: str) -> list[str]:
+        """Return the names of all files and folders directly below what a key stands for."""
+        return self.files.names(self.place(prefix))
+
+    def as_zarr_store(self, prefix: str, *, complete: bool = True) -> Store:
+        """Return the node as version 1 wrote it, which zarr-python reads."""
+        return self.files.as_zarr_store(self.place(prefix), complete=complete)
+
+    def refuse_links(self, key: str, done: str) -> None:
+        """Raise StorageError if a link is in the way."""
+        self.files.refuse_links(self.place(key), done)
+
+    def children(self, prefix: str) -> list[str]:
         """Return the names of the folders directly below a key, as keys spell them."""
-        folder = self.place(key)
-        if key == layout.IMAGES:
-            found = map(names_module.image_key_part, self.files.list_folders(folder))
-        elif key.endswith(f"/{layout.ANALYSIS_ARRAYS}"):
+        folder = self.place(prefix)
+        if prefix == layout.IMAGES:
+            found = map(names_module.image_key_part, self.files.children(folder))
+        elif prefix.endswith(f"/{layout.ANALYSIS_ARRAYS}"):
             found = map(names_module.array_key_part, self._array_names(folder))
         else:
-            return self.files.list_folders(folder)
+            return self.files.children(folder)
         return [name for name in found if name is not None]
 
-    def folder_times(self, key: str) -> dict[str, int]:
-        """Return -1 for each folder directly below a key: their times tell nothing."""
-        return dict.fromkeys(self.list_folders(key), -1)
+    def versions(self, prefix: str) -> dict[str, int]:
+        """Return that nothing is known: other programs write below without changing a folder."""
+        return dict.fromkeys(self.children(prefix), UNKNOWN_VERSION)
 
-    def walk_files(self, key: str) -> Iterator[tuple[str, Stat]]:
-        """Yield key, size and time of each file below a key, in order of their keys."""
+    def walk(self, prefix: str) -> Iterator[tuple[str, Stat]]:
+        """Yield key and stat of each file below a key, in order of their keys."""
         found = {}
-        for place, stat in self.files.walk_files(self.place(key)):
-            below = self._key_of(key, place)
+        for place, stat in self.files.walk(self.place(prefix)):
+            below = self._key_of(prefix, place)
             if below is not None and self.place(below) == place:
                 found[below] = stat
         yield from sorted(found.items())
@@ -187,7 +212,7 @@ class V1Storage(LocalStorage):
 
     def refused_images(self) -> list[str]:
         """Return the names of the folders of ``images`` that version 2 has no id for."""
-        folders = self.files.list_folders(layout.IMAGES)
+        folders = self.files.children(layout.IMAGES)
         return sorted(name for name in folders if names_module.image_key_part(name) is None)
 
     def attributes(self, image_id: str | None = None) -> dict[str, Any]:
@@ -205,13 +230,15 @@ class V1Storage(LocalStorage):
 
     def _walk(self, top: str) -> Iterator[str]:
         if not top:
-            for path in sorted(self.root.iterdir()):
-                if path.is_dir() and not path.name.startswith("."):
-                    yield from self._walk(path.name)
-                elif path.is_file() and not path.name.startswith("."):
-                    yield path.name
+            for name in self.files.names(""):
+                if name.startswith("."):
+                    continue
+                if self.files.is_folder(name):
+                    yield from self._walk(name)
+                else:
+                    yield name
             return
-        for place, _ in self.files.walk_files(top):
+        for place, _ in self.files.walk(top):
             yield place
 
     def _has_key(self, place: str, image_id: str | None) -> bool:
@@ -242,7 +269,7 @@ class V1Storage(LocalStorage):
 
     def _array_names(self, folder: str, above: str = "") -> list[str]:
         names = []
-        for name in self.files.list_folders(folder):
+        for name in self.files.children(folder):
             below = f"{folder}/{name}"
             if self.files.stat(f"{below}/{_DATA}/{_ARRAY}") is not None:
                 names.append(f"{above}{name}")
@@ -310,12 +337,12 @@ class V1Storage(LocalStorage):
         stat = self.files.stat(f"{folder}/{_DATA}")
         places = (f"{folder}/{ATTRIBUTES}", f"{folder}/{_DATA}/{_ARRAY}")
         parts = [self.files.read(place) or b"" for place in places]
-        changed_ns = 0 if stat is None else stat.mtime_ns
+        changed_ns = 0 if stat is None else stat.version
         return hashlib.sha256(b"\0".join([*parts, str(changed_ns).encode()])).hexdigest()
 
     def _changed_utc(self, folder: str) -> str:
         stat = self.files.stat(folder)
-        changed_ns = 0 if stat is None else stat.mtime_ns
+        changed_ns = 0 if stat is None else stat.version
         changed = dt.datetime.fromtimestamp(changed_ns // 10**9, dt.UTC)
         return changed.isoformat().replace("+00:00", "Z")
 

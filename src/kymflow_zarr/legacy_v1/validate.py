@@ -21,8 +21,8 @@ from kymflow_zarr.engine.images.array_artifacts import ArrayArtifacts
 from kymflow_zarr.engine.index.index import Index
 from kymflow_zarr.legacy_v1.storage import V1Storage
 from kymflow_zarr.schema.image import ImageDocument
-from kymflow_zarr.storage.local.storage import LocalStorage
-from kymflow_zarr.storage.zarr_stores import open_zarr_array
+from kymflow_zarr.storage.interface import Storage
+from kymflow_zarr.storage.zarr_arrays import open_zarr_array
 from kymflow_zarr.types import Progress
 
 
@@ -64,7 +64,7 @@ def validate_v1_image(
     return findings.problems
 
 
-def _check_image(findings: Findings, storage: LocalStorage, image_id: str) -> None:
+def _check_image(findings: Findings, storage: Storage, image_id: str) -> None:
     assert isinstance(storage, V1Storage)
     prefix = layout.image_prefix(image_id)
     folder = storage.place(prefix)
@@ -74,7 +74,7 @@ def _check_image(findings: Findings, storage: LocalStorage, image_id: str) -> No
         check_timestamp(findings, folder, "created_utc", document.created_utc)
         check_timestamp(findings, folder, "updated_utc", document.updated_utc)
     with findings.reading("array-document", f"{folder}/{layout.LEVEL_0}"):
-        open_zarr_array(storage.path(f"{prefix}/{layout.LEVEL_0}"))
+        open_zarr_array(storage, f"{prefix}/{layout.LEVEL_0}")
     with findings.reading("unreadable", folder):
         files = list_files(storage, f"{prefix}/{layout.ANALYSIS}")
         check_artifacts(findings, storage, f"{prefix}/{layout.ANALYSIS}", files, document)
@@ -87,4 +87,4 @@ def _check_image(findings: Findings, storage: LocalStorage, image_id: str) -> No
             said = arrays.document(name)
             check_timestamp(findings, place, "updated_utc", said.updated_utc)
             array = layout.array_artifact_prefix(name)
-            open_zarr_array(storage.path(f"{prefix}/{array}/{said.pixels.path}"))
+            open_zarr_array(storage, f"{prefix}/{array}/{said.pixels.path}")

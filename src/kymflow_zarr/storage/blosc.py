@@ -1,46 +1,28 @@
-"""Blosc as zarr-python decodes it, with the header of each chunk checked before.
-
-The decoder believes the header: one that declares more bytes than there are makes it read
-beyond their end, and the interpreter crash. Imports zarr: import it late.
-"""
+"""The header of a blosc chunk, checked before a decoder trusts it."""
 
 from __future__ import annotations
 
-from zarr.abc.store import ByteRequest
-from zarr.codecs.blosc import BloscCodec
-from zarr.core.array_spec import ArraySpec
-from zarr.core.buffer import Buffer, BufferPrototype
-from zarr.registry import register_codec
-from zarr.storage import LocalStore
+import struct
+from typing import Final
 
-from kymflow_zarr.formats.array.foreign import check_blosc
-
-CODEC = {"codecs.blosc": f"{__name__}.CheckedBloscCodec"}
-_DOCUMENTS = ("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata")
+_HEADER_BYTES: Final = 16
 
 
-class CheckedBloscCodec(BloscCodec):
-    """What Zarr v3 documents call ``blosc``; a ValueError where a chunk lies of its size."""
+def check_blosc(chunk: bytes | memoryview) -> None:
+    """Check the sizes that the header of a blosc chunk declares.
 
-    async def _decode_single(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> Buffer:
-        check_blosc(chunk_bytes.as_numpy_array().data)
-        return await super()._decode_single(chunk_bytes, chunk_spec)
+    The decoders trust them: a chunk that declares more bytes than it has makes them read
+    beyond its end, and the interpreter crash.
 
-
-register_codec("blosc", CheckedBloscCodec, qualname=CODEC["codecs.blosc"])
-
-
-class BloscStore(LocalStore):
-    """A read-only store of a Zarr v2 array whose chunks are compressed by blosc."""
-
-    async def get(
-        self,
-        key: str,
-        prototype: BufferPrototype | None = None,
-        byte_range: ByteRequest | None = None,
-    ) -> Buffer | None:
-        """Return the bytes at a key; see :class:`zarr.storage.LocalStore`."""
-        found = await super().get(key, prototype, byte_range)
-        if found is not None and key.rpartition("/")[2] not in _DOCUMENTS:
-            check_blosc(found.as_numpy_array().data)
-        return found
+    Raises
+    ------
+    ValueError
+        If the header does not fit the chunk.
+    """
+    if len(chunk) < _HEADER_BYTES:
+        raise ValueError("a chunk is shorter than its header")
+    declared, block, stored = struct.unpack_from("<III", chunk, 4)
+    if stored != len(chunk) or not 0 < block <= max(declared, 1):
+        raise ValueError(
+            f"a chunk of {len(chunk)} bytes declares {stored} of them, in blocks of {block}"
+        )

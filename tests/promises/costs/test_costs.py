@@ -17,7 +17,7 @@ import pytest
 
 from kymflow_zarr import ZarrDataset
 from kymflow_zarr.formats.array import read
-from kymflow_zarr.formats.array.foreign import check_blosc
+from kymflow_zarr.storage.blosc import check_blosc
 from kymflow_zarr.storage.local.disk import Disk, disk_replaced
 from kymflow_zarr.storage.local.files import FileParts
 from kymflow_zarr.types import Durability

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Executor
 
 from kymflow_zarr import layout
-from kymflow_zarr.check.files import dead_work, is_index_usable, is_temporary, list_names
+from kymflow_zarr.check.files import is_index_usable, is_temporary, list_names
 from kymflow_zarr.check.repair.image import mend_image
 from kymflow_zarr.check.repair.plan import Mending
 from kymflow_zarr.check.repair.top import mend_top
@@ -18,9 +18,7 @@ from kymflow_zarr.engine.index.index import Index
 from kymflow_zarr.engine.tables import Tables
 from kymflow_zarr.errors import FormatVersionError
 from kymflow_zarr.legacy_v1.storage import V1Storage, reading_storage
-from kymflow_zarr.storage.local.disk import disk
-from kymflow_zarr.storage.local.files import os_errors
-from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import Progress
 
 
@@ -60,7 +58,7 @@ def repair_dataset(
 
 
 def _mend_image(
-    storage: LocalStorage, image_id: str, hasher: Hasher, *, dry_run: bool
+    storage: Storage, image_id: str, hasher: Hasher, *, dry_run: bool
 ) -> list[RepairAction]:
     mending = Mending(storage, layout.image_prefix(image_id), image_id, dry_run=dry_run)
     if dry_run:
@@ -71,7 +69,7 @@ def _mend_image(
     return mending.actions
 
 
-def _mend_top(storage: LocalStorage, hasher: Hasher, *, dry_run: bool) -> list[RepairAction]:
+def _mend_top(storage: Storage, hasher: Hasher, *, dry_run: bool) -> list[RepairAction]:
     mending = Mending(storage, "", None, dry_run=dry_run)
     if dry_run:
         mend_top(storage, mending, hasher)
@@ -82,10 +80,10 @@ def _mend_top(storage: LocalStorage, hasher: Hasher, *, dry_run: bool) -> list[R
     return mending.actions
 
 
-def _sweep(storage: LocalStorage, *, dry_run: bool) -> list[RepairAction]:
+def _sweep(storage: Storage, *, dry_run: bool) -> list[RepairAction]:
     actions = [
         RepairAction("sweep", None, f"{layout.WORK}/{name}", f"{len(paths)} of writers that died")
-        for name, paths in dead_work(storage).items()
+        for name, paths in storage.leftovers().items()
         if paths
     ]
     storage.recover()
@@ -93,20 +91,18 @@ def _sweep(storage: LocalStorage, *, dry_run: bool) -> list[RepairAction]:
     for folder in folders:
         for name in list_names(storage, folder):
             key = f"{folder}/{name}".lstrip("/")
-            path = storage.root.joinpath(*key.split("/"))
-            if is_temporary(name) and path.is_file():
+            if is_temporary(name) and not storage.is_folder(key):
                 actions.append(RepairAction("sweep", None, key, "of a write that did not finish"))
                 if not dry_run:
-                    with os_errors("delete", key):
-                        disk().unlink(path)
+                    storage.put_derived(key, None)
     return actions
 
 
-def _drop_index(storage: LocalStorage, *, dry_run: bool) -> list[RepairAction]:
+def _drop_index(storage: Storage, *, dry_run: bool) -> list[RepairAction]:
     if is_index_usable(storage):
         return []
     if not dry_run:
-        with storage.lock("index"):
-            storage.delete(layout.MANIFEST, anchor="")
+        with storage.lock("index"), storage.transaction("") as transaction:
+            transaction.remove(layout.MANIFEST)
     why = "it is damaged or of another version; it is made anew when it is asked for"
     return [RepairAction("rebuild", None, layout.MANIFEST, why)]

@@ -19,7 +19,7 @@ from kymflow_zarr.errors import KymflowZarrError
 from kymflow_zarr.schema.base import plain_group_document, updated_group
 from kymflow_zarr.schema.checksums import FileSum
 from kymflow_zarr.schema.image import ImageDocument
-from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.interface import Storage
 
 # Mending one thing may show another: a document is looked at when its file is whole.
 _ROUNDS = 4
@@ -28,7 +28,7 @@ FROM_SOURCE = "made once more of its source file, byte for byte as it was"
 _PLANNED = "its source files are unchanged; put aside if they do not give the same bytes"
 
 
-def mend_image(storage: LocalStorage, mending: Mending, image_id: str, hasher: Hasher) -> None:
+def mend_image(storage: Storage, mending: Mending, image_id: str, hasher: Hasher) -> None:
     """Mend an image; the caller holds its lock, and ``top``."""
     prefix = layout.image_prefix(image_id)
     for _ in range(_ROUNDS):
@@ -51,7 +51,7 @@ def mend_image(storage: LocalStorage, mending: Mending, image_id: str, hasher: H
 class _Image:
     def __init__(
         self,
-        storage: LocalStorage,
+        storage: Storage,
         mending: Mending,
         group: Group,
         document: ImageDocument | None,
@@ -205,14 +205,13 @@ class _Image:
         """Restore the files of the pixels, if the sources give an array of their digest."""
         path = document.pixels.path
         made = {f"{path}/{key}": found for key, found in self.sources.pixels().items()}
-        if digest_of_files({key: found for key, (found, _) in made.items()}, path) != (
-            document.pixels.sha256
-        ):
+        if digest_of_files(made, path) != document.pixels.sha256:
             return {}
-        for key, (found, staged) in made.items():
-            if sums.get(key) != found:
-                self.mending.restore(key, staged.read_bytes(), FROM_SOURCE)
-        return {key: found for key, (found, _) in made.items()}
+        for key, found in made.items():
+            data = None if sums.get(key) == found else self.sources.find(found)
+            if data is not None:
+                self.mending.restore(key, data, FROM_SOURCE)
+        return made
 
 
 def _is_of(key: str, units: Iterable[str]) -> bool:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from kymflow_zarr import layout
@@ -13,9 +11,7 @@ from kymflow_zarr.check.report import RepairAction, RepairKind
 from kymflow_zarr.engine.documents import dump, utc_now
 from kymflow_zarr.schema.base import FORMAT
 from kymflow_zarr.schema.checksums import FileSum, dump_checksums
-from kymflow_zarr.storage.local.disk import disk
-from kymflow_zarr.storage.local.staging import StagedTree
-from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.interface import Storage
 
 _WHY = "why.json"
 
@@ -27,7 +23,7 @@ class Mending:
 
     Parameters
     ----------
-    storage : LocalStorage
+    storage : Storage
     prefix : str
         Key of the image; empty for the top.
     image_id : str, optional
@@ -40,7 +36,7 @@ class Mending:
     """
 
     def __init__(
-        self, storage: LocalStorage, prefix: str, image_id: str | None, *, dry_run: bool
+        self, storage: Storage, prefix: str, image_id: str | None, *, dry_run: bool
     ) -> None:
         self._storage = storage
         self._prefix = prefix
@@ -60,7 +56,8 @@ class Mending:
     def restore(self, below: str, data: bytes, why: str) -> None:
         """Put back the bytes that the list of checksums tells of, at once."""
         if not self.dry_run:
-            self._storage.write(self._key(below), data, anchor=self._prefix)
+            with self._storage.transaction(self._prefix) as transaction:
+                transaction.put(self._key(below), data)
         self.note("restore", below, why)
 
     def write(self, below: str, data: bytes) -> None:
@@ -94,20 +91,13 @@ class Mending:
             files[self._key(layout.CHECKSUMS)] = dump_checksums(sums)
         if self._notes:
             files[f"{self._new_box()}/{_WHY}"] = dump({"format": FORMAT, "put_aside": self._notes})
-        self._storage.commit(files, anchor="", trees=self._trees())
-        if self._storage.durable:
-            # A journal that came back after a power cut would put aside what is new there.
-            disk().sync_folder(self._storage.root / layout.WORK / "journal")
+        with self._storage.transaction("") as transaction:
+            for key, data in files.items():
+                transaction.put(key, data)
+            for key, to in self._moved.items():
+                transaction.move(key, to)
         self._moved, self._notes, self._files, self._listed = {}, [], {}, None
         self._box = None
-
-    def _trees(self) -> dict[str, StagedTree]:
-        # What is in its place already is staged as well as anything: it goes in one renaming.
-        storage = self._storage
-        return {
-            to: StagedTree(storage.path(key), root=storage.root, durable=storage.durable)
-            for key, to in self._moved.items()
-        }
 
     def _remember(self, what: str, below: str, why: str) -> None:
         if self.dry_run:
@@ -129,11 +119,7 @@ class Mending:
     def _new_box(self) -> str:
         if self._box is None:
             now = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%SZ")
-            taken = set(_names(self._storage.root / layout.QUARANTINE))
+            taken = set(self._storage.names(layout.QUARANTINE))
             n = next(n for n in range(1, len(taken) + 2) if f"{now}-{n}" not in taken)
             self._box = f"{layout.QUARANTINE}/{now}-{n}"
         return self._box
-
-
-def _names(folder: Path) -> Iterable[str]:
-    return (path.name for path in folder.iterdir()) if folder.is_dir() else ()

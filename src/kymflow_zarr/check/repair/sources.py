@@ -15,8 +15,8 @@ from kymflow_zarr.errors import KymflowZarrError
 from kymflow_zarr.ingest.rebuild import rebuild_image
 from kymflow_zarr.schema.checksums import FileSum
 from kymflow_zarr.schema.image import ImageDocument, SourceFileDocument
+from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.local.files import digest_file, digest_of_bytes
-from kymflow_zarr.storage.local.storage import LocalStorage
 
 
 class Sources:
@@ -24,16 +24,16 @@ class Sources:
 
     Parameters
     ----------
-    storage : LocalStorage
+    storage : Storage
     document : ImageDocument, optional
         None if it cannot be read, so that nothing is known of them.
     """
 
-    def __init__(self, storage: LocalStorage, document: ImageDocument | None) -> None:
+    def __init__(self, storage: Storage, document: ImageDocument | None) -> None:
         self._storage = storage
         self._document = document
         self._draft: RecordDraft | None = None
-        self._staged: dict[FileSum, Path] | None = None
+        self._staged: dict[FileSum, str] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -65,17 +65,17 @@ class Sources:
 
     def find(self, wanted: FileSum) -> bytes | None:
         """Return the bytes of a file of this size and digest, if the sources give them."""
-        path = self._made().get(wanted)
-        return None if path is None else path.read_bytes()
+        key = self._made().get(wanted)
+        return None if key is None or self._draft is None else self._draft.read(key)
 
-    def pixels(self) -> dict[str, tuple[FileSum, Path]]:
+    def pixels(self) -> dict[str, FileSum]:
         """Return the files of the pixels, by key below their array, as the sources give them."""
         self._made()
         prefix = f"{layout.LEVEL_0}/"
-        staged = {} if self._draft is None else self._draft.staged_files()
+        staged = {} if self._draft is None else self._draft.sums
         return {k.removeprefix(prefix): v for k, v in staged.items() if k.startswith(prefix)}
 
-    def _made(self) -> dict[FileSum, Path]:
+    def _made(self) -> dict[FileSum, str]:
         if self._staged is None:
             self._staged = {}
             if self._document is not None:
@@ -84,7 +84,7 @@ class Sources:
                     self._draft = RecordDraft(self._storage)
                     rebuild_image(self._draft, self._document.source_files)
             if self._draft is not None:
-                self._staged = dict(self._draft.staged_files().values())
+                self._staged = {found: key for key, found in self._draft.sums.items()}
         return self._staged
 
 

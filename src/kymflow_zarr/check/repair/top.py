@@ -18,14 +18,14 @@ from kymflow_zarr.errors import KymflowZarrError
 from kymflow_zarr.schema.base import plain_group_document
 from kymflow_zarr.schema.checksums import FileSum
 from kymflow_zarr.schema.image import SourceFileDocument
-from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.interface import Storage
 
 _ROUNDS = 4
 _IMAGES_GROUP = f"{layout.IMAGES}/{layout.GROUP}"
 _KEPT_LIST = f"{layout.SOURCE_FILES}/files.json"
 
 
-def mend_top(storage: LocalStorage, mending: Mending, hasher: Hasher) -> None:
+def mend_top(storage: Storage, mending: Mending, hasher: Hasher) -> None:
     """Mend the top; the caller holds all of its locks."""
     for _ in range(_ROUNDS):
         group = examine(storage, "", None, hasher)
@@ -37,7 +37,7 @@ def mend_top(storage: LocalStorage, mending: Mending, hasher: Hasher) -> None:
             return
 
 
-def _mend(storage: LocalStorage, mending: Mending, group: Group, hasher: Hasher) -> None:
+def _mend(storage: Storage, mending: Mending, group: Group, hasher: Hasher) -> None:
     listed, broken, foreign = dict(group.listed or {}), {}, {}
     kept = _kept(storage)
     if group.listed is None:
@@ -77,7 +77,7 @@ def _mend(storage: LocalStorage, mending: Mending, group: Group, hasher: Hasher)
 
 
 def _mended(
-    storage: LocalStorage,
+    storage: Storage,
     mending: Mending,
     key: str,
     what: str,
@@ -103,13 +103,13 @@ def _mended(
     return True
 
 
-def _kept(storage: LocalStorage) -> list[SourceFileDocument]:
+def _kept(storage: Storage) -> list[SourceFileDocument]:
     with contextlib.suppress(KymflowZarrError):
         return list(KeptFiles(storage).documents().values())
     return []
 
 
-def _unreadable(storage: LocalStorage, below: str, kept: list[SourceFileDocument]) -> str | None:
+def _unreadable(storage: Storage, below: str, kept: list[SourceFileDocument]) -> str | None:
     if layout.parse_table_key(below) is not None and below.startswith(f"{layout.TABLES}/"):
         return decodes(storage, below, below)
     if below == _KEPT_LIST:
@@ -124,7 +124,7 @@ def _unreadable(storage: LocalStorage, below: str, kept: list[SourceFileDocument
     return None
 
 
-def load_or_none(storage: LocalStorage, key: str) -> object:
+def load_or_none(storage: Storage, key: str) -> object:
     """Return a document, None if it cannot be read."""
     with contextlib.suppress(KymflowZarrError):
         return load(storage, key)

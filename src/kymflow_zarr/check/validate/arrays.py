@@ -14,15 +14,15 @@ from kymflow_zarr.errors import SchemaValidationError
 from kymflow_zarr.formats.array.write import chunk_key
 from kymflow_zarr.schema.array import ArrayDocument, read_array_document
 from kymflow_zarr.schema.image import PixelsDocument
-from kymflow_zarr.storage.local.storage import LocalStorage
-from kymflow_zarr.storage.zarr_stores import open_zarr_array
+from kymflow_zarr.storage.interface import Storage
+from kymflow_zarr.storage.zarr_arrays import open_zarr_array
 
 _ANEW = "Restore the files from a copy of the dataset, or save the array anew."
 
 
 def check_array(
     findings: Findings,
-    storage: LocalStorage,
+    storage: Storage,
     prefix: str,
     pixels: PixelsDocument,
     folders: Mapping[str, Mapping[str, int]],
@@ -33,7 +33,7 @@ def check_array(
     Parameters
     ----------
     findings : Findings
-    storage : LocalStorage
+    storage : Storage
     prefix : str
         Key of the group.
     pixels : PixelsDocument
@@ -80,10 +80,8 @@ def _check_names(
         )
 
 
-def _check_foreign(
-    findings: Findings, storage: LocalStorage, key: str, pixels: PixelsDocument
-) -> None:
-    array = open_zarr_array(storage.path(key), complete=False)
+def _check_foreign(findings: Findings, storage: Storage, key: str, pixels: PixelsDocument) -> None:
+    array = open_zarr_array(storage, key, complete=False)
     where = f"{key}/{keys.GROUP}"
     findings.add(
         "array-foreign",

@@ -15,8 +15,8 @@ from kymflow_zarr.engine.images.array_artifacts import ArrayArtifacts
 from kymflow_zarr.errors import CorruptDataError
 from kymflow_zarr.schema.curation import read_curation_document
 from kymflow_zarr.schema.image import ImageDocument
+from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.local.files import os_errors
-from kymflow_zarr.storage.local.storage import LocalStorage
 from kymflow_zarr.types import ArtifactKind
 
 # Longer than any gzip header, so that the first block of text begins in it.
@@ -26,7 +26,7 @@ _ANEW: Final = "Restore it from a copy of the dataset, or save it anew."
 
 def check_artifacts(
     findings: Findings,
-    storage: LocalStorage,
+    storage: Storage,
     prefix: str,
     files: Mapping[str, int],
     document: ImageDocument | None,
@@ -36,7 +36,7 @@ def check_artifacts(
     Parameters
     ----------
     findings : Findings
-    storage : LocalStorage
+    storage : Storage
     prefix : str
         Key of the image's ``analysis``.
     files : mapping of str to int
@@ -69,7 +69,7 @@ def check_artifacts(
             findings.extend(found)
 
 
-def _check(storage: LocalStorage, key: str, kind: ArtifactKind) -> Any:
+def _check(storage: Storage, key: str, kind: ArtifactKind) -> Any:
     if kind == "json":
         from kymflow_zarr.formats.json.decode import decode_json
 
@@ -85,7 +85,7 @@ def _check(storage: LocalStorage, key: str, kind: ArtifactKind) -> Any:
     return None
 
 
-def check_parquet(storage: LocalStorage, key: str) -> None:
+def check_parquet(storage: Storage, key: str) -> None:
     """Check that the footer of a Parquet file, and our note in it, can be read.
 
     Raises

@@ -30,7 +30,7 @@ from kymflow_zarr.errors import ArgumentError, SchemaValidationError
 from kymflow_zarr.legacy_v1.storage import V1Storage, reading_storage
 from kymflow_zarr.legacy_v1.validate import validate_v1, validate_v1_image
 from kymflow_zarr.schema.dataset import read_dataset_document
-from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import Progress
 
 
@@ -86,14 +86,14 @@ def validate_image(dataset: OpenDataset, image_id: str) -> tuple[Problem, ...]:
     return findings.problems
 
 
-def _has_folder(storage: LocalStorage, image_id: str) -> bool:
+def _has_folder(storage: Storage, image_id: str) -> bool:
     try:
         return storage.is_folder(layout.image_prefix(image_id))
     except ArgumentError:
         return False
 
 
-def _check_root(findings: Findings, storage: LocalStorage) -> None:
+def _check_root(findings: Findings, storage: Storage) -> None:
     # On-disk format: "The root MUST be a Zarr v3 group with attributes.kymflow_zarr."
     with findings.reading("root-document", layout.GROUP):
         raw = load(storage, layout.GROUP)
@@ -112,7 +112,7 @@ def _check_root(findings: Findings, storage: LocalStorage) -> None:
     check_quarantine(findings, storage)
 
 
-def _check_kept(findings: Findings, dataset: OpenDataset, storage: LocalStorage) -> None:
+def _check_kept(findings: Findings, dataset: OpenDataset, storage: Storage) -> None:
     where = f"{layout.SOURCE_FILES}/files.json"
     with findings.reading("source-file", where):
         documents = dataset.source_files.documents().values()
@@ -120,7 +120,7 @@ def _check_kept(findings: Findings, dataset: OpenDataset, storage: LocalStorage)
         check_source_files(findings, where, "", documents, kept)
 
 
-def _image_ids(findings: Findings, storage: LocalStorage) -> list[str]:
+def _image_ids(findings: Findings, storage: Storage) -> list[str]:
     """Return the ids of the images, sorted, and note what else is in their folder."""
     names: list[str] = []
     with findings.reading("unreadable", layout.IMAGES):
@@ -154,7 +154,7 @@ def _is_prefix(image_id: str, key: str) -> bool:
         return False
 
 
-def _check_index(findings: Findings, storage: LocalStorage) -> None:
+def _check_index(findings: Findings, storage: Storage) -> None:
     # On-disk format: "The index MAY be deleted at any time", and nothing is ever only there.
     with findings.reading("index", layout.MANIFEST):
         if not is_index_usable(storage):

@@ -30,12 +30,12 @@ from kymflow_zarr.schema.image import (
     read_array_artifact_document,
     read_image_document,
 )
-from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.interface import Storage
 
 _WAITS_S = (0.0, 0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 
 
-def check_image(findings: Findings, storage: LocalStorage, image_id: str) -> None:
+def check_image(findings: Findings, storage: Storage, image_id: str) -> None:
     """Check an image.
 
     A writer may be at work, so that the documents and the files come from before and after a
@@ -59,7 +59,7 @@ def check_image(findings: Findings, storage: LocalStorage, image_id: str) -> Non
         findings.extend(found)
 
 
-def _check(findings: Findings, storage: LocalStorage, prefix: str, image_id: str) -> None:
+def _check(findings: Findings, storage: Storage, prefix: str, image_id: str) -> None:
     where = f"{prefix}/{layout.GROUP}"
     document, ome = None, None
     with findings.reading("image-document", where):
@@ -181,7 +181,7 @@ def _levels(ome: Any) -> set[str]:
     return {level.partition("/")[0] for level in levels if isinstance(level, str)}
 
 
-def _check_array_artifacts(findings: Findings, storage: LocalStorage, prefix: str) -> None:
+def _check_array_artifacts(findings: Findings, storage: Storage, prefix: str) -> None:
     check_group(findings, storage, f"{prefix}/{layout.GROUP}")
     folders: list[str] = []
     with findings.reading("unreadable", prefix):
@@ -199,7 +199,7 @@ def _check_array_artifacts(findings: Findings, storage: LocalStorage, prefix: st
 
 
 def _check_array_artifact(
-    findings: Findings, storage: LocalStorage, key: str, folder: str, raw: Any
+    findings: Findings, storage: Storage, key: str, folder: str, raw: Any
 ) -> None:
     where = f"{key}/{layout.GROUP}"
     document = read_array_artifact_document(raw, where=where)

@@ -10,18 +10,18 @@ from kymflow_zarr.check.files import check_foreign, list_files, stat_of
 from kymflow_zarr.check.validate.artifacts import check_parquet
 from kymflow_zarr.check.validate.findings import Findings
 from kymflow_zarr.errors import CorruptDataError
-from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.interface import Storage
 
 _COLUMN = "image_id"
 
 
-def check_tables(findings: Findings, storage: LocalStorage, image_ids: Collection[str]) -> None:
+def check_tables(findings: Findings, storage: Storage, image_ids: Collection[str]) -> None:
     """Check every table, and that its rows name images that are there.
 
     Parameters
     ----------
     findings : Findings
-    storage : LocalStorage
+    storage : Storage
     image_ids : set of str
     """
     files: dict[str, int] = {}
@@ -41,9 +41,7 @@ def check_tables(findings: Findings, storage: LocalStorage, image_ids: Collectio
             findings.extend(found)
 
 
-def _check_rows(
-    findings: Findings, storage: LocalStorage, key: str, image_ids: Collection[str]
-) -> None:
+def _check_rows(findings: Findings, storage: Storage, key: str, image_ids: Collection[str]) -> None:
     strays = {
         image_id: count
         for image_id, count in _named_images(storage, key).items()
@@ -61,7 +59,7 @@ def _check_rows(
         )
 
 
-def _named_images(storage: LocalStorage, key: str) -> Counter[str]:
+def _named_images(storage: Storage, key: str) -> Counter[str]:
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq

@@ -13,11 +13,11 @@ from kymflow_zarr.formats.array.write import FilesDigest, chunk_keys
 from kymflow_zarr.schema.array import read_array_document
 from kymflow_zarr.schema.checksums import FileSum
 from kymflow_zarr.schema.image import PixelsDocument, read_array_artifact_document
-from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.interface import Storage
 
 
 def disagreements(
-    storage: LocalStorage, prefix: str, image_id: str | None, listed: Mapping[str, FileSum]
+    storage: Storage, prefix: str, image_id: str | None, listed: Mapping[str, FileSum]
 ) -> Iterator[tuple[str, str]]:
     """Yield the key below the group of what disagrees, and how.
 
@@ -47,7 +47,7 @@ def disagreements(
 
 
 def _array_artifacts(
-    storage: LocalStorage, prefix: str, listed: Mapping[str, FileSum]
+    storage: Storage, prefix: str, listed: Mapping[str, FileSum]
 ) -> Iterator[tuple[str, str]]:
     folder = f"{keys.ANALYSIS_ARRAYS}/"
     names = {key.split("/")[1] for key in listed if key.startswith(folder) and key.count("/") > 1}
@@ -64,7 +64,7 @@ def _array_artifacts(
 
 
 def _of_array(
-    storage: LocalStorage,
+    storage: Storage,
     prefix: str,
     group: str,
     pixels: PixelsDocument,

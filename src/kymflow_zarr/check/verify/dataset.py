@@ -17,7 +17,7 @@ from kymflow_zarr.engine.documents import load_image, require_dataset
 from kymflow_zarr.engine.index.index import Index
 from kymflow_zarr.errors import ArgumentError, FormatVersionError
 from kymflow_zarr.legacy_v1.storage import V1Storage, reading_storage
-from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import Progress
 
 # A writer changes several files by renaming them, one right after the other.
@@ -65,7 +65,7 @@ def verify_image(
         return VerifyReport(level, tuple(group.damages), 1, found, hasher.size_bytes)
 
 
-def _storage_of(root: Path, level: VerifyLevel) -> LocalStorage:
+def _storage_of(root: Path, level: VerifyLevel) -> Storage:
     if level not in ("full", "fast"):
         raise ArgumentError(f"the level {level!r} is not 'full' or 'fast'", where="level")
     storage = reading_storage(root)
@@ -81,9 +81,7 @@ def _storage_of(root: Path, level: VerifyLevel) -> LocalStorage:
     return storage
 
 
-def settled(
-    storage: LocalStorage, prefix: str, image_id: str | None, hasher: Hasher | None
-) -> Group:
+def settled(storage: Storage, prefix: str, image_id: str | None, hasher: Hasher | None) -> Group:
     """Look at a group until what is wrong with it is no change that is under way.
 
     A file and the list that speaks of it are renamed to their places one after the other.
@@ -108,7 +106,7 @@ def settled(
     return group
 
 
-def _check_derived(storage: LocalStorage, damages: list[Damage]) -> None:
+def _check_derived(storage: Storage, damages: list[Damage]) -> None:
     if not is_index_usable(storage):
         damages.append(
             Damage(
@@ -117,7 +115,7 @@ def _check_derived(storage: LocalStorage, damages: list[Damage]) -> None:
                 "update_manifest() makes it anew.",
             )
         )  # fmt: skip
-    count = len(storage.list_folders(layout.QUARANTINE))
+    count = len(storage.children(layout.QUARANTINE))
     if count:
         damages.append(
             Damage(

@@ -10,12 +10,10 @@ from kymflow_zarr.engine.images import artifacts
 from kymflow_zarr.engine.source_files import read_kept
 from kymflow_zarr.errors import KymflowZarrError, StorageError
 from kymflow_zarr.schema.image import ImageDocument, SourceFileDocument
-from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.interface import Storage
 
 
-def is_readable(
-    storage: LocalStorage, prefix: str, below: str, document: ImageDocument
-) -> str | None:
+def is_readable(storage: Storage, prefix: str, below: str, document: ImageDocument) -> str | None:
     """Return what is wrong with a file of an image, None if nothing is known to be.
 
     Arrays are told by their digests, which are held against documents elsewhere.
@@ -28,7 +26,7 @@ def is_readable(
     return decodes(storage, f"{prefix}/{below}", below)
 
 
-def decodes(storage: LocalStorage, key: str, below: str) -> str | None:
+def decodes(storage: Storage, key: str, below: str) -> str | None:
     """Return why an artifact or a table cannot be read, None if it can."""
     artifact = layout.parse_artifact_key(below)
     kind = "parquet" if artifact is None else artifact[0]
@@ -42,7 +40,7 @@ def decodes(storage: LocalStorage, key: str, below: str) -> str | None:
 
 
 def is_kept(
-    storage: LocalStorage, prefix: str, below: str, files: Iterable[SourceFileDocument]
+    storage: Storage, prefix: str, below: str, files: Iterable[SourceFileDocument]
 ) -> str | None:
     """Return what is wrong with a kept source file, None if nothing is known to be."""
     try:

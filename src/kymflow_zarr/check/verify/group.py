@@ -16,7 +16,7 @@ from kymflow_zarr.check.verify.parts import is_read, name_of
 from kymflow_zarr.engine.documents import load_image
 from kymflow_zarr.errors import KymflowZarrError, SchemaValidationError, StorageError
 from kymflow_zarr.schema.checksums import FileSum, parse_checksums
-from kymflow_zarr.storage.local.storage import LocalStorage, Stat
+from kymflow_zarr.storage.interface import Stat, Storage
 from kymflow_zarr.types import Severity
 
 DAMAGES: Final[dict[str, Severity]] = {
@@ -88,7 +88,7 @@ class Group:
 
 
 def examine(
-    storage: LocalStorage,
+    storage: Storage,
     prefix: str,
     image_id: str | None,
     hasher: Hasher | None,
@@ -98,7 +98,7 @@ def examine(
 
     Parameters
     ----------
-    storage : LocalStorage
+    storage : Storage
     prefix : str
     image_id : str, optional
     hasher : Hasher, optional
@@ -129,7 +129,7 @@ def examine(
     return group
 
 
-def _read_list(storage: LocalStorage, group: Group) -> None:
+def _read_list(storage: Storage, group: Group) -> None:
     where = group.key(layout.CHECKSUMS)
     try:
         group.data = storage.read(where)
@@ -156,7 +156,7 @@ def _note_no_document(group: Group) -> None:
     )
 
 
-def _files(storage: LocalStorage, prefix: str) -> Iterator[tuple[str, Stat]]:
+def _files(storage: Storage, prefix: str) -> Iterator[tuple[str, Stat]]:
     """Yield key below the group, size and time of each file of a group."""
     if prefix:
         folders = [prefix]
@@ -168,12 +168,12 @@ def _files(storage: LocalStorage, prefix: str) -> Iterator[tuple[str, Stat]]:
                 yield key, stat
     cut = len(prefix) + 1 if prefix else 0
     for folder in folders:
-        for key, stat in storage.walk_files(folder):
+        for key, stat in storage.walk(folder):
             if key[cut:] != layout.CHECKSUMS and key.rpartition("/")[2] not in layout.LITTER:
                 yield key[cut:], stat
 
 
-def _note_foreign(storage: LocalStorage, group: Group) -> None:
+def _note_foreign(storage: Storage, group: Group) -> None:
     for name in list_names(storage, ""):
         if name not in layout.OWN_NAMES and not is_temporary(name):
             _foreign(group, name)
@@ -209,7 +209,7 @@ def _known(before: Group | None, group: Group) -> set[str]:
 
 
 def _compare(
-    storage: LocalStorage,
+    storage: Storage,
     group: Group,
     listed: Mapping[str, FileSum],
     hasher: Hasher | None,

@@ -13,7 +13,7 @@ from kymflow_zarr.engine.documents import dump, load
 from kymflow_zarr.engine.images import artifacts
 from kymflow_zarr.errors import ArgumentTypeError, ArtifactNotFoundError, SchemaValidationError
 from kymflow_zarr.schema.curation import CurationDocument, new_curation, read_curation_document
-from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.interface import Storage
 
 
 def curation_key(prefix: str) -> str:
@@ -21,7 +21,7 @@ def curation_key(prefix: str) -> str:
     return f"{prefix}/{layout.artifact_key('json', layout.CURATION)}"
 
 
-def load_curation(storage: LocalStorage, prefix: str) -> Curation:
+def load_curation(storage: Storage, prefix: str) -> Curation:
     """Return what has been judged of the image at `prefix`.
 
     Raises
@@ -36,7 +36,7 @@ def load_curation(storage: LocalStorage, prefix: str) -> Curation:
     return _curation_of(read_curation_document(raw, where=curation_key(prefix)))
 
 
-def load_plain(storage: LocalStorage, prefix: str) -> tuple[dict[str, Any], CurationDocument]:
+def load_plain(storage: Storage, prefix: str) -> tuple[dict[str, Any], CurationDocument]:
     """Return the document as it is written, tags of JSON artifacts and all, and its model.
 
     A history grows with each edit; decoding and encoding it each time would cost most of the edit.

@@ -9,11 +9,11 @@ from kymflow_zarr.engine.change import Change
 from kymflow_zarr.engine.documents import load, load_image
 from kymflow_zarr.engine.images.update import digest_of_artifact
 from kymflow_zarr.schema.checksums import FileSum
-from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.interface import Storage
 
 
 def write_frames(
-    storage: LocalStorage, image_id: str, change: Change, frames: Mapping[str, bytes]
+    storage: Storage, image_id: str, change: Change, frames: Mapping[str, bytes]
 ) -> None:
     """Put data frames into a change.
 
@@ -22,7 +22,7 @@ def write_frames(
 
     Parameters
     ----------
-    storage : LocalStorage
+    storage : Storage
     image_id : str
     change : Change
     frames : mapping of str to bytes

@@ -27,7 +27,7 @@ from kymflow_zarr.errors import (
     ArtifactNotFoundError,
     EditConflictError,
 )
-from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import ArtifactKind, FrameKind, Verdict
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class EditedImage:
 
     Parameters
     ----------
-    storage : LocalStorage
+    storage : Storage
     image_id : str
     who : str
 
@@ -51,7 +51,7 @@ class EditedImage:
         The entry of the history, once there is one.
     """
 
-    def __init__(self, storage: LocalStorage, image_id: str, *, who: str) -> None:
+    def __init__(self, storage: Storage, image_id: str, *, who: str) -> None:
         self._storage = storage
         self._image_id = image_id
         self._prefix = layout.image_prefix(image_id)

@@ -30,7 +30,7 @@ from kymflow_zarr.schema.image import (
     PixelsDocument,
     read_array_artifact_document,
 )
-from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import ArrayLike
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 class ArrayArtifacts:
     """The array artifacts of the record at `prefix`."""
 
-    def __init__(self, storage: LocalStorage, prefix: str) -> None:
+    def __init__(self, storage: Storage, prefix: str) -> None:
         self._storage = storage
         self._record = prefix
 
@@ -116,7 +116,7 @@ class ArrayArtifacts:
     def names(self) -> list[str]:
         """Return the names of the array artifacts, sorted."""
         folder = f"{self._record}/{layout.ANALYSIS_ARRAYS}"
-        names = map(layout.decode_name, self._storage.list_folders(folder))
+        names = map(layout.decode_name, self._storage.children(folder))
         return sorted(name for name in names if name is not None)
 
     def delete(self, change: Change, name: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from kymflow_zarr import layout
 from kymflow_zarr.engine.hints import did_you_mean
 from kymflow_zarr.errors import ArtifactNotFoundError
-from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import ArtifactInfo, ArtifactKind
 
 _LOADERS: dict[ArtifactKind, str] = {
@@ -60,7 +60,7 @@ def decode(kind: ArtifactKind, data: bytes, *, where: str) -> Any:
     return decode_csv_gz(data, where=where)
 
 
-def load(storage: LocalStorage, prefix: str, kind: ArtifactKind, name: str) -> Any:
+def load(storage: Storage, prefix: str, kind: ArtifactKind, name: str) -> Any:
     """Return an artifact of the record at `prefix`.
 
     Raises
@@ -85,9 +85,9 @@ def load(storage: LocalStorage, prefix: str, kind: ArtifactKind, name: str) -> A
     return decode(kind, data, where=key)
 
 
-def listing(storage: LocalStorage, prefix: str) -> Iterator[ArtifactInfo]:
+def listing(storage: Storage, prefix: str) -> Iterator[ArtifactInfo]:
     """Yield the JSON and data-frame artifacts of the record at `prefix`, sorted by key."""
-    for key, stat in storage.walk_files(f"{prefix}/{layout.ANALYSIS}"):
+    for key, stat in storage.walk(f"{prefix}/{layout.ANALYSIS}"):
         parsed = layout.parse_artifact_key(key.removeprefix(f"{prefix}/"))
         if parsed is not None:
             kind, name = parsed

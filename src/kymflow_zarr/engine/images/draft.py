@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -33,8 +32,7 @@ from kymflow_zarr.schema.image import (
     SourceFileDocument,
 )
 from kymflow_zarr.schema.ome import ChannelWindow, ome_attributes
-from kymflow_zarr.storage.local.staging import StagedTree, commit_trees, staged_in
-from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import ArrayLike, Axis
 
 
@@ -45,12 +43,12 @@ class RecordDraft(RecordParts):
 
     Parameters
     ----------
-    storage : LocalStorage
+    storage : Storage
     image_id : str, optional
         A UUID if left out.
-    area : Path, optional
-        A folder of the one who commits it, which may be another process: a draft that has its
-        pixels pickles.
+    area : str, optional
+        The area of a staged folder to be in. Whoever owns that folder commits the draft, in
+        another process perhaps: a draft that has its pixels pickles.
 
     Raises
     ------
@@ -59,19 +57,19 @@ class RecordDraft(RecordParts):
     """
 
     def __init__(
-        self, storage: LocalStorage, image_id: str | None = None, *, area: Path | None = None
+        self, storage: Storage, image_id: str | None = None, *, area: str | None = None
     ) -> None:
         storage.require_writable()
         given = str(uuid.uuid4()) if image_id is None else image_id
         self.image_id = layout.check_name(given, what="image id")
         super().__init__(layout.image_prefix(self.image_id))
-        self._root = storage.root
+        self._location = storage.location
         self._document: ImageDocument | None = None
         self._ome: dict[str, Any] | None = None
         self._array_group_written = False
         if storage.stat(self._prefix) is not None:
             raise self.taken()
-        self._tree = storage.stage() if area is None else staged_in(area, storage)
+        self.staged = storage.stage(area)
 
     def __enter__(self) -> Self:
         return self
@@ -82,7 +80,7 @@ class RecordDraft(RecordParts):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._tree.__exit__(kind, error, trace)
+        self.staged.__exit__(kind, error, trace)
 
     def set_pixels(
         self,
@@ -103,7 +101,7 @@ class RecordDraft(RecordParts):
         )
         names = check_channel_names(channel_names, true_axes, pixels.shape)
         document, windows = write_image(
-            pixels, true_axes, names, generation=1, chunks=chunks, write=self._tree.write
+            pixels, true_axes, names, generation=1, chunks=chunks, write=self.staged.write
         )
         now = utc_now()
         self._document = ImageDocument(
@@ -124,7 +122,7 @@ class RecordDraft(RecordParts):
 
     def put(self, key: str, data: Content) -> FileSum:
         """Put bytes, which may be on their way, at a key; return what they are."""
-        return self._tree.write(key, data)
+        return self.staged.write(key, data)
 
     def set_times(self, *, created_utc: str, updated_utc: str) -> None:
         """Say when it was made and last changed, in place of now; after :meth:`set_pixels`."""
@@ -150,20 +148,24 @@ class RecordDraft(RecordParts):
         """Add an array artifact and return its key below the record and its SHA-256."""
         prefix = layout.array_artifact_prefix(name)
         if not self._array_group_written:
-            self._tree.write(
+            self.staged.write(
                 f"{layout.ANALYSIS_ARRAYS}/{layout.GROUP}", dump(plain_group_document())
             )
             self._array_group_written = True
         pixels = write_array_artifact(
             name, array, axes=axes, chunks=None, updated_utc=updated_utc,
-            write=lambda key, data: self._tree.write(f"{prefix}/{key}", data),
+            write=lambda key, data: self.staged.write(f"{prefix}/{key}", data),
         )  # fmt: skip
         return prefix, pixels.sha256
 
-    def staged_files(self) -> dict[str, tuple[FileSum, Path]]:
-        """Return what was written so far, by key below the record, and where it is until then."""
-        sums = self._tree.sums
-        return {key: (sums[key], self._tree.folder.joinpath(*key.split("/"))) for key in sums}
+    @property
+    def sums(self) -> Mapping[str, FileSum]:
+        """Size and digest of each file that was written so far, by key below the record."""
+        return self.staged.sums
+
+    def read(self, key: str) -> bytes:
+        """Return the bytes of a file that was written."""
+        return self.staged.read(key)
 
     def commit(self) -> None:
         """Make the record visible, complete.
@@ -173,21 +175,20 @@ class RecordDraft(RecordParts):
         RecordExistsError
             If an image of that id has come meanwhile.
         """
-        (taken,) = commit_drafts([self])
-        if taken is not None:
-            raise taken
+        if not self.staged.publish(self.complete()):
+            raise self.taken()
 
     @property
     def size_bytes(self) -> int:
         """What its files take, so far."""
-        return sum(found.size_bytes for found in self._tree.sums.values())
+        return sum(found.size_bytes for found in self.staged.sums.values())
 
-    def completed(self) -> tuple[StagedTree, str]:
-        """Write what comes last; return the files and the key they go to."""
+    def complete(self) -> str:
+        """Write what comes last; return the key that the files go to."""
         document = self._require_pixels()
-        self._tree.write(layout.GROUP, dump(document.to_group(ome=self._ome)))
-        self._tree.write(layout.CHECKSUMS, dump_checksums(self._tree.sums))
-        return self._tree, self._prefix
+        self.staged.write(layout.GROUP, dump(document.to_group(ome=self._ome)))
+        self.staged.write(layout.CHECKSUMS, dump_checksums(self.staged.sums))
+        return self._prefix
 
     def _require_pixels(self) -> ImageDocument:
         if self._document is None:
@@ -198,12 +199,14 @@ class RecordDraft(RecordParts):
         """Return the error that says that an image of its id is there."""
         return RecordExistsError(
             f"there is an image {self.image_id!r} already",
-            where=str(self._root),
+            where=self._location,
             hint="Use record(id).save_array() to replace its pixels, or choose another id.",
         )
 
 
-def commit_drafts(drafts: Sequence[RecordDraft]) -> list[RecordExistsError | None]:
+def commit_drafts(
+    storage: Storage, drafts: Sequence[RecordDraft]
+) -> list[RecordExistsError | None]:
     """Make records visible, each complete; they share what durability costs.
 
     Returns
@@ -211,7 +214,7 @@ def commit_drafts(drafts: Sequence[RecordDraft]) -> list[RecordExistsError | Non
     list of RecordExistsError or None
         An error for each draft whose id an image has got meanwhile: it was not committed.
     """
-    committed = commit_trees([draft.completed() for draft in drafts])
+    committed = storage.publish([(draft.staged, draft.complete()) for draft in drafts])
     return [None if done else draft.taken() for draft, done in zip(drafts, committed, strict=True)]
 
 

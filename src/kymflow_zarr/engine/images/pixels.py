@@ -8,7 +8,7 @@ until the replacement after, so that a reader who has just opened it can go on.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kymflow_zarr import layout as keys
@@ -17,21 +17,18 @@ from kymflow_zarr.engine.documents import load
 from kymflow_zarr.errors import (
     CorruptDataError,
     KymflowZarrError,
-    LimitExceededError,
-    SchemaValidationError,
 )
 from kymflow_zarr.formats.array.foreign import check_foreign_array, check_foreign_size
 from kymflow_zarr.formats.array.read import read_array
 from kymflow_zarr.formats.array.selection import parse_selection
 from kymflow_zarr.formats.array.write import FilesDigest, array_files, array_layout
 from kymflow_zarr.runtime.background import Content
-from kymflow_zarr.runtime.limits import check_limit, loads_json
+from kymflow_zarr.runtime.limits import check_limit
 from kymflow_zarr.schema.array import read_array_document
 from kymflow_zarr.schema.checksums import FileSum
 from kymflow_zarr.schema.image import PixelsDocument
-from kymflow_zarr.storage.local.files import os_errors
-from kymflow_zarr.storage.local.storage import LocalStorage
-from kymflow_zarr.storage.zarr_stores import open_zarr_array
+from kymflow_zarr.storage.interface import Storage
+from kymflow_zarr.storage.zarr_arrays import open_zarr_array
 from kymflow_zarr.types import ArrayLike, Axis
 
 if TYPE_CHECKING:
@@ -80,7 +77,7 @@ def write_pixels(
 
 
 def load_pixels(
-    storage: LocalStorage,
+    storage: Storage,
     prefix: str,
     current: Callable[[], PixelsDocument],
     selection: object = ...,
@@ -89,7 +86,7 @@ def load_pixels(
 
     Parameters
     ----------
-    storage : LocalStorage
+    storage : Storage
     prefix : str
         Key of the group.
     current : callable
@@ -119,7 +116,7 @@ def _same(a: PixelsDocument, b: PixelsDocument) -> bool:
 
 
 def _load(
-    storage: LocalStorage, key: str, pixels: PixelsDocument, selection: object
+    storage: Storage, key: str, pixels: PixelsDocument, selection: object
 ) -> np.ndarray[Any, Any]:
     where = f"{key}/{keys.GROUP}"
     document = load(storage, where)
@@ -144,13 +141,11 @@ def _load(
     )
 
 
-def _load_foreign(storage: LocalStorage, key: str, selection: object) -> np.ndarray[Any, Any]:
-    document = _foreign_document(storage, key)
-    if selection is ...:
-        check_foreign_size(document, where=key)
-    elif document is not None:
-        check_foreign_array(document, where=key)
-    array: Any = open_zarr_array(storage.path(key), complete=False)
+def _load_foreign(storage: Storage, key: str, selection: object) -> np.ndarray[Any, Any]:
+    check = check_foreign_size if selection is ... else check_foreign_array
+    for document in _foreign_documents(storage, key):
+        check(document, where=key)
+    array: Any = open_zarr_array(storage, key, complete=False)
     wanted = parse_selection(selection, array.shape)
     size = math.prod(wanted.shape) * array.dtype.itemsize
     check_limit("array_bytes", size, "the part takes", where=key)
@@ -169,38 +164,24 @@ def _load_foreign(storage: LocalStorage, key: str, selection: object) -> np.ndar
     return result.astype(result.dtype.newbyteorder("="), copy=False)
 
 
-def open_pixels(storage: LocalStorage, prefix: str, pixels: PixelsDocument) -> zarr.Array[Any]:
+def open_pixels(storage: Storage, prefix: str, pixels: PixelsDocument) -> zarr.Array[Any]:
     """Return the current array of the group at `prefix`, to be read lazily."""
     key = f"{prefix}/{pixels.path}"
-    storage.refuse_links(key, "read")
-    document = _foreign_document(storage, key)
-    if document is not None:
+    for document in _foreign_documents(storage, key):
         check_foreign_array(document, where=key)
-    return open_zarr_array(storage.path(f"{prefix}/{pixels.path}"))
+    return open_zarr_array(storage, key)
 
 
-def _foreign_document(storage: LocalStorage, key: str) -> Any | None:
-    """Return the document of an array as it is in its folder, of Zarr v3 or v2."""
+def _foreign_documents(storage: Storage, key: str) -> Iterator[Any]:
+    """Yield the documents of an array, of Zarr v3 and v2: zarr-python may read either."""
     for name in (keys.GROUP, ".zarray"):
-        with os_errors("read", f"{key}/{name}"):
-            path = storage.path(key) / name
-            if path.is_file():
-                data = path.read_bytes()
-                break
-    else:
-        return None
-    try:
-        return loads_json(data, where=f"{key}/{name}")
-    except LimitExceededError:
-        raise
-    except ValueError as error:
-        raise SchemaValidationError(
-            f"the document is not JSON: {error}", where=f"{key}/{name}"
-        ) from error
+        document = load(storage, f"{key}/{name}")
+        if document is not None:
+            yield document
 
 
 def replace_pixels(
-    storage: LocalStorage,
+    storage: Storage,
     change: Change,
     prefix: str,
     old: PixelsDocument,
@@ -210,7 +191,7 @@ def replace_pixels(
 
     Parameters
     ----------
-    storage : LocalStorage
+    storage : Storage
     change : Change
         Of the image; the caller adds the group's document to it.
     prefix : str
@@ -225,7 +206,7 @@ def replace_pixels(
     path = keys.pixels_path(generation)
     tree = change.stage(f"{prefix}{path}")
     new = write(generation, lambda key, data: tree.write(key.removeprefix(f"{path}/"), data))
-    for name in storage.list_folders(f"{change.prefix}/{prefix}".rstrip("/")):
+    for name in storage.children(f"{change.prefix}/{prefix}".rstrip("/")):
         if keys.parse_pixels_path(name) is not None and name not in {old.path, new.path}:
             change.remove(f"{prefix}{name}")
     return new

@@ -12,16 +12,13 @@ import hashlib
 import struct
 import zlib
 from collections.abc import Callable, Container
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from kymflow_zarr import layout
 from kymflow_zarr.errors import ArgumentError, KymflowZarrError
-from kymflow_zarr.storage.local.disk import disk
-from kymflow_zarr.storage.local.files import os_errors
-from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.interface import Storage
 
 if TYPE_CHECKING:
     from kymflow_zarr.schema.image import ImageDocument
@@ -38,13 +35,13 @@ _MAX_BYTES: Final = 2**22
 
 
 def thumbnail(
-    storage: LocalStorage, document: ImageDocument, size: int, draw: Callable[[int], bytes]
+    storage: Storage, document: ImageDocument, size: int, draw: Callable[[int], bytes]
 ) -> bytes:
     """Return the picture of an image as PNG, drawn if there is none of these pixels.
 
     Parameters
     ----------
-    storage : LocalStorage
+    storage : Storage
     document : ImageDocument
         Of the image as it is now.
     size : int
@@ -66,29 +63,27 @@ def thumbnail(
     # Who may not write, or finds the disk full, has his picture all the same.
     with contextlib.suppress(KymflowZarrError, OSError):
         if storage.writable:
-            _keep(storage, place, noted)
+            storage.put_derived(place, noted)
     return noted
 
 
-def forget(storage: LocalStorage, image_ids: Container[str]) -> None:
+def forget(storage: Storage, image_ids: Container[str]) -> None:
     """Delete the pictures of images other than these."""
     if not storage.writable:
         return
     with contextlib.suppress(KymflowZarrError, OSError):
-        storage.refuse_links(layout.THUMBNAILS, "deleted")
-        for path in list(storage.path(layout.THUMBNAILS).iterdir()):
-            image_id = layout.parse_thumbnail(path.name)
+        for name in storage.names(layout.THUMBNAILS):
+            image_id = layout.parse_thumbnail(name)
             if image_id is not None and image_id not in image_ids:
-                disk().unlink(path)
+                storage.put_derived(f"{layout.THUMBNAILS}/{name}", None)
 
 
-def forget_one(storage: LocalStorage, image_id: str) -> None:
+def forget_one(storage: Storage, image_id: str) -> None:
     """Delete the picture of an image."""
     with contextlib.suppress(KymflowZarrError, OSError):
         place = layout.thumbnail_key(image_id)
         if storage.stat(place) is not None:
-            storage.refuse_links(place, "deleted")
-            disk().unlink(storage.path(place))
+            storage.put_derived(place, None)
 
 
 def _note(document: ImageDocument) -> bytes:
@@ -100,7 +95,7 @@ def _note(document: ImageDocument) -> bytes:
     return struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
 
 
-def _read(storage: LocalStorage, place: str) -> bytes | None:
+def _read(storage: Storage, place: str) -> bytes | None:
     with contextlib.suppress(KymflowZarrError):
         found = storage.stat(place)
         if found is not None and _HEAD < found.size <= _MAX_BYTES:
@@ -126,14 +121,3 @@ def _is_whole(png: bytes) -> bool:
             return False
         at = end
     return kind == b"IEND" and at == len(png)
-
-
-def _keep(storage: LocalStorage, place: str, png: bytes) -> None:
-    with os_errors("write", place), storage.stage() as staged, staged.in_use():
-        storage.refuse_links(place, "written")
-        staged.write("picture.png", png)
-        target = storage.path(place)
-        for folder in (target.parent.parent, target.parent):
-            with contextlib.suppress(FileExistsError):
-                disk().make_folder(folder)
-        disk().replace(Path(staged.folder) / "picture.png", target)

@@ -27,8 +27,8 @@ from kymflow_zarr.schema.image import (
     SourceFileDocument,
 )
 from kymflow_zarr.schema.ome import ChannelWindow, ome_attributes
+from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.local.files import digest_of_bytes
-from kymflow_zarr.storage.local.storage import LocalStorage
 from kymflow_zarr.types import Axis
 
 
@@ -39,12 +39,12 @@ class RecordUpdate(RecordParts):
 
     Parameters
     ----------
-    storage : LocalStorage
+    storage : Storage
     image_id : str
     change : Change
     """
 
-    def __init__(self, storage: LocalStorage, image_id: str, change: Change) -> None:
+    def __init__(self, storage: Storage, image_id: str, change: Change) -> None:
         super().__init__(layout.image_prefix(image_id))
         self._storage = storage
         self._image_id = image_id
@@ -170,7 +170,7 @@ class RecordUpdate(RecordParts):
         return anew if anew is None else {**(ome or {}), **anew}
 
 
-def digest_of_artifact(storage: LocalStorage, prefix: str, key: str) -> str | None:
+def digest_of_artifact(storage: Storage, prefix: str, key: str) -> str | None:
     """Return the SHA-256 of an artifact of the image at `prefix`, None if there is none."""
     if key.startswith(f"{layout.ANALYSIS_ARRAYS}/"):
         name = layout.decode_name(key.removeprefix(f"{layout.ANALYSIS_ARRAYS}/"))

@@ -23,7 +23,7 @@ from kymflow_zarr.errors import KymflowZarrError
 from kymflow_zarr.runtime.limits import check_json
 from kymflow_zarr.schema.base import FORMAT
 from kymflow_zarr.schema.image import ImageDocument, read_image_document
-from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import Verdict
 
 Row = dict[str, Any]
@@ -140,7 +140,7 @@ IMAGES: Final[dict[str, ImagesColumn]] = {
 }
 
 
-def read_row(storage: LocalStorage, image_id: str, changed_ns: int) -> Row | None:
+def read_row(storage: Storage, image_id: str, changed_ns: int) -> Row | None:
     """Return the row of an image; None if it was deleted meanwhile.
 
     A row that says less than the documents may say at the next try is never trusted.
@@ -196,19 +196,19 @@ def _cell(column: IndexColumn, facts: ImageFacts) -> Any:
     return value if isinstance(value, str) and _is_unicode([value]) else None
 
 
-def _document(storage: LocalStorage, image_id: str, key: str) -> ImageDocument:
+def _document(storage: Storage, image_id: str, key: str) -> ImageDocument:
     raw = _fast(storage, key)
     return load_image(storage, image_id) if raw is None else read_image_document(raw, where=key)
 
 
-def _mapping(storage: LocalStorage, prefix: str, name: str) -> Mapping[str, Any]:
+def _mapping(storage: Storage, prefix: str, name: str) -> Mapping[str, Any]:
     key = f"{prefix}/{layout.artifact_key('json', name)}"
     raw = _fast(storage, key)
     found = load(storage, key) if raw is None else raw
     return found if isinstance(found, Mapping) else {}
 
 
-def _fast(storage: LocalStorage, key: str) -> Any | None:
+def _fast(storage: Storage, key: str) -> Any | None:
     """Return a document; None where there is none, or one for a more patient parser."""
     data = storage.read(key)
     if data is None:

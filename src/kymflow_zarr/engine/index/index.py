@@ -1,9 +1,9 @@
 """The derived index: what every image is, without reading every document again.
 
-A row is trusted while the time of its record's folder is the one it was made from. Each
-write of ours goes through that folder and so changes its time. A folder that changed within
-two seconds of the scan might change again within the resolution of its clock, so its row
-is not kept ("racily clean", as in git's index).
+A row is trusted while the version of its record's folder is the one it was made from. Each
+write of ours goes through that folder and so changes its version. Where versions come from a
+clock, a folder that changed just before the scan might change again within the same tick, so
+its row is not written ("racily clean", as in git's index).
 
 Nothing is ever only here: the index may be deleted at any time.
 """
@@ -20,7 +20,7 @@ from kymflow_zarr import layout
 from kymflow_zarr.engine.documents import require_dataset
 from kymflow_zarr.engine.index.columns import INDEX, NEVER_TRUSTED, Row, read_row
 from kymflow_zarr.errors import KymflowZarrError
-from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import MissingPlacement
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from kymflow_zarr.engine.index.file import Places
 
-_RACY_NS: Final = 2_000_000_000
 _RACY_S: Final = 2.0
 # To write the index costs what some dozens of documents cost to read, and grows with it.
 _WORTHWHILE: Final = 64
@@ -41,10 +40,10 @@ class Index:
 
     Parameters
     ----------
-    storage : LocalStorage
+    storage : Storage
     """
 
-    def __init__(self, storage: LocalStorage) -> None:
+    def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._unwritten_rows = UnwrittenRows()
         # What only names can change: the last listing with its ids, and their places in the file.
@@ -53,7 +52,7 @@ class Index:
 
     def image_ids(self) -> list[str]:
         """Return the ids of the images, sorted, from the folders themselves."""
-        folders = self._storage.list_folders(layout.IMAGES)
+        folders = self._storage.children(layout.IMAGES)
         if not folders:
             require_dataset(self._storage)
         before, ids = self._listing
@@ -157,16 +156,16 @@ class Index:
         return {i for i in map(layout.parse_image_folder, names) if i is not None}
 
     def _found(self) -> dict[str, int]:
-        """Return the images that are there, by id, and the times of their folders."""
-        times = self._storage.folder_times(layout.IMAGES)
-        if not times:
+        """Return the images that are there, by id, and the versions of their folders."""
+        versions = self._storage.versions(layout.IMAGES)
+        if not versions:
             require_dataset(self._storage)
-        folders = list(times)
+        folders = list(versions)
         ids = layout.parse_image_folders(folders)
         if ids is folders:
-            return times
-        pairs = zip(ids, times.values(), strict=True)
-        return {image_id: time_ns for image_id, time_ns in pairs if image_id is not None}
+            return versions
+        pairs = zip(ids, versions.values(), strict=True)
+        return {image_id: version for image_id, version in pairs if image_id is not None}
 
     def _read(self, images: Mapping[str, int]) -> list[Row]:
         def read(image: tuple[str, int]) -> Row | None:
@@ -198,7 +197,7 @@ class Index:
         if not self._is_worthwhile(len(stale) + gone, images):
             return None
         try:
-            before_ns = self._storage.now_ns() - _RACY_NS
+            settled = self._storage.settled()
             doubtful = self._unfinished()
         except (KymflowZarrError, OSError):
             return None
@@ -209,10 +208,7 @@ class Index:
             from kymflow_zarr.engine.index.file import values
 
             pairs = zip(values(rows, "image_id"), values(rows, "changed_ns"), strict=True)
-            good = [
-                name not in doubtful and NEVER_TRUSTED < time_ns < before_ns
-                for name, time_ns in pairs
-            ]
+            good = [name not in doubtful and settled(version) for name, version in pairs]
             return rows.filter(pa.array(good, pa.bool_()))
 
         return keep
@@ -221,9 +217,9 @@ class Index:
         from kymflow_zarr.engine.index.file import to_bytes
 
         data = to_bytes(table)
-        with self._storage.lock("index"):
-            self._storage.write(layout.MANIFEST, data, anchor="")
-            self._storage.delete(layout.EARLIER_MANIFEST, anchor="")
+        with self._storage.lock("index"), self._storage.transaction("") as transaction:
+            transaction.put(layout.MANIFEST, data)
+            transaction.remove(layout.EARLIER_MANIFEST)
 
 
 class UnwrittenRows:

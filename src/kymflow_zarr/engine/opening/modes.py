@@ -24,6 +24,7 @@ from kymflow_zarr.errors import (
 )
 from kymflow_zarr.schema.base import plain_group_document
 from kymflow_zarr.schema.dataset import DatasetDocument, read_dataset_document
+from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.local.storage import LocalStorage
 from kymflow_zarr.types import Durability, Mode, StrPath
 
@@ -51,9 +52,7 @@ def dataset_path(path: StrPath) -> Path:
     return Path(text).expanduser().absolute()
 
 
-def open_storage(
-    path: Path, mode: Mode, durability: Durability
-) -> tuple[LocalStorage, DatasetDocument]:
+def open_storage(path: Path, mode: Mode, durability: Durability) -> tuple[Storage, DatasetDocument]:
     """Open or create the dataset at a path, as `mode` says.
 
     Raises
@@ -77,7 +76,7 @@ def open_storage(
         raise
 
 
-def _opened(storage: LocalStorage, mode: Mode) -> tuple[LocalStorage, DatasetDocument]:
+def _opened(storage: LocalStorage, mode: Mode) -> tuple[Storage, DatasetDocument]:
     path = storage.root
     if path.is_dir():
         # What was begun before comes to its end before anything is looked at.
@@ -128,7 +127,7 @@ def _is_v1(storage: LocalStorage) -> bool:
     return is_v1(storage.root)
 
 
-def _open_v1(path: Path, mode: Mode) -> tuple[LocalStorage, DatasetDocument]:
+def _open_v1(path: Path, mode: Mode) -> tuple[Storage, DatasetDocument]:
     if mode == "w-":
         raise DatasetExistsError(
             "there is a dataset already, in format version 1",
@@ -144,7 +143,7 @@ def _open_v1(path: Path, mode: Mode) -> tuple[LocalStorage, DatasetDocument]:
         )
     from kymflow_zarr.legacy_v1.storage import V1Storage
 
-    storage = V1Storage(path)
+    storage: Storage = V1Storage(path)
     raw = load(storage, layout.GROUP)
     return storage, read_dataset_document(raw, where=str(path))
 
@@ -173,7 +172,7 @@ def _create(
     new: DatasetDocument | None = None,
     attributes: Mapping[str, Any] | None = None,
 ) -> DatasetDocument:
-    storage.make_root()
+    storage.create()
     # Two processes may create at once: the lock decides, and the second opens the first's.
     with storage.lock("dataset"):
         document = _read_root(storage)

@@ -12,8 +12,8 @@ from kymflow_zarr.engine.documents import load
 from kymflow_zarr.errors import FormatVersionError, SchemaValidationError
 from kymflow_zarr.legacy_v1.storage import V1_NAMES
 from kymflow_zarr.schema.dataset import read_dataset_document
+from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.local.files import os_errors
-from kymflow_zarr.storage.local.storage import LocalStorage
 
 _TREES: Final = (
     layout.IMAGES,
@@ -24,7 +24,7 @@ _TREES: Final = (
 )
 
 
-def refuse_foreign(storage: LocalStorage) -> None:
+def refuse_foreign(storage: Storage) -> None:
     """Raise SchemaValidationError if a folder without a root document is not free for a dataset.
 
     What an interrupted creation has left there does not count.
@@ -58,7 +58,7 @@ def refuse_nested(root: Path) -> None:
             )
 
 
-def wipe(storage: LocalStorage) -> None:
+def wipe(storage: Storage) -> None:
     """Empty the folder of a dataset; refuse any other folder that holds something.
 
     Raises
@@ -83,22 +83,24 @@ def wipe(storage: LocalStorage) -> None:
             hint="Nothing was deleted. Choose another path, or empty the folder yourself.",
         )
     own_keys = (layout.GROUP, layout.CHECKSUMS, *sorted(V1_NAMES), *_TREES)
-    storage.commit({}, anchor="", removed=own_keys)
+    with storage.transaction("") as transaction:
+        for key in own_keys:
+            transaction.remove(key)
 
 
-def _is_half_created(storage: LocalStorage) -> bool:
+def _is_half_created(storage: Storage) -> bool:
     root, images = storage.root, storage.root / layout.IMAGES
     own = {layout.GROUP} if (images / layout.GROUP).is_file() else set()
     return _names(root) <= {layout.WORK, layout.IMAGES} and _names(images) <= own
 
 
-def _is_dataset(storage: LocalStorage) -> bool:
+def _is_dataset(storage: Storage) -> bool:
     try:
         raw = load(storage, layout.GROUP)
         if raw is None:
             attributes: Any = load(storage, ".zattrs")
             return attributes is not None and attributes.get("format") == "kymflow_zarr_v1"
-        read_dataset_document(raw, where=str(storage.root))
+        read_dataset_document(raw, where=storage.location)
     except FormatVersionError:
         return True
     except (SchemaValidationError, AttributeError):
@@ -106,13 +108,13 @@ def _is_dataset(storage: LocalStorage) -> bool:
     return True
 
 
-def _foreign_inside(storage: LocalStorage) -> Iterator[str]:
+def _foreign_inside(storage: Storage) -> Iterator[str]:
     """Yield what is not the dataset's below its own folders."""
     images = storage.root / layout.IMAGES
     for name in sorted(_names(images) - {layout.GROUP, ".zgroup", ".zattrs"}):
         if not _is_image(images / name):
             yield f"{layout.IMAGES}/{name}"
-    for key, _ in storage.walk_files(layout.TABLES):
+    for key, _ in storage.walk(layout.TABLES):
         if not key.endswith(".parquet"):
             yield key
 

@@ -25,7 +25,7 @@ from kymflow_zarr.errors import (
 from kymflow_zarr.formats.rows.gather import Part, part_of_bytes, part_of_frame
 from kymflow_zarr.formats.rows.lazy import lazy_part_of_bytes, lazy_part_of_frame
 from kymflow_zarr.runtime.parallel import in_order
-from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import ArtifactKind, Progress
 
 # Where an image has several of one name, the one that keeps most.
@@ -48,13 +48,13 @@ class Gatherer:
 
     Parameters
     ----------
-    storage : LocalStorage
+    storage : Storage
     name : str
     kind : {"parquet", "csv_gz", "json"}, optional
         None: the first of them that an image has.
     """
 
-    def __init__(self, storage: LocalStorage, name: str, kind: ArtifactKind | None) -> None:
+    def __init__(self, storage: Storage, name: str, kind: ArtifactKind | None) -> None:
         if kind is not None and kind not in KINDS:
             raise ArgumentError(
                 f"there is no kind {kind!r} of data frames",
@@ -63,7 +63,7 @@ class Gatherer:
             )
         self._storage = storage
         self.name = name
-        self.where = str(storage.root)
+        self.where = storage.location
         self.kinds = KINDS if kind is None else (kind,)
         self.keys = {k: layout.artifact_key(k, name) for k in self.kinds}
 
@@ -140,22 +140,20 @@ class Gatherer:
         return found
 
 
-def read_part(
-    storage: LocalStorage, keys: Mapping[ArtifactKind, str], image_id: str
-) -> Part | None:
+def read_part(storage: Storage, keys: Mapping[ArtifactKind, str], image_id: str) -> Part | None:
     """Return the rows of one image, None if it has no such artifact."""
     return _read(storage, keys, image_id, part_of_bytes, part_of_frame)
 
 
 def read_lazy_part(
-    storage: LocalStorage, keys: Mapping[ArtifactKind, str], image_id: str
+    storage: Storage, keys: Mapping[ArtifactKind, str], image_id: str
 ) -> bytes | None:
     """Return the rows of one image as Parquet, None if it has no such artifact."""
     return _read(storage, keys, image_id, lazy_part_of_bytes, lazy_part_of_frame)
 
 
 def _read(
-    storage: LocalStorage,
+    storage: Storage,
     keys: Mapping[ArtifactKind, str],
     image_id: str,
     of_bytes: _Maker[bytes, P],

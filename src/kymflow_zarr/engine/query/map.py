@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.legacy_v1.storage import V1Storage, reading_storage
 from kymflow_zarr.runtime.parallel import in_order
-from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import Durability, Mode, Progress
 
 if TYPE_CHECKING:
@@ -111,15 +111,15 @@ class Reading:
 
     Parameters
     ----------
-    storage : LocalStorage
+    storage : Storage
     """
 
-    def __init__(self, storage: LocalStorage, call: str | None = None) -> None:
+    def __init__(self, storage: Storage, call: str | None = None) -> None:
         self.storage = storage
         self._call = uuid.uuid4().hex if call is None else call
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reading, (str(self.storage.root), self._call)
+        return _reading, (self.storage.location, self._call)
 
 
 @functools.lru_cache(maxsize=8)
@@ -131,10 +131,10 @@ def _reading(path: str, call: str) -> Reading:
     return Reading(storage, call)
 
 
-def place_of(storage: LocalStorage) -> tuple[str, Mode, Durability]:
+def place_of(storage: Storage) -> tuple[str, Mode, Durability]:
     """Return how to open a dataset again: never in a mode that creates or empties."""
     return (
-        str(storage.root),
+        storage.location,
         "r+" if storage.writable else "r",
         "full" if storage.durable else "relaxed",
     )

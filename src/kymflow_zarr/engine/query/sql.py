@@ -40,7 +40,7 @@ from kymflow_zarr.errors import (
 from kymflow_zarr.formats.parquet.memory import arrow_reader
 from kymflow_zarr.formats.parquet.size import check_parquet_size
 from kymflow_zarr.runtime.limits import get_limits
-from kymflow_zarr.storage.local.storage import Stat
+from kymflow_zarr.storage.interface import Stat
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,8 +73,6 @@ _FILES: Final = 50
 _IMAGES: Final = "images"
 _POLL_S: Final = 0.05
 _FD_FOLDER: Final = "/proc/self/fd"
-# Where times are coarse, a file may change once more without getting another.
-_SETTLED_NS: Final = 2_000_000_000
 _KEPT_BYTES: Final = 256 << 20
 # Each of them is an open file of this process.
 _KEPT_FILES: Final = 8
@@ -524,8 +522,7 @@ class FileCache:
     def keep(self, name: str, stat: Stat | None, file: SealedFile) -> None:
         """Keep the file of a table that was so before it was read."""
         kept = {other: found for other, found in self._kept.items() if other != name}
-        settled = stat is not None and time.time_ns() - stat.mtime_ns > _SETTLED_NS
-        if stat is not None and settled and stat.size == file.size <= _KEPT_BYTES:
+        if stat is not None and stat.settled and stat.size == file.size <= _KEPT_BYTES:
             kept[name] = stat, file
         while len(kept) > _KEPT_FILES or sum(f.size for _, f in kept.values()) > _KEPT_BYTES:
             del kept[next(iter(kept))]

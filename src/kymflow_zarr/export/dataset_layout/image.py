@@ -28,7 +28,7 @@ from kymflow_zarr.export.sources import write_frame, write_source_file
 from kymflow_zarr.export.staging_area import Bench
 from kymflow_zarr.runtime.memory_budget import pixels_memory
 from kymflow_zarr.schema.image import ImageDocument, SourceFileDocument
-from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.interface import Storage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,7 +56,7 @@ class ImagePlan:
     kind: ClassVar[ExportKind] = "image"
 
     @property
-    def storage(self) -> LocalStorage:
+    def storage(self) -> Storage:
         """What holds the bytes of the dataset."""
         return self.reading.storage
 

@@ -30,7 +30,7 @@ from kymflow_zarr.export.target import ExportTarget
 from kymflow_zarr.legacy_v1.storage import reading_storage
 from kymflow_zarr.runtime.parallel import THREADS, in_order
 from kymflow_zarr.schema.dataset import read_dataset_document
-from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import Progress
 
 __all__ = ["STOPPING", "Parts", "require_dataset"]
@@ -214,7 +214,7 @@ class Parts:
             self.described["source_files"] += _dicts(target.earlier.get("source_files"))
 
 
-def require_dataset(dataset: OpenDataset, storage: LocalStorage) -> None:
+def require_dataset(dataset: OpenDataset, storage: Storage) -> None:
     """Raise DatasetNotFoundError unless the dataset is there, and is the one it was.
 
     A folder that was renamed or unmounted lists as empty: an export of it would take

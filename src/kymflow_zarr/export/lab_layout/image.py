@@ -31,7 +31,7 @@ from kymflow_zarr.export.lab_layout.places import sidecar_name
 from kymflow_zarr.export.lab_layout.plan import TreePlan
 from kymflow_zarr.export.sources import kept_bytes
 from kymflow_zarr.schema.image import ImageDocument, SourceFileDocument
-from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.interface import Storage
 
 __all__ = ["ImageTree"]
 
@@ -50,13 +50,13 @@ class ImageTree:
     Parameters
     ----------
     plan : TreePlan
-    storage : LocalStorage
+    storage : Storage
     record : StoredImage
     document : ImageDocument
     """
 
     plan: TreePlan
-    storage: LocalStorage
+    storage: Storage
     record: StoredImage
     document: ImageDocument
     _now: dict[str, str] = field(default_factory=dict)

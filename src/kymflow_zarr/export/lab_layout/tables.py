@@ -16,7 +16,7 @@ from kymflow_zarr.export.lab_layout.plan import TreePlan
 from kymflow_zarr.export.sources import kept_bytes
 from kymflow_zarr.schema.analysis_columns import IMAGE_ID, POOLED_PATH, names_in_table
 from kymflow_zarr.schema.image import SourceFileDocument
-from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.interface import Storage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,12 +36,12 @@ class TreeTables:
     Parameters
     ----------
     plan : TreePlan
-    storage : LocalStorage
+    storage : Storage
     dataset : OpenDataset
     """
 
     plan: TreePlan
-    storage: LocalStorage
+    storage: Storage
     dataset: OpenDataset
 
     def pooled(self, file: SourceFileDocument, place: str) -> None:

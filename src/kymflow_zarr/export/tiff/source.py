@@ -19,8 +19,8 @@ from kymflow_zarr.export.errors import target_errors
 from kymflow_zarr.runtime.memory_budget import pixels_memory
 from kymflow_zarr.schema.image import ImageDocument, SourceFileDocument
 from kymflow_zarr.schema.tiff_skeleton import TiffFrame, decode_frame
+from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.local.files import digest_file
-from kymflow_zarr.storage.local.storage import LocalStorage
 
 __all__ = ["SourceTiff", "channel_place"]
 
@@ -66,7 +66,7 @@ class SourceTiff:
             return self._written(path)
 
     @property
-    def storage(self) -> LocalStorage:
+    def storage(self) -> Storage:
         """What holds the bytes of the dataset."""
         return self.reading.storage
 

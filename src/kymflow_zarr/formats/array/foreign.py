@@ -7,14 +7,13 @@ and plug-ins may register any others.
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from kymflow_zarr.errors import CorruptDataError
 from kymflow_zarr.runtime.limits import check_limit
 
-__all__ = ["CODECS", "check_blosc", "check_foreign_array", "check_foreign_size"]
+__all__ = ["CODECS", "check_foreign_array", "check_foreign_size"]
 
 CODECS: Final = frozenset(
     {
@@ -25,7 +24,6 @@ CODECS: Final = frozenset(
         "fletcher32", "jenkins_lookup3", "lz4", "lzma", "packbits", "quantize", "shuffle", "zlib",
     }
 )  # fmt: skip
-_BLOSC_HEADER_BYTES: Final = 16
 _BROKEN: Final = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError)
 _ORDER: Final = ("filters", "compressor")
 
@@ -79,26 +77,6 @@ def check_foreign_size(document: Any, *, where: str) -> None:
     size = math.prod(shape) * _item_bytes(document)
     check_limit("array_bytes", size, "the array takes", where=where)
     check_limit("array_chunks", math.prod(grid), "the array has", where=where)
-
-
-def check_blosc(chunk: bytes | memoryview) -> None:
-    """Check what the header of a blosc chunk says of itself.
-
-    The decoders take it on trust: a chunk that declares more bytes than it has makes them
-    read, and the interpreter crash, beyond its end.
-
-    Raises
-    ------
-    ValueError
-        If it is not true.
-    """
-    if len(chunk) < _BLOSC_HEADER_BYTES:
-        raise ValueError("a chunk is shorter than its header")
-    declared, block, stored = struct.unpack_from("<III", chunk, 4)
-    if stored != len(chunk) or not 0 < block <= max(declared, 1):
-        raise ValueError(
-            f"a chunk of {len(chunk)} bytes declares {stored} of them, in blocks of {block}"
-        )
 
 
 def _unreadable(error: Exception, where: str) -> CorruptDataError:

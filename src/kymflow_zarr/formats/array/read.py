@@ -11,7 +11,6 @@ from typing import Any, Final, NoReturn, Protocol
 import numpy as np
 
 from kymflow_zarr.errors import CorruptDataError, LimitExceededError
-from kymflow_zarr.formats.array.foreign import check_blosc
 from kymflow_zarr.formats.array.selection import (
     Along,
     Piece,
@@ -22,6 +21,7 @@ from kymflow_zarr.formats.array.selection import (
 from kymflow_zarr.formats.array.write import CRC_BYTES, EMPTY, chunk_key
 from kymflow_zarr.runtime.limits import check_limit
 from kymflow_zarr.schema.array import ArrayDocument
+from kymflow_zarr.storage.blosc import check_blosc
 
 _BLOSC_HEADER_BYTES: Final = 16
 # The CRC-32C of anything that its own CRC-32C follows.

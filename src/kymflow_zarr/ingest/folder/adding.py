@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
@@ -18,6 +17,7 @@ from kymflow_zarr.engine.images.draft import RecordDraft, commit_drafts
 from kymflow_zarr.errors import RecordExistsError
 from kymflow_zarr.ingest.folder.convention import Acquisition
 from kymflow_zarr.ingest.image import image_id_of, stage_image
+from kymflow_zarr.storage.interface import Storage
 
 # So many images wait for their commit at most; made ready are twice as many, so that the
 # workers have something to do meanwhile. They wait on the disk and take no memory.
@@ -26,14 +26,14 @@ _GROUP_BYTES: Final = 128 << 20
 
 
 @contextmanager
-def staging_area(dataset: OpenDataset) -> Iterator[Path]:
+def staging_area(dataset: OpenDataset) -> Iterator[str]:
     """Give a folder in which workers, of other processes too, put what this one commits.
 
     This process holds the lock of the session that it is in: a worker that dies leaves what
     this one deletes, and if both die the next writer does.
     """
     with dataset.storage.stage() as tree, tree.in_use():
-        yield tree.folder
+        yield tree.area
 
 
 @dataclass(slots=True)
@@ -72,7 +72,7 @@ def make_ready(
     dataset: OpenDataset,
     acquisition: Acquisition,
     taken: Container[int],
-    area: Path,
+    area: str,
     *,
     verify: bool = False,
 ) -> Ready:
@@ -84,7 +84,7 @@ def make_ready(
     acquisition : Acquisition
     taken : container of int
         Images of the file that are in the dataset already.
-    area : Path
+    area : str
         Of :func:`staging_area`.
     verify : bool
         Whether the pixels are read back and compared with the file's.
@@ -116,7 +116,8 @@ class Group:
     Leaving it commits what waits, after an error too: it is complete.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
         self._waiting: list[tuple[Ready, Callable[[Ready], object]]] = []
 
     def add(self, ready: Ready, then: Callable[[Ready], object]) -> None:
@@ -131,7 +132,7 @@ class Group:
         waiting, self._waiting = self._waiting, []
         try:
             drafts = [draft for ready, _ in waiting for draft, _ in ready.drafts]
-            outcomes = iter(commit_drafts(drafts))
+            outcomes = iter(commit_drafts(self._storage, drafts))
             for ready, then in waiting:
                 ready.outcomes = [next(outcomes) for _ in ready.drafts]
                 then(ready)

@@ -140,7 +140,7 @@ class _FolderWork:
         first: dict[str, str] = {}
         self._tell(0, steps)
         try:
-            with staging_area(self.dataset) as area, Group() as group:
+            with staging_area(self.dataset) as area, Group(self.dataset.storage) as group:
                 work = in_order(
                     partial(do_step, how=how, area=area, caller=os.getpid()),
                     steps,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.errors import KymflowZarrError, RecordExistsError, StorageError
@@ -85,7 +84,7 @@ class Step:
         changed = verdict in ("files", "pixels") and mode != "skip"
         return self.is_new or changed or verdict in ("moved", "touched")
 
-    def done(self, how: How, area: Path) -> Ready | list[IngestItem]:
+    def done(self, how: How, area: str) -> Ready | list[IngestItem]:
         """Make the images of a new file ready; update one that is known, and say so."""
         if self.is_new:
             return make_ready(
@@ -188,14 +187,14 @@ class Step:
         return IngestItem("skipped", self._path, self._image_id, reason)
 
 
-def do_step(step: Step, *, how: How, area: Path, caller: int) -> Ready | list[IngestItem]:
+def do_step(step: Step, *, how: How, area: str, caller: int) -> Ready | list[IngestItem]:
     """Do a step, in whatever process.
 
     Parameters
     ----------
     step : Step
     how : How
-    area : Path
+    area : str
         Of :func:`kymflow_zarr.ingest.folder.adding.staging_area`.
     caller : int
         Id of the process that made the area.

@@ -10,15 +10,12 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from kymflow_zarr.runtime.background import Content, arrived, aside, settled
 from kymflow_zarr.schema.checksums import FileSum
 from kymflow_zarr.storage.local.disk import disk
 from kymflow_zarr.storage.local.files import os_errors, sync_all
-
-if TYPE_CHECKING:
-    from kymflow_zarr.storage.local.storage import LocalStorage
 
 
 class StagedTree:
@@ -77,6 +74,20 @@ class StagedTree:
         self.sums[key] = settled(found)
         return self.sums[key]
 
+    @property
+    def area(self) -> str:
+        """Path of the folder, in which others can be staged."""
+        return str(self.folder)
+
+    def read(self, key: str) -> bytes:
+        """Return the bytes of a file that was written."""
+        with os_errors("read back", key):
+            return self.folder.joinpath(*key.split("/")).read_bytes()
+
+    def publish(self, key: str) -> bool:
+        """Make all files visible below a key, in one step; False if something is there."""
+        return commit_trees([(self, key)])[0]
+
     def _place(self, key: str) -> str:
         """Return the path of a key below the tree; the folders above it are made."""
         above, _, name = key.rpartition("/")
@@ -118,12 +129,12 @@ class StagedTree:
                 disk().remove_tree(self.folder)
 
 
-def staged_in(area: Path, storage: LocalStorage) -> StagedTree:
-    """Return a tree in a folder that another, who commits it, keeps from being tidied up."""
+def staged_in(area: Path, *, root: Path, durable: bool) -> StagedTree:
+    """Return a tree in a staged folder, which whoever owns that folder keeps in use."""
     folder = area / uuid.uuid4().hex
     with os_errors("write", str(area)):
         disk().make_folder(folder)
-    return StagedTree(folder, root=storage.root, durable=storage.durable)
+    return StagedTree(folder, root=root, durable=durable)
 
 
 def sync_trees(trees: Iterable[StagedTree]) -> None:

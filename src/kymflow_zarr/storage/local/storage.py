@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
+import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Final
 
 from kymflow_zarr import layout
 from kymflow_zarr.errors import ReadOnlyError, StorageError
+from kymflow_zarr.storage.interface import UNKNOWN_VERSION, Staged, Stat, Storage, Transaction
 from kymflow_zarr.storage.local.disk import disk
 from kymflow_zarr.storage.local.files import FileParts, os_errors, read_file, sync_all
 from kymflow_zarr.storage.local.journal import (
@@ -34,20 +37,33 @@ from kymflow_zarr.storage.local.scan import (
     folders,
     names_below,
 )
-from kymflow_zarr.storage.local.session import Session, is_dead, sweep, work_folder
-from kymflow_zarr.storage.local.staging import StagedTree, sync_trees
-from kymflow_zarr.storage.local.transaction import Transaction
+from kymflow_zarr.storage.local.session import (
+    Session,
+    dead_sessions,
+    is_dead,
+    sweep,
+    work_folder,
+)
+from kymflow_zarr.storage.local.staging import StagedTree, commit_trees, staged_in, sync_trees
+from kymflow_zarr.storage.local.transaction import JournaledTransaction
 from kymflow_zarr.types import Durability
 
-
-class Stat(NamedTuple):
-    """Size and time of the last change of a file or folder."""
-
-    size: int
-    mtime_ns: int
+# A clock of a file system ticks in up to two seconds (FAT).
+_TICK_NS: Final = 2_000_000_000
 
 
-class LocalStorage:
+class LocalStat(Stat):
+    """Size, and as version the time of the last change in ns."""
+
+    __slots__ = ()
+
+    @property
+    def settled(self) -> bool:
+        """Whether the next change is certain to have another time."""
+        return time.time_ns() - self.version > _TICK_NS
+
+
+class LocalStorage(Storage):
     """The bytes of one dataset.
 
     Parameters
@@ -62,6 +78,7 @@ class LocalStorage:
 
     def __init__(self, root: Path, *, writable: bool, durability: Durability = "full") -> None:
         self.root = root
+        self.location = str(root)
         self._top = f"{root}{os.sep}"
         self.writable = writable
         self.durable = durability == "full"
@@ -117,13 +134,26 @@ class LocalStorage:
                 result = os.stat(self._text(key))  # noqa: PTH116 - asked of every image
             except (FileNotFoundError, NotADirectoryError):
                 return None
-            return Stat(result.st_size, result.st_mtime_ns)
+            return LocalStat(result.st_size, result.st_mtime_ns)
 
     def is_folder(self, key: str) -> bool:
-        """Tell whether a folder is at a key."""
+        """Return True if a folder is at a key."""
         return self.path(key).is_dir()
 
-    def list_folders(self, key: str) -> list[str]:
+    def names(self, key: str) -> list[str]:
+        """Return the names of all files and folders directly below a key, sorted."""
+        with os_errors("list", key):
+            try:
+                found = os.listdir(self.path(key))  # noqa: PTH208 - names alone
+            except (FileNotFoundError, NotADirectoryError):
+                found = []
+        if self._pending:
+            prefix = f"{key}/" if key else ""
+            found = [*{*found, *self.children(key)}]
+            found = [name for name in found if os.path.lexists(self.path(prefix + name))]
+        return sorted(found)
+
+    def children(self, key: str) -> list[str]:
         """Return the names of the folders directly below a key, temporary ones left out."""
         with os_errors("list", key):
             try:
@@ -135,13 +165,13 @@ class LocalStorage:
             names = [name for name in names if self.is_folder(f"{key}/{name}")]
         return names
 
-    def folder_times(self, key: str) -> dict[str, int]:
+    def versions(self, key: str) -> dict[str, int]:
         """Return name and modification time, in ns, of each folder directly below a key.
 
-        The time is -1 where it tells nothing, since a change is not carried out there yet.
+        While committed changes are not applied yet, the times say nothing of them.
         """
         if self._pending:
-            return dict.fromkeys(self.list_folders(key), -1)
+            return dict.fromkeys(self.children(key), UNKNOWN_VERSION)
         with os_errors("list", key):
             return folder_times(self.path(key))
 
@@ -152,8 +182,8 @@ class LocalStorage:
             key, (operation.key for journal in journals for operation in journal.operations)
         )
 
-    def walk_files(self, key: str) -> Iterator[tuple[str, Stat]]:
-        """Yield key, size and time of each file below a key, in order of their keys."""
+    def walk(self, key: str) -> Iterator[tuple[str, Stat]]:
+        """Yield key and stat of each file below a key, sorted by the parts of their keys."""
         keys = list(files_below(key, self.path(key)))
         if self._pending:
             new = self._pending.keys_below(key)
@@ -186,81 +216,65 @@ class LocalStorage:
                 hint='Open it with mode="r+" or mode="a" to change it.',
             )
 
-    def write(self, key: str, data: bytes | memoryview, *, anchor: str) -> None:
-        """Put bytes at a key in one step: a reader sees the old ones or the new ones.
+    def transaction(self, prefix: str) -> Transaction:
+        """Return a transaction; see :class:`kymflow_zarr.storage.interface.Storage`."""
+        return Transaction(prefix, self._commit)
 
-        Parameters
-        ----------
-        key : str
-        data : bytes
-        anchor : str
-            A folder above `key`. It must be there already: folders are made only below
-            it, so that a record deleted meanwhile does not come back as a ghost.
-
-        Raises
-        ------
-        FileNotFoundError
-            If the anchor is not there.
-        """
-        self.commit({key: data}, anchor=anchor)
-
-    def commit(
-        self,
-        files: Mapping[str, bytes | memoryview],
-        *,
-        anchor: str,
-        trees: Mapping[str, StagedTree] | None = None,
-        removed: Iterable[str] = (),
-    ) -> None:
-        """Put files and staged folders at keys, and remove others: all of it or nothing.
-
-        The caller holds the locks of what it changes. A folder that a tree takes the place of
-        is removed; what is to be removed and is not there does not matter. Other parameters and
-        errors as of :meth:`write`.
-        """
+    def _commit(self, changes: Transaction) -> None:
         self.require_writable()
-        trees = trees or {}
-        folder = self.path(anchor)
+        files, moves = changes.files, changes.moves
+        trees = {key: _as_tree(staged) for key, staged in changes.staged.items()}
+        folder = self.path(changes.prefix)
         if not folder.is_dir():
             raise FileNotFoundError(str(folder))
-        to_delete = [k for k in removed if k not in files and os.path.lexists(self.path(k))]
+        to_delete = [k for k in changes.removed if k not in files and os.path.lexists(self.path(k))]
         in_the_way = [key for key in trees if os.path.lexists(self.path(key))]
-        for key in (*files, *trees, *to_delete):
+        keys = [*files, *trees, *moves, *moves.values(), *to_delete]
+        for key in keys:
             self.refuse_links(key.rpartition("/")[0], "written")
-        if len(files) == 1 and not trees and not to_delete:
+        if len(files) == 1 == len(keys):
             ((key, data),) = files.items()
             self._put(key, data, folder)
+        elif not keys:
+            return
         elif not self._locks.held:
-            # A journal without a lock would be in nobody's way, and so never carried out.
+            # Recovery runs when the next writer takes the same lock; a journal that names no
+            # lock would never be recovered.
             with self.lock("dataset"):
-                self.commit(files, anchor=anchor, trees=trees, removed=to_delete)
-        elif files or trees or to_delete:
+                self._commit(changes)
+        else:
             staged: list[Path] = []
-            where = next(iter((*files, *trees, *to_delete)))
-            with os_errors("write", where), self._session.in_use():
+            with os_errors("write", keys[0]), self._session.in_use():
                 try:
                     if self.durable:
                         self._parent_sync.make_safe(folder)
                     puts = [self._stage(key, data, staged) for key, data in files.items()]
                     operations: list[Operation] = [
                         *map(self._remove, in_the_way),
+                        *(Move(to, key) for key, to in moves.items()),
                         *(Move(key, self._relative(t.folder)) for key, t in trees.items()),
                         *puts,
                         *map(self._remove, to_delete),
                     ]
                     sync_trees(trees.values())
-                    if trees and self.durable:
-                        # Of a file that is missing its digest tells; of a folder, nothing.
-                        sync_all((), {tree.folder.parent for tree in trees.values()})
+                    if self.durable:
+                        # Recovery detects a lost staged file by its digest, but not a lost
+                        # staged folder, so fsync the parents now.
+                        parents = {tree.folder.parent for tree in trees.values()}
+                        sync_all((), parents | {self.path(key).parent for key in moves})
                     journal = Journal(self._locks.held, tuple(operations))
                     name = f"{self._session.name}-{uuid.uuid4().hex}.json"
-                    transaction = Transaction(
+                    transaction = JournaledTransaction(
                         self.root,
                         work_folder(self.root, "journal") / name,
                         journal,
                         durable=self.durable,
                     )
                     transaction.make(folder, staged, list(trees.values()), self._pending)
+                    if moves and self.durable:
+                        # If the deleted journal came back after a power cut, recovery would
+                        # move away what was put at the old key since.
+                        disk().sync_folder(transaction.path.parent)
                 except OSError:
                     # What can be deleted now need not wait for the next writer.
                     _unlink_all(staged)
@@ -295,30 +309,44 @@ class LocalStorage:
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
 
-    def delete(self, key: str, *, anchor: str) -> bool:
-        """Delete the file at a key and the folders it leaves empty; False if it is not there."""
+    def put_derived(self, key: str, data: bytes | None) -> None:
+        """Put derived bytes at a key without fsync, or remove them."""
         self.require_writable()
-        if not os.path.lexists(self.path(key)):
-            return False
-        self.commit({}, anchor=anchor, removed=[key])
-        return True
+        with os_errors("write" if data is not None else "delete", key):
+            self.refuse_links(key, "written" if data is not None else "deleted")
+            target = self.root.joinpath(*key.split("/"))
+            if data is None:
+                with contextlib.suppress(FileNotFoundError):
+                    disk().unlink(target)
+                return
+            with self._session.in_use():
+                staged = self._session.new_path()
+                try:
+                    disk().create(staged, data)
+                    make_folders(self.root, target.parent)
+                    disk().replace(staged, target)
+                except OSError:
+                    _unlink_all([staged])
+                    raise
 
-    def delete_tree(self, key: str) -> bool:
-        """Delete a folder in one step and its content after; False if it is not there."""
-        return self.delete(key, anchor="")
-
-    def stage(self) -> StagedTree:
-        """Return an empty folder that nobody sees until it is committed."""
+    def stage(self, area: str | None = None) -> StagedTree:
+        """Return an empty staged folder, inside that of another if its `area` is given."""
         self.require_writable()
+        if area is not None:
+            return staged_in(Path(area), root=self.root, durable=self.durable)
         with os_errors("write", layout.WORK):
             folder = self._session.new_path()
             disk().make_folder(folder)
         in_use = self._session.in_use
         return StagedTree(folder, root=self.root, durable=self.durable, in_use=in_use)
 
-    def make_root(self) -> None:
+    def publish(self, staged: Sequence[tuple[Staged, str]]) -> list[bool]:
+        """Publish several staged folders; they share the cost of fsync."""
+        return commit_trees([(_as_tree(tree), key) for tree, key in staged])
+
+    def create(self) -> None:
         """Make the dataset's folder, and those above it, unless it is there."""
-        with os_errors("create the dataset", str(self.root)):
+        with os_errors("create the dataset", self.location):
             top = next(folder for folder in self.root.parents if folder.is_dir())
             changed = {self.root.parent, *make_folders(top, self.root)}
             for folder in changed if self.durable else ():
@@ -326,7 +354,12 @@ class LocalStorage:
                 with contextlib.suppress(PermissionError):
                     disk().sync_folder(folder)
 
-    def now_ns(self) -> int:
+    def settled(self) -> Callable[[int], bool]:
+        """Return a test of versions: True if a later change is certain to replace one."""
+        before_ns = self._now_ns() - _TICK_NS
+        return lambda version: UNKNOWN_VERSION < version < before_ns
+
+    def _now_ns(self) -> int:
         """Return the time by the clock of the file system, which dates its files."""
         self.require_writable()
         with os_errors("write", layout.WORK):
@@ -396,9 +429,41 @@ class LocalStorage:
                     if path.exists():
                         recover(self.root, path, journal, durable=self.durable)
 
+    def leftovers(self) -> dict[str, list[str]]:
+        """Return the journals and sessions of dead writers."""
+        try:
+            journals = [path for path, _ in read_journals(self.root)]
+            sessions = dead_sessions(self.root)
+            dead = [path for path in journals if is_dead(self.root, path.stem.partition("-")[0])]
+        except PermissionError:
+            # Without permission to open the lock files we cannot tell live sessions from dead.
+            return {}
+        found = {"journal": dead, "sessions": sessions}
+        return {name: [path.name for path in paths] for name, paths in found.items()}
+
+    # Other processes, other libraries --------------------------------------------------
+
+    def reader(self) -> LocalStorage:
+        """Return a read-only storage of the same folder."""
+        return LocalStorage(self.root, writable=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, (self.location, self.writable, "full" if self.durable else "relaxed")
+
     def close(self) -> None:
-        """Give up the session; the next write begins another."""
+        """Release the session; the next write begins another."""
         self._session.close()
+
+
+@functools.lru_cache(maxsize=8)
+def _reopened(location: str, writable: bool, durability: Durability) -> LocalStorage:
+    """Return the storage that was pickled: one for each process."""
+    return LocalStorage(Path(location), writable=writable, durability=durability)
+
+
+def _as_tree(staged: Staged) -> StagedTree:
+    assert isinstance(staged, StagedTree), "staged by another storage"
+    return staged
 
 
 def _unlink_all(paths: Iterable[Path]) -> None:

@@ -1,4 +1,4 @@
-"""A change by way of a journal: the commit, what follows it, and what follows if it fails."""
+"""Run one journaled transaction: commit, apply, and roll back or hand over on failure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kymflow_zarr.storage.local.pending_changes import PendingChanges
 from kymflow_zarr.storage.local.staging import StagedTree
 
 
-class Transaction(msgspec.Struct, frozen=True):
+class JournaledTransaction(msgspec.Struct, frozen=True):
     """One change that is about to be made.
 
     Parameters

@@ -1,0 +1,170 @@
+"""The files below a key as a read-only store of zarr-python. Imports zarr: import it late."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from typing import TYPE_CHECKING, Self
+
+from zarr.abc.store import (
+    ByteRequest,
+    OffsetByteRequest,
+    RangeByteRequest,
+    Store,
+    SuffixByteRequest,
+)
+from zarr.codecs.blosc import BloscCodec
+from zarr.core.array_spec import ArraySpec
+from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
+from zarr.registry import register_codec
+
+from kymflow_zarr.errors import CorruptDataError, StorageError
+from kymflow_zarr.storage.blosc import check_blosc
+
+if TYPE_CHECKING:
+    from kymflow_zarr.storage.interface import Storage
+
+CODEC = {"codecs.blosc": f"{__name__}.CheckedBloscCodec"}
+_DOCUMENTS = frozenset({"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"})
+
+
+class CheckedBloscCodec(BloscCodec):
+    """The Zarr v3 codec ``blosc``; a ValueError where a chunk's header does not fit it."""
+
+    async def _decode_single(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> Buffer:
+        check_blosc(chunk_bytes.as_numpy_array().data)
+        return await super()._decode_single(chunk_bytes, chunk_spec)
+
+
+register_codec("blosc", CheckedBloscCodec, qualname=CODEC["codecs.blosc"])
+
+
+class ReadingStore(Store):
+    """A read-only store of the node at a key.
+
+    Parameters
+    ----------
+    storage : Storage
+    prefix : str
+        Key of the node.
+    complete : bool
+        Whether a chunk that is missing or empty is an error, not zeros.
+    """
+
+    supports_writes = False
+    supports_deletes = False
+    supports_listing = True
+
+    def __init__(self, storage: Storage, prefix: str, *, complete: bool) -> None:
+        super().__init__(read_only=True)
+        self._storage = storage
+        self._prefix = prefix
+        self._complete = complete
+        # Zarr v2: the compressor comes last, so that a chunk file begins with its header.
+        self._blosc_v2 = b"blosc" in (storage.read(f"{prefix}/.zarray") or b"")
+
+    def __str__(self) -> str:
+        return f"{self._storage.location}/{self._prefix}"
+
+    def __repr__(self) -> str:
+        return f"ReadingStore({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ReadingStore) and str(self) == str(other)
+
+    __hash__ = Store.__hash__
+
+    def with_read_only(self, read_only: bool = False) -> Self:
+        """Return this store: it is read-only.
+
+        Raises
+        ------
+        ValueError
+            If it is to be writable.
+        """
+        if not read_only:
+            raise ValueError("the store of a dataset is read-only")
+        return self
+
+    async def get(
+        self,
+        key: str,
+        prototype: BufferPrototype | None = None,
+        byte_range: ByteRequest | None = None,
+    ) -> Buffer | None:
+        """Return the bytes at a key, None if there are none.
+
+        Raises
+        ------
+        CorruptDataError
+            If it is a chunk that must be there.
+        """
+        data = await asyncio.to_thread(self._read, key, byte_range)
+        if not data and self._complete and (key == "c" or key.startswith("c/")):
+            raise CorruptDataError(
+                "a chunk is missing" if data is None else "a chunk is empty",
+                where=f"{self}/{key}",
+                hint="If the pixels were replaced meanwhile, call open_array() again; "
+                "otherwise the file was lost.",
+            )
+        if data is None:
+            return None
+        if self._blosc_v2 and key.rpartition("/")[2] not in _DOCUMENTS:
+            check_blosc(data)
+        return (prototype or default_buffer_prototype()).buffer.from_bytes(data)
+
+    def _read(self, key: str, byte_range: ByteRequest | None) -> bytes | None:
+        whole = f"{self._prefix}/{key}"
+        if byte_range is None:
+            return self._storage.read(whole)
+        with self._storage.open(whole) as file:
+            if file is None:
+                return None
+            if isinstance(byte_range, RangeByteRequest):
+                return file.read(byte_range.start, byte_range.end - byte_range.start)
+            if isinstance(byte_range, OffsetByteRequest):
+                return file.read(byte_range.offset, file.size - byte_range.offset)
+            assert isinstance(byte_range, SuffixByteRequest)
+            size = min(byte_range.suffix, file.size)
+            return file.read(file.size - size, size)
+
+    async def get_partial_values(
+        self,
+        prototype: BufferPrototype,
+        key_ranges: Iterable[tuple[str, ByteRequest | None]],
+    ) -> list[Buffer | None]:
+        """Return ranges of the bytes at keys."""
+        wanted = [self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
+        return list(await asyncio.gather(*wanted))
+
+    async def exists(self, key: str) -> bool:
+        """Return True if a file is at a key."""
+        whole = f"{self._prefix}/{key}"
+        found = await asyncio.to_thread(self._storage.stat, whole)
+        return found is not None and not self._storage.is_folder(whole)
+
+    async def list(self) -> AsyncIterator[str]:
+        """Yield all keys."""
+        async for key in self.list_prefix(""):
+            yield key
+
+    async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
+        """Yield the keys that begin with a prefix."""
+        cut = len(self._prefix) + 1
+        for key, _ in await asyncio.to_thread(lambda: list(self._storage.walk(self._prefix))):
+            if key[cut:].startswith(prefix):
+                yield key[cut:]
+
+    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        """Yield the names directly below a prefix."""
+        key = f"{self._prefix}/{prefix}".rstrip("/")
+        for name in await asyncio.to_thread(self._storage.names, key):
+            yield name
+
+    async def set(self, key: str, value: Buffer) -> None:  # noqa: ARG002 - as the base has it
+        """Raise StorageError: the store is read-only."""
+        raise StorageError("the store of a dataset is read-only", where=f"{self}/{key}")
+
+    async def delete(self, key: str) -> None:
+        """Raise StorageError: the store is read-only."""
+        raise StorageError("the store of a dataset is read-only", where=f"{self}/{key}")
