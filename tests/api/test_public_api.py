@@ -75,7 +75,7 @@ def test_what_programs_call_is_still_there_with_the_same_parameters(name: str) -
 def test_methods_of_the_engine_are_offered_by_no_completion(kind: Any, tmp_path: Path) -> None:
     with ZarrDataset(tmp_path / "x.zarr") as ds:
         rec = ds.add_image([[1, 2]])
-        value = ds if kind is ZarrDataset else rec
+        value: Any = ds if kind is ZarrDataset else rec
         assert [name for name in FORMER[kind] if name in dir(value)] == []
         assert [name for name in FORMER[kind] if not hasattr(value, name)] == []
         with pytest.raises(AttributeError, match="no attribute 'nothing'"):

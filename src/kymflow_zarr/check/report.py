@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, TypeAlias
 
+from kymflow_zarr.runtime.report import FindingsReport, Report
 from kymflow_zarr.types import Severity
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 VerifyLevel: TypeAlias = Literal["full", "fast"]
 RepairKind: TypeAlias = Literal["sweep", "rebuild", "restore", "relist", "quarantine", "lost"]
@@ -40,7 +38,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class ValidationReport:
+class ValidationReport(FindingsReport[Problem]):
     """What validation found.
 
     Parameters
@@ -49,31 +47,21 @@ class ValidationReport:
     images_checked : int
     """
 
+    ENTRIES: ClassVar[str] = "problems"
+    ENTRY: ClassVar[type] = Problem
+
     problems: tuple[Problem, ...]
     images_checked: int
 
     @property
-    def ok(self) -> bool:
-        """Whether no rule of the format is broken; warnings do not count."""
-        return not self.errors
-
-    @property
     def errors(self) -> tuple[Problem, ...]:
         """The problems that break a rule."""
-        return tuple(p for p in self.problems if p.severity == "error")
+        return self._with(severity="error")
 
     @property
     def warnings(self) -> tuple[Problem, ...]:
         """The problems that are only worth knowing."""
-        return tuple(p for p in self.problems if p.severity == "warning")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain JSON values."""
-        return {
-            "ok": self.ok,
-            "images_checked": self.images_checked,
-            "problems": [asdict(problem) for problem in self.problems],
-        }
+        return self._with(severity="warning")
 
     def __str__(self) -> str:
         verdict = "valid" if self.ok else "NOT valid"
@@ -81,7 +69,7 @@ class ValidationReport:
             f"{verdict}: {self.images_checked} images checked, "
             f"{len(self.errors)} errors, {len(self.warnings)} warnings"
         )
-        return "\n".join([head, *(f"  {problem}" for problem in self.problems)])
+        return self._text(head, *self.problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +111,7 @@ class Damage:
 
 
 @dataclass(frozen=True, slots=True)
-class VerifyReport:
+class VerifyReport(FindingsReport[Damage]):
     """What `verify` has found.
 
     Parameters
@@ -134,6 +122,9 @@ class VerifyReport:
         `bytes_checked` counts what was read: 0 at the level ``"fast"``.
     """
 
+    ENTRIES: ClassVar[str] = "damages"
+    ENTRY: ClassVar[type] = Damage
+
     level: VerifyLevel
     damages: tuple[Damage, ...]
     images_checked: int
@@ -141,42 +132,19 @@ class VerifyReport:
     bytes_checked: int
 
     @property
-    def ok(self) -> bool:
-        """Whether all is as it was written; warnings do not count."""
-        return not self.errors
-
-    @property
     def errors(self) -> tuple[Damage, ...]:
         """What is not as it was written."""
-        return tuple(d for d in self.damages if d.severity == "error")
+        return self._with(severity="error")
 
     @property
     def warnings(self) -> tuple[Damage, ...]:
         """What is only worth knowing."""
-        return tuple(d for d in self.damages if d.severity == "warning")
+        return self._with(severity="warning")
 
     @property
     def image_ids(self) -> list[str]:
         """Ids of the images with an error, sorted."""
         return sorted({d.image_id for d in self.errors if d.image_id is not None})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain JSON values."""
-        return {
-            "ok": self.ok,
-            "level": self.level,
-            "images_checked": self.images_checked,
-            "files_checked": self.files_checked,
-            "bytes_checked": self.bytes_checked,
-            "damages": [asdict(damage) for damage in self.damages],
-        }
-
-    def to_dataframe(self) -> pd.DataFrame:
-        """Return a row for each damage, with a column for each of its fields."""
-        import pandas as pd
-
-        columns = list(Damage.__dataclass_fields__)
-        return pd.DataFrame([asdict(damage) for damage in self.damages], columns=columns)
 
     def __str__(self) -> str:
         verdict = "whole" if self.ok else "DAMAGED"
@@ -185,7 +153,7 @@ class VerifyReport:
             f"{verdict}: {self.images_checked} images, {self.files_checked} files{read} checked, "
             f"{len(self.errors)} errors, {len(self.warnings)} warnings"
         )
-        return "\n".join([head, *(f"  {damage}" for damage in self.damages)])
+        return self._text(head, *self.damages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +187,7 @@ class RepairAction:
 
 
 @dataclass(frozen=True, slots=True)
-class RepairReport:
+class RepairReport(Report[RepairAction]):
     """What a repair has done, or would do.
 
     Parameters
@@ -229,49 +197,37 @@ class RepairReport:
     actions : tuple of RepairAction
     """
 
+    ENTRIES: ClassVar[str] = "actions"
+    ENTRY: ClassVar[type] = RepairAction
+
     dry_run: bool
     actions: tuple[RepairAction, ...]
-
-    def _of(self, kind: RepairKind) -> tuple[RepairAction, ...]:
-        return tuple(action for action in self.actions if action.kind == kind)
 
     @property
     def restored(self) -> tuple[RepairAction, ...]:
         """What has the bytes again that were written."""
-        return self._of("restore")
+        return self._with(kind="restore")
 
     @property
     def quarantined(self) -> tuple[RepairAction, ...]:
         """What was broken and put aside."""
-        return self._of("quarantine")
+        return self._with(kind="quarantine")
 
     @property
     def lost(self) -> tuple[RepairAction, ...]:
         """What is gone and could not be brought back."""
-        return self._of("lost")
+        return self._with(kind="lost")
 
     @property
     def ok(self) -> bool:
         """Whether nothing was quarantined or lost."""
         return not self.quarantined and not self.lost
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain JSON values."""
-        return {
-            "ok": self.ok,
-            "dry_run": self.dry_run,
-            "actions": [asdict(action) for action in self.actions],
-        }
-
-    def to_dataframe(self) -> pd.DataFrame:
-        """Return a row for each action, with a column for each of its fields."""
-        import pandas as pd
-
-        columns = list(RepairAction.__dataclass_fields__)
-        return pd.DataFrame([asdict(action) for action in self.actions], columns=columns)
+    def _summary(self) -> dict[str, Any]:
+        return {"ok": self.ok}
 
     def __str__(self) -> str:
         if not self.actions:
             return "nothing to repair"
         head = f"{len(self.actions)} steps" + (", none of them taken yet" if self.dry_run else "")
-        return "\n".join([head, *(f"  {action}" for action in self.actions)])
+        return self._text(head, *self.actions)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias
+from dataclasses import dataclass
+from typing import ClassVar, Literal, TypeAlias
+
+from kymflow_zarr.runtime.report import Report
 
 ExportKind: TypeAlias = Literal["image", "table", "source_file"]
 
@@ -48,7 +50,7 @@ class ExportDifference:
 
 
 @dataclass(frozen=True, slots=True)
-class ExportReport:
+class ExportReport(Report[ExportFailure]):
     """What an export wrote.
 
     Parameters
@@ -68,6 +70,9 @@ class ExportReport:
         With the layout ``"kymflow"``: files that are not those that were ingested.
     """
 
+    ENTRIES: ClassVar[str] = "failed"
+    ENTRY: ClassVar[type] = ExportFailure
+
     folder: str
     files: tuple[str, ...]
     removed: tuple[str, ...] = ()
@@ -76,21 +81,15 @@ class ExportReport:
     failed: tuple[ExportFailure, ...] = ()
     differences: tuple[ExportDifference, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain JSON values."""
-        return asdict(self)
-
     def __str__(self) -> str:
         counts = (
             f"{len(self.files)} files, {len(self.written)} of them written now, "
             f"{len(self.removed)} stale ones removed"
         )
         failed = f", {len(self.failed)} parts failed" if self.failed else ""
-        return "\n".join(
-            [
-                f"{self.folder}: {counts}{failed}",
-                *(f"  failed: {failure}" for failure in self.failed),
-                *(f"  stale, but changed since: {path}" for path in self.kept),
-                *(f"  not as it was: {difference}" for difference in self.differences),
-            ]
+        return self._text(
+            f"{self.folder}: {counts}{failed}",
+            *(f"failed: {failure}" for failure in self.failed),
+            *(f"stale, but changed since: {path}" for path in self.kept),
+            *(f"not as it was: {difference}" for difference in self.differences),
         )

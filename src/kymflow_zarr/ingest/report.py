@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
-if TYPE_CHECKING:
-    import pandas as pd
+from kymflow_zarr.runtime.report import Report
 
 IngestStatus: TypeAlias = Literal[
     "ingested",
@@ -47,7 +46,7 @@ class IngestItem:
 
 
 @dataclass(frozen=True, slots=True)
-class IngestReport:
+class IngestReport(Report[IngestItem]):
     """What became of each file of a folder.
 
     Parameters
@@ -57,85 +56,77 @@ class IngestReport:
         In the order of the files' paths.
     """
 
+    ENTRIES: ClassVar[str] = "items"
+    ENTRY: ClassVar[type] = IngestItem
+
     folder: str
     items: tuple[IngestItem, ...]
-
-    def _with(self, status: IngestStatus) -> tuple[IngestItem, ...]:
-        return tuple(item for item in self.items if item.status == status)
 
     @property
     def ingested(self) -> tuple[IngestItem, ...]:
         """Files that became images now."""
-        return self._with("ingested")
+        return self._with(status="ingested")
 
     @property
     def updated(self) -> tuple[IngestItem, ...]:
         """Files that have changed and whose images were changed with them."""
-        return self._with("updated")
+        return self._with(status="updated")
 
     @property
     def moved(self) -> tuple[IngestItem, ...]:
         """Files that were found again under another path."""
-        return self._with("moved")
+        return self._with(status="moved")
 
     @property
     def pooled(self) -> tuple[IngestItem, ...]:
         """Tables over the folder, and what became of them."""
-        return self._with("pooled")
+        return self._with(status="pooled")
 
     @property
     def unmatched(self) -> tuple[IngestItem, ...]:
         """Files that belong to no image, with the reason."""
-        return self._with("unmatched")
+        return self._with(status="unmatched")
 
     @property
     def missing(self) -> tuple[IngestItem, ...]:
         """Files that are gone; their images stay."""
-        return self._with("missing")
+        return self._with(status="missing")
 
     @property
     def unchanged(self) -> tuple[IngestItem, ...]:
         """Files that were in the dataset already."""
-        return self._with("unchanged")
+        return self._with(status="unchanged")
 
     @property
     def skipped(self) -> tuple[IngestItem, ...]:
         """Files left alone, with the reason."""
-        return self._with("skipped")
+        return self._with(status="skipped")
 
     @property
     def failed(self) -> tuple[IngestItem, ...]:
         """Files that could not be read, with the reason."""
-        return self._with("failed")
+        return self._with(status="failed")
 
     @property
     def image_ids(self) -> list[str]:
         """Ids of the images that were added, in the order of the files."""
         return [item.image_id for item in self.ingested if item.image_id is not None]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain JSON values."""
-        return asdict(self) | {"counts": self._counts()}
-
     def _counts(self) -> dict[str, int]:
-        return {status: len(self._with(status)) for status in get_args(IngestStatus)}
+        return {s: len(self._with(status=s)) for s in get_args(IngestStatus)}
 
-    def to_dataframe(self) -> pd.DataFrame:
-        """Return the items as rows: ``status``, ``path``, ``image_id``, ``reason``."""
-        import pandas as pd
-
-        columns = ["status", "path", "image_id", "reason"]
-        return pd.DataFrame([asdict(item) for item in self.items], columns=columns)
+    def _summary(self) -> dict[str, Any]:
+        return {"counts": self._counts()}
 
     def __str__(self) -> str:
         always = ("ingested", "unchanged", "failed")
         counts = ", ".join(f"{n} {s}" for s, n in self._counts().items() if n or s in always)
         notes = [
-            f"  {item.status}: {item.path}: {item.reason}"
+            f"{item.status}: {item.path}: {item.reason}"
             for item in self.items
             if item.reason is not None
         ]
-        return "\n".join([f"{self.folder}: {counts}", *notes])
+        return self._text(f"{self.folder}: {counts}", *notes)
 
     def _repr_html_(self) -> str:
         from kymflow_zarr.views.report_html import report_html

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
+
+from kymflow_zarr.runtime.report import Report
 
 __all__ = ["MigrationItem", "MigrationReport"]
 
@@ -33,7 +35,7 @@ class MigrationItem:
 
 
 @dataclass(frozen=True, slots=True)
-class MigrationReport:
+class MigrationReport(Report[MigrationItem]):
     """What became of a dataset of format version 1.
 
     Parameters
@@ -45,6 +47,9 @@ class MigrationReport:
     backup : str, optional
         Where the old dataset is now, after a migration in place.
     """
+
+    ENTRIES: ClassVar[str] = "items"
+    ENTRY: ClassVar[type] = MigrationItem
 
     old: str
     new: str
@@ -59,35 +64,32 @@ class MigrationReport:
     @property
     def migrated(self) -> tuple[MigrationItem, ...]:
         """What was carried over now."""
-        return self._with("migrated")
+        return self._with(status="migrated")
 
     @property
     def unchanged(self) -> tuple[MigrationItem, ...]:
         """What was carried over before."""
-        return self._with("unchanged")
+        return self._with(status="unchanged")
 
     @property
     def failed(self) -> tuple[MigrationItem, ...]:
         """What is not in the new dataset, or not equal there, with the reason."""
-        return self._with("failed")
+        return self._with(status="failed")
 
-    def _with(self, status: MigrationStatus) -> tuple[MigrationItem, ...]:
-        return tuple(item for item in self.items if item.status == status)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain JSON values."""
-        counts = {status: len(self._with(status)) for status in get_args(MigrationStatus)}
-        return asdict(self) | {"ok": self.ok, "counts": counts}
+    def _summary(self) -> dict[str, Any]:
+        statuses = get_args(MigrationStatus)
+        counts = {s: len(self._with(status=s)) for s in statuses}
+        return {"ok": self.ok, "counts": counts}
 
     def __str__(self) -> str:
         head = (
             f"{len(self.migrated)} migrated, {len(self.unchanged)} unchanged, "
             f"{len(self.failed)} failed: {self.old} -> {self.new}"
         )
-        kept = [] if self.backup is None else [f"  the old dataset is kept as {self.backup}"]
+        kept = [] if self.backup is None else [f"the old dataset is kept as {self.backup}"]
         notes = [
-            f"  {item.status} {item.kind} {item.name}: {item.reason}"
+            f"{item.status} {item.kind} {item.name}: {item.reason}"
             for item in self.items
             if item.reason is not None
         ]
-        return "\n".join([head, *kept, *notes])
+        return self._text(head, *kept, *notes)
