@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import (
     BrokenExecutor,
+    CancelledError,
     Executor,
     Future,
     ProcessPoolExecutor,
     ThreadPoolExecutor,
 )
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from kymflow_zarr import ZarrDataset
+from kymflow_zarr import ZarrDataset, set_limits
+from kymflow_zarr.runtime.parallel import in_order, process_token
 from kymflow_zarr.testing import SyntheticVessel, check_invariants, state_of, write_experiment
 from tests.conftest import files_of
 from tests.helpers.operations import by_source
@@ -495,3 +498,82 @@ def test_what_does_not_come_back_is_not_added_and_the_others_are(
         assert len(ds) == 5
         assert no_leftovers(ds)
         assert len(ds.ingest_legacy_folder(singles).ingested) == 1
+
+
+# Executors of clusters ---------------------------------------------------------------------
+
+
+class Cluster(Executor):
+    """Gives out futures that something else is to settle."""
+
+    def __init__(self, settle: Callable[[Future[Any]], object]) -> None:
+        self._settle = settle
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self._settle(future)
+        return future
+
+
+def _square(number: int) -> int:
+    return number * number
+
+
+def test_a_cluster_that_cancels_its_tasks_is_broken() -> None:
+    lost = Cluster(lambda future: future.set_exception(CancelledError()))
+    for cluster in (Cluster(Future.cancel), lost):
+        with pytest.raises(BrokenExecutor, match="at '1': it cancelled a task"):
+            list(in_order(_square, [1, 2], executor=cluster))
+
+
+def test_a_cluster_that_never_answers_is_broken_in_the_end() -> None:
+    with set_limits(worker_seconds=1), pytest.raises(BrokenExecutor, match="worker_seconds"):
+        list(in_order(_square, [1, 2], executor=Cluster(lambda _: None)))
+
+
+def test_a_time_out_of_the_function_is_its_own() -> None:
+    def late(_: int) -> int:
+        raise TimeoutError("too late")
+
+    for executor in (None, Here()):
+        ((_, _, error),) = in_order(late, [1], executor=executor)
+        assert isinstance(error, TimeoutError)
+        assert str(error) == "too late"
+
+
+@EVERY
+def test_no_two_processes_take_each_other_for_the_same(executor: Executor | None) -> None:
+    results = [token for _, token, _ in in_order(_token, [1, 2, 3], executor=executor)]
+    if isinstance(executor, ProcessPoolExecutor):
+        assert process_token() not in results
+    else:
+        assert set(results) == {process_token()}
+
+
+def _token(_: int) -> str:
+    return process_token()
+
+
+def test_dask_does_a_task_again_whose_error_was_mended(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    cause = tmp_path / "cause"
+    cause.touch()
+    with (
+        distributed.Client(
+            processes=False, n_workers=1, threads_per_worker=2, dashboard_address=None
+        ) as client,
+        ZarrDataset(tmp_path / "x.zarr") as ds,
+    ):
+        for number in range(3):
+            ds.add_image(np.zeros((2, 2)), image_id=f"i{number}")
+        executor = client.get_executor()
+        call = partial(_needs_no, str(cause))
+        assert len(ds.map(call, executor=executor).errors) == 3
+        cause.unlink()
+        assert ds.map(call, executor=executor).ok
+
+
+def _needs_no(path: str, record: Any) -> str:
+    if Path(path).exists():
+        raise ValueError("it is still there")
+    return str(record.image_id)

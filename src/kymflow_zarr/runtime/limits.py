@@ -67,6 +67,8 @@ class Limits:
         Pages of one TIFF file.
     sql_seconds : int
         How long one query in SQL takes.
+    worker_seconds : int
+        How long a call waits for one result of an executor that it was given.
     """
 
     json_bytes: int = 512 << 20
@@ -78,6 +80,7 @@ class Limits:
     image_bytes: int = 1 << 40
     tiff_pages: int = 1_000_000
     sql_seconds: int = 86_400
+    worker_seconds: int = 86_400
 
 
 class _Undo:

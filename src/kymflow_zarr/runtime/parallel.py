@@ -8,12 +8,19 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from concurrent.futures import (
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+)
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
 
+from kymflow_zarr.runtime.limits import get_limits
 from kymflow_zarr.types import Progress
 
 T = TypeVar("T")
@@ -23,7 +30,26 @@ R = TypeVar("R")
 THREADS: Final = min(4, os.cpu_count() or 1)
 # What waits costs memory; what does not wait leaves workers idle while one item takes long.
 _WAITING_PER_WORKER: Final = 4
-_WORKERS_OF_OTHERS: Final = 64
+# Of an executor that does not say how many workers it has.
+_WORKERS_OF_OTHERS: Final = 256
+_token: str | None = None
+
+
+def process_token() -> str:
+    """Return a text that no other process has: two containers may both run process 1."""
+    global _token
+    if _token is None:
+        _token = os.urandom(16).hex()
+    return _token
+
+
+def _forget_token() -> None:
+    global _token
+    _token = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_token)
 
 
 def in_order(
@@ -65,7 +91,8 @@ def in_order(
     Raises
     ------
     BrokenExecutor
-        If the executor cannot go on.
+        If the executor cannot go on, has cancelled a task, or returns nothing for as long as
+        the limit ``worker_seconds``.
 
     Notes
     -----
@@ -74,6 +101,7 @@ def in_order(
     workers = min(threads or min(32, (os.cpu_count() or 1) + 4), max(len(items), 1))
     begun: deque[tuple[T, Future[R | _Packed] | None]] = deque()
     with ExitStack() as stack:
+        patience = None if executor is None else get_limits().worker_seconds
         if executor is None:
             executor = stack.enter_context(ThreadPoolExecutor(workers))
         workers = getattr(executor, "_max_workers", None) or _WORKERS_OF_OTHERS
@@ -86,7 +114,7 @@ def in_order(
                 next(ready)
                 future = begun[0][1]
                 try:
-                    result = call(item) if future is None else _unpacked(future.result())
+                    result = call(item) if future is None else _result(future, patience)
                 except BrokenExecutor:
                     raise
                 except Exception as raised:  # noqa: BLE001 - It is handed on.
@@ -123,7 +151,9 @@ def _submitted(
     here: Callable[[T], bool],
 ) -> Iterator[None]:
     """Submit items as there is room, and stop whenever the first may be asked for."""
-    there = partial(_done, call, os.getpid())
+    # The random text makes the tasks of each call others: Dask gives a task that it has done
+    # before, or that failed before, the old result.
+    there = partial(_done, call, process_token(), os.urandom(8).hex())
     for item in items:
         begun.append((item, None if here(item) else executor.submit(there, item)))
         if len(begun) >= most:
@@ -139,13 +169,13 @@ class _Packed:
     data: bytes
 
 
-def _done(call: Callable[[T], R], caller: int, item: T) -> R | _Packed:
+def _done(call: Callable[[T], R], caller: str, _unique: str, item: T) -> R | _Packed:
     """Do a call, in whatever worker, so that what is wrong with one is that of its item alone.
 
     What does not pickle, or not back, would break a pool of processes down, and keep the caller
     of a cluster waiting for ever.
     """
-    at_home = os.getpid() == caller
+    at_home = process_token() == caller
     try:
         result = call(item)
     except SystemExit as left:
@@ -161,6 +191,20 @@ def _done(call: Callable[[T], R], caller: int, item: T) -> R | _Packed:
         return result if at_home else _Packed(_dumps(result))
     # Out here it has no cause: where Dask is imported, an error is pickled with that.
     raise RuntimeError(told)
+
+
+def _result(future: Future[R | _Packed], patience: float | None) -> R:
+    """Return the result of a task; BrokenExecutor if its executor will not do it."""
+    try:
+        return _unpacked(future.result(patience))
+    except CancelledError as error:
+        if patience is None:
+            raise
+        raise BrokenExecutor("it cancelled a task") from error
+    except TimeoutError as error:
+        if patience is None or future.done():
+            raise
+        raise BrokenExecutor(f"no result for {patience} seconds (limit worker_seconds)") from error
 
 
 def _unpacked(result: R | _Packed) -> R:

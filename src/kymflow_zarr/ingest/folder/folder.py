@@ -8,7 +8,6 @@ was interrupted goes on where it stopped.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import closing
@@ -27,7 +26,7 @@ from kymflow_zarr.ingest.folder.source_index import KnownSources
 from kymflow_zarr.ingest.folder.unclaimed_files import LooseFiles
 from kymflow_zarr.ingest.from_export.folder import find_export
 from kymflow_zarr.ingest.report import IngestItem, IngestReport, RefreshResult
-from kymflow_zarr.runtime.parallel import THREADS, in_order
+from kymflow_zarr.runtime.parallel import THREADS, in_order, process_token
 from kymflow_zarr.types import Progress, RefreshMode, StrPath
 
 
@@ -142,7 +141,7 @@ class _FolderWork:
         try:
             with staging_area(self.dataset) as area, Group(self.dataset.storage) as group:
                 work = in_order(
-                    partial(do_step, how=how, area=area, caller=os.getpid()),
+                    partial(do_step, how=how, area=area, caller=process_token()),
                     steps,
                     executor=self.executor,
                     label=Step.name,

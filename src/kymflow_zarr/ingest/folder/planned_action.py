@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from kymflow_zarr.ingest.folder.source_index import KnownImage
 from kymflow_zarr.ingest.recipe import StillChangingError
 from kymflow_zarr.ingest.report import IngestItem
 from kymflow_zarr.ingest.update import move_image, note_times, update_image
+from kymflow_zarr.runtime.parallel import process_token
 from kymflow_zarr.types import RefreshMode
 
 __all__ = ["How", "Step", "do_step"]
@@ -187,7 +187,7 @@ class Step:
         return IngestItem("skipped", self._path, self._image_id, reason)
 
 
-def do_step(step: Step, *, how: How, area: str, caller: int) -> Ready | list[IngestItem]:
+def do_step(step: Step, *, how: How, area: str, caller: str) -> Ready | list[IngestItem]:
     """Do a step, in whatever process.
 
     Parameters
@@ -197,7 +197,7 @@ def do_step(step: Step, *, how: How, area: str, caller: int) -> Ready | list[Ing
     area : str
         Of :func:`kymflow_zarr.ingest.folder.adding.staging_area`.
     caller : int
-        Id of the process that made the area.
+        Token of the process that made the area.
 
     Returns
     -------
@@ -207,6 +207,6 @@ def do_step(step: Step, *, how: How, area: str, caller: int) -> Ready | list[Ing
     try:
         return step.done(how, area)
     finally:
-        if os.getpid() != caller:
+        if process_token() != caller:
             # A worker that ends does not tidy up, so nothing of its own is left to it.
             step.dataset.close()

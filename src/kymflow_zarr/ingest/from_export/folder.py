@@ -7,7 +7,6 @@ first was stopped.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import closing
@@ -31,7 +30,7 @@ from kymflow_zarr.ingest.from_export.files import (
 )
 from kymflow_zarr.ingest.from_export.image import ExportedImage, csv_note, source_bytes
 from kymflow_zarr.ingest.report import IngestItem, IngestReport
-from kymflow_zarr.runtime.parallel import THREADS, in_order
+from kymflow_zarr.runtime.parallel import THREADS, in_order, process_token
 from kymflow_zarr.schema.image import SourceFileDocument
 from kymflow_zarr.types import Progress
 
@@ -113,7 +112,7 @@ class ExportedFolder:
         if progress is not None and images:
             progress(0, len(images), found[0][0])
         added = in_order(
-            partial(_added, caller=os.getpid()),
+            partial(_added, caller=process_token()),
             found,
             executor=executor,
             label=lambda image: image[0],
@@ -251,7 +250,7 @@ class ExportedFolder:
             yield IngestItem("failed", path, None, why)
 
 
-def _added(found: tuple[str, ExportedImage | IngestItem], *, caller: int) -> ExportedImage | None:
+def _added(found: tuple[str, ExportedImage | IngestItem], *, caller: str) -> ExportedImage | None:
     """Add an image, in whatever process, and return it with what was noticed."""
     _, image = found
     if not isinstance(image, ExportedImage):
@@ -259,7 +258,7 @@ def _added(found: tuple[str, ExportedImage | IngestItem], *, caller: int) -> Exp
     try:
         image.add()
     finally:
-        if os.getpid() != caller:
+        if process_token() != caller:
             # A worker that ends does not tidy up, so nothing of its own is left to it.
             image.dataset.close()
     return image
