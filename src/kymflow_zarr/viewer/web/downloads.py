@@ -1,21 +1,29 @@
-"""Files to keep: always as attachments, so that none is ever shown as a page of ours."""
+"""Files to keep: always as attachments, so that none is ever shown as a page of ours.
+
+No download takes more memory than :data:`MAX_BYTES` a few times over: pixels are written plane
+by plane, arrays part by part, and what cannot be taken apart is refused where it is larger.
+"""
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse
 
 from kymflow_zarr.api.internals import open_dataset_of, stored_image_of
-from kymflow_zarr.errors import ArgumentError, ArtifactNotFoundError
+from kymflow_zarr.errors import ArgumentError, ArtifactNotFoundError, LimitExceededError
 from kymflow_zarr.viewer.web.answers import error_answer
 from kymflow_zarr.viewer.web.image.dataframes import load_frame
+from kymflow_zarr.viewer.web.lists.rows import Asked
 from kymflow_zarr.viewer.web.site import image_of, segments, site_of
+from kymflow_zarr.views.plane import plane_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["download_artifact", "download_image", "download_table"]
 
+MAX_BYTES: Final = 2**28
+# Text that repeats itself, as numbers do, is seldom packed better.
+_GZIP_RATIO: Final = 20
 _KINDS: Final = {
     "csv": "text/csv",
     "json": "application/json",
@@ -33,47 +44,118 @@ _KINDS: Final = {
 }
 
 
-def download_image(request: Request) -> Response:
+async def download_image(request: Request) -> Response:
     """Answer ``GET /download/image/{id}``."""
-    site = site_of(request)
-    record = site.dataset.record(image_of(request))
+    return await _in_turn(request, _image)
+
+
+async def download_artifact(request: Request) -> Response:
+    """Answer ``GET /download/artifact/{id}``."""
+    return await _in_turn(request, _artifact)
+
+
+async def download_table(request: Request) -> Response:
+    """Answer ``GET /download/table/{name}``: all rows, or those that a query finds."""
+    return await _in_turn(request, _table)
+
+
+async def _in_turn(request: Request, answer: Callable[[Request], Response]) -> Response:
+    # Those that wait hold no thread.
+    async with site_of(request).downloads:
+        return await run_in_threadpool(answer, request)
+
+
+def _image(request: Request) -> Response:
+    record = site_of(request).dataset.record(image_of(request))
     _form(request, "tif")
+    plane = plane_of(stored_image_of(record))
+    n_bytes = record.dtype.itemsize
+    n_plane = plane.shape[plane.rows] * plane.shape[plane.columns]
+    _require_small(max(n_plane, math.prod(record.chunks)) * n_bytes, record.image_id)
     return _made(f"{record.image_id}.tif", record.export_tiff)
 
 
-def download_artifact(request: Request) -> Response:
-    """Answer ``GET /download/artifact/{id}``."""
+def _artifact(request: Request) -> Response:
     site = site_of(request)
     record = site.dataset.record(image_of(request))
     kind, name = (request.query_params.get(key, "") for key in ("kind", "name"))
     title = name.replace("/", "_")
     if kind == "array":
         _form(request, "npy")
-        array = record.load_array_artifact(name)
-        return _made(f"{title}.npy", lambda path: np.save(path, array, allow_pickle=False))
+        array = record.open_array_artifact(name)
+        _require_small(math.prod(array.chunks) * array.dtype.itemsize, name)
+        return _made(f"{title}.npy", lambda path: _write_npy(array, path))
+    info = next((i for i in record.list_artifacts() if (i.kind, i.name) == (kind, name)), None)
+    key = "" if info is None else "/".join(info.key.split("/")[2:])
+    image = stored_image_of(record)
     if kind == "json":
         _form(request, "json")
-        keys = [i.key for i in record.list_artifacts() if (i.kind, i.name) == (kind, name)]
-        if not keys:
+        if info is None:
             raise ArtifactNotFoundError(f"the image has no artifact {name!r}", where=name)
-        return _as_it_is(
-            stored_image_of(record).stored_file("/".join(keys[0].split("/")[2:])), f"{title}.json"
-        )
+        return _as_it_is(image.stored_file(key), f"{title}.json")
     form = _form(request, "csv", "parquet")
+    if info is not None and info.kind == "parquet":
+        _require_small(_unpacked_bytes(image.stored_file(key)), name)
+    elif info is not None:
+        _require_small(info.size_bytes * _GZIP_RATIO, name)
     return _frame(load_frame(site, record, kind, name), title, form)
 
 
-def download_table(request: Request) -> Response:
-    """Answer ``GET /download/table/{name}``."""
+def _table(request: Request) -> Response:
     site = site_of(request)
     parts = segments(request)[2:]
     if len(parts) != 1:
         return error_answer(404, "NotFoundError", "there is nothing at this address")
+    (name,) = parts
     form = _form(request, "csv", "parquet")
-    title = parts[0].replace("/", "_")
-    if form == "parquet":
-        return _as_it_is(open_dataset_of(site.dataset).stored_table(parts[0]), f"{title}.parquet")
-    return _frame(site.tables.rows(parts[0]).frame, title, form)
+    title = name.replace("/", "_")
+    asked = Asked.of(request.query_params)
+    stored = open_dataset_of(site.dataset).stored_table(name)
+    if form == "parquet" and not (asked.q or asked.where or asked.sort):
+        return _as_it_is(stored, f"{title}.parquet")
+    _require_small(_unpacked_bytes(stored), name)
+    rows = site.tables.rows(name)
+    return _frame(rows.frame.iloc[rows.find(asked)], title, form)
+
+
+def _unpacked_bytes(path: Path) -> int:
+    """Return the size of a Parquet file without compression."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.read_metadata(path)
+    except (OSError, pa.ArrowException):
+        return 0  # Reading it names what is wrong.
+    return sum(file.row_group(i).total_byte_size for i in range(file.num_row_groups))
+
+
+def _require_small(n_bytes: int, where: str) -> None:
+    if n_bytes > MAX_BYTES:
+        raise LimitExceededError(
+            f"this takes {n_bytes / 1e6:.0f} MB in memory at a time, more than the "
+            f"{MAX_BYTES / 1e6:.0f} MB that the page's server may take for a download",
+            where=where,
+            hint="kymflow-zarr export writes it to a folder.",
+        )
+
+
+def _write_npy(array: Any, path: Path) -> None:
+    """Write an array part by part: as many rows at a time as its chunks have."""
+    with path.open("wb") as file:
+        if not array.ndim:
+            np.save(file, array[...], allow_pickle=False)
+            return
+        header = {
+            "descr": np.lib.format.dtype_to_descr(array.dtype),
+            "fortran_order": False,
+            "shape": tuple(array.shape),
+        }
+        np.lib.format.write_array_header_2_0(file, header)
+        row_bytes = max(1, math.prod(array.shape[1:]) * array.dtype.itemsize)
+        rows = min(array.chunks[0], max(1, MAX_BYTES // row_bytes))
+        for first in range(0, array.shape[0], rows):
+            file.write(np.ascontiguousarray(array[first : first + rows]).tobytes())
 
 
 def _form(request: Request, *offered: str) -> str:

@@ -37,6 +37,7 @@ def view(
     """Serve a page; see :meth:`kymflow_zarr.ZarrDataset.view`."""
     uvicorn = _require_uvicorn()
     from kymflow_zarr.viewer.web.app import make_app
+    from kymflow_zarr.viewer.web.connections import Connection
     from kymflow_zarr.viewer.web.security import Rules, is_loopback
 
     if edit:
@@ -51,6 +52,7 @@ def view(
     rules = Rules(host, listening.getsockname()[1], token)
     config = uvicorn.Config(
         make_app(dataset, rules, edit=edit, who=who),
+        http=Connection,
         log_level="critical",
         access_log=False,
         lifespan="off",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["Site", "image_of", "number_of", "segments", "site_of"]
 
 _PIXEL_THREADS = 4
+# Made at a time; sending them takes next to nothing.
+_DOWNLOADS = 2
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class Site:
     pixels: threading.BoundedSemaphore = field(
         default_factory=lambda: threading.BoundedSemaphore(_PIXEL_THREADS)
     )
+    downloads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_DOWNLOADS))
 
 
 def site_of(request: Request) -> Site:
