@@ -17,6 +17,7 @@ import tifffile
 from kymflow_zarr import ZarrDataset
 from kymflow_zarr.testing import SyntheticVessel, write_experiment
 from tests.conftest import files_of
+from tests.helpers.opened_files import OpenedFiles
 
 PIXELS = np.arange(600, dtype=np.uint16).reshape(30, 20)
 
@@ -30,6 +31,11 @@ def lab(tmp_path: Path) -> Path:
         SyntheticVessel(name="b", condition="28d AngII", n_lines=400, seed=1),
     ])  # fmt: skip
     return folder
+
+
+@pytest.fixture
+def opened() -> OpenedFiles:
+    return OpenedFiles()
 
 
 def write(path: Path, pixels: Any) -> Path:
@@ -81,6 +87,45 @@ def test_a_second_scan_of_many_images_opens_none(
     monkeypatch.setattr(tifffile.TiffFile, "__init__", lambda *_, **__: opened.append("tiff"))
     assert small.refresh_from_folder(lab, mode="reingest_if_changed") == []
     assert [path for path in opened if str(path).endswith(".tif") or path == "tiff"] == []
+
+
+def test_a_second_scan_of_an_analyzed_folder_opens_no_file_of_it(
+    ds: ZarrDataset, lab: Path, opened: OpenedFiles
+) -> None:
+    (lab / "kym_event_db.csv").write_text("rel_path,v\nControl/gone.tif,1\n,2\n")
+    (lab / "notes.docx").write_bytes(b"notes")
+    assert len(ds.refresh_from_folder(lab)) == 2
+    before = files_of(ds.path)
+    modes: list[Any] = ["skip", "reingest_if_changed"]
+    for mode in modes:
+        with opened.below(lab) as paths:
+            report = ds.refresh_from_folder(lab, mode=mode).report
+        assert paths == []
+        reasons = {Path(item.path).name: item.reason for item in report.pooled}
+        assert reasons["kym_event_db.csv"] == "unchanged; 2 rows name no image of the dataset"
+    assert files_of(ds.path) == before
+
+
+def test_images_of_one_content_keep_their_names_and_notes_when_their_folder_is_renamed(
+    ds: ZarrDataset, tmp_path: Path
+) -> None:
+    lab = tmp_path / "lab"
+    names = [f"{day}/{name}" for day in ("mon", "tue") for name in ("dark", "blank", "flat")]
+    for name in names:
+        write(lab / f"{name}.tif", np.zeros((30, 20), np.uint16))
+        (lab / f"{name}.json").write_text(json.dumps({"experiment_metadata": {"note": name}}))
+    ds.ingest_legacy_folder(lab)
+    (lab / "mon").rename(lab / "2026-11-30")
+    (lab / "tue").rename(lab / "2026-11-29")
+    report = refresh(ds, lab).report
+    assert len(report.moved) == 6
+    assert report.updated == ()
+    for record in ds.iter_records():
+        assert record.source is not None
+        folder, name = Path(record.source.path).with_suffix("").parts[-2:]
+        day = {"2026-11-30": "mon", "2026-11-29": "tue"}[folder]
+        payload = record.load_metadata_payload()
+        assert payload["experiment_metadata"] == {"note": f"{day}/{name}"}
 
 
 def test_a_moved_folder_is_the_same_images(ds: ZarrDataset, lab: Path) -> None:

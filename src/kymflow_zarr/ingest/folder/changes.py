@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
-from collections.abc import Iterable
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from pathlib import PurePosixPath
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 
@@ -15,23 +17,27 @@ from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.ingest.folder.convention import Acquisition
 from kymflow_zarr.ingest.folder.scan import Found, is_gone
-from kymflow_zarr.ingest.folder.source_index import KnownImage, KnownSources
+from kymflow_zarr.ingest.folder.source_index import KnownImage, SourceIndex
 from kymflow_zarr.ingest.sources.channels import ChannelStack
 from kymflow_zarr.runtime.parallel import THREADS, in_order
 from kymflow_zarr.schema.image import SourceFileDocument
 
-Verdict: TypeAlias = Literal["new", "copy", "moved", "unchanged", "touched", "files", "pixels"]
+ChangeStatus: TypeAlias = Literal["new", "copy", "moved", "unchanged", "touched", "files", "pixels"]
+
+
+# More pairs of files with one content are not compared by their names and sidecars.
+_MAX_PAIRS: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """What is to be done with an acquisition.
+class FileChange:
+    """What has become of one image of an acquisition since it was ingested.
 
     Parameters
     ----------
-    verdict : str
-        ``files`` where only what lies beside the TIFF has changed, ``touched`` where times
-        have and contents have not.
+    status : str
+        ``files`` where only sidecars have changed, ``touched`` where times have and contents
+        have not.
     known : KnownImage, optional
         The image it is, or the one it is a copy of.
     changed : tuple of str
@@ -40,77 +46,43 @@ class Decision:
         Path of the file that this is a copy of.
     """
 
-    verdict: Verdict
+    status: ChangeStatus
     known: KnownImage | None = None
     changed: tuple[str, ...] = ()
     copy_of: str | None = None
 
 
-class Decider:
-    """Holds acquisitions against what the dataset knows. Opens a file only to digest it.
+class ChangeDetector:
+    """Compares acquisitions with what the dataset knows; opens a file only to digest it.
 
     Parameters
     ----------
-    known : KnownSources
+    known : SourceIndex
     compare_new : bool
-        Whether new files are held against each other too. Whoever reads them finds out anyway
-        which are equal, and without reading them twice.
+        Whether new files are compared with each other too. An ingest that reads them finds
+        equal ones anyway, without reading them twice.
     """
 
-    def __init__(self, known: KnownSources, *, compare_new: bool) -> None:
+    def __init__(self, known: SourceIndex, *, compare_new: bool) -> None:
         self._known = known
         self._compare_new = compare_new
         self._sizes = known.sizes()
         self._claimed: set[str] = set()
+        self._moved_from: dict[str, str] = {}
         self._new_sizes: dict[int, Found] = {}
         self._new_digests: dict[str, Found] = {}
 
-    def decide(self, acquisition: Acquisition, series: int = 0) -> Decision:
-        """Return what has become of one image of an acquisition."""
-        known = self._known.image_of(acquisition.primary, series)
-        if known is None:
-            return self._unknown(acquisition.primary, series)
-        return compare(self._known.dataset, known, acquisition)
-
-    def _unknown(self, found: Found, series: int) -> Decision:
-        for image in self._known.images_without_digest(found, series):
-            elsewhere = not is_gone(image.file.path) or image.image_id in self._claimed
-            if not elsewhere and _has_pixels_of(self._known.dataset, found, image):
-                self._claimed.add(image.image_id)
-                return Decision("moved", image)
-        # A file of a size that no known one has can be neither moved nor a copy.
-        if found.size_bytes not in self._sizes:
-            return self._new_here(found)
-        same = self._known.images_of_digest(found.sha256(), series)
-        for image in same:
-            if image.image_id not in self._claimed and is_gone(image.file.path):
-                self._claimed.add(image.image_id)
-                return Decision("moved", image)
-        if same:
-            return Decision("copy", copy_of=same[0].file.path)
-        return self._new_here(found)
-
-    def _new_here(self, found: Found) -> Decision:
-        """Decide on a new file among the other new ones of this scan."""
-        first = self._new_sizes.setdefault(found.size_bytes, found)
-        if first is found or not self._compare_new:
-            return Decision("new")
-        # Of one that cannot be read it is said elsewhere.
-        with contextlib.suppress(OSError):
-            self._new_digests.setdefault(first.sha256(), first)
-        with contextlib.suppress(OSError):
-            before = self._new_digests.setdefault(found.sha256(), found)
-            if before is not found:
-                return Decision("copy", copy_of=str(before.path))
-        return Decision("new")
-
-    def digest_ahead(
-        self, acquisitions: Iterable[Acquisition], executor: Executor | None = None
+    def prepare(
+        self, acquisitions: Sequence[Acquisition], executor: Executor | None = None
     ) -> None:
-        """Digest, several at a time, what :meth:`decide` is going to digest one by one."""
-        new = [a.primary for a in acquisitions if self._known.image_of(a.primary, 0) is None]
-        alike = Counter(found.size_bytes for found in new if self._compare_new)
-        doubtful = [f for f in new if alike[f.size_bytes] > 1 or f.size_bytes in self._sizes]
+        """Digest what may be moved or copied, several at a time, and find what was moved."""
+        new = [a for a in acquisitions if self._known.image_of(a.primary, 0) is None]
+        alike = Counter(a.primary.size_bytes for a in new if self._compare_new)
+        doubtful = [
+            a.primary
+            for a in new
+            if alike[a.primary.size_bytes] > 1 or a.primary.size_bytes in self._sizes
+        ]
         if len(doubtful) > 1:
             digests = in_order(Found.sha256, doubtful, executor=executor, threads=THREADS)
             for found, digest, error in digests:
@@ -118,13 +90,124 @@ class Decider:
                     found.learn(digest)
                 elif not isinstance(error, OSError):
                     raise error or AssertionError
+        self._match_moves([a for a in new if a.primary.size_bytes in self._sizes])
+
+    def _match_moves(self, new: Sequence[Acquisition]) -> None:
+        """Find the earlier path of each new file whose content is that of one that is gone.
+
+        Of several with one content (test patterns, dark frames) a file is the one of its
+        relative path, else the one whose path ends most alike and whose sidecars are the same,
+        else the next in order.
+        """
+        by_digest: dict[str, list[Acquisition]] = defaultdict(list)
+        for acquisition in new:
+            # That a file cannot be read is reported when its change is detected.
+            with contextlib.suppress(OSError):
+                by_digest[acquisition.primary.sha256()].append(acquisition)
+        for sha256, acquisitions in by_digest.items():
+            gone = [
+                image
+                for image in self._known.images_of_digest(sha256, 0)
+                if _is_known_to_be_gone(image.file.path)
+            ]
+            for i, j in _pairs(acquisitions, gone):
+                self._moved_from[str(acquisitions[i].primary.path)] = gone[j].file.path
+
+    def detect(self, acquisition: Acquisition, series: int = 0) -> FileChange:
+        """Return what has become of one image of an acquisition."""
+        known = self._known.image_of(acquisition.primary, series)
+        if known is None:
+            return self._unknown(acquisition.primary, series)
+        return compare(self._known.dataset, known, acquisition)
+
+    def _unknown(self, found: Found, series: int) -> FileChange:
+        earlier = self._moved_from.get(str(found.path))
+        if earlier is not None:
+            image = self._known.image_at(earlier, series)
+            if image is not None:
+                self._claimed.add(image.image_id)
+                return FileChange("moved", image)
+        for image in self._known.images_without_digest(found, series):
+            elsewhere = image.image_id in self._claimed or not is_gone(image.file.path)
+            if not elsewhere and _has_pixels_of(self._known.dataset, found, image):
+                self._claimed.add(image.image_id)
+                return FileChange("moved", image)
+        # A file of a size that no known one has can be neither moved nor a copy.
+        if found.size_bytes not in self._sizes:
+            return self._new_here(found)
+        same = self._known.images_of_digest(found.sha256(), series)
+        if same:
+            return FileChange("copy", copy_of=same[0].file.path)
+        return self._new_here(found)
+
+    def _new_here(self, found: Found) -> FileChange:
+        """Return the change of a new file, compared with the other new ones of this scan."""
+        first = self._new_sizes.setdefault(found.size_bytes, found)
+        if first is found or not self._compare_new:
+            return FileChange("new")
+        # A file that cannot be read is reported by the scan that reads it.
+        with contextlib.suppress(OSError):
+            self._new_digests.setdefault(first.sha256(), first)
+        with contextlib.suppress(OSError):
+            before = self._new_digests.setdefault(found.sha256(), found)
+            if before is not found:
+                return FileChange("copy", copy_of=str(before.path))
+        return FileChange("new")
 
     def claimed(self, image: KnownImage) -> bool:
-        """Tell whether an image was found again under another path."""
+        """Return True if an image was found again under another path."""
         return image.image_id in self._claimed
 
 
-def compare(dataset: OpenDataset, known: KnownImage, acquisition: Acquisition) -> Decision:
+def _pairs(new: Sequence[Acquisition], gone: Sequence[KnownImage]) -> Iterator[tuple[int, int]]:
+    """Yield which new file is which earlier one, of files that all have the same content."""
+    left_new, left_gone = dict(enumerate(new)), dict(enumerate(gone))
+    by_name: dict[str, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
+    for i, acquisition in left_new.items():
+        by_name[PurePosixPath(acquisition.primary.rel_path).name][0].append(i)
+    for j, image in left_gone.items():
+        by_name[PurePosixPath(image.file.rel_path).name][1].append(j)
+    # Files of one name first: few are alike, so that not all pairs need be compared.
+    for ours, theirs in [*by_name.values(), (list(left_new), list(left_gone))]:
+        ours, theirs = [i for i in ours if i in left_new], [j for j in theirs if j in left_gone]
+        pairs: Iterable[tuple[int, int]] = itertools.product(ours, theirs)
+        if len(ours) * len(theirs) > _MAX_PAIRS:
+            pairs = zip(ours, theirs, strict=False)
+        for i, j in sorted(pairs, key=lambda pair: _unlikeness(new[pair[0]], gone[pair[1]])):
+            if i in left_new and j in left_gone:
+                del left_new[i], left_gone[j]
+                yield i, j
+
+
+def _unlikeness(acquisition: Acquisition, image: KnownImage) -> tuple[bool, int, int]:
+    """Return how little a new file resembles an earlier one of the same content."""
+    found, file = acquisition.primary, image.file
+    ours, theirs = (PurePosixPath(p.rel_path).parts[::-1] for p in (found, file))
+    pairs = zip(ours, theirs, strict=False)
+    in_common = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+    sidecars = {
+        (PurePosixPath(f.rel_path).suffix, f.size_bytes, f.sha256)
+        for f in image.files
+        if f.role != "image"
+    }
+    sizes = {size for _, size, _ in sidecars}
+    same = 0
+    for attached in acquisition.attached:
+        with contextlib.suppress(OSError):
+            other = attached.found
+            if other.size_bytes in sizes:
+                suffix = PurePosixPath(other.rel_path).suffix
+                same += (suffix, other.size_bytes, other.sha256()) in sidecars
+    return found.rel_path != file.rel_path, -in_common, -same
+
+
+def _is_known_to_be_gone(path: str) -> bool:
+    with contextlib.suppress(OSError):
+        return is_gone(path)
+    return False
+
+
+def compare(dataset: OpenDataset, known: KnownImage, acquisition: Acquisition) -> FileChange:
     """Return what has become of the files of an image that is known to be an acquisition."""
     changed, touched, pixels = [], False, False
     files = {file.path: file for file in known.files}
@@ -139,16 +222,16 @@ def compare(dataset: OpenDataset, known: KnownImage, acquisition: Acquisition) -
         pixels = pixels or found in acquisition.images
     changed += [file.rel_path for file in files.values() if not file.gone and is_gone(file.path)]
     if pixels:
-        return Decision("pixels", known, tuple(changed))
+        return FileChange("pixels", known, tuple(changed))
     if changed:
-        return Decision("files", known, tuple(changed))
-    return Decision("touched" if touched else "unchanged", known)
+        return FileChange("files", known, tuple(changed))
+    return FileChange("touched" if touched else "unchanged", known)
 
 
 def _is_same(
     dataset: OpenDataset, known: KnownImage, file: SourceFileDocument, found: Found
 ) -> bool:
-    """Tell whether a file has the content it had: by digest, by pixels where there is none."""
+    """Return True if a file has the content it had: by digest, by pixels where there is none."""
     if file.sha256:
         return file.sha256 == found.sha256()
     return file.role == "image" and _has_pixels_of(dataset, found, known)
@@ -158,7 +241,7 @@ def _has_pixels_of(dataset: OpenDataset, found: Found, image: KnownImage) -> boo
     try:
         with ChannelStack([found], image.file.series) as stack:
             return _same_pixels(stack, dataset.record(image.image_id))
-    except Exception:  # noqa: BLE001 - whoever reads it next says what is wrong with it
+    except Exception:  # noqa: BLE001 - the next reader of the file reports what is wrong with it
         return False
 
 
@@ -168,7 +251,7 @@ def _untouched(file: SourceFileDocument, found: Found) -> bool:
 
 
 def _same_pixels(stack: ChannelStack, record: StoredImage) -> bool:
-    """Tell whether a TIFF holds the pixels of an image, whose axes may be in another order."""
+    """Return True if a TIFF holds the pixels of an image, whose axes may be in another order."""
     ours, theirs = record.get_axes(), [axis.name for axis in stack.axes]
     if sorted(ours) != sorted(theirs) or stack.dtype != record.dtype:
         return False

@@ -1,13 +1,14 @@
 """A folder of TIFFs into a dataset, and again whenever it has changed.
 
-First everything is looked at and a decision made for each image; a dry run ends there. Then
-the decisions are carried out, several at a time: each is a commit of its own, so that work which
-was interrupted goes on where it stopped.
+First the folder is scanned and an action planned for each image; a dry run ends there. Then the
+actions are done, several at a time. Each is a commit of its own, so that an interrupted scan
+goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import closing
@@ -17,13 +18,20 @@ from pathlib import Path
 
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.errors import ArgumentError, SourceNotFoundError
-from kymflow_zarr.ingest.folder.adding import GROUP, Group, Ready, staging_area
-from kymflow_zarr.ingest.folder.changes import Decider, Decision
+from kymflow_zarr.ingest.folder.changes import ChangeDetector, FileChange
 from kymflow_zarr.ingest.folder.convention import Acquisition, FolderPlan, matches, plan_folder
-from kymflow_zarr.ingest.folder.planned_action import How, Step, do_step
+from kymflow_zarr.ingest.folder.planned_action import (
+    BATCH_IMAGES,
+    Batch,
+    IngestOptions,
+    PlannedAction,
+    StagedImages,
+    do_action,
+    staging_area,
+)
 from kymflow_zarr.ingest.folder.scan import Found, Scan, is_gone, scan_folder
-from kymflow_zarr.ingest.folder.source_index import KnownSources
-from kymflow_zarr.ingest.folder.unclaimed_files import LooseFiles
+from kymflow_zarr.ingest.folder.source_index import SourceIndex
+from kymflow_zarr.ingest.folder.unclaimed_files import UnclaimedFiles
 from kymflow_zarr.ingest.from_export.folder import find_export
 from kymflow_zarr.ingest.report import IngestItem, IngestReport, RefreshResult
 from kymflow_zarr.runtime.parallel import THREADS, in_order, process_token
@@ -42,7 +50,7 @@ def ingest_folder(
 ) -> IngestReport:
     """Add the TIFFs of a folder; see :meth:`kymflow_zarr.OpenDataset.ingest_legacy_folder`."""
     work = _FolderWork(dataset, folder, pattern, include_sidecars, progress, executor)
-    return work.run(How("skip", overwrite_edits=False, verify=verify), dry_run=False)
+    return work.run(IngestOptions("skip", overwrite_edits=False, verify=verify), dry_run=False)
 
 
 def refresh_folder(
@@ -63,8 +71,8 @@ def refresh_folder(
             f"the mode {mode!r} is not 'skip' or 'reingest_if_changed'", where="mode"
         )
     work = _FolderWork(dataset, folder, pattern, include_sidecars, progress, executor)
-    how = How(mode, overwrite_edits=overwrite_edits, verify=False)
-    return RefreshResult(work.run(how, dry_run=dry_run))
+    options = IngestOptions(mode, overwrite_edits=overwrite_edits, verify=False)
+    return RefreshResult(work.run(options, dry_run=dry_run))
 
 
 def find_tiffs(folder: StrPath, pattern: str) -> list[Path]:
@@ -86,7 +94,7 @@ class _FolderWork:
     executor: Executor | None
     items: list[IngestItem] = field(default_factory=list)
 
-    def run(self, how: How, *, dry_run: bool) -> IngestReport:
+    def run(self, options: IngestOptions, *, dry_run: bool) -> IngestReport:
         if not dry_run:
             self.dataset.require_writable()
         root = Path(self.folder)
@@ -107,23 +115,28 @@ class _FolderWork:
         )
         self.items.extend(IngestItem("failed", path, None, why) for path, why in scan.unreadable)
         self.items.extend(self._misnamed(scan))
-        known = KnownSources(self.dataset)
-        decider = Decider(known, compare_new=dry_run)
-        decider.digest_ahead(plan.acquisitions, self.executor)
-        steps = list(self._steps(plan, decider, known))
+        known = SourceIndex(self.dataset)
+        detector = ChangeDetector(known, compare_new=dry_run)
+        detector.prepare(plan.acquisitions, self.executor)
+        actions = list(self._plan(plan, detector, known))
         if dry_run:
-            self.items.extend(step.planned(how.mode) for step in steps)
+            self.items.extend(action.planned(options.mode) for action in actions)
+        elif not any(action.changes_something(options.mode) for action in actions):
+            for action in actions:
+                self.items += action.report(options)
         else:
-            self._carry_out(steps, how)
+            self._carry_out(actions, options)
+            known = SourceIndex(self.dataset)
+        if not dry_run:
             plan.unmatched += _left_over(plan, self.items)
         if self.progress is not None:
-            self.progress(len(steps), len(steps), "")
-        self.items.extend(_missing(root, plan, known, decider))
-        loose = LooseFiles(self.dataset, plan, root.resolve())
+            self.progress(len(actions), len(actions), "")
+        self.items.extend(_missing(root, plan, known, detector))
+        unclaimed = UnclaimedFiles(known, plan, root.resolve())
         self.items.extend(
-            loose.planned()
+            unclaimed.planned()
             if dry_run
-            else loose.carried_out(how.mode, overwrite_edits=how.overwrite_edits)
+            else unclaimed.carried_out(options.mode, overwrite_edits=options.overwrite_edits)
         )
         return IngestReport(str(root), tuple(self.items))
 
@@ -134,60 +147,64 @@ class _FolderWork:
             elif self.include_sidecars:
                 yield IngestItem("unmatched", path, None, f"{why} It was not kept.")
 
-    def _carry_out(self, steps: list[Step], how: How) -> None:
-        found: list[list[IngestItem]] = [[] for _ in steps]
+    def _carry_out(self, actions: list[PlannedAction], options: IngestOptions) -> None:
+        items: list[list[IngestItem]] = [[] for _ in actions]
         first: dict[str, str] = {}
-        self._tell(0, steps)
+        self._tell(0, actions)
         try:
-            with staging_area(self.dataset) as area, Group(self.dataset.storage) as group:
+            with staging_area(self.dataset) as area, Batch(self.dataset.storage) as batch:
                 work = in_order(
-                    partial(do_step, how=how, area=area, caller=process_token()),
-                    steps,
+                    partial(do_action, options=options, area=area, caller=process_token()),
+                    actions,
                     executor=self.executor,
-                    label=Step.name,
+                    label=PlannedAction.name,
                     threads=THREADS,
-                    waiting=2 * GROUP,
-                    here=lambda step: not step.is_work(how.mode),
+                    waiting=2 * BATCH_IMAGES,
+                    here=lambda action: not action.changes_something(options.mode),
                     drop=_drop,
                 )
                 with closing(work):
-                    for done, (step, result, error) in enumerate(work):
+                    for done, (action, result, error) in enumerate(work):
                         if done:
-                            self._tell(done, steps)
+                            self._tell(done, actions)
                         if error is not None:
-                            found[done].append(step.failed(error))
-                        elif isinstance(result, Ready):
-                            group.add(result, partial(_note, step, found[done], first))
+                            items[done].append(action.failed(error))
+                        elif isinstance(result, StagedImages):
+                            batch.add(result, partial(_note, action, items[done], first))
                         elif result is not None:
-                            found[done] += result
+                            items[done] += result
         finally:
-            self.items.extend(item for items in found for item in items)
+            self.items.extend(itertools.chain.from_iterable(items))
 
-    def _tell(self, done: int, steps: list[Step]) -> None:
-        if self.progress is not None and done < len(steps):
-            self.progress(done, len(steps), steps[done].name())
+    def _tell(self, done: int, actions: list[PlannedAction]) -> None:
+        if self.progress is not None and done < len(actions):
+            self.progress(done, len(actions), actions[done].name())
 
-    def _steps(self, plan: FolderPlan, decider: Decider, known: KnownSources) -> Iterator[Step]:
+    def _plan(
+        self, plan: FolderPlan, detector: ChangeDetector, known: SourceIndex
+    ) -> Iterator[PlannedAction]:
         for acquisition in plan.acquisitions:
             try:
-                decisions = _decisions(acquisition, decider, known)
+                changes = _changes(acquisition, detector, known)
             except OSError as error:
                 reason = f"the file cannot be read: {error.strerror or error}"
                 path = str(error.filename or acquisition.primary.path)
                 self.items.append(IngestItem("failed", path, None, reason))
             else:
-                for decision in decisions:
+                for change in changes:
                     taken = known.series_of(acquisition.primary)
-                    yield Step(self.dataset, acquisition, decision, taken)
+                    yield PlannedAction(self.dataset, acquisition, change, taken)
 
 
-def _decisions(acquisition: Acquisition, decider: Decider, known: KnownSources) -> list[Decision]:
+def _changes(
+    acquisition: Acquisition, detector: ChangeDetector, known: SourceIndex
+) -> list[FileChange]:
     """Return what is to be done with each image of a file, or with a new file at once."""
-    first = decider.decide(acquisition)
+    first = detector.detect(acquisition)
     if first.known is None:
         return [first]
     others = sorted(known.series_at(first.known.file.path).keys() - {first.known.file.series})
-    return [first, *(decider.decide(acquisition, series) for series in others)]
+    return [first, *(detector.detect(acquisition, series) for series in others)]
 
 
 def _left_over(plan: FolderPlan, items: list[IngestItem]) -> list[tuple[Found, str]]:
@@ -206,28 +223,30 @@ def _left_over(plan: FolderPlan, items: list[IngestItem]) -> list[tuple[Found, s
     return [(found, "the TIFF that it belongs to could not be read") for found in left.values()]
 
 
-def _drop(result: Ready | list[IngestItem]) -> None:
-    if isinstance(result, Ready):
+def _drop(result: StagedImages | list[IngestItem]) -> None:
+    if isinstance(result, StagedImages):
         result.drop()
 
 
-def _note(step: Step, items: list[IngestItem], first: dict[str, str], ready: Ready) -> None:
-    if ready.sha256 is not None:
-        path = str(step.acquisition.primary.path)
-        before = first.setdefault(ready.sha256, path)
-        if before != path and step.decision.copy_of is None:
-            step.decision = Decision("copy", copy_of=before)
-    items.extend(step.added(ready))
+def _note(
+    action: PlannedAction, items: list[IngestItem], first: dict[str, str], staged: StagedImages
+) -> None:
+    if staged.sha256 is not None:
+        path = str(action.acquisition.primary.path)
+        before = first.setdefault(staged.sha256, path)
+        if before != path and action.change.copy_of is None:
+            action.change = FileChange("copy", copy_of=before)
+    items.extend(action.added(staged))
 
 
 def _missing(
-    root: Path, plan: FolderPlan, known: KnownSources, decider: Decider
+    root: Path, plan: FolderPlan, known: SourceIndex, detector: ChangeDetector
 ) -> Iterator[IngestItem]:
     here = {str(found.path) for acq in plan.acquisitions for found in acq.images}
     top = root.resolve()
     for image in known:
         path = Path(image.file.path)
-        if str(path) in here or decider.claimed(image) or not path.is_relative_to(top):
+        if str(path) in here or detector.claimed(image) or not path.is_relative_to(top):
             continue
         with contextlib.suppress(OSError):  # It cannot be known, so it is not reported.
             if is_gone(path):

@@ -1,28 +1,167 @@
-"""What is to be done with one acquisition, done by whoever an executor gives it to."""
+"""What is to be done with each acquisition of a folder, and the workers that do it.
+
+New images are staged by several workers, threads or processes: they read, compress and digest.
+The caller commits them, several at a time, so that durability is paid once for a batch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Final, Self
 
 from kymflow_zarr.engine.dataset import OpenDataset
+from kymflow_zarr.engine.images.draft import RecordDraft, commit_drafts
 from kymflow_zarr.errors import KymflowZarrError, RecordExistsError, StorageError
-from kymflow_zarr.ingest.folder.adding import Ready, make_ready
-from kymflow_zarr.ingest.folder.changes import Decision, compare
+from kymflow_zarr.ingest.folder.changes import FileChange, compare
 from kymflow_zarr.ingest.folder.convention import Acquisition
 from kymflow_zarr.ingest.folder.source_index import KnownImage
+from kymflow_zarr.ingest.image import image_id_of, stage_image
 from kymflow_zarr.ingest.recipe import StillChangingError
 from kymflow_zarr.ingest.report import IngestItem
 from kymflow_zarr.ingest.update import move_image, note_times, update_image
 from kymflow_zarr.runtime.parallel import process_token
+from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import RefreshMode
 
-__all__ = ["How", "Step", "do_step"]
+# Images that wait for one commit. Twice as many may be staged, so that the workers go on
+# meanwhile. Staged images are on the disk and take no memory.
+BATCH_IMAGES: Final = 16
+_BATCH_BYTES: Final = 128 << 20
+
+
+@contextmanager
+def staging_area(dataset: OpenDataset) -> Iterator[str]:
+    """Yield a folder in which workers, of other processes too, stage what this process commits.
+
+    This process holds the lock of the session around it. It deletes what a dead worker leaves;
+    if it dies as well, the next writer does.
+    """
+    with dataset.storage.stage() as tree, tree.in_use():
+        yield tree.area
+
+
+@dataclass(slots=True)
+class StagedImages:
+    """The images of one new file, ready to be committed.
+
+    Parameters
+    ----------
+    drafts : list of (RecordDraft, tuple of str)
+        Each with what the report says of it.
+    error : Exception, optional
+        The error that ended the work; the drafts staged before it are valid.
+    sha256 : str, optional
+        Digest of the first TIFF, if there are drafts.
+    outcomes : list of RecordExistsError or None
+        After the commit: an error for each image that another writer has added meanwhile.
+    """
+
+    drafts: list[tuple[RecordDraft, tuple[str, ...]]] = field(default_factory=list)
+    error: Exception | None = None
+    sha256: str | None = None
+    outcomes: list[RecordExistsError | None] = field(default_factory=list)
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of its files."""
+        return sum(draft.size_bytes for draft, _ in self.drafts)
+
+    def drop(self) -> None:
+        """Delete what was not committed."""
+        for draft, _ in self.drafts:
+            draft.__exit__(None, None, None)
+
+
+def stage_images(
+    dataset: OpenDataset,
+    acquisition: Acquisition,
+    taken: Container[int],
+    area: str,
+    *,
+    verify: bool = False,
+) -> StagedImages:
+    """Read an acquisition into drafts, one for each image of its file.
+
+    Parameters
+    ----------
+    dataset : OpenDataset
+    acquisition : Acquisition
+    taken : container of int
+        Images of the file that are in the dataset already.
+    area : str
+        Of :func:`staging_area`.
+    verify : bool
+        Whether the pixels are read back and compared with the file's.
+    """
+    staged = StagedImages()
+    series, count = 0, 1
+    try:
+        while series < count:
+            if series not in taken:
+                with ExitStack() as stack:
+                    image_id = image_id_of(dataset, acquisition, series)
+                    draft = stack.enter_context(RecordDraft(dataset.storage, image_id, area=area))
+                    notes, count = stage_image(draft, acquisition, series=series, verify=verify)
+                    stack.pop_all()
+                staged.drafts.append((draft, notes))
+                staged.sha256 = acquisition.primary.sha256()
+            series += 1
+    except Exception as error:  # noqa: BLE001 - reported by the caller, with the file
+        staged.error = error
+    except BaseException:
+        staged.drop()
+        raise
+    return staged
+
+
+class Batch:
+    """Staged images that are committed together; a context manager.
+
+    On exit it commits the rest, after an error too: each image is complete.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._waiting: list[tuple[StagedImages, Callable[[StagedImages], object]]] = []
+
+    def add(self, staged: StagedImages, then: Callable[[StagedImages], object]) -> None:
+        """Add staged images; call `then` with them when they are committed."""
+        self._waiting.append((staged, then))
+        size = sum(waiting.size_bytes for waiting, _ in self._waiting)
+        if len(self._waiting) >= BATCH_IMAGES or size >= _BATCH_BYTES:
+            self.commit()
+
+    def commit(self) -> None:
+        """Commit all staged images."""
+        waiting, self._waiting = self._waiting, []
+        try:
+            drafts = [draft for staged, _ in waiting for draft, _ in staged.drafts]
+            outcomes = iter(commit_drafts(self._storage, drafts))
+            for staged, then in waiting:
+                staged.outcomes = [next(outcomes) for _ in staged.drafts]
+                then(staged)
+        finally:
+            for staged, _ in waiting:
+                staged.drop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.commit()
 
 
 @dataclass(frozen=True, slots=True)
-class How:
-    """In which way images are added and updated."""
+class IngestOptions:
+    """How images are added and updated."""
 
     mode: RefreshMode
     overwrite_edits: bool
@@ -30,21 +169,21 @@ class How:
 
 
 @dataclass
-class Step:
-    """One acquisition and what is to be done with it; it may be done in another process.
+class PlannedAction:
+    """What is to be done with one acquisition; another process may do it.
 
     Parameters
     ----------
     dataset : OpenDataset
     acquisition : Acquisition
-    decision : Decision
+    change : FileChange
     taken : mapping of int to str
         The images of the file that are in the dataset already, by their number.
     """
 
     dataset: OpenDataset
     acquisition: Acquisition
-    decision: Decision
+    change: FileChange
     taken: Mapping[int, str]
 
     def name(self) -> str:
@@ -57,17 +196,17 @@ class Step:
 
     @property
     def _image_id(self) -> str | None:
-        known = self.decision.known
+        known = self.change.known
         return None if known is None else known.image_id
 
     def planned(self, mode: RefreshMode) -> IngestItem:
-        """Return what would be reported."""
-        verdict, changed = self.decision.verdict, ", ".join(self.decision.changed)
-        if verdict in ("new", "copy"):
+        """Return what a dry run reports."""
+        status, changed = self.change.status, ", ".join(self.change.changed)
+        if status in ("new", "copy"):
             return IngestItem("ingested", self._path, None, self._copied())
-        if verdict == "moved":
+        if status == "moved":
             return IngestItem("moved", self._path, self._image_id, self._moved())
-        if verdict in ("unchanged", "touched"):
+        if status in ("unchanged", "touched"):
             return IngestItem("unchanged", self._path, self._image_id)
         if mode == "skip":
             return self._skipped()
@@ -76,25 +215,29 @@ class Step:
     @property
     def is_new(self) -> bool:
         """Whether images are to be added."""
-        return self.decision.verdict in ("new", "copy") or self.decision.known is None
+        return self.change.status in ("new", "copy") or self.change.known is None
 
-    def is_work(self, mode: RefreshMode) -> bool:
-        """Tell whether anything is to be done but to say so."""
-        verdict = self.decision.verdict
-        changed = verdict in ("files", "pixels") and mode != "skip"
-        return self.is_new or changed or verdict in ("moved", "touched")
+    def changes_something(self, mode: RefreshMode) -> bool:
+        """Return True if the dataset is to be changed."""
+        status = self.change.status
+        changed = status in ("files", "pixels") and mode != "skip"
+        return self.is_new or changed or status in ("moved", "touched")
 
-    def done(self, how: How, area: str) -> Ready | list[IngestItem]:
-        """Make the images of a new file ready; update one that is known, and say so."""
+    def done(self, options: IngestOptions, area: str) -> StagedImages | list[IngestItem]:
+        """Stage the images of a new file, or update a known image and return the report's items."""
         if self.is_new:
-            return make_ready(
-                self.dataset, self.acquisition, self.taken.keys(), area, verify=how.verify
+            return stage_images(
+                self.dataset, self.acquisition, self.taken.keys(), area, verify=options.verify
             )
-        return list(self._carried_out(how.mode, overwrite_edits=how.overwrite_edits))
+        return self.report(options)
 
-    def added(self, ready: Ready) -> Iterator[IngestItem]:
-        """Yield what came of adding them."""
-        for (draft, notes), taken in zip(ready.drafts, ready.outcomes, strict=True):
+    def report(self, options: IngestOptions) -> list[IngestItem]:
+        """Update a known image, where that is to be done, and return the report's items."""
+        return list(self._carried_out(options.mode, overwrite_edits=options.overwrite_edits))
+
+    def added(self, staged: StagedImages) -> Iterator[IngestItem]:
+        """Yield the report's items of images that were committed."""
+        for (draft, notes), taken in zip(staged.drafts, staged.outcomes, strict=True):
             if taken is not None:
                 yield self._of_another(draft.image_id)
                 continue
@@ -103,15 +246,15 @@ class Step:
         for series, image_id in self.taken.items():
             if series:
                 yield IngestItem("unchanged", self._path, image_id)
-        if isinstance(ready.error, RecordExistsError):
+        if isinstance(staged.error, RecordExistsError):
             yield self._of_another(None)
-        elif ready.error is not None:
-            yield self.failed(ready.error)
+        elif staged.error is not None:
+            yield self.failed(staged.error)
 
     def failed(self, error: Exception) -> IngestItem:
-        """Return what is to be reported of an error; raise it if it would strike all others."""
+        """Return the item of an error; raise it if it would end every other action too."""
         if isinstance(error, StorageError):
-            # Not the source's fault: a full disk would fail for every file after it too.
+            # A full disk is not the fault of this file, and the next one would fail too.
             raise error
         if isinstance(error, StillChangingError):
             return IngestItem("skipped", self._path, self._image_id, f"{error}")
@@ -123,12 +266,12 @@ class Step:
         return IngestItem("unchanged", self._path, image_id, reason)
 
     def _carried_out(self, mode: RefreshMode, *, overwrite_edits: bool) -> Iterator[IngestItem]:
-        verdict, known = self.decision.verdict, self.decision.known
+        status, known = self.change.status, self.change.known
         assert known is not None
-        if verdict == "moved":
+        if status == "moved":
             now = move_image(self.dataset, self.acquisition, known)
             here = compare(self.dataset, now, self.acquisition)
-            if here.verdict not in ("files", "pixels"):
+            if here.status not in ("files", "pixels"):
                 yield IngestItem("moved", self._path, self._image_id, self._moved())
                 return
             names = ", ".join(here.changed)
@@ -140,73 +283,75 @@ class Step:
             notes = self._update(now, here, overwrite_edits=overwrite_edits)
             reason = "; ".join([self._moved(), f"changed: {names}", *notes])
             yield IngestItem("updated", self._path, self._image_id, reason)
-        elif verdict == "touched":
+        elif status == "touched":
             note_times(self.dataset, self.acquisition, known)
             yield IngestItem("unchanged", self._path, self._image_id)
-        elif verdict == "unchanged":
+        elif status == "unchanged":
             yield IngestItem("unchanged", self._path, self._image_id)
         elif mode == "skip":
             yield self._skipped()
         else:
-            notes = self._update(known, self.decision, overwrite_edits=overwrite_edits)
-            reason = "; ".join([f"changed: {', '.join(self.decision.changed)}", *notes])
+            notes = self._update(known, self.change, overwrite_edits=overwrite_edits)
+            reason = "; ".join([f"changed: {', '.join(self.change.changed)}", *notes])
             yield IngestItem("updated", self._path, self._image_id, reason)
 
     def _update(
-        self, known: KnownImage, decision: Decision, *, overwrite_edits: bool
+        self, known: KnownImage, change: FileChange, *, overwrite_edits: bool
     ) -> tuple[str, ...]:
         return update_image(
             self.dataset,
             self.acquisition,
             known,
-            changed=decision.changed,
-            pixels=decision.verdict == "pixels",
+            changed=change.changed,
+            pixels=change.status == "pixels",
             overwrite_edits=overwrite_edits,
         )
 
     def _copied(self) -> str | None:
-        copied = self.decision.copy_of
+        copied = self.change.copy_of
         return None if copied is None else f"a copy of {copied}"
 
     def _moved(self) -> str:
-        known = self.decision.known
+        known = self.change.known
         return "" if known is None else f"it was {known.file.path}"
 
     def _skipped(self) -> IngestItem:
-        known = self.decision.known
-        if self.decision.verdict == "files" and known is not None and known.is_unread:
+        known = self.change.known
+        if self.change.status == "files" and known is not None and known.is_unread:
             reason = (
-                f"not read yet: {', '.join(self.decision.changed)}. "
+                f"not read yet: {', '.join(self.change.changed)}. "
                 'refresh_from_folder(folder, mode="reingest_if_changed") reads it'
             )
             return IngestItem("unchanged", self._path, self._image_id, reason)
         reason = (
-            f"changed since it was ingested: {', '.join(self.decision.changed)}; the image was "
+            f"changed since it was ingested: {', '.join(self.change.changed)}; the image was "
             'left as it is. refresh_from_folder(folder, mode="reingest_if_changed") updates it'
         )
         return IngestItem("skipped", self._path, self._image_id, reason)
 
 
-def do_step(step: Step, *, how: How, area: str, caller: str) -> Ready | list[IngestItem]:
-    """Do a step, in whatever process.
+def do_action(
+    action: PlannedAction, *, options: IngestOptions, area: str, caller: str
+) -> StagedImages | list[IngestItem]:
+    """Do an action, in this process or a worker's.
 
     Parameters
     ----------
-    step : Step
-    how : How
+    action : PlannedAction
+    options : IngestOptions
     area : str
-        Of :func:`kymflow_zarr.ingest.folder.adding.staging_area`.
-    caller : int
+        Of :func:`staging_area`.
+    caller : str
         Token of the process that made the area.
 
     Returns
     -------
-    Ready or list of IngestItem
-        New images, which the caller commits; else what there is to report.
+    StagedImages or list of IngestItem
+        New images, which the caller commits; else the report's items.
     """
     try:
-        return step.done(how, area)
+        return action.done(options, area)
     finally:
         if process_token() != caller:
-            # A worker that ends does not tidy up, so nothing of its own is left to it.
-            step.dataset.close()
+            # A worker process ends without cleanup, so close what it has opened.
+            action.dataset.close()

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from kymflow_zarr.engine.dataset import OpenDataset
-from kymflow_zarr.engine.index.index import Index
 from kymflow_zarr.ingest.folder.scan import Found
 from kymflow_zarr.schema.image import SourceFileDocument
 
@@ -49,7 +48,7 @@ class KnownImage:
         return not any(file.feeds for file in self.files)
 
 
-class KnownSources:
+class SourceIndex:
     """The images of a dataset by the files they came from.
 
     Parameters
@@ -62,7 +61,7 @@ class KnownSources:
         self._by_path: dict[tuple[str, int], KnownImage] = {}
         self._series: dict[str, dict[int, str]] = defaultdict(dict)
         self._by_digest: dict[tuple[str, int], list[KnownImage]] = defaultdict(list)
-        for image in _images(Index(dataset.storage).columns(_COLUMNS)):
+        for image in _images(dataset.index.columns(_COLUMNS)):
             self.add(image)
 
     def add(self, image: KnownImage) -> None:
@@ -76,7 +75,11 @@ class KnownSources:
 
     def image_of(self, found: Found, series: int) -> KnownImage | None:
         """Return the image that came from the file at a path."""
-        return self._by_path.get((str(found.path), series))
+        return self.image_at(str(found.path), series)
+
+    def image_at(self, path: str, series: int) -> KnownImage | None:
+        """Return the image that came from the file that was at a path."""
+        return self._by_path.get((path, series))
 
     def series_of(self, found: Found) -> dict[int, str]:
         """Return the id of each image of a file, by its number in the file."""
@@ -114,13 +117,13 @@ class KnownSources:
 
 
 def known_image(dataset: OpenDataset, found: Found, series: int) -> KnownImage | None:
-    """Return the image that came from the file at a path, as :class:`KnownSources` does.
+    """Return the image that came from the file at a path, as :class:`SourceIndex` does.
 
     Of the other images nothing is decoded: for a single file the rest would take seconds.
     """
     import pyarrow.compute as pc
 
-    table = Index(dataset.storage).columns(_COLUMNS)
+    table = dataset.index.columns(_COLUMNS)
     path = str(found.path)
     # As the index writes it, and as it does where there are halves of surrogate pairs.
     try:

@@ -9,13 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.errors import KymflowZarrError, SourceFileError, StorageError
 from kymflow_zarr.ingest.folder.convention import FolderPlan
 from kymflow_zarr.ingest.folder.scan import Found, is_gone
-from kymflow_zarr.ingest.folder.source_index import KnownSources
+from kymflow_zarr.ingest.folder.source_index import SourceIndex
 from kymflow_zarr.ingest.report import IngestItem
-from kymflow_zarr.ingest.sidecars.pooled import move_rows, pooled_rows, save_pooled, table_name
+from kymflow_zarr.ingest.sidecars.pooled import (
+    move_rows,
+    pooled_rows,
+    save_pooled,
+    table_name,
+    unresolved_paths,
+)
 from kymflow_zarr.schema.analysis_columns import IMAGE_ID, POOLED_PATH
 from kymflow_zarr.schema.image import SourceFileDocument
 from kymflow_zarr.storage.local.files import digest_of_bytes
@@ -27,18 +32,21 @@ if TYPE_CHECKING:
 KEEP_BYTES: Final = 64 << 20
 
 
-class LooseFiles:
-    """What a folder holds beside its images.
+class UnclaimedFiles:
+    """The files of a folder that belong to no image.
 
     Parameters
     ----------
-    dataset : OpenDataset
+    known : SourceIndex
+        The images of the dataset as they are now, those of this scan too.
     plan : FolderPlan
     root : Path
         The folder, absolute.
     """
 
-    def __init__(self, dataset: OpenDataset, plan: FolderPlan, root: Path) -> None:
+    def __init__(self, known: SourceIndex, plan: FolderPlan, root: Path) -> None:
+        dataset = known.dataset
+        self._known = known
         self._dataset = dataset
         self._plan = plan
         self._root = root
@@ -50,7 +58,7 @@ class LooseFiles:
         self._moved = self._found_again()
 
     def planned(self) -> Iterator[IngestItem]:
-        """Yield what would be reported."""
+        """Yield what a dry run reports."""
         for found in self._plan.pooled:
             path = str(found.path)
             known = self._documents.get(path)
@@ -63,13 +71,13 @@ class LooseFiles:
         yield from self._missing()
 
     def carried_out(self, mode: str, *, overwrite_edits: bool) -> Iterator[IngestItem]:
-        """Bring the tables up to date, keep what no rule covers, yield what came of it."""
+        """Update the tables, keep what no rule covers, and yield the report's items."""
         self._follow()
         images = self._images()
         items = [self._pooled(found, images, mode, overwrite_edits) for found in self._plan.pooled]
         for found, reason in self._plan.unmatched:
-            said = self._with_move(self._keep(found, reason), found)
-            items.append(IngestItem("unmatched", str(found.path), None, said))
+            reason = self._with_move(self._keep(found, reason), found)
+            items.append(IngestItem("unmatched", str(found.path), None, reason))
         self._kept.keep(self._to_keep, self._instead_of | self._with_an_image())
         yield from items
         yield from self._missing()
@@ -106,7 +114,7 @@ class LooseFiles:
         return moved
 
     def _follow(self) -> None:
-        """Let the dataset know where files are that were found under another path."""
+        """Record the new paths of files that were found again."""
         found_at = {
             str(f.path): f for f in (*self._plan.pooled, *(f for f, _ in self._plan.unmatched))
         }
@@ -121,7 +129,9 @@ class LooseFiles:
             except StorageError:
                 raise
             except (KymflowZarrError, OSError):
-                del self._moved[path]  # It is a new file then, and whoever reads it says more.
+                del self._moved[
+                    path
+                ]  # It is treated as a new file, whose reader reports the error.
                 continue
             document = _document(found, old.sha256, old.role)
             document.kept_as = old.kept_as
@@ -153,7 +163,7 @@ class LooseFiles:
             return set()
         return {
             file.path
-            for image in KnownSources(self._dataset)
+            for image in self._known
             for file in image.files
             if file.kept_as is not None and (file.path, file.sha256) in loose
         }
@@ -163,7 +173,7 @@ class LooseFiles:
     def _images(self) -> dict[str, str]:
         """Return the image of each TIFF by its path below the folder."""
         images = {}
-        for image in KnownSources(self._dataset) if self._plan.pooled else ():
+        for image in self._known if self._plan.pooled else ():
             for file in image.files:
                 path = Path(file.path)
                 if file.role == "image" and path.is_relative_to(self._root):
@@ -179,8 +189,13 @@ class LooseFiles:
         known = kept if kept is not None and kept.role == "pooled" else None
         data = None
         try:
-            before = None if kept is None else self._kept.read(kept)
             same = kept is not None and _same(kept, found)
+            if known is not None and same:
+                unresolved = unresolved_paths(self._dataset, found)
+                if unresolved is not None and images.keys().isdisjoint(unresolved):
+                    reason = self._with_move(_with_count("unchanged", len(unresolved)), found)
+                    return IngestItem("pooled", path, None, reason)
+            before = None if kept is None else self._kept.read(kept)
             data = before if same and before is not None else found.path.read_bytes()
             digest = digest_of_bytes(data)
             if known is not None and digest != known.sha256 and mode == "skip":
@@ -190,14 +205,14 @@ class LooseFiles:
             if known is not None and before is not None and not overwrite_edits:
                 earlier = pooled_rows(before, found, images)
             if known is not None and same and not self._resolves_more(found, rows):
-                said = self._with_move(_said("unchanged", rows), found)
-                return IngestItem("pooled", path, None, said)
+                reason = self._with_move(_with_count("unchanged", _unresolved(rows)), found)
+                return IngestItem("pooled", path, None, reason)
             if not save_pooled(self._dataset, found, rows, earlier):
                 reason = "its rows were edited in the dataset and left as they are"
                 return IngestItem("skipped", path, None, reason)
             self._to_keep[path] = (_document(found, digest, "pooled"), data)
-            said = self._with_move(_said(f"table {table_name(found)}", rows), found)
-            return IngestItem("pooled", path, None, said)
+            what = _with_count(f"table {table_name(found)}", _unresolved(rows))
+            return IngestItem("pooled", path, None, self._with_move(what, found))
         except StorageError:
             raise  # A full disk is not the fault of this file.
         except (KymflowZarrError, OSError) as error:
@@ -208,7 +223,7 @@ class LooseFiles:
             return IngestItem("failed", path, None, f"{error}; it is kept as it is")
 
     def _resolves_more(self, found: Found, rows: pd.DataFrame) -> bool:
-        """Tell whether rows mean images now that they did not mean last time."""
+        """Return True if more rows mean images now than last time."""
         try:
             table = self._dataset.load_table(table_name(found))
         except FileNotFoundError:
@@ -245,7 +260,7 @@ def _unlike(found: Found, document: SourceFileDocument) -> tuple[bool, bool]:
 
 
 def _has_digest(found: Found, sha256: str) -> bool:
-    with contextlib.suppress(OSError):  # Whoever reads it next says what is wrong with it.
+    with contextlib.suppress(OSError):  # The next reader of the file reports it.
         return found.sha256() == sha256
     return False
 
@@ -265,6 +280,9 @@ def _document(found: Found, sha256: str, role: str) -> SourceFileDocument:
     )
 
 
-def _said(what: str, rows: pd.DataFrame) -> str:
-    count = int(rows[IMAGE_ID].isna().sum())
+def _unresolved(rows: pd.DataFrame) -> int:
+    return int(rows[IMAGE_ID].isna().sum())
+
+
+def _with_count(what: str, count: int) -> str:
     return f"{what}; {count} rows name no image of the dataset" if count else what

@@ -12,8 +12,16 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from kymflow_zarr.engine.dataset import OpenDataset
-from kymflow_zarr.errors import ArgumentError, SourceFileError, TableNotFoundError
+from kymflow_zarr.errors import (
+    ArgumentError,
+    LimitExceededError,
+    SourceFileError,
+    TableNotFoundError,
+)
+from kymflow_zarr.formats.parquet.size import check_parquet_size
 from kymflow_zarr.ingest.folder.scan import Found
 from kymflow_zarr.schema.analysis_columns import IMAGE_ID, POOLED_PATH, names_in_table
 from kymflow_zarr.schema.image import SourceFileDocument
@@ -54,14 +62,48 @@ def pooled_rows(data: bytes, found: Found, images: Mapping[str, str]) -> pd.Data
         raise SourceFileError(f"is no readable CSV: {error}", where=str(found.path)) from error
     folder = PurePosixPath(found.rel_path).parent
     if "rel_path" in frame.columns:
-        named = [(folder / str(path).replace("\\", "/")).as_posix() for path in frame["rel_path"]]
-        ids = [images.get(path) for path in named]
+        ids = [images.get(_named_path(folder, path)) for path in frame["rel_path"]]
     else:
         ids = [None] * len(frame)
     rows = frame.rename(columns=names_in_table(list(frame.columns)))
     rows.insert(0, IMAGE_ID, pd.Series(ids, dtype="str", index=frame.index))
     rows[POOLED_PATH] = str(found.path)
     return rows
+
+
+def unresolved_paths(dataset: OpenDataset, found: Found) -> list[str] | None:
+    """Return what the rows of a pooled file that mean no image of the dataset name instead.
+
+    Reads the table and not the file, and of the table three columns.
+
+    Returns
+    -------
+    list of str or None
+        For each such row the path below the folder that it names, "" if it names none.
+        None if there is no such table, or it cannot be read without decoding all of it.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        data, key = dataset.tables.read(table_name(found))
+        check_parquet_size(data, where=key)
+        with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
+            here = [n for n in (IMAGE_ID, POOLED_PATH, "rel_path") if n in file.schema_arrow.names]
+            table = file.read(columns=here)
+        of_file = np.asarray(table[POOLED_PATH]) == str(found.path)
+        rows = table.filter(pa.array(of_file & np.asarray(table[IMAGE_ID].is_null())))
+    except (TableNotFoundError, LimitExceededError, pa.ArrowException, KeyError, OSError):
+        return None  # The whole table, read by the caller, says what is wrong with it.
+    if "rel_path" not in here:
+        return [""] * len(rows)
+    folder = PurePosixPath(found.rel_path).parent
+    return [_named_path(folder, path) for path in rows["rel_path"].to_pylist()]
+
+
+def _named_path(folder: PurePosixPath, path: object) -> str:
+    """Return the path below the scanned folder that a row of a table in a folder names."""
+    return (folder / str(path).replace("\\", "/")).as_posix()
 
 
 def save_pooled(
@@ -130,7 +172,7 @@ def move_rows(dataset: OpenDataset, old: tuple[str, str], new: tuple[str, str]) 
 
 
 def _same(now: pd.DataFrame, earlier: pd.DataFrame) -> bool:
-    """Tell whether rows are those of an earlier ingest; which images they mean may differ."""
+    """Return True if rows are those of an earlier ingest; which images they mean may differ."""
     columns = [name for name in earlier.columns if name != IMAGE_ID]
     if not set(columns) <= set(now.columns):
         return False
