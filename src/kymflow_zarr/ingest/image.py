@@ -21,7 +21,7 @@ from kymflow_zarr.ingest.folder.scan import Found, look_at, scan_siblings
 from kymflow_zarr.ingest.folder.source_index import KnownImage, known_image
 from kymflow_zarr.ingest.read_back import read_back
 from kymflow_zarr.ingest.recipe import open_acquisition, save_artifact
-from kymflow_zarr.ingest.sources.registry import is_image_file
+from kymflow_zarr.ingest.sources.registry import is_image_file, open_image_file
 from kymflow_zarr.schema.image import SourceFileDocument
 from kymflow_zarr.types import StrPath
 
@@ -47,7 +47,14 @@ def ingest_tiff(
         known = _with_first_id(dataset, found, series) or known_image(dataset, found, series)
         if known is not None:
             return _unchanged(dataset, known.image_id, known.file, found)
-    acquisition = _acquisition_of(found) if include_sidecars else Acquisition((found,))
+    acquisition = _acquisition_of(found) if include_sidecars else _set_of(found, series)
+    if acquisition.primary != found:
+        # A file of a set: its image goes by the set's first file.
+        found = acquisition.primary
+        if image_id is None:
+            known = _with_first_id(dataset, found, series) or known_image(dataset, found, series)
+            if known is not None:
+                return _unchanged(dataset, known.image_id, known.file, found)
     given = image_id_of(dataset, acquisition, series) if image_id is None else image_id
     try:
         with dataset.new_record(given) as draft:
@@ -80,9 +87,25 @@ def _acquisition_of(found: Found) -> Acquisition:
     plan = plan_folder(
         scan.files, lambda f: f == found or is_image_file(f.path), include_sidecars=True
     )
-    # One file was asked for, so the other channels of its acquisition stay out.
-    attached = next((a.attached for a in plan.acquisitions if found in a.images), [])
-    return Acquisition((found,), attached)
+    for acquisition in plan.acquisitions:
+        if acquisition.members and found in (*acquisition.images, *acquisition.members):
+            return acquisition
+        if found in acquisition.images:
+            # One file was asked for, so the other channels of its acquisition stay out.
+            return Acquisition((found,), acquisition.attached)
+    return Acquisition((found,))
+
+
+def _set_of(found: Found, series: int) -> Acquisition:
+    """Return a file with the other files that its image is read from, and no sidecars."""
+    with open_image_file(found.path, series=series) as image:
+        files = image.files
+    if len(files) == 1:
+        return Acquisition((found,))
+    plan = plan_folder(
+        scan_siblings(found.path).files, lambda f: f == found, include_sidecars=False
+    )
+    return next(iter(plan.acquisitions), Acquisition((found,)))
 
 
 def image_id_of(dataset: OpenDataset, acquisition: Acquisition, series: int) -> str:

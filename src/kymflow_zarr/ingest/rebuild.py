@@ -31,7 +31,7 @@ def rebuild_image(draft: RecordDraft, files: Sequence[SourceFileDocument]) -> No
     KymflowZarrError
         If they cannot be read.
     """
-    images = [file for file in files if file.role == "image"]
+    images = [file for file in files if file.role in ("image", "member")]
     there = list(_unchanged(files))
     wanted = {file.rel_path for file in images}
     if not images or not wanted <= {found.rel_path for found in there}:

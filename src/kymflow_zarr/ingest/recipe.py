@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from kymflow_zarr._version import __version__
 from kymflow_zarr.engine.images.draft import RecordDraft
@@ -35,6 +35,8 @@ from kymflow_zarr.schema.image import SourceFileDocument
 from kymflow_zarr.storage.local.files import digest_of_bytes
 from kymflow_zarr.types import Axis
 
+# Names of files of a set in one note.
+_MAX_NAMES: Final = 8
 # Saves one artifact; returns its key below the record and the digest of what is stored.
 SaveArtifact: TypeAlias = Callable[[SourceArtifact], tuple[str, str]]
 
@@ -73,6 +75,10 @@ class OpenAcquisition:
         self.contents: SidecarContents = read_sidecars(acquisition)
         self.axes = self.axes_with(self.contents)
         self.contents.notes += stack.notes
+        if acquisition.members:
+            names = [found.path.name for found in acquisition.members]
+            more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+            self.contents.notes.append(f"read together with {', '.join(names[:_MAX_NAMES])}{more}")
         self.contents.notes += calibration_notes(self.contents.payload, self.axes, stack.shape)
 
     def axes_with(self, contents: SidecarContents) -> tuple[Axis, ...]:
@@ -115,9 +121,14 @@ class OpenAcquisition:
         """
         stack, contents = self.stack, self.contents
         images = [_image_file(found, self._series) for found in self.acquisition.images]
+        members = [
+            _image_file(found, self._series, role="member") for found in self.acquisition.members
+        ]
         stack.keep_skeletons(record, images)
         saved = []
-        for artifact in distinct([*self._image_artifacts(images), *contents.artifacts], contents):
+        for artifact in distinct(
+            [*self._image_artifacts(images, members), *contents.artifacts], contents
+        ):
             try:
                 saved.append((artifact, *save(artifact)))
             except StorageError:
@@ -125,19 +136,27 @@ class OpenAcquisition:
             except KymflowZarrError as error:
                 contents.notes.append(f"{files_of(artifact)} was kept as it is: {error.what}")
         feeds = feeds_of(saved)
-        for image in images:
+        for image in (*images, *members):
             image.feeds = feeds.get(image.rel_path, {})
-        return [*images, *self._sidecar_files(feeds, record)]
+        return [*images, *members, *self._sidecar_files(feeds, record)]
 
-    def _image_artifacts(self, images: list[SourceFileDocument]) -> list[SourceArtifact]:
+    def _image_artifacts(
+        self, images: list[SourceFileDocument], members: list[SourceFileDocument]
+    ) -> list[SourceArtifact]:
         """Return the artifacts that need the image: payload, provenance, the TIFF's own text."""
         stack, contents = self.stack, self.contents
-        payload = build_payload(contents.payload, contents.header, self.axes, stack.shape)
+        payload = build_payload(
+            contents.payload,
+            contents.header,
+            self.axes,
+            stack.shape,
+            acquired_local_epoch_ns=stack.images[0].acquired_local_epoch_ns,
+        )
         described: Any = [image.description for image in stack.images]
-        made_of = tuple(image.rel_path for image in images)
+        made_of = tuple(file.rel_path for file in (*images, *members))
         return [
             SourceArtifact("json", "metadata", payload, (*contents.payload_made_of, *made_of)),
-            SourceArtifact("json", "provenance", _provenance(stack, images), made_of),
+            SourceArtifact("json", "provenance", _provenance(stack, images, members), made_of),
             SourceArtifact(
                 "json", TIFF_ARTIFACT, described[0] if len(described) == 1 else described, made_of
             ),
@@ -182,8 +201,12 @@ def save_artifact(record: RecordDraft | RecordUpdate, artifact: SourceArtifact) 
 
 
 def files_of_acquisition(acquisition: Acquisition) -> list[Found]:
-    """Return the TIFFs and the sidecars of an acquisition."""
-    return [*acquisition.images, *(attached.found for attached in acquisition.attached)]
+    """Return all files of an acquisition, those with pixels first."""
+    return [
+        *acquisition.images,
+        *acquisition.members,
+        *(attached.found for attached in acquisition.attached),
+    ]
 
 
 class StillChangingError(SourceFileError):
@@ -206,8 +229,8 @@ def require_settled(files: Iterable[Found]) -> None:
             )
 
 
-def _image_file(found: Found, series: int) -> SourceFileDocument:
-    """Return the document of a TIFF."""
+def _image_file(found: Found, series: int, *, role: str = "image") -> SourceFileDocument:
+    """Return the document of a file with pixels."""
     try:
         str(found.path).encode()
     except UnicodeEncodeError:
@@ -217,7 +240,7 @@ def _image_file(found: Found, series: int) -> SourceFileDocument:
     return SourceFileDocument(
         path=str(found.path),
         rel_path=found.rel_path,
-        role="image",
+        role=role,
         size_bytes=found.size_bytes,
         mtime_ns=found.mtime_ns,
         sha256=found.sha256(),
@@ -225,7 +248,9 @@ def _image_file(found: Found, series: int) -> SourceFileDocument:
     )
 
 
-def _provenance(stack: ChannelStack, images: list[SourceFileDocument]) -> dict[str, Any]:
+def _provenance(
+    stack: ChannelStack, images: list[SourceFileDocument], members: list[SourceFileDocument]
+) -> dict[str, Any]:
     first, path = images[0], Path(images[0].path)
     provenance = {
         "original_path": first.path,
@@ -242,4 +267,8 @@ def _provenance(stack: ChannelStack, images: list[SourceFileDocument]) -> dict[s
     }
     if len(images) > 1:
         provenance["channel_paths"] = [image.path for image in images]
+    if members:
+        provenance["member_paths"] = [member.path for member in members]
+    if stack.images[0].name is not None:
+        provenance["source_name"] = stack.images[0].name
     return provenance

@@ -269,7 +269,7 @@ def _gone(
     here = {file.path for file in files}
     others = []
     for file in update.document.source_files:
-        if file.path in here or file.role == "image":
+        if file.path in here or file.role in ("image", "member"):
             continue
         taken = rewritten & set(file.feeds)
         if not file.gone and is_gone(file.path):

@@ -265,3 +265,62 @@ def test_the_line_scan_of_the_instrument(shared_data: Path) -> None:
         assert (t.name, t.quantity, t.unit) == ("t", "time", "second")
         assert t.step == pytest.approx(1.17e-3, rel=1e-12)
         assert "Fluorescence" in str(image.description["image_description"])
+
+
+@pytest.mark.parametrize(
+    ("unit", "tags", "resolution", "step"),
+    [
+        ("um", "CENTIMETER", 20000, ("micrometer", 0.5)),
+        ("micron", "CENTIMETER", 20000, ("micrometer", 0.5)),
+        (r"\u00B5m", "CENTIMETER", 20000, ("micrometer", 0.5)),
+        ("nm", "CENTIMETER", 20000, ("nanometer", 500.0)),
+        ("mm", "CENTIMETER", 20000, ("millimeter", 0.0005)),
+        ("cm", "CENTIMETER", 20000, ("centimeter", 0.00005)),
+        ("um", "INCH", 50800, ("micrometer", 0.5)),
+        ("inch", "INCH", 50800, ("inch", 1 / 50800)),
+        ("um", "INCH", 72, None),
+        ("um", "NONE", 2, ("micrometer", 0.5)),
+        ("sec", "CENTIMETER", 2, ("second", 0.5)),
+        ("pixel", "CENTIMETER", 20000, None),
+        (None, "CENTIMETER", 20000, None),
+    ],
+)
+def test_imagej_pixels_are_sized_in_the_unit_of_the_tags_or_else_of_the_description(
+    tmp_path: Path, unit: str | None, tags: str, resolution: int, step: tuple[str, float] | None
+) -> None:
+    meta = {"axes": "YX"} | ({} if unit is None else {"unit": unit})
+    with written(
+        tmp_path / "a.tif",
+        pixels(6, 5),
+        imagej=True,
+        resolution=(resolution, resolution),
+        resolutionunit=tags,
+        metadata=meta,
+    ) as image:
+        found = axis(image, "x")
+        if step is None:
+            assert (found.unit, found.step) == (None, None)
+        else:
+            assert found.unit == step[0]
+            assert found.step == pytest.approx(step[1], rel=1e-9)
+
+
+def test_a_stack_that_imagej_scanned_downwards_has_a_positive_step(tmp_path: Path) -> None:
+    meta = {"axes": "ZYX", "unit": "um", "spacing": -1.5}
+    with written(tmp_path / "z.tif", pixels(4, 6, 5), imagej=True, metadata=meta) as image:
+        assert axis(image, "z") == Axis("z", "space", "micrometer", 1.5)
+
+
+@pytest.mark.parametrize("planes", [10, 7])
+def test_imagej_counts_images_of_one_directory_without_naming_an_axis(
+    tmp_path: Path, planes: int
+) -> None:
+    data = pixels(10, 6, 5)
+    path = tmp_path / "old.tif"
+    text = f"ImageJ=1.33u\nimages={planes}\nunit=um\n"
+    tifffile.imwrite(path, data[0], metadata=None, description=text)
+    with path.open("ab") as file:
+        file.write(data[1:].tobytes())
+    with open_tiff(path) as image:
+        np.testing.assert_array_equal(np.asarray(image), data[:planes])
+        assert names(image) == "zyx"

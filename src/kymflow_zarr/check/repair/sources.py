@@ -52,7 +52,7 @@ class Sources:
         document = self._document
         if document is None:
             return False
-        images = [file for file in document.source_files if file.role == "image"]
+        images = [file for file in document.source_files if file.role in ("image", "member")]
         if not images or not all(map(is_unchanged, images)):
             return False
         made = {key for file in document.source_files for key in file.feeds}

@@ -137,6 +137,8 @@ class SourceTiff:
         if isinstance(said, list):
             said = said[self.channel[1]] if self.channel and self.channel[1] < len(said) else None
         if isinstance(said, Mapping):
+            if len(said.get("files") or ()) > 1:
+                return f"the TIFF was one of a set of {len(said['files'])} files"
             if said.get("series_count", 1) != 1:
                 return f"the TIFF held {said['series_count']} images"
             if said.get("compression", "none") != "none":

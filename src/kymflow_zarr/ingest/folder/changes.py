@@ -211,7 +211,13 @@ def compare(dataset: OpenDataset, known: KnownImage, acquisition: Acquisition) -
     """Return what has become of the files of an image that is known to be an acquisition."""
     changed, touched, pixels = [], False, False
     files = {file.path: file for file in known.files}
-    for found in (*acquisition.images, *(a.found for a in acquisition.attached)):
+    described = [a.found for a in acquisition.attached if a.role == "companion"]
+    image_files = {*acquisition.images, *acquisition.members, *described}
+    for found in (
+        *acquisition.images,
+        *acquisition.members,
+        *(a.found for a in acquisition.attached),
+    ):
         file = files.pop(str(found.path), None)
         if file is not None and _untouched(file, found):
             continue
@@ -219,7 +225,7 @@ def compare(dataset: OpenDataset, known: KnownImage, acquisition: Acquisition) -
             touched = True
             continue
         changed.append(found.rel_path)
-        pixels = pixels or found in acquisition.images
+        pixels = pixels or found in image_files
     changed += [file.rel_path for file in files.values() if not file.gone and is_gone(file.path)]
     if pixels:
         return FileChange("pixels", known, tuple(changed))

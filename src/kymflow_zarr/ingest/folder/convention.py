@@ -17,7 +17,8 @@ macOS and Windows write the same name in other code points. ``<stem>`` of ``scan
 ``scan.ome``, and ``scan`` too where no other TIFF has that stem.
 
 Channel files ``<base>_C001T001.tif``, ``<base>_C002T001.tif`` are one acquisition and share
-what lies beside ``<base>``. Tables called ``*_db.csv`` are pooled over a folder.
+what lies beside ``<base>``. The files of a set that their format knows, such as OME-TIFF, are
+one image too. Tables called ``*_db.csv`` are pooled over a folder.
 """
 
 from __future__ import annotations
@@ -32,9 +33,19 @@ from pathlib import PurePosixPath
 from typing import Final, Literal, TypeAlias
 
 from kymflow_zarr.ingest.folder.scan import Found
-from kymflow_zarr.ingest.sources.registry import is_image_file
+from kymflow_zarr.ingest.sources.registry import file_sets, is_image_file
 
-Role: TypeAlias = Literal["image", "header", "metadata", "analysis", "sidecar", "unknown"]
+Role: TypeAlias = Literal[
+    "image",
+    "member",
+    "companion",
+    "picture",
+    "header",
+    "metadata",
+    "analysis",
+    "sidecar",
+    "unknown",
+]
 
 SIDECAR_SUFFIXES: Final = (".csv.gz", ".json", ".csv", ".parquet", ".npy")
 ANALYSIS_FOLDER: Final = "flow-analysis"
@@ -74,10 +85,21 @@ class Attached:
 
 @dataclass(slots=True)
 class Acquisition:
-    """The TIFFs of one image, in order of their channels, and what belongs to them."""
+    """The files of one image, and what belongs to them.
+
+    Parameters
+    ----------
+    images : tuple of Found
+        The files that are opened, in order of their channels.
+    attached : list of Attached
+        Sidecars.
+    members : tuple of Found
+        Other files of a set that the first one reads pixels from.
+    """
 
     images: tuple[Found, ...]
     attached: list[Attached] = field(default_factory=list)
+    members: tuple[Found, ...] = ()
 
     @property
     def primary(self) -> Found:
@@ -114,7 +136,7 @@ def matches(name: str, pattern: str) -> bool:
 def plan_folder(
     files: Iterable[Found], takes: Callable[[Found], bool], *, include_sidecars: bool
 ) -> FolderPlan:
-    """Group the files of a folder into acquisitions.
+    """Group the files of a folder into acquisitions: sets, channel files, single files.
 
     Parameters
     ----------
@@ -129,11 +151,14 @@ def plan_folder(
     wanted = {f.rel_path for f in files if takes(f)}
     # What lies beside an image that was not asked for belongs to that one all the same.
     images = [f for f in files if f.rel_path in wanted or is_image_file(f.path)]
-    everything = _acquisitions(images)
+    sets = _sets(files, wanted)
+    claimed = {f for each in sets for f in (*each.images, *each.members)}
+    claimed |= {attached.found for each in sets for attached in each.attached}
+    everything = [*sets, *_acquisitions([f for f in images if f not in claimed])]
     plan = FolderPlan([], [], [])
     if include_sidecars:
         owners = _Owners(everything)
-        taken = {f.rel_path for f in images}
+        taken = {f.rel_path for f in (*images, *claimed)}
         for found in files:
             if found.rel_path in taken:
                 continue
@@ -141,11 +166,28 @@ def plan_folder(
                 plan.pooled.append(found)
             elif not owners.attach(found):
                 plan.unmatched.append((found, _reason(found)))
-    for acquisition in everything:
+    plan.acquisitions += sets
+    for acquisition in everything[len(sets) :]:
         acquisition.images = tuple(f for f in acquisition.images if f.rel_path in wanted)
         if acquisition.images:
             plan.acquisitions.append(acquisition)
+    plan.acquisitions.sort(key=lambda acquisition: acquisition.primary.rel_path)
     return plan
+
+
+def _sets(files: list[Found], wanted: set[str]) -> list[Acquisition]:
+    """Return the sets of files that are one image each, of which one file at least is wanted."""
+    found = {f.path: f for f in files}
+    acquisitions = []
+    for each in file_sets(found):
+        members = tuple(found[path] for path in each.members)
+        primary = found[each.primary]
+        if not any(f.rel_path in wanted for f in (primary, *members)):
+            continue
+        attached = [Attached(found[p], "companion", "companion") for p in each.companions]
+        attached += [Attached(found[p], "picture", "picture") for p in each.pictures]
+        acquisitions.append(Acquisition((primary,), attached, members))
+    return acquisitions
 
 
 def _acquisitions(images: list[Found]) -> list[Acquisition]:
@@ -194,7 +236,7 @@ class _Owners:
         self._by_folder: dict[str, _Stems] = defaultdict(_Stems)
         for acquisition in acquisitions:
             stems = self._by_folder[_folder(acquisition.primary)]
-            for found in acquisition.images:
+            for found in (*acquisition.images, *acquisition.members):
                 stems.setdefault(found.stem, []).append(acquisition)
                 match = _CHANNEL_FILE.fullmatch(found.stem)
                 if match is not None and acquisition not in stems.get(match["base"], []):

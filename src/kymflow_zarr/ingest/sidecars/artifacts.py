@@ -109,6 +109,9 @@ def read_sidecars(acquisition: Acquisition) -> SidecarContents:
     # Before the analysis: whoever calls a file "<stem>.velocity.parquet" means that artifact.
     _read_sidecars(contents, [a for a in readable if a.role == "sidecar"])
     _read_analysis(contents, [a for a in readable if a.role == "analysis"])
+    pictures = [_name(a) for a in readable if a.role == "picture"]
+    if pictures:
+        contents.notes.append(f"kept as pictures of where it was taken: {', '.join(pictures)}")
     contents.notes += [
         f"{_name(a)} was kept as it is: no rule covers it" for a in readable if a.role == "unknown"
     ]

@@ -17,11 +17,14 @@ def build_payload(
     header: OlympusHeader | None,
     axes: Sequence[Axis],
     shape: Sequence[int],
+    *,
+    acquired_local_epoch_ns: int | None = None,
 ) -> dict[str, Any]:
     """Return the payload of an image.
 
     What the sidecar says is kept, unknown keys too; what it lacks comes from the instrument
-    header and from the image. The acquisition time is the instrument's, if it gave one.
+    header and from the image. The acquisition time is the instrument's, if it gave one, else the
+    sidecar's, else that of the image file.
 
     Parameters
     ----------
@@ -30,9 +33,16 @@ def build_payload(
     header : OlympusHeader, optional
     axes : sequence of Axis
     shape : sequence of int
+    acquired_local_epoch_ns : int, optional
+        As the image file states it.
     """
     payload = upgrade_payload(sidecar or {})
     payload["header"] = _header(payload["header"], header, axes, shape)
+    if acquired_local_epoch_ns is not None:
+        own = payload["header"].get("acquired_local_epoch_ns")
+        payload["header"]["acquired_local_epoch_ns"] = (
+            acquired_local_epoch_ns if own is None else own
+        )
     for key, kind in (("experiment_metadata", dict), ("rois", list)):
         if not isinstance(payload[key], kind):
             payload[key] = kind()

@@ -99,9 +99,7 @@ def open_tiff(path: StrPath, *, series: int = 0) -> TiffImage:
             ome = _resolved(tif, path, page_count)
             if ome is not None:
                 tif.close()
-                text = ET.tostring(ome.root, encoding="unicode")
-                by_ome = False if ome.other_files else None
-                tif = TiffFile(path, omexml=text, is_mmstack=by_ome)
+                tif = _opened_with(path, ome)
             return TiffImage(tif, path, series, page_count, ome)
         except (FileNotFoundError, KymflowZarrError):
             tif.close()
@@ -112,6 +110,15 @@ def open_tiff(path: StrPath, *, series: int = 0) -> TiffImage:
         except BaseException:
             tif.close()
             raise
+
+
+def _opened_with(path: Path, ome: OmeXml) -> TiffFile:
+    """Open a file again, with OME-XML that fits it."""
+    if len(ome.root) == 0:
+        return TiffFile(path, is_ome=False)
+    text = ET.tostring(ome.root, encoding="unicode")
+    # Micro-Manager's own index would find files of a set by their names.
+    return TiffFile(path, omexml=text, is_mmstack=False if ome.other_files else None)
 
 
 def _resolved(tif: TiffFile, path: Path, page_count: int) -> OmeXml | None:
@@ -170,6 +177,13 @@ class TiffImage:
         self.series_index = series_index
         self.source_axes: str = self._series.axes
         self._pixels: PixelSource | None = None
+        if ome is not None and ome.missing and None in list(self._series):
+            names = ", ".join(ome.missing)
+            raise SourceFileError(
+                f"the image is one of a set of files, of which {names} is not there",
+                where=self._where,
+                hint="Put the files of the set into one folder.",
+            )
         check_image_size(self._series, where=self._where)
         check_stored_bytes(self._series, where=self._where)
         self._plan: AxisPlan = plan_axes(self._series.axes, self._series.shape, where=self._where)

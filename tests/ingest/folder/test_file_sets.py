@@ -1,0 +1,199 @@
+"""Files of a folder that are one image together: OME-TIFF sets, scans of Prairie View."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kymflow_zarr import ZarrDataset
+from kymflow_zarr.ingest.sources.registry import file_sets
+from tests.helpers.ome import CHANNEL, binary_only, data, ome, planes, urn, write_ome, write_set
+
+
+def only(ds: ZarrDataset) -> str:
+    (image_id,) = ds.list_image_ids()
+    return image_id
+
+
+def test_a_set_is_one_image_and_the_report_names_all_its_files(
+    ds: ZarrDataset, tmp_path: Path
+) -> None:
+    stack = planes(4, 8, 9)
+    write_set(tmp_path / "lab", stack)
+    report = ds.ingest_legacy_folder(tmp_path / "lab")
+    (item,) = report.items
+    assert Path(item.path).name == "exp_T0.ome.tif"
+    assert all(f"exp_T{i}.ome.tif" in (item.reason or "") for i in (1, 2, 3))
+    rec = ds.record(only(ds))
+    np.testing.assert_array_equal(rec.load_array(), stack)
+    assert [file.role for file in rec.source_files] == ["image", "member", "member", "member"]
+    assert not list(ds.refresh_from_folder(tmp_path / "lab"))
+    assert ds.verify().ok
+    assert ds.validate().ok
+
+
+def test_a_change_of_any_file_of_a_set_is_a_change_of_the_image(
+    ds: ZarrDataset, tmp_path: Path
+) -> None:
+    stack = planes(3, 8, 9)
+    write_set(tmp_path / "lab", stack)
+    ds.ingest_legacy_folder(tmp_path / "lab")
+    stack = planes(3, 8, 9, seed=8)
+    write_set(tmp_path / "new", stack)
+    shutil.copy(tmp_path / "new" / "exp_T1.ome.tif", tmp_path / "lab")
+    (item,) = ds.refresh_from_folder(tmp_path / "lab", mode="reingest_if_changed").report.updated
+    assert "exp_T1.ome.tif" in (item.reason or "")
+    np.testing.assert_array_equal(ds.record(only(ds)).load_array()[1], stack[1])
+    assert not list(ds.refresh_from_folder(tmp_path / "lab", mode="reingest_if_changed"))
+
+
+@pytest.mark.parametrize("include_sidecars", [True, False])
+def test_any_file_of_a_set_stands_for_its_image(
+    ds: ZarrDataset, tmp_path: Path, include_sidecars: bool
+) -> None:
+    stack = planes(3, 8, 9)
+    write_set(tmp_path, stack)
+    ids = {
+        ds.ingest_tiff(tmp_path / f"exp_T{i}.ome.tif", include_sidecars=include_sidecars).image_id
+        for i in (1, 0, 2)
+    }
+    assert len(ids) == 1
+    np.testing.assert_array_equal(ds.record(only(ds)).load_array(), stack)
+
+
+def test_a_set_that_was_moved_is_the_same_image(ds: ZarrDataset, tmp_path: Path) -> None:
+    write_set(tmp_path / "lab", planes(3, 8, 9))
+    ds.ingest_legacy_folder(tmp_path / "lab")
+    (tmp_path / "lab").rename(tmp_path / "moved")
+    result = ds.refresh_from_folder(tmp_path / "moved")
+    assert len(result.report.moved) == 1
+    assert not ds.refresh_from_folder(tmp_path / "moved").report.moved
+    assert all(Path(file.path).is_file() for file in ds.record(only(ds)).source_files)
+
+
+def test_copies_and_strangers_are_in_no_set(tmp_path: Path) -> None:
+    write_set(tmp_path, planes(2, 8, 9))
+    shutil.copy(tmp_path / "exp_T0.ome.tif", tmp_path / "a copy of exp_T0.ome.tif")
+    write_ome(tmp_path / "alone.ome.tif", planes(8, 9), ome("x9 y8", CHANNEL + "<TiffData/>"))
+    (tmp_path / "empty.ome.tif").write_bytes(b"")
+    (found,) = file_sets(sorted(tmp_path.iterdir()))
+    assert (found.primary.name, [path.name for path in found.members]) == (
+        "exp_T0.ome.tif",
+        ["exp_T1.ome.tif"],
+    )
+
+
+def test_a_master_file_and_files_that_refer_to_it_are_a_set(
+    ds: ZarrDataset, tmp_path: Path
+) -> None:
+    stack = planes(2, 8, 9)
+    inner = CHANNEL + CHANNEL + data("C", {"b.ome.tif": urn(1), "a.ome.tif": urn(2)})
+    write_ome(tmp_path / "lab" / "b.ome.tif", stack[0], ome("x9 y8 c2", inner, uuid=urn(1)))
+    write_ome(tmp_path / "lab" / "a.ome.tif", stack[1], binary_only(urn(2), "b.ome.tif", urn(1)))
+    ds.ingest_legacy_folder(tmp_path / "lab")
+    np.testing.assert_array_equal(ds.record(only(ds)).load_array(), stack)
+    assert ds.record(only(ds)).source_files[0].rel_path == "b.ome.tif"
+
+
+def test_a_change_of_the_companion_file_changes_the_calibration(
+    ds: ZarrDataset, tmp_path: Path
+) -> None:
+    lab = tmp_path / "lab"
+    inner = CHANNEL + data("T", {f"p_{i}.tif": urn(i) for i in range(2)})
+    for i in range(2):
+        write_ome(lab / f"p_{i}.tif", planes(8, 9), binary_only(urn(i), "p.companion.ome", urn(9)))
+    for size in ("0.5", "0.25"):
+        text = ome("x9 y8 t2", inner, uuid=urn(9), pixels=f'PhysicalSizeX="{size}"')
+        (lab / "p.companion.ome").write_text(text)
+        ds.refresh_from_folder(lab, mode="reingest_if_changed")
+        assert ds.record(only(ds)).axes[-1].step == float(size)
+        assert not list(ds.refresh_from_folder(lab))
+    roles = {Path(file.path).name: file.role for file in ds.record(only(ds)).source_files}
+    assert roles == {"p_0.tif": "image", "p_1.tif": "member", "p.companion.ome": "companion"}
+
+
+def test_the_exports_of_a_set_say_that_it_was_one_and_come_back(
+    ds: ZarrDataset, tmp_path: Path
+) -> None:
+    stack = planes(3, 8, 9)
+    write_set(tmp_path / "lab", stack)
+    ds.ingest_legacy_folder(tmp_path / "lab")
+    report = ds.export_legacy_folder(tmp_path / "out", layout="kymflow")
+    (difference,) = report.differences
+    assert "one of a set of 3 files" in difference.reason
+    with ZarrDataset(tmp_path / "back.zarr") as back:
+        back.ingest_legacy_folder(tmp_path / "out")
+        np.testing.assert_array_equal(back.record(only(back)).load_array(), stack)
+
+
+def write_line_scan(folder: Path) -> None:
+    """Write a line scan of two channels as Prairie View does, source pictures included."""
+    base = "LineScan-1"
+    names = [f"{base}_Cycle00001_Ch{i}_000001.ome.tif" for i in (1, 2)]
+    inner = "".join(f'<Channel Name="Ch{i}" SamplesPerPixel="1"/>' for i in (1, 2))
+    inner += data("C", {name: urn(i) for i, name in enumerate(names)})
+    text = ome("x9 y80 c2", inner, uuid=urn(0), pixels='PhysicalSizeX="0.5" PhysicalSizeY="0.5"')
+    write_ome(folder / names[0], planes(80, 9), text)
+    write_ome(folder / names[1], planes(80, 9, seed=2), binary_only(urn(1), names[0], urn(0)))
+    (folder / f"{base}.xml").write_text(
+        '<?xml version="1.0"?><PVScan><PVStateShard>'
+        '<PVStateValue key="scanLinePeriod" value="0.004"/></PVStateShard>'
+        '<Sequence type="Linescan" cycle="1"><Frame><PVStateShard>'
+        '<PVStateValue key="scanLinePeriod" value="0.002"/></PVStateShard></Frame></Sequence>'
+        "</PVScan>"
+    )
+    (folder / f"{base}.env").write_text("<Environment/>")
+    write_ome(folder / f"{base}-Cycle00001_Ch1Source.tif", planes(12, 12), "")
+    references = folder / "References"
+    write_ome(references / f"{base}-Cycle00002-Ch1-16bit-Reference.tif", planes(12, 12), "")
+
+
+def test_a_line_scan_of_prairie_view_is_one_image_in_seconds(
+    ds: ZarrDataset, tmp_path: Path
+) -> None:
+    write_line_scan(tmp_path / "lab")
+    report = ds.ingest_legacy_folder(tmp_path / "lab")
+    (item,) = report.items
+    rec = ds.record(only(ds))
+    assert rec.shape == (2, 80, 9)
+    assert [axis.quantity for axis in rec.axes] == ["channel", "time", "space"]
+    assert [axis.step for axis in rec.axes] == [None, 0.002, 0.5]
+    assert rec.channel_names == ["Ch1", "Ch2"]
+    assert "kept as pictures" in (item.reason or "")
+    assert sorted(file.role for file in rec.source_files) == [
+        "companion", "companion", "image", "member", "picture", "picture",
+    ]  # fmt: skip
+    assert not list(ds.refresh_from_folder(tmp_path / "lab"))
+    ds.export_legacy_folder(tmp_path / "out", layout="kymflow")
+    picture = "LineScan-1-Cycle00001_Ch1Source.tif"
+    assert (tmp_path / "out" / picture).read_bytes() == (tmp_path / "lab" / picture).read_bytes()
+    with ZarrDataset(tmp_path / "back.zarr") as back:
+        back.ingest_legacy_folder(tmp_path / "out")
+        assert back.record(only(back)).axes == rec.axes
+
+
+def test_the_real_line_scan_has_the_pixels_and_times_of_the_reference(
+    ds: ZarrDataset, tmp_path: Path, shared_data: Path
+) -> None:
+    vendor = shared_data / "vendor"
+    facts = json.loads((vendor / "reference.json").read_text())
+    report = ds.ingest_legacy_folder(vendor / "prairie")
+    assert not report.failed
+    assert not report.unmatched
+    rec = ds.record(only(ds))
+    assert (rec.shape, rec.axes[1].unit, rec.axes[1].step) == (
+        (2, 1000, 255), "second", 0.00206355468314815,
+    )  # fmt: skip
+    digests = {hashlib.sha256(plane.tobytes()).hexdigest() for plane in rec.load_array()}
+    assert digests == {
+        image["sha256_pixels"]
+        for name, fact in facts.items()
+        if "/prairie/" in name and "_Cycle00001_Ch" in name
+        for image in fact["images"]
+    }
+    assert str(ds.images()["acquired"].iloc[0]) == "2017-06-09 16:25:07"
