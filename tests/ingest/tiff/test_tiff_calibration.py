@@ -278,7 +278,7 @@ def test_the_line_scan_of_the_instrument(shared_data: Path) -> None:
         ("cm", "CENTIMETER", 20000, ("centimeter", 0.00005)),
         ("um", "INCH", 50800, ("micrometer", 0.5)),
         ("inch", "INCH", 50800, ("inch", 1 / 50800)),
-        ("um", "INCH", 72, None),
+        ("um", "INCH", 4, ("micrometer", 0.25)),
         ("um", "NONE", 2, ("micrometer", 0.5)),
         ("sec", "CENTIMETER", 2, ("second", 0.5)),
         ("pixel", "CENTIMETER", 20000, None),

@@ -110,7 +110,8 @@ def write_tiff(
             "metadata": _ome(placed, names, name),
         }
     else:
-        arguments["resolution"] = _resolution(placed)
+        # Per unit of the description; without a word tifffile says that it is inches.
+        arguments |= {"resolution": _resolution(placed), "resolutionunit": "NONE"}
         described = _imagej(placed, shape)
         # ImageJ labels planes; C is the innermost of the leading axes.
         labels = {"Labels": names * (math.prod(shape[:-2]) // len(names))} if names else {}

@@ -42,7 +42,7 @@ _EVEN: Final = 0.01
 _EPOCH: Final = dt.datetime(1970, 1, 1)
 # TIFF 6.0, ResolutionUnit: 2 is inch, 3 is centimeter; here in micrometers.
 _RESOLUTION_UNITS: Final = {2: 25400.0, 3: 10000.0}
-_PRINT_RESOLUTIONS: Final = frozenset({72, 96, 100, 150, 200, 300, 400, 600, 1200, 2400})
+_ATOM: Final = 1e-4
 _MICROMETERS: Final = {
     "picometer": 1e-6,
     "angstrom": 1e-4,
@@ -247,8 +247,9 @@ def _imagej_pixel(page: TiffPage, code: int, unit: object) -> AxisScale | None:
     """Read a pixel size: per `unit`, unless the tags state another unit of length.
 
     ImageJ states none in the tags but where `unit` is that one (ij.io.TiffEncoder). Other
-    programs leave centimeters or inches there, which ImageJ converts to `unit` as well
-    (ij.io.FileOpener.decodeDescriptionString, for centimeters and micrometers).
+    programs leave centimeters there, which ImageJ converts to `unit`
+    (ij.io.FileOpener.decodeDescriptionString, for micrometers). Inches are what many libraries
+    write unasked: they count only where a pixel per `unit` would be smaller than an atom.
     """
     scale = axis_scale(_pixel_step(page, code), unit)
     micrometers = _RESOLUTION_UNITS.get(_resolution_unit(page))
@@ -257,8 +258,8 @@ def _imagej_pixel(page: TiffPage, code: int, unit: object) -> AxisScale | None:
     own = _MICROMETERS[scale.unit]
     if own == micrometers:
         return scale
-    if round(1 / scale.step) in _PRINT_RESOLUTIONS and micrometers == _MICROMETERS["inch"]:
-        return None
+    if micrometers == _MICROMETERS["inch"] and scale.step * own > _ATOM:
+        return scale
     return AxisScale(scale.quantity, scale.unit, _rounded(scale.step * micrometers / own))
 
 
