@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import kymflow_zarr
-from tests.helpers.imports import LEVEL, OUTSIDE, ROWS, imports, modules, room_of
+from tests.helpers.imports import (
+    BEGIN,
+    CONTRIBUTING,
+    END,
+    LEVEL,
+    OUTSIDE,
+    ROWS,
+    circles,
+    drawing,
+    imports,
+    modules,
+    room_of,
+)
 
 # Imports that the move of the files into rooms left behind, to be removed one by one.
 NOT_YET = {
@@ -16,6 +30,9 @@ NOT_YET = {
     ("engine.opening.modes", "legacy_v1"),
     ("engine.opening.wiping", "legacy_v1"),
 }  # fmt: skip
+MAX_FILES = 15
+# Users import these from the package and from its tests; the command line begins in `cli`.
+NAMED = {"kymflow_zarr", "kymflow_zarr.testing", "kymflow_zarr.cli"}
 # ``ds.view()`` starts the server of the page, which is made of the face.
 UPWARDS = {("api.dataset", "viewer.web.serving")}
 
@@ -54,6 +71,31 @@ TOP_NOT_YET = {
     ("kymflow_zarr.cli.exchange.ingest", "ingest"),
     ("kymflow_zarr.cli.exchange.migrate", "legacy_v1"),
 }
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    assert circles() == []
+
+
+def test_a_folder_holds_at_most_twelve_files() -> None:
+    counts = Counter(path.parent for path in modules().values())
+    assert {str(folder): n for folder, n in counts.items() if n > MAX_FILES} == {}
+
+
+def test_the_rooms_themselves_offer_no_names() -> None:
+    # An import names the file that it needs, and costs what that file costs.
+    offering = [
+        name
+        for name, path in modules().items()
+        if path.name == "__init__.py"
+        and name not in NAMED
+        and len(ast.parse(path.read_text(encoding="utf-8")).body) > 1
+    ]
+    assert offering == []
+
+
+def test_the_picture_of_the_rooms_is_what_the_imports_are() -> None:
+    assert f"{BEGIN}{drawing()}{END}" in CONTRIBUTING.read_text(encoding="utf-8")
 
 
 def test_every_file_is_in_a_known_room() -> None:

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from kymflow_zarr import layout
 from kymflow_zarr.engine.change import Change
+from kymflow_zarr.engine.documents import load
 from kymflow_zarr.engine.hints import did_you_mean
 from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.engine.index.index import Index
 from kymflow_zarr.engine.opening.modes import dataset_path, open_storage
 from kymflow_zarr.engine.tables import Tables
-from kymflow_zarr.errors import ArgumentError, RecordNotFoundError
+from kymflow_zarr.errors import ArgumentError, DatasetNotFoundError, RecordNotFoundError
 from kymflow_zarr.schema.base import FORMAT, FORMAT_VERSION
+from kymflow_zarr.schema.dataset import read_dataset_document
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import (
     ArtifactKind,
@@ -400,10 +402,7 @@ class OpenDataset:
         return map_images(self, fn, chosen, executor=executor, progress=progress)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Never in a mode that creates or empties.
-        from kymflow_zarr.engine.query.map import place_of, reopened
-
-        return reopened, place_of(self.storage)
+        return _reopened, (self.storage,)
 
     # Files as they are
 
@@ -448,3 +447,17 @@ def _check_form(as_: str, *more: str) -> None:
 def _several(ids: Iterable[str]) -> list[str]:
     # A text is a sequence too, of its letters.
     return [ids] if isinstance(ids, str) else list(ids)
+
+
+@functools.lru_cache(maxsize=8)
+def _reopened(storage: Storage) -> OpenDataset:
+    """Return the dataset that was pickled, one for each process and storage.
+
+    A task would otherwise spend more on the index than on most images. The mode is never one
+    that creates or empties.
+    """
+    document = load(storage, layout.GROUP)
+    if document is None:
+        raise DatasetNotFoundError("there is no dataset any more", where=storage.location)
+    mode: Mode = "r+" if storage.writable else "r"
+    return OpenDataset(storage, read_dataset_document(document, where=storage.location), mode)

@@ -78,9 +78,7 @@ class StoredImage:
         return hash((self.image_id, self.storage.root))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from kymflow_zarr.engine.query.map import place_of, reopened_record
-
-        return reopened_record, (*place_of(self.storage), self.image_id)
+        return StoredImage, (self.storage, self.image_id)
 
     def document(self) -> ImageDocument:
         """Read the document of the image."""

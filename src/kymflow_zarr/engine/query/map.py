@@ -13,7 +13,7 @@ from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.legacy_v1.storage import V1Storage, reading_storage
 from kymflow_zarr.runtime.parallel import in_order
 from kymflow_zarr.storage.interface import Storage
-from kymflow_zarr.types import Durability, Mode, Progress
+from kymflow_zarr.types import Progress
 
 if TYPE_CHECKING:
     from kymflow_zarr.engine.dataset import OpenDataset
@@ -88,24 +88,6 @@ def _call(fn: Callable[[StoredImage], R], dataset: OpenDataset, image_id: str) -
     return fn(dataset.record(image_id))
 
 
-@functools.lru_cache(maxsize=8)
-def _opened(path: str, mode: Mode, durability: Durability) -> OpenDataset:
-    # One for each process: a task would spend more on opening than on most images.
-    from kymflow_zarr.engine.dataset import OpenDataset
-
-    return OpenDataset.open(path, mode, durability=durability)
-
-
-def reopened(path: str, mode: Mode, durability: Durability) -> OpenDataset:
-    """Return a dataset that was pickled, usually in another process."""
-    return _opened(path, mode, durability)
-
-
-def reopened_record(path: str, mode: Mode, durability: Durability, image_id: str) -> StoredImage:
-    """Return a record that was pickled, usually in another process."""
-    return _opened(path, mode, durability).record(image_id)
-
-
 class Reading:
     """A dataset for reading, whatever its version, that pickles as its path.
 
@@ -129,12 +111,3 @@ def _reading(path: str, call: str) -> Reading:
     if not isinstance(storage, V1Storage):
         storage.recover()
     return Reading(storage, call)
-
-
-def place_of(storage: Storage) -> tuple[str, Mode, Durability]:
-    """Return how to open a dataset again: never in a mode that creates or empties."""
-    return (
-        storage.location,
-        "r+" if storage.writable else "r",
-        "full" if storage.durable else "relaxed",
-    )
