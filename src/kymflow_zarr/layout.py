@@ -107,6 +107,10 @@ def is_legal_on_windows(segment: str) -> bool:
     )
 
 
+# The documents of Zarr v2, which format version 1 wrote.
+ZARR_V2_NAMES: Final = frozenset({".zgroup", ".zattrs", ".zarray", ".zmetadata"})
+
+
 def is_safe_key(key: str) -> bool:
     """Return True if a key that a document names stays in the dataset on every file system.
 

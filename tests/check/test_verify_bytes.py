@@ -90,7 +90,7 @@ def seen(root: Path, path: Path) -> bool:
     image_id = inside[1] if inside[0] == "images" and len(inside) > 2 else None
     prefix = "" if image_id is None else f"images/{image_id}"
     storage = LocalStorage(root, writable=False)
-    return bool(examine(storage, prefix, image_id, Hasher(Inline())).errors)
+    return bool(examine(storage, prefix, image_id, Hasher(storage, Inline())).errors)
 
 
 @contextmanager

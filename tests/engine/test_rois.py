@@ -180,10 +180,10 @@ def test_a_region_that_leaves_the_image_is_refused_by_its_field(
     roi = RectRoi.from_dict(data)
     with pytest.raises(ArgumentError, match=f"{field} is .*roi 1: {field}"):
         roi.check(rec.get_image_bounds(), channels=1)
-    before = files_of(rec._image.storage.root)
+    before = files_of(Path(rec._image.storage.location))
     with pytest.raises(ArgumentError, match=f"roi 1: {field}"):
         rec.save_rois([roi])
-    assert files_of(rec._image.storage.root).keys() >= before.keys()
+    assert files_of(Path(rec._image.storage.location)).keys() >= before.keys()
     assert rec.load_rois() == []
 
 
@@ -240,7 +240,7 @@ def test_only_values_with_ids_of_their_own_are_saved(rec: ZarrImageRecord) -> No
 
 def test_a_dataset_that_is_read_only_stays_as_it_is(rec: ZarrImageRecord) -> None:
     rec.save_rois([RECT])
-    with ZarrDataset(rec._image.storage.root, mode="r") as ds:
+    with ZarrDataset(rec._image.storage.location, mode="r") as ds:
         assert ds[rec.image_id].load_rois() == [RECT]
         with pytest.raises(ReadOnlyError):
             ds[rec.image_id].save_rois([])

@@ -26,9 +26,7 @@ from tests.helpers.imports import (
 
 # Imports that the move of the files into rooms left behind, to be removed one by one.
 NOT_YET = {
-    ("legacy_v1.validate", "check"), ("engine.query.map", "legacy_v1"),
-    ("engine.opening.modes", "legacy_v1"),
-    ("engine.opening.wiping", "legacy_v1"),
+    ("legacy_v1.validate", "check"),
 }  # fmt: skip
 MAX_FILES = 15
 # Users import these from the package and from its tests; the command line begins in `cli`.

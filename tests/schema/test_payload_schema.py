@@ -272,7 +272,7 @@ def test_what_ingest_writes_keeps_to_the_schema(ds: ZarrDataset, tmp_path: Path)
 
 def test_older_forms_in_a_dataset_are_reported_and_written_anew(rec: ZarrImageRecord) -> None:
     rec.save_metadata_payload(OLD | {"header": {"shape": [500, 38]}})
-    with ZarrDataset(rec._image.storage.root) as ds:
+    with ZarrDataset(rec._image.storage.location) as ds:
         problems = ds.validate().problems
         assert [(p.code, p.message.split()[0]) for p in problems] == [
             ("metadata-form", "version"),

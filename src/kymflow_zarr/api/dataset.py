@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, overload
 
 from kymflow_zarr.api.image import OfRecord, ZarrImageRecord
 from kymflow_zarr.engine.dataset import OpenDataset
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from kymflow_zarr.engine.query.map import MapResult
     from kymflow_zarr.export.report import ExportReport
     from kymflow_zarr.ingest.report import IngestReport, RefreshResult
+    from kymflow_zarr.storage.interface import Storage
     from kymflow_zarr.viewer.web.serving import Viewer
 
 R = TypeVar("R")
@@ -82,7 +83,9 @@ class ZarrDataset:
     """
 
     def __init__(self, path: StrPath, mode: Mode = "a", *, durability: Durability = "full") -> None:
-        self._open = OpenDataset.open(path, mode, durability=durability)
+        self._open = OpenDataset.open(
+            path, mode, durability=durability, older_formats=_OLDER_FORMATS
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopened, self._open.__reduce__()
@@ -1052,6 +1055,15 @@ class ZarrDataset:
         from kymflow_zarr.views.dataset_html import dataset_html
 
         return dataset_html(self._open)
+
+
+def _open_v1(files: Storage, mode: Mode) -> Storage | None:
+    from kymflow_zarr.legacy_v1.storage import open_v1
+
+    return open_v1(files, mode)
+
+
+_OLDER_FORMATS: Final = {"kymflow_zarr_v1": _open_v1}
 
 
 def _reopened(reopen: Callable[..., OpenDataset], place: tuple[Any, ...]) -> ZarrDataset:

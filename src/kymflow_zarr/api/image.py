@@ -271,7 +271,7 @@ class ZarrImageRecord:
         """
         from kymflow_zarr.check.verify.dataset import verify_image
 
-        return verify_image(self._image.storage.root, self.image_id, level=level, executor=executor)
+        return verify_image(self._image.storage, self.image_id, level=level, executor=executor)
 
     def load_metadata_objects(self) -> tuple[Any, Any, Any]:
         """Return header, experiment metadata and ROIs as objects of the package `kymflow`.

@@ -12,16 +12,23 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from kymflow_zarr import layout
 from kymflow_zarr.engine.change import Change
-from kymflow_zarr.engine.documents import load
 from kymflow_zarr.engine.hints import did_you_mean
 from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.engine.index.index import Index
-from kymflow_zarr.engine.opening.modes import dataset_path, open_storage
+from kymflow_zarr.engine.opening.modes import (
+    NONE_OLDER,
+    OlderFormats,
+    dataset_path,
+    open_on,
+    open_storage,
+    read_document,
+)
 from kymflow_zarr.engine.tables import Tables
-from kymflow_zarr.errors import ArgumentError, DatasetNotFoundError, RecordNotFoundError
+from kymflow_zarr.errors import ArgumentError, RecordNotFoundError
 from kymflow_zarr.schema.base import FORMAT, FORMAT_VERSION
-from kymflow_zarr.schema.dataset import read_dataset_document
 from kymflow_zarr.storage.interface import Storage
+from kymflow_zarr.storage.local.storage import local_path
+from kymflow_zarr.storage.readable_file import readable_file
 from kymflow_zarr.types import (
     ArtifactKind,
     Axis,
@@ -74,15 +81,27 @@ class OpenDataset:
         self._document = document
 
     @classmethod
-    def open(cls, path: StrPath, mode: Mode = "a", *, durability: Durability = "full") -> Self:
+    def open(
+        cls,
+        path: StrPath,
+        mode: Mode = "a",
+        *,
+        durability: Durability = "full",
+        older_formats: OlderFormats = NONE_OLDER,
+    ) -> Self:
         """Open, or create, the dataset in a folder."""
-        storage, document = open_storage(dataset_path(path), mode, durability)
+        storage, document = open_storage(dataset_path(path), mode, durability, older_formats)
         return cls(storage, document, mode)
+
+    @classmethod
+    def on(cls, storage: Storage) -> Self:
+        """Open the dataset of a storage, or create it if there is none and it is writable."""
+        return cls(storage, open_on(storage), "r+" if storage.writable else "r")
 
     @property
     def path(self) -> Path:
         """The dataset's folder."""
-        return self.storage.root
+        return Path(self.storage.location)
 
     @property
     def dataset_id(self) -> str:
@@ -411,8 +430,7 @@ class OpenDataset:
         key = layout.table_key(name)
         if self.storage.stat(key) is None:
             self.tables.read(name)  # It says what there is instead.
-        self.storage.refuse_links(key, "read")
-        return self.storage.path(key)
+        return local_path(self.storage, key)
 
     def change_token(self, table: str | None = None) -> str:
         """Return a text that is another one once an image, or one table, has changed."""
@@ -433,9 +451,9 @@ class OpenDataset:
         import pyarrow.parquet as pq
 
         key = layout.table_key(table)
-        self.storage.refuse_links(key, "read")
-        rows: int = pq.read_metadata(self.storage.path(key)).num_rows
-        return rows
+        with self.storage.open(key) as file:
+            rows: int = pq.read_metadata(readable_file(file)).num_rows
+            return rows
 
 
 def _check_form(as_: str, *more: str) -> None:
@@ -456,8 +474,5 @@ def _reopened(storage: Storage) -> OpenDataset:
     A task would otherwise spend more on the index than on most images. The mode is never one
     that creates or empties.
     """
-    document = load(storage, layout.GROUP)
-    if document is None:
-        raise DatasetNotFoundError("there is no dataset any more", where=storage.location)
     mode: Mode = "r+" if storage.writable else "r"
-    return OpenDataset(storage, read_dataset_document(document, where=storage.location), mode)
+    return OpenDataset(storage, read_document(storage), mode)

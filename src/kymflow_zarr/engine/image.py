@@ -29,6 +29,7 @@ from kymflow_zarr.errors import (
 from kymflow_zarr.formats.array.write import as_array
 from kymflow_zarr.schema.checksums import parse_checksums
 from kymflow_zarr.storage.interface import Storage
+from kymflow_zarr.storage.local.storage import local_path
 from kymflow_zarr.types import ArtifactInfo, ArtifactKind, Axis, ImageBounds
 
 # Reading one image needs none of these, and each import takes time at start-up.
@@ -72,10 +73,10 @@ class StoredImage:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, StoredImage):
             return NotImplemented
-        return (self.image_id, self.storage.root) == (other.image_id, other.storage.root)
+        return (self.image_id, self.storage.location) == (other.image_id, other.storage.location)
 
     def __hash__(self) -> int:
-        return hash((self.image_id, self.storage.root))
+        return hash((self.image_id, self.storage.location))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return StoredImage, (self.storage, self.image_id)
@@ -688,8 +689,7 @@ class StoredImage:
         if listed is None or key not in parse_checksums(listed, where=where):
             raise ArtifactNotFoundError(f"the image has no file {key!r}", where=self.prefix)
         place = f"{self.prefix}/{key}"
-        self.storage.refuse_links(place, "read")
-        return self.storage.path(place)
+        return local_path(self.storage, place)
 
 
 def _describe(axis: Axis) -> str:

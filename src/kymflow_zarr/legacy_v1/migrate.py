@@ -21,6 +21,7 @@ from kymflow_zarr.errors import (
     StorageError,
     TargetExistsError,
 )
+from kymflow_zarr.legacy_v1.documents import V1_FORMAT
 from kymflow_zarr.legacy_v1.migrate_image import (
     KEPT_FILES,
     OldImage,
@@ -31,10 +32,11 @@ from kymflow_zarr.legacy_v1.migrate_image import (
 )
 from kymflow_zarr.legacy_v1.migrate_sources import TABLE, OldSources, read_sources
 from kymflow_zarr.legacy_v1.report import MigrationItem, MigrationReport
-from kymflow_zarr.legacy_v1.storage import V1Storage, is_v1
+from kymflow_zarr.legacy_v1.storage import V1Storage, is_v1, open_v1
 from kymflow_zarr.schema.dataset import DatasetDocument
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.local.files import os_errors, rename_folder, sync_folder
+from kymflow_zarr.storage.local.storage import LocalStorage
 from kymflow_zarr.types import Progress, StrPath
 
 __all__ = ["migrate_dataset", "migrate_in_place"]
@@ -149,7 +151,7 @@ def migrate_in_place(path: StrPath, *, progress: Progress | None = None) -> Migr
 
 
 def _open_old(path: Path) -> tuple[V1Storage, DatasetDocument]:
-    storage, document = open_storage(path, "r", "full")
+    storage, document = open_storage(path, "r", "full", {V1_FORMAT: open_v1})
     if not isinstance(storage, V1Storage):
         raise ArgumentError(
             "this dataset is in format version 2 already: there is nothing to migrate",
@@ -159,7 +161,7 @@ def _open_old(path: Path) -> tuple[V1Storage, DatasetDocument]:
 
 
 def _open_new(path: Path, old: V1Storage, document: DatasetDocument) -> Storage:
-    if path.is_dir() and is_v1(path):
+    if path.is_dir() and is_v1(LocalStorage(path, writable=False)):
         raise _taken(path)
     new = DatasetDocument(
         dataset_id=document.dataset_id,
@@ -220,7 +222,7 @@ def _carry_over(
         MigrationItem("failed", "image", name, "no image of version 2 can have this id")
         for name in old.refused_images()
     ]
-    return MigrationReport(str(old.root), str(new.root), tuple(items))
+    return MigrationReport(old.location, new.location, tuple(items))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from kymflow_zarr import layout
 from kymflow_zarr.errors import (
     CorruptDataError,
+    DatasetExistsError,
+    FormatVersionError,
     LimitExceededError,
     ReadOnlyError,
     SchemaValidationError,
@@ -33,8 +35,9 @@ from kymflow_zarr.legacy_v1.documents import (
 from kymflow_zarr.runtime.limits import gunzip, loads_json
 from kymflow_zarr.schema.base import plain_group_document
 from kymflow_zarr.storage.interface import UNKNOWN_VERSION, OpenFile, Stat, Storage
-from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.local.storage import local_path
 from kymflow_zarr.storage.read_only import ReadOnlyStorage
+from kymflow_zarr.types import Mode
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
@@ -42,13 +45,10 @@ if TYPE_CHECKING:
 ATTRIBUTES: Final = ".zattrs"
 _ARRAY: Final = ".zarray"
 _DATA: Final = "data"
-# The names of Zarr v2's own documents.
-V1_NAMES: Final = frozenset({".zgroup", ATTRIBUTES, _ARRAY, ".zmetadata"})
 
 
-def is_v1(root: Path) -> bool:
-    """Tell whether a folder is a dataset of format version 1."""
-    files = LocalStorage(root, writable=False)
+def is_v1(files: Storage) -> bool:
+    """Return True if a storage holds a dataset of format version 1."""
     if files.stat(layout.GROUP) is not None:
         return False
     data = files.read(ATTRIBUTES)
@@ -58,9 +58,30 @@ def is_v1(root: Path) -> bool:
     return isinstance(attributes, dict) and attributes.get("format") == V1_FORMAT
 
 
-def reading_storage(root: Path) -> Storage:
-    """Return a read-only storage for the dataset in a folder, whatever its version."""
-    return V1Storage(root) if is_v1(root) else LocalStorage(root, writable=False)
+def open_v1(files: Storage, mode: Mode) -> V1Storage | None:
+    """Return a dataset of format version 1 for reading, None if a storage holds something else.
+
+    Raises
+    ------
+    DatasetExistsError, FormatVersionError
+        If the mode is not one for reading.
+    """
+    if not is_v1(files):
+        return None
+    if mode == "w-":
+        raise DatasetExistsError(
+            "there is a dataset already, in format version 1",
+            where=files.location,
+            hint="Choose another path.",
+        )
+    if mode != "r":
+        raise FormatVersionError(
+            "this dataset is in format version 1, which can only be read",
+            where=files.location,
+            hint='Open it with mode="r", or carry it over to version 2: '
+            f"kymflow-zarr migrate {files.location} --in-place",
+        )
+    return V1Storage(files)
 
 
 class V1Storage(ReadOnlyStorage):
@@ -68,16 +89,13 @@ class V1Storage(ReadOnlyStorage):
 
     Parameters
     ----------
-    root : Path
-        The dataset's folder.
+    files : Storage
+        The dataset as it is, by its own names.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.files: Storage = LocalStorage(root, writable=False)
-        """The folder as it is, by its own names."""
-        self.root = root
-        self.location = self.files.location
-        self.durable = False
+    def __init__(self, files: Storage) -> None:
+        self.files = files
+        self.location = files.location
 
     def require_writable(self) -> NoReturn:
         """Raise ReadOnlyError."""
@@ -88,11 +106,11 @@ class V1Storage(ReadOnlyStorage):
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return V1Storage, (self.root,)
+        return V1Storage, (self.files,)
 
-    def path(self, key: str) -> Path:
+    def local_path(self, key: str) -> Path:
         """Return the path of what a key stands for."""
-        return self.files.path(self.place(key))
+        return local_path(self.files, self.place(key))
 
     def place(self, key: str) -> str:
         """Return the name, below the dataset's folder, of what a key stands for."""
@@ -148,10 +166,6 @@ class V1Storage(ReadOnlyStorage):
     def as_zarr_store(self, prefix: str, *, complete: bool = True) -> Store:
         """Return the node as version 1 wrote it, which zarr-python reads."""
         return self.files.as_zarr_store(self.place(prefix), complete=complete)
-
-    def refuse_links(self, key: str, done: str) -> None:
-        """Raise StorageError if a link is in the way."""
-        self.files.refuse_links(self.place(key), done)
 
     def children(self, prefix: str) -> list[str]:
         """Return the names of the folders directly below a key, as keys spell them."""
@@ -243,7 +257,7 @@ class V1Storage(ReadOnlyStorage):
 
     def _has_key(self, place: str, image_id: str | None) -> bool:
         name = place.rpartition("/")[2]
-        if name in V1_NAMES or name in layout.LITTER:
+        if name in layout.ZARR_V2_NAMES or name in layout.LITTER:
             return True
         if image_id is None:
             key = names_module.table_key(place.removeprefix(f"{layout.TABLES}/"))
@@ -265,7 +279,9 @@ class V1Storage(ReadOnlyStorage):
 
     def _is_node(self, key: str) -> bool:
         folder = self.place(key)
-        return any(self.files.stat(_below(folder, name)) is not None for name in V1_NAMES)
+        return any(
+            self.files.stat(_below(folder, name)) is not None for name in layout.ZARR_V2_NAMES
+        )
 
     def _array_names(self, folder: str, above: str = "") -> list[str]:
         names = []

@@ -36,7 +36,7 @@ def validate_v1(
         "format-version-1",
         "",
         "the dataset is in format version 1, which is read-only here and keeps no digests. "
-        f"Carry it over to version 2: kymflow-zarr migrate {storage.root} NEW.",
+        f"Carry it over to version 2: kymflow-zarr migrate {storage.location} NEW.",
     )
     for name in storage.refused_images():
         check_foreign(findings, f"{layout.IMAGES}/{name}")

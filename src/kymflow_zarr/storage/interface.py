@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
@@ -177,6 +176,9 @@ class Storage(Protocol):
     location: str
     writable: bool
 
+    def __hash__(self) -> int:
+        return object.__hash__(self)
+
     # Reading ---------------------------------------------------------------------------
 
     def read(self, key: str) -> bytes | None:
@@ -293,14 +295,3 @@ class Storage(Protocol):
 
     def close(self) -> None:
         """Release what was acquired; the storage can still be used, and acquires it again."""
-
-    # Until their callers speak in keys only ----------------------------------------------
-
-    root: Path
-    durable: bool
-
-    def path(self, key: str) -> Path:
-        """Return the path of a key."""
-
-    def refuse_links(self, key: str, done: str) -> None:
-        """Raise StorageError if a link is in the way."""

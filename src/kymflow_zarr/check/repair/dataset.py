@@ -17,7 +17,7 @@ from kymflow_zarr.engine.documents import require_dataset
 from kymflow_zarr.engine.index.index import Index
 from kymflow_zarr.engine.tables import Tables
 from kymflow_zarr.errors import FormatVersionError
-from kymflow_zarr.legacy_v1.storage import V1Storage, reading_storage
+from kymflow_zarr.legacy_v1.storage import V1Storage
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import Progress
 
@@ -30,7 +30,7 @@ def repair_dataset(
     executor: Executor | None = None,
 ) -> RepairReport:
     """Mend a dataset; see :meth:`kymflow_zarr.OpenDataset.repair`."""
-    reading = reading_storage(dataset.path)
+    reading = dataset.storage.reader()
     if isinstance(reading, V1Storage):
         raise FormatVersionError(
             "a dataset of format version 1 can only be read",
@@ -42,7 +42,7 @@ def repair_dataset(
     storage = reading if dry_run else dataset.storage
     require_dataset(storage)
     actions = _sweep(storage, dry_run=dry_run)
-    with hashing(executor) as hasher:
+    with hashing(storage, executor) as hasher:
         image_ids = Index(storage).image_ids()
         for done, image_id in enumerate(image_ids, start=1):
             prefix = layout.image_prefix(image_id)

@@ -162,7 +162,7 @@ class _Image:
         if document is None:
             self._put_aside_whole("its document is missing or broken")
             return
-        paths = {below: self.storage.path(self.group.key(below)) for below in self.group.found}
+        paths = {below: self.group.key(below) for below in self.group.found}
         sums = {k: found for k, found in self.hasher.hash(paths) if isinstance(found, FileSum)}
         broken = self._contradictions(sums)
         path = document.pixels.path

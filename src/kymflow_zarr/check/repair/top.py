@@ -41,7 +41,7 @@ def _mend(storage: Storage, mending: Mending, group: Group, hasher: Hasher) -> N
     listed, broken, foreign = dict(group.listed or {}), {}, {}
     kept = _kept(storage)
     if group.listed is None:
-        paths = {below: storage.path(below) for below in group.found}
+        paths = {below: below for below in group.found}
         hashed = hasher.hash(paths)
         listed = {key: found for key, found in hashed if isinstance(found, FileSum)}
         for below in listed:

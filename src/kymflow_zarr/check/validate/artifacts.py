@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from kymflow_zarr import layout
@@ -16,7 +15,7 @@ from kymflow_zarr.errors import CorruptDataError
 from kymflow_zarr.schema.curation import read_curation_document
 from kymflow_zarr.schema.image import ImageDocument
 from kymflow_zarr.storage.interface import Storage
-from kymflow_zarr.storage.local.files import os_errors
+from kymflow_zarr.storage.readable_file import readable_file
 from kymflow_zarr.types import ArtifactKind
 
 # Longer than any gzip header, so that the first block of text begins in it.
@@ -80,8 +79,7 @@ def _check(storage: Storage, key: str, kind: ArtifactKind) -> Any:
     if kind == "parquet":
         check_parquet(storage, key)
     else:
-        with os_errors("read", key):
-            _check_csv_gz(storage.path(key), key)
+        _check_csv_gz(storage, key)
     return None
 
 
@@ -99,7 +97,7 @@ def check_parquet(storage: Storage, key: str) -> None:
     from kymflow_zarr.formats.dataframe.arrow_table import NOTE_KEY, parse_note
 
     try:
-        with pq.ParquetFile(storage.path(key)) as file:
+        with storage.open(key) as opened, pq.ParquetFile(readable_file(opened)) as file:
             note = (file.schema_arrow.metadata or {}).get(NOTE_KEY)
     # Parquet: "File Metadata ... magic number 'PAR1'" end the file; all else follows from it.
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -109,9 +107,11 @@ def check_parquet(storage: Storage, key: str) -> None:
     parse_note(note, where=key)
 
 
-def _check_csv_gz(path: Path, key: str) -> None:
-    with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
+def _check_csv_gz(storage: Storage, key: str) -> None:
+    with storage.open(key) as file:
+        if file is None:
+            raise CorruptDataError("the file has gone", where=key)
+        head = file.read(0, _HEAD_BYTES)
     decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
         # RFC 1952: "ID1 = 31, ID2 = 139"; the least possible member has 20 bytes.

@@ -27,7 +27,7 @@ from kymflow_zarr.check.validate.tables import check_tables
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.documents import load
 from kymflow_zarr.errors import ArgumentError, SchemaValidationError
-from kymflow_zarr.legacy_v1.storage import V1Storage, reading_storage
+from kymflow_zarr.legacy_v1.storage import V1Storage
 from kymflow_zarr.legacy_v1.validate import validate_v1, validate_v1_image
 from kymflow_zarr.schema.dataset import read_dataset_document
 from kymflow_zarr.storage.interface import Storage
@@ -53,7 +53,7 @@ def validate_dataset(
     -------
     ValidationReport
     """
-    storage = reading_storage(dataset.path)
+    storage = dataset.storage.reader()
     if isinstance(storage, V1Storage):
         return validate_v1(storage, progress=progress, executor=executor)
     storage.recover()
@@ -75,7 +75,7 @@ def validate_image(dataset: OpenDataset, image_id: str) -> tuple[Problem, ...]:
     RecordNotFoundError
         If there is nothing of that id, not even a damaged image.
     """
-    storage = reading_storage(dataset.path)
+    storage = dataset.storage.reader()
     if isinstance(storage, V1Storage):
         return validate_v1_image(dataset, storage, image_id)
     storage.recover()

@@ -11,6 +11,7 @@ from kymflow_zarr.check.validate.artifacts import check_parquet
 from kymflow_zarr.check.validate.findings import Findings
 from kymflow_zarr.errors import CorruptDataError
 from kymflow_zarr.storage.interface import Storage
+from kymflow_zarr.storage.readable_file import readable_file
 
 _COLUMN = "image_id"
 
@@ -66,7 +67,7 @@ def _named_images(storage: Storage, key: str) -> Counter[str]:
 
     counts: Counter[str] = Counter()
     try:
-        with pq.ParquetFile(storage.path(key)) as file:
+        with storage.open(key) as opened, pq.ParquetFile(readable_file(opened)) as file:
             schema = file.schema_arrow
             if schema.names.count(_COLUMN) != 1:
                 return counts

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Executor
-from pathlib import Path
 from typing import Final
 
 from kymflow_zarr import layout
@@ -16,7 +15,7 @@ from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.documents import load_image, require_dataset
 from kymflow_zarr.engine.index.index import Index
 from kymflow_zarr.errors import ArgumentError, FormatVersionError
-from kymflow_zarr.legacy_v1.storage import V1Storage, reading_storage
+from kymflow_zarr.legacy_v1.storage import V1Storage
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import Progress
 
@@ -32,11 +31,11 @@ def verify_dataset(
     executor: Executor | None,
 ) -> VerifyReport:
     """Hold every file against its checksum; see :meth:`kymflow_zarr.OpenDataset.verify`."""
-    storage = _storage_of(dataset.path, level)
+    storage = _storage_of(dataset.storage, level)
     image_ids = Index(storage).image_ids()
     damages: list[Damage] = []
     files = 0
-    with hashing(executor) as hasher:
+    with hashing(storage, executor) as hasher:
         used = hasher if level == "full" else None
         groups: list[tuple[str, str | None]] = [("", None)]
         groups += [(layout.image_prefix(image_id), image_id) for image_id in image_ids]
@@ -51,28 +50,28 @@ def verify_dataset(
 
 
 def verify_image(
-    root: Path, image_id: str, *, level: VerifyLevel, executor: Executor | None
+    dataset_storage: Storage, image_id: str, *, level: VerifyLevel, executor: Executor | None
 ) -> VerifyReport:
     """Hold the files of one image against their checksums."""
-    storage = _storage_of(root, level)
+    storage = _storage_of(dataset_storage, level)
     prefix = layout.image_prefix(image_id)
     if not storage.is_folder(prefix):
         load_image(storage, image_id)  # Says that there is none.
-    with hashing(executor) as hasher:
+    with hashing(storage, executor) as hasher:
         used = hasher if level == "full" else None
         group = settled(storage, prefix, image_id, used)
         found = len(group.found)
         return VerifyReport(level, tuple(group.damages), 1, found, hasher.size_bytes)
 
 
-def _storage_of(root: Path, level: VerifyLevel) -> Storage:
+def _storage_of(dataset_storage: Storage, level: VerifyLevel) -> Storage:
     if level not in ("full", "fast"):
         raise ArgumentError(f"the level {level!r} is not 'full' or 'fast'", where="level")
-    storage = reading_storage(root)
+    storage = dataset_storage.reader()
     if isinstance(storage, V1Storage):
         raise FormatVersionError(
             "a dataset of format version 1 keeps no checksums to verify it by",
-            where=str(root),
+            where=storage.location,
             hint="kymflow-zarr migrate carries it over and compares every value; "
             "kymflow-zarr validate looks at what can be looked at.",
         )

@@ -226,7 +226,7 @@ def _compare(
             what = f"it has {stat.size} bytes, where {said.size_bytes} were written"
             group.add("file-size", below, what, REPAIR)
         elif below not in known:
-            same_size[below] = storage.path(group.key(below))
+            same_size[below] = group.key(below)
     if hasher is not None:
         for below, found in hasher.hash(same_size):
             if isinstance(found, str):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TypeAlias
 
+from kymflow_zarr.engine.query.map import Reading
+from kymflow_zarr.errors import StorageError
 from kymflow_zarr.schema.checksums import FileSum
-from kymflow_zarr.storage.local.files import digest_file
+from kymflow_zarr.storage.interface import Storage
 
 Hashed: TypeAlias = FileSum | str | None
 """What a file is; why it cannot be read; None if it is not there."""
@@ -17,6 +20,7 @@ Hashed: TypeAlias = FileSum | str | None
 # Opened at once; SHA-256 lets other threads run, so that a few keep disk and cores busy.
 _THREADS = 8
 _AT_ONCE = 1000
+_READ_BYTES = 1 << 20
 
 
 class Hasher:
@@ -24,6 +28,7 @@ class Hasher:
 
     Parameters
     ----------
+    storage : Storage
     executor : concurrent.futures.Executor
     own : bool
         Whether it is ours: without it this thread goes on.
@@ -34,25 +39,26 @@ class Hasher:
         How many files were read, and how many bytes they held.
     """
 
-    def __init__(self, executor: Executor, *, own: bool = False) -> None:
+    def __init__(self, storage: Storage, executor: Executor, *, own: bool = False) -> None:
+        self._hash = functools.partial(_hash, Reading(storage))
         self._executor = executor
         self._own = own
         self.files = 0
         self.size_bytes = 0
 
-    def hash(self, paths: Mapping[str, Path]) -> Iterator[tuple[str, Hashed]]:
-        """Yield key and digest of each file."""
-        keys = list(paths)
+    def hash(self, files: Mapping[str, str]) -> Iterator[tuple[str, Hashed]]:
+        """Yield name and digest of each file, given the keys of files by some name."""
+        keys = list(files)
         for start in range(0, len(keys), _AT_ONCE):
             some = keys[start : start + _AT_ONCE]
-            wanted = [paths[key] for key in some]
+            wanted = [files[key] for key in some]
             try:
-                found = self._executor.map(_hash, wanted)
+                found = self._executor.map(self._hash, wanted)
             except RuntimeError:
                 if not self._own:
                     raise
                 # The main thread has ended, and no more threads are given to those that go on.
-                found = map(_hash, wanted)
+                found = map(self._hash, wanted)
             for key, hashed in zip(some, found, strict=True):
                 self.files += 1
                 self.size_bytes += hashed.size_bytes if isinstance(hashed, FileSum) else 0
@@ -60,19 +66,25 @@ class Hasher:
 
 
 @contextmanager
-def hashing(executor: Executor | None) -> Iterator[Hasher]:
+def hashing(storage: Storage, executor: Executor | None) -> Iterator[Hasher]:
     """Give a hasher; it has threads of its own if there is no executor."""
     if executor is not None:
-        yield Hasher(executor)
+        yield Hasher(storage, executor)
         return
     with ThreadPoolExecutor(_THREADS) as threads:
-        yield Hasher(threads, own=True)
+        yield Hasher(storage, threads, own=True)
 
 
-def _hash(path: Path) -> Hashed:
+def _hash(reading: Reading, key: str) -> Hashed:
+    digest, size = hashlib.sha256(), 0
     try:
-        return FileSum(*digest_file(path))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        return error.strerror or type(error).__name__
+        with reading.storage.open(key) as file:
+            if file is None:
+                return None
+            while data := file.read(size, _READ_BYTES):
+                digest.update(data)
+                size += len(data)
+    except StorageError as error:
+        cause = error.__cause__
+        return cause.strerror or error.what if isinstance(cause, OSError) else error.what
+    return FileSum(size, digest.hexdigest())

@@ -6,9 +6,9 @@ import contextlib
 import os
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from kymflow_zarr import layout
 from kymflow_zarr._version import __version__
@@ -19,7 +19,6 @@ from kymflow_zarr.errors import (
     ArgumentTypeError,
     DatasetExistsError,
     DatasetNotFoundError,
-    FormatVersionError,
     SchemaValidationError,
 )
 from kymflow_zarr.schema.base import plain_group_document
@@ -28,6 +27,9 @@ from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.local.storage import LocalStorage
 from kymflow_zarr.types import Durability, Mode, StrPath
 
+# By the name of each older format: opens a dataset of it, or returns None if it is of another.
+OlderFormats: TypeAlias = Mapping[str, Callable[[Storage, Mode], Storage | None]]
+NONE_OLDER: Final[OlderFormats] = {}
 _MODES: Final = ("r", "r+", "a", "w", "w-")
 
 
@@ -52,7 +54,9 @@ def dataset_path(path: StrPath) -> Path:
     return Path(text).expanduser().absolute()
 
 
-def open_storage(path: Path, mode: Mode, durability: Durability) -> tuple[Storage, DatasetDocument]:
+def open_storage(
+    path: Path, mode: Mode, durability: Durability, older_formats: OlderFormats = NONE_OLDER
+) -> tuple[Storage, DatasetDocument]:
     """Open or create the dataset at a path, as `mode` says.
 
     Raises
@@ -70,13 +74,15 @@ def open_storage(path: Path, mode: Mode, durability: Durability) -> tuple[Storag
         )
     storage = LocalStorage(path, writable=mode != "r", durability=durability)
     try:
-        return _opened(storage, mode)
+        return _opened(storage, mode, older_formats)
     except BaseException:
         storage.close()
         raise
 
 
-def _opened(storage: LocalStorage, mode: Mode) -> tuple[Storage, DatasetDocument]:
+def _opened(
+    storage: LocalStorage, mode: Mode, older_formats: OlderFormats
+) -> tuple[Storage, DatasetDocument]:
     path = storage.root
     if path.is_dir():
         # What was begun before comes to its end before anything is looked at.
@@ -85,8 +91,11 @@ def _opened(storage: LocalStorage, mode: Mode) -> tuple[Storage, DatasetDocument
         from kymflow_zarr.engine.opening.wiping import wipe
 
         wipe(storage)
-    if path.is_dir() and _is_v1(storage):
-        return _open_v1(path, mode)
+    if storage.stat(layout.GROUP) is None and path.is_dir():
+        for opener in older_formats.values():
+            older = opener(storage.reader(), mode)
+            if older is not None:
+                return older, read_document(older)
     document = _read_root(storage)
     if document is not None:
         if mode == "w-":
@@ -119,33 +128,29 @@ def _read_root(storage: LocalStorage) -> DatasetDocument | None:
     return None
 
 
-def _is_v1(storage: LocalStorage) -> bool:
-    if storage.stat(layout.GROUP) is not None:
-        return False  # As nearly always; the rest need not even be imported.
-    from kymflow_zarr.legacy_v1.storage import is_v1
+def read_document(storage: Storage) -> DatasetDocument:
+    """Return the document of the dataset that a storage holds.
 
-    return is_v1(storage.root)
-
-
-def _open_v1(path: Path, mode: Mode) -> tuple[Storage, DatasetDocument]:
-    if mode == "w-":
-        raise DatasetExistsError(
-            "there is a dataset already, in format version 1",
-            where=str(path),
-            hint="Choose another path.",
-        )
-    if mode != "r":
-        raise FormatVersionError(
-            "this dataset is in format version 1, which can only be read",
-            where=str(path),
-            hint='Open it with mode="r", or carry it over to version 2: '
-            f"kymflow-zarr migrate {path} --in-place",
-        )
-    from kymflow_zarr.legacy_v1.storage import V1Storage
-
-    storage: Storage = V1Storage(path)
+    Raises
+    ------
+    DatasetNotFoundError
+        If there is none.
+    """
+    storage.recover()
     raw = load(storage, layout.GROUP)
-    return storage, read_dataset_document(raw, where=str(path))
+    if raw is None:
+        raise DatasetNotFoundError("there is no dataset", where=storage.location)
+    return read_dataset_document(raw, where=f"{storage.location}/{layout.GROUP}")
+
+
+def open_on(storage: Storage) -> DatasetDocument:
+    """Return the document of the dataset of any storage; create it if a writable one has none."""
+    if storage.writable and storage.stat(layout.GROUP) is None:
+        storage.create()
+        with storage.lock("dataset", "top"):
+            if storage.stat(layout.GROUP) is None:
+                return _write_root(storage)
+    return read_document(storage)
 
 
 def create_dataset(
@@ -178,15 +183,24 @@ def _create(
         document = _read_root(storage)
         if document is not None:
             return document
-        document = new or DatasetDocument(
-            dataset_id=str(uuid.uuid4()),
-            created_utc=utc_now(),
-            created_by=f"kymflow_zarr {__version__}",
-        )
-        group = document.to_group()
-        group["attributes"].update(attributes or {})
-        with Change(storage, "") as change:
-            change.write(f"{layout.IMAGES}/{layout.GROUP}", dump(plain_group_document()))
-            # The root document comes last: with it, and not before, there is a dataset.
-            change.write(layout.GROUP, dump(group))
+        return _write_root(storage, new, attributes)
+
+
+def _write_root(
+    storage: Storage,
+    new: DatasetDocument | None = None,
+    attributes: Mapping[str, Any] | None = None,
+) -> DatasetDocument:
+    """Write the documents of a new dataset; the caller holds the lock of the dataset."""
+    document = new or DatasetDocument(
+        dataset_id=str(uuid.uuid4()),
+        created_utc=utc_now(),
+        created_by=f"kymflow_zarr {__version__}",
+    )
+    group = document.to_group()
+    group["attributes"].update(attributes or {})
+    with Change(storage, "") as change:
+        change.write(f"{layout.IMAGES}/{layout.GROUP}", dump(plain_group_document()))
+        # The root document comes last: with it, and not before, there is a dataset.
+        change.write(layout.GROUP, dump(group))
     return document

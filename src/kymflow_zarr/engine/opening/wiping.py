@@ -10,10 +10,9 @@ from typing import Any, Final
 from kymflow_zarr import layout
 from kymflow_zarr.engine.documents import load
 from kymflow_zarr.errors import FormatVersionError, SchemaValidationError
-from kymflow_zarr.legacy_v1.storage import V1_NAMES
 from kymflow_zarr.schema.dataset import read_dataset_document
-from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.local.files import os_errors
+from kymflow_zarr.storage.local.storage import LocalStorage
 
 _TREES: Final = (
     layout.IMAGES,
@@ -24,7 +23,7 @@ _TREES: Final = (
 )
 
 
-def refuse_foreign(storage: Storage) -> None:
+def refuse_foreign(storage: LocalStorage) -> None:
     """Raise SchemaValidationError if a folder without a root document is not free for a dataset.
 
     What an interrupted creation has left there does not count.
@@ -58,7 +57,7 @@ def refuse_nested(root: Path) -> None:
             )
 
 
-def wipe(storage: Storage) -> None:
+def wipe(storage: LocalStorage) -> None:
     """Empty the folder of a dataset; refuse any other folder that holds something.
 
     Raises
@@ -73,7 +72,9 @@ def wipe(storage: Storage) -> None:
         )
     if not any(root.iterdir()) or _is_half_created(storage):
         return
-    own = layout.OWN_NAMES | (V1_NAMES if not (root / layout.GROUP).exists() else frozenset())
+    own = layout.OWN_NAMES
+    if not (root / layout.GROUP).exists():
+        own |= layout.ZARR_V2_NAMES
     foreign = sorted(_names(root) - own) or list(_foreign_inside(storage))
     if foreign or not _is_dataset(storage):
         held = _some(foreign) if foreign else "no dataset of ours"
@@ -82,19 +83,19 @@ def wipe(storage: Storage) -> None:
             where=str(root),
             hint="Nothing was deleted. Choose another path, or empty the folder yourself.",
         )
-    own_keys = (layout.GROUP, layout.CHECKSUMS, *sorted(V1_NAMES), *_TREES)
+    own_keys = (layout.GROUP, layout.CHECKSUMS, *sorted(layout.ZARR_V2_NAMES), *_TREES)
     with storage.transaction("") as transaction:
         for key in own_keys:
             transaction.remove(key)
 
 
-def _is_half_created(storage: Storage) -> bool:
+def _is_half_created(storage: LocalStorage) -> bool:
     root, images = storage.root, storage.root / layout.IMAGES
     own = {layout.GROUP} if (images / layout.GROUP).is_file() else set()
     return _names(root) <= {layout.WORK, layout.IMAGES} and _names(images) <= own
 
 
-def _is_dataset(storage: Storage) -> bool:
+def _is_dataset(storage: LocalStorage) -> bool:
     try:
         raw = load(storage, layout.GROUP)
         if raw is None:
@@ -108,7 +109,7 @@ def _is_dataset(storage: Storage) -> bool:
     return True
 
 
-def _foreign_inside(storage: Storage) -> Iterator[str]:
+def _foreign_inside(storage: LocalStorage) -> Iterator[str]:
     """Yield what is not the dataset's below its own folders."""
     images = storage.root / layout.IMAGES
     for name in sorted(_names(images) - {layout.GROUP, ".zgroup", ".zattrs"}):

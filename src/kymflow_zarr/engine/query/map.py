@@ -6,11 +6,9 @@ import functools
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from kymflow_zarr.engine.image import StoredImage
-from kymflow_zarr.legacy_v1.storage import V1Storage, reading_storage
 from kymflow_zarr.runtime.parallel import in_order
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import Progress
@@ -89,11 +87,14 @@ def _call(fn: Callable[[StoredImage], R], dataset: OpenDataset, image_id: str) -
 
 
 class Reading:
-    """A dataset for reading, whatever its version, that pickles as its path.
+    """A storage for reading that other processes open once for each call.
 
     Parameters
     ----------
     storage : Storage
+    call : str, optional
+        Id of the call. Each call opens the storage anew, and so reads what a writer committed
+        that died since.
     """
 
     def __init__(self, storage: Storage, call: str | None = None) -> None:
@@ -101,13 +102,18 @@ class Reading:
         self._call = uuid.uuid4().hex if call is None else call
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reading, (self.storage.location, self._call)
+        return _reading, (self.storage, self._call)
 
 
-@functools.lru_cache(maxsize=8)
-def _reading(path: str, call: str) -> Reading:
-    # Anew for each call: a change that a dead writer has left is seen by who opens after it.
-    storage = reading_storage(Path(path))
-    if not isinstance(storage, V1Storage):
-        storage.recover()
-    return Reading(storage, call)
+_readings: dict[str, Reading] = {}
+
+
+def _reading(storage: Storage, call: str) -> Reading:
+    found = _readings.get(call)
+    if found is None:
+        found = Reading(storage.reader(), call)
+        found.storage.recover()
+        for old in list(_readings)[:-7]:
+            _readings.pop(old, None)
+        _readings[call] = found
+    return found

@@ -27,7 +27,6 @@ from kymflow_zarr.export.report import ExportFailure, ExportKind
 from kymflow_zarr.export.sources import SourceFilePlan
 from kymflow_zarr.export.staging_area import Bench
 from kymflow_zarr.export.target import ExportTarget
-from kymflow_zarr.legacy_v1.storage import reading_storage
 from kymflow_zarr.runtime.parallel import THREADS, in_order
 from kymflow_zarr.schema.dataset import read_dataset_document
 from kymflow_zarr.storage.interface import Storage
@@ -89,7 +88,7 @@ class Parts:
 
     def __init__(self, dataset: OpenDataset, *, include_tiff: bool, include_tables: bool) -> None:
         self._dataset = dataset
-        self._storage = reading_storage(dataset.path)
+        self._storage = dataset.storage.reader()
         self.require_dataset()
         self.failed: list[ExportFailure] = []
         self.described: dict[str, Any] = {"images": {}, "tables": [], "source_files": []}

@@ -28,7 +28,6 @@ from kymflow_zarr.export.lab_layout.target import TreeFile, TreeTarget, make_fil
 from kymflow_zarr.export.report import ExportDifference, ExportKind, ExportReport
 from kymflow_zarr.export.sources import kept_bytes
 from kymflow_zarr.export.tiff.source import SourceTiff, channel_place
-from kymflow_zarr.legacy_v1.storage import reading_storage
 from kymflow_zarr.runtime.parallel import THREADS, in_order
 from kymflow_zarr.schema.image import ImageDocument, SourceFileDocument
 from kymflow_zarr.types import Progress
@@ -61,7 +60,7 @@ def export_tree(
     progress : callable, optional
     executor : concurrent.futures.Executor, optional
     """
-    storage = reading_storage(dataset.path)
+    storage = dataset.storage.reader()
     require_dataset(dataset, storage)
     work = _Planner(dataset, include_tiff=include_tiff, include_tables=include_tables)
     plan = work.planned()
@@ -142,7 +141,7 @@ class _Planner:
 
     def __init__(self, dataset: OpenDataset, *, include_tiff: bool, include_tables: bool) -> None:
         self._dataset = dataset
-        self._storage = reading_storage(dataset.path)
+        self._storage = dataset.storage.reader()
         self._reading = Reading(self._storage)
         self._include_tiff = include_tiff
         self._include_tables = include_tables

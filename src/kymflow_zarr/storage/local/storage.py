@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol, runtime_checkable
 
 from kymflow_zarr import layout
 from kymflow_zarr.errors import ReadOnlyError, StorageError
@@ -50,6 +50,14 @@ from kymflow_zarr.types import Durability
 
 # A clock of a file system ticks in up to two seconds (FAT).
 _TICK_NS: Final = 2_000_000_000
+
+
+@runtime_checkable
+class LocalFiles(Protocol):
+    """A storage whose files are those of a local folder."""
+
+    def local_path(self, key: str) -> Path:
+        """Return the path of the file at a key."""
 
 
 class LocalStat(Stat):
@@ -93,6 +101,11 @@ class LocalStorage(Storage):
         if staged is not None:
             return staged
         return self.root.joinpath(*key.split("/")) if key else self.root
+
+    def local_path(self, key: str) -> Path:
+        """Return the path of the file at a key; StorageError if a link is in the way."""
+        self.refuse_links(key, "read")
+        return self.path(key)
 
     def _text(self, key: str) -> str:
         """Return the path of a key as text, which is made faster than a path."""
@@ -453,6 +466,19 @@ class LocalStorage(Storage):
     def close(self) -> None:
         """Release the session; the next write begins another."""
         self._session.close()
+
+
+def local_path(storage: Storage, key: str) -> Path:
+    """Return the path of a file, for what serves files of a local disk.
+
+    Raises
+    ------
+    StorageError
+        If the dataset is not in a folder, or a link is in the way.
+    """
+    if not isinstance(storage, LocalFiles):
+        raise StorageError("the dataset is not in a folder", where=storage.location)
+    return storage.local_path(key)
 
 
 @functools.lru_cache(maxsize=8)

@@ -1,0 +1,437 @@
+"""A dataset in memory, for tests: all that another storage has to do, and no more.
+
+All content is a tree of immutable folders. A change copies the folders on the way to what it
+changes and then swaps the root, so that every reader has a snapshot and a change that fails
+leaves nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType, TracebackType
+from typing import Any, Final, Self, TypeAlias
+
+from kymflow_zarr import layout
+from kymflow_zarr.errors import LockTimeoutError, ReadOnlyError, StorageError
+from kymflow_zarr.runtime.background import Content, arrived
+from kymflow_zarr.schema.checksums import FileSum
+from kymflow_zarr.storage.interface import Staged, Stat, Storage, Transaction
+
+LOCK_TIMEOUT_S: Final = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    data: bytes
+    version: int
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    def read(self, start: int, size: int) -> bytes:
+        return self.data[start : start + size]
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    entries: Mapping[str, _Node]
+    version: int
+
+
+_Node: TypeAlias = _File | _Folder
+
+
+class _Dataset:
+    """What all storages of one dataset share.
+
+    Parameters
+    ----------
+    location : str
+    """
+
+    def __init__(self, location: str) -> None:
+        self.location = location
+        self.root: _Folder | None = None
+        self.guard = threading.RLock()
+        self.versions = itertools.count(1)
+        self.unlocked = threading.Condition()
+        self.holders: dict[str, int] = {}
+        self.staged: weakref.WeakValueDictionary[str, MemoryStaged] = weakref.WeakValueDictionary()
+
+    def find(self, key: str) -> _Node | None:
+        node: _Node | None = self.root
+        for name in key.split("/") if key else ():
+            node = node.entries.get(name) if isinstance(node, _Folder) else None
+        return node
+
+    def with_node(self, root: _Folder, key: str, node: _Node | None) -> _Folder:
+        """Return a root that has a node at a key, None: that has none there, nor left empty."""
+        name, _, rest = key.partition("/")
+        version = next(self.versions)
+        entries = dict(root.entries)
+        if rest:
+            child = entries.get(name)
+            if isinstance(child, _File):
+                raise StorageError("cannot write: a file is where a folder must be", where=key)
+            inner = self.with_node(child or _Folder({}, version), rest, node)
+            stays = name in entries and bool(inner.entries)
+            if inner.entries:
+                entries[name] = inner
+            else:
+                entries.pop(name, None)
+            # A folder's version tells of its own entries, not of what is below them.
+            return _Folder(entries, root.version if stays else version)
+        if node is None:
+            entries.pop(name, None)
+        else:
+            entries[name] = node
+        return _Folder(entries, version)
+
+
+# By location, for what was pickled in this process.
+_datasets: weakref.WeakValueDictionary[str, _Dataset] = weakref.WeakValueDictionary()
+
+
+class MemoryStorage(Storage):
+    """A storage that lasts as long as an object holds it.
+
+    Parameters
+    ----------
+    writable : bool
+    of : MemoryStorage, optional
+        Another storage of the same dataset; a new dataset if left out.
+
+    Attributes
+    ----------
+    before_operation : callable
+        Called with the name of each operation that changes something, before it: a test can
+        raise there what a medium would.
+    """
+
+    def __init__(self, *, writable: bool = True, of: MemoryStorage | None = None) -> None:
+        self.writable = writable
+        self.before_operation: Callable[[str], object] = lambda _: None
+        self._dataset: _Dataset = (
+            _Dataset(f"memory:{uuid.uuid4().hex}") if of is None else of._dataset  # noqa: SLF001 - of this class
+        )
+        self.location = self._dataset.location
+        _datasets[self.location] = self._dataset
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, (self.location, self.writable)
+
+    # Reading ---------------------------------------------------------------------------
+
+    def read(self, key: str) -> bytes | None:
+        """Return the bytes at a key, None if no file is there."""
+        node = self._dataset.find(key)
+        return node.data if isinstance(node, _File) else None
+
+    @contextlib.contextmanager
+    def open(self, key: str) -> Iterator[_File | None]:
+        """Open the file at a key to read ranges of it; None if no file is there."""
+        node = self._dataset.find(key)
+        yield node if isinstance(node, _File) else None
+
+    def stat(self, key: str) -> Stat | None:
+        """Return size and version of a file or folder, None if nothing is there."""
+        node = self._dataset.find(key)
+        if node is None:
+            return None
+        return Stat(node.size if isinstance(node, _File) else 0, node.version)
+
+    def is_folder(self, key: str) -> bool:
+        """Return True if a folder is at a key."""
+        return isinstance(self._dataset.find(key), _Folder)
+
+    def children(self, prefix: str) -> list[str]:
+        """Return the names of the folders directly below a key."""
+        return list(self.versions(prefix))
+
+    def names(self, prefix: str) -> list[str]:
+        """Return the names of all files and folders directly below a key, sorted."""
+        node = self._dataset.find(prefix)
+        return sorted(node.entries) if isinstance(node, _Folder) else []
+
+    def versions(self, prefix: str) -> dict[str, int]:
+        """Return name and version of each folder directly below a key."""
+        node = self._dataset.find(prefix)
+        return {
+            name: child.version
+            for name, child in (node.entries.items() if isinstance(node, _Folder) else ())
+            if isinstance(child, _Folder) and not name.startswith(".")
+        }
+
+    def walk(self, prefix: str) -> Iterator[tuple[str, Stat]]:
+        """Yield key and stat of each file below a key, sorted by the parts of their keys."""
+        return _walk(prefix, self._dataset.find(prefix))
+
+    def unfinished(self, prefix: str) -> set[str]:  # noqa: ARG002 - as the interface has it
+        """Return nothing: a change is applied in one step."""
+        return set()
+
+    def settled(self) -> Callable[[int], bool]:
+        """Return a test that is always True: versions are counted."""
+        return lambda _: True
+
+    # Writing ---------------------------------------------------------------------------
+
+    def require_writable(self) -> None:
+        """Raise ReadOnlyError if the dataset was opened for reading only."""
+        if not self.writable:
+            raise ReadOnlyError("the dataset was opened read-only", where=self.location)
+
+    @contextlib.contextmanager
+    def lock(self, *scopes: str) -> Iterator[None]:
+        """Keep other threads that write out of some scopes."""
+        self.require_writable()
+        me, holders = threading.get_ident(), self._dataset.holders
+        taken: list[str] = []
+        until = time.monotonic() + LOCK_TIMEOUT_S
+        condition = self._dataset.unlocked
+        try:
+            for scope in sorted(set(scopes)):  # A fixed order prevents deadlock.
+                with condition:
+                    if holders.get(scope) == me:
+                        continue
+                    while scope in holders:
+                        if not condition.wait(until - time.monotonic()):
+                            raise LockTimeoutError(
+                                f"another writer has held the lock on {scope} for "
+                                f"{LOCK_TIMEOUT_S:.0f} s",
+                                where=self.location,
+                                hint="Wait for it to finish, then call again.",
+                            )
+                    holders[scope] = me
+                    taken.append(scope)
+            yield
+        finally:
+            with condition:
+                for scope in taken:
+                    del holders[scope]
+                condition.notify_all()
+
+    def stage(self, area: str | None = None) -> MemoryStaged:
+        """Return an empty staged folder, inside that of another if its `area` is given."""
+        self.require_writable()
+        self._operation("stage")
+        staged = MemoryStaged(self)
+        self._dataset.staged[staged.area] = staged
+        if area is not None:
+            self._dataset.staged[area].inside.append(staged)
+        return staged
+
+    def publish(self, staged: Sequence[tuple[Staged, str]]) -> list[bool]:
+        """Publish several staged folders, each at its key."""
+        return [tree.publish(key) for tree, key in staged]
+
+    def transaction(self, prefix: str) -> Transaction:
+        """Return a transaction; see :class:`kymflow_zarr.storage.interface.Storage`."""
+        return Transaction(prefix, self._commit)
+
+    def _commit(self, changes: Transaction) -> None:
+        self.require_writable()
+        writes = bool(changes.files or changes.staged)
+        with self._dataset.guard, self._changed_root() as change:
+            group = f"{changes.prefix}/{layout.GROUP}" if changes.prefix else layout.GROUP
+            is_top = not changes.prefix and writes and group not in changes.files
+            if not self.is_folder(changes.prefix) or (is_top and self.read(group) is None):
+                raise FileNotFoundError(changes.prefix)
+            for key, to in changes.moves.items():
+                node = self._dataset.find(key)
+                if node is None or self._dataset.find(to) is not None:
+                    raise StorageError("cannot move: nothing is there, or its place is taken",
+                                       where=key)  # fmt: skip
+                change("move", key, None)
+                change("move", to, node)
+            for key, staged in changes.staged.items():
+                change("put_staged", key, _as_memory(staged).folder)
+            for key, data in changes.files.items():
+                change("put", key, _File(bytes(data), next(self._dataset.versions)))
+            for key in changes.removed:
+                if key not in changes.files and self._dataset.find(key) is not None:
+                    change("remove", key, None)
+        for staged in changes.staged.values():
+            _as_memory(staged).published = True
+
+    @contextlib.contextmanager
+    def _changed_root(self) -> Iterator[Callable[[str, str, _Node | None], None]]:
+        """Give a function that changes a copy of the content; the copy counts at the end."""
+        root = self._dataset.root
+        if root is None:
+            raise FileNotFoundError(self.location)
+        copy = root
+
+        def change(operation: str, key: str, node: _Node | None) -> None:
+            nonlocal copy
+            self._operation(f"{operation} {key}")
+            if not layout.is_safe_key(key):
+                raise StorageError(f"cannot {operation}: the key leads out of the dataset",
+                                   where=key)  # fmt: skip
+            copy = self._dataset.with_node(copy, key, node)
+
+        yield change
+        self._dataset.root = copy
+
+    def put_derived(self, key: str, data: bytes | None) -> None:
+        """Put derived bytes at a key, or remove them."""
+        self.require_writable()
+        with self._dataset.guard, self._changed_root() as change:
+            node = None if data is None else _File(data, next(self._dataset.versions))
+            if node is not None or self._dataset.find(key) is not None:
+                change("put_derived", key, node)
+
+    def _operation(self, name: str) -> None:
+        try:
+            self.before_operation(name)
+        except OSError as error:
+            raise StorageError(f"cannot {name}: {error.strerror}", where=self.location) from error
+
+    # Life cycle ------------------------------------------------------------------------
+
+    def create(self) -> None:
+        """Make the place of the dataset, unless it is there."""
+        self.require_writable()
+        with self._dataset.guard:
+            if self._dataset.root is None:
+                self._operation("create")
+                self._dataset.root = _Folder({}, next(self._dataset.versions))
+
+    def reader(self) -> MemoryStorage:
+        """Return a read-only storage of the same dataset."""
+        return MemoryStorage(writable=False, of=self)
+
+    def recover(self) -> None:
+        """Do nothing: a change that was interrupted left nothing."""
+
+    def leftovers(self) -> dict[str, list[str]]:
+        """Return nothing: a change that was interrupted left nothing."""
+        return {}
+
+    def close(self) -> None:
+        """Do nothing: the content lives as long as a storage of the dataset."""
+
+
+class MemoryStaged:
+    """New files that are not in the dataset yet.
+
+    Parameters
+    ----------
+    storage : MemoryStorage
+
+    Attributes
+    ----------
+    sums : dict of str to FileSum
+    area : str
+        Names it, so that others can be staged inside it.
+    folder : _Folder
+        Its files.
+    published : bool
+    inside : list of MemoryStaged
+        What is staged inside, and is dropped when this is.
+    """
+
+    def __init__(self, storage: MemoryStorage) -> None:
+        self.sums: dict[str, FileSum] = {}
+        self.area = uuid.uuid4().hex
+        self.folder = _Folder(MappingProxyType({}), 0)
+        self.published = False
+        self.inside: list[MemoryStaged] = []
+        self._storage = storage
+
+    def write(self, key: str, data: Content) -> FileSum:
+        """Write a file at a key below the staged folder; return its size and digest."""
+        content = bytes(arrived(data))
+        dataset = self._storage._dataset  # noqa: SLF001 - one module
+        self._storage._operation(f"write {key}")  # noqa: SLF001
+        node = _File(content, next(dataset.versions))
+        self.folder = dataset.with_node(self.folder, key, node)
+        self.sums[key] = FileSum.of(content)
+        return self.sums[key]
+
+    def read(self, key: str) -> bytes:
+        """Return the bytes of a file that was written."""
+        node: _Node | None = self.folder
+        for name in key.split("/"):
+            node = node.entries.get(name) if isinstance(node, _Folder) else None
+        if not isinstance(node, _File):
+            raise StorageError("cannot read back: no such file was written", where=key)
+        return node.data
+
+    def publish(self, key: str) -> bool:
+        """Make all files visible below a key, in one step; False if something is there."""
+        storage, dataset = self._storage, self._storage._dataset  # noqa: SLF001 - one module
+        with dataset.guard, storage._changed_root() as change:  # noqa: SLF001
+            if dataset.find(key) is not None:
+                return False
+            parent = key.rpartition("/")[0]
+            if not isinstance(dataset.find(parent), _Folder):
+                raise StorageError("cannot publish: the folder above is not there", where=key)
+            change("publish", key, self.folder)
+        self.published = True
+        return True
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep the files although the storage may be closed meanwhile: it keeps them anyway."""
+        yield
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _staged_again, (self._storage, self.area)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not self.published:
+            self.folder, self.sums = _Folder({}, 0), {}
+        for staged in self.inside:
+            staged.__exit__(kind, error, trace)
+
+
+def _walk(key: str, node: _Node | None) -> Iterator[tuple[str, Stat]]:
+    if isinstance(node, _Folder):
+        for name in sorted(node.entries):
+            child = node.entries[name]
+            below = f"{key}/{name}" if key else name
+            if name.startswith("."):
+                continue
+            if isinstance(child, _File):
+                yield below, Stat(child.size, child.version)
+            else:
+                yield from _walk(below, child)
+
+
+def _as_memory(staged: Staged) -> MemoryStaged:
+    assert isinstance(staged, MemoryStaged), "staged by another storage"
+    return staged
+
+
+def _reopened(location: str, writable: bool) -> MemoryStorage:
+    dataset = _datasets.get(location)
+    if dataset is None:
+        raise StorageError(
+            "the dataset is in the memory of another process",
+            where=location,
+            hint="Use threads, or a dataset in a folder.",
+        )
+    storage = MemoryStorage(writable=writable)
+    storage._dataset, storage.location = dataset, location  # noqa: SLF001 - one module
+    return storage
+
+
+def _staged_again(storage: MemoryStorage, area: str) -> MemoryStaged:
+    return storage._dataset.staged[area]  # noqa: SLF001 - one module

@@ -1,0 +1,52 @@
+"""A file of a storage as a file object of Python, for libraries that read nothing else."""
+
+from __future__ import annotations
+
+import io
+import os
+
+from kymflow_zarr.storage.interface import OpenFile
+
+
+def readable_file(file: OpenFile | None) -> io.BufferedReader:
+    """Return a file object that reads an open file of a storage, which the caller closes.
+
+    Raises
+    ------
+    FileNotFoundError
+        If `file` is None.
+    """
+    if file is None:
+        raise FileNotFoundError("the file is not there")
+    return io.BufferedReader(_ReadableFile(file))
+
+
+class _ReadableFile(io.RawIOBase):
+    def __init__(self, file: OpenFile) -> None:
+        self._file = file
+        self._at = 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a position."""
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._file.size}[whence]
+        self._at = start + offset
+        return self._at
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        """Fill a buffer from the position on; return the number of bytes."""
+        data = self._file.read(self._at, len(buffer))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
