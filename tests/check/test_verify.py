@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from kymflow_zarr import VerifyReport, ZarrDataset
-from kymflow_zarr.check.verify.group import DAMAGES
+from kymflow_zarr.check.verify.checksum_scope import DAMAGES
 from kymflow_zarr.cli.app import app
 from kymflow_zarr.errors import ArgumentError, CorruptDataError, RecordNotFoundError
 from tests.helpers.whole_dataset import files_below, write_whole

@@ -231,7 +231,7 @@ def test_an_edited_file_of_a_damaged_image_is_left_alone(tmp_path: Path) -> None
 def test_damaged_pixels_never_become_half_a_tiff(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plane_by_plane: bool
 ) -> None:
-    from kymflow_zarr.export.dataset_layout import image as image_module
+    from kymflow_zarr.export.dataset_layout import files as image_module
 
     if plane_by_plane:
         monkeypatch.setattr(image_module, "WHOLE_IMAGE_BYTES", 0)

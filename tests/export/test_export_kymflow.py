@@ -15,7 +15,7 @@ import tifffile
 
 from kymflow_zarr import ExportReport, ZarrDataset
 from kymflow_zarr.errors import ArgumentError, LockTimeoutError, TargetExistsError
-from kymflow_zarr.export.lab_layout import places
+from kymflow_zarr.export.lab_layout import plan as places
 from kymflow_zarr.schema.image import SourceFileDocument
 from tests.helpers.kymflow_tree import (
     STEM,

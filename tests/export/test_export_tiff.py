@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kymflow_zarr import Axis, ZarrDataset
-from kymflow_zarr.export.dataset_layout import image as image_module
+from kymflow_zarr.export.dataset_layout import files as image_module
 from kymflow_zarr.ingest.sources.tiff.file import open_tiff
 
 DTYPES = [

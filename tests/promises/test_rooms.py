@@ -25,9 +25,7 @@ from tests.helpers.imports import (
 )
 
 # Imports that the move of the files into rooms left behind, to be removed one by one.
-NOT_YET = {
-    ("legacy_v1.validate", "check"),
-}  # fmt: skip
+NOT_YET: set[tuple[str, str]] = set()
 MAX_FILES = 15
 # Users import these from the package and from its tests; the command line begins in `cli`.
 NAMED = {"kymflow_zarr", "kymflow_zarr.testing", "kymflow_zarr.cli"}

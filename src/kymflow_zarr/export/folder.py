@@ -11,11 +11,11 @@ from typing import get_args
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.documents import utc_now
 from kymflow_zarr.errors import ArgumentError
-from kymflow_zarr.export.dataset_layout.parts import Parts
 from kymflow_zarr.export.dataset_layout.places import MANIFEST, WORK
+from kymflow_zarr.export.dataset_layout.plan import ExportPlan
 from kymflow_zarr.export.manifest import manifest_bytes
 from kymflow_zarr.export.report import ExportReport
-from kymflow_zarr.export.target import ExportTarget
+from kymflow_zarr.export.target import ManifestTarget
 from kymflow_zarr.types import ExportLayout, Progress, StrPath
 
 __all__ = ["export_folder"]
@@ -133,16 +133,16 @@ def export_folder(
             progress=progress,
             executor=executor,
         )
-    parts = Parts(dataset, include_tiff=include_tiff, include_tables=include_tables)
-    _keep_off(home, root, [*parts.paths, WORK])
-    target = ExportTarget(root, dataset.dataset_id, untouchable=home)
-    target.check(parts.paths)
+    plan = ExportPlan(dataset, include_tiff=include_tiff, include_tables=include_tables)
+    _keep_off(home, root, [*plan.paths, WORK])
+    target = ManifestTarget(root, dataset.dataset_id, untouchable=home)
+    target.check(plan.paths)
     with target:
-        parts.write(target, progress, executor)
+        plan.write(target, progress, executor)
         # What is stale must not be told by a dataset that has gone meanwhile.
-        parts.require_dataset()
+        plan.require_dataset()
         removed, kept = target.remove_stale()
-        failed = [asdict(failure) for failure in parts.failed]
+        failed = [asdict(failure) for failure in plan.failed]
         target.finish(
             manifest_bytes(
                 target.earlier,
@@ -150,7 +150,7 @@ def export_folder(
                 exported_utc=utc_now(),
                 files=target.files,
                 failed=failed,
-                **parts.described,
+                **plan.described,
             )
         )
     return ExportReport(
@@ -159,7 +159,7 @@ def export_folder(
         tuple(removed),
         tuple(kept),
         tuple(sorted(target.written)),
-        tuple(parts.failed),
+        tuple(plan.failed),
     )
 
 

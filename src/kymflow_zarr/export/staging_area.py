@@ -1,27 +1,49 @@
-"""Where the files of one part are made, in this process or another, before they take their places.
+"""Write the files of one part of an export, in any process, before they take their places.
 
 Nothing outside of the target's work folder is touched. The export itself, which holds the lock,
-puts them where they belong.
+moves them to where they belong.
 """
 
 from __future__ import annotations
 
+import json
 import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
-from kymflow_zarr.export.errors import target_errors
+from kymflow_zarr._version import __version__
+from kymflow_zarr.export.dataset_layout.places import ArtifactPlace
 from kymflow_zarr.export.manifest import FileEntry
-from kymflow_zarr.export.work_dir import temporary_in
-from kymflow_zarr.storage.local.files import digest_file, sync_file, write_file
+from kymflow_zarr.export.work_dir import target_errors, temporary_in
+from kymflow_zarr.storage.local.files import (
+    digest_file,
+    sync_file,
+    write_file,
+)
+from kymflow_zarr.storage.local.files import (
+    digest_of_bytes as sha256,
+)
 
-__all__ = ["Bench", "KnownFiles", "Staged", "State"]
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = [
+    "KnownFiles",
+    "StagedFile",
+    "StagingArea",
+    "State",
+    "add_bytes",
+    "add_frame",
+    "made_from",
+    "numpy_writer",
+    "sha256",
+]
 
 State: TypeAlias = FileEntry | Literal["absent", "foreign"]
 
 
-class Staged(NamedTuple):
+class StagedFile(NamedTuple):
     """A file that has not taken its place."""
 
     path: str
@@ -92,7 +114,7 @@ class KnownFiles:
         return next((entry for entry in entries if entry.sha256 == digest), "foreign")
 
 
-class Bench:
+class StagingArea:
     """The files of one part; it pickles.
 
     Parameters
@@ -102,7 +124,7 @@ class Bench:
 
     Attributes
     ----------
-    staged : list of Staged
+    staged : list of StagedFile
         Files to take their places.
     kept : dict of str to FileEntry
         Files that are there as they should be, by path.
@@ -110,7 +132,7 @@ class Bench:
 
     def __init__(self, known: KnownFiles) -> None:
         self._known = known
-        self.staged: list[Staged] = []
+        self.staged: list[StagedFile] = []
         self.kept: dict[str, FileEntry] = {}
 
     def holds(self, path: str, made_from: str) -> bool:
@@ -151,7 +173,7 @@ class Bench:
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
-        self.staged.append(Staged(path, temporary, FileEntry(size, digest, made_from)))
+        self.staged.append(StagedFile(path, temporary, FileEntry(size, digest, made_from)))
 
     def discard(self) -> None:
         """Delete the files that have not taken their places."""
@@ -159,3 +181,49 @@ class Bench:
             for item in self.staged:
                 item.temporary.unlink(missing_ok=True)
         self.staged.clear()
+
+
+def add_bytes(area: StagingArea, path: str, origin: str, data: bytes) -> None:
+    """Write a file of known content, unless it is there as it should be."""
+    if area.holds(path, origin):
+        area.keep(path)
+    else:
+        area.add(path, origin, data)
+
+
+def add_frame(area: StagingArea, place: ArtifactPlace, data: bytes) -> dict[str, Any]:
+    """Write a CSV, and the stored file itself where that says more; say which is exact."""
+    assert place.plain is not None
+    origin = made_from("frame", place.kind, sha256(data))
+    if area.holds(place.plain, origin) and (
+        area.holds(place.exact, origin) or not area.wrote(place.exact, origin)
+    ):
+        area.keep(place.plain)
+        complete = not area.holds(place.exact, origin)
+        if not complete:
+            area.keep(place.exact)
+    else:
+        from kymflow_zarr.export.dataframes import csv_of
+
+        csv, complete = csv_of(place.kind, data, where=place.key)
+        area.add(place.plain, origin, csv)
+        if not complete:
+            area.add(place.exact, origin, data)
+    return {"file": place.plain if complete else place.exact, "csv": place.plain}
+
+
+def numpy_writer(array: np.ndarray[Any, Any]) -> Callable[[Path], None]:
+    """Return a function that writes an array as ``.npy``."""
+
+    def write(path: Path) -> None:
+        import numpy as np
+
+        with path.open("xb") as file:
+            np.save(file, array, allow_pickle=False)
+
+    return write
+
+
+def made_from(*parts: Any) -> str:
+    """Return a digest of what a file follows from; another version may write differently."""
+    return sha256(json.dumps([__version__, *parts]).encode())

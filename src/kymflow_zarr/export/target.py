@@ -1,9 +1,12 @@
-"""The folder that is exported to: whose a file is, and how one is written.
+"""The folder that is exported to, with two policies: replace what is ours, or add alone.
 
-Files are ours that an earlier export of the same dataset wrote and nobody has changed since.
-The export's manifest lists them with their digests; while an export runs, so does a journal,
-a line for each file before the file takes its place. After a crash the two together know
-every file there is.
+With :class:`ManifestTarget` files are ours that an earlier export of the same dataset wrote and
+that have not changed since. The export's manifest lists them with their digests; while an export
+runs, so does a journal, a line for each file before the file takes its place. After a crash the
+two together know every file there is.
+
+With :class:`OriginalTarget` nothing in the folder is overwritten or removed, and nothing but the
+original files is left in it.
 """
 
 from __future__ import annotations
@@ -11,14 +14,15 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path, PurePosixPath
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 from kymflow_zarr.errors import TargetExistsError
 from kymflow_zarr.export.dataset_layout.places import MANIFEST, WORK
-from kymflow_zarr.export.errors import target_errors
 from kymflow_zarr.export.manifest import (
     FileEntry,
     journal_header,
@@ -26,23 +30,117 @@ from kymflow_zarr.export.manifest import (
     read_entries,
     read_journal,
 )
-from kymflow_zarr.export.staging_area import Bench, KnownFiles, Staged
-from kymflow_zarr.export.work_dir import WorkFolder, is_own_folder, temporary_in
-from kymflow_zarr.storage.local.files import append_lines, replace, sync_folder, write_file
+from kymflow_zarr.export.report import ExportKind
+from kymflow_zarr.export.staging_area import KnownFiles, StagedFile, StagingArea
+from kymflow_zarr.export.work_dir import WorkFolder, is_own_folder, target_errors, temporary_in
+from kymflow_zarr.storage.local.files import (
+    append_lines,
+    digest_file,
+    replace,
+    sync_file,
+    sync_folder,
+    write_file,
+)
 
-__all__ = ["ExportTarget"]
+__all__ = ["ExportTarget", "ManifestTarget", "OriginalFile", "OriginalTarget", "make_file"]
 
 _JOURNAL: Final = "journal.jsonl"
 _SHOWN: Final = 3
 
 
-class ExportTarget:
-    """The target folder of one export; a context manager once it is written to.
+class ExportTarget(ABC):
+    """The target folder of one export; a context manager while it is written to.
 
     Parameters
     ----------
     root : Path
-        The folder, absolute, without links; it need not be there.
+        Absolute, without links; it need not be there.
+
+    Raises
+    ------
+    TargetExistsError
+        If it is a file.
+    """
+
+    _refusal: ClassVar[str]
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.written: set[str] = set()
+        """Files that took their places now."""
+        self._work = WorkFolder(root)
+        if os.path.lexists(root) and not root.is_dir():
+            raise TargetExistsError("the target is not a folder", where=str(root))
+
+    def __enter__(self) -> Self:
+        try:
+            with target_errors("write to", str(self.root)):
+                if os.path.lexists(self._work.path) and not is_own_folder(self._work.path):
+                    raise self._in_the_way([WORK])
+                self._begin()
+        except BaseException:
+            self._leave()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._leave()
+
+    def _begin(self) -> None:
+        """Lock the work folder and prepare it."""
+        self._work.enter()
+
+    def _leave(self) -> None:
+        if not self._work.is_held:
+            return  # It is another export's.
+        remove = True
+        # What went wrong before must not be hidden by what goes wrong here.
+        with contextlib.suppress(OSError):
+            self._work.sweep()
+            remove = self._end()
+        self._work.leave(remove=remove)
+
+    def _end(self) -> bool:
+        """Tidy the work folder; return whether the next export can do without it."""
+        return True
+
+    def _obstacle(self, path: str) -> str | None:
+        """Return what is in the way of a file, a folder that is a link included."""
+        folder = self.root
+        for part in path.split("/")[:-1]:
+            folder = folder / part
+            if os.path.lexists(folder) and not is_own_folder(folder):
+                return folder.relative_to(self.root).as_posix()
+        return path if self._is_in_the_way(path) else None
+
+    @abstractmethod
+    def _is_in_the_way(self, path: str) -> bool:
+        """Return True if something else than a file of the export is at a path."""
+
+    def _file(self, path: str) -> Path:
+        return self.root.joinpath(*path.split("/"))
+
+    def _in_the_way(self, paths: list[str]) -> TargetExistsError:
+        more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
+        return TargetExistsError(
+            f"the export would overwrite {self._refusal}: {', '.join(paths[:_SHOWN])}{more}",
+            where=str(self.root),
+            hint="Move it away, or export to another folder. Nothing was overwritten.",
+        )
+
+
+class ManifestTarget(ExportTarget):
+    """A folder whose manifest says which files are ours: they are replaced, stale ones go.
+
+    Parameters
+    ----------
+    root : Path
+        Absolute, without links; it need not be there.
     dataset_id : str
     untouchable : Path
         The dataset's folder, from which nothing is removed.
@@ -50,27 +148,23 @@ class ExportTarget:
     Raises
     ------
     TargetExistsError
-        If the folder is a file, or holds the export of another dataset.
+        If it is a file, or holds the export of another dataset.
     """
 
+    _refusal = "what it did not write"
+
     def __init__(self, root: Path, dataset_id: str, *, untouchable: Path) -> None:
-        self.root = root
-        self._work = WorkFolder(root)
+        super().__init__(root)
         self._journal = self._work.path / _JOURNAL
         self._untouchable = untouchable
         self._dataset_id = dataset_id
-        self._staged: list[Staged] = []
-        self._folders: dict[Path, bool] = {root: True}
+        self._staged: list[StagedFile] = []
         self._known = KnownFiles(root)
         self._untouched: set[str] = set()
         self.earlier: Mapping[str, Any] = {}
         """What the manifest of the earlier export says."""
         self.files: dict[str, FileEntry] = {}
         """The files that make up the export."""
-        self.written: set[str] = set()
-        """Those that took their places now."""
-        if os.path.lexists(root) and not root.is_dir():
-            raise TargetExistsError("the target is not a folder", where=str(root))
         self._read_known()
 
     def _read_known(self) -> None:
@@ -96,8 +190,6 @@ class ExportTarget:
             raise self._in_the_way([name])
         return path.read_bytes()
 
-    # Whose a file is -------------------------------------------------------------------
-
     def check(self, paths: Iterable[str]) -> None:
         """Make sure that nothing of somebody else is in the way of files to be written.
 
@@ -115,51 +207,31 @@ class ExportTarget:
         if found:
             raise self._in_the_way(list(found))
 
-    def _obstacle(self, path: str) -> str | None:
-        folder = self.root
-        for part in PurePosixPath(path).parent.parts:
-            folder = folder / part
-            if not self._may_hold_files(folder):
-                return folder.relative_to(self.root).as_posix()
-        return path if self._known.state(path) == "foreign" else None
+    def _is_in_the_way(self, path: str) -> bool:
+        return self._known.state(path) == "foreign"
 
-    def _may_hold_files(self, folder: Path) -> bool:
-        if folder not in self._folders:
-            self._folders[folder] = not os.path.lexists(folder) or is_own_folder(folder)
-        return self._folders[folder]
+    def _begin(self) -> None:
+        super()._begin()
+        if not self._journal.exists():
+            self._put(self._journal, journal_header(self._dataset_id))
 
-    def _file(self, path: str) -> Path:
-        return self.root.joinpath(*path.split("/"))
+    def _end(self) -> bool:
+        self._staged.clear()
+        # A journal with lines says which files are ours: the next export needs it.
+        if self._journal.exists():
+            if self._journal.read_bytes() != journal_header(self._dataset_id):
+                return False
+            self._journal.unlink()
+        return True
 
-    def _in_the_way(self, paths: list[str]) -> TargetExistsError:
-        more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
-        return TargetExistsError(
-            f"the export would overwrite what it did not write: {', '.join(paths[:_SHOWN])}{more}",
-            where=str(self.root),
-            hint="Move it away, or export to another folder. Nothing was overwritten.",
-        )
-
-    # Writing ---------------------------------------------------------------------------
-
-    def __enter__(self) -> Self:
-        try:
-            with target_errors("write to", str(self.root)):
-                self._work.enter()
-                if not self._journal.exists():
-                    self._put(self._journal, journal_header(self._dataset_id))
-        except BaseException:
-            self._leave_work()
-            raise
-        return self
-
-    def bench(self, paths: Iterable[str]) -> Bench:
+    def staging_area(self, paths: Iterable[str]) -> StagingArea:
         """Return where to make the files of a part, which may need those of some paths."""
-        return Bench(self._known.of(paths))
+        return StagingArea(self._known.of(paths))
 
-    def take(self, bench: Bench) -> None:
+    def take(self, area: StagingArea) -> None:
         """Take over the files of a part; they take their places with the next :meth:`commit`."""
-        self._staged += bench.staged
-        self.files |= bench.kept
+        self._staged += area.staged
+        self.files |= area.kept
 
     def discard(self) -> None:
         """Forget the files that were taken over and have not taken their places."""
@@ -245,28 +317,6 @@ class ExportTarget:
                 self.written.add(MANIFEST)
             self._journal.unlink()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._leave_work()
-
-    def _leave_work(self) -> None:
-        """Remove the folder of the work, unless the next export needs its journal."""
-        if not self._work.is_held:
-            return  # It is another export's.
-        # What went wrong before must not be hidden by what goes wrong here.
-        with contextlib.suppress(OSError):
-            self._staged.clear()
-            self._work.sweep()
-            if self._journal.exists() and self._journal.read_bytes() == journal_header(
-                self._dataset_id
-            ):
-                self._journal.unlink()
-        self._work.leave(remove=not self._journal.exists())
-
     def _put(self, file: Path, data: bytes) -> None:
         temporary = temporary_in(self.root)
         write_file(temporary, data, durable=True)
@@ -277,3 +327,158 @@ class ExportTarget:
             while folder != self.root:
                 folder.rmdir()
                 folder = folder.parent
+
+
+@dataclass(frozen=True, slots=True)
+class OriginalFile:
+    """A file of the tree.
+
+    Parameters
+    ----------
+    path : str
+        Below the target, with ``/``.
+    write : callable
+        Writes the file to a path where nothing is; returns how it differs from the original,
+        None if it does not.
+    kind, name
+        The part of the dataset that it is of.
+    sha256 : str, optional
+        Digest, if it is known without the file being made.
+    mtime_ns : int, optional
+        Time of the original, which the file gets unless it differs.
+    apart : bool
+        Whether it takes so long to write that an executor may do it: it pickles.
+    """
+
+    path: str
+    write: Callable[[Path], str | None]
+    kind: ExportKind
+    name: str
+    sha256: str | None = None
+    mtime_ns: int | None = None
+    apart: bool = False
+
+
+class OriginalTarget(ExportTarget):
+    """A folder that becomes the original tree: what is there stays, what is missing is added."""
+
+    _refusal = "other files"
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self._there: dict[str, str | None] = {}
+
+    def check(
+        self, files: Iterable[OriginalFile], failed: Callable[[OriginalFile, Exception], None]
+    ) -> None:
+        """Make sure that whatever is where a file has to go is that file.
+
+        Parameters
+        ----------
+        files : iterable of OriginalFile
+        failed : callable
+            Takes a file that could not be made for comparison, and why.
+
+        Raises
+        ------
+        TargetExistsError
+            If something else is; names up to three. Nothing was written.
+        """
+        found: dict[str, None] = {}
+        for file in files:
+            with target_errors("look at", str(self.root)):
+                obstacle = self._obstacle(file.path)
+                there = obstacle is None and os.path.lexists(self._file(file.path))
+            if there:
+                try:
+                    if not self._is_there(file):
+                        obstacle = file.path
+                except TargetExistsError:
+                    raise
+                except Exception as error:  # noqa: BLE001 - sorted by the caller
+                    failed(file, error)
+            if obstacle is not None:
+                found[obstacle] = None
+        if found:
+            raise self._in_the_way(list(found))
+
+    def _is_in_the_way(self, path: str) -> bool:
+        file = self._file(path)
+        return os.path.lexists(file) and not stat.S_ISREG(file.lstat().st_mode)
+
+    def _is_there(self, file: OriginalFile) -> bool:
+        """Tell whether a file that is there is the one that would be written."""
+        place = self._file(file.path)
+        with target_errors("read", str(place)):
+            digest = digest_file(place)[1]
+        if file.sha256 is not None:
+            same, reason = digest == file.sha256, None
+        else:
+            temporary = temporary_in(self.root)
+            try:
+                reason = file.write(temporary)
+                with target_errors("read", str(temporary)):
+                    same = digest_file(temporary)[1] == digest
+            finally:
+                temporary.unlink(missing_ok=True)
+        if same:
+            self._there[file.path] = reason
+        return same
+
+    def temporary(self, file: OriginalFile, broken: Container[str]) -> Path | None:
+        """Return where to make a file; None if it is there, or is one of some broken ones."""
+        there = file.path in self._there or file.path in broken
+        return None if there else temporary_in(self.root)
+
+    def place(self, file: OriginalFile, temporary: Path | None, reason: str | None) -> str | None:
+        """Put a file that was made where it belongs; return how it differs from the original.
+
+        Raises
+        ------
+        TargetExistsError
+            If something has come into its way.
+        """
+        if temporary is None:
+            return self._there[file.path]
+        place = self._file(file.path)
+        try:
+            with target_errors("write", str(place)):
+                if self._obstacle(file.path) is not None:
+                    raise self._in_the_way([file.path])
+                place.parent.mkdir(parents=True, exist_ok=True)
+                self._place(temporary, place, file.path)
+                sync_folder(place.parent)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        self.written.add(file.path)
+        return reason
+
+    def _place(self, temporary: Path, place: Path, path: str) -> None:
+        try:
+            # Unlike a rename it never replaces what has come there meanwhile.
+            os.link(temporary, place)
+        except FileExistsError:
+            raise self._in_the_way([path]) from None
+        except OSError:  # A file system without such links.
+            if os.path.lexists(place):
+                raise self._in_the_way([path]) from None
+            replace(temporary, place)
+
+
+def make_file(task: tuple[OriginalFile, Path | None]) -> str | None:
+    """Make a file in the work folder, in whatever process; return how it differs, as it says."""
+    file, temporary = task
+    if temporary is None:
+        return None
+    try:
+        reason = file.write(temporary)
+        with target_errors("write", file.path):
+            if reason is None and file.mtime_ns is not None:
+                os.utime(temporary, ns=(temporary.stat().st_atime_ns, file.mtime_ns))
+            sync_file(temporary)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    return reason

@@ -1,19 +1,42 @@
-"""The folder in the target where files are made, and the lock that keeps other exports out."""
+"""The work folder in the target of an export: its lock, its temporary files, its errors."""
 
 from __future__ import annotations
 
 import contextlib
 import stat
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from filelock import FileLock, Timeout
 
-from kymflow_zarr.errors import LockTimeoutError
+from kymflow_zarr.errors import KymflowZarrError, LockTimeoutError, StorageError
 from kymflow_zarr.export.dataset_layout.places import WORK
+from kymflow_zarr.storage.local.files import os_errors
 
-__all__ = ["WorkFolder", "is_own_folder", "temporary_in"]
+__all__ = ["TargetStorageError", "WorkFolder", "is_own_folder", "target_errors", "temporary_in"]
+
+
+class TargetStorageError(StorageError):
+    """The disk of the target refused; a StorageError of the dataset is none."""
+
+
+@contextlib.contextmanager
+def target_errors(doing: str, where: str) -> Iterator[None]:
+    """Turn an OSError of the body into a TargetStorageError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        # An error of ours comes from what is read while it is written.
+        if isinstance(error, KymflowZarrError):
+            raise
+        try:
+            with os_errors(doing, where):
+                raise
+        except StorageError as told:
+            raise TargetStorageError(told.what, where=told.where, hint=told.hint) from error
+
 
 _LOCK: Final = "lock"
 _REPARSE_MOUNT_POINT: Final = 0xA0000003

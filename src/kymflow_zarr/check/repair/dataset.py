@@ -1,25 +1,152 @@
-"""Mend a dataset: leftovers, derived files, images, and what is at the top."""
+"""Repair a dataset: leftovers, derived files, images, and what is at the top."""
 
 from __future__ import annotations
 
+import contextlib
 from concurrent.futures import Executor
 
 from kymflow_zarr import layout
 from kymflow_zarr.check.files import is_index_usable, is_temporary, list_names
-from kymflow_zarr.check.repair.image import mend_image
-from kymflow_zarr.check.repair.plan import Mending
-from kymflow_zarr.check.repair.top import mend_top
+from kymflow_zarr.check.repair.image import FROM_SOURCE, repair_image
+from kymflow_zarr.check.repair.plan import RepairPlan
+from kymflow_zarr.check.repair.sources import decodes, is_kept, kept_again
 from kymflow_zarr.check.report import RepairAction, RepairReport
+from kymflow_zarr.check.verify.checksum_scope import ChecksumScope, examine, name_of
 from kymflow_zarr.check.verify.dataset import settled
 from kymflow_zarr.check.verify.hashing import Hasher, hashing
 from kymflow_zarr.engine.dataset import OpenDataset
-from kymflow_zarr.engine.documents import require_dataset
+from kymflow_zarr.engine.documents import dump, load, require_dataset
 from kymflow_zarr.engine.index.index import Index
+from kymflow_zarr.engine.source_files import KeptFiles
 from kymflow_zarr.engine.tables import Tables
-from kymflow_zarr.errors import FormatVersionError
+from kymflow_zarr.errors import FormatVersionError, KymflowZarrError
 from kymflow_zarr.legacy_v1.storage import V1Storage
+from kymflow_zarr.schema.base import plain_group_document
+from kymflow_zarr.schema.checksums import FileSum
+from kymflow_zarr.schema.image import SourceFileDocument
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import Progress
+
+_ROUNDS = 4
+_IMAGES_GROUP = f"{layout.IMAGES}/{layout.GROUP}"
+_KEPT_LIST = f"{layout.SOURCE_FILES}/files.json"
+
+
+def repair_top(storage: Storage, plan: RepairPlan, hasher: Hasher) -> None:
+    """Mend the top; the caller holds all of its locks."""
+    for _ in range(_ROUNDS):
+        scope = examine(storage, "", None, hasher)
+        if not scope.errors or any(d.code == "unreadable" for d in scope.errors):
+            return
+        _mend(storage, plan, scope, hasher)
+        plan.commit()
+        if plan.dry_run:
+            return
+
+
+def _mend(storage: Storage, plan: RepairPlan, scope: ChecksumScope, hasher: Hasher) -> None:
+    listed, broken, foreign = dict(scope.listed or {}), {}, {}
+    kept = _kept(storage)
+    if scope.listed is None:
+        paths = {below: below for below in scope.found}
+        hashed = hasher.hash(paths)
+        listed = {key: found for key, found in hashed if isinstance(found, FileSum)}
+        for below in listed:
+            what = _unreadable(storage, below, kept)
+            if what is not None:
+                broken[below] = what
+        plan.note(
+            "relist",
+            layout.CHECKSUMS,
+            f"{scope.errors[0].what}; kept files are held against their digests; of the rest it "
+            "is only known that it can be read today",
+        )
+    for damage in scope.errors:
+        if damage.code == "file-unlisted":
+            foreign[damage.where] = damage.what
+        elif damage.where != layout.CHECKSUMS:
+            broken[damage.where] = damage.what
+    for file in kept:
+        if file.kept_as is not None and file.kept_as not in listed:
+            broken.setdefault(file.kept_as, "it is missing")
+    for key in list(broken):
+        if _mended(storage, plan, key, broken[key], listed, kept):
+            del broken[key]
+    for key, what in (broken | foreign).items():
+        part = name_of("", key, None)
+        if storage.stat(key) is not None:
+            plan.quarantine(key, f"{part}: {what}")
+        else:
+            plan.lose(key, f"{part}: {what}")
+        listed.pop(key, None)
+    _forget(plan, kept, listed)
+    plan.relist(listed)
+
+
+def _mended(
+    storage: Storage,
+    plan: RepairPlan,
+    key: str,
+    what: str,
+    listed: dict[str, FileSum],
+    kept: list[SourceFileDocument],
+) -> bool:
+    if key == _IMAGES_GROUP:
+        plan.write(key, dump(plain_group_document()))
+        plan.note("rebuild", key, what)
+        return True
+    if key == layout.GROUP:
+        # Without it there is no dataset; it could be read, or nobody would be here.
+        data = storage.read(key)
+        if data is not None:
+            listed[key] = FileSum.of(data)
+            plan.note("relist", key, f"{what}; it can be read, and is taken as it is")
+        return data is not None
+    data = kept_again(kept, key)
+    if data is None or storage.is_folder(key):
+        return False
+    plan.restore(key, data, f"{what}; {FROM_SOURCE}")
+    listed[key] = FileSum.of(data)
+    return True
+
+
+def _kept(storage: Storage) -> list[SourceFileDocument]:
+    with contextlib.suppress(KymflowZarrError):
+        return list(KeptFiles(storage).documents().values())
+    return []
+
+
+def _unreadable(storage: Storage, below: str, kept: list[SourceFileDocument]) -> str | None:
+    if layout.parse_table_key(below) is not None and below.startswith(f"{layout.TABLES}/"):
+        return decodes(storage, below, below)
+    if below == _KEPT_LIST:
+        try:
+            KeptFiles(storage).documents()
+        except KymflowZarrError as error:
+            return error.what
+    elif below.startswith(f"{layout.SOURCE_FILES}/"):
+        return is_kept(storage, "", below, kept)
+    elif below == _IMAGES_GROUP and load_or_none(storage, below) != plain_group_document():
+        return "it is no plain group document"
+    return None
+
+
+def load_or_none(storage: Storage, key: str) -> object:
+    """Return a document, None if it cannot be read."""
+    with contextlib.suppress(KymflowZarrError):
+        return load(storage, key)
+    return None
+
+
+def _forget(plan: RepairPlan, kept: list[SourceFileDocument], listed: dict[str, FileSum]) -> None:
+    if _KEPT_LIST not in listed:
+        return
+    gone = [file for file in kept if file.kept_as is not None and file.kept_as not in listed]
+    if not gone:
+        return
+    for file in gone:
+        file.kept_as = None
+    plan.write(_KEPT_LIST, dump(KeptFiles.document_of(kept)))
 
 
 def repair_dataset(
@@ -60,24 +187,24 @@ def repair_dataset(
 def _mend_image(
     storage: Storage, image_id: str, hasher: Hasher, *, dry_run: bool
 ) -> list[RepairAction]:
-    mending = Mending(storage, layout.image_prefix(image_id), image_id, dry_run=dry_run)
+    plan = RepairPlan(storage, layout.image_prefix(image_id), image_id, dry_run=dry_run)
     if dry_run:
-        mend_image(storage, mending, image_id, hasher)
+        repair_image(storage, plan, image_id, hasher)
     else:
         with storage.lock(f"image:{image_id}"), storage.lock("top"):
-            mend_image(storage, mending, image_id, hasher)
-    return mending.actions
+            repair_image(storage, plan, image_id, hasher)
+    return plan.actions
 
 
 def _mend_top(storage: Storage, hasher: Hasher, *, dry_run: bool) -> list[RepairAction]:
-    mending = Mending(storage, "", None, dry_run=dry_run)
+    plan = RepairPlan(storage, "", None, dry_run=dry_run)
     if dry_run:
-        mend_top(storage, mending, hasher)
+        repair_top(storage, plan, hasher)
     else:
         tables = Tables(storage).scopes()
         with storage.lock("source_files", *tables), storage.lock("top"):
-            mend_top(storage, mending, hasher)
-    return mending.actions
+            repair_top(storage, plan, hasher)
+    return plan.actions
 
 
 def _sweep(storage: Storage, *, dry_run: bool) -> list[RepairAction]:

@@ -7,13 +7,17 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from kymflow_zarr import layout
-from kymflow_zarr.check.repair.plan import Mending
-from kymflow_zarr.check.repair.sources import Sources, kept_again
-from kymflow_zarr.check.verify.agreement import digest_of_files, disagreements
-from kymflow_zarr.check.verify.decoding import is_readable
-from kymflow_zarr.check.verify.group import Group, examine
+from kymflow_zarr.check.repair.plan import RepairPlan
+from kymflow_zarr.check.repair.sources import Sources, is_readable, kept_again
+from kymflow_zarr.check.verify.checksum_scope import (
+    ChecksumScope,
+    digest_of_files,
+    disagreements,
+    examine,
+    name_of,
+    unit_of,
+)
 from kymflow_zarr.check.verify.hashing import Hasher
-from kymflow_zarr.check.verify.parts import name_of, unit_of
 from kymflow_zarr.engine.documents import dump, load, load_image
 from kymflow_zarr.errors import KymflowZarrError
 from kymflow_zarr.schema.base import plain_group_document, updated_group
@@ -21,30 +25,30 @@ from kymflow_zarr.schema.checksums import FileSum
 from kymflow_zarr.schema.image import ImageDocument
 from kymflow_zarr.storage.interface import Storage
 
-# Mending one thing may show another: a document is looked at when its file is whole.
+# RepairPlan one thing may show another: a document is looked at when its file is whole.
 _ROUNDS = 4
 ARRAY_GROUP = f"{layout.ANALYSIS_ARRAYS}/{layout.GROUP}"
 FROM_SOURCE = "made once more of its source file, byte for byte as it was"
 _PLANNED = "its source files are unchanged; put aside if they do not give the same bytes"
 
 
-def mend_image(storage: Storage, mending: Mending, image_id: str, hasher: Hasher) -> None:
+def repair_image(storage: Storage, plan: RepairPlan, image_id: str, hasher: Hasher) -> None:
     """Mend an image; the caller holds its lock, and ``top``."""
     prefix = layout.image_prefix(image_id)
     for _ in range(_ROUNDS):
         if not storage.is_folder(prefix):
             return
-        group = examine(storage, prefix, image_id, hasher)
+        scope = examine(storage, prefix, image_id, hasher)
         # What the system does not let us read may be whole.
-        if not group.errors or any(d.code == "unreadable" for d in group.errors):
+        if not scope.errors or any(d.code == "unreadable" for d in scope.errors):
             return
         document = None
         with contextlib.suppress(KymflowZarrError):
             document = load_image(storage, image_id)
         with Sources(storage, document) as sources:
-            _Image(storage, mending, group, document, sources, hasher).mend()
-        mending.commit()
-        if mending.dry_run:
+            _Image(storage, plan, scope, document, sources, hasher).mend()
+        plan.commit()
+        if plan.dry_run:
             return
 
 
@@ -52,50 +56,50 @@ class _Image:
     def __init__(
         self,
         storage: Storage,
-        mending: Mending,
-        group: Group,
+        plan: RepairPlan,
+        scope: ChecksumScope,
         document: ImageDocument | None,
         sources: Sources,
         hasher: Hasher,
     ) -> None:
         self.storage = storage
-        self.mending = mending
-        self.group = group
+        self.plan = plan
+        self.scope = scope
         self.document = document
         self.sources = sources
         self.hasher = hasher
 
     def mend(self) -> None:
-        if self.group.listed is None:
+        if self.scope.listed is None:
             self._without_list()
             return
-        by_code = {d.code for d in self.group.errors}
+        by_code = {d.code for d in self.scope.errors}
         if by_code == {"contradiction"}:
-            self._contradicted(self.group.listed)
+            self._contradicted(self.scope.listed)
             return
-        listed = self.group.listed
+        listed = self.scope.listed
         broken: dict[str, str] = {}
         foreign: dict[str, str] = {}
-        for damage in self.group.errors:
-            below = self.group.below(damage.where)
+        for damage in self.scope.errors:
+            below = self.scope.below(damage.where)
             (foreign if damage.code == "file-unlisted" else broken)[below] = damage.what
         for below in [key for key in broken if self._restored(key, listed[key], broken[key])]:
             del broken[below]
         self._put_aside(dict(listed), broken, foreign)
 
     def _restored(self, below: str, wanted: FileSum, what: str) -> bool:
-        if self.storage.is_folder(self.group.key(below)):
+        if self.storage.is_folder(self.scope.key(below)):
             return False
         plain = dump(plain_group_document())
         data = plain if below == ARRAY_GROUP and FileSum.of(plain) == wanted else None
-        if data is None and self.mending.dry_run and self.sources.may_hold(below):
-            self.mending.note("restore", below, f"{what}; {_PLANNED}")
+        if data is None and self.plan.dry_run and self.sources.may_hold(below):
+            self.plan.note("restore", below, f"{what}; {_PLANNED}")
             return True
-        if data is None and not self.mending.dry_run:
+        if data is None and not self.plan.dry_run:
             data = self.sources.find(wanted)
         if data is None or FileSum.of(data) != wanted:
             return False
-        self.mending.restore(below, data, f"{what}; {FROM_SOURCE}")
+        self.plan.restore(below, data, f"{what}; {FROM_SOURCE}")
         return True
 
     def _put_aside(
@@ -103,28 +107,28 @@ class _Image:
     ) -> None:
         units: dict[str, str] = {}
         for below, what in broken.items():
-            units.setdefault(unit_of(self.group.prefix, below), f"{below}: {what}")
+            units.setdefault(unit_of(self.scope.prefix, below), f"{below}: {what}")
         current = None if self.document is None else self.document.pixels.path
         needed = [key for key in units if key in (layout.GROUP, current)]
         if needed or current is None:
             self._put_aside_whole(units[needed[0]] if needed else "its document cannot be read")
             return
         for unit, why in (units | foreign).items():
-            there = self.storage.stat(self.group.key(unit)) is not None
-            part = name_of(self.group.prefix, unit, current)
+            there = self.storage.stat(self.scope.key(unit)) is not None
+            part = name_of(self.scope.prefix, unit, current)
             if unit == ARRAY_GROUP:
-                self.mending.note("rebuild", unit, why)
-                self.mending.write(unit, dump(plain_group_document()))
+                self.plan.note("rebuild", unit, why)
+                self.plan.write(unit, dump(plain_group_document()))
             elif there:
-                self.mending.quarantine(unit, f"{part}: {why}")
+                self.plan.quarantine(unit, f"{part}: {why}")
             else:
-                self.mending.lose(unit, f"{part}: {why}")
+                self.plan.lose(unit, f"{part}: {why}")
         left = {key: found for key, found in listed.items() if not _is_of(key, units)}
         self._forget_kept(left)
-        self.mending.relist(left)
+        self.plan.relist(left)
 
     def _put_aside_whole(self, why: str) -> None:
-        self.mending.quarantine("", f"the image cannot be read without it: {why}")
+        self.plan.quarantine("", f"the image cannot be read without it: {why}")
 
     def _forget_kept(self, listed: Collection[str]) -> None:
         """Take files that are kept no more out of the document."""
@@ -137,20 +141,20 @@ class _Image:
             if file.frame_as is not None and file.frame_as not in listed:
                 file.frame_as, changed = None, True
         if changed:
-            old: Any = load(self.storage, self.group.key(layout.GROUP))
+            old: Any = load(self.storage, self.scope.key(layout.GROUP))
             new = self.document.to_group(ome=old["attributes"].get("ome"))
-            self.mending.write(layout.GROUP, dump(updated_group(old, new)))
+            self.plan.write(layout.GROUP, dump(updated_group(old, new)))
 
     def _contradicted(self, listed: dict[str, FileSum]) -> None:
         """Every file is as the list says; documents and list speak of different ones."""
-        broken = {self.group.below(d.where): d.what for d in self.group.errors}
+        broken = {self.scope.below(d.where): d.what for d in self.scope.errors}
         document = self.document
-        if document is not None and document.image_id == self.group.image_id:
+        if document is not None and document.image_id == self.scope.image_id:
             files = [key for file in document.source_files for key in (file.kept_as, file.frame_as)]
             if set(broken) == {layout.GROUP} and not {f for f in files if f} <= listed.keys():
-                self.mending.lose(layout.GROUP, broken[layout.GROUP])
+                self.plan.lose(layout.GROUP, broken[layout.GROUP])
                 self._forget_kept(listed)
-                self.mending.relist(listed)
+                self.plan.relist(listed)
                 return
         self._put_aside(listed, broken, {})
 
@@ -162,42 +166,42 @@ class _Image:
         if document is None:
             self._put_aside_whole("its document is missing or broken")
             return
-        paths = {below: self.group.key(below) for below in self.group.found}
+        paths = {below: self.scope.key(below) for below in self.scope.found}
         sums = {k: found for k, found in self.hasher.hash(paths) if isinstance(found, FileSum)}
         broken = self._contradictions(sums)
         path = document.pixels.path
-        of_pixels = [key for key in broken if unit_of(self.group.prefix, key) == path]
-        if of_pixels and self.mending.dry_run and self.sources.may_hold(path):
-            self.mending.note("restore", path, f"{broken[of_pixels[0]]}; {_PLANNED}")
+        of_pixels = [key for key in broken if unit_of(self.scope.prefix, key) == path]
+        if of_pixels and self.plan.dry_run and self.sources.may_hold(path):
+            self.plan.note("restore", path, f"{broken[of_pixels[0]]}; {_PLANNED}")
             broken = {key: what for key, what in broken.items() if key not in of_pixels}
-        elif of_pixels and not self.mending.dry_run:
+        elif of_pixels and not self.plan.dry_run:
             sums |= self._pixels_again(document, sums)
             broken = self._contradictions(sums)
         broken |= {
             below: what
             for below in sums
-            if (what := is_readable(self.storage, self.group.prefix, below, document)) is not None
+            if (what := is_readable(self.storage, self.scope.prefix, below, document)) is not None
         }
         for file in document.source_files:
             key = file.kept_as
             if key is not None and (key not in sums or key in broken):
                 data = kept_again(document.source_files, key)
                 if data is not None:
-                    self.mending.restore(key, data, f"{broken.pop(key, 'it is missing')}; "
+                    self.plan.restore(key, data, f"{broken.pop(key, 'it is missing')}; "
                                          f"{FROM_SOURCE}")  # fmt: skip
                     sums[key] = FileSum.of(data)
-        self.mending.note(
+        self.plan.note(
             "relist",
             layout.CHECKSUMS,
-            f"{self.group.errors[0].what}; pixels, arrays and kept files are held against their "
+            f"{self.scope.errors[0].what}; pixels, arrays and kept files are held against their "
             "documents; of the rest it is only known that it can be read today",
         )
         broken.pop(layout.GROUP, None)  # What it speaks of and is gone is taken out of it.
         self._put_aside(sums, broken, {})
 
     def _contradictions(self, sums: dict[str, FileSum]) -> dict[str, str]:
-        group = self.group
-        return dict(disagreements(self.storage, group.prefix, group.image_id, sums))
+        scope = self.scope
+        return dict(disagreements(self.storage, scope.prefix, scope.image_id, sums))
 
     def _pixels_again(
         self, document: ImageDocument, sums: dict[str, FileSum]
@@ -210,7 +214,7 @@ class _Image:
         for key, found in made.items():
             data = None if sums.get(key) == found else self.sources.find(found)
             if data is not None:
-                self.mending.restore(key, data, FROM_SOURCE)
+                self.plan.restore(key, data, FROM_SOURCE)
         return made
 
 

@@ -1,4 +1,4 @@
-"""What becomes of the files of a group in a repair: one step, done wholly or not at all."""
+"""What a repair does to the files of one checksum scope: all of it, or nothing."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from kymflow_zarr.storage.interface import Storage
 _WHY = "why.json"
 
 
-class Mending:
-    """The repair of one group.
+class RepairPlan:
+    """The repair of one checksum scope.
 
-    The caller holds the locks of the group, and ``top`` if a whole image may be put aside.
+    The caller holds the locks of the scope, and ``top`` if a whole image may be put aside.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class Mending:
         self._files[below] = data
 
     def quarantine(self, below: str, why: str) -> None:
-        """Put a file or folder aside, the whole group if `below` is empty."""
+        """Put a file or folder aside, the whole scope if `below` is empty."""
         to = None if self.dry_run else f"{self._new_box()}/{self._key(below)}"
         if to is not None:
             self._moved[self._key(below)] = to
@@ -78,7 +78,7 @@ class Mending:
         self.note("lost", below, why)
 
     def relist(self, files: dict[str, FileSum]) -> None:
-        """Say which files the group consists of, but for those that are written."""
+        """Say which files the scope consists of, but for those that are written."""
         self._listed = files
 
     def commit(self) -> None:

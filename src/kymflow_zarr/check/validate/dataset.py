@@ -5,7 +5,6 @@ from __future__ import annotations
 from concurrent.futures import Executor
 
 from kymflow_zarr import layout
-from kymflow_zarr.check.each import check_each
 from kymflow_zarr.check.files import (
     check_foreign,
     check_group,
@@ -21,14 +20,14 @@ from kymflow_zarr.check.files import (
     stat_of,
 )
 from kymflow_zarr.check.report import Problem, ValidationReport
+from kymflow_zarr.check.validate.artifacts import check_tables
 from kymflow_zarr.check.validate.findings import Findings
-from kymflow_zarr.check.validate.images import check_image
-from kymflow_zarr.check.validate.tables import check_tables
+from kymflow_zarr.check.validate.images import check_each, check_image
+from kymflow_zarr.check.validate.legacy_v1 import validate_v1, validate_v1_image
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.documents import load
 from kymflow_zarr.errors import ArgumentError, SchemaValidationError
 from kymflow_zarr.legacy_v1.storage import V1Storage
-from kymflow_zarr.legacy_v1.validate import validate_v1, validate_v1_image
 from kymflow_zarr.schema.dataset import read_dataset_document
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import Progress

@@ -1,10 +1,13 @@
-"""One image: its document, its pixels, and everything beside them."""
+"""Check one image: its document, its OME-Zarr metadata and what lies in its folder."""
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from typing import Any
 
 from kymflow_zarr import layout
@@ -21,16 +24,142 @@ from kymflow_zarr.check.files import (
 from kymflow_zarr.check.validate.arrays import check_array
 from kymflow_zarr.check.validate.artifacts import check_artifacts
 from kymflow_zarr.check.validate.findings import RESTORE, Findings
-from kymflow_zarr.check.validate.ome import check_ome
 from kymflow_zarr.engine.documents import load
+from kymflow_zarr.engine.query.map import Reading
 from kymflow_zarr.errors import ArgumentError
-from kymflow_zarr.schema.axes import array_dimension_names, channel_count
+from kymflow_zarr.runtime.parallel import in_order
+from kymflow_zarr.schema.axes import array_dimension_names, channel_count, ome_axes
 from kymflow_zarr.schema.image import (
     ImageDocument,
     read_array_artifact_document,
     read_image_document,
 )
+from kymflow_zarr.schema.ome import ome_attributes
 from kymflow_zarr.storage.interface import Storage
+from kymflow_zarr.types import Axis, Progress
+
+__all__ = ["check_each"]
+
+
+def check_ome(
+    findings: Findings,
+    where: str,
+    found: Any,
+    document: ImageDocument,
+    folders: Mapping[str, Mapping[str, int]],
+) -> None:
+    """Check ``attributes.ome``; keys that we do not write are anybody's.
+
+    Parameters
+    ----------
+    findings : Findings
+    where : str
+        Key of the image's document.
+    found : object
+        ``attributes.ome``, None if there is none.
+    document : ImageDocument
+    folders : mapping of str to mapping
+        The files of the image's folders, as of :func:`list_tree`.
+    """
+    axes = document.axis_values()
+    wanted = ome_attributes(axes, path=document.pixels.path, name=document.image_id)
+    if wanted is None:
+        _not_expressible(findings, where, axes, found)
+        return
+    faults = [] if isinstance(found, Mapping) else ["is missing"]
+    if isinstance(found, Mapping):
+        # OME-Zarr 0.5: "The OME-Zarr Metadata ... version MUST be '0.5'."
+        if found.get("version") != wanted["version"]:
+            faults.append(f"has the version {found.get('version')!r}, not '0.5'")
+        faults += _multiscale_faults(found, wanted["multiscales"][0], folders)
+        faults += _omero_faults(found, document)
+    if faults:
+        findings.add(
+            "ome",
+            where,
+            f"attributes.ome {'; it '.join(faults)}; so that other programs see something else "
+            "than this one. save_array(load_array()) writes it anew.",
+        )
+
+
+def _not_expressible(findings: Findings, where: str, axes: Sequence[Axis], found: Any) -> None:
+    orders = itertools.permutations(axes)
+    order = next((order for order in orders if ome_axes(order) is not None), None)
+    if order is None:
+        advice = "No order of them would be: that takes two or three axes of space, or one of "
+        advice += "space and one of time, and at most one other."
+    else:
+        names = " ".join(axis.name for axis in order)
+        advice = f"In the order {names} they would be: transpose the pixels for that."
+    said = " ".join(axis.name for axis in axes)
+    # OME-Zarr 0.5: "The 'axes' MUST contain 2 or 3 entries of 'type:space' ... The entries
+    # MUST be ordered by 'type'."
+    findings.add(
+        "ome-not-expressible",
+        where,
+        f"the axes {said} cannot be told in OME-Zarr, so other programs see a plain Zarr array. "
+        f"{advice}",
+    )
+    if found is not None:
+        findings.add(
+            "ome",
+            where,
+            "attributes.ome describes axes that the image has not. Remove it from the document.",
+        )
+
+
+def _multiscale_faults(
+    found: Mapping[str, Any], wanted: Mapping[str, Any], folders: Mapping[str, Mapping[str, int]]
+) -> list[str]:
+    first = _item(found.get("multiscales"), 0)
+    axes = _list(first.get("axes"))
+    kept = ("name", "type", "unit")
+    told = [[_mapping(axis).get(k) for k in kept] for axis in axes]
+    faults = []
+    if told != [[axis.get(k) for k in kept] for axis in wanted["axes"]]:
+        faults.append(f"has axes {axes}, where the image's make it {wanted['axes']}")
+    datasets = _list(first.get("datasets"))
+    level = _item(datasets, 0)
+    [expected] = wanted["datasets"]
+    # "Each 'datasets' dictionary MUST contain the key 'path', whose value contains the path
+    # to the array for this resolution, ... ordered from largest (i.e. highest resolution)."
+    if level.get("path") != expected["path"]:
+        faults.append(f"has level 0 at {level.get('path')!r}, where it is at {expected['path']!r}")
+    for other in datasets[1:]:
+        path = _mapping(other).get("path")
+        folder, _, below = f"{path}/{layout.GROUP}".partition("/")
+        if below not in folders.get(folder, {}):
+            faults.append(f"names a level at {path!r}, where there is none")
+    # "They MUST contain exactly one 'scale' ... transformation"; for ours the true steps.
+    scale = _item(level.get("coordinateTransformations"), 0).get("scale")
+    [transformation] = expected["coordinateTransformations"]
+    if scale != transformation["scale"]:
+        faults.append(f"has the scale {scale}, where the steps make it {transformation['scale']}")
+    return faults
+
+
+def _omero_faults(found: Mapping[str, Any], document: ImageDocument) -> list[str]:
+    channels = _mapping(found.get("omero")).get("channels")
+    if channels is None:
+        return []
+    count = channel_count(document.axes, document.pixels.shape)
+    # OME-Zarr 0.5: the entries of "omero" are those of the channel axis, in its order.
+    named = len(_list(channels))
+    return [f"displays {named} channels of {count}"] if named != count else []
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _item(values: Any, index: int) -> Mapping[str, Any]:
+    items = _list(values)
+    return _mapping(items[index]) if len(items) > index else {}
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
 
 _WAITS_S = (0.0, 0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 
@@ -231,3 +360,49 @@ def _check_others(
     for name in names:
         if name not in known and layout.parse_pixels_path(name) is None:
             check_foreign(findings, f"{key}/{name}")
+
+
+def check_each(
+    findings: Findings,
+    check: Callable[[Findings, Storage, str], None],
+    storage: Storage,
+    image_ids: Sequence[str],
+    progress: Progress | None,
+    executor: Executor | None,
+) -> None:
+    """Add what a check finds of each image, in their order.
+
+    Parameters
+    ----------
+    findings : Findings
+    check : callable
+        A function of a module, which pickles.
+    storage : Storage
+    image_ids : sequence of str
+    progress : callable, optional
+    executor : concurrent.futures.Executor, optional
+        Parsing JSON keeps other threads waiting, so there are none of our own.
+    """
+    call = functools.partial(_found, check, Reading(storage))
+    results = in_order(
+        call,
+        image_ids,
+        executor=executor,
+        progress=progress,
+        threads=1,
+        here=lambda _: executor is None,
+    )
+    for image_id, found, error in results:
+        if found is None:
+            assert error is not None
+            error.add_note(f"image {image_id!r}")
+            raise error
+        findings.extend(found)
+
+
+def _found(
+    check: Callable[[Findings, Storage, str], None], reading: Reading, image_id: str
+) -> Findings:
+    findings = Findings()
+    check(findings, reading.storage, image_id)
+    return findings

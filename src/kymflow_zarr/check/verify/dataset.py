@@ -9,7 +9,7 @@ from typing import Final
 from kymflow_zarr import layout
 from kymflow_zarr.check.files import is_index_usable
 from kymflow_zarr.check.report import Damage, VerifyLevel, VerifyReport
-from kymflow_zarr.check.verify.group import DAMAGES, Group, examine
+from kymflow_zarr.check.verify.checksum_scope import DAMAGES, ChecksumScope, examine
 from kymflow_zarr.check.verify.hashing import Hasher, hashing
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.documents import load_image, require_dataset
@@ -40,9 +40,9 @@ def verify_dataset(
         groups: list[tuple[str, str | None]] = [("", None)]
         groups += [(layout.image_prefix(image_id), image_id) for image_id in image_ids]
         for done, (prefix, image_id) in enumerate(groups):
-            group = settled(storage, prefix, image_id, used)
-            damages += group.damages
-            files += len(group.found)
+            scope = settled(storage, prefix, image_id, used)
+            damages += scope.damages
+            files += len(scope.found)
             if progress is not None and image_id is not None:
                 progress(done, len(image_ids), image_id)
         _check_derived(storage, damages)
@@ -59,9 +59,9 @@ def verify_image(
         load_image(storage, image_id)  # Says that there is none.
     with hashing(storage, executor) as hasher:
         used = hasher if level == "full" else None
-        group = settled(storage, prefix, image_id, used)
-        found = len(group.found)
-        return VerifyReport(level, tuple(group.damages), 1, found, hasher.size_bytes)
+        scope = settled(storage, prefix, image_id, used)
+        found = len(scope.found)
+        return VerifyReport(level, tuple(scope.damages), 1, found, hasher.size_bytes)
 
 
 def _storage_of(dataset_storage: Storage, level: VerifyLevel) -> Storage:
@@ -80,29 +80,31 @@ def _storage_of(dataset_storage: Storage, level: VerifyLevel) -> Storage:
     return storage
 
 
-def settled(storage: Storage, prefix: str, image_id: str | None, hasher: Hasher | None) -> Group:
-    """Look at a group until what is wrong with it is no change that is under way.
+def settled(
+    storage: Storage, prefix: str, image_id: str | None, hasher: Hasher | None
+) -> ChecksumScope:
+    """Look at a scope until what is wrong with it is no change that is under way.
 
     A file and the list that speaks of it are renamed to their places one after the other.
     Damage stays: it is believed when list and files are found twice alike.
     """
-    group = examine(storage, prefix, image_id, hasher)
+    scope = examine(storage, prefix, image_id, hasher)
     for wait_s in _WAITS_S:
-        if not group.damages:
+        if not scope.damages:
             break
         if wait_s:
             time.sleep(wait_s)
         # What was committed meanwhile and is not in its place yet is read where it is.
         storage.recover()
-        before, group = group, examine(storage, prefix, image_id, hasher, group)
-        if (before.data, before.found, before.damages) == (group.data, group.found, group.damages):
+        before, scope = scope, examine(storage, prefix, image_id, hasher, scope)
+        if (before.data, before.found, before.damages) == (scope.data, scope.found, scope.damages):
             break
     else:
         # A writer without pause: what was not there a moment ago is no damage.
-        group.damages = [damage for damage in group.damages if damage in before.damages]
-    if group.prefix and not storage.is_folder(group.prefix):
-        group.damages.clear()  # Deleted meanwhile.
-    return group
+        scope.damages = [damage for damage in scope.damages if damage in before.damages]
+    if scope.prefix and not storage.is_folder(scope.prefix):
+        scope.damages.clear()  # Deleted meanwhile.
+    return scope
 
 
 def _check_derived(storage: Storage, damages: list[Damage]) -> None:

@@ -18,8 +18,7 @@ from kymflow_zarr.errors import (
     KymflowZarrError,
     SchemaValidationError,
 )
-from kymflow_zarr.export.errors import target_errors
-from kymflow_zarr.export.files import numpy_writer, sha256
+from kymflow_zarr.export.dataset_layout.files import kept_bytes
 from kymflow_zarr.export.lab_layout.analysis import (
     analysis_json,
     edited_csv,
@@ -27,9 +26,9 @@ from kymflow_zarr.export.lab_layout.analysis import (
     plain_json,
     top_keys,
 )
-from kymflow_zarr.export.lab_layout.places import sidecar_name
-from kymflow_zarr.export.lab_layout.plan import TreePlan
-from kymflow_zarr.export.sources import kept_bytes
+from kymflow_zarr.export.lab_layout.plan import TreePlan, sidecar_name
+from kymflow_zarr.export.staging_area import numpy_writer, sha256
+from kymflow_zarr.export.work_dir import target_errors
 from kymflow_zarr.schema.image import ImageDocument, SourceFileDocument
 from kymflow_zarr.storage.interface import Storage
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.errors import CorruptDataError, TableNotFoundError
+from kymflow_zarr.export.dataset_layout.files import kept_bytes
 from kymflow_zarr.export.dataset_layout.places import table_place
 from kymflow_zarr.export.lab_layout.analysis import edited_csv
 from kymflow_zarr.export.lab_layout.plan import TreePlan
-from kymflow_zarr.export.sources import kept_bytes
 from kymflow_zarr.schema.analysis_columns import IMAGE_ID, POOLED_PATH, names_in_table
 from kymflow_zarr.schema.image import SourceFileDocument
 from kymflow_zarr.storage.interface import Storage

@@ -18,15 +18,14 @@ from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.engine.query.map import Reading
 from kymflow_zarr.engine.source_files import KeptFiles
 from kymflow_zarr.errors import CorruptDataError, KymflowZarrError
-from kymflow_zarr.export.dataset_layout.parts import STOPPING, require_dataset
+from kymflow_zarr.export.dataset_layout.files import kept_bytes
 from kymflow_zarr.export.dataset_layout.places import source_segment
+from kymflow_zarr.export.dataset_layout.plan import STOPPING, require_dataset
 from kymflow_zarr.export.lab_layout.image import ImageTree
-from kymflow_zarr.export.lab_layout.places import Roots, root_of
-from kymflow_zarr.export.lab_layout.plan import TreePlan, stem_of
+from kymflow_zarr.export.lab_layout.plan import Roots, TreePlan, root_of, stem_of
 from kymflow_zarr.export.lab_layout.tables import TreeTables
-from kymflow_zarr.export.lab_layout.target import TreeFile, TreeTarget, make_file
 from kymflow_zarr.export.report import ExportDifference, ExportKind, ExportReport
-from kymflow_zarr.export.sources import kept_bytes
+from kymflow_zarr.export.target import OriginalFile, OriginalTarget, make_file
 from kymflow_zarr.export.tiff.source import SourceTiff, channel_place
 from kymflow_zarr.runtime.parallel import THREADS, in_order
 from kymflow_zarr.schema.image import ImageDocument, SourceFileDocument
@@ -68,14 +67,14 @@ def export_tree(
     files = sorted(plan.files.values(), key=lambda file: file.path)
     broken: dict[str, None] = {}
 
-    def failed(file: TreeFile, error: Exception) -> None:
+    def failed(file: OriginalFile, error: Exception) -> None:
         if isinstance(error, STOPPING) or not isinstance(error, KymflowZarrError | OSError):
             raise error
         require_dataset(dataset, storage)
         plan.fail(file.kind, file.name, f"{file.path}: {error}")
         broken[file.path] = None
 
-    with TreeTarget(root) as target:
+    with OriginalTarget(root) as target:
         target.check(files, failed)
         written = in_order(
             make_file,
@@ -110,7 +109,7 @@ def export_tree(
     )
 
 
-def _path_of(task: tuple[TreeFile, Path | None]) -> str:
+def _path_of(task: tuple[OriginalFile, Path | None]) -> str:
     return task[0].path
 
 

@@ -14,8 +14,8 @@ from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.engine.query.map import Reading
 from kymflow_zarr.engine.source_files import read_kept
 from kymflow_zarr.errors import ArtifactNotFoundError, CorruptDataError, SchemaValidationError
-from kymflow_zarr.export.dataset_layout.image import WHOLE_IMAGE_BYTES, pixel_bytes
-from kymflow_zarr.export.errors import target_errors
+from kymflow_zarr.export.dataset_layout.files import WHOLE_IMAGE_BYTES, pixel_bytes
+from kymflow_zarr.export.work_dir import target_errors
 from kymflow_zarr.runtime.memory_budget import pixels_memory
 from kymflow_zarr.schema.image import ImageDocument, SourceFileDocument
 from kymflow_zarr.schema.tiff_skeleton import TiffFrame, decode_frame

@@ -1,4 +1,4 @@
-"""All parts of a dataset, each written or, where it is damaged, reported."""
+"""Plan and write every image, table and source file of a dataset; report those that are damaged."""
 
 from __future__ import annotations
 
@@ -19,20 +19,18 @@ from kymflow_zarr.errors import (
     StorageError,
     TargetExistsError,
 )
-from kymflow_zarr.export.dataset_layout.image import ImagePlan
+from kymflow_zarr.export.dataset_layout.files import ImagePlan, SourceFilePlan, TablePlan
 from kymflow_zarr.export.dataset_layout.places import SOURCES, source_places
-from kymflow_zarr.export.dataset_layout.table import TablePlan
-from kymflow_zarr.export.errors import TargetStorageError
 from kymflow_zarr.export.report import ExportFailure, ExportKind
-from kymflow_zarr.export.sources import SourceFilePlan
-from kymflow_zarr.export.staging_area import Bench
-from kymflow_zarr.export.target import ExportTarget
+from kymflow_zarr.export.staging_area import StagingArea
+from kymflow_zarr.export.target import ManifestTarget
+from kymflow_zarr.export.work_dir import TargetStorageError
 from kymflow_zarr.runtime.parallel import THREADS, in_order
 from kymflow_zarr.schema.dataset import read_dataset_document
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import Progress
 
-__all__ = ["STOPPING", "Parts", "require_dataset"]
+__all__ = ["STOPPING", "ExportPlan", "require_dataset"]
 
 Plan: TypeAlias = ImagePlan | TablePlan | SourceFilePlan
 
@@ -52,28 +50,28 @@ class _Task:
     Parameters
     ----------
     plan : Plan
-    bench : Bench
+    area : StagingArea
     broken : Exception, optional
         Why not even its files are known.
     """
 
     plan: Plan
-    bench: Bench
+    area: StagingArea
     broken: Exception | None
 
-    def made(self) -> tuple[Bench, dict[str, Any]]:
+    def made(self) -> tuple[StagingArea, dict[str, Any]]:
         """Make the files; return where, and what the manifest says of the part."""
         if self.broken is not None:
             raise self.broken
         try:
-            return self.bench, self.plan.write(self.bench)
+            return self.area, self.plan.write(self.area)
         except BaseException:
-            self.bench.discard()
+            self.area.discard()
             raise
 
 
-class Parts:
-    """The images, tables and kept source files of a dataset.
+class ExportPlan:
+    """The images, tables and source files of a dataset, and the files they become.
 
     Parameters
     ----------
@@ -119,7 +117,7 @@ class Parts:
 
     @property
     def paths(self) -> list[str]:
-        """All files that the parts may need."""
+        """All files that the export may need."""
         return [path for paths in self._paths for path in paths]
 
     def require_dataset(self) -> None:
@@ -128,11 +126,11 @@ class Parts:
 
     def write(
         self,
-        target: ExportTarget,
+        target: ManifestTarget,
         progress: Progress | None = None,
         executor: Executor | None = None,
     ) -> None:
-        """Write all parts; those that cannot be read are added to `failed`.
+        """Write every part; those that cannot be read are added to `failed`.
 
         Their files are made by the executor, and take their places here, part by part.
 
@@ -146,7 +144,7 @@ class Parts:
         if not self._sources_known:
             self._leave_sources(target)
         tasks = [
-            _Task(plan, target.bench(paths), self._broken.get(number))
+            _Task(plan, target.staging_area(paths), self._broken.get(number))
             for number, (plan, paths) in enumerate(zip(self._plans, self._paths, strict=True))
         ]
         made = in_order(
@@ -166,8 +164,8 @@ class Parts:
     def _write(
         self,
         plan: Plan,
-        target: ExportTarget,
-        found: tuple[Bench, dict[str, Any]] | None,
+        target: ManifestTarget,
+        found: tuple[StagingArea, dict[str, Any]] | None,
         error: Exception | None,
     ) -> None:
         try:
@@ -195,7 +193,7 @@ class Parts:
         else:
             self.described["tables" if plan.kind == "table" else "source_files"].append(described)
 
-    def _put_earlier(self, plan: Plan, target: ExportTarget) -> None:
+    def _put_earlier(self, plan: Plan, target: ManifestTarget) -> None:
         """Let the manifest say of a damaged part what it said before."""
         # Others may have edited the manifest.
         if isinstance(plan, ImagePlan):
@@ -208,7 +206,7 @@ class Parts:
             if described.get(name) == plan.label:
                 self._put(plan, described)
 
-    def _leave_sources(self, target: ExportTarget) -> None:
+    def _leave_sources(self, target: ManifestTarget) -> None:
         if target.leave(lambda path: path.startswith(f"{SOURCES}/")):
             self.described["source_files"] += _dicts(target.earlier.get("source_files"))
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 from concurrent.futures import Executor
 
 from kymflow_zarr import layout
-from kymflow_zarr.check.each import check_each
 from kymflow_zarr.check.files import check_foreign, check_timestamp, list_files
 from kymflow_zarr.check.report import Problem, ValidationReport
-from kymflow_zarr.check.validate.artifacts import check_artifacts
+from kymflow_zarr.check.validate.artifacts import check_artifacts, check_tables
 from kymflow_zarr.check.validate.findings import Findings
-from kymflow_zarr.check.validate.tables import check_tables
+from kymflow_zarr.check.validate.images import check_each
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.documents import load_image
 from kymflow_zarr.engine.images.array_artifacts import ArrayArtifacts

@@ -1,4 +1,4 @@
-"""One image as files."""
+"""Images, tables and source files of a dataset, each as the files that it becomes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+import msgspec
+
 from kymflow_zarr import layout
 from kymflow_zarr.engine.documents import load_image
 from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.engine.images.array_artifacts import ArrayArtifacts
 from kymflow_zarr.engine.query.map import Reading
-from kymflow_zarr.errors import ArtifactNotFoundError
+from kymflow_zarr.engine.source_files import read_kept
+from kymflow_zarr.errors import ArtifactNotFoundError, CorruptDataError, TableNotFoundError
 from kymflow_zarr.export.dataset_layout.places import (
     ArtifactPlace,
     array_place,
@@ -20,12 +23,18 @@ from kymflow_zarr.export.dataset_layout.places import (
     image_folder,
     pixels_place,
     source_places,
+    table_place,
 )
-from kymflow_zarr.export.files import add_bytes, add_frame, made_from, numpy_writer, sha256
 from kymflow_zarr.export.manifest import describe_image
 from kymflow_zarr.export.report import ExportKind
-from kymflow_zarr.export.sources import write_frame, write_source_file
-from kymflow_zarr.export.staging_area import Bench
+from kymflow_zarr.export.staging_area import (
+    StagingArea,
+    add_bytes,
+    add_frame,
+    made_from,
+    numpy_writer,
+    sha256,
+)
 from kymflow_zarr.runtime.memory_budget import pixels_memory
 from kymflow_zarr.schema.image import ImageDocument, SourceFileDocument
 from kymflow_zarr.storage.interface import Storage
@@ -33,7 +42,156 @@ from kymflow_zarr.storage.interface import Storage
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["ImagePlan"]
+__all__ = [
+    "ImagePlan",
+    "SourceFilePlan",
+    "TablePlan",
+    "kept_bytes",
+    "write_frame",
+    "write_source_file",
+]
+
+
+class TablePlan:
+    """A table and the files it may need.
+
+    Parameters
+    ----------
+    reading : Reading
+    name : str
+    """
+
+    kind: ClassVar[ExportKind] = "table"
+
+    def __init__(self, reading: Reading, name: str) -> None:
+        self.label = name
+        self._reading = reading
+        self._place = table_place(name)
+
+    @property
+    def paths(self) -> list[str]:
+        """All files it may need."""
+        return list(self._place.paths)
+
+    def owns(self, path: str) -> bool:
+        """Tell whether a file of an earlier export belongs to it."""
+        return path in self._place.paths
+
+    def write(self, area: StagingArea) -> dict[str, Any]:
+        """Make the files and return what the manifest says of the table."""
+        place = self._place
+        data = self._reading.storage.read(place.key)
+        if data is None:
+            raise TableNotFoundError("the table was deleted meanwhile", where=place.key)
+        described = add_frame(area, place, data)
+        return {"name": place.name, **described}
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFilePlan:
+    """A source file that belongs to no single image, and where it goes.
+
+    Parameters
+    ----------
+    reading : Reading
+    document : SourceFileDocument
+    path : str, optional
+        None if its bytes are not kept.
+    """
+
+    reading: Reading
+    document: SourceFileDocument
+    path: str | None
+    kind: ClassVar[ExportKind] = "source_file"
+
+    @property
+    def label(self) -> str:
+        """What progress and reports call it."""
+        return self.document.path
+
+    @property
+    def paths(self) -> list[str]:
+        """All files it may need."""
+        return [] if self.path is None else [self.path]
+
+    def owns(self, path: str) -> bool:
+        """Tell whether a file of an earlier export belongs to it."""
+        return path == self.path
+
+    def write(self, area: StagingArea) -> dict[str, Any]:
+        """Make the file and return what the manifest says of it."""
+        return write_source_file(area, self.reading.storage, "", self.document, self.path)
+
+
+def write_source_file(
+    area: StagingArea,
+    storage: Storage,
+    prefix: str,
+    document: SourceFileDocument,
+    path: str | None,
+) -> dict[str, Any]:
+    """Write a source file as it was, and return what the manifest says of it.
+
+    Parameters
+    ----------
+    area : StagingArea
+    storage : Storage
+    prefix : str
+        Key of the record, with a slash at its end; empty for the dataset itself.
+    document : SourceFileDocument
+    path : str, optional
+        Where it goes; None if its bytes are not kept.
+
+    Raises
+    ------
+    CorruptDataError
+        If the kept bytes are damaged, or are not those of the file.
+    ArtifactNotFoundError
+        If they are gone.
+    """
+    described: dict[str, Any] = msgspec.to_builtins(document)
+    if path is None:
+        return described | {"file": None}
+    origin = made_from("source", document.sha256)
+    if area.holds(path, origin):
+        area.keep(path)
+        return described | {"file": path}
+    data = kept_bytes(storage, f"{prefix}{document.kept_as}", document)
+    add_bytes(area, path, origin, data)
+    return described | {"file": path}
+
+
+def write_frame(
+    area: StagingArea,
+    storage: Storage,
+    prefix: str,
+    document: SourceFileDocument,
+    path: str,
+) -> None:
+    """Write what a TIFF is beside its pixels; parameters and errors as of `write_source_file`."""
+    origin = made_from("tiff frame", document.sha256)
+    if area.holds(path, origin):
+        area.keep(path)
+        return
+    key = f"{prefix}{document.frame_as}"
+    add_bytes(area, path, origin, read_kept(storage, key))
+
+
+def kept_bytes(storage: Storage, key: str, document: SourceFileDocument) -> bytes:
+    """Return the bytes of a source file at a key of the dataset.
+
+    Raises
+    ------
+    CorruptDataError
+        If they are damaged, or are not those of the file.
+    ArtifactNotFoundError
+        If they are gone.
+    """
+    data = read_kept(storage, key)
+    if sha256(data) != document.sha256:
+        raise CorruptDataError("the kept source file is not the one that was read", where=key)
+    return data
+
 
 # Below this an image is loaded whole, above it plane by plane.
 WHOLE_IMAGE_BYTES: Final = 256 << 20
@@ -88,34 +246,34 @@ class ImagePlan:
     def _sources(self, document: ImageDocument) -> list[tuple[SourceFileDocument, str | None]]:
         return source_places(image_folder(self.record.image_id), document.source_files)
 
-    def write(self, bench: Bench) -> dict[str, Any]:
+    def write(self, area: StagingArea) -> dict[str, Any]:
         """Make the files and return what the manifest says of the image."""
         prefix = f"{layout.image_prefix(self.record.image_id)}/"
         document = load_image(self.storage, self.record.image_id)
         pixels = None
         if self.include_tiff:
-            document, pixels = self._write_pixels(bench, document)
+            document, pixels = self._write_pixels(area, document)
         described = {
             **describe_image(document),
             "pixels": pixels,
-            "artifacts": [self._write_artifact(bench, place) for place in self._artifacts()],
-            "arrays": [self._write_array(bench, n) for n in self.record.list_array_artifacts()],
+            "artifacts": [self._write_artifact(area, place) for place in self._artifacts()],
+            "arrays": [self._write_array(area, n) for n in self.record.list_array_artifacts()],
             "source_files": [
-                write_source_file(bench, self.storage, prefix, file, path)
+                write_source_file(area, self.storage, prefix, file, path)
                 for file, path in self._sources(document)
             ],
         }
         frames = frame_places(image_folder(self.record.image_id), document.source_files)
         for number, path in frames.items():
             file = document.source_files[number]
-            write_frame(bench, self.storage, prefix, file, path)
+            write_frame(area, self.storage, prefix, file, path)
             described["source_files"][number]["frame"] = path
         return described
 
     # Pixels ----------------------------------------------------------------------------
 
     def _write_pixels(
-        self, bench: Bench, document: ImageDocument
+        self, area: StagingArea, document: ImageDocument
     ) -> tuple[ImageDocument, dict[str, Any]]:
         from kymflow_zarr.export.tiff.axes import tiff_axes
         from kymflow_zarr.export.tiff.write import tiff_kind, write_tiff
@@ -124,24 +282,24 @@ class ImagePlan:
         empty = 0 in document.pixels.shape
         path = pixels_place(image_id, empty=empty)
         origin = made_from("pixels", image_id, describe_image(document), document.pixels.sha256)
-        if bench.holds(path, origin):
-            bench.keep(path)
+        if area.holds(path, origin):
+            area.keep(path)
         else:
             with pixels_memory.holding(min(pixel_bytes(document), WHOLE_IMAGE_BYTES)):
                 array = self._open(document)
                 now = load_image(self.storage, image_id)
                 axes, names = document.axis_values(), document.channel_names
                 if now.pixels == document.pixels and empty:
-                    bench.add(path, origin, numpy_writer(array))
+                    area.add(path, origin, numpy_writer(array))
                 elif now.pixels == document.pixels:
-                    bench.add(
+                    area.add(
                         path,
                         origin,
                         lambda file: write_tiff(file, array, axes, names, name=image_id),
                     )
             if now.pixels != document.pixels:
                 # Somebody replaced the pixels between the two.
-                return self._write_pixels(bench, now)
+                return self._write_pixels(area, now)
         if empty:
             return document, {"file": path, "format": "npy"}
         placed = tiff_axes(document.axis_values())
@@ -160,31 +318,31 @@ class ImagePlan:
 
     # Artifacts -------------------------------------------------------------------------
 
-    def _write_artifact(self, bench: Bench, place: ArtifactPlace) -> dict[str, Any]:
+    def _write_artifact(self, area: StagingArea, place: ArtifactPlace) -> dict[str, Any]:
         data = self.storage.read(place.key)
         if data is None:
             raise ArtifactNotFoundError("the artifact was deleted meanwhile", where=place.key)
         digest = sha256(data)
         described: dict[str, Any] = {"name": place.name, "kind": place.kind, "sha256": digest}
         if place.plain is not None:
-            return described | add_frame(bench, place, data)
+            return described | add_frame(area, place, data)
         if place.kind == "json":
             # Only what can be read is passed on.
             self.record.load_json(place.name)
         else:
             self.record.load_df_csv_gz(place.name)
-        add_bytes(bench, place.exact, made_from("verbatim", digest), data)
+        add_bytes(area, place.exact, made_from("verbatim", digest), data)
         return described | {"file": place.exact}
 
-    def _write_array(self, bench: Bench, name: str) -> dict[str, Any]:
+    def _write_array(self, area: StagingArea, name: str) -> dict[str, Any]:
         arrays = ArrayArtifacts(self.storage, layout.image_prefix(self.record.image_id))
         path = array_place(self.record.image_id, name)
         document = arrays.document(name)
         origin = made_from("array", document.pixels.sha256)
-        if bench.holds(path, origin):
-            bench.keep(path)
+        if area.holds(path, origin):
+            area.keep(path)
         else:
-            bench.add(path, origin, numpy_writer(arrays.load(name)))
+            area.add(path, origin, numpy_writer(arrays.load(name)))
         return {
             "name": name,
             "file": path,

@@ -1,0 +1,425 @@
+"""Compare one image, or the top of a dataset, with its list of checksums."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from kymflow_zarr import layout
+from kymflow_zarr import layout as keys
+from kymflow_zarr.check.files import is_temporary, list_names, stat_of
+from kymflow_zarr.check.report import Damage
+from kymflow_zarr.check.verify.hashing import Hasher
+from kymflow_zarr.engine.documents import load, load_image
+from kymflow_zarr.engine.source_files import KeptFiles
+from kymflow_zarr.errors import KymflowZarrError, SchemaValidationError, StorageError
+from kymflow_zarr.formats.array.write import FilesDigest, chunk_keys
+from kymflow_zarr.schema.array import read_array_document
+from kymflow_zarr.schema.checksums import FileSum, parse_checksums
+from kymflow_zarr.schema.image import PixelsDocument, read_array_artifact_document
+from kymflow_zarr.storage.interface import Stat, Storage
+from kymflow_zarr.types import Severity
+
+_CHUNK: Final = re.compile(r"c(/[0-9]+)*")
+
+
+def unit_of(prefix: str, key: str) -> str:
+    """Return the key, below its scope, of what goes as a whole if a file of it is broken.
+
+    An array is of use only with all of its files.
+    """
+    if not prefix:
+        return key
+    first, *rest = key.split("/")
+    if first == layout.ANALYSIS_ARRAYS and len(rest) > 1:
+        if len(rest) > 2 and layout.parse_pixels_path(rest[1]) is None:
+            return key
+        return f"{first}/{rest[0]}"
+    return first if layout.parse_pixels_path(first) is not None else key
+
+
+def name_of(prefix: str, key: str, current: str | None) -> str:
+    """Return what a file of a scope is, in words.
+
+    Parameters
+    ----------
+    prefix, key : str
+        Of the scope, and of the file below it.
+    current : str, optional
+        Name of the array that holds the image's pixels now.
+    """
+    first, _, rest = key.partition("/")
+    if not prefix:
+        table = layout.parse_table_key(key) if first == layout.TABLES else None
+        if table is not None:
+            return f"table {table!r}"
+        names = {
+            layout.GROUP: "document of the dataset",
+            f"{layout.IMAGES}/{layout.GROUP}": "group document",
+            f"{layout.SOURCE_FILES}/files.json": "list of kept source files",
+        }
+        return names.get(key) or ("kept source file" if first == layout.SOURCE_FILES else "file")
+    if key == layout.GROUP:
+        return "document of the image"
+    if layout.parse_pixels_path(first) is not None:
+        return "pixels" if current in (None, first) else "earlier pixels"
+    if first == layout.ANALYSIS:
+        artifact = layout.parse_artifact_key(key)
+        return f"{artifact[0]} artifact {artifact[1]!r}" if artifact is not None else "file"
+    if first == layout.ANALYSIS_ARRAYS:
+        if rest == layout.GROUP:
+            return "group document"
+        return f"array artifact {layout.decode_name(rest.partition('/')[0])!r}"
+    return "kept source file" if first == layout.SOURCE_FILES else "file"
+
+
+def is_read(prefix: str, key: str, listed: Collection[str]) -> bool:
+    """Tell whether a reader would take a file of this key for a part of the dataset."""
+    if not prefix:
+        return (
+            key in {layout.GROUP, f"{layout.IMAGES}/{layout.GROUP}"}
+            or key == f"{layout.SOURCE_FILES}/files.json"
+            or layout.parse_table_key(key) is not None
+        )
+    first, _, rest = key.partition("/")
+    if first == layout.ANALYSIS:
+        return layout.parse_artifact_key(key) is not None
+    if first == layout.ANALYSIS_ARRAYS:
+        folder, _, below = rest.partition("/")
+        if below and not any(k.startswith(f"{first}/{folder}/") for k in listed):
+            return True  # Whatever is in it, the folder is listed as an array.
+        return _is_of_group(below or rest)
+    return _is_of_group(key)
+
+
+def _is_of_group(key: str) -> bool:
+    first, _, rest = key.partition("/")
+    if key == layout.GROUP:
+        return True
+    in_array = rest == layout.GROUP or _CHUNK.fullmatch(rest) is not None
+    return layout.parse_pixels_path(first) is not None and in_array
+
+
+def disagreements(
+    storage: Storage, prefix: str, image_id: str | None, listed: Mapping[str, FileSum]
+) -> Iterator[tuple[str, str]]:
+    """Yield the key below the scope of what disagrees, and how.
+
+    The files are those of the list; so they are not read again for their digests.
+    """
+    where = f"{keys.SOURCE_FILES}/files.json" if image_id is None else keys.GROUP
+    try:
+        if image_id is None:
+            documents = list(KeptFiles(storage).documents().values())
+        else:
+            document = load_image(storage, image_id)
+            documents = document.source_files
+            if document.image_id != image_id:
+                yield where, f"it is that of the image {document.image_id!r}"
+            yield from _of_array(storage, prefix, "", document.pixels, listed)
+    except StorageError:
+        raise
+    except KymflowZarrError as error:
+        yield where, error.what
+        return
+    for file in documents:
+        for key in (file.kept_as, file.frame_as):
+            if key is not None and key not in listed:
+                yield where, f"it speaks of {key}, which is none of the files"
+    if image_id is not None:
+        yield from _array_artifacts(storage, prefix, listed)
+
+
+def _array_artifacts(
+    storage: Storage, prefix: str, listed: Mapping[str, FileSum]
+) -> Iterator[tuple[str, str]]:
+    folder = f"{keys.ANALYSIS_ARRAYS}/"
+    names = {key.split("/")[1] for key in listed if key.startswith(folder) and key.count("/") > 1}
+    for name in sorted(names):
+        where = f"{folder}{name}/{keys.GROUP}"
+        try:
+            raw = load(storage, f"{prefix}/{where}")
+            document = read_array_artifact_document(raw, where=where)
+            yield from _of_array(storage, prefix, f"{folder}{name}/", document.pixels, listed)
+        except StorageError:
+            raise
+        except KymflowZarrError as error:
+            yield where, error.what
+
+
+def _of_array(
+    storage: Storage,
+    prefix: str,
+    group: str,
+    pixels: PixelsDocument,
+    listed: Mapping[str, FileSum],
+) -> Iterator[tuple[str, str]]:
+    folder = f"{group}{pixels.path}"
+    where = f"{folder}/{keys.GROUP}"
+    layout = read_array_document(load(storage, f"{prefix}/{where}"), where=where)
+    if layout is None:
+        return  # Of another program, which left chunks out where it pleased.
+    said = (pixels.shape, pixels.dtype)
+    if said != (list(layout.shape), layout.data_type):
+        yield where, f"it is an array of {layout.data_type} {list(layout.shape)}, not of {said}"
+        return
+    count = math.prod(layout.file_grid)
+    if count != sum(key.startswith(f"{folder}/c") for key in listed):
+        yield folder, f"it has not {count} chunk files, as its shape makes it"
+        return
+    digest = FilesDigest()
+    for name in (keys.GROUP, *chunk_keys(layout)):
+        found = listed.get(f"{folder}/{name}")
+        if found is None:
+            yield f"{folder}/{name}", "it is missing"
+            return
+        digest.add(found)
+    if digest.hexdigest() != pixels.sha256:
+        yield folder, "its files are not those that its document was written for"
+
+
+def digest_of_files(files: Mapping[str, FileSum], folder: str) -> str:
+    """Return the ``pixels.sha256`` that the files of an array make, given all of them."""
+    chunks = [key.removeprefix(f"{folder}/") for key in files]
+    chunks = [key for key in chunks if key.startswith("c")]
+    digest = FilesDigest()
+    if f"{folder}/{keys.GROUP}" in files:
+        digest.add(files[f"{folder}/{keys.GROUP}"])
+    for name in sorted(chunks, key=lambda key: [int(n) for n in key.split("/")[1:]]):
+        digest.add(files[f"{folder}/{name}"])
+    return digest.hexdigest()
+
+
+DAMAGES: Final[dict[str, Severity]] = {
+    "file-missing": "error",
+    "file-size": "error",
+    "file-changed": "error",
+    "file-unlisted": "error",
+    "unreadable": "error",
+    "checksums-missing": "error",
+    "checksums-damaged": "error",
+    "document-missing": "error",
+    "contradiction": "error",
+    "foreign-file": "warning",
+    "index": "warning",
+    "quarantine": "warning",
+}
+"""Severity of each code of `verify`."""
+
+REPAIR: Final = "kymflow-zarr repair restores it from its source file, or puts it aside."
+_RELIST: Final = "kymflow-zarr repair makes the list anew of what can be told to be whole."
+_LIST: Final = "list of checksums"
+
+
+@dataclass(slots=True)
+class ChecksumScope:
+    """What is known of the files of a scope.
+
+    Attributes
+    ----------
+    prefix : str
+        Key of the image; empty for the top of the dataset.
+    image_id : str, optional
+    data : bytes, optional
+        The list of checksums as it is on the disk.
+    listed : dict of str to FileSum, optional
+        What it says, by the key below the scope; None if it cannot be read.
+    found : dict of str to Stat
+        The files there are.
+    damages : list of Damage
+    """
+
+    prefix: str
+    image_id: str | None
+    data: bytes | None = None
+    listed: dict[str, FileSum] | None = None
+    found: dict[str, Stat] = field(default_factory=dict)
+    damages: list[Damage] = field(default_factory=list)
+    current: str | None = None
+
+    def key(self, below: str) -> str:
+        """Return the key in the dataset of a key below the scope."""
+        return "/".join(part for part in (self.prefix, below) if part)
+
+    def below(self, key: str) -> str:
+        """Return the key below the scope of a key in the dataset."""
+        return key[len(self.prefix) + 1 :] if self.prefix else key
+
+    @property
+    def errors(self) -> list[Damage]:
+        """What is not as it was written."""
+        return [damage for damage in self.damages if damage.severity == "error"]
+
+    def add(self, code: str, below: str, what: str, advice: str, part: str | None = None) -> None:
+        """Note a damage."""
+        part = part or name_of(self.prefix, below, self.current)
+        self.damages.append(
+            Damage(DAMAGES[code], code, self.image_id, part, self.key(below), what, advice)
+        )
+
+
+def examine(
+    storage: Storage,
+    prefix: str,
+    image_id: str | None,
+    hasher: Hasher | None,
+    before: ChecksumScope | None = None,
+) -> ChecksumScope:
+    """Hold a scope against its list.
+
+    Parameters
+    ----------
+    storage : Storage
+    prefix : str
+    image_id : str, optional
+    hasher : Hasher, optional
+        Without one, files are not read: sizes and presence only.
+    before : ChecksumScope, optional
+        The same, a moment ago: what was good and has not changed is not read again.
+    """
+    scope = ChecksumScope(prefix, image_id)
+    if image_id is not None:
+        with contextlib.suppress(KymflowZarrError):
+            scope.current = load_image(storage, image_id).pixels.path
+    _read_list(storage, scope)
+    try:
+        scope.found = dict(_files(storage, prefix))
+    except StorageError as error:
+        scope.add("unreadable", "", error.what, error.hint or "Check the disk.", "folder")
+        return scope
+    if not prefix:
+        _note_foreign(storage, scope)
+    if scope.listed is None:
+        if prefix and layout.GROUP not in scope.found:
+            _note_no_document(scope)
+        return scope
+    _compare(storage, scope, scope.listed, hasher, _known(before, scope))
+    if hasher is not None and not scope.errors:
+        for below, what in disagreements(storage, prefix, image_id, scope.listed):
+            scope.add("contradiction", below, what, REPAIR)
+    return scope
+
+
+def _read_list(storage: Storage, scope: ChecksumScope) -> None:
+    where = scope.key(layout.CHECKSUMS)
+    try:
+        scope.data = storage.read(where)
+        if scope.data is None:
+            if storage.stat(where) is not None:
+                raise SchemaValidationError("something that is no file is in its place")
+            what = "it is missing, so that nothing can be told of the files here"
+            scope.add("checksums-missing", layout.CHECKSUMS, what, _RELIST, _LIST)
+            return
+        scope.listed = parse_checksums(scope.data, where=where)
+    except StorageError as error:
+        advice = error.hint or "Check the disk."
+        scope.add("unreadable", layout.CHECKSUMS, error.what, advice, _LIST)
+    except SchemaValidationError as error:
+        scope.add("checksums-damaged", layout.CHECKSUMS, error.what, _RELIST, _LIST)
+
+
+def _note_no_document(scope: ChecksumScope) -> None:
+    scope.add(
+        "document-missing",
+        layout.GROUP,
+        "it is missing, so that nothing in the folder can be read",
+        "Restore it from a copy of the dataset; kymflow-zarr repair puts the folder aside.",
+    )
+
+
+def _files(storage: Storage, prefix: str) -> Iterator[tuple[str, Stat]]:
+    """Yield key below the scope, size and time of each file of a scope."""
+    if prefix:
+        folders = [prefix]
+    else:
+        folders = [layout.TABLES, layout.SOURCE_FILES]
+        for key in (layout.GROUP, f"{layout.IMAGES}/{layout.GROUP}"):
+            stat = storage.stat(key)
+            if stat is not None:
+                yield key, stat
+    cut = len(prefix) + 1 if prefix else 0
+    for folder in folders:
+        for key, stat in storage.walk(folder):
+            if key[cut:] != layout.CHECKSUMS and key.rpartition("/")[2] not in layout.LITTER:
+                yield key[cut:], stat
+
+
+def _note_foreign(storage: Storage, scope: ChecksumScope) -> None:
+    for name in list_names(storage, ""):
+        if name not in layout.OWN_NAMES and not is_temporary(name):
+            _foreign(scope, name)
+    try:
+        names = list_names(storage, layout.IMAGES)
+    except StorageError:
+        return  # All that is missing in it is noted.
+    for name in names:
+        key = f"{layout.IMAGES}/{name}"
+        is_image = layout.parse_image_folder(name) is not None and storage.is_folder(key)
+        # By name alone one is seen whose removal is committed and under way.
+        is_there = storage.stat(key) is not None
+        if name != layout.GROUP and not is_temporary(name) and is_there and not is_image:
+            _foreign(scope, key)
+
+
+def _foreign(scope: ChecksumScope, below: str) -> None:
+    scope.add(
+        "foreign-file",
+        below,
+        "it is none of the files that were written, and nothing reads it",
+        "Keep it outside the dataset, or save it as an artifact.",
+        "file",
+    )
+
+
+def _known(before: ChecksumScope | None, scope: ChecksumScope) -> set[str]:
+    if before is None or before.listed is None or before.data != scope.data:
+        return set()
+    bad = {before.below(damage.where) for damage in before.damages}
+    same = before.found.items() & scope.found.items()
+    return {below for below, _ in same if below not in bad}
+
+
+def _compare(
+    storage: Storage,
+    scope: ChecksumScope,
+    listed: Mapping[str, FileSum],
+    hasher: Hasher | None,
+    known: Collection[str],
+) -> None:
+    same_size = {}
+    for below, said in listed.items():
+        stat = scope.found.get(below)
+        if stat is None:
+            there = stat_of(storage, scope.key(below)) is not None
+            what = "something that is no file is in its place" if there else "it is missing"
+            scope.add("file-missing", below, what, REPAIR)
+        elif stat.size != said.size_bytes:
+            what = f"it has {stat.size} bytes, where {said.size_bytes} were written"
+            scope.add("file-size", below, what, REPAIR)
+        elif below not in known:
+            same_size[below] = scope.key(below)
+    if hasher is not None:
+        for below, found in hasher.hash(same_size):
+            if isinstance(found, str):
+                advice = "Check the permissions and the disk."
+                scope.add("unreadable", below, f"it cannot be read: {found}", advice)
+            elif found is None:
+                scope.add("file-missing", below, "it is missing", REPAIR)
+            elif found != listed[below]:
+                what = "its bytes are not those that were written"
+                scope.add("file-changed", below, what, REPAIR)
+    for below in scope.found:
+        if below not in listed and is_read(scope.prefix, below, listed):
+            scope.add(
+                "file-unlisted",
+                below,
+                "it is none of the files that were written, and readers take it for one",
+                "Keep it outside the dataset, or save it as an artifact; kymflow-zarr repair "
+                "puts it aside.",
+            )
+        elif below not in listed:
+            _foreign(scope, below)
