@@ -36,6 +36,7 @@ SECTIONS = {
     "lists": False,
     "viewer": False,
     "growth": False,
+    "lab_folder": True,
 }
 
 

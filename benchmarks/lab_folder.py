@@ -1,0 +1,318 @@
+"""A folder as a lab has it, TIFFs with analysis beside them, against doing the least in its place."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import tifffile
+
+from benchmarks.ingest import _packed
+from benchmarks.measure import Row, Skipped, interleaved
+from benchmarks.opening import COMPILED, _python
+from kymflow_zarr import ZarrDataset
+from kymflow_zarr.runtime.parallel import THREADS
+from kymflow_zarr.testing import write_experiment
+
+REAL = Path(__file__).parents[2] / "shared" / "data"
+FOLDERS = ("kymflow_folder", "kymflow_folder_2026_04")
+
+
+def run(folder: Path, *, quick: bool) -> Iterator[Row | Skipped]:
+    """Yield the comparisons; everything is written below `folder`."""
+    count = 2 if quick else 4
+    repeat = 3 if quick else 5
+    lab = folder / "lab"
+    what = _write_lab(lab, count)
+    yield from _ingest(folder, lab, what, repeat)
+    yield from _growth(folder, 2 if quick else 12)
+    yield from _second_scan(folder, lab, what, repeat)
+    yield from _export(folder, lab, what, repeat)
+    yield from _questions(folder, 150 if quick else 1_500, repeat)
+    yield from _windows(folder, lab, 50 if quick else 200)
+    yield from _first_list(folder, 300, repeat)
+    yield from _one_more(folder, (30, 300) if quick else (30, 3_000))
+
+
+# The folder ------------------------------------------------------------------------------------
+
+
+def _write_lab(lab: Path, count: int) -> str:
+    """Write `count` copies of the real folders with other pixels, or of a synthetic one."""
+    lab.mkdir()
+    real = [REAL / name for name in FOLDERS if (REAL / name).is_dir()]
+    for number in range(count):
+        for source in real:
+            shutil.copytree(source, lab / f"{source.name} {number}")
+        if not real:
+            write_experiment(lab / f"experiment {number}")
+    rng = np.random.default_rng(0)
+    for path in sorted(lab.rglob("*.tif")):
+        path.chmod(0o644)
+        _change_pixels(path, int(rng.integers(1, 5_000)))
+    files = [path for path in lab.rglob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in files)
+    kind = "real" if real else "synthetic"
+    return f"{kind} folder, {len(files)} files, {size / 1e6:.0f} MB"
+
+
+def _change_pixels(path: Path, lines: int) -> None:
+    """Move the lines of an uncompressed TIFF, so that no two files of a benchmark are equal."""
+    with tifffile.TiffFile(path) as tif:
+        page = tif.pages.first
+        offsets, counts = page.dataoffsets, page.databytecounts
+        row = page.imagewidth * page.dtype.itemsize if page.dtype is not None else 0
+    data = bytearray(path.read_bytes())
+    pixels = b"".join(data[o : o + n] for o, n in zip(offsets, counts, strict=True))
+    cut = lines * row % max(len(pixels), 1)
+    moved = pixels[cut:] + pixels[:cut]
+    for offset, size in zip(offsets, counts, strict=True):
+        data[offset : offset + size], moved = moved[:size], moved[size:]
+    path.write_bytes(data)
+
+
+# Ingest ----------------------------------------------------------------------------------------
+
+
+def _ingest(folder: Path, lab: Path, what: str, repeat: int) -> Iterator[Row]:
+    def ours(number: int) -> None:
+        with ZarrDataset(folder / f"in {number}.zarr", mode="w") as ds:
+            ds.ingest_legacy_folder(lab, progress=lambda *_: None)
+
+    def least(number: int) -> None:
+        target = folder / f"least {number}"
+        target.mkdir()
+        files = [path for path in lab.rglob("*") if path.is_file()]
+        with ThreadPoolExecutor(THREADS) as threads:
+            list(threads.map(lambda item: _take(*item, target), enumerate(files)))
+        for path in target.iterdir():
+            descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+            os.fsync(descriptor)
+            os.close(descriptor)
+
+    times = interleaved({"ours": ours, "least": least}, repeat=repeat)
+    yield Row(f"ingest, {what}, full", "read, digest, pack, sync", *times.values(), 1.5)
+
+
+def _take(number: int, path: Path, target: Path) -> None:
+    """Do with one file what no ingest can leave out."""
+    if path.suffix.lower() in (".tif", ".tiff"):
+        _packed(path, target / f"{number}.packed")
+        return
+    data = path.read_bytes()
+    hashlib.sha256(data).digest()
+    (target / f"{number}.gz").write_bytes(imagecodecs.gzip_encode(data, level=1))
+    if path.suffix == ".csv":
+        table = pa.csv.read_csv(pa.BufferReader(data))
+        pq.write_table(table, target / f"{number}.parquet")
+
+
+def _growth(folder: Path, most: int) -> Iterator[Row]:
+    """Compare what an image costs in a folder of few with one of many."""
+    costs = []
+    for copies in (1, most):
+        lab = folder / f"lab of {copies}"
+        _write_lab(lab, copies)
+        images = len([p for p in lab.rglob("*.tif")])
+
+        def ingest(number: int, lab: Path = lab, copies: int = copies) -> None:
+            with ZarrDataset(folder / f"grown {copies} {number}.zarr", mode="w") as ds:
+                ds.ingest_legacy_folder(lab, progress=lambda *_: None)
+
+        times = interleaved({"one": ingest}, repeat=2)
+        costs.append((images, times["one"] / images))
+    (few, first), (many, last) = costs
+    yield Row(
+        f"an image of a folder of {many}", f"of a folder of {few}", last, first, 1.2,
+        points=tuple(costs),
+    )  # fmt: skip
+
+
+def _second_scan(folder: Path, lab: Path, what: str, repeat: int) -> Iterator[Row | Skipped]:
+    name = f"second scan, nothing new, {what}"
+    if shutil.which("git") is None:
+        yield Skipped(name, "git is not installed")
+        return
+    git = ["git", "-C", str(lab), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "all"]):
+        subprocess.run([*git, *command], check=True, stdout=subprocess.DEVNULL)
+    with ZarrDataset(folder / "scanned.zarr", mode="w") as ds:
+        ds.ingest_legacy_folder(lab, progress=lambda *_: None)
+        ds.refresh_from_folder(lab)
+        times = interleaved(
+            {
+                "ours": lambda _: ds.refresh_from_folder(lab),
+                "git": lambda _: subprocess.run(
+                    [*git, "status", "--porcelain"], check=True, stdout=subprocess.DEVNULL
+                ),
+            },
+            repeat=repeat,
+        )
+    yield Row(name, "git status", times["ours"], times["git"], 3)
+    shutil.rmtree(lab / ".git")
+
+
+def _export(folder: Path, lab: Path, what: str, repeat: int) -> Iterator[Row]:
+    with ZarrDataset(folder / "scanned.zarr", mode="r") as ds:
+        times = interleaved(
+            {
+                "ours": lambda number: ds.export_legacy_folder(
+                    folder / f"out {number}", layout="kymflow"
+                ),
+                "copy": lambda number: shutil.copytree(lab, folder / f"copy {number}"),
+            },
+            repeat=repeat,
+        )
+    yield Row(f"export in the lab's layout, {what}", "copying", *times.values(), 3)
+
+
+# Questions -------------------------------------------------------------------------------------
+
+
+def _questions(folder: Path, images: int, repeat: int) -> Iterator[Row | Skipped]:
+    path = folder / "asked.zarr"
+    rng = np.random.default_rng(0)
+    with ZarrDataset(path, mode="w", durability="relaxed") as ds:
+        pixels = np.zeros((8, 8), "uint16")
+        for number in range(images):
+            rec = ds.add_image(pixels, image_id=f"{number:05}")
+            frame = pd.DataFrame(
+                {"time_s": np.arange(1800) / 50, "velocity_mm_s": rng.normal(size=1800)}
+            )
+            rec.save_df_parquet("velocity", frame)
+        ds.update_manifest()
+        name = f"an artifact of {images} images, {1800 * images:,} rows"
+        files = sorted(map(str, path.glob("images/*/analysis/velocity.parquet")))
+        query = "SELECT avg(velocity_mm_s) AS v FROM {} WHERE time_s > 3"
+
+        def arrow(_: int) -> pa.Table:
+            with ThreadPoolExecutor(THREADS) as threads:
+                tables = list(threads.map(lambda f: pq.ParquetFile(f).read(), files))
+            return pa.concat_tables(tables)
+
+        times = interleaved(
+            {"gather": lambda _: ds.gather("velocity", as_="arrow"), "arrow": arrow}, repeat=repeat
+        )
+        yield Row(f"ds.gather, {name}", "pyarrow on the bare files", *times.values(), 1.25)
+        try:
+            import duckdb
+        except ImportError:
+            yield Skipped(f"ds.sql, {name}", "duckdb is not installed")
+            return
+        bare = query.format(f"read_parquet({files!r})")
+        times = interleaved(
+            {
+                "ours": lambda _: ds.sql(query.format("velocity")),
+                "bare": lambda _: duckdb.connect().execute(bare).fetchall(),
+            },
+            repeat=repeat,
+        )
+        yield Row(f"ds.sql, {name}", "DuckDB on the bare files", *times.values(), 1.25)
+
+
+# Pixels ----------------------------------------------------------------------------------------
+
+
+def _windows(folder: Path, lab: Path, repeat: int) -> Iterator[Row]:
+    lines = np.concatenate([tifffile.imread(sorted(lab.rglob("*.tif"))[0])] * 20)
+    with ZarrDataset(folder / "windows.zarr", mode="w", durability="relaxed") as ds:
+        rec = ds.add_image(lines)
+        opened = rec.open_array()
+        rng = np.random.default_rng(0)
+        chunk = _chunk(lines)
+        begins = rng.integers(0, len(lines) - 256, size=repeat + 1)
+        times = interleaved(
+            {
+                "handle": lambda i: opened[begins[i] : begins[i] + 256],
+                "load": lambda i: rec.load_array(np.s_[begins[i] : begins[i] + 256]),
+                "decode": lambda _: imagecodecs.blosc_decode(chunk, numthreads=1),
+            },
+            repeat=repeat,
+        )
+        name = f"256 lines of a kymograph of {lines.nbytes >> 20} MB"
+        yield Row(
+            f"{name}, open_array()", "decoding its chunks", times["handle"], times["decode"], 2
+        )
+        yield Row(f"{name}, load_array()", "decoding its chunks", times["load"], times["decode"])
+        times = interleaved(
+            {
+                "ours": lambda i: ds.add_image(lines, image_id=f"added {i}"),
+                "save": lambda i: _saved(folder / f"{i}.npy", lines),
+            },
+            repeat=5,
+        )
+        yield Row("add_image of real kymographs", "np.save and rename", *times.values(), 3.5)
+
+
+def _chunk(lines: np.ndarray) -> bytes:
+    """Pack a chunk of 512 KiB, in which 256 lines of a kymograph lie as a rule."""
+    rows = max(8, (512 * 1024) // (lines.shape[1] * lines.itemsize) // 8 * 8)
+    chunk = np.ascontiguousarray(lines[:rows])
+    return imagecodecs.blosc_encode(chunk, compressor="lz4", level=5, shuffle="bitshuffle")
+
+
+def _saved(path: Path, array: np.ndarray) -> None:
+    np.save(path.with_suffix(".part.npy"), array)
+    path.with_suffix(".part.npy").rename(path)
+
+
+# Small calls -----------------------------------------------------------------------------------
+
+
+def _first_list(folder: Path, count: int, repeat: int) -> Iterator[Row]:
+    path = folder / "listed.zarr"
+    with ZarrDataset(path, mode="w", durability="relaxed") as ds:
+        for number in range(count):
+            ds.add_image(np.full((8, 8), number, "uint16"))
+        ds.update_manifest()
+    code = (
+        "from kymflow_zarr import ZarrDataset\n"
+        f"list(ZarrDataset({str(path)!r}, mode='r').iter_records(order_by='created_utc'))"
+    )
+    environment = {**COMPILED, "PYTHONPYCACHEPREFIX": str(folder / "compiled")}
+    programs = {"ours": code, "numpy": "import numpy"}
+    times = interleaved(
+        {k: lambda _, code=code: _python(code, environment) for k, code in programs.items()},
+        repeat=repeat * 2,
+    )
+    yield Row(f"first ordered list of {count} images", "import numpy", *times.values(), 1.3)
+
+
+def _one_more(folder: Path, sizes: tuple[int, int]) -> Iterator[Row]:
+    """Compare `ingest_tiff` of a new file in a small and in a large dataset."""
+    costs = {}
+    datasets = {}
+    for count in sizes:
+        ds = datasets[count] = ZarrDataset(
+            folder / f"one more {count}.zarr", mode="w", durability="relaxed"
+        )
+        for number in range(count):
+            ds.add_image(np.full((8, 8), number % 60_000, "uint16"))
+        ds.update_manifest()
+    tiffs = folder / "one more"
+    tiffs.mkdir()
+
+    def add(count: int, number: int) -> None:
+        path = tiffs / f"{count} {number}.tif"
+        tifffile.imwrite(path, np.full((50, 38), number * 1_000 + count % 997, "uint16"))
+        datasets[count].ingest_tiff(path)
+
+    times = interleaved({str(n): lambda i, n=n: add(n, i) for n in sizes}, repeat=15, warm=2)
+    costs = {n: times[str(n)] for n in sizes}
+    few, many = sizes
+    yield Row(
+        f"ingest_tiff of a new file at {many:,} images", f"at {few}", costs[many], costs[few], 1.2
+    )
+    for ds in datasets.values():
+        ds.close()
