@@ -8,7 +8,7 @@ the index with its frequency, labels that are not text, and ``attrs``.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import pandas as pd
@@ -22,8 +22,13 @@ from kymflow_zarr.errors import (
     UnsupportedDataError,
 )
 from kymflow_zarr.formats.dataframe.columns import decode_column, encode_column
-from kymflow_zarr.formats.dataframe.labels import decode_labels, encode_labels, with_freq
-from kymflow_zarr.formats.dataframe.objects import Marker, same_value
+from kymflow_zarr.formats.dataframe.labels import (
+    decode_labels,
+    encode_freq,
+    encode_labels,
+    with_freq,
+)
+from kymflow_zarr.formats.dataframe.objects import NOT_TEXT_HINT, Marker, same_value
 from kymflow_zarr.formats.dataframe.pandas_metadata import pandas_metadata
 from kymflow_zarr.runtime.limits import loads_json
 
@@ -32,6 +37,7 @@ __all__ = [
     "NOTE_KEY",
     "describes",
     "disassemble",
+    "index_field",
     "index_of",
     "metadata_of",
     "parse_note",
@@ -87,7 +93,12 @@ def disassemble(df: pd.DataFrame) -> pa.Table:
     }
     if df.attrs:
         note["attrs"] = _encode_attrs(df.attrs)
-    return table_of(arrays, [*fields, *(field for field, _, _ in levels)], note)
+    try:
+        return table_of(arrays, [*fields, *(field for field, _, _ in levels)], note)
+    except UnicodeEncodeError as error:
+        raise UnsupportedDataError(
+            f"a name in the data frame, or in its attrs, is not text: {error}", hint=NOT_TEXT_HINT
+        ) from error
 
 
 def table_of(arrays: Sequence[Any], fields: Sequence[str], note: Marker) -> pa.Table:
@@ -177,6 +188,11 @@ def index_of(table: pa.Table, note: Marker) -> pd.Index:
 
 def _field_names(df: pd.DataFrame) -> list[str]:
     fields = [str(label) for label in df.columns]
+    for field in fields:
+        if not _is_text(field):
+            raise UnsupportedDataError(
+                f"the name of column {field!a} is not text", hint=NOT_TEXT_HINT
+            )
     if len(set(fields)) < len(fields):
         twice = sorted({field for field in fields if fields.count(field) > 1})
         raise UnsupportedDataError(
@@ -184,6 +200,14 @@ def _field_names(df: pd.DataFrame) -> list[str]:
             hint="Rename them; in a file, names are text",
         )
     return fields
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _encode_index(
@@ -196,8 +220,7 @@ def _encode_index(
     levels: list[tuple[str, Any, Marker]] = []
     used = set(taken)
     for position, name in enumerate(names):
-        # The names pandas itself would choose.
-        field = f"__index_level_{position}__" if name is None or str(name) in used else str(name)
+        field = index_field(name, position, used)
         if field in used:
             raise UnsupportedDataError(f"a column has the name {field!r}, kept for the index")
         used.add(field)
@@ -205,10 +228,12 @@ def _encode_index(
         levels.append((field, *encode_column(values, f"index level {name!r}")))
     kind = "multi" if isinstance(index, pd.MultiIndex) else "single"
     note: Marker = {"kind": kind, "names": names, "fields": [field for field, _, _ in levels]}
-    freq = getattr(index, "freq", None)
-    if freq is not None and isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex):
-        note["freq"] = freq.freqstr
-    return note, levels
+    return {**note, **encode_freq(index, "the index")}, levels
+
+
+def index_field(name: Any, position: int, taken: Container[str]) -> str:
+    """Return the field of a level of the index: the one that pandas itself would choose."""
+    return f"__index_level_{position}__" if name is None or str(name) in taken else str(name)
 
 
 def _plain_name(name: Any, what: str) -> Any:

@@ -13,7 +13,7 @@ from kymflow_zarr.errors import UnsupportedDataError
 from kymflow_zarr.formats.dataframe.objects import Marker, as_storage
 from kymflow_zarr.formats.dataframe.plain_columns import decode_plain, encode_plain
 
-__all__ = ["decode_labels", "encode_labels", "with_freq"]
+__all__ = ["decode_labels", "encode_freq", "encode_labels", "with_freq"]
 
 
 def encode_labels(index: pd.Index, what: str) -> Marker:
@@ -35,10 +35,7 @@ def encode_labels(index: pd.Index, what: str) -> Marker:
     array, marker = encode_plain(index, what)
     if marker["kind"] == "arrow":
         raise UnsupportedDataError(f"{what} have the dtype {index.dtype}, which cannot be kept")
-    freq = getattr(index, "freq", None)
-    if freq is not None and isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex):
-        marker["freq"] = freq.freqstr
-    return {**marker, "values": _json_values(as_storage(array))}
+    return {**marker, **encode_freq(index, what), "values": _json_values(as_storage(array))}
 
 
 def decode_labels(marker: Marker) -> pd.Index:
@@ -55,6 +52,30 @@ def decode_labels(marker: Marker) -> pd.Index:
         return pd.CategoricalIndex(pd.Categorical.from_codes(marker["codes"], dtype=dtype))
     index = pd.Index(decode_plain(_from_json_values(marker["values"], marker), marker))
     return with_freq(index, marker.get("freq"))
+
+
+def encode_freq(index: pd.Index, what: str) -> Marker:
+    """Describe the frequency of an index of times; nothing if it has none.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If pandas would not make the same frequency of its name: a calendar with holidays, an
+        offset of several units.
+    """
+    freq = getattr(index, "freq", None)
+    if freq is None or not isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex):
+        return {}
+    try:
+        back = pd.tseries.frequencies.to_offset(freq.freqstr)
+    except ValueError:
+        back = None
+    if back != freq:
+        raise UnsupportedDataError(
+            f"{what} has a frequency that would not come back: {freq}",
+            hint="Set its freq to None",
+        )
+    return {"freq": freq.freqstr}
 
 
 def with_freq(index: pd.Index, freq: str | None) -> pd.Index:

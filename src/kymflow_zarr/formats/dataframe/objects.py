@@ -21,6 +21,7 @@ import pyarrow as pa
 from kymflow_zarr.errors import UnsupportedDataError
 
 __all__ = [
+    "NOT_TEXT_HINT",
     "Marker",
     "as_storage",
     "decode_objects",
@@ -32,6 +33,11 @@ __all__ = [
 
 Marker = dict[str, Any]
 """What Arrow cannot say about a column, as JSON."""
+
+NOT_TEXT_HINT = (
+    "Names of files that are not UTF-8 hold bytes, not text; decode them first, for example with "
+    "os.fsencode(name).decode('latin-1')"
+)
 
 _NULLS: dict[str, Any] = {"None": None, "nan": math.nan, "NA": pd.NA, "NaT": pd.NaT}
 
@@ -222,7 +228,10 @@ def _arrow(cells: list[Any], arrow_type: Any, what: str) -> Any:
     try:
         return pa.array(cells, type=arrow_type)
     except (pa.ArrowException, ValueError, OverflowError, TypeError) as error:
-        raise UnsupportedDataError(f"{what} holds values that Arrow cannot: {error}") from error
+        raise UnsupportedDataError(
+            f"{what} holds values that Arrow cannot: {error}",
+            hint=NOT_TEXT_HINT if isinstance(error, UnicodeError) else None,
+        ) from error
 
 
 def _encode_nested(kind: type, cells: list[Any], what: str) -> tuple[Any, Marker]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from kymflow_zarr.errors import UnsupportedDataError
 from kymflow_zarr.formats.dataframe.objects import (
+    NOT_TEXT_HINT,
     Marker,
     as_storage,
     decode_objects,
@@ -34,6 +35,16 @@ _NULLABLE = (
     pd.Float64Dtype,
 )
 
+_NOT_IN_PARQUET = (
+    pa.types.is_string_view,
+    pa.types.is_binary_view,
+    pa.types.is_list_view,
+    pa.types.is_large_list_view,
+    pa.types.is_run_end_encoded,
+    pa.types.is_union,
+    pa.types.is_interval,
+)
+
 
 def encode_plain(values: Any, what: str) -> tuple[Any, Marker]:
     """As `encode_column`, for every dtype but categories."""
@@ -53,7 +64,10 @@ def encode_plain(values: Any, what: str) -> tuple[Any, Marker]:
             return _encode_interval(values, marker, what)
         return pa.array(values.array), marker
     except (pa.ArrowException, UnicodeError, OverflowError) as error:
-        raise UnsupportedDataError(f"{what} holds values that Arrow cannot: {error}") from error
+        raise UnsupportedDataError(
+            f"{what} holds values that Arrow cannot: {error}",
+            hint=NOT_TEXT_HINT if isinstance(error, UnicodeError) else None,
+        ) from error
 
 
 def decode_plain(array: Any, marker: Marker) -> Any:
@@ -110,6 +124,8 @@ def _extension_marker(dtype: Any) -> Marker | None:
         storage = "pyarrow" if dtype.storage.startswith("pyarrow") else dtype.storage
         return {"kind": "string", "storage": storage, "missing": missing}
     if isinstance(dtype, pd.ArrowDtype):
+        if _has_layout_of_memory(dtype.pyarrow_dtype):
+            return None
         return {"kind": "arrow", "type": _pack_type(dtype.pyarrow_dtype)}
     if isinstance(dtype, pd.IntervalDtype):
         return {"kind": "interval", "closed": dtype.closed}
@@ -118,6 +134,16 @@ def _extension_marker(dtype: Any) -> Marker | None:
     if isinstance(dtype, _NULLABLE):
         return {"kind": "nullable", "dtype": str(dtype)}
     return None
+
+
+def _has_layout_of_memory(arrow_type: Any) -> bool:
+    """Return True if a type, or one inside it, is one that Parquet does not have."""
+    if any(is_a(arrow_type) for is_a in _NOT_IN_PARQUET):
+        return True
+    if pa.types.is_dictionary(arrow_type):
+        return _has_layout_of_memory(arrow_type.value_type)
+    inner = range(arrow_type.num_fields) if pa.types.is_nested(arrow_type) else ()
+    return any(_has_layout_of_memory(arrow_type.field(i).type) for i in inner)
 
 
 def _decode_string(array: Any, marker: Marker) -> Any:

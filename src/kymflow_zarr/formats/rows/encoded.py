@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,6 +14,7 @@ from kymflow_zarr.errors import ArgumentError
 from kymflow_zarr.formats.dataframe.arrow_table import (
     NOTE_KEY,
     disassemble,
+    index_field,
     parse_note,
     table_of,
 )
@@ -45,6 +47,18 @@ class Rows:
         columns = {
             name: Column(name, table[name], note["columns"][name]) for name in table.column_names
         }
+        index = note["index"]
+        if columns and index["kind"] == "range" and index["name"] is not None:
+            # Numbers with a name, such as those of frames, belong to their rows.
+            level = index_field(index["name"], 0, columns)
+            labels = np.arange(index["start"], index["stop"], index["step"], dtype=np.int64)
+            marker = {"kind": "numpy", "dtype": "int64"}
+            columns[level] = Column(level, pa.chunked_array([labels]), marker)
+            note = {
+                **note,
+                "index": {"kind": "single", "names": [index["name"]], "fields": [level]},
+                "columns": {**note["columns"], level: marker},
+            }
         return cls(columns, note, table.num_rows)
 
     @classmethod

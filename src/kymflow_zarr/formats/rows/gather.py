@@ -15,7 +15,8 @@ from kymflow_zarr.formats.dataframe.arrow_table import NOTE_KEY, parse_note, rea
 from kymflow_zarr.formats.dataframe.objects import Marker
 from kymflow_zarr.formats.dataframe.parquet import decode_parquet, open_table
 from kymflow_zarr.formats.rows.encoded import Rows, united_labels
-from kymflow_zarr.formats.rows.unite import Column
+from kymflow_zarr.formats.rows.unite import Column, without_nulls
+from kymflow_zarr.schema.analysis_columns import is_known_text
 
 __all__ = [
     "IMAGE_ID",
@@ -134,8 +135,7 @@ def _united(parts: Mapping[str, Part]) -> tuple[Rows, Any]:
     for image_id, rows in parts.items():
         groups[_signature(rows)].append((image_id, rows))
     united: Rows | None = None
-    for group in groups.values():
-        more = _with_ids(group)
+    for group, more in zip(groups.values(), _alike(map(_with_ids, groups.values())), strict=True):
         try:
             united = more if united is None else united.followed_by(more)
         except ArgumentError as error:
@@ -152,6 +152,26 @@ def _united(parts: Mapping[str, Part]) -> tuple[Rows, Any]:
     members = [(image_id, rows.rows) for group in groups.values() for image_id, rows in group]
     places = [np.arange(starts[i], starts[i] + n, dtype=np.int64) for i, n in members]
     return united, np.argsort(np.concatenate(places), kind="stable")
+
+
+def _alike(tables: Iterable[Rows]) -> list[Rows]:
+    """Turn integers into text in columns that known programs mean as text.
+
+    Earlier releases stored the folder ``20250722`` as a number where all rows of a file had it.
+    """
+    tables = list(tables)
+    texts = {
+        name: column
+        for rows in tables
+        for name, column in rows.columns.items()
+        if is_known_text(name) and column.family == "text"
+    }
+    for rows in tables:
+        for name, column in rows.columns.items():
+            if name in texts and column.family == "int":
+                array = column.array.cast(pa.string()).cast(texts[name].array.type)
+                rows.columns[name] = Column(name, array, without_nulls(texts[name].marker))
+    return tables
 
 
 def _starts(counts: Iterable[int]) -> list[int]:

@@ -20,6 +20,7 @@ from kymflow_zarr.formats.rows.gather import (
     part_of_bytes,
     part_of_frame,
 )
+from kymflow_zarr.schema.analysis_columns import is_known_text
 
 __all__ = ["dataset_of", "lazy_part_of_bytes", "lazy_part_of_frame"]
 
@@ -69,27 +70,92 @@ def dataset_of(parts: Mapping[str, bytes], metadata: dict[str, str] | None = Non
     ArgumentError
         If columns of the same name have no type in common.
     """
-    fragments: list[Any] = []
-    schemas: dict[bytes, pa.Schema] = {}
-    for image_id, data in parts.items():
-        here = pads.field(IMAGE_ID) == image_id
-        fragment = _FORMAT.make_fragment(pa.py_buffer(data), partition_expression=here)
-        schema = _plain(fragment.physical_schema)
-        schemas.setdefault(schema.serialize().to_pybytes(), schema)
-        fragments.append(fragment)
-    named = pa.schema([pa.field(IMAGE_ID, pa.string())])
     try:
-        united = pa.unify_schemas([named, *schemas.values()], promote_options="permissive")
-    except pa.ArrowException as error:
-        raise ArgumentError(
-            f"the columns of some images have no type in common: {error}",
-            hint="Save one of them anew with the other type, or gather their ids apart.",
-        ) from error
+        united = _united_schema(parts)
+    except pa.ArrowException:
+        parts = _alike(parts)
+        try:
+            united = _united_schema(parts)
+        except pa.ArrowException as error:
+            raise ArgumentError(
+                f"the columns of some images have no type in common: {error}",
+                hint="Save one of them anew with the other type, or gather their ids apart.",
+            ) from error
+    fragments = [
+        _FORMAT.make_fragment(
+            pa.py_buffer(data), partition_expression=pads.field(IMAGE_ID) == image_id
+        )
+        for image_id, data in parts.items()
+    ]
     if metadata is not None:
         united = united.with_metadata(metadata)
     made: Any = pads.FileSystemDataset
     dataset: pads.Dataset = made(fragments, united, _FORMAT)
     return dataset
+
+
+def _united_schema(parts: Mapping[str, bytes]) -> pa.Schema:
+    schemas: dict[bytes, pa.Schema] = {}
+    for data in parts.values():
+        schema = _plain(pq.read_schema(pa.BufferReader(data)))
+        schemas.setdefault(schema.serialize().to_pybytes(), schema)
+    named = pa.schema([pa.field(IMAGE_ID, pa.string())])
+    return _unify([named, *schemas.values()])
+
+
+def _unify(schemas: list[pa.Schema]) -> pa.Schema:
+    return pa.unify_schemas(schemas, promote_options="permissive")
+
+
+def _alike(parts: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Write files anew whose columns differ in type from others, as far as nothing is lost.
+
+    As `gather_arrow` does it: a column without a value has no say in the type, and integers
+    become text in columns that known programs mean as text.
+    """
+    kinds: dict[str, list[Any]] = {}
+    for data in parts.values():
+        for field in _plain(pq.read_schema(pa.BufferReader(data))):
+            if field.type not in kinds.setdefault(field.name, []):
+                kinds[field.name].append(field.type)
+    doubtful = {name for name, types in kinds.items() if not _go_together(name, types)}
+    wanted: dict[str, Any] = {}
+    affected = []
+    for image_id, data in parts.items():
+        schema = _plain(pq.read_schema(pa.BufferReader(data)))
+        names = [name for name in schema.names if name in doubtful]
+        table = pq.read_table(pa.BufferReader(data), columns=names)
+        affected += [image_id] if names else []
+        for name in names:
+            column: Any = table[name]
+            if column.null_count < len(column):
+                kind = schema.field(name).type
+                text = is_known_text(name) and pa.types.is_string(kind)
+                wanted[name] = kind if text else wanted.get(name, kind)
+    return {**parts, **{image_id: _as_wanted(parts[image_id], wanted) for image_id in affected}}
+
+
+def _go_together(name: str, types: list[Any]) -> bool:
+    try:
+        _unify([pa.schema([(name, kind)]) for kind in types])
+    except pa.ArrowException:
+        return False
+    return True
+
+
+def _as_wanted(data: bytes, wanted: Mapping[str, Any]) -> bytes:
+    table = pq.read_table(pa.BufferReader(data))
+    for at, name in enumerate(table.column_names):
+        column: Any = table[name]
+        if name not in wanted:
+            continue
+        if column.null_count == len(column):
+            table = table.set_column(at, name, pa.nulls(len(column), wanted[name]))
+        elif is_known_text(name) and pa.types.is_integer(column.type):
+            table = table.set_column(at, name, column.cast(wanted[name]))
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    return sink.getvalue().to_pybytes()
 
 
 def _plain(schema: pa.Schema) -> pa.Schema:

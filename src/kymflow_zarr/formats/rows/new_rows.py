@@ -141,9 +141,7 @@ def _index_model(index: pd.Index) -> Marker:
 
 
 def _counts_rows(index: pd.Index) -> bool:
-    """Whether the labels only number the rows, also after a selection of rows."""
-    if isinstance(index, pd.RangeIndex):
-        return True
+    """Return True if the labels only number the rows, also after a selection of rows."""
     return index.nlevels == 1 and index.name is None and index.dtype == np.int64
 
 

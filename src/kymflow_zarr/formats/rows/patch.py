@@ -124,6 +124,8 @@ class GroupedTable:
         try:
             if note is None or note["rows"] != rows or list(note["columns"]) != schema.names:
                 return None
+            if note["index"].get("name") is not None:
+                return None  # The numbers of its rows have a name, and stay with them.
             # Where in the table other nulls stand than usual.
             if any("nulls" in marker for marker in note["columns"].values()):
                 return None

@@ -14,7 +14,15 @@ from kymflow_zarr.formats.dataframe.columns import decode_column, encode_column
 from kymflow_zarr.formats.dataframe.labels import decode_labels, encode_labels
 from kymflow_zarr.formats.dataframe.objects import Marker, null_marker, null_positions
 
-__all__ = ["Column", "append_column", "append_missing", "keep_rows", "missing_before", "same_form"]
+__all__ = [
+    "Column",
+    "append_column",
+    "append_missing",
+    "keep_rows",
+    "missing_before",
+    "same_form",
+    "without_nulls",
+]
 
 _ORDER = ["s", "ms", "us", "ns"]
 
@@ -37,6 +45,24 @@ class Column:
         """Whether no row has a value."""
         return bool(self.array.null_count == len(self.array))
 
+    @property
+    def family(self) -> str:
+        """What kind of values it holds: ``int``, ``float``, ``bool``, ``text`` or others."""
+        return _family(self.marker)
+
+
+def _family(marker: Marker) -> str:
+    kind = marker["kind"]
+    if kind == "object":
+        cells = str(marker["cells"])
+        return {"str": "text"}.get(cells, cells)
+    if kind == "string":
+        return "text"
+    if kind in ("numpy", "nullable"):
+        letter = np.dtype(_number_type(marker)).kind
+        return {"i": "int", "u": "int", "f": "float", "b": "bool"}[letter]
+    return str(kind)
+
 
 class _CannotJoinError(Exception):
     """The two types have no common one; the text says why."""
@@ -48,7 +74,7 @@ def append_missing(column: Column, rows: int) -> Column:
         return column
     made = _nullable(column)
     nulls = pa.chunked_array([_nulls(rows, made.array.type)])
-    return _stack(made, Column(made.name, nulls, _without_nulls(made.marker)))
+    return _stack(made, Column(made.name, nulls, without_nulls(made.marker)))
 
 
 def missing_before(column: Column, rows: int) -> Column:
@@ -57,7 +83,7 @@ def missing_before(column: Column, rows: int) -> Column:
         return column
     made = _nullable(column)
     nulls = pa.chunked_array([_nulls(rows, made.array.type)])
-    return _stack(Column(made.name, nulls, _without_nulls(made.marker)), made)
+    return _stack(Column(made.name, nulls, without_nulls(made.marker)), made)
 
 
 def append_column(old: Column, new: Column) -> Column:
@@ -109,11 +135,12 @@ def _says_nothing(empty: Marker, other: Marker) -> bool:
 
 def same_form(old: Column, new: Column) -> bool:
     """Whether the rows of both can stand under each other as they are."""
-    same = _without_nulls(old.marker) == _without_nulls(new.marker)
+    same = without_nulls(old.marker) == without_nulls(new.marker)
     return same and old.array.type == new.array.type
 
 
-def _without_nulls(marker: Marker) -> Marker:
+def without_nulls(marker: Marker) -> Marker:
+    """Return a marker that says nothing of which null stands where."""
     return {key: value for key, value in marker.items() if key not in ("null", "nulls")}
 
 
@@ -122,7 +149,7 @@ def _stack(old: Column, new: Column) -> Column:
     array = pa.chunked_array(chunks, type=old.array.type)
     if pa.types.is_dictionary(array.type):
         array = array.unify_dictionaries()
-    marker = _without_nulls(old.marker)
+    marker = without_nulls(old.marker)
     if marker["kind"] == "object":
         places = null_positions(old.array, old.marker)
         for name, positions in null_positions(new.array, new.marker).items():
@@ -176,19 +203,6 @@ def _join(old: Column, new: Column) -> Column:
     if kind == "object" and old.marker["cells"] == new.marker["cells"]:
         return _join_objects(old, new)
     raise _CannotJoinError("there is no type for both")
-
-
-def _family(marker: Marker) -> str:
-    kind = marker["kind"]
-    if kind == "object":
-        cells = str(marker["cells"])
-        return {"str": "text"}.get(cells, cells)
-    if kind == "string":
-        return "text"
-    if kind in ("numpy", "nullable"):
-        letter = np.dtype(_number_type(marker)).kind
-        return {"i": "int", "u": "int", "f": "float", "b": "bool"}[letter]
-    return str(kind)
 
 
 def _number_type(marker: Marker) -> str:
@@ -348,5 +362,5 @@ def keep_rows(column: Column, mask: Any) -> Column:
         moved = np.cumsum(keep) - 1
         places = null_positions(column.array, marker)
         left = {name: moved[where[keep[where]]] for name, where in places.items()}
-        marker = _without_nulls(marker) | null_marker({k: v for k, v in left.items() if len(v)})
+        marker = without_nulls(marker) | null_marker({k: v for k, v in left.items() if len(v)})
     return Column(column.name, array, marker)
