@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,10 +19,11 @@ from kymflow_zarr.formats.dataframe.parquet import decode_parquet, encode_parque
 BAD_NAME = "caf\udce9.tif"
 
 
-def of_arrow(array: pa.Array) -> pd.DataFrame:
+def of_arrow(array: Any) -> pd.DataFrame:
     return pd.DataFrame({"s": pd.Series(pd.arrays.ArrowExtensionArray(array))})
 
 
+RUN_ENDS: Any = pa.RunEndEncodedArray.from_arrays(pa.array([1, 2], pa.int32()), pa.array([5, 6]))
 REFUSED = {
     "working days with holidays": (
         pd.DataFrame(
@@ -41,7 +43,7 @@ REFUSED = {
     "binary_view": (of_arrow(pa.array([b"x"], pa.binary_view())), "column 's'"),
     "list of views": (of_arrow(pa.array([["x"]], pa.list_(pa.string_view()))), "column 's'"),
     "list_view": (of_arrow(pa.array([[1]], pa.list_view(pa.int64()))), "column 's'"),
-    "run ends": (of_arrow(pa.RunEndEncodedArray.from_arrays([1, 2], [5, 6])), "column 's'"),
+    "run ends": (of_arrow(RUN_ENDS), "column 's'"),
     "months": (of_arrow(pa.array([(1, 2, 3)], pa.month_day_nano_interval())), "column 's'"),
     "a column named by a bad file name": (
         pd.DataFrame([[1.0]], columns=pd.Index([BAD_NAME], dtype=object)),
@@ -77,10 +79,10 @@ def test_attributes_that_are_not_text_are_refused() -> None:
 @pytest.mark.parametrize("freq", ["h", "3D", "MS", "W-TUE", "QS-FEB", "B", "bh", "SME"])
 def test_frequencies_that_have_a_name_come_back(freq: str) -> None:
     zone = dt.timezone(dt.timedelta(hours=5, minutes=30))
-    df = pd.DataFrame(
+    df: Any = pd.DataFrame(
         {"n": range(3)}, index=pd.date_range("2025-01-06", periods=3, freq=freq, tz=zone)
     )
-    back = decode_parquet(encode_parquet(df), where="t")
+    back: Any = decode_parquet(encode_parquet(df), where="t")
     pd.testing.assert_frame_equal(back, df)
     assert back.index.freq == df.index.freq
 
