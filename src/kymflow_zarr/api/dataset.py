@@ -217,7 +217,9 @@ class ZarrDataset:
         ----------
         arr : array_like
             2-D to 5-D; bool, (u)int8-64, float16-64 or complex64-128. NumPy, memory-mapped,
-            dask and zarr arrays are read block by block.
+            dask and zarr arrays are read block by block. Of an xarray.DataArray, dimensions,
+            even coordinates with their ``units`` and names of channels are taken, unless
+            `axes` says otherwise.
         axes : str or sequence of str or Axis, optional
             One for each dimension, such as ``"tyx"``; :class:`~kymflow_zarr.Axis` values
             carry calibration. The default is ``yx``, ``zyx``, ``czyx`` or ``tczyx``.

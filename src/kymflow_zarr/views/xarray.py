@@ -42,7 +42,13 @@ def to_xarray(record: StoredImage) -> xr.DataArray:
         dims=[axis.name for axis in axes],
         coords=coordinates,
         name=record.image_id,
-        attrs={"image_id": record.image_id, "quantities": [axis.quantity for axis in axes]},
+        attrs={
+            "image_id": record.image_id,
+            "axes": [axis.name for axis in axes],
+            "quantities": [axis.quantity for axis in axes],
+            # Coordinates of one pixel tell no step.
+            "steps": [np.nan if axis.step is None else axis.step for axis in axes],
+        },
     )
 
 

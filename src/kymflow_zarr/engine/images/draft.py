@@ -11,6 +11,7 @@ from typing import Any, Self
 from kymflow_zarr import layout
 from kymflow_zarr.engine.documents import dump, utc_now
 from kymflow_zarr.engine.images.channel_ranges import RangeWatcher
+from kymflow_zarr.engine.images.from_xarray import is_data_array, labels_of
 from kymflow_zarr.engine.images.ingested_artifacts import RecordParts
 from kymflow_zarr.engine.images.pixels import write_pixels
 from kymflow_zarr.errors import ArgumentError, ArgumentTypeError, RecordExistsError
@@ -93,6 +94,9 @@ class RecordDraft(RecordParts):
         pixel_size_um: float | None = None,
     ) -> None:
         """Write the pixels; parameters as of :meth:`OpenDataset.add_image`."""
+        if axes is None and is_data_array(array):
+            array, axes, named = labels_of(array)
+            channel_names = named if channel_names is None else channel_names
         pixels = as_array(array, what="image")
         true_axes = calibrate(
             normalize_axes(axes, len(pixels.shape)),
