@@ -22,8 +22,7 @@ from hypothesis import given
 
 from kymflow_zarr import ZarrDataset, ZarrImageRecord
 from kymflow_zarr.errors import UnsupportedDataError
-from kymflow_zarr.formats.json.decode import decode_json
-from kymflow_zarr.formats.json.encode import MAX_DEPTH, TYPE_KEY, encode_json
+from kymflow_zarr.formats.json import MAX_DEPTH, TYPE_KEY, decode_json, encode_json
 
 FIXED = dt.timezone(dt.timedelta(hours=5, minutes=45))
 SCALARS = (

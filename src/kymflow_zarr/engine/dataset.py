@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from kymflow_zarr.engine.query.map import MapResult
     from kymflow_zarr.engine.source_files import KeptFiles
     from kymflow_zarr.formats.rows.gather import Part
-    from kymflow_zarr.schema.dataset import DatasetDocument
+    from kymflow_zarr.schema.base import DatasetDocument
 
 R = TypeVar("R")
 
@@ -346,7 +346,7 @@ class OpenDataset:
         }
         chosen = None if ids is None else _several(ids)
         if as_ == "dataset":
-            from kymflow_zarr.formats.rows.lazy import dataset_of
+            from kymflow_zarr.formats.rows.gather import dataset_of
 
             read_lazily = functools.partial(self._lazy_part, gatherer.keys)
             files, errors = gather(self.index, gatherer, read_lazily, chosen, **options)

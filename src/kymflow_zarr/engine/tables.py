@@ -78,7 +78,7 @@ class Tables:
 
     def count_rows(self, name: str) -> dict[str, int] | None:
         """Return how many rows each image has in a table; None if it names no images."""
-        from kymflow_zarr.formats.rows.counts import count_rows
+        from kymflow_zarr.formats.rows.replace import count_rows
 
         key = layout.table_key(name)
         data = self._storage.read(key)

@@ -12,7 +12,7 @@ from typing import Any
 
 from kymflow_zarr.ingest.sidecars.olympus import OlympusHeader
 from kymflow_zarr.schema.axes import normalize_unit
-from kymflow_zarr.schema.stated_axes import stated_axes
+from kymflow_zarr.schema.payload import stated_axes
 from kymflow_zarr.types import Axis
 
 

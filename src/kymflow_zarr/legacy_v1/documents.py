@@ -15,15 +15,14 @@ import msgspec
 
 from kymflow_zarr.errors import ArgumentError, FormatVersionError, SchemaValidationError
 from kymflow_zarr.schema.axes import normalize_axes
-from kymflow_zarr.schema.base import read_document
-from kymflow_zarr.schema.dataset import DatasetDocument
+from kymflow_zarr.schema.base import DatasetDocument, read_document
 from kymflow_zarr.schema.image import (
     ArrayArtifactDocument,
     AxisDocument,
     ImageDocument,
     PixelsDocument,
 )
-from kymflow_zarr.schema.stated_axes import stated_axes
+from kymflow_zarr.schema.payload import stated_axes
 
 V1_FORMAT: Final = "kymflow_zarr_v1"
 V1_ATTRIBUTES: Final = frozenset({"axes", "created_utc", "updated_utc"})

@@ -33,7 +33,7 @@ from kymflow_zarr.legacy_v1.migrate_image import (
 from kymflow_zarr.legacy_v1.migrate_sources import TABLE, OldSources, read_sources
 from kymflow_zarr.legacy_v1.report import MigrationItem, MigrationReport
 from kymflow_zarr.legacy_v1.storage import V1Storage, is_v1, open_v1
-from kymflow_zarr.schema.dataset import DatasetDocument
+from kymflow_zarr.schema.base import DatasetDocument
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.local.files import os_errors, rename_folder, sync_folder
 from kymflow_zarr.storage.local.storage import LocalStorage

@@ -7,9 +7,14 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 import msgspec
 
 from kymflow_zarr.errors import ArgumentError
-from kymflow_zarr.schema.base import ATTRIBUTES_KEY, FORMAT, FORMAT_VERSION, Document
+from kymflow_zarr.schema.base import (
+    ATTRIBUTES_KEY,
+    FORMAT,
+    FORMAT_VERSION,
+    DatasetDocument,
+    Document,
+)
 from kymflow_zarr.schema.curation import CurationDocument
-from kymflow_zarr.schema.dataset import DatasetDocument
 from kymflow_zarr.schema.image import ArrayArtifactDocument, ImageDocument
 from kymflow_zarr.schema.payload import PayloadDocument
 

@@ -30,8 +30,7 @@ from kymflow_zarr.formats.array.npy import decode_npy
 from kymflow_zarr.formats.dataframe.csv_foreign import decode_csv
 from kymflow_zarr.formats.dataframe.csv_gz import decode_csv_gz, encode_csv_gz
 from kymflow_zarr.formats.dataframe.parquet import decode_parquet, encode_parquet
-from kymflow_zarr.formats.json.decode import decode_json
-from kymflow_zarr.formats.json.encode import encode_json
+from kymflow_zarr.formats.json import decode_json, encode_json
 from kymflow_zarr.ingest.sidecars.olympus import parse_olympus_header
 from kymflow_zarr.ingest.sources.tiff.file import open_tiff
 from kymflow_zarr.testing import default_vessels, write_experiment

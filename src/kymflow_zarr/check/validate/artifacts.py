@@ -258,7 +258,7 @@ def check_artifacts(
 
 def _check(storage: Storage, key: str, kind: ArtifactKind) -> Any:
     if kind == "json":
-        from kymflow_zarr.formats.json.decode import decode_json
+        from kymflow_zarr.formats.json import decode_json
 
         data = storage.read(key)
         if data is None:

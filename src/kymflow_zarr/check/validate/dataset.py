@@ -28,7 +28,7 @@ from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.documents import load
 from kymflow_zarr.errors import ArgumentError, SchemaValidationError
 from kymflow_zarr.legacy_v1.storage import V1Storage
-from kymflow_zarr.schema.dataset import read_dataset_document
+from kymflow_zarr.schema.base import read_dataset_document
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import Progress
 

@@ -55,7 +55,7 @@ def with_entry(plain: Mapping[str, Any], entry: Edit, *, where: str) -> dict[str
     UnsupportedDataError
         If something in the entry cannot be kept.
     """
-    from kymflow_zarr.formats.json.encode import encode_json
+    from kymflow_zarr.formats.json import encode_json
 
     told = {key: value for key, value in entry.to_dict().items() if key != "undone_by"}
     # On-disk format: "A writer MUST keep the entries that are there."

@@ -27,7 +27,7 @@ def encode(kind: ArtifactKind, value: Any, *, where: str) -> bytes:
         If the value could not be given back equal.
     """
     if kind == "json":
-        from kymflow_zarr.formats.json.encode import encode_json
+        from kymflow_zarr.formats.json import encode_json
 
         return encode_json(value, where=where)
     if kind == "parquet":
@@ -48,7 +48,7 @@ def decode(kind: ArtifactKind, data: bytes, *, where: str) -> Any:
         If they are not what :func:`encode` writes.
     """
     if kind == "json":
-        from kymflow_zarr.formats.json.decode import decode_json
+        from kymflow_zarr.formats.json import decode_json
 
         return decode_json(data, where=where)
     if kind == "parquet":

@@ -18,8 +18,7 @@ from kymflow_zarr.engine.index.file import parsed, values
 from kymflow_zarr.engine.index.index import Index
 from kymflow_zarr.engine.tables import Tables
 from kymflow_zarr.errors import ArgumentError, KymflowZarrError
-from kymflow_zarr.formats.json.decode import decode_json
-from kymflow_zarr.formats.json.encode import TYPE_KEY
+from kymflow_zarr.formats.json import TYPE_KEY, decode_json
 
 ROWS: Final = "n_rows:"
 EXPERIMENT: Final = "experiment_metadata"

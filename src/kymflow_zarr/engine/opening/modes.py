@@ -21,8 +21,7 @@ from kymflow_zarr.errors import (
     DatasetNotFoundError,
     SchemaValidationError,
 )
-from kymflow_zarr.schema.base import plain_group_document
-from kymflow_zarr.schema.dataset import DatasetDocument, read_dataset_document
+from kymflow_zarr.schema.base import DatasetDocument, plain_group_document, read_dataset_document
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.local.storage import LocalStorage
 from kymflow_zarr.types import Durability, Mode, StrPath

@@ -10,7 +10,7 @@ from typing import Any, Final
 from kymflow_zarr import layout
 from kymflow_zarr.engine.documents import load
 from kymflow_zarr.errors import FormatVersionError, SchemaValidationError
-from kymflow_zarr.schema.dataset import read_dataset_document
+from kymflow_zarr.schema.base import read_dataset_document
 from kymflow_zarr.storage.local.files import os_errors
 from kymflow_zarr.storage.local.storage import LocalStorage
 

@@ -22,8 +22,13 @@ from kymflow_zarr.errors import (
     KymflowZarrError,
     RecordNotFoundError,
 )
-from kymflow_zarr.formats.rows.gather import Part, part_of_bytes, part_of_frame
-from kymflow_zarr.formats.rows.lazy import lazy_part_of_bytes, lazy_part_of_frame
+from kymflow_zarr.formats.rows.gather import (
+    Part,
+    lazy_part_of_bytes,
+    lazy_part_of_frame,
+    part_of_bytes,
+    part_of_frame,
+)
 from kymflow_zarr.runtime.parallel import in_order
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import ArtifactKind, Progress

@@ -26,7 +26,7 @@ from kymflow_zarr.export.staging_area import StagingArea
 from kymflow_zarr.export.target import ManifestTarget
 from kymflow_zarr.export.work_dir import TargetStorageError
 from kymflow_zarr.runtime.parallel import THREADS, in_order
-from kymflow_zarr.schema.dataset import read_dataset_document
+from kymflow_zarr.schema.base import read_dataset_document
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import Progress
 

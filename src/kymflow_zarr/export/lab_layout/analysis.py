@@ -32,7 +32,7 @@ def plain_json(value: Any, stored: bytes) -> tuple[bytes, bool]:
     stored : bytes
         The artifact as the dataset has it, for values that plain JSON cannot hold.
     """
-    from kymflow_zarr.formats.json.encode import encode_json
+    from kymflow_zarr.formats.json import encode_json
 
     try:
         text = _dumped(value)

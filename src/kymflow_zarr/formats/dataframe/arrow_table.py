@@ -1,8 +1,11 @@
 """A data frame as an Arrow table with a note, and back.
 
-The note is JSON under the key ``kymflow_zarr`` of the schema's metadata. It says
-what Arrow and pandas' own metadata do not: the exact dtypes, the kinds of nulls,
-the index with its frequency, labels that are not text, and ``attrs``.
+The note is JSON under the key ``kymflow_zarr`` of the schema's metadata. It says what Arrow and
+pandas' own metadata do not: the exact dtypes, the kinds of nulls, the index with its frequency,
+labels that are not text, and ``attrs``. The metadata by which pandas itself recognizes its dtypes
+and its index ("Storing pandas DataFrame objects in Apache Parquet format",
+https://pandas.pydata.org/docs/development/developer.html) are written here, too: pyarrow derives
+them from a data frame, and a replace of rows never builds one.
 """
 
 from __future__ import annotations
@@ -21,15 +24,15 @@ from kymflow_zarr.errors import (
     LimitExceededError,
     UnsupportedDataError,
 )
-from kymflow_zarr.formats.dataframe.columns import decode_column, encode_column
-from kymflow_zarr.formats.dataframe.labels import (
+from kymflow_zarr.formats.dataframe.columns import (
+    decode_column,
     decode_labels,
+    encode_column,
     encode_freq,
     encode_labels,
     with_freq,
 )
 from kymflow_zarr.formats.dataframe.objects import NOT_TEXT_HINT, Marker, same_value
-from kymflow_zarr.formats.dataframe.pandas_metadata import pandas_metadata
 from kymflow_zarr.runtime.limits import loads_json
 
 __all__ = [
@@ -40,11 +43,125 @@ __all__ = [
     "index_field",
     "index_of",
     "metadata_of",
+    "pandas_metadata",
     "parse_note",
     "reassemble",
     "series_of",
     "table_of",
 ]
+
+
+_CELLS = {
+    "str": "unicode",
+    "bool": "bool",
+    "int": "int64",
+    "float": "float64",
+    "bytes": "bytes",
+    "date": "date",
+    "time": "time",
+    "decimal": "decimal",
+    "null": "empty",
+}
+
+
+def pandas_metadata(schema: pa.Schema, note: Marker) -> bytes:
+    """Return the value of the schema metadata key ``pandas``."""
+    index = note["index"]
+    level_fields = index.get("fields", [])
+    names = dict(zip(level_fields, index.get("names", []), strict=True))
+    columns = [
+        {
+            "name": names.get(field.name, field.name),
+            "field_name": field.name,
+            **_column(note["columns"][field.name], field.type),
+        }
+        for field in schema
+    ]
+    if index["kind"] == "range":
+        index_columns: list[Any] = [
+            {key: index[key] for key in ("kind", "name", "start", "stop", "step")}
+        ]
+    else:
+        index_columns = level_fields
+    labels = note["labels"]
+    levels = [
+        {"name": name, "field_name": name, **_label_level(level)}
+        for name, level in zip(labels["names"], labels["levels"], strict=True)
+    ]
+    metadata = {
+        "index_columns": index_columns,
+        "column_indexes": levels,
+        "columns": columns,
+        "attributes": note.get("attrs", {}),
+        "creator": {"library": "pyarrow", "version": pa.__version__},
+        "pandas_version": pd.__version__,
+    }
+    return json.dumps(metadata, ensure_ascii=False).encode()
+
+
+def _column(marker: Marker, arrow_type: Any) -> Marker:
+    kind = marker["kind"]
+    pandas_type, numpy_type, extra = "object", "object", None
+    if kind == "numpy":
+        pandas_type = numpy_type = str(pd.api.types.pandas_dtype(marker["dtype"]).name)
+    elif kind == "datetime":
+        pandas_type, numpy_type = "datetime", f"datetime64[{marker['unit']}]"
+        if "zone" in marker:
+            pandas_type, extra = "datetimetz", {"timezone": arrow_type.tz}
+    elif kind == "timedelta":
+        pandas_type, numpy_type = "timedelta", f"timedelta64[{marker['unit']}]"
+    elif kind in ("nullable", "period"):
+        numpy_type = marker["dtype"]
+        pandas_type = "object" if kind == "period" else str(arrow_type)
+    elif kind == "string":
+        pandas_type, numpy_type = "unicode", "string" if marker["missing"] == "NA" else "str"
+    elif kind == "interval":
+        numpy_type = "object"
+    elif kind == "arrow":
+        numpy_type = _arrow_name(arrow_type)
+    elif kind == "category":
+        pandas_type, numpy_type = "categorical", "int8"
+        labels = marker["categories"]
+        extra = {"num_categories": _length(labels), "ordered": marker["ordered"]}
+    elif "form" not in marker:
+        pandas_type = _CELLS.get(marker["cells"], "object")
+    return {"pandas_type": pandas_type, "numpy_type": numpy_type, "metadata": extra}
+
+
+def _arrow_name(arrow_type: Any) -> str:
+    name = str(pd.ArrowDtype(arrow_type))
+    try:
+        pd.api.types.pandas_dtype(name)
+    except (TypeError, NotImplementedError):
+        # pandas writes names that it cannot read, and then fails on its own files.
+        return "object"
+    return name
+
+
+def _length(labels: Marker) -> int:
+    if labels["kind"] == "range":
+        return len(range(labels["start"], labels["stop"], labels["step"]))
+    values = labels["values"]
+    return len(values["left"] if isinstance(values, dict) else values)
+
+
+def _label_level(level: Marker) -> Marker:
+    kind = level["kind"]
+    if kind in ("string", "object"):
+        numpy_type = "str" if kind == "string" else "object"
+        return {
+            "pandas_type": "unicode",
+            "numpy_type": numpy_type,
+            "metadata": {"encoding": "UTF-8"},
+        }
+    name = "int64" if kind == "range" else level.get("dtype", "object")
+    plain = kind in ("range", "numpy")
+    return {
+        "pandas_type": name if plain else "unicode",
+        "numpy_type": name if plain else "object",
+        "metadata": None,
+    }
+
 
 NOTE_KEY = b"kymflow_zarr"
 ENCODING_VERSION = 1

@@ -29,10 +29,10 @@ from kymflow_zarr.formats.dataframe.arrow_table import (
     parse_note,
     reassemble,
 )
+from kymflow_zarr.formats.dataframe.columns import whole
 from kymflow_zarr.formats.dataframe.csv_foreign import decode_csv
 from kymflow_zarr.formats.dataframe.objects import Marker, as_storage
 from kymflow_zarr.formats.dataframe.parquet import require_same, require_same_index
-from kymflow_zarr.formats.dataframe.plain_columns import whole
 from kymflow_zarr.runtime.limits import gunzip
 
 __all__ = ["decode_csv_gz", "encode_csv_gz"]

@@ -18,8 +18,7 @@ from kymflow_zarr.formats.dataframe.arrow_table import (
     parse_note,
     table_of,
 )
-from kymflow_zarr.formats.dataframe.columns import decode_column
-from kymflow_zarr.formats.dataframe.labels import decode_labels, encode_labels
+from kymflow_zarr.formats.dataframe.columns import decode_column, decode_labels, encode_labels
 from kymflow_zarr.formats.dataframe.objects import Marker
 from kymflow_zarr.formats.dataframe.parquet import decode_parquet, open_table, table_to_bytes
 from kymflow_zarr.formats.rows.unite import (

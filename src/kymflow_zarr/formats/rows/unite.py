@@ -10,8 +10,12 @@ import pandas as pd
 import pyarrow as pa
 
 from kymflow_zarr.errors import ArgumentError
-from kymflow_zarr.formats.dataframe.columns import decode_column, encode_column
-from kymflow_zarr.formats.dataframe.labels import decode_labels, encode_labels
+from kymflow_zarr.formats.dataframe.columns import (
+    decode_column,
+    decode_labels,
+    encode_column,
+    encode_labels,
+)
 from kymflow_zarr.formats.dataframe.objects import Marker, null_marker, null_positions
 
 __all__ = [

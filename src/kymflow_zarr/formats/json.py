@@ -1,18 +1,4 @@
-"""JSON artifacts: standard JSON on disk, and equal values back.
-
-JSON has no NaN, no date and no array of a dtype. Such a value is written where it
-stands as an object with the reserved key ``__type__``::
-
-    {"__type__": "float", "value": "NaN"}
-    {"__type__": "datetime", "value": "2022-11-02T12:30:15.461+01:00", "zone": "Europe/Berlin"}
-    {"__type__": "ndarray", "dtype": "uint8", "shape": [2, 2], "value": [[1, 2], [3, 4]]}
-    {"__type__": "int_keys", "value": {"1": ..., "2": ...}}
-
-A user's own mapping that holds the key ``__type__`` is wrapped once more, so nothing a
-user saves can be mistaken for one of these. Tuples, and fields of a dataclass, are
-written as plain JSON arrays and objects: they come back as lists and dicts. An enum, as a
-value or as a key, is written as its value.
-"""
+"""JSON artifacts: any values of Python, NumPy and pandas as JSON text, and back equal."""
 
 from __future__ import annotations
 
@@ -23,13 +9,14 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import PurePath, PureWindowsPath
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any, Final, TypeVar
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 
-from kymflow_zarr.errors import UnsupportedDataError
+from kymflow_zarr.errors import CorruptDataError, UnsupportedDataError
+from kymflow_zarr.runtime.limits import check_json
 
 TYPE_KEY: Final = "__type__"
 MAX_DEPTH: Final = 200
@@ -332,4 +319,142 @@ _SPECIAL: Final[dict[type, Callable[[Any], object]]] = {
     PurePath: _path,
     bytes: lambda value: {TYPE_KEY: "bytes", "value": value.hex()},
     complex: lambda value: {TYPE_KEY: "complex", "value": [_float(value.real), _float(value.imag)]},
+}
+
+
+_NON_FINITE: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+def decode_json(data: bytes, *, where: str) -> Any:
+    """Return the value of the bytes of :func:`encode_json`, or of any JSON document.
+
+    Raises
+    ------
+    CorruptDataError
+        If they are not JSON.
+    LimitExceededError
+        If the document is too large or too deep.
+    """
+    check_json(data, where=where)
+    try:
+        try:
+            return _decode(json.loads(data))
+        except RecursionError:
+            return on_own_stack(_decode_alone, data)
+    except ValueError as error:
+        raise CorruptDataError(
+            f"the document is not readable JSON: {error}",
+            where=where,
+            hint="Restore it from a copy, or save it anew.",
+        ) from error
+
+
+def _decode_alone(data: bytes) -> Any:
+    try:
+        return _decode(json.loads(data))
+    except RecursionError:
+        raise ValueError("it is nested deeper than Python can follow") from None
+
+
+def _decode(plain: Any) -> Any:
+    if isinstance(plain, list):
+        return [_decode(item) for item in plain]
+    if not isinstance(plain, dict):
+        return plain
+    tag = plain.get(TYPE_KEY)
+    decode = _DECODERS.get(tag) if isinstance(tag, str) else None
+    if decode is None:
+        return {key: _decode(item) for key, item in plain.items()}
+    try:
+        return decode(plain)
+    except (RecursionError, ValueError):
+        raise
+    except Exception as error:  # NumPy, for one, parses dtypes as Python does expressions.
+        raise ValueError(f"{TYPE_KEY} {tag!r} without a valid value") from error
+
+
+def _decode_datetime(plain: dict[str, Any]) -> dt.datetime:
+    if plain.get("precision") == "ns":
+        import pandas as pd
+
+        stamp = pd.Timestamp(plain["value"])
+        try:
+            return stamp if "zone" not in plain else stamp.tz_convert(plain["zone"])
+        except ZoneInfoNotFoundError:
+            return stamp
+    value = dt.datetime.fromisoformat(plain["value"]).replace(fold=plain.get("fold", 0))
+    if "zone" in plain:
+        # A machine without that zone's rules still knows the offset.
+        try:
+            return value.replace(tzinfo=ZoneInfo(plain["zone"]))
+        except ZoneInfoNotFoundError:
+            return value
+    return value
+
+
+def _decode_timedelta(plain: dict[str, Any]) -> dt.timedelta:
+    if plain.get("precision") == "ns":
+        import pandas as pd
+
+        return pd.Timedelta(int(plain["value"]), unit="ns")
+    days, seconds, microseconds = plain["value"]
+    return dt.timedelta(days=days, seconds=seconds, microseconds=microseconds)
+
+
+def _time_dtype(plain: dict[str, Any]) -> np.dtype[Any]:
+    dtype: np.dtype[Any] = np.dtype(plain["dtype"])
+    if dtype.kind not in "mM":
+        raise ValueError(f"a point in time of {dtype}")
+    return dtype
+
+
+def _not_a_time(_: dict[str, Any]) -> object:
+    import pandas as pd
+
+    return pd.NaT
+
+
+def _decode_path(plain: dict[str, Any]) -> PurePath:
+    flavor = PureWindowsPath if plain.get("flavor") == "windows" else PurePosixPath
+    # A path of this kind of system is one that can be opened.
+    return Path(plain["value"]) if isinstance(Path(), flavor) else flavor(plain["value"])
+
+
+def _decode_array(plain: dict[str, Any]) -> np.ndarray[Any, Any]:
+    dtype = np.dtype(plain["dtype"])
+    shape = tuple(plain["shape"])
+    if dtype.kind not in ARRAY_KINDS or dtype.itemsize > MAX_ITEM_BYTES:
+        raise ValueError(f"an array of {dtype}")
+    values = plain["value"]
+    if dtype.kind in "fc":
+        values = map_leaves(values, lambda x: _NON_FINITE[x] if isinstance(x, str) else x)
+    if dtype.kind == "c":
+        pairs = np.asarray(values, dtype=np.float64).reshape(*shape, 2)
+        array = np.empty(shape, dtype)
+        array.real, array.imag = pairs[..., 0], pairs[..., 1]  # i * inf would be NaN
+        return array
+    if dtype.kind in "Mm":
+        return np.asarray(values, dtype=np.int64).reshape(shape).astype(dtype)
+    return np.asarray(values, dtype=dtype).reshape(shape)
+
+
+def _decode_int_keys(plain: dict[str, Any]) -> dict[int, Any]:
+    return {int(key): _decode(item) for key, item in plain["value"].items()}
+
+
+_DECODERS: Final[dict[str, Callable[[dict[str, Any]], Any]]] = {
+    "float": lambda plain: _NON_FINITE[plain["value"]],
+    "complex": lambda plain: complex(*(_decode(part) for part in plain["value"])),
+    "bytes": lambda plain: bytes.fromhex(plain["value"]),
+    "date": lambda plain: dt.date.fromisoformat(plain["value"]),
+    "time": lambda plain: dt.time.fromisoformat(plain["value"]),
+    "timedelta": _decode_timedelta,
+    "m8": lambda plain: np.int64(plain["value"]).astype(_time_dtype(plain)),
+    "M8": lambda plain: np.int64(plain["value"]).astype(_time_dtype(plain)),
+    "NaT": _not_a_time,
+    "datetime": _decode_datetime,
+    "path": _decode_path,
+    "ndarray": _decode_array,
+    "int_keys": _decode_int_keys,
+    "object": lambda plain: {key: _decode(item) for key, item in plain["value"].items()},
 }

@@ -32,8 +32,8 @@ from kymflow_zarr.formats.parquet.footer import footer_of
 from kymflow_zarr.formats.parquet.memory import arrow_reader
 from kymflow_zarr.formats.parquet.size import check_parquet_size
 from kymflow_zarr.formats.parquet.thrift import Struct
+from kymflow_zarr.formats.row_groups.row_group import RowGroup, file_of, parse_row_groups
 from kymflow_zarr.formats.rows.encoded import Rows, names_any, note_of, united_labels
-from kymflow_zarr.formats.rows.row_groups import RowGroup, file_of, parse_row_groups
 from kymflow_zarr.formats.rows.unite import Column, append_column, append_missing, same_form
 
 __all__ = ["GroupedTable"]

@@ -1,1 +1,0 @@
-"""JSON artifacts: values to standard JSON and back."""
