@@ -19,7 +19,7 @@ from kymflow_zarr.errors import CorruptDataError
 from kymflow_zarr.formats.dataframe import parquet
 from kymflow_zarr.formats.dataframe.parquet import decode_parquet, encode_parquet
 from kymflow_zarr.formats.parquet.thrift import dump_struct, load_struct
-from kymflow_zarr.formats.rows import patch as patch_module
+from kymflow_zarr.formats.row_groups import grouped_table as patch_module
 from kymflow_zarr.formats.rows.replace import remove_rows, replace_rows
 from kymflow_zarr.runtime.limits import set_limits
 
@@ -32,6 +32,7 @@ def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet, "ROW_GROUP_ROWS", MOST)
     monkeypatch.setattr(patch_module, "ROW_GROUP_ROWS", MOST)
     monkeypatch.setattr(patch_module, "FEW_ROWS", MOST // 4)
+    monkeypatch.setattr(patch_module, "FEWEST_GROUPS", 2)
 
 
 def table(*counts: int, **columns: Any) -> pd.DataFrame:
@@ -127,6 +128,20 @@ def expected(frame: pd.DataFrame, new: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """What comes of it by the words of the docstring, for frames of the same columns."""
     kept = frame[~frame["image_id"].isin(list(new))]
     return pd.concat([kept, *new.values()], ignore_index=True)
+
+
+def test_a_mistake_in_the_short_way_is_no_reason_for_the_long_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    frame = table(*[4] * 20)
+    old = encode_parquet(frame)
+
+    def mistaken(*_: object) -> None:
+        raise AttributeError("a mistake")
+
+    monkeypatch.setattr(patch_module, "_runs", mistaken)
+    with pytest.raises(AttributeError, match="a mistake"):
+        replace_rows(old, {"i00": rows_of("i00", 2, frame)}, where="x")
 
 
 def test_rows_keep_their_order_and_new_ones_come_last() -> None:

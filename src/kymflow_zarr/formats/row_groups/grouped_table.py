@@ -1,8 +1,9 @@
-"""Rows of single images replaced without a look at most of a large table.
+"""Replace rows of single images in a large table without decoding most of it.
 
 Only the row groups that hold rows of those images are decoded, and the last one, which takes
-the new rows. All others are copied as they are. A table that is not of the ordinary form is left
-to `_rows`, which decodes all of it; the rows that come of it are the same.
+the new rows. All others are copied as bytes. A table that is small, damaged or not of the form
+that this package writes is left to `formats.rows.replace`, which decodes all of it; the rows that
+come of it are the same.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from kymflow_zarr.errors import KymflowZarrError
 from kymflow_zarr.formats.dataframe.arrow_table import NOTE_KEY, metadata_of, parse_note
 from kymflow_zarr.formats.dataframe.objects import Marker
 from kymflow_zarr.formats.dataframe.parquet import (
@@ -29,7 +29,6 @@ from kymflow_zarr.formats.dataframe.parquet import (
     written_options,
 )
 from kymflow_zarr.formats.parquet.footer import footer_of
-from kymflow_zarr.formats.parquet.memory import arrow_reader
 from kymflow_zarr.formats.parquet.size import check_parquet_size
 from kymflow_zarr.formats.parquet.thrift import Struct
 from kymflow_zarr.formats.row_groups.row_group import RowGroup, file_of, parse_row_groups
@@ -40,6 +39,8 @@ __all__ = ["GroupedTable"]
 
 # Smaller row groups are joined with a neighbour, so that there are never many.
 FEW_ROWS: Final = ROW_GROUP_ROWS // 4
+# With fewer, decoding all of the table is as fast.
+FEWEST_GROUPS: Final = 3
 # Each holds one row group more in memory.
 _THREADS: Final = min(4, os.cpu_count() or 1)
 # FileMetaData.schema, column_orders
@@ -90,7 +91,7 @@ class GroupedTable:
 
     @classmethod
     def of_bytes(cls, data: bytes, *, where: str) -> Self | None:
-        """Return the table; None if it has a single row group, or is of another form.
+        """Return the table; None if it has few row groups, or is of another form.
 
         Raises
         ------
@@ -99,14 +100,14 @@ class GroupedTable:
         """
         try:
             footer, groups = parse_row_groups(data)
-        except Exception:  # noqa: BLE001 - Whoever decodes it all will say what is wrong with it.
-            return None
-        if len(groups) < 2:
+        except (ValueError, KeyError, IndexError, TypeError):
+            return None  # It is damaged, and decoding it all finds out how.
+        if len(groups) < FEWEST_GROUPS:
             return None
         check_parquet_size(data, where=where)
         register_pandas_types()
         try:
-            file = pq.ParquetFile(arrow_reader(data), page_checksum_verification=True)
+            file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
             schema = file.schema_arrow
             texts = [
                 field.name
@@ -115,10 +116,10 @@ class GroupedTable:
             ]
             # Of texts that are only copied, those of the dictionary are enough.
             short = pq.ParquetFile(
-                arrow_reader(data), page_checksum_verification=True, read_dictionary=texts
+                pa.BufferReader(data), page_checksum_verification=True, read_dictionary=texts
             )
-        except Exception:  # noqa: BLE001 - As above.
-            return None
+        except (pa.ArrowException, OSError):
+            return None  # As above.
         note = parse_note((schema.metadata or {}).get(NOTE_KEY), where=where)
         rows = sum(group.rows for group in groups)
         try:
@@ -154,10 +155,6 @@ class GroupedTable:
                 more = made()
                 return self._replaced(keep.result(), more)
         except _NotOrdinaryError:
-            return None
-        except KymflowZarrError:
-            raise
-        except Exception:  # noqa: BLE001 - Of a damaged file; whoever decodes it all will say so.
             return None
 
     def _replaced(self, keep: dict[int, Any], more: Sequence[Rows]) -> tuple[bytes, int]:
@@ -199,7 +196,11 @@ class GroupedTable:
     def _whole(self, run: _Run) -> list[RowGroup]:
         """Return what is to be copied; a damaged page must not get new checksums."""
         groups = self._groups[run.first : run.last + 1]
-        if not all(group.is_whole() for group in groups):
+        try:
+            whole = all(group.is_whole() for group in groups)
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise _NotOrdinaryError from error
+        if not whole:
             raise _NotOrdinaryError
         return groups
 
@@ -212,7 +213,7 @@ class GroupedTable:
         for i, group in enumerate(self._groups):
             if ids is not None and _excludes(group.bounds(image_id_col), ids):
                 continue
-            column = self._file.read_row_group(i, columns=[image_id_col])[image_id_col]
+            column = _read_group(self._file, i, [image_id_col])[image_id_col]
             gone = names_any(Column(image_id_col, column, marker), image_ids)
             if pc.any(gone).as_py():
                 masks[i] = pc.invert(gone)
@@ -221,7 +222,7 @@ class GroupedTable:
     def _tables(self, run: _Run, keep: dict[int, Any], more: Sequence[Rows]) -> Iterator[pa.Table]:
         for i in range(run.first, run.last + 1):
             takes = bool(more) and i == run.last
-            table: pa.Table = (self._file if takes else self._short).read_row_group(i)
+            table = _read_group(self._file if takes else self._short, i)
             if i in keep:
                 table = table.filter(keep[i])
             if takes:
@@ -243,6 +244,14 @@ class GroupedTable:
                 for name, column in columns.items()
             }
         return pa.table([column.array for column in columns.values()], schema=table.schema)
+
+
+def _read_group(file: pq.ParquetFile, number: int, columns: list[str] | None = None) -> pa.Table:
+    try:
+        # Without threads of Arrow, which could outlive the bytes of Python that they read.
+        return file.read_row_group(number, columns=columns, use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        raise _NotOrdinaryError from error  # Damaged.
 
 
 def _require_same_columns(one: Struct, other: Struct) -> None:
@@ -268,8 +277,10 @@ def _appended(old: Column, new: Column | None, rows: int) -> Column:
     else:
         made = append_column(old, new)
         if pa.types.is_dictionary(old.array.type):
-            # The width of the codes is all that differs, or this fails.
-            made = Column(old.name, made.array.cast(old.array.type), made.marker)
+            try:
+                made = Column(old.name, made.array.cast(old.array.type), made.marker)
+            except pa.ArrowException as error:
+                raise _NotOrdinaryError from error  # More than the width of the codes differs.
     if made.marker != old.marker or made.array.type != old.array.type:
         raise _NotOrdinaryError
     return made
