@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -249,3 +251,55 @@ class TestSidecars:
         for name in ("a.json", "a.x.json", "a.y.parquet", "a.z.npy"):
             assert name in str(item.reason)
         assert ds[str(item.image_id)].shape == (30, 20)
+
+
+class TestAFileThatAnotherProgramHasTakenIn:
+    """Two open datasets of one folder stand for two programs."""
+
+    @pytest.fixture
+    def other(self, ds: ZarrDataset) -> Iterator[ZarrDataset]:
+        with ZarrDataset(ds.path, mode="r+", durability="relaxed") as dataset:
+            yield dataset
+
+    @pytest.fixture
+    def tiffs(self, ds: ZarrDataset, tmp_path: Path) -> list[Path]:
+        """Files, of which the dataset has taken in all but the last: it asks no index any more."""
+        paths = [tmp_path / "lab" / f"{i}.tif" for i in range(5)]
+        paths[0].parent.mkdir()
+        for i, path in enumerate(paths):
+            tifffile.imwrite(path, np.full((20, 8), i, np.uint16))
+        for path in paths[:-1]:
+            ds.ingest_tiff(path)
+        return paths
+
+    def test_under_an_id_of_its_own_is_not_added_again(
+        self, ds: ZarrDataset, other: ZarrDataset, tiffs: list[Path]
+    ) -> None:
+        other.ingest_tiff(tiffs[-1], image_id="mine")
+        assert ds.ingest_tiff(tiffs[-1]).image_id == "mine"
+        assert len(ds) == 5
+
+    def test_and_followed_to_another_path_is_not_added_again(
+        self, ds: ZarrDataset, other: ZarrDataset, tiffs: list[Path]
+    ) -> None:
+        image_id = ds.ingest_tiff(tiffs[0]).image_id
+        moved = tiffs[0].rename(tiffs[0].with_name("moved.tif"))
+        assert len(other.refresh_from_folder(moved.parent).report.moved) == 1
+        count = len(other)
+        assert ds.ingest_tiff(moved).image_id == image_id
+        assert len(ds) == count
+
+    def test_and_deleted_again_is_added(
+        self, ds: ZarrDataset, other: ZarrDataset, tiffs: list[Path]
+    ) -> None:
+        other.ingest_tiff(tiffs[-1], image_id="mine")
+        assert ds.ingest_tiff(tiffs[-1]).image_id == "mine"
+        other.delete_image("mine")
+        assert ds.ingest_tiff(tiffs[-1]).image_id != "mine"
+
+    def test_a_copy_of_a_file_that_is_there_is_an_image_of_its_own(
+        self, ds: ZarrDataset, tiffs: list[Path]
+    ) -> None:
+        copy = Path(shutil.copy(tiffs[0], tiffs[0].with_name("copy.tif")))
+        assert ds.ingest_tiff(copy).image_id != ds.ingest_tiff(tiffs[0]).image_id
+        assert len(ds) == 5

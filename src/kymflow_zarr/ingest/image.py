@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import uuid
 from functools import partial
 from pathlib import Path
@@ -11,14 +10,13 @@ from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.engine.images.draft import RecordDraft
 from kymflow_zarr.errors import (
-    KymflowZarrError,
     RecordExistsError,
     SourceFileError,
     SourceNotFoundError,
 )
 from kymflow_zarr.ingest.folder.convention import Acquisition, plan_folder
 from kymflow_zarr.ingest.folder.scan import Found, look_at, scan_siblings
-from kymflow_zarr.ingest.folder.source_index import KnownImage, known_image
+from kymflow_zarr.ingest.folder.source_index import KnownImage, image_with_source, source_lookup
 from kymflow_zarr.ingest.read_back import read_back
 from kymflow_zarr.ingest.recipe import open_acquisition, save_artifact
 from kymflow_zarr.ingest.sources.registry import is_image_file, open_image_file
@@ -43,29 +41,35 @@ def ingest_tiff(
             "there is no such file", where=str(tiff), hint="Check the path; it is taken as it is."
         )
     found = look_at(tiff)
+    lookup = source_lookup(dataset)
     if image_id is None:
-        known = _with_first_id(dataset, found, series) or known_image(dataset, found, series)
+        known = _with_first_id(dataset, found, series) or lookup.find(found, series)
         if known is not None:
-            return _unchanged(dataset, known.image_id, known.file, found)
+            return _unchanged(dataset, known, found)
     acquisition = _acquisition_of(found) if include_sidecars else _set_of(found, series)
     if acquisition.primary != found:
         # A file of a set: its image goes by the set's first file.
         found = acquisition.primary
         if image_id is None:
-            known = _with_first_id(dataset, found, series) or known_image(dataset, found, series)
+            known = _with_first_id(dataset, found, series) or lookup.find(found, series)
             if known is not None:
-                return _unchanged(dataset, known.image_id, known.file, found)
+                return _unchanged(dataset, known, found)
     given = image_id_of(dataset, acquisition, series) if image_id is None else image_id
     try:
         with dataset.new_record(given) as draft:
             stage_image(draft, acquisition, series=series, verify=verify)
+            known = lookup.image_moved_here(found, series) if image_id is None else None
+            if known is not None:
+                return _unchanged(dataset, known, found)
+            before = lookup.version()
             draft.commit()
     except RecordExistsError:
-        # Another program may have added the file meanwhile.
-        known = known_image(dataset, found, series) if image_id is None else None
+        # Another process may have added the file meanwhile.
+        known = lookup.find(found, series) if image_id is None else None
         if known is None:
             raise
-        return _unchanged(dataset, known.image_id, known.file, found)
+        return _unchanged(dataset, known, found)
+    lookup.add(found, series, given, before=before)
     return dataset.record(given)
 
 
@@ -132,27 +136,20 @@ def _with_first_id(dataset: OpenDataset, found: Found, series: int) -> KnownImag
 
     Nearly all have. It costs the same however many images there are.
     """
-    first = _first_id(dataset, found, series)
-    with contextlib.suppress(KymflowZarrError):
-        if first in dataset:
-            record = dataset.record(first)
-            source = record.source
-            if source is not None and (source.path, source.series) == (str(found.path), series):
-                return KnownImage(first, tuple(record.source_files))
-    return None
+    return image_with_source(dataset, _first_id(dataset, found, series), found, series)
 
 
-def _unchanged(
-    dataset: OpenDataset, image_id: str, file: SourceFileDocument, found: Found
-) -> StoredImage:
+def _unchanged(dataset: OpenDataset, known: KnownImage, found: Found) -> StoredImage:
+    path = str(found.path)
+    file = next(file for file in known.files if (file.role, file.path) == ("image", path))
     if not is_unchanged(file, found):
         raise RecordExistsError(
-            f"the file was ingested before, as image {image_id!r}, and has changed since",
+            f"the file was ingested before, as image {known.image_id!r}, and has changed since",
             where=str(found.path),
             hint='refresh_from_folder(folder, mode="reingest_if_changed") updates that image; '
             "an image_id of its own adds the file once more.",
         )
-    return dataset.record(image_id)
+    return dataset.record(known.image_id)
 
 
 def is_unchanged(file: SourceFileDocument, found: Found) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 
 from kymflow_zarr import ZarrDataset
 from kymflow_zarr.formats.array import read
@@ -149,6 +150,26 @@ def test_saving_json_replaces_two_files(sized: ZarrDataset, durability: Durabili
     # The artifact, the list of checksums, and the journal that makes one change of them.
     folders = {"sync_folder": 4} if durability == "full" else {}
     assert again == {"create": 3, "replace": 2, "unlink": 1, "sync": 3} | folders
+
+
+def test_ingesting_a_new_tiff_costs_the_same_however_many_images_there_are(
+    sized: ZarrDataset, tmp_path: Path
+) -> None:
+    folders = [tmp_path / "lab" / f"{i}" for i in range(5)]
+    for i, folder in enumerate(folders):
+        folder.mkdir(parents=True)
+        tifffile.imwrite(folder / "a.tif", PIXELS + i)
+    for folder in folders[:3]:  # The first calls read the index.
+        sized.ingest_tiff(folder / "a.tif")
+    with reads() as counts:
+        sized.ingest_tiff(folders[3] / "a.tif")
+    # No document of another image is opened, and of folders only that of the TIFF is listed.
+    assert counts["opened"] == 0
+    assert counts["opened elsewhere"] <= 20
+    assert counts["listed"] == 1
+    counts = Counter(writes_of(lambda: sized.ingest_tiff(folders[4] / "a.tif")))
+    assert counts["create"] == 8
+    assert counts["rename_folder"] == 1
 
 
 def test_loading_json_opens_one_file(sized: ZarrDataset) -> None:

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
+import weakref
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from kymflow_zarr import layout
 from kymflow_zarr.engine.dataset import OpenDataset
-from kymflow_zarr.ingest.folder.scan import Found
+from kymflow_zarr.errors import KymflowZarrError
+from kymflow_zarr.ingest.folder.scan import Found, is_gone
 from kymflow_zarr.schema.image import SourceFileDocument
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _COLUMNS: Final = ("error", "source_files")
+# After so many questions there are likely more.
+_FEW: Final = 2
+_LOOKUPS: Final[weakref.WeakKeyDictionary[OpenDataset, SourceLookup]] = weakref.WeakKeyDictionary()
 _DECODER: Final = msgspec.json.Decoder(tuple[SourceFileDocument, ...])
 
 
@@ -116,28 +123,128 @@ class SourceIndex:
                 yield image
 
 
-def known_image(dataset: OpenDataset, found: Found, series: int) -> KnownImage | None:
-    """Return the image that came from the file at a path, as :class:`SourceIndex` does.
+class SourceLookup:
+    """Finds the image of one file, at the same cost however many images there are.
 
-    Of the other images nothing is decoded: for a single file the rest would take seconds.
+    It holds the paths and digests of all source files, which are valid while the folder of
+    images is as it was: adding or deleting an image changes the folder's version. That another
+    process has given an image another path does not; :meth:`image_moved_here` asks the index
+    again where that may have been. The first questions are answered from the index alone, since
+    reading all paths of a large dataset takes a second.
+
+    Parameters
+    ----------
+    dataset : OpenDataset
     """
-    import pyarrow.compute as pc
 
-    table = dataset.index.columns(_COLUMNS)
-    path = str(found.path)
-    # As the index writes it, and as it does where there are halves of surrogate pairs.
-    try:
-        texts = {msgspec.json.encode(path).decode(), json.dumps(path)}
-    except UnicodeEncodeError:
+    def __init__(self, dataset: OpenDataset) -> None:
+        self._dataset = weakref.proxy(dataset)  # The lookup is kept for as long as its dataset.
+        self._questions = 0
+        self._version: int | None = None
+        self._ids: dict[tuple[str, int], str] = {}
+        self._paths: dict[str, set[str]] = {}
+
+    def find(self, found: Found, series: int) -> KnownImage | None:
+        """Return the image that came from the file at a path."""
+        self._questions += 1
+        if self._questions <= _FEW:
+            return self._in_index(found, series)
+        self._refresh()
+        image_id = self._ids.get((str(found.path), series))
+        if image_id is None:
+            return None
+        known = image_with_source(self._dataset, image_id, found, series)
+        # Another process may have given the image another path.
+        return self._in_index(found, series) if known is None else known
+
+    def image_moved_here(self, found: Found, series: int) -> KnownImage | None:
+        """Return the image that another process has given this path since the last look.
+
+        Only where an image of the same content came from a file that is gone, or an image
+        migrated from format version 1 has no digest.
+        """
+        if self._version is None:
+            return None  # The index was asked just now.
+        paths = self._paths.get(found.sha256(), set()) | self._paths.get("", set())
+        with contextlib.suppress(OSError):  # It cannot be known, and is not to stop the ingest.
+            if any(is_gone(path) for path in paths):
+                return self._in_index(found, series)
         return None
-    has_it = [pc.match_substring(table["source_files"], text) for text in texts]
-    table = table.filter(functools.reduce(pc.or_, has_it))
-    here = None
-    for image in _images(table):
-        tiffs = [file for file in image.files if file.role == "image"]
-        if any((file.path, file.series) == (path, series) for file in tiffs):
-            here = image
-    return here
+
+    def version(self) -> int | None:
+        """Return the version of the folder of images, to be passed to :meth:`add`."""
+        stat = self._dataset.storage.stat(layout.IMAGES)
+        return None if stat is None else stat.version
+
+    def add(self, found: Found, series: int, image_id: str, *, before: int | None) -> None:
+        """Note an image that this process has added.
+
+        Parameters
+        ----------
+        found : Found
+        series : int
+        image_id : str
+        before : int, optional
+            The version before it was added; if that is not the version of the table, another
+            process has added images, and the table is made anew when it is next needed.
+        """
+        if self._version is not None and before == self._version:
+            self._note(image_id, str(found.path), series, found.sha256())
+            self._version = self.version()
+
+    def _refresh(self) -> None:
+        version = self.version()
+        if version is not None and version == self._version:
+            return
+        self._ids.clear()
+        self._paths.clear()
+        for image in _images(self._dataset.index.columns(_COLUMNS)):
+            for file in image.files:
+                if file.role == "image":
+                    self._note(image.image_id, file.path, file.series, file.sha256)
+        self._version = version
+
+    def _note(self, image_id: str, path: str, series: int, sha256: str) -> None:
+        self._ids[path, series] = image_id
+        self._paths.setdefault(sha256, set()).add(path)
+
+    def _in_index(self, found: Found, series: int) -> KnownImage | None:
+        """Search the index for a path; nothing of the other images is decoded."""
+        import pyarrow.compute as pc
+
+        table = self._dataset.index.columns(_COLUMNS)
+        path = str(found.path)
+        # As the index writes it, and as it does where there are halves of surrogate pairs.
+        texts = {msgspec.json.encode(path).decode(), json.dumps(path)}
+        has_it = [pc.match_substring(table["source_files"], text) for text in texts]
+        table = table.filter(functools.reduce(pc.or_, has_it))
+        here = None
+        for image in _images(table):
+            if _came_from(image.files, path, series):
+                here = image
+        return here
+
+
+def source_lookup(dataset: OpenDataset) -> SourceLookup:
+    """Return the lookup of a dataset, which is made once."""
+    return _LOOKUPS.setdefault(dataset, SourceLookup(dataset))
+
+
+def image_with_source(
+    dataset: OpenDataset, image_id: str, found: Found, series: int
+) -> KnownImage | None:
+    """Return the image of an id if it came from the file at a path; reads one document."""
+    with contextlib.suppress(KymflowZarrError):
+        if image_id in dataset:
+            files = tuple(dataset.record(image_id).source_files)
+            if _came_from(files, str(found.path), series):
+                return KnownImage(image_id, files)
+    return None
+
+
+def _came_from(files: Iterable[SourceFileDocument], path: str, series: int) -> bool:
+    images = [(file.path, file.series) for file in files if file.role == "image"]
+    return (path, series) in images
 
 
 def _images(table: pa.Table) -> Iterator[KnownImage]:
