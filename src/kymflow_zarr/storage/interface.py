@@ -13,6 +13,8 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
+from kymflow_zarr.errors import StorageError
+from kymflow_zarr.layout import leads_out
 from kymflow_zarr.runtime.background import Content
 from kymflow_zarr.schema.checksums import FileSum
 
@@ -95,6 +97,13 @@ class Staged(Protocol):
     ) -> None: ...
 
 
+def check_key(key: str) -> str:
+    """Return a key; StorageError if it leads out of the dataset."""
+    if leads_out(key):
+        raise StorageError("the key leads out of the dataset", where=key)
+    return key
+
+
 class Transaction:
     """Changes that are made together when the ``with`` block ends: all of them, or none.
 
@@ -131,19 +140,19 @@ class Transaction:
 
     def put(self, key: str, data: bytes | memoryview) -> None:
         """Put bytes at a key; readers see the old bytes or the new ones."""
-        self.files[key] = data
+        self.files[check_key(key)] = data
 
     def put_staged(self, key: str, staged: Staged) -> None:
         """Put a staged folder at a key, in place of what is there."""
-        self.staged[key] = staged
+        self.staged[check_key(key)] = staged
 
     def move(self, key: str, to: str) -> None:
         """Move a file or folder to another key, which must be free."""
-        self.moves[key] = to
+        self.moves[check_key(key)] = check_key(to)
 
     def remove(self, key: str) -> None:
         """Remove the file or folder at a key, and the folders that it leaves empty."""
-        self.removed.append(key)
+        self.removed.append(check_key(key))
 
     def __enter__(self) -> Self:
         return self

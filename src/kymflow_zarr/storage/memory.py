@@ -22,7 +22,7 @@ from kymflow_zarr import layout
 from kymflow_zarr.errors import LockTimeoutError, ReadOnlyError, StorageError
 from kymflow_zarr.runtime.background import Content, arrived
 from kymflow_zarr.schema.checksums import FileSum
-from kymflow_zarr.storage.interface import Staged, Stat, Storage, Transaction
+from kymflow_zarr.storage.interface import Staged, Stat, Storage, Transaction, check_key
 
 LOCK_TIMEOUT_S: Final = 120.0
 
@@ -273,9 +273,7 @@ class MemoryStorage(Storage):
         def change(operation: str, key: str, node: _Node | None) -> None:
             nonlocal copy
             self._operation(f"{operation} {key}")
-            if not layout.is_safe_key(key):
-                raise StorageError(f"cannot {operation}: the key leads out of the dataset",
-                                   where=key)  # fmt: skip
+            check_key(key)
             copy = self._dataset.with_node(copy, key, node)
 
         yield change

@@ -12,6 +12,7 @@ from kymflow_zarr.testing.faults import (
 from kymflow_zarr.testing.kymographs import FlowEvent, SyntheticKymograph, synthesize_kymograph
 from kymflow_zarr.testing.power import PowerLossDisk
 from kymflow_zarr.testing.state import check_invariants, state_of
+from kymflow_zarr.testing.storage_contract import StorageContract
 from kymflow_zarr.testing.vessels import SyntheticVessel, default_vessels
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "FlowEvent",
     "PowerLossDisk",
     "SimulatedCrash",
+    "StorageContract",
     "SyntheticKymograph",
     "SyntheticVessel",
     "check_invariants",

@@ -66,7 +66,7 @@ def files_below(key: str, path: Path) -> Iterator[str]:
     for entry in found:
         if entry.name.startswith("."):
             continue
-        below = f"{key}/{entry.name}"
+        below = f"{key}/{entry.name}" if key else entry.name
         if entry.is_dir(follow_symlinks=False):
             yield from files_below(below, path / entry.name)
             continue

@@ -14,7 +14,14 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 from kymflow_zarr import layout
 from kymflow_zarr.errors import ReadOnlyError, StorageError
-from kymflow_zarr.storage.interface import UNKNOWN_VERSION, Staged, Stat, Storage, Transaction
+from kymflow_zarr.storage.interface import (
+    UNKNOWN_VERSION,
+    Staged,
+    Stat,
+    Storage,
+    Transaction,
+    check_key,
+)
 from kymflow_zarr.storage.local.disk import disk
 from kymflow_zarr.storage.local.files import FileParts, os_errors, read_file, sync_all
 from kymflow_zarr.storage.local.journal import (
@@ -210,7 +217,7 @@ class LocalStorage(Storage):
 
     def refuse_links(self, key: str, done: str) -> None:
         """Raise StorageError if a key, or a folder above it, is a link: it would lead elsewhere."""
-        link = first_link(self.root, key)
+        link = first_link(self.root, check_key(key) if key else key)
         if link is not None:
             raise StorageError(
                 f"a part of the dataset is a link, through which nothing is {done}",
@@ -326,7 +333,7 @@ class LocalStorage(Storage):
         """Put derived bytes at a key without fsync, or remove them."""
         self.require_writable()
         with os_errors("write" if data is not None else "delete", key):
-            self.refuse_links(key, "written" if data is not None else "deleted")
+            self.refuse_links(check_key(key), "written" if data is not None else "deleted")
             target = self.root.joinpath(*key.split("/"))
             if data is None:
                 with contextlib.suppress(FileNotFoundError):
