@@ -16,7 +16,7 @@ from kymflow_zarr.errors import (
     SchemaValidationError,
 )
 from kymflow_zarr.runtime.limits import loads_json
-from kymflow_zarr.schema.image import ImageDocument, read_image_document
+from kymflow_zarr.schema.image import ImageDocument, PixelsDocument, read_image_document
 from kymflow_zarr.storage.interface import Storage
 
 # json.dumps would make one for each document.
@@ -46,8 +46,10 @@ def load(storage: Storage, key: str) -> Any | None:
         If it is too large or too deep.
     """
     data = storage.read(key)
-    if data is None:
-        return None
+    return None if data is None else _parsed(data, key)
+
+
+def _parsed(data: bytes, key: str) -> Any:
     try:
         document = loads_json(data, where=key)
     except LimitExceededError:
@@ -72,12 +74,58 @@ def load_image(storage: Storage, image_id: str) -> ImageDocument:
     key = f"{layout.image_prefix(image_id)}/{layout.GROUP}"
     raw = load(storage, key)
     if raw is None:
-        raise RecordNotFoundError(
-            f"there is no image {image_id!r} in the dataset",
-            where=storage.location,
-            hint="list_image_ids() tells which there are.",
-        )
+        raise _no_image(storage, image_id)
     return read_image_document(raw, where=key)
+
+
+def _no_image(storage: Storage, image_id: str) -> RecordNotFoundError:
+    return RecordNotFoundError(
+        f"there is no image {image_id!r} in the dataset",
+        where=storage.location,
+        hint="list_image_ids() tells which there are.",
+    )
+
+
+class CurrentImage:
+    """The document of an image, read at once, and parsed anew only when it has changed.
+
+    Parameters
+    ----------
+    storage : Storage
+    image_id : str
+
+    Attributes
+    ----------
+    document : ImageDocument
+        As it was when it was read last.
+
+    Raises
+    ------
+    RecordNotFoundError, SchemaValidationError
+        As for :func:`load_image`.
+    """
+
+    def __init__(self, storage: Storage, image_id: str) -> None:
+        self._storage = storage
+        self._image_id = image_id
+        self._key = f"{layout.image_prefix(image_id)}/{layout.GROUP}"
+        self._data: bytes | None = None
+        self.document = self._read()
+
+    def pixels(self) -> PixelsDocument:
+        """Return what the document says of the pixels now."""
+        self.document = self._read()
+        return self.document.pixels
+
+    def _read(self) -> ImageDocument:
+        data = self._storage.read(self._key)
+        if data is not None and data == self._data:
+            return self.document
+        if data is None:
+            raise _no_image(self._storage, self._image_id)
+        document = read_image_document(_parsed(data, self._key), where=self._key)
+        self._data = data
+        return document
 
 
 def require_dataset(storage: Storage) -> None:

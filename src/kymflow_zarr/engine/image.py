@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from kymflow_zarr import layout
 from kymflow_zarr.engine.change import Change
-from kymflow_zarr.engine.documents import load_image, utc_now
+from kymflow_zarr.engine.documents import CurrentImage, load_image
 from kymflow_zarr.engine.images import artifacts
 from kymflow_zarr.engine.images.pixels import load_pixels, open_pixels, replace_pixels
 from kymflow_zarr.errors import (
@@ -45,8 +46,7 @@ if TYPE_CHECKING:
     from kymflow_zarr.engine.rois.planes import ImagePlanes, RoiStatistics
     from kymflow_zarr.engine.rois.reader import RoiReader
     from kymflow_zarr.engine.rois.values import MaskRoi, RectRoi
-    from kymflow_zarr.schema.image import ImageDocument, PixelsDocument, SourceFileDocument
-    from kymflow_zarr.schema.ome import ChannelWindow
+    from kymflow_zarr.schema.image import ImageDocument, SourceFileDocument
 
 
 class StoredImage:
@@ -69,6 +69,7 @@ class StoredImage:
         self.prefix = layout.image_prefix(image_id)  # It checks the id.
         self.image_id = str.__str__(image_id)
         self.storage = storage
+        self._snapshot: CurrentImage | None = None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, StoredImage):
@@ -82,8 +83,28 @@ class StoredImage:
         return StoredImage, (self.storage, self.image_id)
 
     def document(self) -> ImageDocument:
-        """Read the document of the image."""
-        return load_image(self.storage, self.image_id)
+        """Return the document of the image: read now, or that of a snapshot."""
+        if self._snapshot is None:
+            return load_image(self.storage, self.image_id)
+        return self._snapshot.document
+
+    def snapshot(self) -> StoredImage:
+        """Return the image with its document as it is now.
+
+        A call that asks for several facts takes a snapshot: the document is then parsed once.
+        Pixels and artifacts are still read as they are when they are asked for.
+        """
+        image = StoredImage(self.storage, self.image_id)
+        image._snapshot = CurrentImage(self.storage, self.image_id)
+        return image
+
+    def has_new_pixels(self) -> bool:
+        """Return True if the pixels were replaced since this snapshot was taken."""
+        if self._snapshot is None:
+            return False
+        before = self._snapshot.document.pixels
+        now = copy.copy(self._snapshot).pixels()
+        return (now.path, now.sha256) != (before.path, before.sha256)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -156,7 +177,11 @@ class StoredImage:
 
     def load_array(self, selection: object = ...) -> np.ndarray[Any, Any]:
         """Return the pixels, or a part of them."""
-        return load_pixels(self.storage, self.prefix, lambda: self.document().pixels, selection)
+        seen = self._snapshot
+        current = CurrentImage(self.storage, self.image_id) if seen is None else copy.copy(seen)
+        return load_pixels(
+            self.storage, self.prefix, current.document.pixels, current.pixels, selection
+        )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         """Return all pixels, so that ``np.asarray(record)`` has them."""
@@ -187,53 +212,36 @@ class StoredImage:
         pixel_size_um: float | None = None,
     ) -> str:
         """Replace the pixels in one step; the old ones stay until the new ones are complete."""
-        from kymflow_zarr.engine.images.draft import write_image
-        from kymflow_zarr.schema.axes import calibrate, normalize_axes
-        from kymflow_zarr.schema.image import AxisDocument
-        from kymflow_zarr.schema.ome import ome_attributes
+        from kymflow_zarr.engine.images.draft import set_pixels
 
         self.storage.require_writable()
         array = as_array(arr, what="image")
         with self._changing() as change:
-            old = self.document()
-            ndim = len(array.shape)
-            if axes is None and ndim == len(old.axes):
+            old = load_image(self.storage, self.image_id)
+            if axes is None and len(array.shape) == len(old.axes):
                 axes = old.axis_values()
-            true_axes = calibrate(
-                normalize_axes(axes, ndim), line_period_s=line_period_s, pixel_size_um=pixel_size_um
-            )
-            names = self._channel_names(old, channel_names, true_axes, tuple(array.shape))
-            windows: list[ChannelWindow] = []
+            if channel_names is None:
+                channel_names = self._fitting_channel_names(old, array.shape, axes)
+            document, ome = set_pixels(
+                self.image_id, old, array,
+                lambda write: replace_pixels(self.storage, change, "", old.pixels, write),
+                axes=axes, chunks=chunks, channel_names=channel_names,
+                line_period_s=line_period_s, pixel_size_um=pixel_size_um,
+            )  # fmt: skip
+            change.write_group("", document.to_group(ome=ome))
+        return f"{self.prefix}/{document.pixels.path}"
 
-            def write(generation: int, put: Any) -> PixelsDocument:
-                pixels, found = write_image(
-                    array, true_axes, names, generation=generation, chunks=chunks, write=put
-                )
-                windows.extend(found)
-                return pixels
-
-            old.pixels = new = replace_pixels(self.storage, change, "", old.pixels, write)
-            old.axes = [AxisDocument.of(axis) for axis in true_axes]
-            old.channel_names = names
-            old.updated_utc = utc_now()
-            ome = ome_attributes(true_axes, path=new.path, name=self.image_id, channels=windows)
-            change.write_group("", old.to_group(ome=ome))
-        return f"{self.prefix}/{new.path}"
-
-    def _channel_names(
-        self,
-        old: ImageDocument,
-        given: Sequence[str] | None,
-        axes: tuple[Axis, ...],
-        shape: tuple[int, ...],
+    @staticmethod
+    def _fitting_channel_names(
+        old: ImageDocument, shape: Sequence[int], axes: str | Sequence[str | Axis] | None
     ) -> list[str] | None:
-        from kymflow_zarr.engine.images.draft import check_channel_names
-        from kymflow_zarr.schema.axes import channel_count
+        """Return the names of the channels before, if new pixels have as many channels."""
+        from kymflow_zarr.schema.axes import channel_count, normalize_axes
 
-        if given is None and old.channel_names is not None:
-            fits = len(old.channel_names) == channel_count(axes, shape)
-            given = old.channel_names if fits else None
-        return check_channel_names(given, axes, shape)
+        if old.channel_names is None:
+            return None
+        count = channel_count(normalize_axes(axes, len(shape)), tuple(shape))
+        return old.channel_names if len(old.channel_names) == count else None
 
     def save_metadata_objects(
         self, header: object = None, experiment: object = None, rois: object = None
@@ -590,7 +598,7 @@ class StoredImage:
         from kymflow_zarr.engine.rois.planes import ImagePlanes
         from kymflow_zarr.engine.rois.reader import RoiReader
 
-        document = load_image(self.storage, self.image_id)
+        document = self.document()
         return RoiReader(
             ImagePlanes(document.axis_values(), tuple(document.pixels.shape)),
             lambda: open_pixels(self.storage, self.prefix, document.pixels),

@@ -20,6 +20,7 @@ def thumbnail(image: StoredImage, size: int = thumbnails.SIZE) -> bytes:
 
     A picture of the usual size is read from the index, or drawn and stored there.
     """
+    image = image.snapshot()
     return thumbnails.thumbnail(
         image.storage, image.document(), size, lambda side: thumbnail_png(image, side)
     )

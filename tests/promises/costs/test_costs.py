@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 
 from kymflow_zarr import ZarrDataset
+from kymflow_zarr.engine import documents
 from kymflow_zarr.formats.array import read
+from kymflow_zarr.schema.image import read_image_document
 from kymflow_zarr.storage.blosc import check_blosc
 from kymflow_zarr.storage.local.disk import Disk, disk_replaced
 from kymflow_zarr.storage.local.files import FileParts
@@ -268,3 +271,82 @@ def test_a_list_writes_nothing_where_little_has_changed(sized: ZarrDataset) -> N
     sized.update_manifest()
     assert writes_of(sized.images) == {}
     assert not list(Path(sized.path / "index").glob("*.json"))
+
+
+def counts_of(call: Callable[[], object]) -> tuple[Counter[str], dict[str, int]]:
+    """Return what a call reads and what it writes, once all that it imports is imported."""
+    call()
+    with reads() as counts:
+        writes = writes_of(call)
+    return counts, writes
+
+
+# What one commit of a file writes: the file, the list of checksums, and the journal of the two.
+COMMIT = {"create": 3, "replace": 2, "unlink": 1, "sync": 3}
+
+
+def test_saving_a_data_frame_costs_what_saving_json_does(sized: ZarrDataset) -> None:
+    numbers = iter(range(9))
+    counts, writes = counts_of(
+        lambda: sized["image-001"].save_df_parquet("v", pd.DataFrame({"x": [next(numbers)]}))
+    )
+    assert writes == COMMIT
+    assert counts["opened"] <= 2
+
+
+def test_replacing_rows_rewrites_one_table(sized: ZarrDataset) -> None:
+    numbers = iter(range(9))
+
+    def replace() -> None:
+        rows = pd.DataFrame({"image_id": ["image-001"], "v": [next(numbers)]})
+        sized.replace_rows_for_image_id("events", "image-001", rows)
+
+    counts, writes = counts_of(replace)
+    assert writes == COMMIT
+    assert counts["opened"] == 0
+
+
+def test_an_edit_is_one_commit(sized: ZarrDataset) -> None:
+    numbers = iter(range(9))
+
+    def edit() -> None:
+        with sized["image-001"].edit(who="me") as change:
+            change.set_note(f"note {next(numbers)}")
+
+    counts, writes = counts_of(edit)
+    assert writes == COMMIT
+    assert counts["opened"] <= 8
+
+
+@contextmanager
+def parsed_images() -> Iterator[list[str]]:
+    """Collect the documents of images that are parsed."""
+    parsed: list[str] = []
+
+    def counting(group: Any, *, where: str) -> Any:
+        parsed.append(where)
+        return read_image_document(group, where=where)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(documents, "read_image_document", counting)
+        yield parsed
+
+
+def test_a_tile_of_the_page_parses_one_document(sized: ZarrDataset) -> None:
+    pytest.importorskip("starlette")
+    from tests.viewer.web.site import client_of
+
+    client = client_of(sized)
+    for path in ("window", "window?rows=0:2", "window?rows=0:2", "thumbnail", "thumbnail"):
+        with parsed_images() as parsed:
+            assert client.get(f"/api/images/image-001/{path}").status_code == 200
+        assert len(parsed) == 1, path
+
+
+def test_reading_pixels_parses_one_document(sized: ZarrDataset) -> None:
+    rec = sized["image-001"]
+    with parsed_images() as parsed:
+        rec.load_array()
+        assert len(parsed) == 1
+        rec.load_array(np.s_[2:4])
+        assert len(parsed) == 2

@@ -86,7 +86,10 @@ class ArrayArtifacts:
 
     def load(self, name: str) -> np.ndarray[Any, Any]:
         """Return an array artifact."""
-        return load_pixels(self._storage, self._prefix(name), lambda: self.document(name).pixels)
+        return load_pixels(
+            self._storage, self._prefix(name), self.document(name).pixels,
+            lambda: self.document(name).pixels,
+        )  # fmt: skip
 
     def open(self, name: str) -> zarr.Array[Any]:
         """Return an array artifact that reads what is indexed."""

@@ -11,7 +11,7 @@ from kymflow_zarr.schema.ome import ChannelWindow
 from kymflow_zarr.types import ArrayLike
 
 
-class RangeWatcher:
+class ChannelRanges:
     """An array that remembers the least and greatest finite value read of each channel.
 
     Parameters

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from kymflow_zarr import layout
 from kymflow_zarr.engine.documents import dump, utc_now
-from kymflow_zarr.engine.images.channel_ranges import RangeWatcher
+from kymflow_zarr.engine.images import artifacts
+from kymflow_zarr.engine.images.channel_ranges import ChannelRanges
 from kymflow_zarr.engine.images.from_xarray import is_data_array, labels_of
-from kymflow_zarr.engine.images.ingested_artifacts import RecordParts
 from kymflow_zarr.engine.images.pixels import write_pixels
 from kymflow_zarr.errors import ArgumentError, ArgumentTypeError, RecordExistsError
 from kymflow_zarr.formats.array.write import as_array
@@ -32,12 +33,43 @@ from kymflow_zarr.schema.image import (
     PixelsDocument,
     SourceFileDocument,
 )
-from kymflow_zarr.schema.ome import ChannelWindow, ome_attributes
+from kymflow_zarr.schema.ome import ome_attributes
 from kymflow_zarr.storage.interface import Storage
-from kymflow_zarr.types import ArrayLike, Axis
+from kymflow_zarr.storage.local.files import digest_of_bytes
+from kymflow_zarr.types import ArtifactKind, Axis
 
 
-class RecordDraft(RecordParts):
+class RecordWriter:
+    """Writes the artifacts and source files of one image; the base of its draft and its update.
+
+    Parameters
+    ----------
+    prefix : str
+        Key of the image.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+
+    def save(self, kind: ArtifactKind, name: str, value: Any) -> tuple[str, str]:
+        """Save an artifact; return its key below the record and its SHA-256."""
+        key = layout.artifact_key(kind, name)
+        data = artifacts.encode(kind, value, where=f"{self._prefix}/{key}")
+        self.write(key, data)
+        return key, digest_of_bytes(data)
+
+    def keep_source_file(self, name: str, data: bytes) -> str:
+        """Keep the bytes of a source file, compressed, and return their key."""
+        key = layout.source_file_key(name)
+        self.write(key, gzip.compress(data, mtime=0))
+        return key
+
+    def write(self, key: str, data: bytes) -> None:
+        """Put bytes, as they are, at a key below the record."""
+        raise NotImplementedError
+
+
+class RecordDraft(RecordWriter):
     """Pixels and artifacts of an image that is not there yet.
 
     Use as a context manager; what is not committed when the block ends is dropped.
@@ -97,28 +129,11 @@ class RecordDraft(RecordParts):
         if axes is None and is_data_array(array):
             array, axes, named = labels_of(array)
             channel_names = named if channel_names is None else channel_names
-        pixels = as_array(array, what="image")
-        true_axes = calibrate(
-            normalize_axes(axes, len(pixels.shape)),
-            line_period_s=line_period_s,
+        self._document, self._ome = set_pixels(
+            self.image_id, None, array, lambda write: write(1, self.staged.write),
+            axes=axes, chunks=chunks, channel_names=channel_names, line_period_s=line_period_s,
             pixel_size_um=pixel_size_um,
-        )
-        names = check_channel_names(channel_names, true_axes, pixels.shape)
-        document, windows = write_image(
-            pixels, true_axes, names, generation=1, chunks=chunks, write=self.staged.write
-        )
-        now = utc_now()
-        self._document = ImageDocument(
-            image_id=self.image_id,
-            created_utc=now,
-            updated_utc=now,
-            axes=[AxisDocument.of(axis) for axis in true_axes],
-            pixels=document,
-            channel_names=names,
-        )
-        self._ome = ome_attributes(
-            true_axes, path=document.path, name=self.image_id, channels=windows
-        )
+        )  # fmt: skip
 
     def write(self, key: str, data: bytes) -> None:
         """Put bytes, as they are, at a key below the record."""
@@ -222,31 +237,65 @@ def commit_drafts(
     return [None if done else draft.taken() for draft, done in zip(drafts, committed, strict=True)]
 
 
-def write_image(
-    array: ArrayLike,
-    axes: tuple[Axis, ...],
-    channel_names: list[str] | None,
+Put: TypeAlias = Callable[[str, Content], FileSum]
+Write: TypeAlias = Callable[[int, Put], PixelsDocument]
+
+
+def set_pixels(
+    image_id: str,
+    old: ImageDocument | None,
+    array: object,
+    save: Callable[[Write], PixelsDocument],
     *,
-    generation: int,
-    chunks: int | Sequence[int] | None,
-    write: Any,
-) -> tuple[PixelsDocument, list[ChannelWindow]]:
-    """Write the pixels of an image and return their document and the named channels' ranges."""
-    channel = next((i for i, axis in enumerate(axes) if axis.quantity == "channel"), None)
-    watched = None
-    if channel_names is not None and channel is not None:
-        array = watched = RangeWatcher(array, channel)
-    document = write_pixels(
-        array,
-        generation=generation,
-        axes=axes,
-        chunks=chunks,
-        dimension_names=array_dimension_names(axes),
-        write=write,
+    axes: str | Sequence[str | Axis] | None,
+    chunks: int | Sequence[int] | None = None,
+    channel_names: Sequence[str] | None = None,
+    line_period_s: float | None = None,
+    pixel_size_um: float | None = None,
+) -> tuple[ImageDocument, dict[str, Any] | None]:
+    """Write the pixels of a new image, or new pixels of one; return its document and OME metadata.
+
+    Parameters
+    ----------
+    image_id : str
+    old : ImageDocument, optional
+        Of the image whose pixels are replaced; it is changed.
+    array : array_like
+    save : callable
+        Calls the function that it is given with the generation of the array and with what
+        writes a file, ``put(key, data)``, and returns what that returns.
+    axes, chunks, channel_names, line_period_s, pixel_size_um
+        As for :meth:`OpenDataset.add_image`.
+    """
+    pixels = as_array(array, what="image")
+    true_axes = calibrate(
+        normalize_axes(axes, len(pixels.shape)),
+        line_period_s=line_period_s,
+        pixel_size_um=pixel_size_um,
     )
-    if watched is None or channel_names is None:
-        return document, []
-    return document, watched.windows(channel_names)
+    names = check_channel_names(channel_names, true_axes, tuple(pixels.shape))
+    channel = next((i for i, axis in enumerate(true_axes) if axis.quantity == "channel"), None)
+    ranges = None if names is None or channel is None else ChannelRanges(pixels, channel)
+
+    def write(generation: int, put: Put) -> PixelsDocument:
+        return write_pixels(
+            pixels if ranges is None else ranges, generation=generation, axes=true_axes,
+            chunks=chunks, dimension_names=array_dimension_names(true_axes), write=put,
+        )  # fmt: skip
+
+    written, now = save(write), utc_now()
+    listed = [AxisDocument.of(axis) for axis in true_axes]
+    if old is None:
+        document = ImageDocument(
+            image_id=image_id, created_utc=now, updated_utc=now, axes=listed, pixels=written,
+            channel_names=names,
+        )  # fmt: skip
+    else:
+        document = old
+        document.pixels, document.axes, document.channel_names = written, listed, names
+        document.updated_utc = now
+    windows = [] if ranges is None or names is None else ranges.windows(names)
+    return document, ome_attributes(true_axes, path=written.path, name=image_id, channels=windows)
 
 
 def check_channel_names(

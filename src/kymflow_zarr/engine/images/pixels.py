@@ -79,6 +79,7 @@ def write_pixels(
 def load_pixels(
     storage: Storage,
     prefix: str,
+    pixels: PixelsDocument,
     current: Callable[[], PixelsDocument],
     selection: object = ...,
 ) -> np.ndarray[Any, Any]:
@@ -89,13 +90,13 @@ def load_pixels(
     storage : Storage
     prefix : str
         Key of the group.
+    pixels : PixelsDocument
+        What the group's document said when the caller read it.
     current : callable
-        Reads what the group's document says now. It is asked again if a file is missing:
-        the array may have been replaced since.
+        Reads what the document says now: the array may have been replaced since.
     selection : int, slice, Ellipsis, or a tuple of these
         As between the brackets of a NumPy array; only the chunks that it needs are read.
     """
-    pixels = current()
     while True:
         try:
             array = _load(storage, f"{prefix}/{pixels.path}", pixels, selection)

@@ -13,26 +13,23 @@ from kymflow_zarr import layout
 from kymflow_zarr.engine.change import Change
 from kymflow_zarr.engine.documents import load, load_image, utc_now
 from kymflow_zarr.engine.images.array_artifacts import ArrayArtifacts
-from kymflow_zarr.engine.images.draft import check_channel_names, write_image
-from kymflow_zarr.engine.images.ingested_artifacts import RecordParts
+from kymflow_zarr.engine.images.draft import RecordWriter, set_pixels
 from kymflow_zarr.engine.images.pixels import replace_pixels
 from kymflow_zarr.engine.source_files import read_kept
 from kymflow_zarr.errors import ArtifactNotFoundError, CorruptDataError
-from kymflow_zarr.formats.array.write import as_array
-from kymflow_zarr.schema.axes import array_dimension_names, normalize_axes
+from kymflow_zarr.schema.axes import array_dimension_names
 from kymflow_zarr.schema.image import (
     AxisDocument,
     ImageDocument,
-    PixelsDocument,
     SourceFileDocument,
 )
-from kymflow_zarr.schema.ome import ChannelWindow, ome_attributes
+from kymflow_zarr.schema.ome import ome_attributes
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.local.files import digest_of_bytes
 from kymflow_zarr.types import Axis
 
 
-class RecordUpdate(RecordParts):
+class RecordUpdate(RecordWriter):
     """Changes to one image, all of which :meth:`commit` makes in one step.
 
     The caller holds the lock of the image, and the ``with`` block of the change.
@@ -129,30 +126,16 @@ class RecordUpdate(RecordParts):
         of_earlier_pixels : mapping of str to str
             Artifacts, by key, that were made from the pixels before, with their digests.
         """
-        pixels = as_array(array, what="image")
-        true_axes = normalize_axes(axes, len(pixels.shape))
-        names = check_channel_names(channel_names, true_axes, tuple(pixels.shape))
-        windows: list[ChannelWindow] = []
-
-        def write(generation: int, put: Any) -> PixelsDocument:
-            written, found = write_image(
-                pixels, true_axes, names, generation=generation, chunks=None, write=put
-            )
-            windows.extend(found)
-            return written
-
-        document = self.document
-        document.pixels = replace_pixels(self._storage, self._change, "", document.pixels, write)
-        document.axes = [AxisDocument.of(axis) for axis in true_axes]
-        document.channel_names = names
-        document.updated_utc = utc_now()
+        document, ome = set_pixels(
+            self._image_id, self.document, array,
+            lambda write: replace_pixels(
+                self._storage, self._change, "", self.document.pixels, write
+            ),
+            axes=axes, channel_names=channel_names,
+        )  # fmt: skip
         document.source_files = list(files)
         document.earlier_artifacts = {**document.earlier_artifacts, **of_earlier_pixels}
-        self._commit(
-            ome_attributes(
-                true_axes, path=document.pixels.path, name=self._image_id, channels=windows
-            )
-        )
+        self._commit(ome)
 
     def _commit(self, ome: dict[str, Any] | None) -> None:
         self._change.write_group("", self.document.to_group(ome=ome))

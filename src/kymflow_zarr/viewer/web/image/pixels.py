@@ -16,6 +16,7 @@ from kymflow_zarr.views.plane import Plane, plane_of
 
 if TYPE_CHECKING:
     from kymflow_zarr import ZarrImageRecord
+    from kymflow_zarr.engine.image import StoredImage
     from kymflow_zarr.viewer.web.site import Site
 
 __all__ = ["Pixels", "at_of", "open_pixels", "version_of"]
@@ -30,7 +31,8 @@ class Pixels:
 
     Parameters
     ----------
-    record : ZarrImageRecord
+    image : StoredImage
+        A snapshot.
     version : str
         Changes with the pixels.
     plane : Plane
@@ -38,7 +40,7 @@ class Pixels:
     dtype : dtype
     """
 
-    record: ZarrImageRecord
+    image: StoredImage
     version: str
     plane: Plane
     chunks: tuple[int, ...]
@@ -66,12 +68,12 @@ class Pixels:
 
         def read(rows: slice, columns: slice) -> npt.NDArray[Any]:
             where[down], where[across] = rows, columns
-            return self.record.load_array(tuple(where))
+            return self.image.load_array(tuple(where))
 
         found = block_means(read, rows, columns, step, self.dtype, chunk_rows=sizes[0])
-        if version_of(self.record) != self.version:
+        if self.image.has_new_pixels():
             raise EditConflictError(
-                "the pixels have changed meanwhile", where=self.record.image_id, hint=_ANEW
+                "the pixels have changed meanwhile", where=self.image.image_id, hint=_ANEW
             )
         return found
 
@@ -89,16 +91,14 @@ def open_pixels(site: Site, image_id: str) -> Pixels:
     RecordNotFoundError
         If there is no such image.
     """
-    record = site.dataset.record(image_id)
-    version = version_of(record)
+    image = stored_image_of(site.dataset.record(image_id)).snapshot()
+    version = image.pixels_sha256[:16]
 
     def opened() -> Pixels:
-        return Pixels(
-            record, version, plane_of(stored_image_of(record)), record.chunks, record.dtype
-        )
+        return Pixels(image, version, plane_of(image), image.chunks, image.dtype)
 
     # The same pixels may have got other axes.
-    key = ("pixels", image_id, version, record.axes, tuple(record.channel_names or ()))
+    key = ("pixels", image_id, version, image.axes, tuple(image.channel_names or ()))
     return site.kept.get(key, opened, lambda _: _OPENED_BYTES)
 
 

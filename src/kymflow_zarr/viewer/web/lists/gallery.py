@@ -115,7 +115,7 @@ def thumbnail_address(image_id: str, facts: Mapping[str, Any]) -> str:
     return f"/api/images/{quote(image_id, safe='')}/thumbnail?v={picture_version(facts)}"
 
 
-def picture_version(facts: Mapping[str, Any] | ZarrImageRecord) -> str:
+def picture_version(facts: Mapping[str, Any] | StoredImage) -> str:
     """Return what changes with the picture of an image: of a row of the list, or of the image."""
     if not isinstance(facts, dict):
         record: Any = facts
