@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kymflow_zarr import MaskRoi, RectRoi, ZarrDataset, ZarrImageRecord
+from kymflow_zarr.engine.rois.values import UnknownRoi, known_rois
 from kymflow_zarr.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -219,15 +220,40 @@ def test_a_payload_without_regions(rec: ZarrImageRecord, rois: object) -> None:
     assert rec.load_rois() == []
 
 
-def test_what_is_no_region_in_a_payload_is_an_error_that_names_it(rec: ZarrImageRecord) -> None:
-    for rois, says in (
-        ([RECT.to_dict(), {"roi_type": "star"}], r"roi_type is 'star'.*metadata.json: rois\[1\]"),
-        ([RECT.to_dict() | {"data": {"x0": 9, "x1": 3, "y0": 0, "y1": 1}}], "x1 is 3, before x0"),
-        ({"1": 2}, "the regions are dict, not a list"),
-    ):
-        rec.save_metadata_payload({"rois": rois})
-        with pytest.raises(SchemaValidationError, match=says):
-            rec.load_rois()
+def test_regions_that_are_no_list_are_an_error_that_names_it(rec: ZarrImageRecord) -> None:
+    rec.save_metadata_payload({"rois": {"1": 2}})
+    with pytest.raises(SchemaValidationError, match="the regions are dict, not a list"):
+        rec.load_rois()
+
+
+@pytest.mark.parametrize(
+    ("raw", "says"),
+    [
+        ({"roi_type": "star", "roi_id": 7, "points": [[1, 2]]}, "roi_type is 'star'"),
+        (RECT.to_dict() | {"data": {"x0": 9, "x1": 3, "y0": 0, "y1": 1}}, "x1 is 3, before x0"),
+        ("a text", "mapping"),
+        (None, "mapping"),
+    ],
+)
+def test_a_region_that_cannot_be_read_hides_no_other_and_survives(
+    rec: ZarrImageRecord, raw: Any, says: str
+) -> None:
+    rec.save_metadata_payload({"rois": [raw, RECT.to_dict()], "header": {"a": 1}})
+    unknown, known = rec.load_rois()
+    assert known == RECT
+    assert isinstance(unknown, UnknownRoi)
+    assert says in unknown.error
+    assert (unknown.roi_type, unknown.to_dict()) == ("unknown", raw)
+    rec.save_rois([*rec.load_rois(), RectRoi(roi_id=50, x0=0, x1=1, y0=0, y1=1)])
+    payload = rec.load_metadata_payload()
+    assert payload["header"] == {"a": 1}
+    assert payload["rois"][0] == raw
+    assert len(payload["rois"]) == 3
+    rec.save_mask("m", np.ones(rec.shape, bool))
+    assert rec.load_metadata_payload()["rois"][0] == raw
+    assert rec._repr_html_().count("cannot be read") == 1
+    with pytest.raises(ArgumentTypeError, match="UnknownRoi"):
+        rec.roi_pixels(unknown)  # type: ignore[arg-type]  # a wrong call is the point
 
 
 def test_only_values_with_ids_of_their_own_are_saved(rec: ZarrImageRecord) -> None:
@@ -427,7 +453,9 @@ def test_statistics_are_those_that_the_real_payloads_hold(
             continue
         rec = ds.add_image(tifffile.imread(path.with_suffix(".tif")))
         rec.save_metadata_payload(payload)
-        for roi in rec.load_rois():
+        rois = rec.load_rois()
+        assert rois == known_rois(rois)
+        for roi in known_rois(rois):
             found = rec.roi_statistics(roi)
             for key, value in roi.meta.items():
                 if key.startswith("img_"):

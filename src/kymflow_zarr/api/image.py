@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kymflow_zarr.engine.curation.record_edit import RecordEdit
     from kymflow_zarr.engine.curation.values import Curation, Edit
     from kymflow_zarr.engine.rois.planes import RoiStatistics
-    from kymflow_zarr.engine.rois.values import MaskRoi, RectRoi
+    from kymflow_zarr.engine.rois.values import MaskRoi, RectRoi, Roi
     from kymflow_zarr.schema.image import SourceFileDocument
 
 R = TypeVar("R")
@@ -462,26 +462,29 @@ class ZarrImageRecord:
 
     # Regions
 
-    def load_rois(self) -> list[RectRoi | MaskRoi]:
+    def load_rois(self) -> list[Roi]:
         """Return the regions of the image, in the order of the metadata payload.
 
-        Older forms are read as well. An image without a payload has no regions.
+        Older forms are read as well. An image without a payload has no regions. A region of
+        an unknown kind, or a damaged one, is an ``UnknownRoi``: its ``roi_type`` is
+        ``"unknown"``, its ``error`` says what is wrong, its ``raw`` is what the payload holds,
+        and `save_rois` writes it back as it was.
 
         Raises
         ------
         SchemaValidationError
-            If the payload holds what is no region of ours; names the key.
+            If what the payload holds for regions is no list.
         """
         return self._image.load_rois()
 
-    def save_rois(self, rois: Iterable[RectRoi | MaskRoi]) -> str:
+    def save_rois(self, rois: Iterable[Roi]) -> str:
         """Replace the regions in the metadata payload and return the payload's key.
 
         Everything else in the payload stays; an image without one gets one.
 
         Parameters
         ----------
-        rois : iterable of RectRoi or MaskRoi
+        rois : iterable of RectRoi, MaskRoi or UnknownRoi
             All regions of the image.
 
         Raises

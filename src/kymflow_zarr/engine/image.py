@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from kymflow_zarr.engine.images.array_artifacts import ArrayArtifacts
     from kymflow_zarr.engine.rois.planes import ImagePlanes, RoiStatistics
     from kymflow_zarr.engine.rois.reader import RoiReader
-    from kymflow_zarr.engine.rois.values import MaskRoi, RectRoi
+    from kymflow_zarr.engine.rois.values import MaskRoi, RectRoi, Roi
     from kymflow_zarr.schema.image import ImageDocument, SourceFileDocument
 
 
@@ -94,6 +94,8 @@ class StoredImage:
         A call that asks for several facts takes a snapshot: the document is then parsed once.
         Pixels and artifacts are still read as they are when they are asked for.
         """
+        if self._snapshot is not None:
+            return self
         image = StoredImage(self.storage, self.image_id)
         image._snapshot = CurrentImage(self.storage, self.image_id)
         return image
@@ -424,14 +426,14 @@ class StoredImage:
 
     # Regions
 
-    def load_rois(self) -> list[RectRoi | MaskRoi]:
+    def load_rois(self) -> list[Roi]:
         """Return the regions of the image, in the order of the metadata payload."""
         try:
             return self._rois_of(self.load_metadata_payload())
         except MetadataNotFoundError:
             return []
 
-    def save_rois(self, rois: Iterable[RectRoi | MaskRoi]) -> str:
+    def save_rois(self, rois: Iterable[Roi]) -> str:
         """Replace the regions in the metadata payload and return the payload's key."""
         from kymflow_zarr.engine.rois.values import MaskRoi, check_rois
 
@@ -477,7 +479,8 @@ class StoredImage:
             rois = [] if payload is None else self._rois_of(payload)
             old = next((r for r in rois if isinstance(r, MaskRoi) and r.mask_ref == name), None)
             if roi_id is None:
-                free = 1 + max((roi.roi_id for roi in rois), default=0)
+                ids = (roi.roi_id for roi in rois if isinstance(roi.roi_id, int))
+                free = 1 + max(ids, default=0)
                 roi_id = free if old is None else old.roi_id
             roi = MaskRoi(
                 roi_id=roi_id, name=name, note=note, channel=channel, z=z, mask_ref=name,
@@ -509,7 +512,7 @@ class StoredImage:
         return payload
 
     def _write_rois(
-        self, change: Change, payload: dict[str, Any] | None, rois: Iterable[RectRoi | MaskRoi]
+        self, change: Change, payload: dict[str, Any] | None, rois: Iterable[Roi]
     ) -> None:
         if payload is None:
             from kymflow_zarr.engine.images.payload import payload_of
@@ -522,8 +525,8 @@ class StoredImage:
     def _payload_key(self) -> str:
         return f"{self.prefix}/{layout.artifact_key('json', layout.METADATA)}"
 
-    def _rois_of(self, payload: object) -> list[RectRoi | MaskRoi]:
-        from kymflow_zarr.engine.rois.values import roi_from_dict
+    def _rois_of(self, payload: object) -> list[Roi]:
+        from kymflow_zarr.engine.rois.values import UnknownRoi, roi_from_dict
 
         found = payload.get("rois") if isinstance(payload, Mapping) else payload
         if found is None:
@@ -534,18 +537,13 @@ class StoredImage:
                 where=f"{self._payload_key}: rois",
                 hint="save_rois() replaces them.",
             )
-        rois: list[RectRoi | MaskRoi] = []
-        for number, raw in enumerate(found):
+        rois: list[Roi] = []
+        for raw in found:
             try:
                 rois.append(roi_from_dict(raw))
             except ArgumentError as error:
                 place = "" if error.where is None else f" ({error.where})"
-                raise SchemaValidationError(
-                    f"{error.what}{place}",
-                    where=f"{self._payload_key}: rois[{number}]",
-                    hint="load_metadata_payload() returns the regions as they are; correct it "
-                    "and save_metadata_payload().",
-                ) from error
+                rois.append(UnknownRoi(raw, f"{error.what}{place}"))
         return rois
 
     def _check_reference(self, roi: MaskRoi, planes: ImagePlanes) -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from kymflow_zarr.engine.rois.values import known_rois
 from kymflow_zarr.errors import ArgumentError, ArtifactNotFoundError
 from kymflow_zarr.views.plot import plain, plot, require_matplotlib
 
@@ -65,7 +66,7 @@ def plot_events(
         raise
     above.set_xlabel("")
     # A line has the color of its region in the picture.
-    colors = {roi.roi_id: f"C{i % 10}" for i, roi in enumerate(record.load_rois())}
+    colors = {roi.roi_id: f"C{i % 10}" for i, roi in enumerate(known_rois(record.load_rois()))}
     for key, label, time_s, values in traces:
         below.plot(time_s, values, linewidth=0.8, label=label, color=colors.get(key))
     below.axhline(0.0, color="gray", linewidth=0.5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from kymflow_zarr.engine.rois.values import MaskRoi
+from kymflow_zarr.engine.rois.values import MaskRoi, UnknownRoi, known_rois
 from kymflow_zarr.errors import ArtifactNotFoundError
 from kymflow_zarr.views.figure import figure
 from kymflow_zarr.views.markup import guarded, is_blank, page, pairs, section, table, text
@@ -59,14 +59,22 @@ def _picture(record: StoredImage) -> str:
     rois: list[RectRoi | MaskRoi] = []
     trouble = ""
     try:
-        rois = record.load_rois()
+        listed = record.load_rois()
+        rois = known_rois(listed)
+        unknown = [roi.error for roi in listed if isinstance(roi, UnknownRoi)]
+        if unknown:
+            trouble = _not_drawn("; ".join(unknown))
         picture = figure(seen, rois, record.load_array_artifact, f"image {record.image_id}")
     except Exception as error:  # noqa: BLE001 - without its regions, but drawn
-        trouble = f'<div style="opacity:.7">regions not drawn: {text(error)}</div>'
+        trouble = _not_drawn(error)
         picture = figure(seen, [], record.load_array_artifact, f"image {record.image_id}")
     said = _which(seen)
     note = f'<div style="opacity:.7">{text(said)}</div>' if said else ""
     return f'<div style="margin-top:6px">{picture}</div>{note}{trouble}'
+
+
+def _not_drawn(why: object) -> str:
+    return f'<div style="opacity:.7">regions not drawn: {text(why)}</div>'
 
 
 def _which(seen: Preview) -> str:
@@ -104,8 +112,11 @@ def _told(payload: Any, key: str) -> Iterator[tuple[object, object]]:
 
 
 def _regions(record: StoredImage) -> str:
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for roi in record.load_rois():
+        if isinstance(roi, UnknownRoi):
+            rows.append((roi.roi_id, roi.name, f"cannot be read: {roi.error}", "", "", ""))
+            continue
         if isinstance(roi, MaskRoi):
             where = f"mask {roi.mask_ref}"
         else:

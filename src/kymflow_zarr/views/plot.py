@@ -58,12 +58,13 @@ def plot(
     """Draw one plane; see :meth:`kymflow_zarr.StoredImage.plot`."""
     pyplot = require_matplotlib()
 
+    from kymflow_zarr.engine.rois.values import known_rois
     from kymflow_zarr.views.picture import contrast
     from kymflow_zarr.views.plane import plane_of
 
     plane = plane_of(record)
     index = plane.index(t=t, z=z, channel=channel, at=at)
-    regions = record.load_rois() if rois else []
+    regions = known_rois(record.load_rois()) if rois else []
     pixels = plane.arrange(_drawable(record.load_array(index)))
     if vmin is None or vmax is None:
         low, high = contrast(pixels)

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from kymflow_zarr.engine.rois.values import Roi
+from kymflow_zarr.engine.rois.values import KnownRoi
 from kymflow_zarr.errors import ArgumentError
 from kymflow_zarr.types import Axis, ImageBounds
 
@@ -101,7 +101,7 @@ class ImagePlanes:
         return "channel" if axis.quantity == "channel" else axis.name
 
     def choose(
-        self, roi: Roi, *, channel: Choice, z: Choice, at: Mapping[str, int] | None
+        self, roi: KnownRoi, *, channel: Choice, z: Choice, at: Mapping[str, int] | None
     ) -> dict[int, int | None]:
         """Return for each axis beyond the plane the position to take, None for all.
 
@@ -180,7 +180,7 @@ class ImagePlanes:
         for positions in itertools.product(*ranges):
             yield dict(zip(chosen, positions, strict=True))
 
-    def place(self, chosen: Chosen, roi: Roi) -> dict[str, Any]:
+    def place(self, chosen: Chosen, roi: KnownRoi) -> dict[str, Any]:
         """Return channel, z and at of what was chosen, as of :class:`RoiStatistics`.
 
         An image without such an axis has the one channel and plane of its region.

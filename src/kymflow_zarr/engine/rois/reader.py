@@ -16,7 +16,7 @@ from kymflow_zarr.engine.rois.planes import (
     bounding_box,
     statistics,
 )
-from kymflow_zarr.engine.rois.values import MaskRoi, RectRoi, Roi
+from kymflow_zarr.engine.rois.values import KnownRoi, MaskRoi, RectRoi
 from kymflow_zarr.errors import ArgumentError, ArgumentTypeError, UnsupportedDataError
 
 _Pixels: TypeAlias = np.ndarray[Any, Any]
@@ -47,7 +47,7 @@ class RoiReader:
         self._load_mask = load_mask
 
     def pixels(
-        self, roi: Roi, *, channel: Choice, z: Choice, at: Mapping[str, int] | None
+        self, roi: KnownRoi, *, channel: Choice, z: Choice, at: Mapping[str, int] | None
     ) -> _Pixels:
         """Return the pixels of a region."""
         region = self._place(roi)
@@ -55,7 +55,7 @@ class RoiReader:
         return self._read(self._open_array(), region, chosen)
 
     def statistics(
-        self, roi: Roi, *, channel: Choice, z: Choice, at: Mapping[str, int] | None
+        self, roi: KnownRoi, *, channel: Choice, z: Choice, at: Mapping[str, int] | None
     ) -> RoiStatistics:
         """Return the statistics of all pixels that were asked for."""
         region = self._place(roi)
@@ -64,7 +64,7 @@ class RoiReader:
         return statistics(blocks, self.planes.place(chosen, roi))
 
     def statistics_by_plane(
-        self, roi: Roi, *, channel: Choice, z: Choice, at: Mapping[str, int] | None
+        self, roi: KnownRoi, *, channel: Choice, z: Choice, at: Mapping[str, int] | None
     ) -> list[RoiStatistics]:
         """Return the statistics of each plane of its own."""
         region = self._place(roi)

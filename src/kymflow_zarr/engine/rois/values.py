@@ -231,10 +231,49 @@ class MaskRoi(_Roi):
         super().__post_init__()
 
 
-Roi: TypeAlias = RectRoi | MaskRoi
+@dataclass(frozen=True)
+class UnknownRoi:
+    """A region that cannot be read: of an unknown kind, or damaged.
+
+    :meth:`~kymflow_zarr.ZarrImageRecord.save_rois` writes it back as it was.
+
+    Parameters
+    ----------
+    raw : object
+        What the metadata payload holds.
+    error : str
+        Why it cannot be read.
+    """
+
+    raw: Any
+    error: str
+
+    roi_type: ClassVar[str] = "unknown"
+
+    @property
+    def roi_id(self) -> Any:
+        """The id that it claims, None if it has none."""
+        return self.raw.get("roi_id", self.raw.get("id")) if isinstance(self.raw, Mapping) else None
+
+    @property
+    def name(self) -> str:
+        """The name that it claims, empty if it has none."""
+        found = self.raw.get("name") if isinstance(self.raw, Mapping) else None
+        return found if isinstance(found, str) else ""
+
+    def to_dict(self) -> Any:
+        """Return the region as the metadata payload holds it."""
+        return copy.deepcopy(self.raw)
+
+    def check(self, bounds: Mapping[str, int], *, channels: int | None = None) -> None:
+        """Check nothing: where it lies is not known."""
 
 
-def roi_from_dict(raw: Mapping[str, Any]) -> Roi:
+KnownRoi: TypeAlias = RectRoi | MaskRoi
+Roi: TypeAlias = KnownRoi | UnknownRoi
+
+
+def roi_from_dict(raw: Mapping[str, Any]) -> KnownRoi:
     """Return the value of a region's dictionary, in today's form or in an older one.
 
     Raises
@@ -264,6 +303,11 @@ def roi_from_dict(raw: Mapping[str, Any]) -> Roi:
     )
 
 
+def known_rois(rois: Iterable[Roi]) -> list[KnownRoi]:
+    """Return the regions that can be read."""
+    return [roi for roi in rois if not isinstance(roi, UnknownRoi)]
+
+
 def check_rois(rois: Iterable[object]) -> list[Roi]:
     """Return regions as a list, each of them a value of ours with an id of its own.
 
@@ -276,13 +320,16 @@ def check_rois(rois: Iterable[object]) -> list[Roi]:
     """
     checked: list[Roi] = []
     for number, roi in enumerate(rois):
+        if isinstance(roi, UnknownRoi):
+            checked.append(roi)
+            continue
         if not isinstance(roi, RectRoi | MaskRoi):
             raise ArgumentTypeError(
                 f"a region is of type {type(roi).__qualname__}",
                 where=f"rois[{number}]",
                 hint="RectRoi.from_dict() and MaskRoi.from_dict() make values of dictionaries.",
             )
-        if any(roi.roi_id == other.roi_id for other in checked):
+        if any(roi.roi_id == other.roi_id for other in known_rois(checked)):
             raise ArgumentError(
                 f"two regions have the id {roi.roi_id}",
                 where=f"rois[{number}]: roi_id",

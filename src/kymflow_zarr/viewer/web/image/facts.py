@@ -10,6 +10,7 @@ import msgspec
 
 from kymflow_zarr._version import __version__
 from kymflow_zarr.api.internals import stored_image_of
+from kymflow_zarr.engine.rois.values import known_rois
 from kymflow_zarr.errors import ArtifactNotFoundError, KymflowZarrError
 from kymflow_zarr.viewer.web.answers import answer
 from kymflow_zarr.viewer.web.image.dataframes import describe_frames
@@ -177,7 +178,7 @@ def _payload(_site: Site, record: ZarrImageRecord) -> dict[str, Any]:
         "rois": [],
     }
     # Of older forms too, as today's has it.
-    return {**facts, "rois": [roi.to_dict() for roi in record.load_rois()]}
+    return {**facts, "rois": [roi.to_dict() for roi in known_rois(record.load_rois())]}
 
 
 def _json_or_none(record: ZarrImageRecord, name: str) -> Any:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from kymflow_zarr import ZarrDataset, ZarrImageRecord
+    from kymflow_zarr import ZarrDataset
+    from kymflow_zarr.engine.image import StoredImage
 
 __all__ = ["Gallery", "images", "picture_version", "thumbnail_address"]
 
