@@ -19,6 +19,11 @@ def open_dataset_of(dataset: ZarrDataset) -> OpenDataset:
     return dataset._open  # noqa: SLF001 - the face hides it from users, not from the package
 
 
+def snapshot_of(record: ZarrImageRecord) -> ZarrImageRecord:
+    """Return a record whose document is read once; see :meth:`StoredImage.snapshot`."""
+    return type(record)(stored_image_of(record).snapshot())
+
+
 def stored_image_of(record: ZarrImageRecord) -> StoredImage:
     """Return the engine object that a record holds."""
     return record._image  # noqa: SLF001 - the face hides it from users, not from the package

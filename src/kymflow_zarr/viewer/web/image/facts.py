@@ -10,7 +10,6 @@ import msgspec
 
 from kymflow_zarr._version import __version__
 from kymflow_zarr.api.internals import stored_image_of
-from kymflow_zarr.engine.rois.values import known_rois
 from kymflow_zarr.errors import ArtifactNotFoundError, KymflowZarrError
 from kymflow_zarr.viewer.web.answers import answer
 from kymflow_zarr.viewer.web.image.dataframes import describe_frames
@@ -178,7 +177,8 @@ def _payload(_site: Site, record: ZarrImageRecord) -> dict[str, Any]:
         "rois": [],
     }
     # Of older forms too, as today's has it.
-    return {**facts, "rois": [roi.to_dict() for roi in known_rois(record.load_rois())]}
+    known = (roi for roi in record.load_rois() if roi.roi_type != "unknown")
+    return {**facts, "rois": [roi.to_dict() for roi in known]}
 
 
 def _json_or_none(record: ZarrImageRecord, name: str) -> Any:

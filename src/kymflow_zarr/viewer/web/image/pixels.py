@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from kymflow_zarr.api.internals import stored_image_of
+from kymflow_zarr.api.internals import snapshot_of, stored_image_of
 from kymflow_zarr.errors import ArgumentError, EditConflictError
 from kymflow_zarr.viewer.web.image.blocks import block_means, check_cost
 from kymflow_zarr.views.plane import Plane, plane_of
 
 if TYPE_CHECKING:
     from kymflow_zarr import ZarrImageRecord
-    from kymflow_zarr.engine.image import StoredImage
     from kymflow_zarr.viewer.web.site import Site
 
 __all__ = ["Pixels", "at_of", "open_pixels", "version_of"]
@@ -31,7 +30,7 @@ class Pixels:
 
     Parameters
     ----------
-    image : StoredImage
+    record : ZarrImageRecord
         A snapshot.
     version : str
         Changes with the pixels.
@@ -40,7 +39,7 @@ class Pixels:
     dtype : dtype
     """
 
-    image: StoredImage
+    record: ZarrImageRecord
     version: str
     plane: Plane
     chunks: tuple[int, ...]
@@ -68,12 +67,12 @@ class Pixels:
 
         def read(rows: slice, columns: slice) -> npt.NDArray[Any]:
             where[down], where[across] = rows, columns
-            return self.image.load_array(tuple(where))
+            return self.record.load_array(tuple(where))
 
         found = block_means(read, rows, columns, step, self.dtype, chunk_rows=sizes[0])
-        if self.image.has_new_pixels():
+        if stored_image_of(self.record).has_new_pixels():
             raise EditConflictError(
-                "the pixels have changed meanwhile", where=self.image.image_id, hint=_ANEW
+                "the pixels have changed meanwhile", where=self.record.image_id, hint=_ANEW
             )
         return found
 
@@ -91,14 +90,15 @@ def open_pixels(site: Site, image_id: str) -> Pixels:
     RecordNotFoundError
         If there is no such image.
     """
-    image = stored_image_of(site.dataset.record(image_id)).snapshot()
-    version = image.pixels_sha256[:16]
+    record = snapshot_of(site.dataset.record(image_id))
+    version = version_of(record)
 
     def opened() -> Pixels:
-        return Pixels(image, version, plane_of(image), image.chunks, image.dtype)
+        plane = plane_of(stored_image_of(record))
+        return Pixels(record, version, plane, record.chunks, record.dtype)
 
     # The same pixels may have got other axes.
-    key = ("pixels", image_id, version, image.axes, tuple(image.channel_names or ()))
+    key = ("pixels", image_id, version, record.axes, tuple(record.channel_names or ()))
     return site.kept.get(key, opened, lambda _: _OPENED_BYTES)
 
 

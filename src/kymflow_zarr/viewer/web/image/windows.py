@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from starlette.responses import Response
 
-from kymflow_zarr.api.internals import stored_image_of
+from kymflow_zarr.api.internals import snapshot_of
 from kymflow_zarr.errors import ArgumentError, EditConflictError
 from kymflow_zarr.viewer.web.answers import answer
 from kymflow_zarr.viewer.web.image.bins import histogram_edges
@@ -17,7 +17,6 @@ from kymflow_zarr.viewer.web.image.pixels import Pixels, at_of, open_pixels
 from kymflow_zarr.viewer.web.lists.gallery import picture_version
 from kymflow_zarr.viewer.web.site import Site, image_of, site_of
 from kymflow_zarr.views.picture import contrast
-from kymflow_zarr.views.thumbnail import thumbnail as draw_thumbnail
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -39,10 +38,10 @@ _RUNS: Final = 16
 def thumbnail(request: Request) -> Response:
     """Answer ``GET /api/images/{id}/thumbnail``."""
     site = site_of(request)
-    image = stored_image_of(site.dataset.record(image_of(request))).snapshot()
-    current = request.query_params.get("v") == picture_version(image)
+    record = snapshot_of(site.dataset.record(image_of(request)))
+    current = request.query_params.get("v") == picture_version(record)
     with site.pixels:
-        png = draw_thumbnail(image)
+        png = record.thumbnail()
     kept = _FOR_EVER if current else _NEVER
     return Response(png, media_type="image/png", headers={"Cache-Control": kept})
 

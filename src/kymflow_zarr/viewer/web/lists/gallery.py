@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from kymflow_zarr import ZarrDataset
-    from kymflow_zarr.engine.image import StoredImage
+    from kymflow_zarr import ZarrDataset, ZarrImageRecord
 
 __all__ = ["Gallery", "images", "picture_version", "thumbnail_address"]
 
@@ -116,7 +115,7 @@ def thumbnail_address(image_id: str, facts: Mapping[str, Any]) -> str:
     return f"/api/images/{quote(image_id, safe='')}/thumbnail?v={picture_version(facts)}"
 
 
-def picture_version(facts: Mapping[str, Any] | StoredImage) -> str:
+def picture_version(facts: Mapping[str, Any] | ZarrImageRecord) -> str:
     """Return what changes with the picture of an image: of a row of the list, or of the image."""
     if not isinstance(facts, dict):
         record: Any = facts
