@@ -96,3 +96,10 @@ def test_dimensions_without_names_are_the_usual_ones(ds: ZarrDataset) -> None:
     assert ds.add_image(xr.DataArray(np.zeros((3, 4)), dims=("time", "x"))).axes[0].quantity == (
         "time"
     )
+
+
+def test_new_pixels_bring_their_labels_too(ds: ZarrDataset) -> None:
+    xr = pytest.importorskip("xarray")
+    rec = ds.add_image(np.zeros((4, 4), "uint8"), image_id="a")
+    rec.save_array(xr.DataArray(np.ones((2, 3, 4)), dims=("t", "y", "x")))
+    assert rec.get_axes() == ["t", "y", "x"]

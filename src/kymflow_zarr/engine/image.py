@@ -215,8 +215,12 @@ class StoredImage:
     ) -> str:
         """Replace the pixels in one step; the old ones stay until the new ones are complete."""
         from kymflow_zarr.engine.images.draft import set_pixels
+        from kymflow_zarr.engine.images.from_xarray import is_data_array, labels_of
 
         self.storage.require_writable()
+        if axes is None and is_data_array(arr):
+            arr, axes, named = labels_of(arr)
+            channel_names = named if channel_names is None else channel_names
         array = as_array(arr, what="image")
         with self._changing() as change:
             old = load_image(self.storage, self.image_id)
