@@ -245,3 +245,87 @@ def test_axes_of_any_name_are_arranged_as_the_manifest_says(axes: list[Axis]) ->
     told = manifest["images"]["a"]["pixels"]
     order = [told["axes"].index(axis.name) for axis in axes]
     np.testing.assert_array_equal(back.reshape(told["shape"]).transpose(order), pixels)
+
+
+# How it is shown ---------------------------------------------------------------------------
+
+COLORS = np.random.default_rng(3).integers(0, 2**16, (3, 256)).astype("uint16")
+
+
+def rewritten(tmp_path: Path, pixels: npt.NDArray[Any], **options: Any) -> tuple[Path, str]:
+    """Ingest a compressed TIFF and export it again; return the new one and what is told of it."""
+    lab = tmp_path / "lab"
+    lab.mkdir()
+    tifffile.imwrite(lab / "a.tif", pixels, compression="zlib", **options)
+    with ZarrDataset(tmp_path / "d.zarr", mode="w", durability="relaxed") as ds:
+        ds.ingest_legacy_folder(lab)
+        (difference,) = ds.export_legacy_folder(tmp_path / "out", layout="kymflow").differences
+        ds.export_legacy_folder(tmp_path / "images")
+        ds.record(ds.list_image_ids()[0]).export_tiff(tmp_path / "one.tif")
+    return tmp_path / "out" / "a.tif", difference.reason
+
+
+@pytest.mark.parametrize(
+    ("options", "photometric"),
+    [
+        ({"photometric": "miniswhite"}, 0),
+        ({"photometric": "minisblack"}, 1),
+        ({"photometric": "palette", "colormap": COLORS}, 3),
+    ],
+)
+@pytest.mark.parametrize("shape", [(8, 9), (3, 8, 9)])
+def test_an_image_that_is_written_anew_looks_as_it_did(
+    tmp_path: Path, options: dict[str, Any], photometric: int, shape: tuple[int, ...]
+) -> None:
+    pixels = filled(shape, "uint8")
+    path, _ = rewritten(tmp_path, pixels, **options)
+    (layout_file,) = (tmp_path / "images").rglob("image.tif")
+    for each in (path, layout_file, tmp_path / "one.tif"):
+        with tifffile.TiffFile(each) as tif:
+            np.testing.assert_array_equal(tif.asarray(), pixels)
+            assert tif.pages.first.photometric == photometric
+            if photometric == 3:
+                np.testing.assert_array_equal(tif.pages.first.colormap, COLORS)
+
+
+def test_colors_that_become_channels_are_told(tmp_path: Path) -> None:
+    _, reason = rewritten(tmp_path, filled((8, 9, 4), "uint8"), photometric="separated")
+    assert "colors (photometric interpretation 5) became channels" in reason
+
+
+def test_imagej_keeps_its_lookup_tables(tmp_path: Path) -> None:
+    tables = [(np.arange(256) * k % 256 * np.ones((3, 1))).astype("uint8") for k in (1, 3)]
+    meta = {"axes": "CYX", "LUTs": tables, "mode": "composite"}
+    path, _ = rewritten(tmp_path, filled((2, 8, 9), "uint16"), imagej=True, metadata=meta)
+    with tifffile.TiffFile(path) as tif:
+        assert tif.imagej_metadata is not None
+        np.testing.assert_array_equal(tif.imagej_metadata["LUTs"], tables)
+
+
+# One file ----------------------------------------------------------------------------------
+
+
+def test_a_tiff_appears_when_it_is_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "a.tif"
+    with ZarrDataset(tmp_path / "d.zarr", mode="w", durability="relaxed") as ds:
+        record = ds.add_image(filled((8, 9), "uint16"), image_id="a")
+        write = tifffile.imwrite
+
+        def killed(path: Path, *given: Any, **options: Any) -> None:
+            write(path, *given, **options)
+            assert not target.exists()
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(tifffile, "imwrite", killed)
+            with pytest.raises(KeyboardInterrupt):
+                record.export_tiff(target)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["d.zarr"]
+        record.export_tiff(target)
+        record.export_tiff(target)
+        target.write_bytes(target.read_bytes()[:-1] + b"?")
+        with pytest.raises(FileExistsError, match="already"):
+            record.export_tiff(target)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tif", "d.zarr"]

@@ -891,12 +891,12 @@ class ZarrImageRecord:
         Parameters
         ----------
         path : str or Path
-            A file that is not there yet.
+            A file that is not there yet. It appears when it is complete.
 
         Raises
         ------
         TargetExistsError
-            If something is there (a FileExistsError).
+            If something else than this very TIFF is there (a FileExistsError).
         UnsupportedDataError
             If the image has no pixels.
         CorruptDataError

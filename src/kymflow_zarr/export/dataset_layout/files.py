@@ -276,6 +276,7 @@ class ImagePlan:
         self, area: StagingArea, document: ImageDocument
     ) -> tuple[ImageDocument, dict[str, Any]]:
         from kymflow_zarr.export.tiff.axes import tiff_axes
+        from kymflow_zarr.export.tiff.display import display_of
         from kymflow_zarr.export.tiff.write import tiff_kind, write_tiff
 
         image_id = self.record.image_id
@@ -292,10 +293,13 @@ class ImagePlan:
                 if now.pixels == document.pixels and empty:
                     area.add(path, origin, numpy_writer(array))
                 elif now.pixels == document.pixels:
+                    display = display_of(self.storage, image_id)
                     area.add(
                         path,
                         origin,
-                        lambda file: write_tiff(file, array, axes, names, name=image_id),
+                        lambda file: write_tiff(
+                            file, array, axes, names, name=image_id, display=display
+                        ),
                     )
             if now.pixels != document.pixels:
                 # Somebody replaced the pixels between the two.

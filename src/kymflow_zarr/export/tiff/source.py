@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+import numpy as np
 
 from kymflow_zarr import layout
 from kymflow_zarr.engine.documents import load_image
@@ -15,6 +15,7 @@ from kymflow_zarr.engine.query.map import Reading
 from kymflow_zarr.engine.source_files import read_kept
 from kymflow_zarr.errors import ArtifactNotFoundError, CorruptDataError, SchemaValidationError
 from kymflow_zarr.export.dataset_layout.files import WHOLE_IMAGE_BYTES, pixel_bytes
+from kymflow_zarr.export.tiff.display import display_of, tiff_description
 from kymflow_zarr.export.work_dir import target_errors
 from kymflow_zarr.runtime.memory_budget import pixels_memory
 from kymflow_zarr.schema.image import ImageDocument, SourceFileDocument
@@ -118,6 +119,7 @@ class SourceTiff:
         from kymflow_zarr.export.tiff.skeleton import OneChannel
         from kymflow_zarr.export.tiff.write import tiff_kind, write_tiff
 
+        display = display_of(self.storage, self.record.image_id, self.channel)
         axes, names = document.axis_values(), document.channel_names
         if self.channel is not None:
             axis, index = self.channel
@@ -125,18 +127,14 @@ class SourceTiff:
             pixels = OneChannel(pixels, axis, index)
             names = None if names is None else [names[index]]
         with target_errors("write", str(path)):
-            write_tiff(path, pixels, axes, names, name=self.record.image_id)
-        return _KINDS[tiff_kind(axes, tuple(pixels.shape), pixels.dtype)]
+            write_tiff(path, pixels, axes, names, name=self.record.image_id, display=display)
+        kind = _KINDS[tiff_kind(axes, tuple(pixels.shape), pixels.dtype)]
+        loss = display.fitting(np.dtype(pixels.dtype)).loss
+        return kind if loss is None else f"{kind} {loss}"
 
     def _why_no_frame(self) -> str:
-        key = f"{layout.image_prefix(self.record.image_id)}/{layout.artifact_key('json', 'tiff')}"
-        try:
-            said = json.loads(self.storage.read(key) or b"null")
-        except ValueError:
-            said = None
-        if isinstance(said, list):
-            said = said[self.channel[1]] if self.channel and self.channel[1] < len(said) else None
-        if isinstance(said, Mapping):
+        said = tiff_description(self.storage, self.record.image_id, self.channel)
+        if said:
             if len(said.get("files") or ()) > 1:
                 return f"the TIFF was one of a set of {len(said['files'])} files"
             if said.get("series_count", 1) != 1:

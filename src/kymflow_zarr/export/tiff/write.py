@@ -22,6 +22,7 @@ from kymflow_zarr.export.tiff.axes import (
     samples_per_unit,
     tiff_axes,
 )
+from kymflow_zarr.export.tiff.display import Display
 from kymflow_zarr.types import ArrayLike, Axis
 
 __all__ = ["TiffKind", "tiff_kind", "write_tiff"]
@@ -71,6 +72,7 @@ def write_tiff(
     channel_names: list[str] | None,
     *,
     name: str,
+    display: Display | None = None,
 ) -> TiffAxes:
     """Write an image and return how its dimensions are arranged in the file.
 
@@ -86,6 +88,8 @@ def write_tiff(
     channel_names : list of str, optional
     name : str
         Name of the image.
+    display : Display, optional
+        How it was shown in the TIFF that it came from.
 
     Raises
     ------
@@ -96,7 +100,8 @@ def write_tiff(
     dtype = np.dtype(pixels.dtype)
     shape = tuple(int(pixels.shape[i]) for i in placed.order)
     kind = tiff_kind(axes, tuple(pixels.shape), dtype)
-    arguments: dict[str, Any] = {"photometric": "minisblack"}
+    display = (display or Display()).fitting(dtype)
+    arguments: dict[str, Any] = display.arguments()
     if isinstance(pixels, np.ndarray):
         data: Any = np.ascontiguousarray(pixels.transpose(placed.order))
     else:
@@ -116,7 +121,7 @@ def write_tiff(
         # ImageJ labels planes; C is the innermost of the leading axes.
         labels = {"Labels": names * (math.prod(shape[:-2]) // len(names))} if names else {}
         if kind == "imagej":
-            arguments |= {"imagej": True, "metadata": described | labels}
+            arguments |= {"imagej": True, "metadata": described | labels | dict(display.imagej)}
         else:
             arguments |= {
                 "bigtiff": _is_big(shape, dtype),
