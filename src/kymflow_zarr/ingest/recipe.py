@@ -124,6 +124,9 @@ class OpenAcquisition:
         members = [
             _image_file(found, self._series, role="member") for found in self.acquisition.members
         ]
+        first = stack.images[0]
+        if first.series_count > 1 and first.name is not None:
+            images[0].series_name = first.name
         stack.keep_skeletons(record, images)
         saved = []
         for artifact in distinct(

@@ -60,13 +60,16 @@ class SourceFileDocument(msgspec.Struct, kw_only=True):
     rel_path : str
         Path below the folder that was ingested, with ``/``.
     role : str
-        ``image``, ``header``, ``metadata``, ``analysis``, ``sidecar`` or ``unknown``.
+        ``image``, ``member`` (of a set of files), ``companion``, ``picture``, ``header``,
+        ``metadata``, ``analysis``, ``sidecar`` or ``unknown``.
     size_bytes, mtime_ns : int
         As the file system had them.
     sha256 : str
         Digest of the file's bytes.
     series : int
         Which image of a file that holds several.
+    series_name : str, optional
+        What such a file calls it: a stage position, a scene.
     gone : bool
         Whether a later scan did not find it any more.
     kept_as : str, optional
@@ -86,6 +89,7 @@ class SourceFileDocument(msgspec.Struct, kw_only=True):
     mtime_ns: int
     sha256: str
     series: int = 0
+    series_name: str | msgspec.UnsetType = msgspec.UNSET
     gone: bool = False
     kept_as: str | None = None
     frame_as: str | None = None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from kymflow_zarr import ZarrDataset
 from kymflow_zarr.ingest.sources.registry import file_sets
@@ -197,3 +198,25 @@ def test_the_real_line_scan_has_the_pixels_and_times_of_the_reference(
         for image in fact["images"]
     }
     assert str(ds.images()["acquired"].iloc[0]) == "2017-06-09 16:25:07"
+
+
+def test_the_list_of_images_tells_positions_of_one_file_apart(
+    ds: ZarrDataset, tmp_path: Path
+) -> None:
+    (tmp_path / "lab").mkdir()
+    with tifffile.TiffWriter(tmp_path / "lab" / "pos.ome.tif", ome=True) as tif:
+        for name in ("Pos_A", "Pos_B"):
+            tif.write(planes(8, 9), photometric="minisblack", metadata={"axes": "YX", "Name": name})
+    with tifffile.TiffWriter(tmp_path / "lab" / "two.tif") as tif:
+        tif.write(planes(8, 9), metadata=None)
+        tif.write(planes(9, 8), metadata=None)
+    ds.ingest_legacy_folder(tmp_path / "lab")
+    listed = ds.images(columns=["rel_path", "source_image"]).fillna("").values.tolist()
+    assert sorted(listed) == [
+        ["pos.ome.tif", "Pos_A"], ["pos.ome.tif", "Pos_B"], ["two.tif", ""], ["two.tif", "1"],
+    ]  # fmt: skip
+    ds.export_legacy_folder(tmp_path / "out")
+    with ZarrDataset(tmp_path / "back.zarr") as back:
+        back.ingest_legacy_folder(tmp_path / "out")
+        again = back.images(columns=["rel_path", "source_image"]).fillna("").values.tolist()
+        assert sorted(again) == sorted(listed)

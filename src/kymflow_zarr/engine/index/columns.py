@@ -87,6 +87,15 @@ def _source_path(facts: ImageFacts) -> Any:
     return origin.get("source_primary_path", origin.get("original_path"))
 
 
+def _source_image(facts: ImageFacts) -> str | None:
+    """Return what a file of several images calls this one, its number if it has no name."""
+    source = facts.document.source
+    if source is None:
+        return None
+    name = source.series_name
+    return name if isinstance(name, str) else str(source.series) if source.series else None
+
+
 def _verdict(facts: ImageFacts) -> str | None:
     # Another artifact may have the name; curation() says so.
     found = facts.curation.get("verdict") if facts.curation.get("format") == FORMAT else None
@@ -109,6 +118,7 @@ INDEX: Final[dict[str, IndexColumn]] = {
     "acquired_local_epoch_ns": IndexColumn("int64", _acquired),
     "source_path": IndexColumn("string", _source_path),
     "rel_path": IndexColumn("string", lambda facts: _origin(facts).get("rel_path")),
+    "source_image": IndexColumn("string", _source_image),
     "experiment_metadata": IndexColumn("json", _experiment),
     "n_rois": IndexColumn("int64", _n_rois),
     "artifacts": IndexColumn("json", lambda facts: facts.artifact_keys),
@@ -130,6 +140,7 @@ IMAGES: Final[dict[str, ImagesColumn]] = {
     "updated_utc": ImagesColumn("updated_utc"),
     "source_path": ImagesColumn("source_path"),
     "rel_path": ImagesColumn("rel_path"),
+    "source_image": ImagesColumn("source_image"),
     "parent_folder": ImagesColumn("source_path"),
     "grandparent_folder": ImagesColumn("source_path"),
     "verdict": ImagesColumn("verdict"),
