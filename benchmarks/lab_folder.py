@@ -1,4 +1,4 @@
-"""A folder as a lab has it, TIFFs with analysis beside them, against doing the least in its place."""
+"""A folder as a lab has it, TIFFs with analysis beside them, against doing only the least."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import imagecodecs
@@ -29,20 +30,36 @@ REAL = Path(__file__).parents[2] / "shared" / "data"
 FOLDERS = ("kymflow_folder", "kymflow_folder_2026_04")
 
 
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much is measured: copies of the lab's folder, images, windows, repetitions."""
+
+    copies: int
+    most_copies: int
+    gathered: int
+    windows: int
+    listed: int
+    large: int
+    repeat: int
+
+
+WHOLE = Sizes(4, 12, 1_500, 200, 300, 3_000, 5)
+QUICK = Sizes(2, 3, 150, 50, 300, 300, 3)
+
+
 def run(folder: Path, *, quick: bool) -> Iterator[Row | Skipped]:
     """Yield the comparisons; everything is written below `folder`."""
-    count = 2 if quick else 4
-    repeat = 3 if quick else 5
+    sizes = QUICK if quick else WHOLE
     lab = folder / "lab"
-    what = _write_lab(lab, count)
-    yield from _ingest(folder, lab, what, repeat)
-    yield from _growth(folder, 2 if quick else 12)
-    yield from _second_scan(folder, lab, what, repeat)
-    yield from _export(folder, lab, what, repeat)
-    yield from _questions(folder, 150 if quick else 1_500, repeat)
-    yield from _windows(folder, lab, 50 if quick else 200)
-    yield from _first_list(folder, 300, repeat)
-    yield from _one_more(folder, (30, 300) if quick else (30, 3_000))
+    what = _write_lab(lab, sizes.copies)
+    yield from _ingest(folder, lab, what, sizes.repeat)
+    yield from _growth(folder, sizes.most_copies)
+    yield from _second_scan(folder, lab, what, sizes.repeat)
+    yield from _export(folder, lab, what, sizes.repeat)
+    yield from _questions(folder, sizes.gathered, sizes.repeat)
+    yield from _windows(folder, lab, sizes.windows)
+    yield from _first_list(folder, sizes.listed, sizes.repeat)
+    yield from _one_more(folder, 30, sizes.large)
 
 
 # The folder ------------------------------------------------------------------------------------
@@ -124,7 +141,7 @@ def _growth(folder: Path, most: int) -> Iterator[Row]:
     for copies in (1, most):
         lab = folder / f"lab of {copies}"
         _write_lab(lab, copies)
-        images = len([p for p in lab.rglob("*.tif")])
+        images = len(list(lab.rglob("*.tif")))
 
         def ingest(number: int, lab: Path = lab, copies: int = copies) -> None:
             with ZarrDataset(folder / f"grown {copies} {number}.zarr", mode="w") as ds:
@@ -225,7 +242,7 @@ def _questions(folder: Path, images: int, repeat: int) -> Iterator[Row | Skipped
 
 
 def _windows(folder: Path, lab: Path, repeat: int) -> Iterator[Row]:
-    lines = np.concatenate([tifffile.imread(sorted(lab.rglob("*.tif"))[0])] * 20)
+    lines = np.concatenate([tifffile.imread(min(lab.rglob("*.tif")))] * 20)
     with ZarrDataset(folder / "windows.zarr", mode="w", durability="relaxed") as ds:
         rec = ds.add_image(lines)
         opened = rec.open_array()
@@ -289,11 +306,10 @@ def _first_list(folder: Path, count: int, repeat: int) -> Iterator[Row]:
     yield Row(f"first ordered list of {count} images", "import numpy", *times.values(), 1.3)
 
 
-def _one_more(folder: Path, sizes: tuple[int, int]) -> Iterator[Row]:
+def _one_more(folder: Path, few: int, many: int) -> Iterator[Row]:
     """Compare `ingest_tiff` of a new file in a small and in a large dataset."""
-    costs = {}
     datasets = {}
-    for count in sizes:
+    for count in (few, many):
         ds = datasets[count] = ZarrDataset(
             folder / f"one more {count}.zarr", mode="w", durability="relaxed"
         )
@@ -308,9 +324,8 @@ def _one_more(folder: Path, sizes: tuple[int, int]) -> Iterator[Row]:
         tifffile.imwrite(path, np.full((50, 38), number * 1_000 + count % 997, "uint16"))
         datasets[count].ingest_tiff(path)
 
-    times = interleaved({str(n): lambda i, n=n: add(n, i) for n in sizes}, repeat=15, warm=2)
-    costs = {n: times[str(n)] for n in sizes}
-    few, many = sizes
+    times = interleaved({str(n): lambda i, n=n: add(n, i) for n in (few, many)}, repeat=15, warm=2)
+    costs = {n: times[str(n)] for n in (few, many)}
     yield Row(
         f"ingest_tiff of a new file at {many:,} images", f"at {few}", costs[many], costs[few], 1.2
     )

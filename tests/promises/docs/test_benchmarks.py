@@ -212,10 +212,15 @@ def tiny(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     grow = records.grow
     monkeypatch.setattr(records, "grow", lambda folder, n, step: grow(folder, n // 50, step // 50))
     monkeypatch.setattr(load("memory"), "QUICK", (20, 2, 2))
+    lab_folder = load("lab_folder")
+    monkeypatch.setattr(lab_folder, "REAL", lab_folder.REAL / "not here")
+    monkeypatch.setattr(lab_folder, "QUICK", lab_folder.Sizes(1, 2, 5, 5, 5, 40, 1))
+    monkeypatch.setattr(lab_folder, "interleaved", once)
 
 
 SECTIONS = [
     "pixels", "codecs", "ingest", "memory", "records", "lists", "opening", "tables", "durability",
+    "lab_folder",
 ]  # fmt: skip
 
 
