@@ -31,10 +31,10 @@ from kymflow_zarr.runtime.parallel import in_order
 from kymflow_zarr.schema.axes import array_dimension_names, channel_count, ome_axes
 from kymflow_zarr.schema.image import (
     ImageDocument,
+    ome_attributes,
     read_array_artifact_document,
     read_image_document,
 )
-from kymflow_zarr.schema.ome import ome_attributes
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import Axis, Progress
 

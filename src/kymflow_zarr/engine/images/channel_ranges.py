@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kymflow_zarr.schema.ome import ChannelWindow
+from kymflow_zarr.schema.image import ChannelWindow
 from kymflow_zarr.types import ArrayLike
 
 

@@ -22,8 +22,8 @@ from kymflow_zarr.schema.image import (
     AxisDocument,
     ImageDocument,
     SourceFileDocument,
+    ome_attributes,
 )
-from kymflow_zarr.schema.ome import ome_attributes
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.local.files import digest_of_bytes
 from kymflow_zarr.types import Axis
