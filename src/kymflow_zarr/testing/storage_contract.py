@@ -406,10 +406,17 @@ class StorageContract:
                 point = fault(storage)
                 with point:
                     change(storage)
-                found = self.other(storage)
-                found.recover()
                 expected = (before, after) if point.reached else (after,)
-                assert contents(found) in expected, f"{name}: {point!r}"
+                found = self.other(storage)
+                reader = found.reader()
+                reader.recover()
+                read = contents(reader)
+                assert read in expected, f"read-only, {name}: {point!r}"
+                assert {*reader.children("images")} == {
+                    key.split("/")[1] for key in read if key[:7] == "images/" and key.count("/") > 1
+                }, f"listed, {name}: {point!r}"
+                found.recover()
+                assert contents(found) == read, f"{name}: {point!r}"
                 # The next writer gets on with it.
                 _put(found, "images/next", b"x")
                 assert found.read("images/next") == b"x", f"{name}: {point!r}"

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from kymflow_zarr import layout
-from kymflow_zarr.storage.local.journal import Journal, Operation, Remove
+from kymflow_zarr.storage.local.journal import Journal, Move, Operation, Remove
 
 
 class PendingChanges:
@@ -20,6 +20,7 @@ class PendingChanges:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._nothing = root / layout.WORK / "removed"  # Nothing is ever there.
         self._journals: dict[Path, tuple[Operation, ...]] = {}
 
     def add(self, path: Path, journal: Journal) -> None:
@@ -37,25 +38,28 @@ class PendingChanges:
 
     def place(self, key: str) -> Path | None:
         """Return where a key is to be read, None if at its own place."""
+        is_removed = False
         for operation in self._current():
+            if isinstance(operation, Move) and f"{key}/".startswith(f"{operation.staged}/"):
+                return self._nothing  # It is to be moved to another key.
             if key != operation.key and not key.startswith(f"{operation.key}/"):
                 continue
             # An operation that was taken says nothing more: what is there now counts.
             if isinstance(operation, Remove):
-                if not os.path.lexists(self._root / operation.trash):
-                    return self._root / layout.WORK / "removed"  # Nothing is ever there.
+                # Another folder may be staged to take the place of the removed one.
+                is_removed |= not os.path.lexists(self._root / operation.trash)
                 continue
             staged = self._root.joinpath(operation.staged, *key[len(operation.key) :].split("/"))
             if staged.exists():
                 return staged
-        return None
+        return self._nothing if is_removed else None
 
     def keys_below(self, key: str) -> list[str]:
         """Return the keys below a key that something new has."""
         new = [operation.key for operation in self._current() if not isinstance(operation, Remove)]
-        return [found for found in new if found.startswith(f"{key}/")]
+        return [found for found in new if not key or found.startswith(f"{key}/")]
 
     def names_below(self, key: str) -> list[str]:
         """Return the names directly below a key that something new has, or is below."""
-        cut = len(key) + 1
+        cut = len(key) + 1 if key else 0
         return sorted({new[cut:].partition("/")[0] for new in self.keys_below(key)})

@@ -153,12 +153,18 @@ class LocalStorage(Storage):
             try:
                 result = os.stat(self._text(key))  # noqa: PTH116 - asked of every image
             except (FileNotFoundError, NotADirectoryError):
-                return None
+                return Stat(0, UNKNOWN_VERSION) if self._has_pending_below(key) else None
             return LocalStat(result.st_size, result.st_mtime_ns)
 
     def is_folder(self, key: str) -> bool:
         """Return True if a folder is at a key."""
-        return self.path(key).is_dir()
+        return self.path(key).is_dir() or self._has_pending_below(key)
+
+    def _has_pending_below(self, key: str) -> bool:
+        """Return True if a committed file is to go below a key, whose folder is not there yet."""
+        if not self._pending:
+            return False
+        return any(self._pending.place(below) for below in self._pending.keys_below(key))
 
     def names(self, key: str) -> list[str]:
         """Return the names of all files and folders directly below a key, sorted."""
@@ -182,7 +188,7 @@ class LocalStorage(Storage):
                 names = []
         if self._pending:
             names = [*{*names, *self._pending.names_below(key)}]
-            names = [name for name in names if self.is_folder(f"{key}/{name}")]
+            names = [name for name in names if self.is_folder(f"{key}/{name}" if key else name)]
         return names
 
     def versions(self, key: str) -> dict[str, int]:
@@ -209,7 +215,7 @@ class LocalStorage(Storage):
             new = self._pending.keys_below(key)
             keys += [key for key in new if self.path(key).is_file()]
             keys += [below for key in new for below in files_below(key, self.path(key))]
-            keys = sorted(set(keys))
+            keys = sorted(set(keys), key=lambda key: key.split("/"))
         for below in keys:
             found = self.stat(below)
             if found is not None:  # Else it was deleted since it was listed.
