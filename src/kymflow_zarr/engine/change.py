@@ -8,7 +8,7 @@ from typing import Any, Self
 from kymflow_zarr import layout
 from kymflow_zarr.engine.documents import dump, load
 from kymflow_zarr.schema.base import updated_group
-from kymflow_zarr.schema.checksums import FileSum, dump_checksums, parse_checksums
+from kymflow_zarr.schema.checksums import FileSum, dump_checksums, updated_checksums
 from kymflow_zarr.storage.interface import Staged, Storage
 
 
@@ -89,13 +89,7 @@ class Change:
         """
         if not self:
             return
-        sums = self._sums()
-        gone = tuple(f"{key}/" for key in (*self._removed, *self._trees))
-        sums = {k: s for k, s in sums.items() if not f"{k}/".startswith(gone)}
-        for folder, tree in self._trees.items():
-            sums |= {f"{folder}/{key}": found for key, found in tree.sums.items()}
-        sums |= {key: FileSum.of(data) for key, data in self._files.items()}
-        listed = {layout.CHECKSUMS: dump_checksums(sums)}
+        listed = {layout.CHECKSUMS: self._checksums()}
         with self._storage.transaction(self.prefix) as transaction:
             for key, data in (self._files | listed).items():
                 transaction.put(_join(self.prefix, key), data)
@@ -105,12 +99,18 @@ class Change:
                 transaction.remove(_join(self.prefix, key))
         self._files, self._trees, self._removed = {}, {}, []
 
-    def _sums(self) -> dict[str, FileSum]:
+    def _checksums(self) -> bytes:
+        sums = {
+            f"{folder}/{key}": found
+            for folder, tree in self._trees.items()
+            for key, found in tree.sums.items()
+        }
+        sums |= {key: FileSum.of(data) for key, data in self._files.items()}
         key = _join(self.prefix, layout.CHECKSUMS)
         data = self._storage.read(key)
         if data is None:
-            return {}
-        return parse_checksums(data, where=key)
+            return dump_checksums(sums)
+        return updated_checksums(data, sums, (*self._removed, *self._trees), where=key)
 
 
 def _join(prefix: str, key: str) -> str:

@@ -8,8 +8,10 @@ for us.
 from __future__ import annotations
 
 import hashlib
+import operator
 import re
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from kymflow_zarr import layout
@@ -18,6 +20,8 @@ from kymflow_zarr.errors import SchemaValidationError
 _HEAD: Final = re.compile(rb"# kymflow_zarr checksums 1, ([0-9]+) files, ([0-9a-f]{64})")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f]")
 _SIZE: Final = re.compile(rb"# ([0-9]{1,18}) bytes")
+# Where the key begins in a line: after the digest and two spaces.
+_KEY_AT: Final = 66
 _LINE: Final = re.compile(rb"([0-9a-f]{64})  ([^\x00-\x1f\x7f]+)")
 
 
@@ -35,16 +39,67 @@ class FileSum(NamedTuple):
 
 def dump_checksums(files: Mapping[str, FileSum]) -> bytes:
     """Return the bytes of the checksums of files by their key below the group."""
-    lines = []
-    for key in sorted(files):
-        if _CONTROL.search(key):
-            raise SchemaValidationError("the name of a file has a control character", where=key)
-        lines += [f"# {files[key].size_bytes} bytes", f"{files[key].sha256}  {key}"]
     # Names are ours and plain, but for files carried over from format version 1.
-    body = "\n".join([*lines, ""]).encode(errors="surrogateescape")
+    return _with_head([line for key in sorted(files) for line in _pair(key, files[key])])
+
+
+def updated_checksums(
+    data: bytes, changed: Mapping[str, FileSum], removed: Iterable[str] = (), *, where: str
+) -> bytes:
+    """Return a list in which some files are others: what parsing and dumping it would give.
+
+    It costs a small part of that, which counts where an image has thousands of files.
+
+    Parameters
+    ----------
+    data : bytes
+    changed : mapping of str to FileSum
+        Files that are new or changed, by key.
+    removed : iterable of str
+        Keys of files, and of folders with all that is in them, that go first.
+
+    Raises
+    ------
+    SchemaValidationError
+        As for :func:`parse_checksums`.
+    """
+    lines = _lines(data, where)
+    keys = [line[_KEY_AT:] for line in lines[1::2]]
+    in_order = all(map(operator.lt, keys, keys[1:]))
+    if not (in_order and data.isascii() and all(map(str.isascii, (*changed, *removed)))):
+        # Bytes are in another order than text then, or another program wrote the list.
+        gone = tuple(f"{key}/" for key in removed)
+        files = parse_checksums(data, where=where)
+        files = {key: found for key, found in files.items() if not f"{key}/".startswith(gone)}
+        return dump_checksums(files | dict(changed))
+    for name in (key.encode() for key in removed):
+        # "0" comes right after "/".
+        for first, end in ((name, name + b"\0"), (name + b"/", name + b"0")):
+            start, stop = bisect_left(keys, first), bisect_left(keys, end)
+            del keys[start:stop], lines[2 * start : 2 * stop]
+    for key, found in changed.items():
+        (pair, name) = _pair(key, found), key.encode()
+        place = bisect_left(keys, name)
+        if place < len(keys) and keys[place] == name:
+            lines[2 * place : 2 * place + 2] = pair
+        else:
+            keys.insert(place, name)
+            lines[2 * place : 2 * place] = pair
+    return _with_head(lines)
+
+
+def _pair(key: str, found: FileSum) -> list[bytes]:
+    if _CONTROL.search(key):
+        raise SchemaValidationError("the name of a file has a control character", where=key)
+    size = f"# {found.size_bytes} bytes".encode("ascii")
+    return [size, f"{found.sha256}  {key}".encode(errors="surrogateescape")]
+
+
+def _with_head(lines: Sequence[bytes]) -> bytes:
+    body = b"\n".join([*lines, b""])
     # Where list and file differ, it must be told which of the two is damaged.
     own = hashlib.sha256(body).hexdigest()
-    return f"# kymflow_zarr checksums 1, {len(files)} files, {own}\n".encode("ascii") + body
+    return f"# kymflow_zarr checksums 1, {len(lines) // 2} files, {own}\n".encode("ascii") + body
 
 
 def parse_checksums(data: bytes, *, where: str) -> dict[str, FileSum]:
@@ -55,17 +110,9 @@ def parse_checksums(data: bytes, *, where: str) -> dict[str, FileSum]:
     SchemaValidationError
         If it is not as :func:`dump_checksums` wrote it.
     """
-    head, _, body = data.partition(b"\n")
-    lines = body.split(b"\n")
-    # On-disk format: "The first line MUST name the number of files."
-    match = _HEAD.fullmatch(head)
-    if match is None or len(match[1]) > 18 or len(lines) != 2 * int(match[1]) + 1:
-        raise _broken("has lines too many or too few", where)
-    # On-disk format: "It MUST end with the SHA-256 of all lines after it."
-    if hashlib.sha256(body).hexdigest().encode() != match[2]:
-        raise _broken("is not as it was written", where)
+    lines = _lines(data, where)
     files: dict[str, FileSum] = {}
-    for above, line in zip(lines[:-1:2], lines[1::2], strict=True):
+    for above, line in zip(lines[::2], lines[1::2], strict=True):
         size, named = _SIZE.fullmatch(above), _LINE.fullmatch(line)
         if size is None or named is None:
             raise _broken(f"has the line {line[:120]!r}", where)
@@ -77,6 +124,20 @@ def parse_checksums(data: bytes, *, where: str) -> dict[str, FileSum]:
             raise _broken(f"names {key!r}, which leads out of the folder", where)
         files[key] = FileSum(int(size[1]), named[1].decode())
     return files
+
+
+def _lines(data: bytes, where: str) -> list[bytes]:
+    """Return the lines after the first, two for each file, if they are as they were written."""
+    head, _, body = data.partition(b"\n")
+    lines = body.split(b"\n")
+    # On-disk format: "The first line MUST name the number of files."
+    match = _HEAD.fullmatch(head)
+    if match is None or len(match[1]) > 18 or len(lines) != 2 * int(match[1]) + 1:
+        raise _broken("has lines too many or too few", where)
+    # On-disk format: "It MUST end with the SHA-256 of all lines after it."
+    if hashlib.sha256(body).hexdigest().encode() != match[2]:
+        raise _broken("is not as it was written", where)
+    return lines[:-1]
 
 
 def _broken(how: str, where: str) -> SchemaValidationError:
