@@ -9,11 +9,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 
@@ -270,3 +271,78 @@ def test_the_commands(root: Path) -> None:
     assert run.exit_code == 1  # Something was put aside.
     assert json.loads(run.stdout)["actions"][0]["kind"] == "quarantine"
     assert CliRunner().invoke(app, ["verify", str(root)]).exit_code == 0
+
+
+LINKS = [
+    "images/b", "images/b/zarr.json", "images/b/data", "images/b/data/c", "images/b/analysis",
+    "images/b/checksums.sha256", "images/gone", "tables", "tables/t.parquet", "source_files",
+    "index", "checksums.sha256",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["elsewhere", "nowhere", "itself"])
+@pytest.mark.parametrize("place", LINKS)
+def test_a_link_is_an_entry_of_its_own_and_the_rest_is_verified(
+    tmp_path: Path, place: str, kind: str
+) -> None:
+    path = tmp_path / "x.zarr"
+    with ZarrDataset(path, "w", durability="relaxed") as ds:
+        for image_id in ("a", "b", "c"):
+            ds.add_image([[1, 2]], image_id=image_id).save_json("note", 1)
+        ds.save_table("t", pd.DataFrame({"image_id": ["a"]}))
+    note = path / "images" / "c" / "analysis" / "note.json"
+    note.write_bytes(note.read_bytes().replace(b"1", b"2"))
+    link = path.joinpath(*place.split("/"))
+    target = tmp_path / "elsewhere"
+    if link.exists():
+        link.rename(target)
+    else:
+        target.mkdir()
+    link.symlink_to({"elsewhere": target, "nowhere": tmp_path / "gone", "itself": link}[kind])
+    with ZarrDataset(path, "r") as ds:
+        report = ds.verify()
+        ds.repair(dry_run=True)
+    assert [d.image_id for d in report.damages if d.code == "file-changed"] == ["c"]
+    # A folder that is empty but for a link lists no file, and so misses none.
+    named = [d for d in report.damages if d.where.startswith(place) or place.startswith(d.where)]
+    assert named or (place, kind) in {("source_files", "itself"), ("index", "elsewhere")}
+
+
+class Losing(Executor):
+    """An executor that counts its tasks and loses one, as a cluster does whose worker dies."""
+
+    def __init__(self, lost: int) -> None:
+        self.lost = lost
+        self.tasks = 0
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self.tasks += 1
+        if self.tasks == self.lost:
+            future.set_exception(RuntimeError("the worker was killed"))
+        else:
+            future.set_result(fn(*args, **kwargs))
+        return future
+
+
+@pytest.mark.parametrize("call", ["verify", "validate", "repair"])
+def test_a_check_goes_on_without_a_task_that_the_executor_lost(tmp_path: Path, call: str) -> None:
+    with ZarrDataset(tmp_path / "x.zarr", "w", durability="relaxed") as ds:
+        for image_id in ("a", "b", "c"):
+            ds.add_image(np.ones((4, 4)), image_id=image_id).save_json("note", 1)
+        (ds.path / "images" / "b" / "analysis" / "note.json").write_bytes(b"{")
+        with pytest.warns(RuntimeWarning, match=r"lost the checks of 1 of 3 images.*b: the worker"):
+            report = getattr(ds, call)(executor=Losing(lost=4 if call == "verify" else 2))
+        assert "images/b/analysis/note.json" in str(report.to_dict())
+
+
+def test_an_executor_is_given_one_task_for_each_image(tmp_path: Path) -> None:
+    with ZarrDataset(tmp_path / "x.zarr", "w", durability="relaxed") as ds:
+        for image_id in ("a", "b", "c"):
+            record = ds.add_image(np.ones((64, 64)), image_id=image_id)
+            for name in ("one", "two", "three"):
+                record.save_json(name, 1)
+        executor = Losing(lost=0)
+        assert ds.verify(executor=executor).ok
+    files = 2  # Of the top of the dataset.
+    assert executor.tasks == 3 + files

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import re
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from kymflow_zarr import layout
@@ -192,3 +193,14 @@ def check_source_files(
     for name in kept:
         if name not in listed and name != "files.json":
             check_foreign(findings, f"{prefix}/{layout.SOURCE_FILES}/{name}".lstrip("/"))
+
+
+def warn_of_lost(lost: Sequence[str], count: int) -> None:
+    """Warn that an executor lost the checks of some images, which were done without it."""
+    if lost:
+        warnings.warn(
+            f"the executor lost the checks of {len(lost)} of {count} images, which were done in "
+            f"this process instead; the first: {lost[0]}",
+            RuntimeWarning,
+            stacklevel=4,
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from concurrent.futures import Executor
+from contextlib import closing
 
 from kymflow_zarr import layout
 from kymflow_zarr.check.files import is_index_usable, is_temporary, list_names
@@ -12,14 +13,14 @@ from kymflow_zarr.check.repair.plan import RepairPlan
 from kymflow_zarr.check.repair.sources import decodes, is_kept, kept_again
 from kymflow_zarr.check.report import RepairAction, RepairReport
 from kymflow_zarr.check.verify.checksum_scope import ChecksumScope, examine, name_of
-from kymflow_zarr.check.verify.dataset import settled
+from kymflow_zarr.check.verify.dataset import settled, verify_images
 from kymflow_zarr.check.verify.hashing import Hasher, hashing
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.documents import dump, load, require_dataset
 from kymflow_zarr.engine.index.index import Index
 from kymflow_zarr.engine.source_files import KeptFiles
 from kymflow_zarr.engine.tables import Tables
-from kymflow_zarr.errors import FormatVersionError, KymflowZarrError
+from kymflow_zarr.errors import FormatVersionError, KymflowZarrError, StorageError
 from kymflow_zarr.legacy_v1.storage import V1Storage
 from kymflow_zarr.schema.base import plain_group_document
 from kymflow_zarr.schema.checksums import FileSum
@@ -169,22 +170,21 @@ def repair_dataset(
     storage = reading if dry_run else dataset.storage
     require_dataset(storage)
     actions = _sweep(storage, dry_run=dry_run)
-    with hashing(storage, executor) as hasher:
-        image_ids = Index(storage).image_ids()
-        for done, image_id in enumerate(image_ids, start=1):
-            prefix = layout.image_prefix(image_id)
-            # Nobody is kept waiting for an image that is whole.
-            if settled(storage, prefix, image_id, hasher).errors:
-                actions += _mend_image(storage, image_id, hasher, dry_run=dry_run)
-            if progress is not None:
-                progress(done, len(image_ids), image_id)
+    image_ids = Index(storage).image_ids()
+    with hashing(storage, None) as hasher:
+        # Writers wait for no image that is whole.
+        found = verify_images(storage, image_ids, True, progress, executor)
+        with closing(found):
+            for image_id, verified in found:
+                if not verified.is_whole:
+                    actions += _repair_image(storage, image_id, hasher, dry_run=dry_run)
         if settled(storage, "", None, hasher).errors:
-            actions += _mend_top(storage, hasher, dry_run=dry_run)
+            actions += _repair_top(storage, hasher, dry_run=dry_run)
     actions += _drop_index(storage, dry_run=dry_run)
     return RepairReport(dry_run, tuple(actions))
 
 
-def _mend_image(
+def _repair_image(
     storage: Storage, image_id: str, hasher: Hasher, *, dry_run: bool
 ) -> list[RepairAction]:
     plan = RepairPlan(storage, layout.image_prefix(image_id), image_id, dry_run=dry_run)
@@ -196,7 +196,7 @@ def _mend_image(
     return plan.actions
 
 
-def _mend_top(storage: Storage, hasher: Hasher, *, dry_run: bool) -> list[RepairAction]:
+def _repair_top(storage: Storage, hasher: Hasher, *, dry_run: bool) -> list[RepairAction]:
     plan = RepairPlan(storage, "", None, dry_run=dry_run)
     if dry_run:
         repair_top(storage, plan, hasher)
@@ -216,7 +216,10 @@ def _sweep(storage: Storage, *, dry_run: bool) -> list[RepairAction]:
     storage.recover()
     folders = ["", *(layout.image_prefix(image_id) for image_id in Index(storage).image_ids())]
     for folder in folders:
-        for name in list_names(storage, folder):
+        names: list[str] = []
+        with contextlib.suppress(StorageError):  # Another process deleted the image.
+            names = list_names(storage, folder)
+        for name in names:
             key = f"{folder}/{name}".lstrip("/")
             if is_temporary(name) and not storage.is_folder(key):
                 actions.append(RepairAction("sweep", None, key, "of a write that did not finish"))
@@ -226,8 +229,11 @@ def _sweep(storage: Storage, *, dry_run: bool) -> list[RepairAction]:
 
 
 def _drop_index(storage: Storage, *, dry_run: bool) -> list[RepairAction]:
-    if is_index_usable(storage):
-        return []
+    try:
+        if is_index_usable(storage):
+            return []
+    except StorageError:
+        return []  # What the system does not let us read may be whole.
     if not dry_run:
         with storage.lock("index"), storage.transaction("") as transaction:
             transaction.remove(layout.MANIFEST)

@@ -20,6 +20,7 @@ from kymflow_zarr.check.files import (
     is_temporary,
     list_names,
     list_tree,
+    warn_of_lost,
 )
 from kymflow_zarr.check.validate.arrays import check_array
 from kymflow_zarr.check.validate.artifacts import check_artifacts
@@ -392,12 +393,17 @@ def check_each(
         threads=1,
         here=lambda _: executor is None,
     )
+    lost: list[str] = []
     for image_id, found, error in results:
+        if found is None and executor is not None:
+            lost.append(f"{image_id}: {error}")
+            found = _found(check, Reading(storage), image_id)
         if found is None:
             assert error is not None
             error.add_note(f"image {image_id!r}")
             raise error
         findings.extend(found)
+    warn_of_lost(lost, len(image_ids))
 
 
 def _found(

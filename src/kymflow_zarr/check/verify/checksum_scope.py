@@ -299,8 +299,11 @@ def examine(
         return scope
     _compare(storage, scope, scope.listed, hasher, _known(before, scope))
     if hasher is not None and not scope.errors:
-        for below, what in disagreements(storage, prefix, image_id, scope.listed):
-            scope.add("contradiction", below, what, REPAIR)
+        try:
+            for below, what in disagreements(storage, prefix, image_id, scope.listed):
+                scope.add("contradiction", below, what, REPAIR)
+        except StorageError as error:  # Such as a link in place of a folder that lists no file.
+            scope.add("unreadable", "", error.what, error.hint or "Check the disk.", "folder")
     return scope
 
 
@@ -356,11 +359,13 @@ def _note_foreign(storage: Storage, scope: ChecksumScope) -> None:
         names = list_names(storage, layout.IMAGES)
     except StorageError:
         return  # All that is missing in it is noted.
+    unfinished = storage.unfinished(layout.IMAGES)
     for name in names:
         key = f"{layout.IMAGES}/{name}"
         is_image = layout.parse_image_folder(name) is not None and storage.is_folder(key)
-        # By name alone one is seen whose removal is committed and under way.
-        is_there = storage.stat(key) is not None
+        # A link that leads nowhere has a name and nothing behind it, as has an image whose
+        # removal is committed and under way.
+        is_there = stat_of(storage, key) is not None or name not in unfinished
         if name != layout.GROUP and not is_temporary(name) and is_there and not is_image:
             _foreign(scope, key)
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import time
+from collections.abc import Generator, Sequence
 from concurrent.futures import Executor
+from contextlib import closing
+from dataclasses import dataclass
 from typing import Final
 
 from kymflow_zarr import layout
-from kymflow_zarr.check.files import is_index_usable
+from kymflow_zarr.check.files import is_index_usable, warn_of_lost
 from kymflow_zarr.check.report import Damage, VerifyLevel, VerifyReport
 from kymflow_zarr.check.verify.checksum_scope import DAMAGES, ChecksumScope, examine
 from kymflow_zarr.check.verify.hashing import Hasher, hashing
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.documents import load_image, require_dataset
 from kymflow_zarr.engine.index.index import Index
-from kymflow_zarr.errors import ArgumentError, FormatVersionError
+from kymflow_zarr.engine.query.map import Reading
+from kymflow_zarr.errors import ArgumentError, FormatVersionError, StorageError
 from kymflow_zarr.legacy_v1.storage import V1Storage
+from kymflow_zarr.runtime.parallel import in_order
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import Progress
 
@@ -33,20 +39,89 @@ def verify_dataset(
     """Hold every file against its checksum; see :meth:`kymflow_zarr.OpenDataset.verify`."""
     storage = _storage_of(dataset.storage, level)
     image_ids = Index(storage).image_ids()
-    damages: list[Damage] = []
-    files = 0
+    full = level == "full"
     with hashing(storage, executor) as hasher:
-        used = hasher if level == "full" else None
-        groups: list[tuple[str, str | None]] = [("", None)]
-        groups += [(layout.image_prefix(image_id), image_id) for image_id in image_ids]
-        for done, (prefix, image_id) in enumerate(groups):
-            scope = settled(storage, prefix, image_id, used)
-            damages += scope.damages
-            files += len(scope.found)
-            if progress is not None and image_id is not None:
-                progress(done, len(image_ids), image_id)
-        _check_derived(storage, damages)
-        return VerifyReport(level, tuple(damages), len(image_ids), files, hasher.size_bytes)
+        top = _verified(storage, None, hasher if full else None)
+    found = [
+        top,
+        *(each for _, each in verify_images(storage, image_ids, full, progress, executor)),
+    ]
+    damages = [damage for each in found for damage in each.damages]
+    _check_derived(storage, damages)
+    return VerifyReport(
+        level,
+        tuple(damages),
+        len(image_ids),
+        sum(each.files for each in found),
+        sum(each.size_bytes for each in found),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What verify found in one checksum scope; it pickles.
+
+    Parameters
+    ----------
+    damages : tuple of Damage
+    files : int
+        How many files there are.
+    size_bytes : int
+        How many bytes were read.
+    """
+
+    damages: tuple[Damage, ...]
+    files: int
+    size_bytes: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every file is as it was written."""
+        return not any(damage.severity == "error" for damage in self.damages)
+
+
+def verify_images(
+    storage: Storage,
+    image_ids: Sequence[str],
+    full: bool,
+    progress: Progress | None,
+    executor: Executor | None,
+) -> Generator[tuple[str, Verified]]:
+    """Yield each image with what was found, in order; an executor gets one task an image.
+
+    An image whose task the executor lost is verified in this process, with a warning at the end.
+    """
+    lost: list[str] = []
+    with hashing(storage, None) as hasher:
+        used = hasher if full else None
+        if executor is None:
+            for done, image_id in enumerate(image_ids, start=1):
+                yield image_id, _verified(storage, image_id, used)
+                if progress is not None:
+                    progress(done, len(image_ids), image_id)
+            return
+        call = functools.partial(_verified_there, Reading(storage), full)
+        results = in_order(call, image_ids, executor=executor, progress=progress)
+        with closing(results):
+            for image_id, found, error in results:
+                if found is None:
+                    lost.append(f"{image_id}: {error}")
+                    found = _verified(storage, image_id, used)
+                yield image_id, found
+    warn_of_lost(lost, len(image_ids))
+
+
+def _verified_there(reading: Reading, full: bool, image_id: str) -> Verified:
+    storage = reading.storage
+    return _verified(storage, image_id, Hasher(storage) if full else None)
+
+
+def _verified(storage: Storage, image_id: str | None, hasher: Hasher | None) -> Verified:
+    before = 0 if hasher is None else hasher.size_bytes
+    prefix = "" if image_id is None else layout.image_prefix(image_id)
+    scope = settled(storage, prefix, image_id, hasher)
+    size_bytes = 0 if hasher is None else hasher.size_bytes - before
+    return Verified(tuple(scope.damages), len(scope.found), size_bytes)
 
 
 def verify_image(
@@ -108,11 +183,15 @@ def settled(
 
 
 def _check_derived(storage: Storage, damages: list[Damage]) -> None:
-    if not is_index_usable(storage):
+    try:
+        why = None if is_index_usable(storage) else "it is not as it was written"
+    except StorageError as error:
+        why = error.what
+    if why is not None:
         damages.append(
             Damage(
                 DAMAGES["index"], "index", None, "index", layout.MANIFEST,
-                "it is not as it was written; it is derived, and not used",
+                f"{why}; it is derived, and not used",
                 "update_manifest() makes it anew.",
             )
         )  # fmt: skip

@@ -24,12 +24,13 @@ _READ_BYTES = 1 << 20
 
 
 class Hasher:
-    """Hashes files through an executor; a file is read in pieces, never whole.
+    """Hashes files, with or without an executor; a file is read in pieces, never whole.
 
     Parameters
     ----------
     storage : Storage
-    executor : concurrent.futures.Executor
+    executor : concurrent.futures.Executor, optional
+        This thread if left out.
     own : bool
         Whether it is ours: without it this thread goes on.
 
@@ -39,7 +40,9 @@ class Hasher:
         How many files were read, and how many bytes they held.
     """
 
-    def __init__(self, storage: Storage, executor: Executor, *, own: bool = False) -> None:
+    def __init__(
+        self, storage: Storage, executor: Executor | None = None, *, own: bool = False
+    ) -> None:
         self._hash = functools.partial(_hash, Reading(storage))
         self._executor = executor
         self._own = own
@@ -52,8 +55,10 @@ class Hasher:
         for start in range(0, len(keys), _AT_ONCE):
             some = keys[start : start + _AT_ONCE]
             wanted = [files[key] for key in some]
+            found: Iterator[Hashed]
             try:
-                found = self._executor.map(self._hash, wanted)
+                run = map if self._executor is None else self._executor.map
+                found = run(self._hash, wanted)
             except RuntimeError:
                 if not self._own:
                     raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
 import stat
@@ -27,8 +28,18 @@ def folders(place: Path | int) -> list[str]:
     it cannot be listed.
     """
     with os.scandir(place) as entries:
-        names = [entry.name for entry in filter(_IS_FOLDER, entries)]
+        found = list(entries)
+    try:
+        names = [entry.name for entry in filter(_IS_FOLDER, found)]
+    except OSError:  # Such as a link that leads to itself: it is no folder.
+        names = [entry.name for entry in found if _is_folder(entry)]
     return [name for name in names if name[0] != "."]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    with contextlib.suppress(OSError):
+        return entry.is_dir()
+    return False
 
 
 def folder_times(path: Path) -> dict[str, int]:
@@ -89,7 +100,7 @@ def _times(names: list[str], look: Callable[[str], os.stat_result]) -> dict[str,
             found.st_mtime_ns if (found := look(name)).st_mode & _KIND == stat.S_IFDIR else None
             for name in names
         ]
-    except FileNotFoundError:  # One was deleted since it was listed.
+    except OSError:  # One was deleted since it was listed, or is a link that leads to itself.
         times = [_time(name, look) for name in names]
     return _present(names, times)
 
@@ -119,8 +130,10 @@ def _many_times(above: str, names: list[str]) -> dict[str, int]:
 def _time(name: str, look: Callable[[str], os.stat_result]) -> int | None:
     try:
         found = look(name)
-    except FileNotFoundError:
-        return None
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) or error.errno == errno.ELOOP:
+            return None
+        raise
     return found.st_mtime_ns if found.st_mode & _KIND == stat.S_IFDIR else None
 
 
