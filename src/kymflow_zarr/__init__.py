@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from kymflow_zarr.runtime.limits import Limits, get_limits, set_limits
     from kymflow_zarr.schema.published import json_schema
     from kymflow_zarr.types import ArtifactInfo, Axis, ImageBounds
+    from kymflow_zarr.viewer.web.serving import Viewer
 
 __all__ = [
     "ArtifactInfo",
@@ -68,6 +69,7 @@ __all__ = [
     "SchemaValidationError",
     "ValidationReport",
     "VerifyReport",
+    "Viewer",
     "ZarrDataset",
     "ZarrImageRecord",
     "__version__",
@@ -106,6 +108,7 @@ _HOMES = {
     "SchemaValidationError": "errors",
     "ValidationReport": "check.report",
     "VerifyReport": "check.report",
+    "Viewer": "viewer.web.serving",
     "ZarrDataset": "api.dataset",
     "ZarrImageRecord": "api.image",
     "get_limits": "runtime.limits",

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kymflow_zarr.cli.demo.velocity import find_stalls, measure_velocity
+from kymflow_zarr.cli.exchange.demo import find_stalls, measure_velocity
 from kymflow_zarr.testing import SyntheticVessel, default_vessels, synthesize_kymograph
 from tests.cli.run import one_error_line, run, run_process
 

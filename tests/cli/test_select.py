@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kymflow_zarr import Axis, ZarrDataset
-from kymflow_zarr.cli.look.select import Selection, parse_condition
+from kymflow_zarr.cli.look.images import Selection, parse_condition
 from tests.cli.run import json_of, one_error_line, run
 
 NS = 10**9

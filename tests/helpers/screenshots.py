@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from kymflow_zarr import ZarrDataset
-from kymflow_zarr.cli.demo.demo import _analyze
+from kymflow_zarr.cli.exchange.demo import _analyze
 from kymflow_zarr.testing import SyntheticVessel, default_vessels, write_experiment
 from tests.viewer.web.browser import drawn, point_at, settle, started, until
 

@@ -8,16 +8,22 @@ export function whole(told: Partial<AnyImage> & { image_id: string }): AnyImage 
   return {
     revision: "", pixels: "", shape: [], dtype: "", axes: [], channel_names: null, plane: null, sliders: [], contrast: null, rois: [],
     metadata: null, provenance: null, source: null, source_files: null, created_utc: null, updated_utc: null, acquired: null,
-    artifacts: [], tables: [], series: [], events: [], previous: null, next: null, ome_zarr: null, error: null,
+    artifacts: [], tables: [], series: [], events: [], previous: null, next: null, position: null, n_listed: 0, ome_zarr: null, error: null,
     ...told,
     curation: { verdict: null, note: "", history: [], ...told.curation },
   };
 }
 
-export const getImage = async (id: string, signal?: AbortSignal) => whole(await getJson<AnyImage>(imageUrl(id), signal));
+/** The list that one came from, as the gallery's address has it: it says which image is next. */
+const listed = () => {
+  const list = new URLSearchParams(location.search).get("in");
+  return list ? `?${list}` : "";
+};
+
+export const getImage = async (id: string, signal?: AbortSignal) => whole(await getJson<AnyImage>(imageUrl(id) + listed(), signal));
 
 export async function postChange(id: string, to: "edit" | "undo", body: unknown): Promise<AnyImage> {
-  return whole((await postJson<EditAnswer>(imageUrl(id, to), body)).image);
+  return whole((await postJson<EditAnswer>(imageUrl(id, to) + listed(), body)).image);
 }
 
 /** Whether there is a plane, and anything on it. */

@@ -14,7 +14,7 @@ export interface DatasetInfo {
   editable: boolean;
   who: string | null;
   n_images: number;
-  tables: { name: string; n_rows: number; columns: (string | Column)[] }[];
+  tables: { name: string; n_rows: number | null; columns: (string | Column)[]; error?: string }[];
   columns: Column[];
   version: string;
 }
@@ -118,13 +118,16 @@ export interface ImageInfo {
   created_utc: string | null;
   updated_utc: string | null;
   acquired: string | null;
-  artifacts: { kind: string; name: string; key: string; size_bytes: number }[];
+  artifacts: { kind: string; name: string; key: string; size_bytes: number; error?: string }[];
   tables: { name: string; n_rows: number }[];
   series: Series[];
   events: { kind: string; name: string }[];
   curation: { verdict: Verdict; note: string; history: HistoryEntry[] };
   previous: string | null;
   next: string | null;
+  /** Which of the listed images it is, from 1; null: it is not, or no longer, one of them. */
+  position: number | null;
+  n_listed: number;
   ome_zarr: string | null;
   error: string | null;
 }

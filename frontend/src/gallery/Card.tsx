@@ -1,3 +1,4 @@
+import { url } from "../api/client";
 import type { ImageRow, Verdict } from "../api/types";
 import { imagePath } from "../lib/router";
 import { VerdictBadge } from "../parts/VerdictBadge";
@@ -9,11 +10,13 @@ interface Props {
   index: number;
   active: boolean;
   list: boolean;
+  /** The query of the list, which the image's page goes through. */
+  from: string;
   box: { left: number; top: number; width: number; height: number };
   onFocus: (index: number) => void;
 }
 
-export function Card({ row, index, active, list, box, onFocus }: Props) {
+export function Card({ row, index, active, list, from, box, onFocus }: Props) {
   const style = {
     transform: `translate(${box.left}px, ${box.top}px)`, width: `${box.width}px`, height: `${box.height}px`,
   };
@@ -28,7 +31,7 @@ export function Card({ row, index, active, list, box, onFocus }: Props) {
     </span>
   );
   return (
-    <a class={list ? "card row" : "card"} style={style} href={imagePath(row.image_id)} tabIndex={active ? 0 : -1}
+    <a class={list ? "card row" : "card"} style={style} href={url(imagePath(row.image_id), { in: from })} tabIndex={active ? 0 : -1}
       data-testid="card" data-image-id={row.image_id} data-index={index} onFocus={() => onFocus(index)}>
       {picture}
       <span class="card-title" title={row.image_id}>

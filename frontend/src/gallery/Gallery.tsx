@@ -80,7 +80,7 @@ export function Gallery({ info }: { info: DatasetInfo }) {
         </span>
       </div>
       <ErrorBox error={store.error.value} retry={() => store.again()} />
-      <Cards list={list} question={JSON.stringify([q, sort, descending, where])} />
+      <Cards list={list} question={patched(asked, { as: null }).slice(1)} />
     </main>
   );
 }
@@ -163,11 +163,11 @@ function Cards({ list, question }: { list: boolean; question: string }) {
   return (
     <div class={list ? "cards as-list" : "cards"} ref={scroller} onScroll={onScroll} onKeyDown={onKey} data-testid="cards">
       {total === 0 && store.total.value !== null && !store.error.value && (
-        <p class="empty">No image is like that. <button type="button" onClick={() => setQuery({ q: null, where: null }, "push")}>Show all</button></p>
+        <p class="empty">No images match. <button type="button" onClick={() => setQuery({ q: null, where: null }, "push")}>Show all</button></p>
       )}
       <div class="cards-inner" role="group" aria-label="Images" style={{ height: `${totalHeight(layout, total)}px` }}>
         {shown.map((i) => (
-          <Card key={store.row(i)?.image_id ?? `waiting ${i}`} index={i} row={store.row(i)} list={list} active={i === focusable}
+          <Card key={store.row(i)?.image_id ?? `waiting ${i}`} index={i} row={store.row(i)} list={list} active={i === focusable} from={question}
             box={boxOf(layout, i)} onFocus={setActive} />
         ))}
       </div>

@@ -2,7 +2,8 @@ import { useComputed } from "@preact/signals";
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import { getJson, imageUrl, url } from "../api/client";
 import { canBeDrawn, getImage } from "../api/image";
-import type { DatasetInfo, EventsData, Histogram, ImageInfo, SeriesData } from "../api/types";
+import type { AnyImage, DatasetInfo, EventsData, Histogram, ImageInfo, SeriesData } from "../api/types";
+import { count } from "../lib/format";
 import { formatAt, joinKey } from "../lib/query";
 import { imagePath, navigate, params, route } from "../lib/router";
 import { ErrorBox } from "../parts/ErrorBox";
@@ -11,7 +12,7 @@ import { useKeys } from "../parts/keys";
 import { useLoad } from "../parts/useLoad";
 import { VerdictBadge } from "../parts/VerdictBadge";
 import { Curator } from "../side/curator";
-import { ConflictBar, setVerdict, VerdictButtons } from "../side/Judge";
+import { ConflictBar, setVerdict, Unwritten, VerdictButtons } from "../side/Judge";
 import { SidePanel } from "../side/SidePanel";
 import { ChartPanel } from "./ChartPanel";
 import { Damaged } from "./Damaged";
@@ -28,9 +29,22 @@ export function ImagePage({ id, info: dataset }: { id: string; info: DatasetInfo
   if (loaded.error) {
     return <main class="page" id="main"><ErrorBox error={loaded.error} retry={loaded.reload} /><p><a href="/">To the gallery</a></p></main>;
   }
-  if (!loaded.data) return <main class="image-page loading" id="main" aria-busy="true" />;
   const first = loaded.data;
-  return canBeDrawn(first) ? <Whole first={first} editable={dataset.editable} /> : <Damaged first={first} editable={dataset.editable} />;
+  return (
+    <>
+      <Unwritten />
+      {!first ? <Loading /> : canBeDrawn(first) ? <Whole first={first} editable={dataset.editable} /> : <Damaged first={first} editable={dataset.editable} />}
+    </>
+  );
+}
+
+/** Keys that are pressed now are for the image that comes. */
+function Loading() {
+  useKeys((event) => {
+    if (!event.repeat && QUEUED.includes(event.key)) early.push(event.key);
+    return QUEUED.includes(event.key);
+  });
+  return <main class="image-page loading" id="main" aria-busy="true">Loading…</main>;
 }
 
 function Whole({ first, editable }: { first: ImageInfo; editable: boolean }) {
@@ -42,7 +56,7 @@ function Whole({ first, editable }: { first: ImageInfo; editable: boolean }) {
   );
   const curator = editable ? watcher : null;
   const cache = useRef<TileCache | null>(null);
-  useEffect(() => () => stage.dispose(), []);
+  useEffect(() => () => { stage.dispose(); watcher.leave(); }, []);
   const info = stage.info.value;
   const id = info.image_id;
 
@@ -95,6 +109,7 @@ function Whole({ first, editable }: { first: ImageInfo; editable: boolean }) {
         <div class="image-head">
           <Step to={info.previous} label="Previous image" hint="[" icon="left" testid="image-previous" />
           <Step to={info.next} label="Next image" hint="]" icon="right" testid="image-next" />
+          {info.n_listed > 0 && <span class="dim" data-testid="position">{info.position ?? "–"} of {count(info.n_listed)}</span>}
           <h1 title={id}>{name ?? id}{name && <span class="dim"> {id}</span>}</h1>
           <span class="spacer" />
           {curator ? <VerdictButtons curator={curator} verdict={info.curation.verdict} /> : <VerdictBadge verdict={info.curation.verdict} />}
@@ -123,12 +138,39 @@ function Step({ to, label, hint, icon, testid }: { to: string | null; label: str
 /** Another image, looked at in the same way. */
 function likeThis(id: string): string {
   const query = params.peek();
-  return url(imagePath(id), Object.fromEntries(["map", "zoom", "events", "rois", "series"].map((name) => [name, query.get(name)])));
+  return url(imagePath(id), Object.fromEntries(["in", "map", "zoom", "events", "rois", "series"].map((name) => [name, query.get(name)])));
+}
+
+/** Keys that judge, or lead on; they wait for an image that is still loading. */
+const QUEUED = ["a", "r", "u", "[", "]"];
+const early: string[] = [];
+
+/** Do what one of these keys does; true if it leads to another image. */
+export function judgeOrStep(key: string, info: AnyImage, curator: Curator | null): boolean {
+  const to = key === "[" ? info.previous : key === "]" ? info.next : null;
+  if (to) navigate(likeThis(to));
+  else if (curator && key === "a") setVerdict(curator, "accepted");
+  else if (curator && key === "r") setVerdict(curator, "rejected");
+  else if (curator && key === "u") setVerdict(curator, null);
+  return to !== null;
+}
+
+/** Do what was asked for while the image was loading; keys after a step are for the next one. */
+export function useEarlyKeys(peek: () => AnyImage, curator: Curator | null): void {
+  useEffect(() => {
+    while (early.length) if (judgeOrStep(early.shift()!, peek(), curator)) return;
+  }, []);
 }
 
 function useImageKeys(stage: Stage, curator: Curator | null): void {
+  useEarlyKeys(() => stage.info.peek(), curator);
   useKeys((event) => {
-    const info = stage.info.peek();
+    // While a region is described, a letter is part of its name, wherever the focus is.
+    if (stage.draft.peek() && event.key !== "Escape") return false;
+    if (QUEUED.includes(event.key)) {
+      judgeOrStep(event.key, stage.info.peek(), curator);
+      return true;
+    }
     switch (event.key) {
       case "+": case "=": stage.zoom(1.5); break;
       case "-": case "_": stage.zoom(1 / 1.5); break;
@@ -137,11 +179,6 @@ function useImageKeys(stage: Stage, curator: Curator | null): void {
       case "p": case "k": stage.step(-1); break;
       case "e": stage.showEvents.value = !stage.showEvents.value; break;
       case "o": stage.showRois.value = !stage.showRois.value; break;
-      case "[": if (info.previous) navigate(likeThis(info.previous)); break;
-      case "]": if (info.next) navigate(likeThis(info.next)); break;
-      case "a": if (curator) setVerdict(curator, "accepted"); break;
-      case "r": if (curator) setVerdict(curator, "rejected"); break;
-      case "u": if (curator) setVerdict(curator, null); break;
       case "d": if (curator) stage.drawing.value = !stage.drawing.value; break;
       case "Escape":
         if (stage.draft.peek() || stage.drawing.peek()) {
@@ -157,4 +194,3 @@ function useImageKeys(stage: Stage, curator: Curator | null): void {
     return true;
   }, [stage, curator]);
 }
-

@@ -12,7 +12,7 @@ const FORMS: Record<string, string[]> = {
   json: ["json"], parquet: ["csv", "parquet"], csv_gz: ["csv", "parquet"], array: ["npy"],
 };
 
-/** What was kept beside the pixels; each can be opened here and taken away. */
+/** What is stored beside the pixels; each can be opened here and downloaded. */
 export function Artifacts({ info }: { info: AnyImage }) {
   const [open, setOpen] = useState<string | null>(null);
   if (!info.artifacts.length) return <p class="dim">None.</p>;
@@ -25,6 +25,7 @@ export function Artifacts({ info }: { info: AnyImage }) {
             <div class="artifact-head">
               <button type="button" class="artifact-open" aria-expanded={open === key} onClick={() => setOpen(open === key ? null : key)}>
                 <span class="artifact-name">{one.name}</span> <span class="dim">{one.kind} {bytes(one.size_bytes)}</span>
+                {one.error && <span class="bad" title={one.error}> damaged</span>}
               </button>
               {(FORMS[one.kind] ?? []).map((form) => (
                 <a key={form} class="download" download href={downloadUrl("artifact", info.image_id, { kind: one.kind, name: one.name, as: form })}>{form.toUpperCase()}</a>

@@ -2,14 +2,16 @@ import type { AnyImage, Verdict } from "../api/types";
 import { when } from "../lib/format";
 import { ErrorBox } from "../parts/ErrorBox";
 import { Icon } from "../parts/icons";
-import { described, lastUndoable, type Curator } from "./curator";
+import { imagePath } from "../lib/router";
+import { described, lastUndoable, unwritten, type Curator } from "./curator";
 
 const WORDS: [Verdict, string, string][] = [
   ["accepted", "Accept", "a"], ["rejected", "Reject", "r"], [null, "Undecided", "u"],
 ];
 
 export const setVerdict = (curator: Curator, value: Verdict) => {
-  if (curator.peek().curation.verdict === value) return;
+  // While another is being written, that is not what the verdict will be.
+  if (!curator.busy.peek() && curator.peek().curation.verdict === value) return;
   void curator.apply([{ kind: "verdict", value }], `the verdict “${value ?? "undecided"}”`);
 };
 
@@ -53,6 +55,21 @@ export function ConflictBar({ curator }: { curator: Curator }) {
         </div>
       )}
     </>
+  );
+}
+
+/** What could not be written to images that were left meanwhile. */
+export function Unwritten() {
+  if (!unwritten.value.length) return null;
+  return (
+    <div class="conflict" role="alert" data-testid="unwritten">
+      {unwritten.value.map(({ image_id, what, why }, i) => (
+        <div key={i}>
+          <b>Not written:</b> {what} of <a href={imagePath(image_id)}>{image_id}</a>. <ErrorBox error={why} />
+        </div>
+      ))}
+      <button type="button" onClick={() => (unwritten.value = [])}>Close</button>
+    </div>
   );
 }
 

@@ -72,7 +72,11 @@ export function RoiList({ stage, info, curator }: Props) {
 function DraftForm({ stage, info, curator, draft }: Props & { curator: Curator; draft: Draft }) {
   const plane = stage.plane.value;
   const form = useRef<HTMLFormElement>(null);
-  useEffect(() => form.current?.scrollIntoView({ block: "nearest" }), []);
+  useEffect(() => {
+    form.current?.scrollIntoView({ block: "nearest" });
+    // What one types next is its name.
+    form.current?.querySelector<HTMLInputElement>("[data-testid='roi-name']")?.focus({ preventScroll: true });
+  }, []);
   const data = dataOfBox(wholeBox(draft, plane), plane.turned);
   const change = (patch: Partial<Draft>) => (stage.draft.value = { ...draft, ...patch });
   const side = (name: "x0" | "x1" | "y0" | "y1") => (

@@ -4,6 +4,7 @@ import { signal } from "@preact/signals";
 import { ApiError } from "../api/client";
 import { getImage, postChange } from "../api/image";
 import type { AnyImage, Change, HistoryEntry } from "../api/types";
+import { dataset } from "../dataset";
 
 export interface Conflict {
   what: string;
@@ -13,17 +14,51 @@ export interface Conflict {
   others: HistoryEntry[];
 }
 
+/** Changes that failed after the page of their image was left. */
+export const unwritten = signal<{ image_id: string; what: string; why: unknown }[]>([]);
+
+// A browser may have storage switched off; a draft then lives as long as the page of its image.
+function stored(key: string): string | null {
+  try {
+    return localStorage.getItem(key);
+  } catch {
+    return null;
+  }
+}
+
+function store(key: string, text: string | null): void {
+  try {
+    if (text === null) localStorage.removeItem(key);
+    else localStorage.setItem(key, text);
+  } catch {
+    // See above.
+  }
+}
+
 export class Curator {
   readonly busy = signal(false);
   readonly error = signal<unknown>(null);
   readonly conflict = signal<Conflict | null>(null);
   /** What stands in the field of the note and is not yet saved; null: nothing. */
   readonly note = signal<string | null>(null);
+  #left = false;
+  #waiting = 0;
+  #last: Promise<boolean> = Promise.resolve(true);
 
   constructor(
     readonly peek: () => AnyImage,
     readonly show: (info: AnyImage) => void,
-  ) {}
+  ) {
+    // A draft outlives the page of its image, and a reload.
+    const key = `kymflow-zarr note ${dataset.peek()?.dataset_id} ${peek().image_id}`;
+    this.note.value = stored(key);
+    this.note.subscribe((text) => store(key, text));
+  }
+
+  /** The page of the image is no longer shown: what cannot be written is told on the next one. */
+  leave(): void {
+    this.#left = true;
+  }
 
   /** True once it is written. */
   apply(changes: Change[], what: string): Promise<boolean> {
@@ -36,9 +71,23 @@ export class Curator {
     return this.#send("undo", (expect) => ({ expect, edit_id: id }), "undo", () => this.undo(id));
   }
 
-  async #send(to: "edit" | "undo", body: (expect: string) => unknown, what: string, again: () => Promise<boolean>): Promise<boolean> {
-    if (this.busy.peek()) return false;
+  /** One after the other; after one that failed, those that were asked for meanwhile are not sent. */
+  #send(to: "edit" | "undo", body: (expect: string) => unknown, what: string, again: () => Promise<boolean>): Promise<boolean> {
+    const before = this.#waiting++ ? this.#last : Promise.resolve(true);
     this.busy.value = true;
+    this.#last = before.then(async (fine) => {
+      const done = fine && (await this.#sent(to, body, what, again));
+      if (!done && this.#left) {
+        const why = this.conflict.peek() ? "it was changed meanwhile" : this.error.peek();
+        unwritten.value = [...unwritten.peek(), { image_id: this.peek().image_id, what, why }];
+      }
+      this.busy.value = --this.#waiting > 0;
+      return done;
+    });
+    return this.#last;
+  }
+
+  async #sent(to: "edit" | "undo", body: (expect: string) => unknown, what: string, again: () => Promise<boolean>): Promise<boolean> {
     this.error.value = null;
     const before = this.peek();
     try {
@@ -60,8 +109,6 @@ export class Curator {
         this.error.value = failed;
       }
       return false;
-    } finally {
-      this.busy.value = false;
     }
   }
 

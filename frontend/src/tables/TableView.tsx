@@ -22,7 +22,8 @@ export function TableView({ name }: { name: string }) {
   const descending = query.get("descending") === "true";
   const where = query.getAll("where");
   const offset = Math.max(0, Number(query.get("offset")) || 0);
-  const address = url(`/api/tables/${encodeURIComponent(name)}`, { q, sort, descending: descending || null, where, offset: offset || null, limit: LIMIT });
+  const asked = { q, sort, descending: descending || null, where };
+  const address = url(`/api/tables/${encodeURIComponent(name)}`, { ...asked, offset: offset || null, limit: LIMIT });
   const loaded = useLoad(address, (_, signal) => getJson<TableData>(address, signal));
   const [typed, type] = useTyped(q, 50, (text) => setQuery({ q: text, offset: null }));
   const search = useRef<HTMLInputElement>(null);
@@ -50,8 +51,9 @@ export function TableView({ name }: { name: string }) {
         <Filters columns={columns} where={where} onChange={(next) => setQuery({ where: next, offset: null }, "push")} />
         <span class="spacer" />
         <span class="count" role="status" data-testid="table-count" data-total={data?.total ?? ""}>{data ? plural(data.total, "row") : "…"}</span>
-        <a class="download" download href={downloadUrl("table", name, { as: "csv" })}><Icon name="save" /> CSV</a>
-        <a class="download" download href={downloadUrl("table", name, { as: "parquet" })}>Parquet</a>
+        <a class="download" download data-testid="table-csv" href={downloadUrl("table", name, { as: "csv", ...asked })}
+          title="The rows that are shown, on all pages. A spreadsheet takes a cell that begins with = for a formula: import it as text."><Icon name="save" /> CSV</a>
+        <a class="download" download href={downloadUrl("table", name, { as: "parquet", ...asked })} title="The rows that are shown, on all pages">Parquet</a>
       </div>
       {columns.length > 0 && <Plot name={name} columns={columns} where={where} />}
       <ErrorBox error={loaded.error} retry={loaded.reload} />
@@ -82,7 +84,7 @@ export function TableView({ name }: { name: string }) {
               ))}
             </tbody>
           </table>
-          {data.rows.length === 0 && <p class="empty">No row is like that.</p>}
+          {data.rows.length === 0 && <p class="empty">No rows match.</p>}
         </div>
       )}
       {data && <Pager offset={offset} limit={LIMIT} total={data.total} go={(to) => setQuery({ offset: to || null }, "push")} />}

@@ -19,7 +19,7 @@ export function TablesPage({ name, info }: { name: string | null; info: DatasetI
           {info.tables.map((one) => (
             <li key={one.name}>
               <a href={tablePath(one.name)} class={one.name === table ? "on" : ""} aria-current={one.name === table ? "true" : undefined} data-testid="table-link">
-                <span>{one.name}</span> <span class="dim">{count(one.n_rows)}</span>
+                <span>{one.name}</span> {one.error ? <span class="bad" title={one.error}>damaged</span> : <span class="dim">{count(one.n_rows ?? 0)}</span>}
               </a>
             </li>
           ))}

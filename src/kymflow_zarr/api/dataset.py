@@ -1054,7 +1054,7 @@ class ZarrDataset:
         )
 
     def _repr_html_(self) -> str:
-        from kymflow_zarr.views.dataset_html import dataset_html
+        from kymflow_zarr.views.html import dataset_html
 
         return dataset_html(self._open)
 

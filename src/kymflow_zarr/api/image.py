@@ -75,7 +75,7 @@ class ZarrImageRecord:
         return hash(self._image)
 
     def _repr_html_(self) -> str:
-        from kymflow_zarr.views.image_html import record_html
+        from kymflow_zarr.views.html import record_html
 
         return record_html(self._image)
 
@@ -822,7 +822,7 @@ class ZarrImageRecord:
         MissingDependencyError
             If matplotlib is not installed; names the extra (an ImportError).
         """
-        from kymflow_zarr.views.events import plot_events
+        from kymflow_zarr.views.plot import plot_events
 
         return plot_events(
             self._image,
@@ -881,7 +881,7 @@ class ZarrImageRecord:
         CorruptDataError
             If a stored file is missing or damaged.
         """
-        from kymflow_zarr.views.thumbnail import thumbnail
+        from kymflow_zarr.views.picture import thumbnail
 
         return thumbnail(self._image, size)
 

@@ -11,7 +11,7 @@ import click
 
 from kymflow_zarr._version import __version__
 from kymflow_zarr.cli.completion import completion
-from kymflow_zarr.cli.demo.demo import demo
+from kymflow_zarr.cli.exchange.demo import demo
 from kymflow_zarr.cli.exchange.export import export
 from kymflow_zarr.cli.exchange.ingest import ingest
 from kymflow_zarr.cli.exchange.migrate import migrate

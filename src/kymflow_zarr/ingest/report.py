@@ -129,7 +129,7 @@ class IngestReport(Report[IngestItem]):
         return self._text(f"{self.folder}: {counts}", *notes)
 
     def _repr_html_(self) -> str:
-        from kymflow_zarr.views.report_html import report_html
+        from kymflow_zarr.views.html import report_html
 
         rows = [(item.status, item.path, item.image_id, item.reason) for item in self.items]
         return report_html(self.folder, rows)

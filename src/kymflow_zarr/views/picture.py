@@ -1,4 +1,4 @@
-"""Small pictures of large images: few chunks read, as PNG in the page itself."""
+"""Small gray pictures of large images: few chunks are read, and the contrast fits."""
 
 from __future__ import annotations
 
@@ -11,13 +11,24 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from kymflow_zarr.engine.images import thumbnails
 from kymflow_zarr.errors import LimitExceededError
 from kymflow_zarr.views.plane import Plane, plane_of
 
 if TYPE_CHECKING:
     from kymflow_zarr.engine.image import StoredImage
 
-__all__ = ["Preview", "contrast", "data_uri", "gray_levels", "preview", "reduced"]
+__all__ = [
+    "Preview",
+    "contrast",
+    "data_uri",
+    "gray_levels",
+    "histogram_edges",
+    "preview",
+    "reduced",
+    "thumbnail",
+    "thumbnail_png",
+]
 
 Array = npt.NDArray[Any]
 
@@ -159,3 +170,79 @@ def data_uri(image: npt.NDArray[np.uint8]) -> str:
 
     png = bytes(imagecodecs.png_encode(np.ascontiguousarray(image)))
     return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+
+
+def thumbnail(image: StoredImage, size: int = thumbnails.SIZE) -> bytes:
+    """Return a small picture of an image as PNG.
+
+    A picture of the usual size is read from the index, or drawn and stored there.
+    """
+    image = image.snapshot()
+    return thumbnails.thumbnail(
+        image.storage, image.document(), size, lambda side: thumbnail_png(image, side)
+    )
+
+
+def thumbnail_png(record: StoredImage, size: int) -> bytes:
+    """Draw a small picture of an image, its longer side `size` pixels long, as PNG."""
+    import imagecodecs
+
+    seen = preview(record)
+    height, width = _shown_size(seen, size)
+    down, across = (
+        max(1, n // wanted) for n, wanted in zip(seen.pixels.shape, (height, width), strict=True)
+    )
+    levels = _stretched(gray_levels(reduced(seen.pixels, down, across)), height, width)
+    return bytes(imagecodecs.png_encode(np.ascontiguousarray(levels)))
+
+
+def _shown_size(seen: Preview, size: int) -> tuple[int, int]:
+    """Return height and width in pixels of the picture."""
+    if seen.plane.is_kymograph:
+        # Time and space have no common scale: a strip, which shows streaks best.
+        return max(1, size // 2), size
+    tall, wide = map(float, seen.pixels.shape)
+    if seen.plane.is_true_to_scale:
+        tall, wide = tall * seen.plane.vertical.step, wide * seen.plane.horizontal.step
+    scale = size / max(tall, wide)
+    return max(1, math.floor(tall * scale)), max(1, math.floor(wide * scale))
+
+
+def _stretched(levels: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:
+    rows, columns = (
+        np.arange(wanted) * n // wanted
+        for n, wanted in zip(levels.shape, (height, width), strict=True)
+    )
+    stretched: npt.NDArray[Any] = levels[rows][:, columns]
+    return stretched
+
+
+def histogram_edges(
+    least: float, most: float, *, whole: bool, bins: int
+) -> npt.NDArray[np.floating[Any]]:
+    """Return edges that differ, in order; the first and the last hold all the values.
+
+    Parameters
+    ----------
+    least, most : float
+        The smallest and the largest value, finite.
+    whole : bool
+        Whether all values are whole numbers: a bin holds as many of them as every other.
+    bins : int
+        No more than so many; fewer where there are not so many numbers between.
+    """
+    if whole:
+        span = int(most) - int(least) + 1
+        width = max(1, -(-span // bins))
+        edges = int(least) + width * np.arange(-(-span // width) + 1, dtype=np.float64)
+    else:
+        # Halves, as the two may be further apart than the largest number.
+        upper = most if most > least else least + 1.0
+        edges = np.linspace(least / 2, upper / 2, bins + 1) * 2
+    # Large numbers lie further apart than the bins would.
+    edges = np.unique(edges)
+    edges[0], edges[-1] = min(edges[0], least), max(edges[-1], most)
+    if len(edges) > 1:
+        return edges
+    # One more would be the same: the next smaller number, or larger, is another.
+    return np.sort([least, math.nextafter(least, 0.0)])

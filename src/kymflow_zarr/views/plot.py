@@ -1,22 +1,27 @@
-"""One plane of an image, drawn with matplotlib in real units."""
+"""A plane of an image, and its velocity and events, drawn with matplotlib in real units."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from kymflow_zarr.errors import MissingDependencyError
+from kymflow_zarr.engine.rois.values import known_rois
+from kymflow_zarr.errors import ArgumentError, ArtifactNotFoundError, MissingDependencyError
 
 if TYPE_CHECKING:
     import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from kymflow_zarr.engine.image import StoredImage
     from kymflow_zarr.engine.rois.values import MaskRoi, RectRoi
     from kymflow_zarr.views.plane import Plane
 
-__all__ = ["plain", "plot", "require_matplotlib"]
+__all__ = ["plain", "plot", "plot_events", "require_matplotlib"]
 
 
 def require_matplotlib() -> Any:
@@ -58,7 +63,6 @@ def plot(
     """Draw one plane; see :meth:`kymflow_zarr.StoredImage.plot`."""
     pyplot = require_matplotlib()
 
-    from kymflow_zarr.engine.rois.values import known_rois
     from kymflow_zarr.views.picture import contrast
     from kymflow_zarr.views.plane import plane_of
 
@@ -183,3 +187,158 @@ def _draw_scale_bar(ax: Axes, plane: Plane) -> None:
         end - length / 2, 0.09, plain(f"{length:g} {across.unit}"), transform=where,
         color="white", ha="center", va="bottom", path_effects=outline,
     )  # fmt: skip
+
+
+_FORMS = {"parquet": "load_df_parquet", "csv_gz": "load_df_csv_gz"}
+
+
+def plot_events(
+    record: StoredImage,
+    *,
+    velocity: str,
+    events: str,
+    column: str,
+    roi_id: int | None,
+    channel: int | None,
+    cmap: str,
+    figsize: tuple[float, float],
+) -> Figure:
+    """Draw it; see :meth:`kymflow_zarr.StoredImage.plot_events`."""
+    pyplot = require_matplotlib()
+
+    from kymflow_zarr.views.plane import plane_of
+
+    plane = plane_of(record)
+    if not plane.is_kymograph or plane.horizontal.unit != "s":
+        raise ArgumentError(
+            "the image has no time axis in seconds from left to right"
+            if plane.is_kymograph
+            else "the image is no kymograph: neither axis of its planes is time",
+            where=record.image_id,
+            hint="save_array(..., line_period_s=...) tells the seconds from line to line.",
+        )
+    # Everything is read before anything is drawn, so that an error leaves no empty figure.
+    traces = list(_traces(_wanted(_frame(record, velocity), roi_id, channel), velocity, column))
+    marks = list(_marks(_events(record, events, roi_id, channel), events))
+    plane.index(channel=1 if channel is None else channel)
+    figure, (above, below) = pyplot.subplots(
+        2, 1, sharex=True, figsize=figsize, layout="constrained"
+    )
+    try:
+        plot(
+            record, above, t=0, z=0, channel=1 if channel is None else channel, at=None, cmap=cmap,
+            vmin=None, vmax=None, rois=True, scale_bar=False,
+        )  # fmt: skip
+    except BaseException:
+        pyplot.close(figure)
+        raise
+    above.set_xlabel("")
+    # A line has the color of its region in the picture.
+    colors = {roi.roi_id: f"C{i % 10}" for i, roi in enumerate(known_rois(record.load_rois()))}
+    for key, label, time_s, values in traces:
+        below.plot(time_s, values, linewidth=0.8, label=label, color=colors.get(key))
+    below.axhline(0.0, color="gray", linewidth=0.5)
+    _draw_marks((above, below), marks)
+    below.set_xlabel(plain(plane.horizontal.label))
+    below.set_ylabel(plain(_column_label(column)))
+    below.set_xlim(0.0, plane.horizontal.extent)
+    if below.get_legend_handles_labels()[0]:
+        below.legend(loc="upper right", fontsize="small")
+    return figure  # type: ignore[no-any-return]
+
+
+def _frame(record: StoredImage, name: str) -> pd.DataFrame:
+    kinds = [info.kind for info in record.list_artifacts() if info.name == name]
+    for kind, load in _FORMS.items():
+        if kind in kinds:
+            frame: pd.DataFrame = getattr(record, load)(name)
+            return frame
+    raise ArtifactNotFoundError(
+        f"the image {record.image_id!r} has no data frame {name!r}",
+        where=record.image_id,
+        hint="list_artifacts() tells which there are.",
+    )
+
+
+def _events(
+    record: StoredImage, name: str, roi_id: int | None, channel: int | None
+) -> pd.DataFrame | None:
+    """Return the events; None where nobody looked for any."""
+    try:
+        return _wanted(_frame(record, name), roi_id, channel)
+    except ArtifactNotFoundError:
+        return None
+
+
+def _wanted(frame: pd.DataFrame, roi_id: int | None, channel: int | None) -> pd.DataFrame:
+    for column, value in (("roi_id", roi_id), ("channel", channel)):
+        if value is not None and column in frame:
+            frame = frame[(frame[column] == value).fillna(False).astype(bool)]
+    return frame
+
+
+def _traces(
+    frame: pd.DataFrame, name: str, column: str
+) -> Iterator[tuple[Any, str, npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
+    """Yield region, label, times and values of each region and channel."""
+    keys = [key for key in ("roi_id", "channel") if key in frame]
+    _numbers(frame, "time_s", name)
+    _numbers(frame, column, name)
+    groups: Any = frame.groupby(keys, dropna=False) if keys else [((), frame)]
+    one_channel = "channel" not in keys or frame["channel"].nunique() <= 1
+    for values, part in groups:
+        told = dict(zip(keys, values, strict=True))
+        label = f"ROI {told['roi_id']}" if "roi_id" in told else column
+        if not one_channel:
+            label += f", channel {told['channel']}"
+        region = told.get("roi_id") if one_channel else None
+        yield region, plain(label), _numbers(part, "time_s", name), _numbers(part, column, name)
+
+
+def _numbers(frame: pd.DataFrame, column: str, name: str) -> npt.NDArray[np.float64]:
+    if column not in frame:
+        raise ArgumentError(
+            f"the data frame {name!r} has no column {column!r}",
+            where=name,
+            hint=f"Its columns are {', '.join(map(str, frame.columns))}.",
+        )
+    try:
+        return frame[column].to_numpy(dtype="float64", na_value=math.nan)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"the column {column!r} of {name!r} holds more than numbers", where=name
+        ) from error
+
+
+def _marks(frame: pd.DataFrame | None, name: str) -> Iterator[tuple[str, float, float]]:
+    """Yield type, start and end in seconds of each event; the end is NaN of a moment."""
+    if frame is None:
+        return
+    starts = _numbers(frame, "t_start_s", name)
+    ends = _numbers(frame, "t_end_s", name) if "t_end_s" in frame else starts * math.nan
+    kinds = frame["event_type"] if "event_type" in frame else ["event"] * len(frame)
+    for kind, start, end in zip(kinds, starts, ends, strict=True):
+        if math.isfinite(start):
+            yield str(kind), float(start), float(end)
+
+
+def _draw_marks(axes: tuple[Axes, Axes], marks: list[tuple[str, float, float]]) -> None:
+    kinds = list(dict.fromkeys(kind for kind, _, _ in marks))
+    labelled: set[str] = set()
+    for kind, start, end in marks:
+        color = f"C{(kinds.index(kind) + 3) % 10}"
+        for ax in axes:
+            first = ax is axes[1] and kind not in labelled
+            # A label that begins with an underscore would stay out of the legend.
+            label = plain(kind).lstrip("_") or "event" if first else "_"
+            if math.isfinite(end) and end > start:
+                ax.axvspan(start, end, color=color, alpha=0.25, linewidth=0, label=label)
+            else:
+                ax.axvline(start, color=color, linewidth=1.2, label=label)
+        labelled.add(kind)
+
+
+def _column_label(column: str) -> str:
+    if column.endswith("_mm_s"):
+        return f"{column.removesuffix('_mm_s').replace('_', ' ')} (mm/s)"
+    return column

@@ -98,14 +98,16 @@ def ls(
     from dataclasses import replace
 
     from kymflow_zarr import ZarrDataset
-    from kymflow_zarr.cli.look.image_list import (
+    from kymflow_zarr.cli.look.images import (
+        Selection,
         choose_columns,
+        column_name,
         is_broken,
         list_images,
+        parse_condition,
         print_chosen,
         print_images,
     )
-    from kymflow_zarr.cli.look.select import Selection, column_name, parse_condition
     from kymflow_zarr.cli.output.terminal import print_json, screen
 
     selection = Selection(

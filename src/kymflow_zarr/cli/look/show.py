@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from kymflow_zarr.cli.options import dataset_argument, debug_option, id_argument, json_option
-from kymflow_zarr.errors import SchemaValidationError, printable
+from kymflow_zarr.errors import KymflowZarrError, SchemaValidationError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from kymflow_zarr import ZarrDataset, ZarrImageRecord
 
 __all__ = ["show"]
+
+T = TypeVar("T")
 
 
 @click.command(short_help="Show all about one image.")
@@ -31,7 +35,10 @@ __all__ = ["show"]
 )
 @json_option
 @debug_option
-def show(dataset: Path, image_id: str, picture: bool | None, as_json: bool) -> None:
+@click.pass_context
+def show(
+    ctx: click.Context, dataset: Path, image_id: str, picture: bool | None, as_json: bool
+) -> None:
     """Show one image of DATASET: a small picture, axes, metadata, regions, artifacts, tables.
 
     ID is an image id, or as much of its beginning as no other id shares.
@@ -41,22 +48,40 @@ def show(dataset: Path, image_id: str, picture: bool | None, as_json: bool) -> N
       kymflow-zarr show all.zarr 3f9a
       kymflow-zarr show all.zarr 3f9a --no-picture
       kymflow-zarr show all.zarr 3f9a --json | jq .metadata.experiment_metadata
+
+    Exits with 1 if the metadata or a table cannot be read; all else is shown.
     """
     from kymflow_zarr import ZarrDataset
     from kymflow_zarr.cli.output.facts import find_record, image_facts, metadata_of
-    from kymflow_zarr.cli.output.glance import print_glance
+    from kymflow_zarr.cli.output.picture import print_glance
     from kymflow_zarr.cli.output.terminal import print_json, screen
+
+    damaged: dict[str, str] = {}
+
+    def readable(part: str, read: Callable[[], T], otherwise: T) -> T:
+        try:
+            return read()
+        except KymflowZarrError as error:
+            damaged[part] = str(error)
+            return otherwise
 
     with ZarrDataset(dataset, mode="r") as ds:
         record = find_record(ds, image_id)
+        metadata: Any = readable("metadata", lambda: metadata_of(record), {})
+        names: list[str] = readable("tables", ds.list_table_names, [])
+        rows = {
+            name: readable(f"table {name}", partial(_table_rows, ds, name, record.image_id), None)
+            for name in names
+        }
         facts = {
-            **image_facts(record),
+            **image_facts(record, metadata),
             "channel_names": record.channel_names,
-            "metadata": metadata_of(record),
+            "metadata": metadata,
             **_judged(record),
             "artifacts": [dataclasses.asdict(artifact) for artifact in record.list_artifacts()],
             "array_artifacts": record.list_array_artifacts(),
-            "table_rows": _table_rows(ds, record.image_id),
+            "table_rows": {name: n for name, n in rows.items() if n is not None},
+            "damaged": damaged,
         }
         if as_json:
             print_json(facts)
@@ -66,6 +91,8 @@ def show(dataset: Path, image_id: str, picture: bool | None, as_json: bool) -> N
             if console.is_terminal if picture is None else picture:
                 print_glance(console, record)
             _print_image(console, facts)
+    if damaged:
+        ctx.exit(1)
 
 
 def _judged(record: ZarrImageRecord) -> dict[str, str | None]:
@@ -77,15 +104,13 @@ def _judged(record: ZarrImageRecord) -> dict[str, str | None]:
     return {"verdict": curation.verdict, "note": curation.note}
 
 
-def _table_rows(dataset: ZarrDataset, image_id: str) -> dict[str, int]:
-    """Count the rows of each table that are about the image."""
-    rows = {}
-    for name in dataset.list_table_names():
-        table = dataset.load_table(name)
-        # One column of that name, of any type: == of some Arrow types with text is an error.
-        if [str(label) for label in table.columns].count("image_id") == 1:
-            rows[name] = sum(1 for cell in table["image_id"] if _is_text(cell, image_id))
-    return rows
+def _table_rows(dataset: ZarrDataset, name: str, image_id: str) -> int | None:
+    """Count the rows of a table that are about the image; None if no column names images."""
+    table = dataset.load_table(name)
+    if [str(label) for label in table.columns].count("image_id") != 1:
+        return None
+    # Cell by cell: == of a column of some Arrow types with text is an error.
+    return sum(1 for cell in table["image_id"] if _is_text(cell, image_id))
 
 
 def _is_text(value: object, text: str) -> bool:
@@ -125,6 +150,9 @@ def _print_image(console: Console, facts: dict[str, Any]) -> None:
     if facts["table_rows"]:
         print_title(console, "Rows in tables")
         _print_pairs(console, facts["table_rows"])
+    if facts["damaged"]:
+        print_title(console, "Damaged")
+        _print_pairs(console, facts["damaged"])
 
 
 def _is_blank(value: object) -> bool:

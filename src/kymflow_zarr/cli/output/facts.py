@@ -93,9 +93,9 @@ def part_of(payload: object, key: str) -> Mapping[Any, Any]:
     return part if isinstance(part, dict) else {}
 
 
-def image_facts(record: ZarrImageRecord) -> dict[str, Any]:
-    """Return what ``ls`` tells of an image, ready for JSON."""
-    header = part_of(metadata_of(record), "header")
+def image_facts(record: ZarrImageRecord, metadata: object) -> dict[str, Any]:
+    """Return what ``ls`` prints about an image, ready for JSON."""
+    header = part_of(metadata, "header")
     return {
         "image_id": record.image_id,
         "shape": list(record.shape),

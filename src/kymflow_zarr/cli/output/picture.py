@@ -1,4 +1,4 @@
-"""A kymograph drawn with characters, two pixels to a cell."""
+"""Images drawn with characters, two pixels to a cell."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from rich.console import Console
 
-__all__ = ["picture"]
+    from kymflow_zarr import ZarrImageRecord
+
+__all__ = ["picture", "print_glance"]
 
 _HALF = "▀"
 _SHADES = " ·░▒▓█"
@@ -56,3 +59,60 @@ def picture(pixels: npt.NDArray[Any], *, columns: int, color: bool) -> Text:
 
 def _level(gray: npt.NDArray[np.float64]) -> list[int]:
     return [int(value) for value in np.rint(gray * 255)]
+
+
+_MAX_COLUMNS = 100
+_MAX_HEIGHT = 32  # pixels, two to a line
+_MAX_PIXELS = 2**25
+
+
+def print_glance(console: Console, record: ZarrImageRecord) -> None:
+    """Draw one plane of an image; say why where that cannot be done."""
+    from kymflow_zarr import KymflowZarrError
+
+    try:
+        plane, told = _plane(record)
+    except (KymflowZarrError, OSError, ValueError, RuntimeError) as error:
+        # All else about the image is worth being shown.
+        said = " ".join(str(error).split())
+        console.print(f"no picture: {said}", style="red", soft_wrap=True)
+        return
+    if plane is not None:
+        columns = min(console.width, _MAX_COLUMNS)
+        small = _shrunk(plane, columns, stretch=record.axes[-2].quantity == "time")
+        console.print(picture(small, columns=columns, color=console.color_system is not None))
+    console.print(told, style="dim", soft_wrap=True)
+
+
+def _plane(record: ZarrImageRecord) -> tuple[npt.NDArray[Any] | None, str]:
+    """Return a plane, (what runs to the right, what runs downwards), and what it shows."""
+    shape, axes = record.shape, record.axes
+    if [axis.name for axis in axes[-2:]] != ["y", "x"] or record.dtype.kind not in "biuf":
+        return None, "no picture: these pixels are no gray plane of y and x"
+    if not 0 < shape[-2] * shape[-1] <= _MAX_PIXELS:
+        return None, f"no picture: planes of more than {_MAX_PIXELS} pixels take too long"
+    place = [size // 2 if axis.name == "z" else 0 for axis, size in zip(axes, shape, strict=True)]
+    where: tuple[int | slice, ...] = (*place[:-2], slice(None), slice(None))
+    plane = record.load_array(where)
+    told = [f"{axis.name}={at}" for axis, at in zip(axes[:-2], place[:-2], strict=True)]
+    if axes[-2].quantity == "time":
+        seconds = axes[-2].step if axes[-2].unit == "second" else None
+        length = f"{shape[-2]} lines" if seconds is None else f"{shape[-2] * seconds:.4g} s"
+        told.append(f"{length} from left to right, {shape[-1]} pixels downwards")
+        return plane, ", ".join(told)
+    told.append(f"x from left to right, {shape[-1]} pixels; y downwards, {shape[-2]}")
+    return plane.T, ", ".join(told)
+
+
+def _shrunk(plane: npt.NDArray[Any], columns: int, *, stretch: bool) -> npt.NDArray[np.float64]:
+    """Average neighbors until the plane fits; time may shrink by another factor than space."""
+    across, down = (-(-plane.shape[0] // columns), -(-plane.shape[1] // _MAX_HEIGHT))
+    if not stretch:
+        across = down = max(across, down)
+    across, down = min(across, plane.shape[0]), min(down, plane.shape[1])
+    n_across, n_down = plane.shape[0] // across, plane.shape[1] // down
+    whole: npt.NDArray[np.float64] = np.nan_to_num(
+        plane[: n_across * across, : n_down * down].astype(np.float64), posinf=0.0, neginf=0.0
+    )
+    blocks = whole.reshape(n_across, across, n_down, down)
+    return np.asarray(blocks.mean(axis=(1, 3)), dtype=np.float64)

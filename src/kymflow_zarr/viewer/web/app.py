@@ -11,11 +11,9 @@ from starlette.routing import Route
 
 from kymflow_zarr.errors import KymflowZarrError
 from kymflow_zarr.viewer.web.answers import error_answer, failed
-from kymflow_zarr.viewer.web.cache import Kept
 from kymflow_zarr.viewer.web.downloads import download_artifact, download_image, download_table
 from kymflow_zarr.viewer.web.files import asset, ome_zarr, page
-from kymflow_zarr.viewer.web.image.artifacts import artifact
-from kymflow_zarr.viewer.web.image.dataframes import events, series
+from kymflow_zarr.viewer.web.image.artifacts import artifact, events, series
 from kymflow_zarr.viewer.web.image.edits import edit, undo
 from kymflow_zarr.viewer.web.image.facts import dataset as about_dataset
 from kymflow_zarr.viewer.web.image.facts import image
@@ -23,7 +21,7 @@ from kymflow_zarr.viewer.web.image.windows import histogram, thumbnail, window
 from kymflow_zarr.viewer.web.lists.gallery import Gallery, images
 from kymflow_zarr.viewer.web.lists.tables import Tables, table
 from kymflow_zarr.viewer.web.security import Guard, Rules
-from kymflow_zarr.viewer.web.site import Site
+from kymflow_zarr.viewer.web.site import Cache, Site
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -89,7 +87,7 @@ def make_app(
         rules=rules,
         gallery=Gallery(dataset),
         tables=Tables(dataset),
-        kept=Kept(),
+        cache=Cache(),
         editable=edit,
         who=(who or _user()) if edit else None,
     )

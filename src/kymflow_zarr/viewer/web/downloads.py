@@ -20,7 +20,7 @@ from starlette.responses import FileResponse
 from kymflow_zarr.api.internals import open_dataset_of, stored_image_of
 from kymflow_zarr.errors import ArgumentError, ArtifactNotFoundError, LimitExceededError
 from kymflow_zarr.viewer.web.answers import error_answer
-from kymflow_zarr.viewer.web.image.dataframes import load_frame
+from kymflow_zarr.viewer.web.image.artifacts import load_frame
 from kymflow_zarr.viewer.web.lists.rows import Asked
 from kymflow_zarr.viewer.web.site import image_of, segments, site_of
 from kymflow_zarr.views.plane import plane_of

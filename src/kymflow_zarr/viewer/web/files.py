@@ -59,9 +59,9 @@ def asset(request: Request) -> Response:
     if path is None:
         return PlainTextResponse("not found", status_code=404)
     # The build gives each asset a name that changes with its content.
-    kept = "public, max-age=31536000, immutable" if name.startswith("assets/") else "no-cache"
+    caching = "public, max-age=31536000, immutable" if name.startswith("assets/") else "no-cache"
     kind = _TYPES.get(path.suffix, "application/octet-stream")
-    return FileResponse(path, media_type=kind, headers={"Cache-Control": kept})
+    return FileResponse(path, media_type=kind, headers={"Cache-Control": caching})
 
 
 def ome_zarr(request: Request) -> Response:

@@ -1,11 +1,13 @@
-"""What all requests share."""
+"""What all requests share: the dataset, and a cache of what was computed."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import unquote
 
 from kymflow_zarr.errors import ArgumentError
@@ -14,12 +16,58 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from kymflow_zarr import ZarrDataset
-    from kymflow_zarr.viewer.web.cache import Kept
     from kymflow_zarr.viewer.web.lists.gallery import Gallery
     from kymflow_zarr.viewer.web.lists.tables import Tables
     from kymflow_zarr.viewer.web.security import Rules
 
-__all__ = ["Site", "image_of", "number_of", "segments", "site_of"]
+__all__ = ["Cache", "Site", "image_of", "number_of", "segments", "site_of"]
+
+T = TypeVar("T")
+_MAX_BYTES: Final = 2**27
+
+
+class Cache:
+    """Values by key; the one that was not asked for the longest goes first.
+
+    Parameters
+    ----------
+    max_bytes : int
+    """
+
+    def __init__(self, max_bytes: int = _MAX_BYTES) -> None:
+        self.max_bytes = max_bytes
+        self.n_bytes = 0
+        self._values: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+        self._guard = threading.Lock()
+
+    def get(self, key: Hashable, make: Callable[[], T], size: Callable[[T], int]) -> T:
+        """Return the value of a key, made if there is none.
+
+        Parameters
+        ----------
+        key : hashable
+            Names all that the value depends on.
+        make : callable
+        size : callable
+            Returns how many bytes a value takes.
+        """
+        with self._guard:
+            found = self._values.get(key)
+            if found is not None:
+                self._values.move_to_end(key)
+                value: T = found[0]
+                return value
+        value = make()
+        n_bytes = size(value)
+        with self._guard:
+            if n_bytes <= self.max_bytes and key not in self._values:
+                self._values[key] = (value, n_bytes)
+                self.n_bytes += n_bytes
+                while self.n_bytes > self.max_bytes:
+                    _, (_, gone) = self._values.popitem(last=False)
+                    self.n_bytes -= gone
+        return value
+
 
 _PIXEL_THREADS = 4
 # Made at a time; sending them takes next to nothing.
@@ -37,7 +85,7 @@ class Site:
         Who may ask.
     gallery : Gallery
     tables : Tables
-    kept : Kept
+    cache : Cache
         What was read or computed and may be asked for again.
     editable : bool
     who : str, optional
@@ -48,7 +96,7 @@ class Site:
     rules: Rules
     gallery: Gallery
     tables: Tables
-    kept: Kept
+    cache: Cache
     editable: bool
     who: str | None
     # Requests come many at a time, and each that reads pixels takes memory.

@@ -17,8 +17,8 @@ from starlette.testclient import TestClient
 
 from kymflow_zarr import ZarrDataset
 from kymflow_zarr.errors import ArgumentError, LimitExceededError, UnsupportedDataError
-from kymflow_zarr.viewer.web.image import blocks
-from kymflow_zarr.viewer.web.image.blocks import block_means, check_cost, wire_dtype
+from kymflow_zarr.viewer.web.image import pixels as blocks
+from kymflow_zarr.viewer.web.image.pixels import block_means, check_cost, wire_dtype
 from tests.viewer.web.site import PIXELS, ask, client_of
 
 DTYPES = ["bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64",

@@ -53,7 +53,7 @@ def _answered(
     record = site.dataset.record(image_of(request))
     edit_id = do(site, record, said)
     site.gallery.forget()
-    facts = image_facts(site, record.image_id)
+    facts = image_facts(site, record.image_id, request.query_params)
     return answer({"revision": facts.get("revision"), "edit_id": edit_id, "image": facts})
 
 

@@ -10,15 +10,17 @@ import msgspec
 
 from kymflow_zarr._version import __version__
 from kymflow_zarr.api.internals import stored_image_of
+from kymflow_zarr.engine.rois.values import UnknownRoi, known_rois
 from kymflow_zarr.errors import ArtifactNotFoundError, KymflowZarrError
 from kymflow_zarr.viewer.web.answers import answer
-from kymflow_zarr.viewer.web.image.dataframes import describe_frames
+from kymflow_zarr.viewer.web.image.artifacts import describe_frames
 from kymflow_zarr.viewer.web.image.pixels import open_pixels, version_of
 from kymflow_zarr.viewer.web.image.windows import intensities
 from kymflow_zarr.viewer.web.lists.gallery import thumbnail_address
 from kymflow_zarr.viewer.web.site import Site, image_of, site_of
 
 if TYPE_CHECKING:
+    from starlette.datastructures import QueryParams
     from starlette.requests import Request
     from starlette.responses import Response
 
@@ -52,11 +54,18 @@ def dataset(request: Request) -> Response:
 def image(request: Request) -> Response:
     """Answer ``GET /api/images/{id}``."""
     site = site_of(request)
-    return answer(image_facts(site, image_of(request)))
+    return answer(image_facts(site, image_of(request), request.query_params))
 
 
-def image_facts(site: Site, image_id: str) -> dict[str, Any]:
+def image_facts(site: Site, image_id: str, query: QueryParams) -> dict[str, Any]:
     """Return all that is known of an image; what cannot be read is named in ``error``.
+
+    Parameters
+    ----------
+    site : Site
+    image_id : str
+    query : QueryParams
+        Of the list that its neighbors are of.
 
     Raises
     ------
@@ -64,17 +73,16 @@ def image_facts(site: Site, image_id: str) -> dict[str, Any]:
         If there is no such image.
     """
     record = site.dataset.record(image_id)
-    before, after = site.gallery.neighbors(image_id)
     facts: dict[str, Any] = {
         "image_id": image_id,
-        "previous": before,
-        "next": after,
+        **site.gallery.neighbors(image_id, query),
         "ome_zarr": _ome_zarr(site, record),
         "error": None,
     }
-    for part in (_identity, _pixels, _payload, _origin, _artifacts, _curation):
+    for part in (_identity, _pixels, _payload, _rois, _origin, _artifacts, _curation):
         try:
-            facts |= part(site, record)
+            found = part(site, record)
+            facts |= {**found, "error": facts["error"] or found.get("error")}
         except KymflowZarrError as error:
             # One damaged part does not hide the others.
             if facts["error"] is None:
@@ -170,15 +178,21 @@ def _payload(_site: Site, record: ZarrImageRecord) -> dict[str, Any]:
     told = payload if isinstance(payload, dict) else {}
     header = told.get("header")
     stated = header.get("acquired_local_epoch_ns") if isinstance(header, dict) else None
-    facts = {
+    return {
         "metadata": {key: value for key, value in told.items() if key != "rois"},
         "provenance": _json_or_none(record, "provenance"),
         "acquired": _acquired(stated),
-        "rois": [],
     }
-    # Of older forms too, as today's has it.
-    known = (roi for roi in record.load_rois() if roi.roi_type != "unknown")
-    return {**facts, "rois": [roi.to_dict() for roi in known]}
+
+
+def _rois(_site: Site, record: ZarrImageRecord) -> dict[str, Any]:
+    # Regions of older forms are converted to today's; one of an unknown kind is not drawn.
+    rois = record.load_rois()
+    unknown = [str(roi.error) for roi in rois if isinstance(roi, UnknownRoi)]
+    return {
+        "rois": [roi.to_dict() for roi in known_rois(rois)],
+        **({"error": "; ".join(unknown)} if unknown else {}),
+    }
 
 
 def _json_or_none(record: ZarrImageRecord, name: str) -> Any:
@@ -213,13 +227,16 @@ def _origin(_site: Site, record: ZarrImageRecord) -> dict[str, Any]:
 
 def _artifacts(site: Site, record: ZarrImageRecord) -> dict[str, Any]:
     infos = record.list_artifacts()
-    traces, marks = describe_frames(site, record, infos)
+    traces, marks, damaged = describe_frames(site, record, infos)
     arrays = [
         {"kind": "array", "name": name, "key": None, "size_bytes": None}
         for name in record.list_array_artifacts()
     ]
     return {
-        "artifacts": [*map(dataclasses.asdict, infos), *arrays],
+        "artifacts": [
+            *({**dataclasses.asdict(i), **damaged.get(i.key, {})} for i in infos),
+            *arrays,
+        ],
         "series": traces,
         "events": marks,
         "tables": _table_rows(site, record.image_id),

@@ -1,24 +1,32 @@
-"""Pixels of one plane, opened once for many windows."""
+"""Pixels as the page asks for them: planes, and means of blocks, never a large image as a whole."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from kymflow_zarr.api.internals import snapshot_of, stored_image_of
-from kymflow_zarr.errors import ArgumentError, EditConflictError
-from kymflow_zarr.viewer.web.image.blocks import block_means, check_cost
+from kymflow_zarr.errors import ArgumentError, EditConflictError, LimitExceededError
 from kymflow_zarr.views.plane import Plane, plane_of
 
 if TYPE_CHECKING:
     from kymflow_zarr import ZarrImageRecord
     from kymflow_zarr.viewer.web.site import Site
 
-__all__ = ["Pixels", "at_of", "open_pixels", "version_of"]
+__all__ = [
+    "Pixels",
+    "at_of",
+    "block_means",
+    "check_cost",
+    "open_pixels",
+    "version_of",
+    "wire_dtype",
+]
 
 _OPENED_BYTES = 2**14  # A few objects.
 _ANEW = "Load the image anew."
@@ -99,7 +107,7 @@ def open_pixels(site: Site, image_id: str) -> Pixels:
 
     # The same pixels may have got other axes.
     key = ("pixels", image_id, version, record.axes, tuple(record.channel_names or ()))
-    return site.kept.get(key, opened, lambda _: _OPENED_BYTES)
+    return site.cache.get(key, opened, lambda _: _OPENED_BYTES)
 
 
 def version_of(record: ZarrImageRecord) -> str:
@@ -122,3 +130,167 @@ def at_of(text: str) -> dict[str, int]:
             raise ArgumentError(f"{part!r} is no position", where="at", hint="c:0,z:3 are two.")
         at[name] = int(number)
     return at
+
+
+Array = npt.NDArray[Any]
+
+# What is held at a time, and what one request may have decoded.
+_BAND_BYTES: Final = 2**25
+_MAX_DECODED_BYTES: Final = 2**30
+_EXACT: Final = frozenset({"u1", "i1", "u2", "i2", "u4", "i4", "f4", "f8"})
+
+
+def wire_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the type in which values of a type are sent: one that a page has arrays of."""
+    name = f"{dtype.kind}{dtype.itemsize}"
+    if name in _EXACT:
+        return np.dtype(f"<{name}")
+    if dtype.kind == "b":
+        return np.dtype("u1")
+    # Halves fit into singles; integers of 64 bits are numbers of 53 bits in a page anyway.
+    small = name == "f2" or name == "c8"
+    return np.dtype("<f4" if small else "<f8")
+
+
+def check_cost(
+    spans: tuple[slice, slice], chunks: tuple[int, int], n_bytes: int, *, deep: int
+) -> None:
+    """Refuse what would decode too much.
+
+    Parameters
+    ----------
+    spans : (slice, slice)
+        What is read of rows and columns.
+    chunks : (int, int)
+        Length of a chunk along them.
+    n_bytes : int
+        Of one element.
+    deep : int
+        Elements of a chunk along the other axes.
+
+    Raises
+    ------
+    LimitExceededError
+    """
+    touched = 1
+    for span, size in zip(spans, chunks, strict=True):
+        touched *= max(0, -(-span.stop // size) - span.start // size)
+    decoded = touched * math.prod(chunks) * n_bytes * deep
+    if decoded > _MAX_DECODED_BYTES:
+        raise LimitExceededError(
+            f"this would read {decoded / 1e6:.0f} MB; at most {_MAX_DECODED_BYTES / 1e6:.0f} MB "
+            "are read for one answer",
+            hint="Ask for a smaller part, or look at the image with plot().",
+        )
+
+
+def block_means(
+    read: Callable[[slice, slice], Array],
+    rows: slice,
+    columns: slice,
+    step: tuple[int, int],
+    dtype: np.dtype[Any],
+    *,
+    chunk_rows: int = 1,
+) -> Array:
+    """Return the mean of each block of a rectangle; blocks at its end may be smaller.
+
+    Parameters
+    ----------
+    read : callable
+        ``read(rows, columns)`` returns that part of the plane, shape (rows, columns).
+    rows, columns : slice
+        The rectangle, inside the plane.
+    step : (int, int)
+        Rows and columns of a block.
+    dtype : dtype
+        Of the plane.
+    chunk_rows : int
+        Rows that are decoded together anyway.
+
+    Returns
+    -------
+    ndarray
+        Shape (ceil(rows / step), ceil(columns / step)), of :func:`wire_dtype`; integers are
+        rounded to even. Complex numbers count by their magnitude.
+    """
+    down, across = step
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    out = np.empty((-(-height // down), -(-width // across)), wire_dtype(dtype))
+    # Whole blocks at a time, and about as many rows as chunks have.
+    most = max(1, _BAND_BYTES // max(1, width * dtype.itemsize))
+    band = max(1, min(most, max(chunk_rows, 512)) // down) * down
+    if most < down:
+        return _of_tall_blocks(read, rows, columns, step, out, most)
+    for first in range(0, height, band):
+        last = min(height, first + band)
+        part = _numbers(read(slice(rows.start + first, rows.start + last), columns))
+        out[first // down : -(-last // down)] = _rounded(_means(part, down, across), out.dtype)
+    return out
+
+
+def _of_tall_blocks(
+    read: Callable[[slice, slice], Array],
+    rows: slice,
+    columns: slice,
+    step: tuple[int, int],
+    out: Array,
+    most: int,
+) -> Array:
+    """Fill in the means of blocks of which even one row of blocks is too much at a time."""
+    down, across = step
+    for number, first in enumerate(range(rows.start, rows.stop, down)):
+        last = min(rows.stop, first + down)
+        total = np.zeros((1, out.shape[1]), np.float64)
+        for start in range(first, last, most):
+            stop = min(last, start + most)
+            part = _numbers(read(slice(start, stop), columns))
+            total += _means(part, stop - start, across) * (stop - start)
+        out[number] = _rounded(total / (last - first), out.dtype)[0]
+    return out
+
+
+def _numbers(part: Array) -> Array:
+    return np.abs(part) if part.dtype.kind == "c" else part
+
+
+def _means(part: Array, down: int, across: int) -> Array:
+    """Return the mean of each block, as float64; the values as they are if blocks are of one."""
+    if down == across == 1:
+        return part
+    # Integers of up to 32 bits are summed exactly.
+    exact = part.dtype.kind in "biu" and part.dtype.itemsize < 8
+    kind = np.int64 if exact else np.float64
+    with np.errstate(invalid="ignore", over="ignore"):
+        sums = _summed(_summed(part, down, 0, kind), across, 1, kind)
+        counts = np.outer(_counts(part.shape[0], down), _counts(part.shape[1], across))
+        return np.asarray(sums / counts)
+
+
+def _summed(values: Array, step: int, axis: int, kind: type[np.generic]) -> Array:
+    """Return the sums of runs of `step` along an axis; the last may be shorter."""
+    if step == 1:
+        return values.astype(kind, copy=False)
+    size = values.shape[axis]
+    whole = size // step
+    head = values[: whole * step] if axis == 0 else values[:, : whole * step]
+    shape = (whole, step, values.shape[1]) if axis == 0 else (values.shape[0], whole, step)
+    sums: Array = head.reshape(shape).sum(axis=axis + 1, dtype=kind)
+    if whole * step < size:
+        tail = values[whole * step :] if axis == 0 else values[:, whole * step :]
+        sums = np.concatenate([sums, tail.sum(axis=axis, dtype=kind, keepdims=True)], axis=axis)
+    return sums
+
+
+def _counts(size: int, step: int) -> Array:
+    counts = np.full(-(-size // step), step, np.int64)
+    if size % step:
+        counts[-1] = size % step
+    return counts
+
+
+def _rounded(values: Array, dtype: np.dtype[Any]) -> Array:
+    if dtype.kind == "f" or values.dtype.kind != "f":
+        return values.astype(dtype, copy=False)
+    # The mean of integers lies between them, and so fits.
+    return np.rint(values).astype(dtype)

@@ -12,18 +12,17 @@ from starlette.responses import Response
 from kymflow_zarr.api.internals import snapshot_of
 from kymflow_zarr.errors import ArgumentError, EditConflictError
 from kymflow_zarr.viewer.web.answers import answer
-from kymflow_zarr.viewer.web.image.bins import histogram_edges
 from kymflow_zarr.viewer.web.image.pixels import Pixels, at_of, open_pixels
 from kymflow_zarr.viewer.web.lists.gallery import picture_version
 from kymflow_zarr.viewer.web.site import Site, image_of, site_of
-from kymflow_zarr.views.picture import contrast
+from kymflow_zarr.views.picture import contrast, histogram_edges
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
 __all__ = ["histogram", "intensities", "thumbnail", "window"]
 
-# What does not change may be kept for ever: its address changes.
+# A response of this address never changes: other pixels have another address.
 _FOR_EVER: Final = "private, max-age=31536000, immutable"
 _NEVER: Final = "no-store"
 _PAIR: Final = re.compile(r"([0-9]{1,12})([:,])([0-9]{1,12})", re.ASCII)
@@ -42,8 +41,8 @@ def thumbnail(request: Request) -> Response:
     current = request.query_params.get("v") == picture_version(record)
     with site.pixels:
         png = record.thumbnail()
-    kept = _FOR_EVER if current else _NEVER
-    return Response(png, media_type="image/png", headers={"Cache-Control": kept})
+    caching = _FOR_EVER if current else _NEVER
+    return Response(png, media_type="image/png", headers={"Cache-Control": caching})
 
 
 def window(request: Request) -> Response:
@@ -76,7 +75,7 @@ def window(request: Request) -> Response:
         with site.pixels:
             return pixels.window(at, rows, columns, step)
 
-    values = site.kept.get(("window", *key), made, lambda found: found.nbytes)
+    values = site.cache.get(("window", *key), made, lambda found: found.nbytes)
     dtype = values.dtype
     return Response(
         values.tobytes(),
@@ -104,7 +103,7 @@ def intensities(site: Site, pixels: Pixels, at: dict[str, int]) -> dict[str, Any
             return _histogram(pixels, at)
 
     key = ("histogram", pixels.version, pixels.plane.axes, tuple(sorted(at.items())))
-    return site.kept.get(key, made, lambda _: 2**14)
+    return site.cache.get(key, made, lambda _: 2**14)
 
 
 def _histogram(pixels: Pixels, at: dict[str, int]) -> dict[str, Any]:

@@ -9,6 +9,8 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+import numpy as np
+
 from kymflow_zarr.api.internals import open_dataset_of
 from kymflow_zarr.viewer.web.answers import answer
 from kymflow_zarr.viewer.web.lists.rows import Asked, Rows
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pandas as pd
+    from starlette.datastructures import QueryParams
     from starlette.requests import Request
     from starlette.responses import Response
 
@@ -75,13 +78,28 @@ class Gallery:
         with self._guard:
             self._asked_s = float("-inf")
 
-    def neighbors(self, image_id: str) -> tuple[str | None, str | None]:
-        """Return the ids before and after one, in the order of ids."""
-        ids = self.rows().columns["image_id"].objects
+    def neighbors(self, image_id: str, query: QueryParams) -> dict[str, Any]:
+        """Return the ids before and after an image in the list that a query asks for.
+
+        An image that is not in the list, or no longer, has the neighbors that it would have.
+        """
+        rows = self.rows()
+        ids = rows.columns["image_id"].objects
         at = bisect.bisect_left(ids, image_id)
         if at >= len(ids) or ids[at] != image_id:
-            return None, None
-        return ids[at - 1] if at else None, ids[at + 1] if at + 1 < len(ids) else None
+            return {"previous": None, "next": None, "position": None, "n_listed": 0}
+        asked = Asked.of(query)
+        listed = rows.mask(asked)
+        order = rows.find(Asked(sort=asked.sort, descending=asked.descending))
+        is_listed, n_listed = bool(listed[at]), int(listed.sum())
+        order = order[listed[order] | (order == at)]
+        (here,) = np.flatnonzero(order == at).tolist()
+        return {
+            "previous": ids[order[here - 1]] if here else None,
+            "next": ids[order[here + 1]] if here + 1 < len(order) else None,
+            "position": here + 1 if is_listed else None,
+            "n_listed": n_listed,
+        }
 
 
 def _rows_of(frame: pd.DataFrame) -> Rows:

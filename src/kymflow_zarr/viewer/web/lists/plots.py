@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kymflow_zarr.errors import ArgumentError
-from kymflow_zarr.viewer.web.image.bins import histogram_edges
-from kymflow_zarr.viewer.web.image.dataframes import unit_of
+from kymflow_zarr.viewer.web.image.artifacts import unit_of
 from kymflow_zarr.viewer.web.lists.rows import Asked, Column, Rows
+from kymflow_zarr.views.picture import histogram_edges
 
 if TYPE_CHECKING:
     from starlette.datastructures import QueryParams

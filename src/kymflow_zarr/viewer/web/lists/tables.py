@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kymflow_zarr.api.internals import open_dataset_of
 from kymflow_zarr.errors import KymflowZarrError
 from kymflow_zarr.viewer.web.answers import answer, error_answer
-from kymflow_zarr.viewer.web.image.dataframes import named, unit_of
+from kymflow_zarr.viewer.web.image.artifacts import named, unit_of
 from kymflow_zarr.viewer.web.lists.plots import plot
 from kymflow_zarr.viewer.web.lists.rows import Asked, Rows
 from kymflow_zarr.viewer.web.site import number_of, segments, site_of
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Tables", "table"]
 
-_KEPT: Final = 4
+_MAX_TABLES: Final = 4
 _MAX_ROWS: Final = 5000
 
 
@@ -37,7 +37,7 @@ class Tables:
     def __init__(self, dataset: ZarrDataset) -> None:
         self._dataset = dataset
         self._guard = threading.Lock()
-        self._kept: OrderedDict[str, tuple[str, Rows]] = OrderedDict()
+        self._cache: OrderedDict[str, tuple[str, Rows]] = OrderedDict()
 
     def rows(self, name: str) -> Rows:
         """Return a table.
@@ -49,14 +49,14 @@ class Tables:
         """
         token = open_dataset_of(self._dataset).change_token(name)
         with self._guard:
-            kept = self._kept.get(name)
-            if kept is None or kept[0] != token:
-                kept = token, Rows(named(self._dataset.load_table(name)))
-                self._kept[name] = kept
-                while len(self._kept) > _KEPT:
-                    self._kept.popitem(last=False)
-            self._kept.move_to_end(name)
-            return kept[1]
+            cached = self._cache.get(name)
+            if cached is None or cached[0] != token:
+                cached = token, Rows(named(self._dataset.load_table(name)))
+                self._cache[name] = cached
+                while len(self._cache) > _MAX_TABLES:
+                    self._cache.popitem(last=False)
+            self._cache.move_to_end(name)
+            return cached[1]
 
     def described(self) -> list[dict[str, Any]]:
         """Return name, number of rows and columns of each table, by the end of its file."""
@@ -70,8 +70,15 @@ class Tables:
             with pq.ParquetFile(open_dataset_of(self._dataset).stored_table(name)) as file:
                 columns = [c for c in file.schema_arrow.names if not c.startswith("__")]
                 return {"name": name, "n_rows": file.metadata.num_rows, "columns": columns}
-        except (KymflowZarrError, OSError, pa.ArrowException) as error:
-            return {"name": name, "n_rows": None, "columns": [], "error": str(error)}
+        except (KymflowZarrError, OSError, pa.ArrowException):
+            return {"name": name, "n_rows": None, "columns": [], "error": self._why_broken(name)}
+
+    def _why_broken(self, name: str) -> str:
+        try:
+            self.rows(name)
+        except KymflowZarrError as error:
+            return str(error)
+        return "the table cannot be described"
 
 
 def table(request: Request) -> Response:

@@ -1,1 +1,0 @@
-"""The command ``demo`` and its analysis."""
