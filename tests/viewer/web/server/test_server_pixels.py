@@ -231,7 +231,7 @@ def test_a_thumbnail_is_drawn_once_and_is_never_stale(
         raise AssertionError("drawn again")
 
     with monkeypatch.context() as patch:
-        patch.setattr("kymflow_zarr.viewer.thumbnail_png", drawn)
+        patch.setattr("kymflow_zarr.views.picture.thumbnail_png", drawn)
         assert record.thumbnail() == first
     record.save_array(PIXELS[::-1])
     assert record.thumbnail() != first
