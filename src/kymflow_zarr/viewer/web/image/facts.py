@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from kymflow_zarr import MaskRoi, RectRoi
 from kymflow_zarr._version import __version__
 from kymflow_zarr.api.internals import stored_image_of
-from kymflow_zarr.engine.rois.values import UnknownRoi, known_rois
 from kymflow_zarr.errors import ArtifactNotFoundError, KymflowZarrError
 from kymflow_zarr.viewer.web.answers import answer
 from kymflow_zarr.viewer.web.image.artifacts import describe_frames
@@ -188,9 +188,9 @@ def _payload(_site: Site, record: ZarrImageRecord) -> dict[str, Any]:
 def _rois(_site: Site, record: ZarrImageRecord) -> dict[str, Any]:
     # Regions of older forms are converted to today's; one of an unknown kind is not drawn.
     rois = record.load_rois()
-    unknown = [str(roi.error) for roi in rois if isinstance(roi, UnknownRoi)]
+    unknown = [roi.error for roi in rois if not isinstance(roi, RectRoi | MaskRoi)]
     return {
-        "rois": [roi.to_dict() for roi in known_rois(rois)],
+        "rois": [roi.to_dict() for roi in rois if isinstance(roi, RectRoi | MaskRoi)],
         **({"error": "; ".join(unknown)} if unknown else {}),
     }
 
