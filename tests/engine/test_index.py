@@ -21,7 +21,7 @@ import pytest
 from kymflow_zarr import ZarrDataset
 from kymflow_zarr.engine.index import columns, file, index
 from kymflow_zarr.engine.index.columns import Row, read_row
-from kymflow_zarr.errors import StorageError
+from kymflow_zarr.errors import KymflowZarrError, StorageError
 from kymflow_zarr.storage.local.disk import Disk, disk_replaced
 from kymflow_zarr.storage.local.storage import LocalStorage
 from kymflow_zarr.types import OrderBy, StrPath
@@ -333,3 +333,16 @@ def test_the_docs_list_the_columns() -> None:
         rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
         listed = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
         assert names.keys() <= listed
+
+
+def test_a_copied_image_folder_is_an_error_and_no_second_image(ds: ZarrDataset) -> None:
+    vessel = ds.add_image(np.zeros((4, 4), "uint8"), image_id="vessel")
+    vessel.save_df_parquet("events", pd.DataFrame({"v": [1.0, 2.0]}))
+    shutil.copytree(ds.path / "images" / "vessel", ds.path / "images" / "vessel copy")
+    errors = ds.images().set_index("image_id")["error"]
+    assert pd.isna(errors["vessel"])
+    assert "the document is that of the image 'vessel'" in errors["vessel copy"]
+    with pytest.raises(KymflowZarrError, match="vessel copy"):
+        ds.gather("events")
+    assert len(ds.gather("events", on_error="report")) == 2
+    assert [p.code for p in ds.validate().problems if p.severity == "error"] == ["image-id"]

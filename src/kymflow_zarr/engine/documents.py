@@ -128,6 +128,21 @@ class CurrentImage:
         return document
 
 
+def require_image_id(document: ImageDocument, image_id: str) -> None:
+    """Raise SchemaValidationError if a document is that of another image.
+
+    A program that copies or renames the folder of an image leaves its document as it is.
+    """
+    # On-disk format: "image_id MUST be the id that the folder's name encodes."
+    if document.image_id != image_id:
+        raise SchemaValidationError(
+            f"the document is that of the image {document.image_id!r}: the folder was copied or "
+            "renamed by hand",
+            where=layout.image_prefix(image_id),
+            hint="Delete the copy, or give the folder its name back.",
+        )
+
+
 def require_dataset(storage: Storage) -> None:
     """Raise DatasetNotFoundError if the dataset has vanished since it was opened.
 

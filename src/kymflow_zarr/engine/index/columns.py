@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 import msgspec
 
 from kymflow_zarr import layout
-from kymflow_zarr.engine.documents import load, load_image
+from kymflow_zarr.engine.documents import load, load_image, require_image_id
 from kymflow_zarr.engine.images import artifacts
 from kymflow_zarr.errors import KymflowZarrError
 from kymflow_zarr.runtime.limits import check_json
@@ -162,6 +162,7 @@ def read_row(storage: Storage, image_id: str, changed_ns: int) -> Row | None:
     prefix = layout.image_prefix(image_id)
     try:
         document = _document(storage, image_id, f"{prefix}/{layout.GROUP}")
+        require_image_id(document, image_id)
         keys = [info.key.removeprefix(f"{prefix}/") for info in artifacts.listing(storage, prefix)]
         arrays = ArrayArtifacts(storage, prefix).names()
     except KymflowZarrError as error:

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, TypeVar
 import pandas as pd
 
 from kymflow_zarr import layout
-from kymflow_zarr.engine.documents import load_image
+from kymflow_zarr.engine.documents import load_image, require_image_id
 from kymflow_zarr.engine.hints import did_you_mean
 from kymflow_zarr.engine.images import artifacts
 from kymflow_zarr.engine.index.file import parsed, values
@@ -89,10 +89,10 @@ class Gatherer:
         return ids, damaged
 
     def _is_damaged(self, image_id: str, damaged: dict[str, KymflowZarrError]) -> bool:
-        """Return True, and note the error, if an image has it and its document cannot be read."""
+        """Return True, and note the error, if an image has it and its document is not valid."""
         try:
             if self._exists(image_id):
-                load_image(self._storage, image_id)
+                require_image_id(load_image(self._storage, image_id), image_id)
         except KymflowZarrError as error:
             if self._storage.is_folder(layout.image_prefix(image_id)):
                 damaged[image_id] = error
