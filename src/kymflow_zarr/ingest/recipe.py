@@ -75,8 +75,8 @@ class OpenAcquisition:
         self.contents: SidecarContents = read_sidecars(acquisition)
         self.axes = self.axes_with(self.contents)
         self.contents.notes += stack.notes
-        if acquisition.members:
-            names = [found.path.name for found in acquisition.members]
+        names = list(dict.fromkeys(p.name for image in stack.images for p in image.files[1:]))
+        if names:
             more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
             self.contents.notes.append(f"read together with {', '.join(names[:_MAX_NAMES])}{more}")
         self.contents.notes += calibration_notes(self.contents.payload, self.axes, stack.shape)

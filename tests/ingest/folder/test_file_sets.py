@@ -38,6 +38,15 @@ def test_a_set_is_one_image_and_the_report_names_all_its_files(
     assert ds.validate().ok
 
 
+def test_files_of_a_set_need_not_be_called_ome(ds: ZarrDataset, tmp_path: Path) -> None:
+    inner = CHANNEL + data("Z", {f"z{i}.tif": urn(i) for i in range(3)})
+    for i in range(3):
+        text = ome("x9 y8 z3", inner, uuid=urn(i))
+        write_ome(tmp_path / "lab" / f"z{i}.tif", planes(8, 9), text)
+    ds.ingest_legacy_folder(tmp_path / "lab")
+    assert ds.record(only(ds)).shape == (3, 8, 9)
+
+
 def test_a_change_of_any_file_of_a_set_is_a_change_of_the_image(
     ds: ZarrDataset, tmp_path: Path
 ) -> None:

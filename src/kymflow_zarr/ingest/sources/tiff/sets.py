@@ -22,14 +22,16 @@ from kymflow_zarr.ingest.sources.tiff.prairie import SCAN_NAME, is_scan_document
 __all__ = ["find_sets"]
 
 _COMPANIONS: Final = (".companion.ome", ".ome", ".ome.xml")
+_NUMBER: Final = re.compile(r"\d+")
 _PICTURE_FOLDER: Final = "References"
 
 
 def find_sets(images: Sequence[Path], others: Sequence[Path]) -> list[FileSet]:
     """Return the files that are one image each; see :class:`ImageFormat`.
 
-    Opened are files called ``*.ome.*``, and all TIFFs of a folder that has a companion file;
-    of a set as a rule one.
+    Opened are files called ``*.ome.*``, all TIFFs of a folder that has a companion file, and of
+    others whose names differ in numbers only the first, and the rest if that one is OME-TIFF.
+    Of a set whose files all name each other one is read.
     """
     folders: dict[Path, tuple[list[Path], list[Path]]] = defaultdict(lambda: ([], []))
     for path in images:
@@ -40,7 +42,7 @@ def find_sets(images: Sequence[Path], others: Sequence[Path]) -> list[FileSet]:
     for folder, (tiffs, rest) in folders.items():
         companions = [path for path in rest if path.name.casefold().endswith(_COMPANIONS)]
         named = [path for path in tiffs if ".ome." in path.name.casefold()]
-        candidates = tiffs if companions else named
+        candidates = tiffs if companions else [*named, *_numbered_ome(tiffs)]
         sets = _ome_sets(candidates, [*tiffs, *companions]) if candidates else []
         scans = [path for path in rest if path.suffix.casefold() == ".xml"] if named else []
         for document in scans:
@@ -48,6 +50,20 @@ def find_sets(images: Sequence[Path], others: Sequence[Path]) -> list[FileSet]:
             sets = _with_scan(document, sets, named, pictures, rest)
         found += sets
     return found
+
+
+def _numbered_ome(tiffs: Sequence[Path]) -> list[Path]:
+    """Return the OME-TIFFs, not called so, of which several differ in their numbers only."""
+    alike: dict[str, list[Path]] = defaultdict(list)
+    for path in tiffs:
+        if ".ome." not in path.name.casefold():
+            alike[_NUMBER.sub("#", path.name)].append(path)
+    return [
+        path
+        for paths in alike.values()
+        if len(paths) > 1 and is_ome(read_description(min(paths)))
+        for path in paths
+    ]
 
 
 def _ome_sets(candidates: Sequence[Path], files: Sequence[Path]) -> list[FileSet]:
