@@ -36,7 +36,7 @@ def csv_of(kind: ArtifactKind, data: bytes, *, where: str) -> tuple[bytes, bool]
     csv : bytes
         UTF-8, with a header; an index that only numbers the rows is left out.
     complete : bool
-        Whether a plain ``pandas.read_csv`` of it gives back an equal frame: values, dtypes,
+        Whether a plain ``pandas.read_csv`` of it gives back an equal data frame: values, dtypes,
         labels, index and ``attrs``.
 
     Raises
@@ -45,12 +45,14 @@ def csv_of(kind: ArtifactKind, data: bytes, *, where: str) -> tuple[bytes, bool]
         If the file is damaged.
     """
     if kind == "parquet":
-        frame = decode_parquet(data, where=where)
-        csv = frame.to_csv(index=not _numbers_rows(frame.index), lineterminator="\n").encode()
+        dataframe = decode_parquet(data, where=where)
+        csv = dataframe.to_csv(
+            index=not _numbers_rows(dataframe.index), lineterminator="\n"
+        ).encode()
     else:
-        frame = decode_csv_gz(data, where=where)
+        dataframe = decode_csv_gz(data, where=where)
         csv = gunzip(data, where=where)
-    return csv, _comes_back(csv, frame)
+    return csv, _comes_back(csv, dataframe)
 
 
 def _numbers_rows(index: pd.Index) -> bool:
@@ -61,21 +63,21 @@ def _numbers_rows(index: pd.Index) -> bool:
     )
 
 
-def _comes_back(csv: bytes, frame: pd.DataFrame) -> bool:
+def _comes_back(csv: bytes, dataframe: pd.DataFrame) -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             back = pd.read_csv(io.BytesIO(csv))
         except (ValueError, OverflowError):  # ParserError and EmptyDataError are ValueErrors.
             return False
-        if frame.attrs or not _numbers_rows(frame.index) or len(frame) != len(back):
+        if dataframe.attrs or not _numbers_rows(dataframe.index) or len(dataframe) != len(back):
             return False
         try:
-            require_same("the labels", frame.columns, back.columns)
-            require_same_index(frame.index, back.index)
-            for position, label in enumerate(frame.columns):
-                require_same(repr(label), frame.iloc[:, position], back.iloc[:, position])
+            require_same("the labels", dataframe.columns, back.columns)
+            require_same_index(dataframe.index, back.index)
+            for position, label in enumerate(dataframe.columns):
+                require_same(repr(label), dataframe.iloc[:, position], back.iloc[:, position])
         except UnsupportedDataError:
             return False
     # An index of labels has a name, too.
-    return list(frame.columns.names) == list(back.columns.names)
+    return list(dataframe.columns.names) == list(back.columns.names)

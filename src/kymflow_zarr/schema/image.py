@@ -77,7 +77,7 @@ class SourceFileDocument(msgspec.Struct, kw_only=True):
         Key, below the record, of the file's own bytes.
     frame_as : str, optional
         Key, below the record, of what a TIFF is beside its pixels
-        (:class:`kymflow_zarr.schema.TiffFrame`).
+        (:class:`kymflow_zarr.schema.tiff_skeleton.TiffSkeleton`).
     feeds : dict of str to str
         For each artifact made of it, by its key below the record, the SHA-256 it was
         stored with: an artifact that has another now was edited since.

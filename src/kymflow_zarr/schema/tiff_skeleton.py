@@ -1,4 +1,4 @@
-"""The frame of a TIFF: every byte of the file that is no pixel, and where the pixels go.
+"""The skeleton of a TIFF: every byte of the file that is no pixel, and where the pixels go.
 
 With the pixels of the image it gives back the file. On disk it is one line of JSON and then
 the bytes; both are pure data here.
@@ -16,14 +16,14 @@ import msgspec
 
 from kymflow_zarr.errors import SchemaValidationError
 
-__all__ = ["TiffFrame", "coalesced", "decode_frame", "encode_frame", "gaps_of"]
+__all__ = ["TiffSkeleton", "coalesced", "decode_skeleton", "encode_skeleton", "gaps_of"]
 
 _VERSION: Final = 1
 _DTYPE: Final = re.compile(r"[<>|](?:[iu][1248]|f[248]|c(?:8|16))")
 _MAX_DIMS_OF_AXIS: Final = 2
 
 
-class TiffFrame(msgspec.Struct, kw_only=True):
+class TiffSkeleton(msgspec.Struct, kw_only=True):
     """What a TIFF is beside its pixels.
 
     Parameters
@@ -108,43 +108,43 @@ def gaps_of(ranges: Sequence[tuple[int, int]], size_bytes: int) -> list[tuple[in
     return [gap for gap in gaps if gap[1]]
 
 
-def encode_frame(frame: TiffFrame) -> bytes:
-    """Return the bytes of a frame."""
+def encode_skeleton(skeleton: TiffSkeleton) -> bytes:
+    """Return the bytes of a skeleton."""
     head = _Head(
         frame_version=_VERSION,
-        size_bytes=frame.size_bytes,
-        dtype=frame.dtype,
-        shape=frame.shape,
-        dims=frame.dims,
-        ranges=frame.ranges,
-        channel=frame.channel,
+        size_bytes=skeleton.size_bytes,
+        dtype=skeleton.dtype,
+        shape=skeleton.shape,
+        dims=skeleton.dims,
+        ranges=skeleton.ranges,
+        channel=skeleton.channel,
     )
-    return msgspec.json.encode(head) + b"\n" + frame.rest
+    return msgspec.json.encode(head) + b"\n" + skeleton.rest
 
 
-def decode_frame(data: bytes, *, where: str) -> TiffFrame:
-    """Read the bytes of a frame, whose numbers may be anybody's.
+def decode_skeleton(data: bytes, *, where: str) -> TiffSkeleton:
+    """Read the bytes of a skeleton, which may be damaged or hostile.
 
     Raises
     ------
     SchemaValidationError
-        If they are not those of a frame, or do not fit each other.
+        If they are not those of a skeleton, or do not fit each other.
     """
     line, _, rest = data.partition(b"\n")
     try:
         head = msgspec.json.decode(line, type=_Head)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise SchemaValidationError(f"is no frame of a TIFF: {error}", where=where) from error
+        raise SchemaValidationError(f"is no skeleton of a TIFF: {error}", where=where) from error
     if head.frame_version != _VERSION:
         raise SchemaValidationError(
-            f"the frame has the version {head.frame_version}, {_VERSION} is the newest known",
+            f"the skeleton has the version {head.frame_version}, {_VERSION} is the newest known",
             where=where,
             hint="Update kymflow_zarr.",
         )
     problem = next(_problems(head, len(rest)), None)
     if problem is not None:
-        raise SchemaValidationError(f"the frame of the TIFF is damaged: {problem}", where=where)
-    return TiffFrame(
+        raise SchemaValidationError(f"the skeleton of the TIFF is damaged: {problem}", where=where)
+    return TiffSkeleton(
         size_bytes=head.size_bytes,
         dtype=head.dtype,
         shape=head.shape,

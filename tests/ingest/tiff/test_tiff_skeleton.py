@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from kymflow_zarr import ExportReport, ZarrDataset
 from kymflow_zarr.errors import SchemaValidationError
 from kymflow_zarr.export.tiff import skeleton, source
-from kymflow_zarr.schema.tiff_skeleton import TiffFrame, decode_frame, encode_frame
+from kymflow_zarr.schema.tiff_skeleton import TiffSkeleton, decode_skeleton, encode_skeleton
 from tests.helpers.kymflow_tree import contents_of, differing, ingested
 
 OME_DTYPES = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"]
@@ -220,8 +220,8 @@ def test_a_lost_frame_is_told_and_the_pixels_come(tmp_path: Path) -> None:
 # The frame itself ------------------------------------------------------------------------
 
 
-def frame() -> TiffFrame:
-    return TiffFrame(
+def skeleton_of_four() -> TiffSkeleton:
+    return TiffSkeleton(
         size_bytes=30, dtype="<u2", shape=[2, 3], dims=[[0], [1]],
         ranges=[(20, 6), (8, 6)], rest=bytes(18),
     )  # fmt: skip
@@ -229,9 +229,9 @@ def frame() -> TiffFrame:
 
 def test_a_frame_comes_back_equal() -> None:
     for channel in (None, (0, 1)):
-        given_ = frame()
+        given_ = skeleton_of_four()
         given_.channel = channel
-        assert decode_frame(encode_frame(given_), where="x") == given_
+        assert decode_skeleton(encode_skeleton(given_), where="x") == given_
 
 
 @pytest.mark.parametrize(
@@ -260,19 +260,19 @@ def test_a_frame_comes_back_equal() -> None:
     ],
 )
 def test_numbers_that_do_not_fit_are_refused(change: dict[str, Any]) -> None:
-    head, _, rest = encode_frame(frame()).partition(b"\n")
+    head, _, rest = encode_skeleton(skeleton_of_four()).partition(b"\n")
     document = json.loads(head) | change
     with pytest.raises(SchemaValidationError):
-        decode_frame(json.dumps(document).encode() + b"\n" + rest, where="x")
+        decode_skeleton(json.dumps(document).encode() + b"\n" + rest, where="x")
 
 
 @given(data=st.binary(max_size=80), cut=st.integers(0, 300))
 def test_anything_else_is_refused(data: bytes, cut: int) -> None:
-    whole = encode_frame(frame())
+    whole = encode_skeleton(skeleton_of_four())
     for damaged in (data, whole[:cut] + data):
         if damaged != whole:
             try:
-                found = decode_frame(damaged, where="x")
+                found = decode_skeleton(damaged, where="x")
             except SchemaValidationError:
                 continue
             assert len(found.rest) == 18

@@ -68,8 +68,8 @@ class Display:
 
 def display_of(storage: Storage, image_id: str, channel: tuple[int, int] | None = None) -> Display:
     """Return how the TIFF that an image came from was shown."""
-    said = tiff_description(storage, image_id, channel)
-    tags, imagej = said.get("tags"), said.get("imagej")
+    description = tiff_description(storage, image_id, channel)
+    tags, imagej = description.get("tags"), description.get("imagej")
     photometric = tags.get("PhotometricInterpretation") if isinstance(tags, Mapping) else None
     if not isinstance(photometric, int):
         return Display()
@@ -95,13 +95,13 @@ def _numbers(value: object, dtype: str) -> npt.NDArray[Any] | None:
 def tiff_description(
     storage: Storage, image_id: str, channel: tuple[int, int] | None
 ) -> Mapping[str, Any]:
-    """Return what the TIFF of an image, or of one of its channels, said of itself."""
+    """Return the metadata of the TIFF that an image, or one of its channels, came from."""
     key = f"{layout.image_prefix(image_id)}/{layout.artifact_key('json', 'tiff')}"
     try:
-        said = json.loads(storage.read(key) or b"null")
+        description = json.loads(storage.read(key) or b"null")
     except ValueError:
-        said = None
-    if isinstance(said, list):
+        description = None
+    if isinstance(description, list):
         index = 0 if channel is None else channel[1]
-        said = said[index] if index < len(said) else None
-    return said if isinstance(said, Mapping) else {}
+        description = description[index] if index < len(description) else None
+    return description if isinstance(description, Mapping) else {}

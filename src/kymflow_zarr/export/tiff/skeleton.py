@@ -1,4 +1,4 @@
-"""A TIFF as it was: its frame, and the pixels of the dataset put back into it."""
+"""Write a TIFF back byte by byte, from its skeleton and the pixels of the dataset."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from kymflow_zarr.schema.tiff_skeleton import TiffFrame
+    from kymflow_zarr.schema.tiff_skeleton import TiffSkeleton
     from kymflow_zarr.types import ArrayLike
 
-__all__ = ["OneChannel", "fits", "write_framed"]
+__all__ = ["OneChannel", "fits", "write_with_skeleton"]
 
 # What is read of a large image at a time.
 BLOCK_BYTES: Final = 64 << 20
@@ -42,49 +42,49 @@ class OneChannel:
         return np.asarray(self._pixels[whole])
 
 
-def fits(frame: TiffFrame, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
-    """Tell whether pixels are, in shape and dtype, those that a frame was around.
+def fits(skeleton: TiffSkeleton, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
+    """Return True if pixels have the shape and dtype that a skeleton was made for.
 
     Parameters
     ----------
-    frame : TiffFrame
+    skeleton : TiffSkeleton
     shape : tuple of int
         Of the image, all channels of a set of files included.
     dtype : numpy.dtype
     """
-    if np.dtype(frame.dtype).newbyteorder("=") != dtype:
+    if np.dtype(skeleton.dtype).newbyteorder("=") != dtype:
         return False
-    if frame.channel is not None:
-        axis, index = frame.channel
+    if skeleton.channel is not None:
+        axis, index = skeleton.channel
         if axis >= len(shape) or index >= shape[axis]:
             return False
         shape = (*shape[:axis], *shape[axis + 1 :])
-    return shape == frame.image_shape
+    return shape == skeleton.image_shape
 
 
-def write_framed(path: Path, frame: TiffFrame, pixels: ArrayLike) -> None:
-    """Write a TIFF from its frame and the pixels, which :func:`fits` has found to fit.
+def write_with_skeleton(path: Path, skeleton: TiffSkeleton, pixels: ArrayLike) -> None:
+    """Write a TIFF from its skeleton and the pixels, which :func:`fits` has found to fit.
 
     Parameters
     ----------
     path : Path
         A file that is not there yet.
-    frame : TiffFrame
+    skeleton : TiffSkeleton
     pixels : ArrayLike
         Of the image; read in blocks.
     """
-    if frame.channel is not None:
-        pixels = OneChannel(pixels, *frame.channel)
+    if skeleton.channel is not None:
+        pixels = OneChannel(pixels, *skeleton.channel)
     with path.open("xb") as file:
-        file.truncate(frame.size_bytes)
+        file.truncate(skeleton.size_bytes)
         at = 0
-        for offset, count in frame.gaps:
+        for offset, count in skeleton.gaps:
             file.seek(offset)
-            file.write(frame.rest[at : at + count])
+            file.write(skeleton.rest[at : at + count])
             at += count
-        left = iter(frame.ranges)
+        left = iter(skeleton.ranges)
         offset, count = 0, 0
-        for block in _blocks(frame, pixels):
+        for block in _blocks(skeleton, pixels):
             data = block.reshape(-1).view(np.uint8).data
             done = 0
             while done < len(data):
@@ -97,20 +97,20 @@ def write_framed(path: Path, frame: TiffFrame, pixels: ArrayLike) -> None:
                 offset, count, done = offset + part, count - part, done + part
 
 
-def _blocks(frame: TiffFrame, pixels: ArrayLike) -> Iterator[npt.NDArray[Any]]:
+def _blocks(skeleton: TiffSkeleton, pixels: ArrayLike) -> Iterator[npt.NDArray[Any]]:
     """Yield the pixels as the file has them: its dtype, its order, a run at a time."""
-    shape = frame.shape
+    shape = skeleton.shape
     # The first dimension of which a run fits; those before it are gone through one by one.
     cut = next(
-        (d for d in range(len(shape)) if _bytes_below(frame, d) <= BLOCK_BYTES), len(shape) - 1
+        (d for d in range(len(shape)) if _bytes_below(skeleton, d) <= BLOCK_BYTES), len(shape) - 1
     )
-    run = max(1, BLOCK_BYTES // max(1, _bytes_below(frame, cut)))
-    if any(len(dims) > 1 and dims[1] == cut and dims[0] > cut for dims in frame.dims):
+    run = max(1, BLOCK_BYTES // max(1, _bytes_below(skeleton, cut)))
+    if any(len(dims) > 1 and dims[1] == cut and dims[0] > cut for dims in skeleton.dims):
         run = 1
     for position in itertools.product(*(range(n) for n in shape[:cut])):
         for start in range(0, shape[cut], run):
             yield _block(
-                frame,
+                skeleton,
                 pixels,
                 [
                     *(range(i, i + 1) for i in position),
@@ -120,25 +120,25 @@ def _blocks(frame: TiffFrame, pixels: ArrayLike) -> Iterator[npt.NDArray[Any]]:
             )
 
 
-def _bytes_below(frame: TiffFrame, dimension: int) -> int:
-    return math.prod(frame.shape[dimension + 1 :]) * frame.itemsize
+def _bytes_below(skeleton: TiffSkeleton, dimension: int) -> int:
+    return math.prod(skeleton.shape[dimension + 1 :]) * skeleton.itemsize
 
 
-def _block(frame: TiffFrame, pixels: ArrayLike, ranges: list[range]) -> npt.NDArray[Any]:
-    key = tuple(_slice(frame, dims, ranges) for dims in frame.dims)
+def _block(skeleton: TiffSkeleton, pixels: ArrayLike, ranges: list[range]) -> npt.NDArray[Any]:
+    key = tuple(_slice(skeleton, dims, ranges) for dims in skeleton.dims)
     found = np.asarray(pixels[key])
-    order = [d for dims in frame.dims for d in dims]
+    order = [d for dims in skeleton.dims for d in dims]
     order += [d for d in range(len(ranges)) if d not in order]
     found = found.reshape([len(ranges[d]) for d in order]).transpose(np.argsort(order))
-    return np.ascontiguousarray(found, dtype=frame.dtype)
+    return np.ascontiguousarray(found, dtype=skeleton.dtype)
 
 
-def _slice(frame: TiffFrame, dims: list[int], ranges: list[range]) -> slice:
+def _slice(skeleton: TiffSkeleton, dims: list[int], ranges: list[range]) -> slice:
     """Return where a part of the file's dimensions lies along the axis they make up."""
     outer = ranges[dims[0]]
     if len(dims) == 1:
         return slice(outer.start, outer.stop)
-    count, inner = frame.shape[dims[1]], ranges[dims[1]]
+    count, inner = skeleton.shape[dims[1]], ranges[dims[1]]
     if len(inner) == count:
         return slice(outer.start * count, outer.stop * count)
     first = outer.start * count + inner.start

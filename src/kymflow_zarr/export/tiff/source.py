@@ -1,4 +1,4 @@
-"""The TIFF that an image came from: byte by byte if it can be, else written anew."""
+"""Write the TIFF that an image came from: the same bytes if possible, else a new TIFF."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kymflow_zarr.export.tiff.display import display_of, tiff_description
 from kymflow_zarr.export.work_dir import target_errors
 from kymflow_zarr.runtime.memory_budget import pixels_memory
 from kymflow_zarr.schema.image import ImageDocument, SourceFileDocument
-from kymflow_zarr.schema.tiff_skeleton import TiffFrame, decode_frame
+from kymflow_zarr.schema.tiff_skeleton import TiffSkeleton, decode_skeleton
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.local.files import digest_file
 
@@ -74,48 +74,49 @@ class SourceTiff:
     def _written(self, path: Path) -> str | None:
         pixels, document = self._open()
         if self.file is None:
-            self._anew(path, pixels, document)
+            self._write_new(path, pixels, document)
             return self.reason
         reason = self._as_it_was(path, pixels, document, self.file)
         if reason is None:
             return None
         path.unlink(missing_ok=True)
-        return f"{reason}; its pixels were written anew, as {self._anew(path, pixels, document)}"
+        kind = self._write_new(path, pixels, document)
+        return f"{reason}; its pixels were written anew, as {kind}"
 
     def _as_it_was(
         self, path: Path, pixels: Any, document: ImageDocument, file: SourceFileDocument
     ) -> str | None:
-        from kymflow_zarr.export.tiff.skeleton import fits, write_framed
+        from kymflow_zarr.export.tiff.skeleton import fits, write_with_skeleton
 
         if file.frame_as is None or not file.sha256:
-            return self._why_no_frame()
+            return self._why_no_skeleton()
         try:
-            frame = self._frame(file)
+            skeleton = self._skeleton(file)
         except (ArtifactNotFoundError, CorruptDataError, SchemaValidationError) as error:
             return f"what the TIFF held beside its pixels is lost ({error.what})"
-        if not fits(frame, tuple(document.pixels.shape), pixels.dtype):
+        if not fits(skeleton, tuple(document.pixels.shape), pixels.dtype):
             return "the pixels were replaced in the dataset by others of another shape or dtype"
         with target_errors("write", str(path)):
-            write_framed(path, frame, pixels)
+            write_with_skeleton(path, skeleton, pixels)
             _, digest = digest_file(path)
         if digest == file.sha256:
             return None
         return "the pixels were replaced in the dataset"
 
-    def _frame(self, file: SourceFileDocument) -> TiffFrame:
+    def _skeleton(self, file: SourceFileDocument) -> TiffSkeleton:
         key = f"{layout.image_prefix(self.record.image_id)}/{file.frame_as}"
-        return decode_frame(read_kept(self.storage, key), where=key)
+        return decode_skeleton(read_kept(self.storage, key), where=key)
 
     def _open(self) -> tuple[Any, ImageDocument]:
         while True:
             document = load_image(self.storage, self.record.image_id)
             large = pixel_bytes(document) > WHOLE_IMAGE_BYTES
             pixels = self.record.open_array() if large else self.record.load_array()
-            # Somebody may replace the pixels between the two.
+            # Another process may replace the pixels between the two reads.
             if load_image(self.storage, self.record.image_id).pixels == document.pixels:
                 return pixels, document
 
-    def _anew(self, path: Path, pixels: Any, document: ImageDocument) -> str:
+    def _write_new(self, path: Path, pixels: Any, document: ImageDocument) -> str:
         from kymflow_zarr.export.tiff.skeleton import OneChannel
         from kymflow_zarr.export.tiff.write import tiff_kind, write_tiff
 
@@ -132,16 +133,16 @@ class SourceTiff:
         loss = display.fitting(np.dtype(pixels.dtype)).loss
         return kind if loss is None else f"{kind} {loss}"
 
-    def _why_no_frame(self) -> str:
-        said = tiff_description(self.storage, self.record.image_id, self.channel)
-        if said:
-            if len(said.get("files") or ()) > 1:
-                return f"the TIFF was one of a set of {len(said['files'])} files"
-            if said.get("series_count", 1) != 1:
-                return f"the TIFF held {said['series_count']} images"
-            if said.get("compression", "none") != "none":
-                return f"the TIFF was compressed ({said['compression']})"
-        return "the TIFF's pixels did not lie in it one after the other, or nobody noted where"
+    def _why_no_skeleton(self) -> str:
+        description = tiff_description(self.storage, self.record.image_id, self.channel)
+        if description:
+            if len(description.get("files") or ()) > 1:
+                return f"the TIFF was one of a set of {len(description['files'])} files"
+            if description.get("series_count", 1) != 1:
+                return f"the TIFF held {description['series_count']} images"
+            if description.get("compression", "none") != "none":
+                return f"the TIFF was compressed ({description['compression']})"
+        return "the TIFF's pixels did not lie in it one after the other, or it is not known where"
 
 
 def channel_place(document: ImageDocument, file: SourceFileDocument) -> tuple[int, int] | None:

@@ -17,7 +17,7 @@ from kymflow_zarr.ingest.folder.scan import Found
 from kymflow_zarr.ingest.sources.interface import ImageFile
 from kymflow_zarr.ingest.sources.registry import open_image_file
 from kymflow_zarr.schema.image import SourceFileDocument
-from kymflow_zarr.schema.tiff_skeleton import encode_frame
+from kymflow_zarr.schema.tiff_skeleton import encode_skeleton
 from kymflow_zarr.types import Axis
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class ChannelStack:
 
     @property
     def notes(self) -> list[str]:
-        """What of the files is not in the image, each said once."""
+        """What of the files is not in the image, without repetitions."""
         return list(dict.fromkeys(note for image in self.images for note in image.notes))
 
     @property
@@ -123,7 +123,7 @@ class ChannelStack:
             document.frame_as = (
                 None
                 if skeleton is None
-                else draft.keep_source_file(f".frames/{name}", encode_frame(skeleton))
+                else draft.keep_source_file(f".frames/{name}", encode_skeleton(skeleton))
             )
 
     def _check(self, files: Sequence[Found]) -> None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from kymflow_zarr.schema.tiff_skeleton import TiffFrame
+    from kymflow_zarr.schema.tiff_skeleton import TiffSkeleton
     from kymflow_zarr.types import Axis
 
 __all__ = ["FileSet", "ImageFile"]
@@ -110,7 +110,7 @@ class ImageFile(Protocol):
     def let_go(self) -> None:
         """Read regions from the file again."""
 
-    def skeleton(self, channel: tuple[int, int] | None = None) -> TiffFrame | None:
+    def skeleton(self, channel: tuple[int, int] | None = None) -> TiffSkeleton | None:
         """Return the bytes of the file around its pixels, so that it can be written back.
 
         None where the pixels do not lie in it as they are, or the format has no such way.

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from tifffile import TiffPageSeries
 
-    from kymflow_zarr.schema.tiff_skeleton import TiffFrame
+    from kymflow_zarr.schema.tiff_skeleton import TiffSkeleton
     from kymflow_zarr.types import StrPath
 
 __all__ = ["TiffImage", "open_tiff"]
@@ -178,9 +178,9 @@ class TiffImage:
         self.source_axes: str = self._series.axes
         self._pixels: PixelSource | None = None
         if ome is not None and ome.missing and None in list(self._series):
-            names = ", ".join(ome.missing)
+            page, names = list(self._series).index(None), ", ".join(ome.missing)
             raise SourceFileError(
-                f"the image is one of a set of files, of which {names} is not there",
+                f"page {page} is not there: of the set of files, {names} is missing",
                 where=self._where,
                 hint="Put the files of the set into one folder.",
             )
@@ -313,7 +313,7 @@ class TiffImage:
         described["series_count"] = self.series_count
         return described
 
-    def skeleton(self, channel: tuple[int, int] | None = None) -> TiffFrame | None:
+    def skeleton(self, channel: tuple[int, int] | None = None) -> TiffSkeleton | None:
         """Return what the file is beside its pixels; None unless they lie in it as they are.
 
         Parameters

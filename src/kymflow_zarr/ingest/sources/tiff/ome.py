@@ -112,7 +112,7 @@ def _local_name(element: ET.Element) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Text:
+class _References:
     """What the OME-XML of a file says of other files, read without a parser."""
 
     uuid: str | None
@@ -137,15 +137,15 @@ def files_named(
     with_uuid : callable
         Returns the file of the folder that has a UUID; called for a file that was renamed.
     """
-    said = _scanned(text)
+    references = _scanned(text)
     found = []
-    for name, uuid in said.named:
+    for name, uuid in references.named:
         path = names.get(name.casefold())
         if path is None and uuid:
-            path = at if uuid == said.uuid else with_uuid(uuid)
+            path = at if uuid == references.uuid else with_uuid(uuid)
         if path is not None:
             found.append(path)
-    return list(dict.fromkeys(found)), said.is_binary_only
+    return list(dict.fromkeys(found)), references.is_binary_only
 
 
 def root_uuid(text: str) -> str | None:
@@ -154,17 +154,17 @@ def root_uuid(text: str) -> str | None:
     return None if match is None else match[1]
 
 
-def _scanned(text: str) -> _Text:
+def _scanned(text: str) -> _References:
     binary = _BINARY_ONLY.search(text)
     if binary is not None:
-        said = dict(_ATTRIBUTE.findall(binary[1]))
-        named = ((said.get("MetadataFile", ""), said.get("UUID", "")),)
-        return _Text(root_uuid(text), True, named)
+        attributes = dict(_ATTRIBUTE.findall(binary[1]))
+        named = ((attributes.get("MetadataFile", ""), attributes.get("UUID", "")),)
+        return _References(root_uuid(text), True, named)
     pairs = [
         (dict(_ATTRIBUTE.findall(match[1])).get("FileName", ""), match[2] or "")
         for match in _UUID_ELEMENT.finditer(text)
     ]
-    return _Text(root_uuid(text), False, tuple(dict.fromkeys(pairs)))
+    return _References(root_uuid(text), False, tuple(dict.fromkeys(pairs)))
 
 
 def _file_with_uuid(folder: Path, uuid: str) -> Path | None:
@@ -213,11 +213,11 @@ def resolve_ome(
         master = _file_called(path.parent, name) or (
             _file_with_uuid(path.parent, uuid) if uuid else None
         )
-        said = None if master is None or master == path else text_of_companion(master)
-        if master is None or said is None:
+        master_text = None if master is None or master == path else text_of_companion(master)
+        if master is None or master_text is None:
             return _unusable(text, f"is in {name!r}, which is not there", missing=(name,))
         try:
-            text, root = said, _parsed(said, str(master))
+            text, root = master_text, _parsed(master_text, str(master))
         except ET.ParseError as error:
             return _unusable(text, f"in {master.name} cannot be parsed ({error})")
         others.append(master)
@@ -318,8 +318,8 @@ def _fit_pages(root: ET.Element, page_count: int, pages: Callable[[], list[objec
     if data:
         data[0].attrib.clear()
         data[0].attrib.update({"IFD": "0", "PlaneCount": str(page_count)})
-    said = f"its OME-XML declares {declared} planes and it has {page_count}"
-    return [f"{said}: all are taken, as more {'time points' if grows == 'T' else 'slices'}"]
+    mismatch = f"its OME-XML declares {declared} planes and it has {page_count}"
+    return [f"{mismatch}: all are taken, as more {'time points' if grows == 'T' else 'slices'}"]
 
 
 def _in_order(pixels: ET.Element, sizes: Mapping[str, int], order: str, samples: int) -> bool:

@@ -139,7 +139,7 @@ class StoredPixels:
                 while count := file.readinto(data[done:].data):
                     done += count
         except OSError:
-            return None  # Whoever asks for a region is told.
+            return None  # Reading a region raises the error.
         if done != size:
             return None
         self._held = data[:size]

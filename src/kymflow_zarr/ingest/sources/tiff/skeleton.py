@@ -1,4 +1,4 @@
-"""The frame of a TIFF: what the file is beside its pixels, so that it can be written back."""
+"""The skeleton of a TIFF: its bytes around the pixels, so that it can be written back."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from kymflow_zarr.schema.tiff_skeleton import TiffFrame, coalesced, gaps_of
+from kymflow_zarr.schema.tiff_skeleton import TiffSkeleton, coalesced, gaps_of
 
 if TYPE_CHECKING:
-    from tifffile import TiffFile, TiffPage, TiffPageSeries
-    from tifffile import TiffFrame as TiffFileFrame
+    from tifffile import TiffFile, TiffFrame, TiffPage, TiffPageSeries
 
     from kymflow_zarr.ingest.sources.tiff.axes import AxisPlan
 
 __all__ = ["skeleton_of"]
 
-# More than that beside the pixels are other images, which the frame would keep as they are.
+# More than that beside the pixels are other images, which the skeleton would keep as they are.
 MAX_REST_BYTES: Final = 64 << 20
 _NO_COMPRESSION: Final = 1
 _COMPLEX_INTEGERS: Final = 5
@@ -26,8 +25,8 @@ _COMPLEX_INTEGERS: Final = 5
 
 def skeleton_of(
     tif: TiffFile, series: TiffPageSeries, plan: AxisPlan, channel: tuple[int, int] | None
-) -> TiffFrame | None:
-    """Return the frame of a TIFF, None if its pixels do not lie in it as they are.
+) -> TiffSkeleton | None:
+    """Return the skeleton of a TIFF, None if its pixels do not lie in it as they are.
 
     Parameters
     ----------
@@ -56,7 +55,7 @@ def skeleton_of(
         for offset, count in gaps:
             file.seek(offset)
             rest.append(file.read(count))
-    return TiffFrame(
+    return TiffSkeleton(
         size_bytes=size,
         dtype=np.dtype(series.keyframe.dtype).newbyteorder(tif.byteorder).str,
         shape=[int(n) for n in plan.source_shape],
@@ -102,7 +101,7 @@ def _stored(tif: TiffFile, series: TiffPageSeries) -> list[tuple[int, int]] | No
     return ranges
 
 
-def _of_page(page: TiffPage | TiffFileFrame, keyframe: TiffPage) -> list[tuple[int, int]] | None:
+def _of_page(page: TiffPage | TiffFrame, keyframe: TiffPage) -> list[tuple[int, int]] | None:
     own = page.keyframe or keyframe
     if (own.shape, own.dtype, own.compression) != (
         keyframe.shape,
