@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from kymflow_zarr.errors import (
     LimitExceededError,
     SchemaValidationError,
 )
+from kymflow_zarr.formats.gzip import gzip_bytes
 from kymflow_zarr.runtime.limits import gunzip
 from kymflow_zarr.schema.base import FORMAT, FORMAT_VERSION
 from kymflow_zarr.schema.image import SourceFileDocument
@@ -105,7 +105,7 @@ class KeptFiles:
             for path, (document, data) in files.items():
                 document.kept_as = layout.source_file_key(f"{document.sha256[:16]}")
                 if self._storage.stat(document.kept_as) is None:
-                    change.write(document.kept_as, gzip.compress(data, mtime=0))
+                    change.write(document.kept_as, gzip_bytes(data))
                 documents[path] = document
             for path in set(instead_of) - files.keys():
                 documents.pop(path, None)

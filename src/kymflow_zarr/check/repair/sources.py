@@ -15,6 +15,7 @@ from kymflow_zarr.engine.images import artifacts
 from kymflow_zarr.engine.images.draft import RecordDraft
 from kymflow_zarr.engine.source_files import read_kept
 from kymflow_zarr.errors import KymflowZarrError, StorageError
+from kymflow_zarr.formats.gzip import gzip_bytes
 from kymflow_zarr.ingest.rebuild import rebuild_image
 from kymflow_zarr.schema.checksums import FileSum
 from kymflow_zarr.schema.image import ImageDocument, SourceFileDocument
@@ -111,7 +112,16 @@ class Sources:
     def find(self, wanted: FileSum) -> bytes | None:
         """Return the bytes of a file of this size and digest, if the sources give them."""
         key = self._made().get(wanted)
-        return None if key is None or self._draft is None else self._draft.read(key)
+        if key is not None and self._draft is not None:
+            return self._draft.read(key)
+        files = () if self._document is None else self._document.source_files
+        for file in files:
+            if file.kept_as is not None and is_unchanged(file):
+                # Datasets of earlier builds hold what zlib made of it.
+                earlier = gzip.compress(Path(file.path).read_bytes(), mtime=0)
+                if FileSum.of(earlier) == wanted:
+                    return earlier
+        return None
 
     def pixels(self) -> dict[str, FileSum]:
         """Return the files of the pixels, by key below their array, as the sources give them."""
@@ -156,5 +166,5 @@ def kept_again(files: Iterable[SourceFileDocument], key: str) -> bytes | None:
             with contextlib.suppress(OSError):
                 data = Path(file.path).read_bytes()
                 if digest_of_bytes(data) == file.sha256:
-                    return gzip.compress(data, mtime=0)
+                    return gzip_bytes(data)
     return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -17,6 +16,7 @@ from kymflow_zarr.engine.images.from_xarray import is_data_array, labels_of
 from kymflow_zarr.engine.images.pixels import write_pixels
 from kymflow_zarr.errors import ArgumentError, ArgumentTypeError, RecordExistsError
 from kymflow_zarr.formats.array.write import as_array
+from kymflow_zarr.formats.gzip import gzip_bytes
 from kymflow_zarr.runtime.background import Content
 from kymflow_zarr.schema.axes import (
     array_dimension_names,
@@ -61,7 +61,7 @@ class RecordWriter:
     def keep_source_file(self, name: str, data: bytes) -> str:
         """Keep the bytes of a source file, compressed, and return their key."""
         key = layout.source_file_key(name)
-        self.write(key, gzip.compress(data, mtime=0))
+        self.write(key, gzip_bytes(data))
         return key
 
     def write(self, key: str, data: bytes) -> None:

@@ -619,7 +619,7 @@ def frame_source(frame: pd.DataFrame) -> pa.Table:
     for name in frame.columns:
         try:
             columns[str(name)] = pa.array(frame[name], from_pandas=True)
-        except (pa.ArrowException, TypeError, ValueError):
+        except (pa.ArrowException, TypeError, ValueError, OverflowError):
             texts = [None if v is None else json.dumps(v, default=str) for v in frame[name]]
             columns[str(name)] = pa.array(texts, pa.string())
     return plain(pa.table(columns))

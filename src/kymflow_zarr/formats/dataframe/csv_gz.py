@@ -33,6 +33,7 @@ from kymflow_zarr.formats.dataframe.columns import whole
 from kymflow_zarr.formats.dataframe.csv_foreign import decode_csv
 from kymflow_zarr.formats.dataframe.objects import Marker, as_storage
 from kymflow_zarr.formats.dataframe.parquet import require_same, require_same_index
+from kymflow_zarr.formats.gzip import deflate_bytes
 from kymflow_zarr.runtime.limits import gunzip
 
 __all__ = ["decode_csv_gz", "encode_csv_gz"]
@@ -245,11 +246,8 @@ def _gzip(text: bytes, note: Marker) -> bytes:
     extra = name + struct.pack("<H", len(raw)) + raw
     # RFC 1952: magic, deflate, flags, no time, no extra flags, unknown system.
     header = b"\x1f\x8b\x08" + bytes([_FEXTRA]) + bytes(4) + b"\x00\xff"
-    body = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
     tail = struct.pack("<II", zlib.crc32(text), len(text) & 0xFFFF_FFFF)
-    return b"".join(
-        [header, struct.pack("<H", len(extra)), extra, body.compress(text), body.flush(), tail]
-    )
+    return b"".join([header, struct.pack("<H", len(extra)), extra, deflate_bytes(text), tail])
 
 
 def _find_note(data: bytes) -> bytes | None:

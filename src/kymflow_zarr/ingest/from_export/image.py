@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import gzip
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,6 +13,7 @@ from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.documents import dump
 from kymflow_zarr.engine.images.draft import RecordDraft, write_array_artifact
 from kymflow_zarr.errors import KymflowZarrError, SourceFileError, StorageError
+from kymflow_zarr.formats.gzip import gzip_bytes
 from kymflow_zarr.ingest.from_export.files import (
     ArrayEntry,
     ArtifactEntry,
@@ -183,7 +183,7 @@ class ExportedImage:
                 try:
                     data = source_bytes(self.files, entry)
                     if document.kept_as not in self._written:
-                        draft.write(_kept_key(document), gzip.compress(data, mtime=0))
+                        draft.write(_kept_key(document), gzip_bytes(data))
                         self._written.add(_kept_key(document))
                 except SourceFileError as error:
                     document.kept_as = None
@@ -206,7 +206,7 @@ class ExportedImage:
         except SourceFileError as error:
             self.left_out.append((path, str(error)))
             return
-        draft.write(key, gzip.compress(data, mtime=0))
+        draft.write(key, gzip_bytes(data))
         document.frame_as = key
 
     def _translated(self, digests: Mapping[str, str]) -> dict[str, str]:

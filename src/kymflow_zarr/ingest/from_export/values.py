@@ -15,6 +15,7 @@ from kymflow_zarr.engine.images import artifacts
 from kymflow_zarr.errors import CorruptDataError, KymflowZarrError, SourceFileError
 from kymflow_zarr.formats.array.npy import decode_npy
 from kymflow_zarr.formats.array.write import array_layout
+from kymflow_zarr.formats.gzip import gzip_bytes
 from kymflow_zarr.ingest.from_export.files import ImageEntry, PixelsEntry
 from kymflow_zarr.ingest.sources.tiff.integrity import (
     check_image_size,
@@ -144,7 +145,7 @@ def artifact_bytes(kind: ArtifactKind, data: bytes, *, where: str) -> bytes:
     stored = artifacts.encode(kind, _read_csv(data, where=where), where=where)
     if kind == "csv_gz" and gzip.decompress(stored) != data:
         # Another program wrote that text, and the frame is what pandas makes of it.
-        return gzip.compress(data, mtime=0)
+        return gzip_bytes(data)
     return stored
 
 
