@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kymflow_zarr.engine.rois.values import known_rois
 from kymflow_zarr.errors import ArgumentError, ArtifactNotFoundError, MissingDependencyError
+from kymflow_zarr.formats.kinds import DATAFRAME_KINDS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -189,9 +190,6 @@ def _draw_scale_bar(ax: Axes, plane: Plane) -> None:
     )  # fmt: skip
 
 
-_FORMS = {"parquet": "load_df_parquet", "csv_gz": "load_df_csv_gz"}
-
-
 def plot_events(
     record: StoredImage,
     *,
@@ -249,9 +247,9 @@ def plot_events(
 
 def _frame(record: StoredImage, name: str) -> pd.DataFrame:
     kinds = [info.kind for info in record.list_artifacts() if info.name == name]
-    for kind, load in _FORMS.items():
-        if kind in kinds:
-            frame: pd.DataFrame = getattr(record, load)(name)
+    for kind in DATAFRAME_KINDS:
+        if kind.name in kinds:
+            frame: pd.DataFrame = getattr(record, kind.loader)(name)
             return frame
     raise ArtifactNotFoundError(
         f"the image {record.image_id!r} has no data frame {name!r}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
@@ -18,6 +17,7 @@ from kymflow_zarr.errors import (
     InvalidNameError,
     KymflowZarrError,
 )
+from kymflow_zarr.formats.kinds import KINDS
 from kymflow_zarr.schema.curation import read_curation_document
 from kymflow_zarr.schema.image import ImageDocument
 from kymflow_zarr.schema.payload import payload_deviations, upgrade_payload
@@ -206,11 +206,6 @@ def _check_mask(
     )
 
 
-# Longer than any gzip header, so that the first block of text begins in it.
-_HEAD_BYTES: Final = 256 << 10
-_ANEW: Final = "Restore it from a copy of the dataset, or save it anew."
-
-
 def check_artifacts(
     findings: Findings,
     storage: Storage,
@@ -257,60 +252,18 @@ def check_artifacts(
 
 
 def _check(storage: Storage, key: str, kind: ArtifactKind) -> Any:
-    if kind == "json":
-        from kymflow_zarr.formats.json import decode_json
-
+    """Check the file of an artifact; return its value if it had to be decoded for that."""
+    check = KINDS[kind].check
+    if check is None:
         data = storage.read(key)
         if data is None:
             raise CorruptDataError("the file has gone", where=key)
-        return decode_json(data, where=key)
-    if kind == "parquet":
-        check_parquet(storage, key)
-    else:
-        _check_csv_gz(storage, key)
-    return None
-
-
-def check_parquet(storage: Storage, key: str) -> None:
-    """Check that the footer of a Parquet file, and our note in it, can be read.
-
-    Raises
-    ------
-    CorruptDataError, FormatVersionError
-        If they cannot.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from kymflow_zarr.formats.dataframe.arrow_table import NOTE_KEY, parse_note
-
-    try:
-        with storage.open(key) as opened, pq.ParquetFile(readable_file(opened)) as file:
-            note = (file.schema_arrow.metadata or {}).get(NOTE_KEY)
-    # Parquet: "File Metadata ... magic number 'PAR1'" end the file; all else follows from it.
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise CorruptDataError(
-            f"not a readable Parquet file: {error}", where=key, hint=_ANEW
-        ) from error
-    parse_note(note, where=key)
-
-
-def _check_csv_gz(storage: Storage, key: str) -> None:
-    with storage.open(key) as file:
-        if file is None:
+        return KINDS[kind].decode(data, where=key)
+    with storage.open(key) as opened:
+        if opened is None:
             raise CorruptDataError("the file has gone", where=key)
-        head = file.read(0, _HEAD_BYTES)
-    decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-    try:
-        # RFC 1952: "ID1 = 31, ID2 = 139"; the least possible member has 20 bytes.
-        decoder.decompress(head, _HEAD_BYTES)
-        whole = len(head) < _HEAD_BYTES
-    except zlib.error as error:
-        raise CorruptDataError(
-            f"not a readable gzip file: {error}", where=key, hint=_ANEW
-        ) from error
-    if whole and not decoder.eof and not decoder.unconsumed_tail:
-        raise CorruptDataError("the gzip file was cut off", where=key, hint=_ANEW)
+        check(readable_file(opened), key)
+    return None
 
 
 _COLUMN = "image_id"
@@ -336,7 +289,7 @@ def check_tables(findings: Findings, storage: Storage, image_ids: Collection[str
             continue
         found = Findings()
         with found.reading("parquet", key):
-            check_parquet(storage, key)
+            _check(storage, key, "parquet")
             _check_rows(found, storage, key, image_ids)
         if stat_of(storage, key) is not None:
             findings.extend(found)

@@ -8,14 +8,9 @@ from typing import Any
 from kymflow_zarr import layout
 from kymflow_zarr.engine.hints import did_you_mean
 from kymflow_zarr.errors import ArtifactNotFoundError
+from kymflow_zarr.formats.kinds import KINDS
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import ArtifactInfo, ArtifactKind
-
-_LOADERS: dict[ArtifactKind, str] = {
-    "json": "load_json",
-    "parquet": "load_df_parquet",
-    "csv_gz": "load_df_csv_gz",
-}
 
 
 def encode(kind: ArtifactKind, value: Any, *, where: str) -> bytes:
@@ -26,17 +21,7 @@ def encode(kind: ArtifactKind, value: Any, *, where: str) -> bytes:
     UnsupportedDataError
         If the value could not be given back equal.
     """
-    if kind == "json":
-        from kymflow_zarr.formats.json import encode_json
-
-        return encode_json(value, where=where)
-    if kind == "parquet":
-        from kymflow_zarr.formats.dataframe.parquet import encode_parquet
-
-        return encode_parquet(value)
-    from kymflow_zarr.formats.dataframe.csv_gz import encode_csv_gz
-
-    return encode_csv_gz(value)
+    return KINDS[kind].encode(value, where=where)
 
 
 def decode(kind: ArtifactKind, data: bytes, *, where: str) -> Any:
@@ -47,17 +32,7 @@ def decode(kind: ArtifactKind, data: bytes, *, where: str) -> Any:
     CorruptDataError
         If they are not what :func:`encode` writes.
     """
-    if kind == "json":
-        from kymflow_zarr.formats.json import decode_json
-
-        return decode_json(data, where=where)
-    if kind == "parquet":
-        from kymflow_zarr.formats.dataframe.parquet import decode_parquet
-
-        return decode_parquet(data, where=where)
-    from kymflow_zarr.formats.dataframe.csv_gz import decode_csv_gz
-
-    return decode_csv_gz(data, where=where)
+    return KINDS[kind].decode(data, where=where)
 
 
 def load(storage: Storage, prefix: str, kind: ArtifactKind, name: str) -> Any:
@@ -75,7 +50,7 @@ def load(storage: Storage, prefix: str, kind: ArtifactKind, name: str) -> Any:
         others = [i for i in there if i.name == name]
         meant = did_you_mean(name, [i.name for i in there])
         hint = (
-            f"It was saved as {others[0].kind}: use {_LOADERS[others[0].kind]}()."
+            f"It was saved as {others[0].kind}: use {KINDS[others[0].kind].loader}()."
             if others
             else f"{meant}list_artifacts() tells which there are."
         )

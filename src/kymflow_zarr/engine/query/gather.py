@@ -22,6 +22,7 @@ from kymflow_zarr.errors import (
     KymflowZarrError,
     RecordNotFoundError,
 )
+from kymflow_zarr.formats.kinds import DATAFRAME_KINDS
 from kymflow_zarr.formats.rows.gather import (
     Part,
     lazy_part_of_bytes,
@@ -34,7 +35,7 @@ from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import ArtifactKind, Progress
 
 # Where an image has several of one name, the one that keeps most.
-KINDS: Final[tuple[ArtifactKind, ...]] = ("parquet", "csv_gz", "json")
+KINDS: Final = (*(kind.name for kind in DATAFRAME_KINDS), "json")
 
 
 P = TypeVar("P")

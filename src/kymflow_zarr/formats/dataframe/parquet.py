@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,7 @@ from kymflow_zarr.formats.parquet.size import check_parquet_size
 
 __all__ = [
     "ROW_GROUP_ROWS",
+    "check_parquet",
     "decode_parquet",
     "encode_parquet",
     "open_table",
@@ -95,6 +96,27 @@ def decode_parquet(data: bytes | pa.Buffer, *, where: str) -> pd.DataFrame:
         raise
     except Exception as error:  # What damaged bytes make the parsers raise is open.
         raise CorruptDataError(f"the data frame cannot be rebuilt: {error}", where=where) from error
+
+
+def check_parquet(file: BinaryIO, *, where: str) -> None:
+    """Check that the footer of a Parquet file, and our note in it, can be read.
+
+    Raises
+    ------
+    CorruptDataError, FormatVersionError
+        If they cannot.
+    """
+    try:
+        with pq.ParquetFile(file) as opened:
+            note = (opened.schema_arrow.metadata or {}).get(NOTE_KEY)
+    # Parquet: "File Metadata ... magic number 'PAR1'" end the file; all else follows from it.
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise CorruptDataError(
+            f"not a readable Parquet file: {error}",
+            where=where,
+            hint="Restore it from a copy of the dataset, or save it anew.",
+        ) from error
+    parse_note(note, where=where)
 
 
 def _with_exact_integers(frame: pd.DataFrame, table: pa.Table) -> pd.DataFrame:
