@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import get_args
+from typing import Any, get_args
 
 import pandas as pd
 import pytest
@@ -13,7 +13,10 @@ from kymflow_zarr.errors import CorruptDataError
 from kymflow_zarr.formats.kinds import DATAFRAME_KINDS, KINDS
 from kymflow_zarr.types import ArtifactKind, FrameKind
 
-VALUES = {True: pd.DataFrame({"a": [1.5, None], "b": ["x", "y"]}), False: {"a": [1, None]}}
+VALUES: dict[bool, Any] = {
+    True: pd.DataFrame({"a": [1.5, None], "b": ["x", "y"]}),
+    False: {"a": [1, None]},
+}
 
 
 def test_every_kind_has_a_row_a_suffix_and_a_loader() -> None:

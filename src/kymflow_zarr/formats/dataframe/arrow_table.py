@@ -165,6 +165,7 @@ def _label_level(level: Marker) -> Marker:
 
 NOTE_KEY = b"kymflow_zarr"
 ENCODING_VERSION = 1
+_MANY_COLUMNS = 64
 
 
 def _conversion(value: object) -> str:
@@ -276,7 +277,8 @@ def reassemble(table: pa.Table, note: Marker) -> pd.DataFrame:
     level_fields = note["index"].get("fields", [])
     fields = [field for field in note["columns"] if field not in level_fields]
     data = {position: series_of(table, field, note, index) for position, field in enumerate(fields)}
-    df = pd.DataFrame(data, index=index)
+    # Each column has memory of its own. Of many, pandas is faster with blocks.
+    df = pd.DataFrame(data, index=index, copy=len(data) > _MANY_COLUMNS)
     df.columns = _decode_columns(note["labels"])
     df.attrs = note.get("attrs", {})
     return df

@@ -166,9 +166,9 @@ def decode_plain(array: Any, marker: Marker) -> Any:
     kind = marker["kind"]
     if kind == "object":
         return decode_objects(array, marker)
-    array = whole(as_storage(array))
     if kind == "numpy":
-        return _decode_numpy(array, np.dtype(marker["dtype"]))
+        return _decode_numpy(as_storage(array), np.dtype(marker["dtype"]))
+    array = whole(as_storage(array))
     if kind in ("datetime", "timedelta"):
         return decode_times(array, marker)
     if kind == "interval":
@@ -203,10 +203,11 @@ def _encode_numpy(values: Any, dtype: np.dtype[Any], what: str) -> tuple[Any, Ma
 def _decode_numpy(array: Any, dtype: np.dtype[Any]) -> np.ndarray:
     if array.null_count and dtype.kind != "f":
         raise ValueError(f"nulls in a column of dtype {dtype}")
+    # Of several chunks, this is a copy already.
     plain = array.to_numpy(zero_copy_only=False)
     if plain.dtype.kind != dtype.kind:
         raise ValueError(f"{array.type} in a column of dtype {dtype}")
-    return np.array(plain, dtype=dtype)
+    return plain if plain.flags.writeable and plain.dtype == dtype else np.array(plain, dtype=dtype)
 
 
 def _extension_marker(dtype: Any) -> Marker | None:

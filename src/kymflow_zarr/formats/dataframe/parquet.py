@@ -215,6 +215,8 @@ def _verify(df: pd.DataFrame, data: bytes, note: Marker) -> None:
         for position, field in enumerate(fields)
         if not _certain(df.dtypes.iloc[position])
     }
+    if not doubtful and not level_fields:
+        return
     table = _read(data, where="the encoded data frame", columns=[*doubtful, *level_fields])
     for field, position in doubtful.items():
         given = df.iloc[:, position]
