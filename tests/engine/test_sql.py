@@ -187,6 +187,14 @@ def test_a_table_named_images_is_that_table(asked: ZarrDataset) -> None:
     assert asked.sql("select * from images").to_dict("list") == {"mine": [1]}
 
 
+def test_whole_numbers_of_any_size_in_metadata_are_asked_for_as_text(ds: ZarrDataset) -> None:
+    for image_id, serial in (("a", 2**70), ("b", 7)):
+        rec = ds.add_image(np.zeros((2, 2), "uint8"), image_id=image_id)
+        rec.save_metadata_payload({"version": "2.0", "experiment_metadata": {"serial": serial}})
+    answer = ds.sql("select serial from images order by image_id")
+    assert answer["serial"].tolist() == [str(2**70), "7"]
+
+
 def test_metadata_of_many_types_is_text(asked: ZarrDataset) -> None:
     for name, value in (("a", {"x": 1}), ("b", "much")):
         asked[name].save_metadata_payload({"experiment_metadata": {"dose": value}})
