@@ -37,11 +37,24 @@ SOURCE_FILES: Final = "source_files"
 CHECKSUMS: Final = "checksums.sha256"
 QUARANTINE: Final = "quarantine"
 WORK: Final = ".kymflow_zarr"
-# What a dataset's folder holds, and what desktops drop into any folder.
+# What a dataset's folder holds.
 OWN_NAMES: Final = frozenset(
     {GROUP, CHECKSUMS, IMAGES, TABLES, INDEX, SOURCE_FILES, QUARANTINE, WORK}
 )
-LITTER: Final = frozenset({".DS_Store", ".directory", "Thumbs.db", "desktop.ini"})
+_LITTER: Final = re.compile(
+    # macOS, its files on other disks, and its folders on shares
+    r"\.DS_Store|\._.*|\.Apple(?:Double|DB|Desktop)|\.Spotlight-V100|\.fseventsd|\.TemporaryItems"
+    r"|\.Trashes|Icon\r|__MACOSX"
+    # Windows and Office
+    r"|Thumbs\.db|ehthumbs\.db|desktop\.ini|\$RECYCLE\.BIN|System Volume Information|~\$.*"
+    # Linux, NFS, FUSE and LibreOffice
+    r"|\.directory|\.Trash-\d+|lost\+found|\.nfs[0-9a-fA-F]+|\.fuse_hidden[0-9a-f]+|\.~lock\..*#"
+    # NAS and programs that synchronize
+    r"|@eaDir|@Recycle|@Recently-Snapshot|#recycle|#snapshot|\.snapshots?|\.@__thumb|\.streams"
+    r"|\.st(?:folder|versions|ignore)|\.syncthing\..*|~syncthing~.*|\.sync|\.dropbox(?:\.cache|\.attr)?"
+    r"|\.owncloudsync\.log|\._sync_.*|\.tmp\.drive(?:down|up)load",
+    re.DOTALL,
+)
 TEMPORARY_PREFIX: Final = ".tmp-"
 MANIFEST: Final = f"{INDEX}/images.parquet"
 EARLIER_MANIFEST: Final = f"{INDEX}/manifest.json"
@@ -139,6 +152,11 @@ def is_source_file_key(key: str) -> bool:
     return is_safe_key(f"-{name}")
 
 
+def is_litter(name: str) -> bool:
+    """Return True if desktops, NAS or synchronizing programs drop such a file into folders."""
+    return _LITTER.fullmatch(name) is not None
+
+
 def image_prefix(image_id: str) -> str:
     """Return the key of an image record's group."""
     if type(image_id) is str and _is_simple(image_id):  # Asked of every image: no detour.
@@ -159,6 +177,16 @@ def array_artifact_prefix(name: str) -> str:
     """
     check_name(name, what="artifact name")
     return f"{ANALYSIS_ARRAYS}/{_bounded(_encode(name), name, 'artifact name')}"
+
+
+def parse_array_artifact(folder: str) -> str | None:
+    """Return the name of the array artifact in a folder of ``analysis_arrays/``, or None."""
+    name = decode_name(folder)
+    try:
+        is_own = name is not None and array_artifact_prefix(name) == f"{ANALYSIS_ARRAYS}/{folder}"
+    except InvalidNameError:
+        return None  # Longer than a name of ours can be.
+    return name if is_own else None
 
 
 def table_key(name: str) -> str:

@@ -228,10 +228,11 @@ def test_a_change_that_a_dead_writer_left_half_done_is_not_kept(ds: ZarrDataset)
     fill(ds, 2)
     journal = ds.path / ".kymflow_zarr" / "journal"
     journal.mkdir(parents=True, exist_ok=True)
-    step = {"type": "remove", "key": "images/image-000/analysis/x.json", "aside": "gone"}
+    trash = f".kymflow_zarr/sessions/{'0' * 32}/{'1' * 32}"
+    step = {"type": "remove", "key": "images/image-000/analysis/x.json", "aside": trash}
     body = json.dumps({"locks": [], "steps": [step]}).encode()
     digest = hashlib.sha256(body).hexdigest().encode()
-    (journal / "nobody-1.json").write_bytes(digest + b"\n" + body)
+    (journal / f"{'0' * 32}-1.json").write_bytes(digest + b"\n" + body)
     ds.update_manifest()
     assert "image-000" not in pq.read_table(index_of(ds))["image_id"].to_pylist()
 

@@ -26,7 +26,7 @@ def list_files(storage: Storage, prefix: str) -> dict[str, int]:
     return {
         key[cut:]: stat.size
         for key, stat in storage.walk(prefix)
-        if key.rpartition("/")[2] not in layout.LITTER
+        if not any(map(layout.is_litter, key.split("/")))
     }
 
 
@@ -47,7 +47,7 @@ def list_names(storage: Storage, key: str) -> list[str]:
     return [
         name
         for name in names
-        if name not in layout.LITTER
+        if not layout.is_litter(name)
         and (not name.startswith(".") or name == layout.WORK or _TEMPORARY.fullmatch(name))
     ]
 
@@ -80,6 +80,9 @@ def check_work(findings: Findings, storage: Storage) -> None:
     """Note what writers that are certainly dead have left in the work folder."""
     for name, paths in storage.leftovers().items():
         check_temporary(findings, f"{layout.WORK}/{name}", len(paths))
+    for key in storage.foreign():
+        why = "no writer of this format puts this here; it is not used"
+        findings.add("foreign-file", key, why)
 
 
 def is_index_usable(storage: Storage) -> bool:

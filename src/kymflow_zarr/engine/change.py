@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from kymflow_zarr import layout
-from kymflow_zarr.engine.documents import dump, load
+from kymflow_zarr.engine.documents import dump, load, require_dataset
 from kymflow_zarr.schema.base import updated_group
 from kymflow_zarr.schema.checksums import FileSum, dump_checksums, updated_checksums
 from kymflow_zarr.storage.interface import Staged, Storage
@@ -89,6 +89,10 @@ class Change:
         """
         if not self:
             return
+        if not self.prefix and layout.GROUP not in self._files:
+            # Between the two halves of mode "w", what is written would be of no dataset, and
+            # nothing could be created in its folder any more.
+            require_dataset(self._storage)
         listed = {layout.CHECKSUMS: self._checksums()}
         with self._storage.transaction(self.prefix) as transaction:
             for key, data in (self._files | listed).items():

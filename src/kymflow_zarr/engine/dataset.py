@@ -91,7 +91,8 @@ class OpenDataset:
     ) -> Self:
         """Open, or create, the dataset in a folder."""
         storage, document = open_storage(dataset_path(path), mode, durability, older_formats)
-        return cls(storage, document, mode)
+        # The default mode opens a dataset of unknown origin for reading only.
+        return cls(storage, document, mode if storage.writable else "r")
 
     @classmethod
     def on(cls, storage: Storage) -> Self:

@@ -257,7 +257,7 @@ class V1Storage(ReadOnlyStorage):
 
     def _has_key(self, place: str, image_id: str | None) -> bool:
         name = place.rpartition("/")[2]
-        if name in layout.ZARR_V2_NAMES or name in layout.LITTER:
+        if name in layout.ZARR_V2_NAMES or layout.is_litter(name):
             return True
         if image_id is None:
             key = names_module.table_key(place.removeprefix(f"{layout.TABLES}/"))

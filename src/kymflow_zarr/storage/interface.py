@@ -302,5 +302,9 @@ class Storage(Protocol):
     def leftovers(self) -> dict[str, list[str]]:
         """Return what dead writers have left, by the folder of the work folder it is in."""
 
+    def foreign(self) -> list[str]:
+        """Return the keys of what other programs have put where only writers of this format do."""
+        return []
+
     def close(self) -> None:
         """Release what was acquired; the storage can still be used, and acquires it again."""

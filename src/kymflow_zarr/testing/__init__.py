@@ -9,6 +9,7 @@ from kymflow_zarr.testing.faults import (
     SimulatedCrash,
     fault_points,
 )
+from kymflow_zarr.testing.interrupts import InterruptPoint, interrupt_points
 from kymflow_zarr.testing.kymographs import FlowEvent, SyntheticKymograph, synthesize_kymograph
 from kymflow_zarr.testing.power import PowerLossDisk
 from kymflow_zarr.testing.state import check_invariants, state_of
@@ -21,6 +22,7 @@ __all__ = [
     "FaultPoint",
     "FaultyDisk",
     "FlowEvent",
+    "InterruptPoint",
     "PowerLossDisk",
     "SimulatedCrash",
     "StorageContract",
@@ -29,6 +31,7 @@ __all__ = [
     "check_invariants",
     "default_vessels",
     "fault_points",
+    "interrupt_points",
     "state_of",
     "synthesize_kymograph",
     "write_experiment",

@@ -347,7 +347,7 @@ def _files(storage: Storage, prefix: str) -> Iterator[tuple[str, Stat]]:
     cut = len(prefix) + 1 if prefix else 0
     for folder in folders:
         for key, stat in storage.walk(folder):
-            if key[cut:] != layout.CHECKSUMS and key.rpartition("/")[2] not in layout.LITTER:
+            if key[cut:] != layout.CHECKSUMS and not any(map(layout.is_litter, key.split("/"))):
                 yield key[cut:], stat
 
 

@@ -119,7 +119,7 @@ class ArrayArtifacts:
     def names(self) -> list[str]:
         """Return the names of the array artifacts, sorted."""
         folder = f"{self._record}/{layout.ANALYSIS_ARRAYS}"
-        names = map(layout.decode_name, self._storage.children(folder))
+        names = map(layout.parse_array_artifact, self._storage.children(folder))
         return sorted(name for name in names if name is not None)
 
     def delete(self, change: Change, name: str) -> None:

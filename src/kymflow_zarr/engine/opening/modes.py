@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import uuid
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -20,6 +21,7 @@ from kymflow_zarr.errors import (
     DatasetExistsError,
     DatasetNotFoundError,
     SchemaValidationError,
+    StorageError,
 )
 from kymflow_zarr.schema.base import DatasetDocument, plain_group_document, read_dataset_document
 from kymflow_zarr.storage.interface import Storage
@@ -84,12 +86,20 @@ def _opened(
 ) -> tuple[Storage, DatasetDocument]:
     path = storage.root
     if path.is_dir():
-        # What was begun before comes to its end before anything is looked at.
+        unknown = storage.unknown_origin() if storage.writable else []
+        if unknown:
+            storage = _opened_read_only(storage, mode, unknown)
+            mode = "r"
+        # What a dead writer has begun is brought to an end before anything is looked at.
         storage.recover()
     if mode == "w" and path.exists():
-        from kymflow_zarr.engine.opening.wiping import wipe
+        from kymflow_zarr.engine.opening.wiping import refuse_to_wipe, wipe
 
-        wipe(storage)
+        if refuse_to_wipe(storage):
+            # Writers that have it open wait meanwhile, and find a dataset again.
+            with storage.lock("dataset", "index", "source_files", "top"):
+                wipe(storage)
+                return storage, _create(storage)
     if storage.stat(layout.GROUP) is None and path.is_dir():
         for opener in older_formats.values():
             older = opener(storage.reader(), mode)
@@ -114,6 +124,21 @@ def _opened(
     return storage, _create(storage)
 
 
+def _opened_read_only(storage: LocalStorage, mode: Mode, unknown: list[str]) -> LocalStorage:
+    """Return the storage of a dataset that may be hostile, for reading; or refuse to open it."""
+    shown = ", ".join(unknown[:3]) + (f" and {len(unknown) - 3} more" if len(unknown) > 3 else "")
+    what = f"no writer of this format made what is in its work folder: {shown}"
+    hint = (
+        "If another person made the dataset, copy what you need out of it. If it is yours, close "
+        f"it everywhere, delete {layout.WORK} in it, and open it again"
+    )
+    if mode != "a":
+        raise StorageError(what, where=str(storage.root), hint=hint)
+    message = f"the dataset is opened for reading only: {what} (at {storage.root}). {hint}"
+    warnings.warn(message, UserWarning, stacklevel=5)
+    return LocalStorage(storage.root, writable=False)
+
+
 def _read_root(storage: LocalStorage) -> DatasetDocument | None:
     root = storage.root
     if root.exists() and not root.is_dir():
@@ -123,7 +148,13 @@ def _read_root(storage: LocalStorage) -> DatasetDocument | None:
         return read_dataset_document(raw, where=str(root / layout.GROUP))
     from kymflow_zarr.engine.opening.wiping import refuse_foreign
 
-    refuse_foreign(storage)
+    try:
+        refuse_foreign(storage)
+    except SchemaValidationError:
+        # Another process may have created the dataset between our two looks at it.
+        if storage.stat(layout.GROUP) is None:
+            raise
+        return _read_root(storage)
     return None
 
 
@@ -178,7 +209,7 @@ def _create(
 ) -> DatasetDocument:
     storage.create()
     # Two processes may create at once: the lock decides, and the second opens the first's.
-    with storage.lock("dataset"):
+    with storage.lock("dataset", "top"):
         document = _read_root(storage)
         if document is not None:
             return document

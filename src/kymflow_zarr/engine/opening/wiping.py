@@ -21,6 +21,7 @@ _TREES: Final = (
     layout.SOURCE_FILES,
     layout.QUARANTINE,
 )
+_DERIVED: Final = {key.rpartition("/")[2] for key in (layout.MANIFEST, layout.THUMBNAILS)}
 
 
 def refuse_foreign(storage: LocalStorage) -> None:
@@ -32,6 +33,9 @@ def refuse_foreign(storage: LocalStorage) -> None:
     # By way of the storage: what is committed to go, and there still, does not count either.
     foreign = sorted(_names(root) - {layout.WORK, layout.CHECKSUMS, *_TREES})
     foreign = [name for name in (*foreign, *_TREES[1:]) if storage.stat(name) is not None]
+    if _names(root / layout.INDEX) <= _DERIVED:
+        # A writer whose dataset another process was emptying has put it there.
+        foreign = [name for name in foreign if name != layout.INDEX]
     images = storage.path(layout.IMAGES)
     own = {layout.GROUP} if (images / layout.GROUP).is_file() else set()
     foreign += [f"{layout.IMAGES}/{name}" for name in sorted(_names(images) - own)]
@@ -58,12 +62,27 @@ def refuse_nested(root: Path) -> None:
 
 
 def wipe(storage: LocalStorage) -> None:
-    """Empty the folder of a dataset; refuse any other folder that holds something.
+    """Remove all that is in the folder of a dataset; the caller holds the locks of its top.
 
     Raises
     ------
     SchemaValidationError
-        If anything in it is not the dataset's; nothing is deleted.
+        See :func:`refuse_to_wipe`; nothing is deleted.
+    """
+    if refuse_to_wipe(storage):
+        own_keys = (layout.GROUP, layout.CHECKSUMS, *sorted(layout.ZARR_V2_NAMES), *_TREES)
+        with storage.transaction("") as transaction:
+            for key in own_keys:
+                transaction.remove(key)
+
+
+def refuse_to_wipe(storage: LocalStorage) -> bool:
+    """Return True if a folder is a dataset's, False if it is free for one.
+
+    Raises
+    ------
+    SchemaValidationError
+        If anything in it is not the dataset's.
     """
     root = storage.root
     if not root.is_dir():
@@ -71,7 +90,7 @@ def wipe(storage: LocalStorage) -> None:
             "this is a file; mode 'w' replaces only datasets and empty folders", where=str(root)
         )
     if not any(root.iterdir()) or _is_half_created(storage):
-        return
+        return False
     own = layout.OWN_NAMES
     if not (root / layout.GROUP).exists():
         own |= layout.ZARR_V2_NAMES
@@ -83,10 +102,7 @@ def wipe(storage: LocalStorage) -> None:
             where=str(root),
             hint="Nothing was deleted. Choose another path, or empty the folder yourself.",
         )
-    own_keys = (layout.GROUP, layout.CHECKSUMS, *sorted(layout.ZARR_V2_NAMES), *_TREES)
-    with storage.transaction("") as transaction:
-        for key in own_keys:
-            transaction.remove(key)
+    return True
 
 
 def _is_half_created(storage: LocalStorage) -> bool:
@@ -137,7 +153,11 @@ def _names(folder: Path) -> set[str]:
         return set()
     with os_errors("list", str(folder)):
         names = {entry.name for entry in folder.iterdir()}
-    return {n for n in names - layout.LITTER if not n.startswith(layout.TEMPORARY_PREFIX)}
+    return {
+        name
+        for name in names
+        if not layout.is_litter(name) and not name.startswith(layout.TEMPORARY_PREFIX)
+    }
 
 
 def _some(names: list[str]) -> str:

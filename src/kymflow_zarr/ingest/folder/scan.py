@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from kymflow_zarr.errors import SourceFileError
-from kymflow_zarr.layout import LITTER
+from kymflow_zarr.layout import is_litter
 from kymflow_zarr.types import StrPath
 
 RENAME_HINT: Final = "Rename it."
@@ -175,7 +175,7 @@ def _walk(folder: Path, prefix: str, scan: Scan, depth: int = 1000) -> None:
         scan.unreadable.append((str(folder), f"the folder cannot be read: {error.strerror}"))
         return
     for entry in listed:
-        if entry.name.startswith(".") or entry.name in LITTER:
+        if entry.name.startswith(".") or is_litter(entry.name):
             continue
         rel_path = f"{prefix}{entry.name}"
         try:

@@ -7,6 +7,7 @@ the last before a crash, and looks at what is left.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import sys
@@ -15,10 +16,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from kymflow_zarr.errors import StorageError
 from kymflow_zarr.types import StrPath
 
+_HAS_DIR_FD: Final = {os.open, os.rename, os.unlink, os.rmdir, os.mkdir} <= os.supports_dir_fd
+_FOLDER: Final = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
+_NOT_FOLLOWED: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 # A virus scanner or a viewer on Windows holds a file for a moment; waits add up to about 2 s.
 _RETRY_WAITS_S: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.5, 0.7)
+_APPENDED: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NOT_FOLLOWED
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
@@ -38,6 +44,7 @@ class Disk:
         # Exclusive creation does not follow a link that somebody put there.
         descriptor = os.open(path, _NEW_FILE, 0o666)
         try:
+            allow_group(path, descriptor)
             written = os.write(descriptor, data)
             if written < len(data):  # A single call takes at most 2 GB.
                 rest = memoryview(data)
@@ -48,13 +55,15 @@ class Disk:
 
     def append(self, path: Path, data: bytes) -> None:
         """Add bytes to a file, which is made if it is not there."""
-        with path.open("ab") as file:
+        descriptor = os.open(path, _APPENDED, 0o666)
+        with open(descriptor, "ab") as file:  # noqa: PTH123 - a descriptor
             file.write(data)
 
     def sync(self, path: StrPath) -> None:
         """Put the bytes of a file on the disk."""
         # Windows syncs only what is open for writing.
-        descriptor = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
+        access = os.O_RDWR if sys.platform == "win32" else os.O_RDONLY
+        descriptor = os.open(path, access | _NOT_FOLLOWED)
         try:
             _sync(descriptor)
         finally:
@@ -68,45 +77,50 @@ class Disk:
 
     def replace(self, source: Path, target: Path) -> None:
         """Rename a file, replacing another, patient with programs that hold it."""
-        _patiently(lambda: source.replace(target))
+        with _opened_parent(source) as (old, from_fd), _opened_parent(target) as (new, to_fd):
+            if from_fd is None and to_fd is None:
+                _patiently(lambda: source.replace(target))
+            else:
+                os.replace(old, new, src_dir_fd=from_fd, dst_dir_fd=to_fd)
 
     def rename_folder(self, source: StrPath, target: StrPath) -> None:
         """Rename a folder to a name that is free."""
-        _patiently(lambda: os.rename(source, target))  # noqa: PTH104 - text is faster than paths
+        with _opened_parent(source) as (old, from_fd), _opened_parent(target) as (new, to_fd):
+            if from_fd is None and to_fd is None:
+                _patiently(lambda: os.rename(source, target))  # noqa: PTH104
+            else:
+                os.rename(old, new, src_dir_fd=from_fd, dst_dir_fd=to_fd)
 
     def make_folder(self, path: StrPath) -> None:
         """Make a folder; FileExistsError if there is one."""
         os.mkdir(path)  # noqa: PTH102 - text is faster than paths
+        allow_group(path, None)
 
     def unlink(self, path: Path) -> None:
         """Delete a file or a link."""
-        _patiently(path.unlink)
+        with _opened_parent(path) as (name, descriptor):
+            if descriptor is None:
+                _patiently(path.unlink)
+            else:
+                os.unlink(name, dir_fd=descriptor)
 
     def remove_folder(self, path: Path) -> None:
         """Delete an empty folder."""
-        path.rmdir()
+        with _opened_parent(path) as (name, descriptor):
+            if descriptor is None:
+                path.rmdir()
+            else:
+                os.rmdir(name, dir_fd=descriptor)
 
     def remove_tree(self, path: Path) -> None:
         """Delete a folder and all below it; links are deleted, not followed."""
-        if path.is_symlink():
-            path.unlink()
-            return
-        import shutil
-
-        def make_writable_and_retry(function: Callable[..., object], name: str, _: object) -> None:
-            if not os.path.lexists(name):
-                return  # Another sweeper was faster.
-            if not os.path.islink(name):  # noqa: PTH114 - chmod would follow it
-                Path(name).chmod(stat.S_IRWXU)
-            if function in (os.unlink, os.rmdir):
-                function(name)
-            else:  # The folder could not be opened or listed.
-                shutil.rmtree(name)
-
-        if sys.version_info >= (3, 12):
-            shutil.rmtree(path, onexc=make_writable_and_retry)
-        else:
-            shutil.rmtree(path, onerror=make_writable_and_retry)
+        with _opened_parent(path) as (name, descriptor):
+            if _HAS_DIR_FD:
+                _remove_below(name, descriptor)
+            elif path.is_symlink():
+                path.unlink()
+            else:
+                _remove_tree_by_path(path)
 
     def touch(self, path: Path) -> None:
         """Set the time of a file or folder to now."""
@@ -141,6 +155,146 @@ def _sync(descriptor: int) -> None:
             fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
             return
     os.fsync(descriptor)
+
+
+# Folders that datasets are in, and whether their group is to be able to write all that is made.
+_roots: dict[str, bool] = {}
+
+
+def register_root(root: Path) -> None:
+    """Hold every operation below a folder to it: none goes through a link that is inside.
+
+    What is made there can be written by the group if the folder itself can.
+    """
+    try:
+        mode = os.stat(root).st_mode  # noqa: PTH116 - as below
+    except OSError:
+        mode = 0  # It is made later, and registered again then.
+    _roots[f"{root}{os.sep}"] = bool(mode & stat.S_IWGRP)
+
+
+def allow_group(path: StrPath, descriptor: int | None) -> None:
+    """Let the group write what was just made, if the dataset's folder is one of a group.
+
+    The umask of most systems takes that permission away, and setting it would be for all threads.
+    """
+    if sys.platform == "win32" or True not in _roots.values():
+        return
+    root = _root_of(os.fspath(path))
+    if root is not None and _roots[root]:
+        place = path if descriptor is None else descriptor
+        mode = stat.S_IMODE(os.stat(place).st_mode)  # noqa: PTH116
+        group = (mode & stat.S_IRWXU) >> 3
+        if mode & group != group:
+            os.chmod(place, mode | group)  # noqa: PTH101
+
+
+def _root_of(path: str) -> str | None:
+    found = [root for root in _roots if path.startswith(root)]
+    return max(found, key=len, default=None)
+
+
+@contextlib.contextmanager
+def _opened_parent(path: StrPath) -> Iterator[tuple[str, int | None]]:
+    """Open the folder that something is in, from the dataset's folder on, through no link.
+
+    Yields
+    ------
+    (str, int or None)
+        The name in the open folder and its descriptor; path and None where that is not needed or
+        the system has no such calls, and links were only looked for.
+
+    Raises
+    ------
+    StorageError
+        If a folder on the way is a link.
+    """
+    text = os.fspath(path)
+    root = _root_of(text)
+    if root is None:
+        yield text, None
+        return
+    *folders, name = Path(text[len(root) :]).parts
+    if not _HAS_DIR_FD:
+        above = root
+        for folder in folders:
+            above = os.path.join(above, folder)  # noqa: PTH118
+            if os.path.islink(above):  # noqa: PTH114
+                raise _through_a_link(above)
+        yield text, None
+        return
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for folder in folders:
+            try:
+                below = os.open(folder, _FOLDER, dir_fd=descriptor)
+            except OSError as error:
+                is_link = error.errno in (errno.ELOOP, errno.ENOTDIR) and stat.S_ISLNK(
+                    os.lstat(folder, dir_fd=descriptor).st_mode
+                )
+                if is_link:
+                    raise _through_a_link(f"{text} at {folder!r}") from error
+                raise
+            os.close(descriptor)
+            descriptor = below
+        yield name, descriptor
+    except OSError as error:
+        if error.filename in (name, *folders):
+            error.filename = text  # Not the name alone, which says nothing to users.
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _through_a_link(where: str) -> StorageError:
+    return StorageError(
+        "a part of the dataset is a link, through which nothing is changed",
+        where=where,
+        hint="Move what it leads to into the dataset, in place of the link.",
+    )
+
+
+def _remove_below(name: str, parent: int | None) -> None:
+    """Delete a file, a link, or a folder and all below it."""
+    found = os.lstat(name, dir_fd=parent)
+    if not stat.S_ISDIR(found.st_mode):
+        os.unlink(name, dir_fd=parent)
+        return
+    try:
+        descriptor = os.open(name, _FOLDER, dir_fd=parent)
+    except PermissionError:
+        os.chmod(name, stat.S_IRWXU, dir_fd=parent)
+        descriptor = os.open(name, _FOLDER, dir_fd=parent)
+    try:
+        for entry in os.listdir(descriptor):  # noqa: PTH208
+            with contextlib.suppress(FileNotFoundError):  # Another sweeper was faster.
+                try:
+                    _remove_below(entry, descriptor)
+                except PermissionError:
+                    os.fchmod(descriptor, stat.S_IRWXU)
+                    _remove_below(entry, descriptor)
+    finally:
+        os.close(descriptor)
+    os.rmdir(name, dir_fd=parent)
+
+
+def _remove_tree_by_path(path: Path) -> None:
+    import shutil
+
+    def make_writable_and_retry(function: Callable[..., object], name: str, _: object) -> None:
+        if not os.path.lexists(name):
+            return  # Another sweeper was faster.
+        if not os.path.islink(name):  # noqa: PTH114 - chmod would follow it
+            Path(name).chmod(stat.S_IRWXU)
+        if function in (os.unlink, os.rmdir):
+            function(name)
+        else:  # The folder could not be opened or listed.
+            shutil.rmtree(name)
+
+    if sys.version_info >= (3, 12):
+        shutil.rmtree(path, onexc=make_writable_and_retry)
+    else:
+        shutil.rmtree(path, onerror=make_writable_and_retry)
 
 
 def _patiently(operation: Callable[[], object]) -> None:

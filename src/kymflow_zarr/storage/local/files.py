@@ -6,20 +6,36 @@ import contextlib
 import errno
 import functools
 import hashlib
+import io
 import os
+import stat
+import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from kymflow_zarr.errors import KymflowZarrError, StorageError
+from kymflow_zarr.errors import KymflowZarrError, LimitExceededError, StorageError
+from kymflow_zarr.runtime.limits import check_limit
 from kymflow_zarr.storage.local.disk import disk
 from kymflow_zarr.types import StrPath
 
 # Below this, threads cost more than they save.
 _SYNC_ALONE: Final = 4
 _SYNC_THREADS: Final = 8
+
+_READ: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_NOT_FOLLOWED: Final = getattr(os, "O_NOFOLLOW", 0)
+_SMALL_BYTES: Final = 1 << 20
+# The limit for a whole file by its suffix; for all others it is that of a chunk.
+_LIMITS: Final = {
+    ".json": "json_bytes",
+    ".sha256": "json_bytes",
+    ".png": "json_bytes",
+    ".parquet": "table_bytes",
+    ".gz": "gzip_bytes",
+}
 
 _HINTS: Final = {
     errno.ENOSPC: "The disk is full: make room and call again.",
@@ -59,8 +75,63 @@ class os_errors:  # noqa: N801 - used as a function; a class costs a third of a 
         if isinstance(error, OSError) and not isinstance(error, KymflowZarrError):
             reason = error.strerror or type(error).__name__
             hint = _HINTS.get(error.errno or 0)
+            where = self._where
+            if isinstance(error, PermissionError) and isinstance(error.filename, str):
+                where, hint = error.filename, _permission_hint(error.filename) or hint
             doing = f"cannot {self._doing}: {reason}"
-            raise StorageError(doing, where=self._where, hint=hint) from error
+            raise StorageError(doing, where=where, hint=hint) from error
+
+
+def _permission_hint(path: str) -> str | None:
+    """Say whose a file or folder is, and what its owner or ours can do."""
+    if sys.platform == "win32":
+        return None
+    import pwd
+
+    while not os.path.lexists(path) and os.path.dirname(path) != path:  # noqa: PTH120 - text
+        path = os.path.dirname(path)  # noqa: PTH120 - as above
+    try:
+        found = os.lstat(path)
+        folder = os.path.dirname(path)  # noqa: PTH120 - as above
+        if found.st_uid == os.geteuid() and not stat.S_ISDIR(found.st_mode):
+            path, found = folder, os.lstat(folder)
+    except OSError:
+        return None
+    try:
+        user = f"the user {pwd.getpwuid(found.st_uid).pw_name!r}"
+    except KeyError:
+        user = f"the user of number {found.st_uid}"
+    mode = stat.filemode(found.st_mode)
+    return (
+        f"This user has no permission to do that there: {path} belongs to {user}, with the "
+        f"permissions {mode}. Ask that user to close the dataset and to let the group write "
+        "(chmod -R g+w on the dataset's folder); what is written after that keeps it so"
+    )
+
+
+class ParentSync:
+    """Fsyncs the parent directories of what is written, each once.
+
+    The process that made a directory syncs its entry before it returns. It may have died before,
+    and if the entry is lost in a power cut, so is everything that another writes below it.
+
+    Parameters
+    ----------
+    root : Path
+        The dataset's folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._safe: set[tuple[Path, int]] = set()
+
+    def make_safe(self, folder: Path) -> None:
+        """Fsync the directories above a folder."""
+        # The number tells a folder from one that was deleted and made again.
+        found = (folder, folder.stat().st_ino)
+        if folder != self._root and found not in self._safe:
+            sync_all((), [path for path in folder.parents if path.is_relative_to(self._root)])
+            self._safe.add(found)
 
 
 def write_file(path: Path, data: bytes | memoryview, *, durable: bool) -> None:
@@ -70,10 +141,53 @@ def write_file(path: Path, data: bytes | memoryview, *, durable: bool) -> None:
         disk().sync(path)
 
 
-def read_file(path: str) -> bytes:
-    """Return the bytes of a file."""
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - called for every small file
-        return file.readall()
+def open_file(path: StrPath, *, follow: bool = False) -> io.FileIO:
+    """Open a file to read it; StorageError, and no wait, if it is a device or a named pipe."""
+    flags = _READ if follow else _READ | _NOT_FOLLOWED
+    try:
+        file = io.FileIO(path, opener=lambda name, _: os.open(name, flags))
+    except OSError as error:
+        if error.errno == errno.ELOOP and os.path.islink(path):  # noqa: PTH114 - text
+            raise StorageError(
+                "a part of the dataset is a link, through which nothing is read",
+                where=str(path),
+                hint="Move what it leads to into the dataset, in place of the link.",
+            ) from error
+        raise
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise StorageError(
+            "this is no file, but a device, a named pipe or a socket",
+            where=str(path),
+            hint="Delete it, and restore the file from a copy of the dataset.",
+        )
+    return file
+
+
+def read_file(path: str, key: str) -> bytes:
+    """Return the bytes of a file, whose size is looked at before.
+
+    Raises
+    ------
+    LimitExceededError
+        If it is larger than a file of its kind may be, or than the memory.
+    """
+    with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        _check_size(key, size)
+        try:
+            return file.readall()
+        except MemoryError as error:
+            raise LimitExceededError(
+                f"the file has {size} bytes, more than this process can have in memory", where=key
+            ) from error
+
+
+def _check_size(key: str, size: int) -> None:
+    # What few files exceed need not be looked up for each.
+    if size > _SMALL_BYTES:
+        suffix = next((suffix for suffix in _LIMITS if key.endswith(suffix)), "")
+        check_limit(_LIMITS.get(suffix, "array_bytes"), size, "the file has", where=key)
 
 
 class FileParts:
@@ -88,7 +202,7 @@ class FileParts:
 
     def __init__(self, path: str, key: str) -> None:
         self._key = key
-        self._file = open(path, "rb", buffering=0)  # noqa: PTH123, SIM115 - called for every chunk
+        self._file = open_file(path)
 
     @property
     def size(self) -> int:
@@ -107,9 +221,9 @@ class FileParts:
         self._file.close()
 
 
-def digest_file(path: Path) -> tuple[int, str]:
+def digest_file(path: StrPath, *, follow: bool = True) -> tuple[int, str]:
     """Return size in bytes and SHA-256, as 64 hexadecimal digits, of a file."""
-    with path.open("rb") as file:
+    with open_file(path, follow=follow) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return file.tell(), digest
 

@@ -10,16 +10,26 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
 from kymflow_zarr import layout
+from kymflow_zarr.errors import LimitExceededError, StorageError
 from kymflow_zarr.storage.local.disk import disk
-from kymflow_zarr.storage.local.files import digest_file, sync_all
+from kymflow_zarr.storage.local.files import digest_file, read_file, sync_all
+from kymflow_zarr.storage.local.scan import first_link
+from kymflow_zarr.storage.local.work_dir import journal_names
+
+# Version 1 is emptied by mode "w", and its files are removed then.
+_WRITTEN: Final = (layout.OWN_NAMES - {layout.WORK}) | layout.ZARR_V2_NAMES
+_LOCK_NAME: Final = re.compile(r"[0-9a-f]{2}|top|recovery")
+# What a writer stages or puts aside lies in the folder of its session.
+_STAGED: Final = re.compile(rf"{re.escape(layout.WORK)}/sessions/[0-9a-f]{{32}}/.+", re.DOTALL)
 
 
 class Put(msgspec.Struct, frozen=True, tag="put"):
@@ -178,25 +188,61 @@ class Journal(msgspec.Struct, frozen=True):
 
 
 def read_journals(root: Path) -> Iterator[tuple[Path, Journal | None]]:
-    """Yield the journals there are, None for one that was never complete."""
-    try:
-        paths = sorted((root / layout.WORK / "journal").iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    for path in paths:
+    """Yield the journals there are, None for one that was never complete.
+
+    A journal that none of our writers wrote is left out: see :func:`journals_of_unknown_origin`.
+    """
+    for path, journal, problem in _read_all(root):
+        if problem is None:
+            yield path, journal
+
+
+def journals_of_unknown_origin(root: Path) -> list[str]:
+    """Return the keys of journals that are complete, and that none of our writers wrote.
+
+    They are neither carried out nor deleted.
+    """
+    return [path.relative_to(root).as_posix() for path, _, problem in _read_all(root) if problem]
+
+
+def _read_all(root: Path) -> Iterator[tuple[Path, Journal | None, str | None]]:
+    for name in journal_names(root):
+        path = root / layout.WORK / "journal" / name
         try:
-            digest, _, body = path.read_bytes().partition(b"\n")
+            digest, _, body = read_file(str(path), f"{layout.WORK}/journal/{name}").partition(b"\n")
         except FileNotFoundError:
-            continue  # Carried out meanwhile.
+            continue  # Another process has finished it.
+        except (StorageError, LimitExceededError) as error:
+            yield path, None, str(error)
+            continue
         if hashlib.sha256(body).hexdigest().encode() != digest:
-            yield path, None
+            yield path, None, None
             continue
         try:
             journal = msgspec.json.decode(body, type=Journal)
-        except msgspec.DecodeError:
-            yield path, None
+        except msgspec.DecodeError as error:
+            yield path, None, str(error)
             continue
-        yield path, journal if all(map(_stays_inside, journal.operations)) else None
+        yield path, journal, _problem(root, journal)
+
+
+def _problem(root: Path, journal: Journal) -> str | None:
+    """Return why a journal cannot be one of our writers', None if it can."""
+    if not all(_LOCK_NAME.fullmatch(name) for name in journal.locks):
+        return "it names a lock that there is not"
+    for operation in journal.operations:
+        other = operation.trash if isinstance(operation, Remove) else operation.staged
+        # On-disk format: "A journal MUST NOT name a path outside the dataset."
+        leads_out = layout.leads_out(operation.key) or layout.leads_out(other)
+        moved = isinstance(operation, Move) and other.partition("/")[0] in _WRITTEN
+        if leads_out or not (moved or _STAGED.fullmatch(other)):
+            return "it names a path outside of the dataset, or of the session that wrote it"
+        if operation.key.partition("/")[0] not in _WRITTEN:
+            return f"it changes {operation.key}, which is none of the dataset's files"
+        for key in (operation.key.rpartition("/")[0], other):
+            if first_link(root, key) is not None:
+                return f"{key} leads through a link"
+    return None
 
 
 def recover(root: Path, path: Path, journal: Journal | None, *, durable: bool) -> None:
@@ -246,18 +292,18 @@ def _is_possible(root: Path, operation: Operation) -> bool:
         return True
     places = [_path(root, operation.staged), _path(root, operation.key)]
     if isinstance(operation, Move):
-        return any(place.is_dir() for place in places)
+        return any(place.is_dir() and not place.is_symlink() for place in places)
     for place in places:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            if digest_file(place) == (operation.size_bytes, operation.sha256):
+            # Its size first: a file of another size need not be read.
+            same_size = os.lstat(place).st_size == operation.size_bytes
+            if same_size and digest_file(place, follow=False) == _sum(operation):
                 return True
     return False
 
 
-def _stays_inside(operation: Operation) -> bool:
-    # On-disk format: "A journal MUST NOT name a path outside the dataset."
-    other = operation.trash if isinstance(operation, Remove) else operation.staged
-    return not (layout.leads_out(operation.key) or layout.leads_out(other))
+def _sum(operation: Put) -> tuple[int, str]:
+    return operation.size_bytes, operation.sha256
 
 
 def _path(root: Path, key: str) -> Path:

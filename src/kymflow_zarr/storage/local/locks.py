@@ -1,30 +1,396 @@
-"""Locks between writers, threads and processes of one machine.
+"""Locks between writers: threads of this process, and processes.
 
-The operating system holds them, so that a writer which dies blocks nobody.
+The operating system holds the lock of a lock file, so a writer that dies blocks no other. Ctrl-C
+can strike between any two bytecodes, the ones that take and release a lock included. Therefore
+a lock is recorded before it is taken, it belongs to the ``with`` statement of one frame, and a
+lock whose frame has ended is released by whoever asks for it next in this process.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
 import hashlib
+import io
 import os
+import stat
+import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+import time
+import weakref
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final
+from types import FrameType
+from typing import Any, Final
 
-from kymflow_zarr.errors import LockTimeoutError
+from kymflow_zarr.errors import LockTimeoutError, StorageError
+from kymflow_zarr.storage.local.disk import allow_group
 from kymflow_zarr.storage.local.files import os_errors
-from kymflow_zarr.storage.local.session import work_folder
+from kymflow_zarr.storage.local.work_dir import work_folder
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
 
 LOCK_TIMEOUT_S: Final = 120.0
-# Always taken last, so it must not share a lock file with another scope.
+# Between two looks at a lock that another process holds.
+_POLL_S: Final = 0.02
+_UNLOCK_ATTEMPTS: Final = 4
+# "top" is always taken last, so it must not share a lock file with another scope.
 _OWN_FILES: Final = {"top": "top", "recovery": "recovery"}
+_NOT_FOLLOWED: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_GENERATOR: Final = 0x20
 
 
 def lock_name(scope: str) -> str:
     """Return the name of the lock file of a scope; all others share 256 files."""
     return _OWN_FILES.get(scope) or hashlib.sha256(scope.encode()).hexdigest()[:2]
+
+
+# Scopes --------------------------------------------------------------------------------
+
+
+class _Call(functools.partial[Any]):
+    """A call that keeps its scope alive, without the scope being one of its arguments."""
+
+    scope: Scoped | None = None
+
+
+class _Bound:
+    """Binds ``__enter__`` or ``__exit__`` so that only the ``with`` statement refers to its scope.
+
+    A debugger or a notebook keeps the traceback of a KeyboardInterrupt, and with it the arguments
+    of all frames. If the scope were one of them, it would outlive the ``with`` statement.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    def __get__(self, scope: Scoped | None, _: type) -> Callable[..., Any]:
+        if scope is None:  # contextlib.ExitStack looks it up on the class.
+            return lambda found, *error: self.__get__(found, type(found))(*error)
+        call = _Call(self._function, weakref.ref(scope))
+        call.scope = scope
+        return call
+
+
+def _enter(ref: weakref.ref[Scoped]) -> object:
+    scope = ref()
+    assert scope is not None
+    try:
+        scope.frame, scope.thread = _owner(sys._getframe(1)), threading.get_ident()  # noqa: SLF001
+        result = scope.begin()
+        del scope
+    except BaseException:
+        _end(ref)
+        raise
+    return result
+
+
+def _exit(ref: weakref.ref[Scoped], *_: object) -> None:
+    try:
+        _end(ref)
+    finally:
+        _end(ref)  # Where Ctrl-C ended the first; it does nothing the second time.
+
+
+def _end(ref: weakref.ref[Scoped]) -> None:
+    scope = ref()
+    if scope is not None:
+        scope.end()
+
+
+def _owner(frame: FrameType | None) -> FrameType | None:
+    """Return the frame that a scope ends with; None if that cannot be told from the stack.
+
+    A generator that :func:`contextlib.contextmanager` drives belongs to the frame of its ``with``.
+    """
+    while frame is not None and frame.f_code.co_flags & _GENERATOR:
+        above = frame.f_back
+        if above is None or above.f_code is not _CONTEXT_MANAGER:
+            return None
+        frame = above.f_back
+    # An ExitStack may outlive any frame.
+    through_stack = frame is None or frame.f_code.co_filename in (__file__, contextlib.__file__)
+    return None if through_stack else frame
+
+
+_CONTEXT_MANAGER: Final = contextlib._GeneratorContextManager.__enter__.__code__  # noqa: SLF001
+
+
+class Scoped:
+    """A context manager that ends with its ``with`` statement, wherever Ctrl-C strikes.
+
+    Attributes
+    ----------
+    frame, thread
+        The frame of the ``with`` statement, and the thread that runs it.
+    """
+
+    frame: FrameType | None = None
+    thread = 0
+    __enter__ = _Bound(_enter)
+    __exit__ = _Bound(_exit)
+
+    def begin(self) -> object:
+        """Begin; the result is that of ``with``."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Undo as much of `begin` as was done; may be called again."""
+        raise NotImplementedError
+
+    def is_live(self) -> bool:
+        """Return True unless the frame of the ``with`` statement has ended."""
+        # Another thread runs meanwhile: a frame that stays is on the stack at each look.
+        return self.frame is None or any(_is_on_stack(self.frame, self.thread) for _ in range(3))
+
+
+def _is_on_stack(frame: FrameType, thread: int) -> bool:
+    found = sys._current_frames().get(thread)  # noqa: SLF001
+    while found is not None:
+        if found is frame:
+            return True
+        found = found.f_back
+    return False
+
+
+# Threads -------------------------------------------------------------------------------
+
+
+class Turn:
+    """A place in the queue of the threads of this process that want one thing.
+
+    Parameters
+    ----------
+    queue : list of Turn
+        The first has it.
+    owner : Scoped or LockFile
+        The turn is over when its owner is.
+
+    Attributes
+    ----------
+    left : lock
+        Free once the turn is over.
+    """
+
+    def __init__(self, queue: list[Turn], owner: Scoped | LockFile) -> None:
+        self._queue = queue
+        self._owner = weakref.ref(owner)
+        self.left = threading.Lock()
+        self.left.acquire()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until it is our turn; return False if it does not come in time."""
+        end = time.monotonic() + timeout_s
+        self._queue.append(self)
+        while (first := self._queue[0]) is not self:
+            if first.is_over():
+                first.expire()
+                continue
+            left_s = end - time.monotonic()
+            if left_s <= 0:
+                self.leave()
+                return False
+            if first.left.acquire(timeout=min(left_s, _POLL_S)):
+                with contextlib.suppress(RuntimeError):
+                    first.left.release()
+        return True
+
+    def is_over(self) -> bool:
+        """Return True if the owner has ended and could not say so."""
+        owner = self._owner()
+        return owner is None or not owner.is_live()
+
+    def expire(self) -> None:
+        """End the owner, which could not do so itself, and let the next one in."""
+        owner = self._owner()
+        if owner is not None:
+            owner.end()
+        self.leave()
+
+    def leave(self) -> None:
+        """Let the next one in; may be called again."""
+        with contextlib.suppress(ValueError):
+            self._queue.remove(self)
+        with contextlib.suppress(RuntimeError):
+            self.left.release()
+
+
+class Guard(Scoped):
+    """Keeps other threads out; ``with Guard(queue):`` is what ``with lock:`` is elsewhere."""
+
+    def __init__(self, queue: list[Turn]) -> None:
+        self._turn = Turn(queue, self)
+
+    def begin(self) -> None:
+        """Wait for our turn."""
+        self._turn.wait(float("inf"))
+
+    def end(self) -> None:
+        """Let the next one in."""
+        self._turn.leave()
+
+
+# Processes -----------------------------------------------------------------------------
+
+# One process must never open the lock file that it holds: over NFS it would get the lock, and
+# lose it when it closes the file. So threads queue up for each file first.
+_queues: dict[str, list[Turn]] = {}
+_lock_files: weakref.WeakSet[LockFile] = weakref.WeakSet()
+
+
+class LockFile:
+    """A lock of the operating system on a file that is made if it is not there.
+
+    Parameters
+    ----------
+    path : Path
+    owner : Scoped, optional
+        The lock is released when its owner has ended; left out, by :meth:`end` only. An owner
+        that is garbage-collected closes the file, and the operating system releases the lock.
+    """
+
+    def __init__(self, path: Path, owner: Scoped | None = None) -> None:
+        self.path = path
+        self._file: io.FileIO | None = None
+        self._turn = Turn(_queues.setdefault(str(path), []), owner or self)
+        _lock_files.add(self)
+
+    def acquire(self, timeout_s: float) -> bool:
+        """Take the lock; return False if another has it for so long.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be opened, or the file system has no locks.
+        """
+        end = time.monotonic() + timeout_s
+        if not self._turn.wait(timeout_s):
+            return False
+        while not self._lock():
+            if time.monotonic() >= end:
+                self.end()
+                return False
+            time.sleep(_POLL_S)
+        return True
+
+    def _lock(self) -> bool:
+        if self._file is None:
+            # A FileIO closes its descriptor with itself, whatever happens to this function.
+            file = _open(self.path)
+            if file is None:
+                return False
+            self._file = file
+        return _try_lock(self._file)
+
+    def is_live(self) -> bool:
+        """Return True: a lock without another owner ends by :meth:`end`, or with this object."""
+        return True
+
+    def end(self) -> None:
+        """Release the lock; may be called again."""
+        if self._file is not None and not self._file.closed:
+            for attempt in range(_UNLOCK_ATTEMPTS):
+                with contextlib.suppress(OSError):
+                    _unlock(self._file)
+                    break
+                time.sleep(0.01 * attempt)
+            # Without its descriptor the operating system releases the lock, too.
+            with contextlib.suppress(OSError):
+                self._file.close()
+        self._turn.leave()
+
+    def forget(self) -> None:
+        """Close the file in a forked child: the lock is the parent's."""
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()
+
+
+def _open(path: Path) -> io.FileIO | None:
+    """Open a lock file; None if Windows does not let us while another process deletes it."""
+    try:
+        file = io.FileIO(path, "r+", opener=_create)
+    except PermissionError as error:
+        if sys.platform == "win32":
+            return None
+        try:
+            # Made by another user. To lock it, reading is enough on most file systems.
+            file = io.FileIO(path, "r", opener=_open_as_is)
+        except OSError:
+            raise error from None
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise StorageError(
+            "a lock is not a file", where=str(path), hint="Delete it: none of our writers made it."
+        )
+    return file
+
+
+def _create(path: str, flags: int) -> int:
+    try:
+        return _open_as_is(path, flags)
+    except FileNotFoundError:
+        descriptor = os.open(path, flags | os.O_CREAT | _NOT_FOLLOWED, 0o666)
+        allow_group(path, descriptor)
+        return descriptor
+
+
+def _open_as_is(path: str, flags: int) -> int:
+    return os.open(path, flags | _NOT_FOLLOWED)
+
+
+if sys.platform == "win32":
+
+    def _try_lock(file: io.FileIO) -> bool:
+        try:
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EDEADLK):
+                return False
+            raise
+        return True
+
+    def _unlock(file: io.FileIO) -> None:
+        file.seek(0)
+        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
+
+else:
+
+    def _try_lock(file: io.FileIO) -> bool:
+        try:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            error.filename = str(file.name)
+            raise
+        return True
+
+    def _unlock(file: io.FileIO) -> None:
+        fcntl.flock(file.fileno(), fcntl.LOCK_UN)
+
+
+class TryLock(Scoped):
+    """``with TryLock(path) as held:`` takes a lock file's lock if no writer has it."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = LockFile(path, self)
+
+    def begin(self) -> bool:
+        """Return True if the lock was free."""
+        return self._file.acquire(0)
+
+    def end(self) -> None:
+        """Release the lock."""
+        self._file.end()
+
+
+# Datasets ------------------------------------------------------------------------------
 
 
 class Locks:
@@ -40,19 +406,31 @@ class Locks:
         self._root = root
         self._thread = threading.local()
 
+    def holds(self) -> list[weakref.ref[Hold]]:
+        """Return the holds of this thread."""
+        found: list[weakref.ref[Hold]] = self._thread.__dict__.setdefault("holds", [])
+        return found
+
     @property
     def held(self) -> tuple[str, ...]:
         """Names of the lock files that this thread holds."""
-        return tuple(getattr(self._thread, "held", ()))
+        holds = self.holds()
+        if not holds:
+            return ()
+        found = [hold for ref in list(holds) if (hold := ref()) is not None]
+        for hold in found:
+            if not hold.is_live():
+                hold.end()
+        holds[:] = [weakref.ref(hold) for hold in found if hold.names]
+        return tuple(name for hold in found for name in hold.names)
 
-    @contextlib.contextmanager
     def hold(
         self, scopes: Iterable[str], *, acquired: Callable[[set[str]], None] = lambda _: None
-    ) -> Iterator[None]:
-        """Keep other writers out of some scopes.
+    ) -> Hold:
+        """Keep other writers out of some scopes in a ``with`` block.
 
-        Taking them in sorted order prevents deadlock. What this thread holds already is held
-        once more.
+        Taking them in sorted order prevents deadlock. A lock file that this thread holds already
+        stays with the outer block.
 
         Parameters
         ----------
@@ -65,65 +443,67 @@ class Locks:
         LockTimeoutError
             If another writer holds one for longer than two minutes.
         """
-        from filelock import FileLock, Timeout
-
-        named = {lock_name(scope): scope for scope in scopes}
-        before = self.held
-        new = sorted(set(named) - set(before))
-        with contextlib.ExitStack() as stack:
-            with os_errors("lock", ".kymflow_zarr"):
-                folder = work_folder(self._root, "locks")
-                for name in new:
-                    path = folder / f"{name}.lock"
-                    here = _lock_of_process(path)
-                    if not here.acquire(timeout=LOCK_TIMEOUT_S):
-                        raise self._timeout(named[name])
-                    stack.callback(here.release)
-                    try:
-                        stack.enter_context(FileLock(path, timeout=LOCK_TIMEOUT_S))
-                    except Timeout as error:
-                        raise self._timeout(named[name]) from error
-            self._thread.held = (*before, *new)
-            try:
-                acquired(set(new))
-                yield
-            finally:
-                self._thread.held = before
+        return Hold(self, self._root, scopes, acquired)
 
     def is_free(self, name: str) -> bool:
-        """Tell whether nobody holds a lock file; whoever held it is dead, then, or done."""
-        from filelock import FileLock, Timeout
-
+        """Return True if no living writer but this thread holds a lock file."""
         if name in self.held:
             return True
-        path = work_folder(self._root, "locks") / f"{name}.lock"
-        here = _lock_of_process(path)
-        if not here.acquire(blocking=False):
-            return False
-        try:
-            with FileLock(path, timeout=0):
-                return True
-        except Timeout:
-            return False
-        finally:
-            here.release()
-
-    def _timeout(self, scope: str) -> LockTimeoutError:
-        return LockTimeoutError(
-            f"another writer has held the lock on {scope} for {LOCK_TIMEOUT_S:.0f} s",
-            where=str(self._root),
-            hint="Wait for it to finish, then call again.",
-        )
+        with TryLock(work_folder(self._root, "locks") / f"{name}.lock") as free:
+            return bool(free)
 
 
-# Over NFS the lock of a file keeps out other processes and not other threads.
-_of_process: dict[str, threading.Lock] = {}
+class Hold(Scoped):
+    """The locks of some scopes, held in a ``with`` block; see :meth:`Locks.hold`."""
+
+    def __init__(
+        self,
+        locks: Locks,
+        root: Path,
+        scopes: Iterable[str],
+        acquired: Callable[[set[str]], None],
+    ) -> None:
+        self._locks, self._root, self._acquired = locks, root, acquired
+        self._scopes = {lock_name(scope): scope for scope in scopes}
+        self._files: dict[str, LockFile] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the lock files."""
+        return tuple(self._files)
+
+    def begin(self) -> None:
+        """Take the locks."""
+        new = sorted(set(self._scopes) - set(self._locks.held))
+        self._locks.holds().append(weakref.ref(self))
+        with os_errors("lock", ".kymflow_zarr"):
+            folder = work_folder(self._root, "locks")
+            for name in new:
+                file = self._files[name] = LockFile(folder / f"{name}.lock", self)
+                if not file.acquire(LOCK_TIMEOUT_S):
+                    raise LockTimeoutError(
+                        f"another writer has held the lock on {self._scopes[name]} "
+                        f"for {LOCK_TIMEOUT_S:.0f} s",
+                        where=str(self._root),
+                        hint="Wait for it to finish, then call again.",
+                    )
+        self._acquired(set(new))
+
+    def end(self) -> None:
+        """Release the locks."""
+        for file in list(self._files.values()):
+            file.end()
+        self._files.clear()
+        with contextlib.suppress(ValueError):
+            self._locks.holds().remove(weakref.ref(self))
 
 
-def _lock_of_process(path: Path) -> threading.Lock:
-    return _of_process.setdefault(str(path), threading.Lock())
+def _after_fork() -> None:
+    # The threads that held them are not there in a child, and the locks are the parent's.
+    for file in list(_lock_files):
+        file.forget()
+    _queues.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    # The threads that hold them are not there in a child.
-    os.register_at_fork(after_in_child=_of_process.clear)
+    os.register_at_fork(after_in_child=_after_fork)

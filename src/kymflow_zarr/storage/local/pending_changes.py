@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kymflow_zarr import layout
 from kymflow_zarr.storage.local.journal import Journal, Move, Operation, Remove
+from kymflow_zarr.storage.local.scan import first_link
 
 
 class PendingChanges:
@@ -49,8 +50,9 @@ class PendingChanges:
                 # Another folder may be staged to take the place of the removed one.
                 is_removed |= not os.path.lexists(self._root / operation.trash)
                 continue
-            staged = self._root.joinpath(operation.staged, *key[len(operation.key) :].split("/"))
-            if staged.exists():
+            staged_key = operation.staged + key[len(operation.key) :]
+            staged = self._root.joinpath(*staged_key.split("/"))
+            if staged.exists() and first_link(self._root, staged_key) is None:
                 return staged
         return self._nothing if is_removed else None
 

@@ -1,8 +1,8 @@
-"""A place for files on their way in or out, and the proof that their writer lives.
+"""A folder for the files that one writer stages, and the proof that the writer lives.
 
 Each writer has a folder below ``.kymflow_zarr/sessions`` and holds the lock of a file beside
-it. The operating system drops the lock when the process ends, however it ends: a folder whose
-lock can be had is dead, and whoever comes next sweeps it.
+it. The operating system drops the lock when the process ends, however it ends: if the lock of
+a session can be taken, its writer is dead, and the next writer sweeps its folder.
 """
 
 from __future__ import annotations
@@ -11,22 +11,24 @@ import contextlib
 import errno
 import os
 import sys
-import threading
 import uuid
 import weakref
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from kymflow_zarr import layout
 from kymflow_zarr.storage.local.disk import Disk, disk
 from kymflow_zarr.storage.local.files import sync_all
-
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
+from kymflow_zarr.storage.local.locks import Guard, LockFile, Scoped, TryLock, Turn
+from kymflow_zarr.storage.local.work_dir import (
+    LOCK_SUFFIX,
+    journal_names,
+    session_names,
+    work_folder,
+)
 
 _BEGIN_ATTEMPTS: Final = 100
-_LOCK_SUFFIX: Final = ".lock"
 # Those of this process that may have a folder.
 _sessions: weakref.WeakSet[Session] = weakref.WeakSet()
 
@@ -45,9 +47,9 @@ class Session:
     def __init__(self, root: Path, *, durable: bool) -> None:
         self.root = root
         self._durable = durable
-        self._guard = threading.Lock()
+        self._queue: list[Turn] = []
         self._open: tuple[int, Path, weakref.finalize[..., Session]] | None = None
-        self._users: list[object] = []
+        self._users: list[weakref.ref[InUse]] = []
         self._to_close = False
 
     def new_path(self) -> Path:
@@ -60,7 +62,7 @@ class Session:
         return self._folder().name
 
     def _folder(self) -> Path:
-        with self._guard:
+        with Guard(self._queue):
             return self._opened()
 
     def _opened(self) -> Path:
@@ -70,63 +72,57 @@ class Session:
         return self._open[1]
 
     def _begin(self) -> tuple[int, Path, weakref.finalize[..., Session]]:
-        from filelock import FileLock
-
         sessions = work_folder(self.root, "sessions")
         work_folder(self.root, "journal")
         for _ in range(_BEGIN_ATTEMPTS):
             folder = sessions / uuid.uuid4().hex
-            path = Path(f"{folder}{_LOCK_SUFFIX}")
-            lock = FileLock(path, thread_local=False)
-            lock.acquire()
+            lock = LockFile(Path(f"{folder}{LOCK_SUFFIX}"))
+            lock.acquire(float("inf"))
             # A sweeper that came between the file and its lock has deleted the file.
-            if path.exists():
+            if lock.path.exists():
                 break
+            lock.end()
         else:
-            raise FileNotFoundError(errno.ENOENT, "its lock file does not stay", str(path))
+            raise FileNotFoundError(errno.ENOENT, "its lock file does not stay", str(lock.path))
         try:
             disk().make_folder(folder)
             if self._durable:
-                # Whoever made these may not have come to sync them.
+                # The process that made these may have died before it synced them.
                 sync_all((), [self.root, sessions.parent, sessions])
         except BaseException as error:
             if isinstance(error, OSError):
                 _end(disk(), folder, lock, os.getpid(), ())
-            lock.release()
+            lock.end()
             raise
         _sessions.add(self)
         self._users = []
-        # Not disk(): whenever the garbage is collected, it belongs to nobody's operation.
+        # Not disk(): the garbage is collected at any moment, and not as part of an operation.
         end = weakref.finalize(self, _end, Disk(), folder, lock, os.getpid(), self._users)
         return os.getpid(), folder, end
 
-    def owns(self, folder: Path) -> bool:
-        """Tell whether a folder is the one of this session, in this process."""
-        return self._open is not None and self._open[:2] == (os.getpid(), folder)
+    def in_use(self) -> InUse:
+        """Keep the folder in a ``with`` block, in which its files become a change."""
+        return InUse(self)
 
-    @contextlib.contextmanager
-    def in_use(self) -> Iterator[None]:
-        """Keep the folder while what is in it becomes a change, whoever closes meanwhile."""
-        user = object()
-        with self._guard:
+    def enter(self, user: InUse) -> None:
+        """Note a user of the folder."""
+        with Guard(self._queue):
             self._opened()
-            users = self._users
-            users.append(user)
-        try:
-            yield
-        finally:
-            with self._guard:
-                users.remove(user)
-            if self._to_close:
-                self.close()
+            self._users.append(weakref.ref(user))
+
+    def leave(self, user: InUse) -> None:
+        """Note that a user is done; may be called again."""
+        with contextlib.suppress(ValueError):
+            self._users.remove(weakref.ref(user))
+        if self._to_close:
+            self.close()
 
     def close(self) -> None:
-        """Leave: what is left in the folder is of no use to anybody."""
-        with self._guard:
-            # One who is at it closes when he is done.
-            self._to_close = bool(self._users)
-            if self._open is not None and not self._users:
-                # Before the clean-up, which Ctrl-C may end: what is left is the next writer's.
+        """Delete the folder with what is left in it; its last user does so if there is one."""
+        with Guard(self._queue):
+            self._to_close = in_use = _is_in_use(self._users)
+            if self._open is not None and not in_use:
+                # Before the clean-up, which Ctrl-C may end: the next writer sweeps what is left.
                 opened, self._open = self._open, None
                 detached = opened[2].detach()
                 if detached is not None:
@@ -134,8 +130,8 @@ class Session:
                     _end(disk(), *rest)
 
     def forget_threads(self) -> None:
-        """In a forked child: the thread that held the guard is not there."""
-        self._guard = threading.Lock()
+        """Forget who waits: in a forked child, those threads are not there."""
+        self._queue = []
 
     def abandon(self) -> None:
         """Do as if the process had died: drop the lock and leave everything as it is."""
@@ -143,7 +139,26 @@ class Session:
         detached = None if opened is None else opened[2].detach()
         if detached is not None:
             _, _, (_, _, lock, _, _), _ = detached
-            lock.release()
+            lock.end()
+
+
+class InUse(Scoped):
+    """Keeps the folder of a session in a ``with`` block; see :meth:`Session.in_use`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def begin(self) -> None:
+        """Keep the folder."""
+        self._session.enter(self)
+
+    def end(self) -> None:
+        """Let it go."""
+        self._session.leave(self)
+
+
+def _is_in_use(users: Iterable[weakref.ref[InUse]]) -> bool:
+    return any((user := ref()) is not None and user.is_live() for ref in list(users))
 
 
 def _after_fork() -> None:
@@ -166,17 +181,6 @@ def abandon_sessions(touched: Iterable[Path]) -> None:
             session.abandon()
 
 
-def work_folder(root: Path, name: str) -> Path:
-    """Return a folder below ``.kymflow_zarr``, made if it is not there."""
-    folder = root / layout.WORK / name
-    if not folder.is_dir():
-        # Not parents=True: a dataset that has vanished must not come back half.
-        for path in (folder.parent, folder):
-            with contextlib.suppress(FileExistsError):
-                disk().make_folder(path)
-    return folder
-
-
 def sweep(root: Path, *, spare: Collection[Path] = ()) -> list[Path]:
     """Delete what dead writers have left and return it.
 
@@ -191,78 +195,64 @@ def sweep(root: Path, *, spare: Collection[Path] = ()) -> list[Path]:
 
 def dead_sessions(root: Path, *, spare: Collection[Path] = ()) -> list[Path]:
     """Return the folders of writers that are certainly dead."""
-    sessions = root / layout.WORK / "sessions"
-    try:
-        names = {path.stem for path in sessions.iterdir()}
-    except FileNotFoundError:
-        return []
-    folders = [sessions / name for name in sorted(names)]
+    folders = [root / layout.WORK / "sessions" / name for name in session_names(root)]
     return [folder for folder in folders if folder not in spare and is_dead(root, folder.name)]
 
 
 def is_dead(root: Path, name: str) -> bool:
-    """Tell whether the writer of a session is certainly dead."""
-    from filelock import FileLock, Timeout
-
-    folder = root / layout.WORK / "sessions" / name
-    # Over NFS a process can have any lock that it holds already, and loses it that way.
-    if any(session.owns(folder) for session in list(_sessions)):
-        return False
-    path = Path(f"{folder}{_LOCK_SUFFIX}")
+    """Return True if the writer of a session is certainly dead."""
+    path = root / layout.WORK / "sessions" / f"{name}{LOCK_SUFFIX}"
     if not path.exists():
         return True
-    lock = FileLock(path, timeout=0)
     try:
-        lock.acquire()
-    except Timeout:
-        return False
-    lock.release()
-    return True
+        with TryLock(path) as free:
+            return bool(free)
+    except PermissionError:
+        return False  # Another user's, and closed to us.
 
 
 def _swept(folder: Path) -> bool:
-    """Delete what a dead writer has left; False if it is not dead, or somebody sweeps there."""
-    from filelock import FileLock, Timeout
-
-    # Held meanwhile: one who is about to begin there waits, and finds that the file is gone.
-    lock = FileLock(f"{folder}{_LOCK_SUFFIX}", timeout=0)
+    """Delete what a dead writer has left; False if it lives, or another sweeps, or we may not."""
+    lock = LockFile(Path(f"{folder}{LOCK_SUFFIX}"))
     try:
-        lock.acquire()
-    except Timeout:
-        return False
-    try:
-        if _has_journal(folder):
-            return False  # Its writer committed, and died, since journals were looked at.
+        # Held meanwhile: a writer that is about to begin there waits, and finds the file gone.
+        if not lock.acquire(0) or _has_journal(folder):
+            return False  # Or its writer committed, and died, since journals were looked at.
         with contextlib.suppress(FileNotFoundError):
             disk().remove_tree(folder)
         _unlink_and_release(disk(), lock)
+    except PermissionError:
+        return False  # Another user's. It is invisible, and the owner's next session sweeps it.
     finally:
-        lock.release()
+        lock.end()
     return True
 
 
 def _has_journal(folder: Path) -> bool:
-    """Tell whether a journal needs what is in the folder of a session."""
-    return any(folder.parent.with_name("journal").glob(f"{folder.name}-*"))
+    """Return True if a journal needs what is in the folder of a session."""
+    root = folder.parents[2]
+    return any(name.startswith(f"{folder.name}-") for name in journal_names(root))
 
 
-def _unlink_and_release(on: Disk, lock: BaseFileLock) -> None:
-    path = Path(lock.lock_file)
+def _unlink_and_release(on: Disk, lock: LockFile) -> None:
+    path = lock.path
     if sys.platform == "win32":
-        # What is open cannot be deleted there; nor can it if somebody else has it by now.
-        lock.release()
+        # An open file cannot be deleted there, and another process may have opened it by now.
+        lock.end()
         with contextlib.suppress(FileNotFoundError, PermissionError):
             path.unlink()
         return
     with contextlib.suppress(FileNotFoundError):
         on.unlink(path)
-    lock.release()
+    lock.end()
 
 
-def _end(on: Disk, folder: Path, lock: BaseFileLock, pid: int, users: Collection[object]) -> None:
+def _end(
+    on: Disk, folder: Path, lock: LockFile, pid: int, users: Collection[weakref.ref[InUse]]
+) -> None:
     if pid != os.getpid():
         return  # A forked child: the session is its parent's.
-    if users:
+    if _is_in_use(users):
         return  # The interpreter ends while a thread commits: the next writer tidies up.
     try:
         # Where the disk refuses, the next writer sweeps.
@@ -274,4 +264,4 @@ def _end(on: Disk, folder: Path, lock: BaseFileLock, pid: int, users: Collection
             _unlink_and_release(on, lock)
     finally:
         with contextlib.suppress(OSError):
-            lock.release()
+            lock.end()

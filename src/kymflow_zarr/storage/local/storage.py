@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import os
@@ -22,20 +23,26 @@ from kymflow_zarr.storage.interface import (
     Transaction,
     check_key,
 )
-from kymflow_zarr.storage.local.disk import disk
-from kymflow_zarr.storage.local.files import FileParts, os_errors, read_file, sync_all
+from kymflow_zarr.storage.local.disk import disk, register_root
+from kymflow_zarr.storage.local.files import (
+    FileParts,
+    ParentSync,
+    os_errors,
+    read_file,
+    sync_all,
+)
 from kymflow_zarr.storage.local.journal import (
     Journal,
     Move,
     Operation,
     Put,
     Remove,
+    journals_of_unknown_origin,
     make_folders,
     read_journals,
     recover,
 )
-from kymflow_zarr.storage.local.locks import Locks
-from kymflow_zarr.storage.local.parent_sync import ParentSync
+from kymflow_zarr.storage.local.locks import Hold, Locks
 from kymflow_zarr.storage.local.pending_changes import PendingChanges
 from kymflow_zarr.storage.local.scan import (
     files_below,
@@ -44,15 +51,14 @@ from kymflow_zarr.storage.local.scan import (
     folders,
     names_below,
 )
-from kymflow_zarr.storage.local.session import (
-    Session,
-    dead_sessions,
-    is_dead,
-    sweep,
-    work_folder,
-)
+from kymflow_zarr.storage.local.session import Session, dead_sessions, is_dead, sweep
 from kymflow_zarr.storage.local.staging import StagedTree, commit_trees, staged_in, sync_trees
 from kymflow_zarr.storage.local.transaction import JournaledTransaction
+from kymflow_zarr.storage.local.work_dir import (
+    entries_of_unknown_origin,
+    foreign_entries,
+    work_folder,
+)
 from kymflow_zarr.types import Durability
 
 # A clock of a file system ticks in up to two seconds (FAT).
@@ -100,6 +106,7 @@ class LocalStorage(Storage):
         self._session = Session(root, durable=self.durable)
         self._locks = Locks(root)
         self._pending = PendingChanges(root)
+        register_root(root)
         self._parent_sync = ParentSync(root)
 
     def path(self, key: str) -> Path:
@@ -128,7 +135,7 @@ class LocalStorage(Storage):
             self.refuse_links(key, "read")
             for _ in range(2 if self._pending else 1):  # It may go to its place between the two.
                 with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
-                    return read_file(self._text(key))
+                    return read_file(self._text(key), key)
         return None
 
     @contextlib.contextmanager
@@ -252,7 +259,7 @@ class LocalStorage(Storage):
         trees = {key: _as_tree(staged) for key, staged in changes.staged.items()}
         folder = self.path(changes.prefix)
         if not folder.is_dir():
-            raise FileNotFoundError(str(folder))
+            raise FileNotFoundError(errno.ENOENT, "the dataset or image is not there", str(folder))
         to_delete = [k for k in changes.removed if k not in files and os.path.lexists(self.path(k))]
         in_the_way = [key for key in trees if os.path.lexists(self.path(key))]
         keys = [*files, *trees, *moves, *moves.values(), *to_delete]
@@ -375,6 +382,7 @@ class LocalStorage(Storage):
         with os_errors("create the dataset", self.location):
             top = next(folder for folder in self.root.parents if folder.is_dir())
             changed = {self.root.parent, *make_folders(top, self.root)}
+            register_root(self.root)
             for folder in changed if self.durable else ():
                 # One above may be none of ours, and closed to us.
                 with contextlib.suppress(PermissionError):
@@ -396,8 +404,7 @@ class LocalStorage(Storage):
             finally:
                 disk().unlink(probe)
 
-    @contextlib.contextmanager
-    def lock(self, *scopes: str) -> Iterator[None]:
+    def lock(self, *scopes: str) -> Hold:
         """Keep other writers, threads and processes, out of some scopes.
 
         What a dead writer has committed and not carried out there is carried out first.
@@ -408,10 +415,22 @@ class LocalStorage(Storage):
             If another writer holds one for longer than two minutes.
         """
         self.require_writable()
-        with self._locks.hold(scopes, acquired=self._recover_held):
-            yield
+        return self._locks.hold(scopes, acquired=self._recover_held)
 
     # After a crash ---------------------------------------------------------------------
+
+    def unknown_origin(self) -> list[str]:
+        """Return the keys of what no writer of this format has put into the work folder.
+
+        Nobody writes to a dataset as long as it is there: recovery would act on it.
+        """
+        with os_errors("look at", layout.WORK):
+            return entries_of_unknown_origin(self.root) or journals_of_unknown_origin(self.root)
+
+    def foreign(self) -> list[str]:
+        """Return the keys of what no writer of this format has put into the work folder."""
+        with os_errors("look at", layout.WORK):
+            return sorted({*self.unknown_origin(), *foreign_entries(self.root)})
 
     def recover(self) -> None:
         """Bring to an end what dead writers have begun, and delete what they have left.

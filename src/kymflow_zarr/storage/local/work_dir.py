@@ -1,0 +1,139 @@
+"""The work folder of a dataset, ``.kymflow_zarr``, which holds sessions, journals and locks.
+
+Recovery deletes and replaces files as this folder says, so nothing in it is trusted: a name that no
+writer of ours makes is stepped over, and a link or a device where a writer makes a folder or
+a file is an error for who writes and is not touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Final
+
+from kymflow_zarr import layout
+from kymflow_zarr.errors import StorageError
+from kymflow_zarr.storage.local.disk import disk
+
+WORK_FOLDERS: Final = ("sessions", "journal", "locks")
+SESSION_NAME: Final = re.compile(r"[0-9a-f]{32}")
+LOCK_SUFFIX: Final = ".lock"
+_SESSION_ENTRY: Final = re.compile(rf"([0-9a-f]{{32}})(?:{re.escape(LOCK_SUFFIX)})?")
+_JOURNAL_NAME: Final = re.compile(r"[0-9a-f]{32}-[0-9a-f]+\.json")
+
+
+def work_folder(root: Path, name: str) -> Path:
+    """Return a folder below ``.kymflow_zarr``, made if it is not there.
+
+    Raises
+    ------
+    StorageError
+        If it is a link, or no folder.
+    """
+    folder = root / layout.WORK / name
+    if not _is_folder(folder.parent) or not _is_folder(folder):
+        # Not parents=True: a dataset that has vanished must not come back half.
+        for path in (folder.parent, folder):
+            with contextlib.suppress(FileExistsError):
+                disk().make_folder(path)
+            if not _is_folder(path):
+                raise _not_a_folder(path)
+    return folder
+
+
+def names_in(root: Path, name: str) -> list[str]:
+    """Return the names in a folder below ``.kymflow_zarr``, in order; none if it is no folder.
+
+    What a link leads to is of another dataset, or of none. Writers refuse the dataset then, see
+    :func:`entries_of_unknown_origin`.
+    """
+    folder = root / layout.WORK / name
+    return sorted(_names(folder)) if _is_folder(folder.parent) else []
+
+
+def session_names(root: Path) -> list[str]:
+    """Return the names of the sessions that have left a folder or a lock file."""
+    found = map(_SESSION_ENTRY.fullmatch, names_in(root, "sessions"))
+    return sorted({match[1] for match in found if match is not None})
+
+
+def journal_names(root: Path) -> list[str]:
+    """Return the names of the journals."""
+    return [name for name in names_in(root, "journal") if _JOURNAL_NAME.fullmatch(name)]
+
+
+def entries_of_unknown_origin(root: Path) -> list[str]:
+    """Return the keys of what stands in the work folder where a writer makes something else.
+
+    Files and folders of other programs, by names that are not ours, do no harm and are not
+    among them.
+    """
+    for folder in (layout.WORK, *(f"{layout.WORK}/{name}" for name in WORK_FOLDERS)):
+        path = root.joinpath(*folder.split("/"))
+        if os.path.lexists(path) and not _is_folder(path):
+            return [folder]
+    keys = []
+    for folder in WORK_FOLDERS:
+        with (
+            contextlib.suppress(FileNotFoundError),
+            os.scandir(root / layout.WORK / folder) as found,
+        ):
+            keys += [
+                f"{layout.WORK}/{folder}/{entry.name}"
+                for entry in found
+                if not _is_harmless(folder, entry)
+            ]
+    return sorted(keys)
+
+
+def foreign_entries(root: Path) -> list[str]:
+    """Return the keys of files and folders that other programs have put into the work folder."""
+    found = {(layout.WORK, name) for name in _names(root / layout.WORK) - set(WORK_FOLDERS)}
+    for folder in WORK_FOLDERS:
+        for name in _names(root / layout.WORK / folder):
+            is_session = folder == "sessions" and SESSION_NAME.fullmatch(name) is not None
+            if not is_session and not _is_own_file(folder, name):
+                found.add((f"{layout.WORK}/{folder}", name))
+    return sorted(f"{folder}/{name}" for folder, name in found)
+
+
+def _names(folder: Path) -> set[str]:
+    with contextlib.suppress(FileNotFoundError):
+        return set(os.listdir(folder)) if _is_folder(folder) else set()  # noqa: PTH208
+    return set()
+
+
+def _is_harmless(folder: str, entry: os.DirEntry[str]) -> bool:
+    if entry.is_dir(follow_symlinks=False):
+        return not _is_own_file(folder, entry.name)
+    is_session = folder == "sessions" and SESSION_NAME.fullmatch(entry.name) is not None
+    # What is neither folder nor file is a link, a device, a named pipe or a socket.
+    return entry.is_file(follow_symlinks=False) and not is_session
+
+
+def _is_own_file(folder: str, name: str) -> bool:
+    if folder == "journal":
+        return _JOURNAL_NAME.fullmatch(name) is not None
+    return name.endswith(LOCK_SUFFIX)
+
+
+def _mode(path: Path) -> int:
+    try:
+        return os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+
+
+def _is_folder(path: Path) -> bool:
+    return stat.S_ISDIR(_mode(path))
+
+
+def _not_a_folder(path: Path) -> StorageError:
+    return StorageError(
+        "a part of the dataset's work folder is not a folder, or a link to one",
+        where=str(path),
+        hint="Delete it, and open the dataset again: the folder is made when it is needed.",
+    )

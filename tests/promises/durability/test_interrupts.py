@@ -1,0 +1,258 @@
+"""Ctrl-C at any bytecode of the storage room leaves no lock, and the state before or after.
+
+With KYMFLOW_ZARR_LONG=1 every bytecode of each call is tried; else one in some hundred, another
+each day.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import errno
+import gc
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kymflow_zarr import ZarrDataset
+from kymflow_zarr.errors import LockTimeoutError, NotFoundError, RecordExistsError
+from kymflow_zarr.storage.local import locks
+from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.testing import check_invariants, interrupt_points, state_of
+from tests.helpers.operations import LONG, OPERATIONS, PIXELS, write_base
+
+fcntl = pytest.importorskip("fcntl")
+
+CALLS = ("save_json, new", "save_array", "delete_array_artifact", "add_image", "save_table", "edit")
+TODAY = dt.date.today().toordinal()
+# What interrupted descriptors are closed by is the garbage collection of their file.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take a lock that is not free at once for one that is never released."""
+    monkeypatch.setattr(locks, "LOCK_TIMEOUT_S", 0.5)
+
+
+def held(path: Path) -> list[str]:
+    """Return the lock files that somebody holds, as another process sees it."""
+    found = []
+    for file in (path / ".kymflow_zarr" / "locks").glob("*.lock"):
+        with file.open("r+b") as opened:
+            try:
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                found.append(file.name)
+    return found
+
+
+def interrupted(path: Path, call: Callable[[ZarrDataset], object], *, sample: int) -> int:
+    """Interrupt a call at many bytecodes and look at what each leaves; return how many."""
+    tried = 0
+    before: dict[str, Any] = {}
+    after: dict[str, Any] = {}
+    ds = ZarrDataset(path, durability="relaxed")
+    step = 1 if LONG else sample
+    for point in interrupt_points(first=1 + TODAY % step, step=step):
+        if not tried or after != before:
+            ds.close()
+            _fresh(path)
+            ds = ZarrDataset(path, durability="relaxed")
+            ds["b"].save_json("opens", "the session")
+            before = state_of(ds)
+        with point:
+            call(ds)
+        if not point.reached:
+            break
+        tried += 1
+        # Its traceback lives on, as in a notebook, and keeps the frames and what they refer to.
+        assert point.error is None or point.error.__traceback__ is not None
+        assert held(path) == [], point
+        after = state_of(ds)
+        if after == before:
+            call(ds)  # It can be made again, and at once.
+            assert state_of(ds) != before, point
+        else:
+            with contextlib.suppress(NotFoundError, RecordExistsError):
+                call(ds)
+        after = state_of(ds)
+        ds["b"].save_json("next", point.count)
+        if LONG or tried % 10 == 1:
+            ds.close()
+            with ZarrDataset(path, "r+") as again:
+                check_invariants(again)
+            ds = ZarrDataset(path, durability="relaxed")
+    ds.close()
+    with ZarrDataset(path, "r+") as again:
+        check_invariants(again)
+    return tried
+
+
+def _fresh(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    write_base(path)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_ctrl_c_anywhere_in_a_call_leaves_no_lock_and_the_next_save_works_at_once(
+    name: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.zarr"
+    _fresh(path)
+    assert interrupted(path, OPERATIONS[name], sample=701) > 3
+
+
+def test_ctrl_c_anywhere_while_a_dataset_is_opened_leaves_it_to_be_opened(tmp_path: Path) -> None:
+    path = tmp_path / "x.zarr"
+    _fresh(path)
+    step = 1 if LONG else 211
+    for point in interrupt_points(first=1 + TODAY % step, step=step):
+        with point, ZarrDataset(path, durability="relaxed") as ds:
+            ds["a"].save_json("opens", 1)
+        assert held(path) == [], point
+        with ZarrDataset(path, durability="relaxed") as again:
+            again["b"].save_json("next", point.count)
+        point.error = None  # The dataset that its traceback keeps is still open.
+    gc.collect()
+    with ZarrDataset(path) as again:
+        check_invariants(again)
+
+
+@pytest.mark.parametrize("mode", ["w", "a"])
+def test_ctrl_c_anywhere_while_a_dataset_is_created_or_emptied(mode: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.zarr"
+    step = 1 if LONG else 211
+    for point in interrupt_points(first=1 + TODAY % step, step=step):
+        with point:
+            ZarrDataset(path, mode, durability="relaxed").close()  # type: ignore[arg-type]
+        assert held(path) == [], point
+        point.error = None
+        gc.collect()
+        with ZarrDataset(path, mode, durability="relaxed") as ds:  # type: ignore[arg-type]
+            assert len(ds) == 0
+        with ZarrDataset(path) as ds:
+            check_invariants(ds)
+        if mode == "a":
+            shutil.rmtree(path)
+
+
+NOTEBOOK = """
+import signal, sys, threading, time
+import numpy as np
+from kymflow_zarr import ZarrDataset
+ds = ZarrDataset(sys.argv[1], durability="relaxed")
+rec = ds.add_image(np.zeros((4, 4)), image_id="a")
+kept, end = [], time.monotonic() + float(sys.argv[2])
+def kernel():
+    # "Interrupt kernel", at moments that have nothing to do with what runs.
+    while time.monotonic() < end:
+        time.sleep(0.004)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+n = 0
+stop = threading.Thread(target=kernel)
+stop.start()
+while stop.is_alive():
+    try:
+        while True:
+            n += 1
+            rec.save_json("n", n)
+            if not stop.is_alive():
+                break
+    except KeyboardInterrupt as error:
+        kept[:] = [error]  # As a notebook does.
+while True:
+    try:
+        began = time.monotonic()
+        rec.save_json("n", "last")
+        print(n, len(kept), time.monotonic() - began < 20)
+        break
+    except KeyboardInterrupt:
+        pass
+"""
+
+
+def test_a_notebook_that_is_interrupted_again_and_again_saves_on(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", NOTEBOOK, str(tmp_path / "x.zarr"), "20" if LONG else "2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+    saves, kept, at_once = done.stdout.split()
+    assert (int(saves) > 1, kept, at_once) == (True, "1", "True"), done.stderr
+    with ZarrDataset(tmp_path / "x.zarr") as ds:
+        assert ds["a"].load_json("n") == "last"
+        check_invariants(ds)
+
+
+@pytest.mark.parametrize("code", ["ENOLCK", "EIO"])
+def test_an_unlock_that_fails_on_a_share_does_not_keep_the_lock(
+    ds: ZarrDataset, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    rec = ds.add_image(PIXELS, image_id="a")
+    real, failures = fcntl.flock, [1, 10**6]
+
+    def flock(descriptor: int, what: int) -> None:
+        if what == fcntl.LOCK_UN and failures[0]:
+            failures[0] -= 1
+            raise OSError(getattr(errno, code), code)
+        real(descriptor, what)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    for number in range(2):
+        rec.save_json("n", number)
+        monkeypatch.undo()
+        assert held(ds.path) == []
+        failures.pop(0)
+        monkeypatch.setattr(fcntl, "flock", flock)
+    monkeypatch.undo()
+    rec.save_json("n", "next")
+    assert rec.load_json("n") == "next"
+
+
+def test_a_lock_that_a_frame_still_holds_is_nobody_elses(ds: ZarrDataset) -> None:
+    storage = LocalStorage(ds.path, writable=True)
+    with storage.lock("a"), pytest.raises(LockTimeoutError), locks.Locks(ds.path).hold(["a"]):
+        pass
+    with storage.lock("a"), storage.lock("a"):
+        pass
+
+    @contextlib.contextmanager
+    def wrapped():  # type: ignore[no-untyped-def]
+        with storage.lock("a"):
+            yield
+
+    with wrapped(), pytest.raises(LockTimeoutError), locks.Locks(ds.path).hold(["a"]):
+        pass
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(storage.lock("a"))
+        with pytest.raises(LockTimeoutError), locks.Locks(ds.path).hold(["a"]):
+            pass
+    assert held(ds.path) == []
+
+
+def test_threads_take_turns_and_a_thread_that_has_died_holds_nothing(ds: ZarrDataset) -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    storage = LocalStorage(ds.path, writable=True)
+
+    def hold() -> None:
+        with storage.lock("a"):
+            entered.set()
+            leave.wait(10)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    entered.wait(10)
+    with pytest.raises(LockTimeoutError), locks.Locks(ds.path).hold(["a"]):
+        pass
+    leave.set()
+    holder.join()
+    with locks.Locks(ds.path).hold(["a"]):
+        pass
