@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
-from kymflow_zarr.errors import StorageError
+from kymflow_zarr.errors import ReadOnlyError, StorageError
 from kymflow_zarr.layout import leads_out
 from kymflow_zarr.runtime.background import Content
 from kymflow_zarr.schema.checksums import FileSum
@@ -249,6 +249,12 @@ class Storage(Protocol):
 
     def require_writable(self) -> None:
         """Raise ReadOnlyError if the dataset was opened for reading only."""
+        if not self.writable:
+            raise ReadOnlyError(
+                "the dataset was opened read-only",
+                where=self.location,
+                hint='Open it with mode="r+" or mode="a" to change it.',
+            )
 
     def lock(self, *scopes: str) -> AbstractContextManager[None]:
         """Keep other writers out of some scopes; a thread may take a lock that it holds again.

@@ -19,7 +19,7 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self, TypeAlias
 
 from kymflow_zarr import layout
-from kymflow_zarr.errors import LockTimeoutError, ReadOnlyError, StorageError
+from kymflow_zarr.errors import LockTimeoutError, StorageError
 from kymflow_zarr.runtime.background import Content, arrived
 from kymflow_zarr.schema.checksums import FileSum
 from kymflow_zarr.storage.interface import Staged, Stat, Storage, Transaction, check_key
@@ -183,11 +183,6 @@ class MemoryStorage(Storage):
         return lambda _: True
 
     # Writing ---------------------------------------------------------------------------
-
-    def require_writable(self) -> None:
-        """Raise ReadOnlyError if the dataset was opened for reading only."""
-        if not self.writable:
-            raise ReadOnlyError("the dataset was opened read-only", where=self.location)
 
     @contextlib.contextmanager
     def lock(self, *scopes: str) -> Iterator[None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from kymflow_zarr.errors import ReadOnlyError
 from kymflow_zarr.storage.interface import Storage
 
 
@@ -13,16 +12,9 @@ class ReadOnlyStorage(Storage):
 
     writable = False
 
-    def require_writable(self) -> NoReturn:
-        """Raise ReadOnlyError."""
-        raise ReadOnlyError(
-            "the dataset was opened read-only",
-            where=self.location,
-            hint='Open it with mode="r+" or mode="a" to change it.',
-        )
-
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         self.require_writable()
+        raise AssertionError("a read-only storage is writable")
 
     lock = stage = publish = transaction = put_derived = settled = create = _refuse
 

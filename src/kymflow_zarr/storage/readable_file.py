@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 
 from kymflow_zarr.storage.interface import OpenFile
 
@@ -34,9 +33,9 @@ class _ReadableFile(io.RawIOBase):
         """Return True."""
         return True
 
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Go to a position."""
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._file.size}[whence]
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._file.size}[whence]
         self._at = start + offset
         return self._at
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol, runtime_checkable
 
 from kymflow_zarr import layout
-from kymflow_zarr.errors import ReadOnlyError, StorageError
+from kymflow_zarr.errors import StorageError
 from kymflow_zarr.storage.interface import (
     UNKNOWN_VERSION,
     Staged,
@@ -239,15 +239,6 @@ class LocalStorage(Storage):
             )
 
     # Writing ---------------------------------------------------------------------------
-
-    def require_writable(self) -> None:
-        """Raise ReadOnlyError if the dataset was opened for reading only."""
-        if not self.writable:
-            raise ReadOnlyError(
-                "the dataset was opened read-only",
-                where=str(self.root),
-                hint='Open it with mode="r+" or mode="a" to change it.',
-            )
 
     def transaction(self, prefix: str) -> Transaction:
         """Return a transaction; see :class:`kymflow_zarr.storage.interface.Storage`."""
