@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         ValidationReport,
         VerifyReport,
     )
-    from kymflow_zarr.engine.curation.record_edit import RecordEdit
+    from kymflow_zarr.engine.curation.editing import RecordEdit
     from kymflow_zarr.engine.curation.values import Curation, Edit, EditChange
     from kymflow_zarr.engine.query.map import MapResult
     from kymflow_zarr.engine.rois.planes import RoiStatistics
@@ -99,7 +99,7 @@ _HOMES = {
     "MaskRoi": "engine.rois.values",
     "MetadataNotFoundError": "errors",
     "Problem": "check.report",
-    "RecordEdit": "engine.curation.record_edit",
+    "RecordEdit": "engine.curation.editing",
     "RectRoi": "engine.rois.values",
     "RefreshResult": "ingest.report",
     "RepairAction": "check.report",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from kymflow_zarr.check.report import VerifyLevel, VerifyReport
-    from kymflow_zarr.engine.curation.record_edit import RecordEdit
+    from kymflow_zarr.engine.curation.editing import RecordEdit
     from kymflow_zarr.engine.curation.values import Curation, Edit
     from kymflow_zarr.engine.rois.planes import RoiStatistics
     from kymflow_zarr.engine.rois.values import MaskRoi, RectRoi, Roi

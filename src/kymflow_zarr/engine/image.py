@@ -39,12 +39,10 @@ if TYPE_CHECKING:
     import pandas as pd
     import zarr
 
-    from kymflow_zarr.engine.curation.editing import EditedImage
-    from kymflow_zarr.engine.curation.record_edit import RecordEdit
+    from kymflow_zarr.engine.curation.editing import EditedImage, RecordEdit
     from kymflow_zarr.engine.curation.values import Curation, Edit
     from kymflow_zarr.engine.images.array_artifacts import ArrayArtifacts
-    from kymflow_zarr.engine.rois.planes import ImagePlanes, RoiStatistics
-    from kymflow_zarr.engine.rois.reader import RoiReader
+    from kymflow_zarr.engine.rois.planes import ImagePlanes, RoiReader, RoiStatistics
     from kymflow_zarr.engine.rois.values import MaskRoi, RectRoi, Roi
     from kymflow_zarr.schema.image import ImageDocument, SourceFileDocument
 
@@ -463,7 +461,7 @@ class StoredImage:
         z: int = 0,
     ) -> MaskRoi:
         """Save a mask as an array artifact and put the region that it makes in the payload."""
-        from kymflow_zarr.engine.rois.reader import check_mask_shape
+        from kymflow_zarr.engine.rois.planes import check_mask_shape
         from kymflow_zarr.engine.rois.values import MaskRoi, check_rois
 
         self.storage.require_writable()
@@ -551,7 +549,7 @@ class StoredImage:
         return rois
 
     def _check_reference(self, roi: MaskRoi, planes: ImagePlanes) -> None:
-        from kymflow_zarr.engine.rois.reader import check_mask_shape
+        from kymflow_zarr.engine.rois.planes import check_mask_shape
 
         try:
             document = self._arrays.document(roi.mask_ref)
@@ -597,8 +595,7 @@ class StoredImage:
         return self._reader().statistics_by_plane(roi, channel=channel, z=z, at=at)
 
     def _reader(self) -> RoiReader:
-        from kymflow_zarr.engine.rois.planes import ImagePlanes
-        from kymflow_zarr.engine.rois.reader import RoiReader
+        from kymflow_zarr.engine.rois.planes import ImagePlanes, RoiReader
 
         document = self.document()
         return RoiReader(
@@ -648,8 +645,7 @@ class StoredImage:
     ) -> Iterator[tuple[RecordEdit, EditedImage]]:
         # Most programs edit nothing, and need not wait for what edits.
         from kymflow_zarr.engine.curation.document import name_of
-        from kymflow_zarr.engine.curation.editing import EditedImage
-        from kymflow_zarr.engine.curation.record_edit import RecordEdit
+        from kymflow_zarr.engine.curation.editing import EditedImage, RecordEdit
 
         name = name_of(who)
         with self._changing() as change:

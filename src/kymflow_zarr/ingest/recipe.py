@@ -53,7 +53,7 @@ def open_acquisition(acquisition: Acquisition, series: int) -> Iterator[OpenAcqu
     with ChannelStack(acquisition.images, series) as stack:
         # Values take a few times the bytes that they are read from.
         attached = sum(attached.found.size_bytes for attached in acquisition.attached)
-        with pixels_memory.holding(stack.memory_bytes + 4 * attached):
+        with pixels_memory.reserve(stack.memory_bytes + 4 * attached):
             yield OpenAcquisition(acquisition, stack, series)
 
 

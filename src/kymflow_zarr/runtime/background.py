@@ -1,7 +1,8 @@
-"""Work for the second core, while the first waits for the file system.
+"""Background threads that encode and digest pixels while the caller waits for the file system.
 
-Encoding and digesting the pixels of an image take about as long as making its folders and
-files, and neither needs the interpreter's lock.
+Both take about as long as creating the folders and files of an image, and neither needs the
+interpreter's lock. Measured with two cores: an image of 51 MB is added in 0.6 of the time, a
+kymograph of a few hundred kB in the same time as without threads.
 """
 
 from __future__ import annotations
@@ -15,57 +16,57 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeAlias, TypeVar
 
-# Waking a thread costs as much as some 100 kB of it.
+# Waking a thread costs as much as encoding some 100 kB.
 _WORTH_BYTES: Final = 1 << 18
 _THREADS: Final = min(4, os.cpu_count() or 1)
 
 T = TypeVar("T")
 
-# Of a file; they may be on their way.
+# The bytes of a file, or the future that returns them.
 Content: TypeAlias = bytes | memoryview | Future[bytes | memoryview]
 
 
-def aside(call: Callable[[], T], *, size: int) -> T | Future[T]:
-    """Call something in another thread, or at once where that gains nothing.
+def in_background(call: Callable[[], T], *, size: int) -> T | Future[T]:
+    """Call a function in another thread, or at once where that gains nothing.
 
     Parameters
     ----------
     call : callable
-        It must not wait for another that is called aside.
+        It must not wait for another call in the background.
     size : int
         Bytes that it works on.
 
     Returns
     -------
     T or Future of T
-        What :func:`settled` takes.
+        What :func:`finished` takes.
     """
     if size < _WORTH_BYTES or _THREADS == 1:
         return call()
     if threading.current_thread() is not threading.main_thread():
-        return call()  # One of several threads has company already.
+        return call()  # The caller is one of several threads, which keep the cores busy already.
     try:
         return threads().submit(call)
-    except RuntimeError:  # Where the interpreter ends, no more threads are given out.
+    except RuntimeError:  # While the interpreter ends, no new threads are started.
         return call()
 
 
-def settled(result: T | Future[T]) -> T:
-    """Return what a call aside returned, or raise what it raised."""
+def finished(result: T | Future[T]) -> T:
+    """Return the result of a background call, or raise its error."""
     return result.result() if isinstance(result, Future) else result
 
 
 def arrived(data: Content) -> bytes | memoryview:
-    """Return the bytes of a file, when they are there."""
+    """Wait for the bytes of a file and return them."""
     return data.result() if isinstance(data, Future) else data
 
 
 @functools.cache
 def threads() -> ThreadPoolExecutor:
     """Return the threads of this process for encoding and digesting."""
-    return ThreadPoolExecutor(_THREADS, thread_name_prefix="kymflow_zarr aside")
+    return ThreadPoolExecutor(_THREADS, thread_name_prefix="kymflow_zarr background")
 
 
 if hasattr(os, "register_at_fork"):
-    # The threads of the pool are not there in a child.
+    # A forked child has none of its parent's threads.
     os.register_at_fork(after_in_child=threads.cache_clear)

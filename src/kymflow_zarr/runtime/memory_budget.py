@@ -1,4 +1,4 @@
-"""How much memory the work on pixels holds, of all threads of a process together."""
+"""A limit on the memory that all threads of a process together use for pixels."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Final
 PIXELS_BYTES: Final = 384 << 20
 
 
-class Budget:
-    """An amount that threads share; who asks for more than is left waits.
+class MemoryBudget:
+    """An amount of memory that threads share; a thread that asks for more than is left waits.
 
     Parameters
     ----------
@@ -25,16 +25,16 @@ class Budget:
         self.reset()
 
     def reset(self) -> None:
-        """Forget who holds what: in a forked child nobody does."""
+        """Release everything: a forked child has none of the threads that reserved."""
         self._left = self._size
         self._turn = threading.Lock()
         self._changed = threading.Condition()
 
     @contextmanager
-    def holding(self, size: int) -> Iterator[None]:
-        """Hold some of it; whoever wants more than there is at all gets it alone."""
+    def reserve(self, size: int) -> Iterator[None]:
+        """Reserve memory for a block; a request for more than the whole budget gets it alone."""
         size = min(size, self._size)
-        # First come, first served: else small ones would keep a large one waiting for ever.
+        # First come, first served: otherwise small requests could starve a large one.
         with self._turn, self._changed:
             self._changed.wait_for(lambda: size <= self._left)
             self._left -= size
@@ -46,7 +46,7 @@ class Budget:
                 self._changed.notify_all()
 
 
-pixels_memory: Final = Budget(PIXELS_BYTES)
+pixels_memory: Final = MemoryBudget(PIXELS_BYTES)
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=pixels_memory.reset)

@@ -26,9 +26,9 @@ from kymflow_zarr.types import Progress
 T = TypeVar("T")
 R = TypeVar("R")
 
-# For work that keeps a core busy; more than four would only ask the disk for more at once.
+# For tasks that keep a core busy; more than four threads would only compete for the disk.
 THREADS: Final = min(4, os.cpu_count() or 1)
-# What waits costs memory; what does not wait leaves workers idle while one item takes long.
+# Queued items cost memory; without a queue workers are idle while one item takes long.
 _WAITING_PER_WORKER: Final = 4
 # Of an executor that does not say how many workers it has.
 _WORKERS_OF_OTHERS: Final = 256
@@ -80,13 +80,13 @@ def in_order(
     threads : int, optional
         How many threads of our own there are at most.
     waiting : int
-        At least so many items are begun, or wait for it, before the first is asked for.
+        Submit at least so many items before waiting for the first.
     here : callable
-        Tells of an item whether it is done in this thread, when it is its turn: of what is
-        not worth handing over, or cannot be.
+        Returns True for an item that this thread does itself when its turn comes, because
+        it is too small to hand over, or cannot be.
     drop : callable, optional
-        Is given what was made and not yielded, because the caller stopped early; that which
-        is under way is waited for. Whoever gives it keeps what was yielded before.
+        Called with each result that was not yielded because the caller stopped early; waits
+        for running tasks. A caller that gives it has kept what was yielded before.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def in_order(
 
     Notes
     -----
-    What has not begun is cancelled when the caller stops early, whatever the reason.
+    When the caller stops early, for whatever reason, tasks that have not begun are cancelled.
     """
     workers = min(threads or min(32, (os.cpu_count() or 1) + 4), max(len(items), 1))
     begun: deque[tuple[T, Future[R | _Packed] | None]] = deque()
@@ -127,7 +127,7 @@ def in_order(
 
 @contextmanager
 def _naming(item: T, label: Callable[[T], str], *, kept: bool) -> Iterator[None]:
-    """Say of an executor that cannot go on how far it came."""
+    """Name the item in the error of an executor that cannot go on."""
     try:
         yield
     except BrokenExecutor as broken:
@@ -150,7 +150,7 @@ def _submitted(
     most: int,
     here: Callable[[T], bool],
 ) -> Iterator[None]:
-    """Submit items as there is room, and stop whenever the first may be asked for."""
+    """Submit items while there is room; yield whenever the first may be waited for."""
     # The random text makes the tasks of each call others: Dask gives a task that it has done
     # before, or that failed before, the old result.
     there = partial(_done, call, process_token(), os.urandom(8).hex())
@@ -164,16 +164,16 @@ def _submitted(
 
 @dataclass(frozen=True, slots=True)
 class _Packed:
-    """What a call returned in another process, to be unpacked where an error can be told."""
+    """The pickled result of another process; the caller unpickles it, and reports an error."""
 
     data: bytes
 
 
 def _done(call: Callable[[T], R], caller: str, _unique: str, item: T) -> R | _Packed:
-    """Do a call, in whatever worker, so that what is wrong with one is that of its item alone.
+    """Call the function in a worker, so that any error is an error of its item alone.
 
-    What does not pickle, or not back, would break a pool of processes down, and keep the caller
-    of a cluster waiting for ever.
+    A result that cannot be pickled or unpickled would break a pool of processes, and make the
+    caller of a cluster wait for ever.
     """
     at_home = process_token() == caller
     try:
@@ -181,16 +181,16 @@ def _done(call: Callable[[T], R], caller: str, _unique: str, item: T) -> R | _Pa
     except SystemExit as left:
         if at_home and threading.current_thread() is threading.main_thread():
             raise
-        # It would end the program that waits for the others.
-        told = f"what was called for it left with SystemExit: {left}"
+        # It would end the calling program.
+        message = f"what was called for it left with SystemExit: {left}"
     except Exception as error:
         if at_home or _travels(error):
             raise
-        told = f"{type(error).__name__}: {error}"
+        message = f"{type(error).__name__}: {error}"
     else:
         return result if at_home else _Packed(_dumps(result))
-    # Out here it has no cause: where Dask is imported, an error is pickled with that.
-    raise RuntimeError(told)
+    # Raised outside of the except blocks to have no cause: Dask pickles causes too.
+    raise RuntimeError(message)
 
 
 def _result(future: Future[R | _Packed], patience: float | None) -> R:
@@ -222,7 +222,7 @@ def _travels(error: Exception) -> bool:
 
 
 def _dumps(value: Any) -> bytes:
-    # Workers of a cluster have it, and know functions and classes of a script by it.
+    # Workers of a cluster use cloudpickle to send functions and classes of a script.
     by: Any = sys.modules.get("cloudpickle", pickle)
     data: bytes = by.dumps(value)
     return data
@@ -232,11 +232,11 @@ def _stop(
     begun: Iterable[tuple[Any, Future[Any] | None]], drop: Callable[[Any], object] | None
 ) -> None:
     left = [future for _, future in begun if future is not None]
-    # All first: while one is waited for, no other begins.
+    # Cancel all first: while we wait for one, no other may begin.
     running = [future for future in left if not future.cancel()]
     if drop is not None:
         for future in running:
-            # A Ctrl-C has reached the workers too; theirs must not keep this from the next one.
+            # Ctrl-C has reached the workers too; their error must not stop this loop.
             if future.exception() is None:
                 with suppress(Exception):
                     drop(_unpacked(future.result()))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import tifffile
 
-from kymflow_zarr.runtime.memory_budget import PIXELS_BYTES, Budget
+from kymflow_zarr.runtime.memory_budget import PIXELS_BYTES, MemoryBudget
 
 INGEST = """
 import resource, sys
@@ -54,11 +54,11 @@ def test_large_files_take_no_more_than_the_budget(tmp_path: Path) -> None:
 
 class TestBudget:
     def test_those_that_fit_together_go_together(self) -> None:
-        budget = Budget(100)
+        budget = MemoryBudget(100)
         both = threading.Barrier(2, timeout=20)
 
         def work() -> None:
-            with budget.holding(50):
+            with budget.reserve(50):
                 both.wait()
 
         threads = [threading.Thread(target=work) for _ in range(2)]
@@ -69,12 +69,12 @@ class TestBudget:
         assert not both.broken
 
     def test_what_does_not_fit_waits_and_what_is_too_large_goes_alone(self) -> None:
-        budget = Budget(100)
+        budget = MemoryBudget(100)
         held: list[int] = []
         most: list[int] = []
 
         def work(size: int) -> None:
-            with budget.holding(size):
+            with budget.reserve(size):
                 held.append(size)
                 most.append(sum(min(each, 100) for each in held))
                 time.sleep(0.001)
@@ -89,8 +89,8 @@ class TestBudget:
         assert max(most) <= 100
 
     def test_an_error_gives_back_what_was_held(self) -> None:
-        budget = Budget(100)
-        with pytest.raises(ZeroDivisionError), budget.holding(100):
+        budget = MemoryBudget(100)
+        with pytest.raises(ZeroDivisionError), budget.reserve(100):
             raise ZeroDivisionError
-        with budget.holding(100):
+        with budget.reserve(100):
             pass

@@ -208,7 +208,10 @@ class Index:
             from kymflow_zarr.engine.index.file import values
 
             pairs = zip(values(rows, "image_id"), values(rows, "changed_ns"), strict=True)
-            good = [name not in doubtful and settled(version) for name, version in pairs]
+            good = [
+                name not in doubtful and version != NEVER_TRUSTED and settled(version)
+                for name, version in pairs
+            ]
             return rows.filter(pa.array(good, pa.bool_()))
 
         return keep

@@ -286,7 +286,7 @@ class ImagePlan:
         if area.holds(path, origin):
             area.keep(path)
         else:
-            with pixels_memory.holding(min(pixel_bytes(document), WHOLE_IMAGE_BYTES)):
+            with pixels_memory.reserve(min(pixel_bytes(document), WHOLE_IMAGE_BYTES)):
                 array = self._open(document)
                 now = load_image(self.storage, image_id)
                 axes, names = document.axis_values(), document.channel_names

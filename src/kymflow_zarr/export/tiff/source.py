@@ -63,7 +63,7 @@ class SourceTiff:
             If the pixels cannot be read.
         """
         document = load_image(self.storage, self.record.image_id)
-        with pixels_memory.holding(min(pixel_bytes(document), WHOLE_IMAGE_BYTES)):
+        with pixels_memory.reserve(min(pixel_bytes(document), WHOLE_IMAGE_BYTES)):
             return self._written(path)
 
     @property

@@ -21,7 +21,7 @@ import numpy as np
 
 from kymflow_zarr.errors import ArgumentError, ArgumentTypeError, UnsupportedDataError
 from kymflow_zarr.formats.array.chunks import plan_layout
-from kymflow_zarr.runtime.background import Content, aside, threads
+from kymflow_zarr.runtime.background import Content, in_background, threads
 from kymflow_zarr.schema.array import DATA_TYPES, ArrayDocument, array_document
 from kymflow_zarr.schema.checksums import FileSum
 from kymflow_zarr.types import ArrayLike, Axis
@@ -132,7 +132,7 @@ def array_files(
 def _encoded(block: np.ndarray[Any, Any], layout: ArrayDocument) -> Content:
     if math.prod(layout.chunks_per_file) >= _ENCODED_ALONE:
         return _encode_file(block, layout)  # By several threads.
-    return aside(functools.partial(_encode_file, block, layout), size=block.nbytes)
+    return in_background(functools.partial(_encode_file, block, layout), size=block.nbytes)
 
 
 def _block(

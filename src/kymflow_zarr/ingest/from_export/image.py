@@ -90,7 +90,7 @@ class ExportedImage:
         size = self.files.place(self.pixels.file).stat().st_size
         with (
             # As they are in the file, and in memory.
-            pixels_memory.holding(2 * size),
+            pixels_memory.reserve(2 * size),
             self.dataset.new_record(self.image_id) as draft,
         ):
             pixels, axes = self._read_pixels(), [axis.value() for axis in entry.axes]

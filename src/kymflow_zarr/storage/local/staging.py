@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from kymflow_zarr.runtime.background import Content, arrived, aside, settled
+from kymflow_zarr.runtime.background import Content, arrived, finished, in_background
 from kymflow_zarr.schema.checksums import FileSum
 from kymflow_zarr.storage.local.disk import disk
 from kymflow_zarr.storage.local.files import os_errors, sync_all
@@ -67,11 +67,11 @@ class StagedTree:
         with os_errors("write", key):
             path = self._place(key)
         content = arrived(data)
-        found = aside(functools.partial(FileSum.of, content), size=len(content))
+        found = in_background(functools.partial(FileSum.of, content), size=len(content))
         with os_errors("write", key):
             disk().create(path, content)
         self.files.append(path)
-        self.sums[key] = settled(found)
+        self.sums[key] = finished(found)
         return self.sums[key]
 
     @property
