@@ -22,7 +22,7 @@ from kymflow_zarr.errors import (
     RecordNotFoundError,
     SchemaValidationError,
 )
-from kymflow_zarr.formats.rows.gather import gather_arrow, gather_frame, part_of_frame
+from kymflow_zarr.formats.rows.gather import gather_arrow, gather_dataframe, part_of_dataframe
 
 PIXELS = np.zeros((4, 4), "uint16")
 NAME = "velocity_events/events"
@@ -226,8 +226,8 @@ def test_every_value_stays_where_it_was(drawn: list[list[pd.Series]]) -> None:
         f"i{i}": pd.DataFrame({c.name: c for c in listed}, index=range(2 if listed else 0))
         for i, listed in enumerate(drawn)
     }
-    parts = {i: part_of_frame(df, i, where=i) for i, df in frames.items()}
-    whole = gather_frame(parts)
+    parts = {i: part_of_dataframe(df, i, where=i) for i, df in frames.items()}
+    whole = gather_dataframe(parts)
     assert whole["image_id"].tolist() == [i for i, df in frames.items() for _ in range(len(df))]
     for image_id, df in frames.items():
         rows = whole[whole["image_id"] == image_id].reset_index(drop=True)

@@ -335,7 +335,7 @@ class OpenDataset:
     ) -> Any:
         """Return one data-frame artifact of all images as one data frame."""
         from kymflow_zarr.engine.query.gather import Gatherer, gather, report_of
-        from kymflow_zarr.formats.rows.gather import gather_arrow, gather_frame
+        from kymflow_zarr.formats.rows.gather import gather_arrow, gather_dataframe
 
         _check_form(as_, "dataset")
         gatherer = Gatherer(self.storage, name, kind)
@@ -356,7 +356,7 @@ class OpenDataset:
         parts, errors = gather(self.index, gatherer, read, chosen, **options)
         if as_ == "arrow":
             return gather_arrow(parts).replace_schema_metadata(report_of(errors))
-        frame = gather_frame(parts)
+        frame = gather_dataframe(parts)
         if errors:
             frame.attrs["errors"] = {image_id: str(error) for image_id, error in errors.items()}
         return frame

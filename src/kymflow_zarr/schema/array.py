@@ -161,7 +161,7 @@ def read_array_document(document: Any, *, where: str) -> ArrayDocument | None:
         dimension_names = None if names is None else list(names)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError):
         return None
-    # Rather than look at each key of somebody else's document, see whether ours would be equal.
+    # Compare with the document that we would write, rather than each key of a foreign one.
     item_size = _item_size(layout.data_type)
     ours = array_document(layout, item_size=item_size, dimension_names=dimension_names)
     same = all(document.get(key) == value for key, value in ours.items() if key != "attributes")

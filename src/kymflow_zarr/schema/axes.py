@@ -54,11 +54,11 @@ class HasQuantity(Protocol):
 
     @property
     def quantity(self) -> str:
-        """What is measured along it."""
+        """The quantity along the axis."""
 
 
 def default_axis_names(ndim: int) -> tuple[str, ...]:
-    """Return the axis names of an image nobody said anything about.
+    """Return the default axis names of an image.
 
     2-D ``y x``, 3-D ``z y x``, 4-D ``c z y x``, 5-D ``t c z y x``.
 

@@ -1,4 +1,4 @@
-"""What every document of ours has in common: format, version, strict reading; and the root's."""
+"""Documents of this format: format and version, strict reading, and the document of the root."""
 
 from __future__ import annotations
 

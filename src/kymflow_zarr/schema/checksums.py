@@ -1,8 +1,7 @@
-"""The checksums of a group: which files it consists of, and what they are.
+"""The checksum list of some files.
 
-The file is one that ``sha256sum -c`` reads, so that nobody needs this package to find a
-flipped byte: lines of 64 hexadecimal digits, two spaces and a path; what begins with ``#`` is
-for us.
+``sha256sum -c`` reads it too, so that a flipped byte is found without this package: lines of 64
+hexadecimal digits, two spaces and a path. Lines that begin with ``#`` are for this package.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What people have judged of an image, and the history of it: the model of ``curation.json``."""
+"""Model of ``curation.json``: judgements of people about an image, and their history."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class EditDocument(msgspec.Struct, kw_only=True):
 
 
 class CurationDocument(msgspec.Struct, kw_only=True):
-    """What people have judged of an image. Keys that are not listed are kept, at every level."""
+    """Judgements about an image. Keys that are not listed are kept, at every level."""
 
     format: Literal["kymflow_zarr"]
     document: Literal["curation"]
@@ -87,7 +87,7 @@ class CurationDocument(msgspec.Struct, kw_only=True):
 
 
 def new_curation() -> dict[str, Any]:
-    """Return the document of an image that nobody has judged."""
+    """Return the document of an image without judgements."""
     return {
         "format": FORMAT,
         "document": _DOCUMENT,

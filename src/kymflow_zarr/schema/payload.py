@@ -23,13 +23,13 @@ from kymflow_zarr.schema.rois import (
 from kymflow_zarr.types import Axis, Quantity
 
 PAYLOAD_VERSION: Final = "2.0"
-# What means version 1.0 or 2.0; of any other nobody knows what it means.
+# Spellings of the versions 1.0 and 2.0; any other version is unknown.
 _READ_VERSIONS: Final = ("1.0", "2.0", "1", "2", 1, 2, "", None)
 _Text: TypeAlias = str | None
 
 
 class HeaderDocument(msgspec.Struct, kw_only=True):
-    """What is known of the acquisition; lists have one entry for each axis."""
+    """Facts about the acquisition; lists have one entry for each axis."""
 
     shape: (
         Annotated[list[Annotated[int, Meta(ge=0)]] | None, Meta(description="Of the pixels.")]
@@ -66,7 +66,7 @@ class HeaderDocument(msgspec.Struct, kw_only=True):
 
 
 class ExperimentDocument(msgspec.Struct, kw_only=True):
-    """What was imaged and under which conditions; empty text and null both mean unknown."""
+    """The specimen and the conditions; empty text and null both mean unknown."""
 
     species: _Text | UnsetType = UNSET
     region: _Text | UnsetType = UNSET

@@ -34,7 +34,7 @@ class MaskDataDocument(msgspec.Struct, kw_only=True):
 
 
 class RoiMetaDocument(msgspec.Struct, kw_only=True):
-    """What programs note about a region."""
+    """Notes of programs about a region."""
 
     revision: Annotated[int | None, Meta(description="One more with each change.")] | UnsetType = (
         UNSET
@@ -87,7 +87,7 @@ _FLAT: Final = frozenset({"id", *_META, *_FLAT_DATA.values()})
 
 
 def is_flat_roi(roi: object) -> bool:
-    """Say whether a region has the form of before ``roi_type``, without ``data``."""
+    """Return True if a region has the older form, without ``roi_type`` and ``data``."""
     return (
         isinstance(roi, Mapping)
         and "data" not in roi

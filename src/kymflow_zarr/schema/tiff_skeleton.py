@@ -24,7 +24,7 @@ _MAX_DIMS_OF_AXIS: Final = 2
 
 
 class TiffSkeleton(msgspec.Struct, kw_only=True):
-    """What a TIFF is beside its pixels.
+    """The bytes of a TIFF that are no pixels, and where its pixels go.
 
     Parameters
     ----------

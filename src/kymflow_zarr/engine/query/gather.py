@@ -26,9 +26,9 @@ from kymflow_zarr.formats.kinds import DATAFRAME_KINDS
 from kymflow_zarr.formats.rows.gather import (
     Part,
     lazy_part_of_bytes,
-    lazy_part_of_frame,
+    lazy_part_of_dataframe,
     part_of_bytes,
-    part_of_frame,
+    part_of_dataframe,
 )
 from kymflow_zarr.runtime.parallel import in_order
 from kymflow_zarr.storage.interface import Storage
@@ -148,14 +148,14 @@ class Gatherer:
 
 def read_part(storage: Storage, keys: Mapping[ArtifactKind, str], image_id: str) -> Part | None:
     """Return the rows of one image, None if it has no such artifact."""
-    return _read(storage, keys, image_id, part_of_bytes, part_of_frame)
+    return _read(storage, keys, image_id, part_of_bytes, part_of_dataframe)
 
 
 def read_lazy_part(
     storage: Storage, keys: Mapping[ArtifactKind, str], image_id: str
 ) -> bytes | None:
     """Return the rows of one image as Parquet, None if it has no such artifact."""
-    return _read(storage, keys, image_id, lazy_part_of_bytes, lazy_part_of_frame)
+    return _read(storage, keys, image_id, lazy_part_of_bytes, lazy_part_of_dataframe)
 
 
 def _read(

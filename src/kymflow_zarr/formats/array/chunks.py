@@ -95,7 +95,7 @@ def _default_chunk(
 ) -> tuple[int, ...]:
     if not shape:
         return ()
-    # A plane is the most that anybody reads as a whole; one chunk never holds two.
+    # Programs read at most one plane as a whole, so no chunk holds two.
     *leading, height, width = (1, *shape) if len(shape) == 1 else shape
     rows, columns = max(height, 1), max(width, 1)
     if rows * columns * item_size > ONE_CHUNK_BYTES:

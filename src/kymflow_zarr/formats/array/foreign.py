@@ -1,4 +1,4 @@
-"""What is read of arrays that other programs wrote: codecs that only compute, sizes that fit.
+"""Limits for arrays of other programs: codecs that only compute, sizes that fit in memory.
 
 zarr-python looks codecs up by the name the document gives. One of them runs code (``pickle``),
 and plug-ins may register any others.
@@ -58,7 +58,7 @@ def check_foreign_array(document: Any, *, where: str) -> None:
                 where=where,
                 hint="If you trust its origin, read it with zarr itself.",
             )
-    # A stack of codecs, each of which may be blosc, is not what anybody writes.
+    # No program writes a stack of codecs each of which may be blosc.
     if names.count("blosc") > 1:
         raise CorruptDataError("the array is compressed by blosc more than once", where=where)
     for size in sizes:

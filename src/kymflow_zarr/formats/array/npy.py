@@ -1,4 +1,4 @@
-"""NumPy's own file of one array, from anybody."""
+"""Read ``.npy`` files of any origin: one array each, nothing pickled."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Selection(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """What one chunk holds of a selection along one dimension.
+    """The part of a selection along one dimension that lies in one chunk.
 
     Parameters
     ----------

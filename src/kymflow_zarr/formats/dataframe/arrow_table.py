@@ -39,15 +39,15 @@ __all__ = [
     "ENCODING_VERSION",
     "NOTE_KEY",
     "describes",
-    "disassemble",
+    "from_arrow_table",
     "index_field",
     "index_of",
     "metadata_of",
     "pandas_metadata",
     "parse_note",
-    "reassemble",
     "series_of",
     "table_of",
+    "to_arrow_table",
 ]
 
 
@@ -176,7 +176,7 @@ def _conversion(value: object) -> str:
     return "Convert it first, with pd.DataFrame(...)."
 
 
-def disassemble(df: pd.DataFrame) -> pa.Table:
+def to_arrow_table(df: pd.DataFrame) -> pa.Table:
     """Turn a data frame into an Arrow table that carries a note about it.
 
     Raises
@@ -265,14 +265,14 @@ def parse_note(raw: bytes | None, *, where: str) -> Marker | None:
 
 
 def describes(note: Marker, table: pa.Table) -> bool:
-    """Whether the note still fits; other programs may carry it on over other data."""
+    """Return True if the note fits the table; other programs may copy it onto other data."""
     # A table without columns has no rows of its own to count.
     rows = note["rows"] if table.num_columns == 0 else table.num_rows
     return note["rows"] == rows and list(note["columns"]) == table.column_names
 
 
-def reassemble(table: pa.Table, note: Marker) -> pd.DataFrame:
-    """Undo `disassemble`."""
+def from_arrow_table(table: pa.Table, note: Marker) -> pd.DataFrame:
+    """Undo `to_arrow_table`."""
     index = index_of(table, note)
     level_fields = note["index"].get("fields", [])
     fields = [field for field in note["columns"] if field not in level_fields]

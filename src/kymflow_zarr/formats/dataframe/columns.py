@@ -346,7 +346,7 @@ def encode_freq(index: pd.Index, what: str) -> Marker:
 
 
 def with_freq(index: pd.Index, freq: str | None) -> pd.Index:
-    """Give an index of times the frequency it had."""
+    """Set the frequency of an index of times."""
     if freq is not None and isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex):
         timed: Any = index
         timed.freq = freq

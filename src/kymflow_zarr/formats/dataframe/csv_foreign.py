@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.csv as pa_csv
 
+from kymflow_zarr.formats.parquet.memory import arrow_reader
 from kymflow_zarr.schema.analysis_columns import pinned_types
 
 __all__ = ["decode_csv"]
@@ -151,7 +152,7 @@ def _split_fast(body: bytes, width: int, delimiter: str) -> pa.Table:
     if not body.strip():
         return pa.schema([(name, pa.string()) for name in names]).empty_table()
     return pa_csv.read_csv(
-        io.BytesIO(body),
+        arrow_reader(body),
         read_options=pa_csv.ReadOptions(
             column_names=names, block_size=min(max(len(body) // 4, 1 << 20), 1 << 26)
         ),
@@ -235,7 +236,7 @@ def _require_decimal_points(columns: Sequence[Any], decoded: dict[str, Any]) -> 
 
 
 def _inferred(texts: Any) -> Any:
-    """Give a column the type that pandas infers, if the text comes back from it."""
+    """Convert a column to the type that pandas infers, if its text comes back from that."""
     missing = pc.is_in(texts, value_set=_MISSING)
     given: Any = texts.filter(pc.invert(missing))
     if not len(texts):
@@ -249,7 +250,7 @@ def _inferred(texts: Any) -> Any:
 
 
 def _pinned(texts: Any, kind: str) -> Any:
-    """Give a column the type it has in all files of its program, if its values allow it."""
+    """Convert a column to the type it has in all files of its program, if its values fit."""
     if kind == "text":
         return _as_text(texts)
     missing = pc.is_in(texts, value_set=_MISSING)

@@ -9,7 +9,6 @@ the text, a missing value is an empty field and an empty string is ``""``.
 from __future__ import annotations
 
 import datetime as dt
-import io
 import json
 import re
 import struct
@@ -25,15 +24,16 @@ import pyarrow.csv as pa_csv
 from kymflow_zarr.errors import CorruptDataError, KymflowZarrError, UnsupportedDataError
 from kymflow_zarr.formats.dataframe.arrow_table import (
     NOTE_KEY,
-    disassemble,
+    from_arrow_table,
     parse_note,
-    reassemble,
+    to_arrow_table,
 )
 from kymflow_zarr.formats.dataframe.columns import whole
 from kymflow_zarr.formats.dataframe.csv_foreign import decode_csv
 from kymflow_zarr.formats.dataframe.objects import Marker, as_storage
 from kymflow_zarr.formats.dataframe.parquet import require_same, require_same_index
 from kymflow_zarr.formats.gzip import deflate_bytes
+from kymflow_zarr.formats.parquet.memory import arrow_reader
 from kymflow_zarr.runtime.limits import gunzip
 
 __all__ = ["decode_csv_gz", "encode_csv_gz"]
@@ -57,7 +57,7 @@ def encode_csv_gz(df: pd.DataFrame) -> bytes:
     UnsupportedDataError
         If something in it would not come back equal; the message names the column.
     """
-    table = disassemble(df)
+    table = to_arrow_table(df)
     parsed = parse_note(table.schema.metadata[NOTE_KEY], where="the encoded data frame")
     assert parsed is not None
     note: Marker = {**parsed, "types": {}}
@@ -105,7 +105,7 @@ def decode_csv_gz(data: bytes, *, where: str) -> pd.DataFrame:
         note = parse_note(_find_note(data), where=where)
         if note is None:
             return decode_csv(text)
-        return reassemble(_from_csv(text, note), note)
+        return from_arrow_table(_from_csv(text, note), note)
     except KymflowZarrError:
         raise
     except Exception as error:  # What damaged bytes make the parsers raise is open.
@@ -187,7 +187,7 @@ def _from_text(array: Any, kind: str) -> Any:
 
 
 def _without_blank_lines(array: Any, name: str) -> tuple[Any, str]:
-    """Give missing values of the only column a word: readers skip blank lines."""
+    """Write a word for missing values of an only column, since readers skip blank lines."""
     array = array.cast(pa.string())
     if not array.null_count:
         return array, ""
@@ -214,7 +214,7 @@ def _from_csv(text: bytes, note: Marker) -> pa.Table:
         return pa.table({})
     word = note.get("null", "")
     table = pa_csv.read_csv(
-        io.BytesIO(text),
+        arrow_reader(text),
         read_options=pa_csv.ReadOptions(
             column_names=list(types),
             skip_rows_after_names=1,

@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 Marker = dict[str, Any]
-"""What Arrow cannot say about a column, as JSON."""
+"""Facts about a column that Arrow cannot express, as JSON."""
 
 NOT_TEXT_HINT = (
     "Names of files that are not UTF-8 hold bytes, not text; decode them first, for example with "
@@ -127,7 +127,7 @@ def null_positions(array: Any, marker: Marker) -> dict[str, np.ndarray]:
 
 
 def same_value(a: Any, b: Any) -> bool:
-    """Whether two cells are equal in value and in kind; a NaN equals a NaN."""
+    """Return True if two cells are equal in value and type; a NaN equals a NaN."""
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
         return (
             isinstance(a, np.ndarray)

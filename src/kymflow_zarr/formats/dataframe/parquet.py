@@ -15,11 +15,11 @@ from kymflow_zarr.errors import CorruptDataError, KymflowZarrError, UnsupportedD
 from kymflow_zarr.formats.dataframe.arrow_table import (
     NOTE_KEY,
     describes,
-    disassemble,
+    from_arrow_table,
     index_of,
     parse_note,
-    reassemble,
     series_of,
+    to_arrow_table,
 )
 from kymflow_zarr.formats.dataframe.objects import Marker, same_value
 from kymflow_zarr.formats.parquet.memory import arrow_reader
@@ -59,7 +59,7 @@ def encode_parquet(df: pd.DataFrame) -> bytes:
     UnsupportedDataError
         If something in it would not come back equal; the message names the column.
     """
-    table = disassemble(df)
+    table = to_arrow_table(df)
     data = table_to_bytes(table)
     note = parse_note(table.schema.metadata[NOTE_KEY], where="the encoded data frame")
     if note is not None:
@@ -89,7 +89,7 @@ def decode_parquet(data: bytes | pa.Buffer, *, where: str) -> pd.DataFrame:
     table, note = open_table(data, where=where)
     try:
         if note is not None:
-            return reassemble(table, note)
+            return from_arrow_table(table, note)
         frame = pd.read_parquet(io.BytesIO(memoryview(data)), engine="pyarrow")
         return _with_exact_integers(frame, table)
     except KymflowZarrError:

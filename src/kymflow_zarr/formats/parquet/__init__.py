@@ -1,1 +1,1 @@
-"""What a Parquet file says of itself: footers, sizes, Thrift."""
+"""The metadata of Parquet files: footers, page headers, sizes, Thrift."""

@@ -1,4 +1,4 @@
-"""What a Parquet file says of itself: its footer, and the headers of its pages."""
+"""The metadata of a Parquet file: its footer, and the headers of its pages."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 
-def arrow_reader(data: bytes | memoryview | pa.Buffer) -> pa.BufferReader:
+def arrow_reader(data: bytes | memoryview | pa.Buffer) -> Any:
     """Return a file of bytes that are copied into memory of Arrow's own.
 
     A thread of Arrow may be the last to let go of what it has read. If that is a Python object

@@ -1,4 +1,4 @@
-"""What a Parquet file takes in memory, from its pages, before one of them is unpacked.
+"""Memory that a Parquet file will take, from its page headers, before a page is unpacked.
 
 A dictionary lets a file of a kilobyte stand for terabytes of text, and the sizes in the footer
 may lie. The reader goes by the header of each page, so that is what counts here too.
@@ -50,7 +50,7 @@ def check_parquet_size(data: bytes | pa.Buffer, *, where: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """What a column takes, if each value is as long as all of its dictionary."""
+    """Memory of a column, if each value is as long as its whole dictionary."""
 
     size: int
     values: int = 0

@@ -43,7 +43,7 @@ FEW_ROWS: Final = ROW_GROUP_ROWS // 4
 FEWEST_GROUPS: Final = 3
 # Each holds one row group more in memory.
 _THREADS: Final = min(4, os.cpu_count() or 1)
-# FileMetaData.schema, column_orders
+# Fields of the footer: FileMetaData.schema, column_orders.
 _SCHEMA: Final = 2
 _ORDERS: Final = 7
 
@@ -386,7 +386,7 @@ def _is_text(kind: Any) -> bool:
 
 
 def _excludes(bounds: tuple[bytes, bytes] | None, ids: Sequence[bytes]) -> bool:
-    """Whether none of some ids, which are sorted, lies between the bounds."""
+    """Return True if none of the sorted ids lies between the bounds."""
     if bounds is None:
         return False
     at = bisect_left(ids, bounds[0])

@@ -49,12 +49,12 @@ class RowGroup:
 
     @property
     def rows(self) -> int:
-        """How many there are."""
+        """Number of rows."""
         rows: int = self.struct[_GROUP_ROWS][1]
         return rows
 
     def bounds(self, column: str) -> tuple[bytes, bytes] | None:
-        """Return what no value of a column is less or more than; None if nobody wrote it down."""
+        """Return the minimum and maximum of a column; None if the footer has no statistics."""
         for chunk in _chunks(self.struct):
             meta = chunk[_META][1]
             if meta[_PATH][1][1] == [column.encode()] and _STATISTICS in meta:
@@ -64,7 +64,7 @@ class RowGroup:
         return None
 
     def is_whole(self) -> bool:
-        """Whether every page is as its checksum says; one that has none counts as whole.
+        """Return True if every page matches its checksum; a page without one counts as whole.
 
         Raises
         ------

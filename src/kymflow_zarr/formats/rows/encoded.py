@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 from kymflow_zarr.errors import ArgumentError
 from kymflow_zarr.formats.dataframe.arrow_table import (
     NOTE_KEY,
-    disassemble,
     index_field,
     parse_note,
     table_of,
+    to_arrow_table,
 )
 from kymflow_zarr.formats.dataframe.columns import decode_column, decode_labels, encode_labels
 from kymflow_zarr.formats.dataframe.objects import Marker
@@ -61,9 +61,9 @@ class Rows:
         return cls(columns, note, table.num_rows)
 
     @classmethod
-    def of_frame(cls, df: pd.DataFrame) -> Rows:
+    def of_dataframe(cls, df: pd.DataFrame) -> Rows:
         """Return the rows of a data frame."""
-        table = disassemble(df)
+        table = to_arrow_table(df)
         note = parse_note(table.schema.metadata[NOTE_KEY], where="the new rows")
         assert note is not None
         return cls.of_table(table, note)
@@ -74,7 +74,7 @@ class Rows:
         table, note = open_table(data, where=where)
         if note is None:
             # Of another program: pandas decides once what its dtypes are.
-            return cls.of_frame(decode_parquet(data, where=where))
+            return cls.of_dataframe(decode_parquet(data, where=where))
         return cls.of_table(table, note)
 
     def without(

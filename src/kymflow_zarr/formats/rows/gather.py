@@ -17,7 +17,7 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from kymflow_zarr.errors import ArgumentError, CorruptDataError
-from kymflow_zarr.formats.dataframe.arrow_table import NOTE_KEY, parse_note, reassemble
+from kymflow_zarr.formats.dataframe.arrow_table import NOTE_KEY, from_arrow_table, parse_note
 from kymflow_zarr.formats.dataframe.objects import Marker
 from kymflow_zarr.formats.dataframe.parquet import decode_parquet, open_table, register_pandas_types
 from kymflow_zarr.formats.parquet.size import check_parquet_size
@@ -30,12 +30,12 @@ __all__ = [
     "Part",
     "dataset_of",
     "gather_arrow",
-    "gather_frame",
+    "gather_dataframe",
     "has_plain_index",
     "lazy_part_of_bytes",
-    "lazy_part_of_frame",
+    "lazy_part_of_dataframe",
     "part_of_bytes",
-    "part_of_frame",
+    "part_of_dataframe",
 ]
 
 
@@ -60,10 +60,10 @@ def part_of_bytes(data: bytes, image_id: str, *, where: str) -> Part:
     table, note = open_table(data, where=where)
     if note is not None and has_plain_index(note) and IMAGE_ID not in table.column_names:
         return Rows.of_table(table, note)
-    return part_of_frame(decode_parquet(data, where=where), image_id, where=where)
+    return part_of_dataframe(decode_parquet(data, where=where), image_id, where=where)
 
 
-def part_of_frame(df: pd.DataFrame, image_id: str, *, where: str) -> Part:
+def part_of_dataframe(df: pd.DataFrame, image_id: str, *, where: str) -> Part:
     """Return the rows of one image, from a data frame; otherwise as `part_of_bytes`."""
     df = _labels_as_columns(df, where)
     if df.columns.nlevels > 1:
@@ -78,7 +78,7 @@ def part_of_frame(df: pd.DataFrame, image_id: str, *, where: str) -> Part:
                 hint="Rename that column.",
             )
         df = df.drop(columns=IMAGE_ID)
-    return Rows.of_frame(df.reset_index(drop=True))
+    return Rows.of_dataframe(df.reset_index(drop=True))
 
 
 def _labels_as_columns(df: pd.DataFrame, where: str) -> pd.DataFrame:
@@ -107,12 +107,12 @@ def _labels_as_columns(df: pd.DataFrame, where: str) -> pd.DataFrame:
 
 
 def has_plain_index(note: Marker) -> bool:
-    """Whether the row labels of a table only number its rows, and columns have one label each."""
+    """Return True if the row labels only number the rows, and columns have one label each."""
     index = note["index"]
     return index["kind"] == "range" and index["name"] is None and not note["labels"]["multi"]
 
 
-def gather_frame(parts: Mapping[str, Part]) -> pd.DataFrame:
+def gather_dataframe(parts: Mapping[str, Part]) -> pd.DataFrame:
     """Return the rows of all images, in their order, with ``image_id`` as the first column.
 
     Columns are united as `replace_rows` does it.
@@ -126,7 +126,7 @@ def gather_frame(parts: Mapping[str, Part]) -> pd.DataFrame:
     table = rows.to_table()
     note = parse_note(table.schema.metadata[NOTE_KEY], where="the gathered rows")
     assert note is not None
-    frame = reassemble(table, note)
+    frame = from_arrow_table(table, note)
     if order is None:
         return frame
     ordered: pd.DataFrame = frame.iloc[order].reset_index(drop=True)
@@ -134,7 +134,7 @@ def gather_frame(parts: Mapping[str, Part]) -> pd.DataFrame:
 
 
 def gather_arrow(parts: Mapping[str, Part]) -> pa.Table:
-    """Return what `gather_frame` does as an Arrow table, without metadata."""
+    """Return what `gather_dataframe` does as an Arrow table, without metadata."""
     rows, order = _united(parts)
     table = rows.to_table().replace_schema_metadata(None)
     return table if order is None else table.take(pa.array(order))
@@ -156,7 +156,7 @@ def _united(parts: Mapping[str, Part]) -> tuple[Rows, Any]:
                 hint="Save one of them anew with the other type, or gather their ids apart.",
             ) from error
     if united is None:
-        return Rows.of_frame(pd.DataFrame({IMAGE_ID: pd.Series([], dtype="str")})), None
+        return Rows.of_dataframe(pd.DataFrame({IMAGE_ID: pd.Series([], dtype="str")})), None
     if len(groups) == 1:
         return united, None
     starts = dict(zip(parts, _starts(rows.rows for rows in parts.values()), strict=True))
@@ -204,7 +204,7 @@ def _with_ids(group: Sequence[tuple[str, Rows]]) -> Rows:
     first = group[0][1]
     counts = [rows.rows for _, rows in group]
     ids = np.repeat(np.array([image_id for image_id, _ in group], dtype=object), counts)
-    named = Rows.of_frame(pd.DataFrame({IMAGE_ID: pd.Series(ids, dtype="str")}))
+    named = Rows.of_dataframe(pd.DataFrame({IMAGE_ID: pd.Series(ids, dtype="str")}))
     columns = dict(named.columns)
     for name, column in first.columns.items():
         chunks = [chunk for _, rows in group for chunk in _chunks(rows.columns[name].array)]
@@ -246,9 +246,9 @@ def lazy_part_of_bytes(data: bytes, image_id: str, *, where: str) -> bytes:
     return part_of_bytes(data, image_id, where=where).to_bytes()
 
 
-def lazy_part_of_frame(df: pd.DataFrame, image_id: str, *, where: str) -> bytes:
+def lazy_part_of_dataframe(df: pd.DataFrame, image_id: str, *, where: str) -> bytes:
     """Return the rows of one image, from a data frame; otherwise as `lazy_part_of_bytes`."""
-    return part_of_frame(df, image_id, where=where).to_bytes()
+    return part_of_dataframe(df, image_id, where=where).to_bytes()
 
 
 def dataset_of(parts: Mapping[str, bytes], metadata: dict[str, str] | None = None) -> pads.Dataset:

@@ -31,7 +31,7 @@ __all__ = ["count_rows", "remove_rows", "replace_rows"]
 _RESET = "Call reset_index() first: a replace keeps columns, not row labels"
 
 
-def check_frames(frames: Mapping[str, pd.DataFrame], image_id_col: str) -> None:
+def check_dataframes(frames: Mapping[str, pd.DataFrame], image_id_col: str) -> None:
     """Refuse what has no rows of images; :func:`merged` sees whether they name the right ones.
 
     Raises
@@ -70,7 +70,7 @@ def merged(
     Parameters
     ----------
     frames : mapping of str to pandas.DataFrame
-        Of :func:`check_frames`, by image id.
+        Of :func:`check_dataframes`, by image id.
     note : mapping, optional
         What a table says of its rows; the first frame says it where there is none.
     image_id_col : str
@@ -241,19 +241,19 @@ def replace_rows(
         If `existing` cannot be read.
     """
     frames = {str(image_id): df for image_id, df in replacements.items()}
-    check_frames(frames, image_id_col)
+    check_dataframes(frames, image_id_col)
     filled = {image_id: df for image_id, df in frames.items() if len(df)}
     if existing is None:
         shapes = filled or {name: df.iloc[:0] for name, df in frames.items() if len(df.columns)}
-        tables = [Rows.of_frame(df) for df in merged(shapes, None, image_id_col)]
-        rows = tables.pop(0) if tables else Rows.of_frame(pd.DataFrame())
+        tables = [Rows.of_dataframe(df) for df in merged(shapes, None, image_id_col)]
+        rows = tables.pop(0) if tables else Rows.of_dataframe(pd.DataFrame())
     else:
         grouped = GroupedTable.of_bytes(existing, where=where)
         if grouped is not None:
             note = grouped.note
             done = grouped.replaced(
                 frames.keys(),
-                lambda: [Rows.of_frame(df) for df in merged(filled, note, image_id_col)],
+                lambda: [Rows.of_dataframe(df) for df in merged(filled, note, image_id_col)],
                 image_id_col=image_id_col,
             )
             if done is not None:
@@ -261,9 +261,9 @@ def replace_rows(
         rows = Rows.of_bytes(existing, where=where)
         if rows.columns:
             rows = rows.without(frames, image_id_col, where=where)[0]
-            tables = [Rows.of_frame(df) for df in merged(filled, rows.note, image_id_col)]
+            tables = [Rows.of_dataframe(df) for df in merged(filled, rows.note, image_id_col)]
         else:
-            tables = [Rows.of_frame(df) for df in merged(filled, None, image_id_col)]
+            tables = [Rows.of_dataframe(df) for df in merged(filled, None, image_id_col)]
             rows = tables.pop(0) if tables else rows
     for more in tables:
         rows = rows.followed_by(more)
@@ -312,7 +312,7 @@ def _without_labels(
 
 
 def names_image(existing: bytes, image_id: str, *, where: str) -> bool:
-    """Tell whether a table has rows of an image, from its column ``image_id`` alone.
+    """Return True if a table has rows of an image, from its column ``image_id`` alone.
 
     Raises
     ------

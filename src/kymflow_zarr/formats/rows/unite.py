@@ -1,4 +1,4 @@
-"""Put the rows of two encoded columns under each other without changing a value."""
+"""Concatenate two encoded columns without changing a value."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ class Column:
 
     @property
     def all_null(self) -> bool:
-        """Whether no row has a value."""
+        """True if no row has a value."""
         return bool(self.array.null_count == len(self.array))
 
     @property
     def family(self) -> str:
-        """What kind of values it holds: ``int``, ``float``, ``bool``, ``text`` or others."""
+        """The kind of its values: ``int``, ``float``, ``bool``, ``text`` or others."""
         return _family(self.marker)
 
 
@@ -138,7 +138,7 @@ def _says_nothing(empty: Marker, other: Marker) -> bool:
 
 
 def same_form(old: Column, new: Column) -> bool:
-    """Whether the rows of both can stand under each other as they are."""
+    """Return True if the rows of both can be concatenated as they are."""
     same = without_nulls(old.marker) == without_nulls(new.marker)
     return same and old.array.type == new.array.type
 
