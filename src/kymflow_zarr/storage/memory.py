@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self, TypeAlias
 
-from kymflow_zarr import layout
 from kymflow_zarr.errors import LockTimeoutError, StorageError
 from kymflow_zarr.runtime.background import Content, arrived
 from kymflow_zarr.schema.checksums import FileSum
@@ -234,11 +233,8 @@ class MemoryStorage(Storage):
 
     def _commit(self, changes: Transaction) -> None:
         self.require_writable()
-        writes = bool(changes.files or changes.staged)
         with self._dataset.guard, self._changed_root() as change:
-            group = f"{changes.prefix}/{layout.GROUP}" if changes.prefix else layout.GROUP
-            is_top = not changes.prefix and writes and group not in changes.files
-            if not self.is_folder(changes.prefix) or (is_top and self.read(group) is None):
+            if not self.is_folder(changes.prefix):
                 raise FileNotFoundError(changes.prefix)
             for key, to in changes.moves.items():
                 node = self._dataset.find(key)

@@ -1,4 +1,4 @@
-"""What was committed and has not come to its place yet, for those who only read."""
+"""Read changes that are committed and not applied yet, without applying them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kymflow_zarr.storage.local.scan import first_link
 
 
 class PendingChanges:
-    """Keys that are to be read elsewhere, as journals say, while those are there.
+    """The keys whose content is still staged, as the journals on the disk say.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ class PendingChanges:
         self._journals: dict[Path, tuple[Operation, ...]] = {}
 
     def add(self, path: Path, journal: Journal) -> None:
-        """Read as a journal says, until it is deleted: all of it is done then."""
+        """Read as a journal says until it is deleted, which happens once it is applied."""
         self._journals[path] = journal.operations
 
     def _current(self) -> list[Operation]:
@@ -38,14 +38,14 @@ class PendingChanges:
         return bool(self._journals)
 
     def place(self, key: str) -> Path | None:
-        """Return where a key is to be read, None if at its own place."""
+        """Return the path at which to read a key, None if that is its own."""
         is_removed = False
         for operation in self._current():
             if isinstance(operation, Move) and f"{key}/".startswith(f"{operation.staged}/"):
                 return self._nothing  # It is to be moved to another key.
             if key != operation.key and not key.startswith(f"{operation.key}/"):
                 continue
-            # An operation that was taken says nothing more: what is there now counts.
+            # An applied operation says nothing more: what is at the key now counts.
             if isinstance(operation, Remove):
                 # Another folder may be staged to take the place of the removed one.
                 is_removed |= not os.path.lexists(self._root / operation.trash)
@@ -57,11 +57,11 @@ class PendingChanges:
         return self._nothing if is_removed else None
 
     def keys_below(self, key: str) -> list[str]:
-        """Return the keys below a key that something new has."""
+        """Return the keys below a key at which something new is put."""
         new = [operation.key for operation in self._current() if not isinstance(operation, Remove)]
         return [found for found in new if not key or found.startswith(f"{key}/")]
 
     def names_below(self, key: str) -> list[str]:
-        """Return the names directly below a key that something new has, or is below."""
+        """Return the names directly below a key at or below which something new is put."""
         cut = len(key) + 1 if key else 0
         return sorted({new[cut:].partition("/")[0] for new in self.keys_below(key)})

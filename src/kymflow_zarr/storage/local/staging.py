@@ -19,7 +19,7 @@ from kymflow_zarr.storage.local.files import os_errors, sync_all
 
 
 class StagedTree:
-    """Files on their way into a dataset; leaving the ``with`` block uncommitted drops them.
+    """Staged files of a dataset; leaving the ``with`` block before they are published drops them.
 
     Parameters
     ----------
@@ -28,14 +28,14 @@ class StagedTree:
     root : Path
         The dataset's folder.
     durable : bool
-        Whether the commit survives a power loss.
+        Whether publishing survives a power loss.
     in_use : callable
-        Keeps the folder from being tidied up in a ``with`` block.
+        Returns a context manager that keeps the folder from being swept.
 
     Attributes
     ----------
     folder : Path
-        Where it is until it is committed.
+        Where the files are until they are published.
     sums : dict of str to FileSum
         Size and digest of each file, by its key below the tree.
     files : list of str
@@ -58,12 +58,12 @@ class StagedTree:
         self.durable = durable
         self.committed = False
         self._root = root
-        # Paths as text: an image has many, and pathlib takes its time with each.
+        # Paths as text: an image has many files, and pathlib is slow.
         self.folders = {"": str(folder)}
         self.files: list[str] = []
 
     def write(self, key: str, data: Content) -> FileSum:
-        """Add a file at a key below the tree and return what it is; bytes may be on their way."""
+        """Write a file at a key below the tree; return its size and digest."""
         with os_errors("write", key):
             path = self._place(key)
         content = arrived(data)
@@ -89,7 +89,7 @@ class StagedTree:
         return commit_trees([(self, key)])[0]
 
     def _place(self, key: str) -> str:
-        """Return the path of a key below the tree; the folders above it are made."""
+        """Return the path of a key below the tree, after making its parents."""
         above, _, name = key.rpartition("/")
         folder = self.folders.get(above)
         if folder is None:
@@ -103,7 +103,7 @@ class StagedTree:
         return f"{self._root}{os.sep}{key.replace('/', os.sep)}"
 
     def take_place(self, target: str) -> bool:
-        """Go to a path; False if something is there. Of :func:`commit_trees`."""
+        """Rename the folder to its target; False if something is there."""
         # POSIX would let a folder replace an empty one; a record's is never empty.
         try:
             disk().rename_folder(self.folder, target)
@@ -124,13 +124,13 @@ class StagedTree:
         trace: TracebackType | None,
     ) -> None:
         if not self.committed:
-            # What cannot be deleted now is swept when this writer is dead.
+            # The next writer sweeps what cannot be deleted now.
             with contextlib.suppress(OSError):
                 disk().remove_tree(self.folder)
 
 
 def staged_in(area: Path, *, root: Path, durable: bool) -> StagedTree:
-    """Return a tree in a staged folder, which whoever owns that folder keeps in use."""
+    """Return a tree inside the folder of another, whose owner keeps it in use."""
     folder = area / uuid.uuid4().hex
     with os_errors("write", str(area)):
         disk().make_folder(folder)
@@ -138,10 +138,10 @@ def staged_in(area: Path, *, root: Path, durable: bool) -> StagedTree:
 
 
 def sync_trees(trees: Iterable[StagedTree]) -> None:
-    """Put all that trees hold on the disk.
+    """Fsync all files of trees, and the folders of those that are durable.
 
-    Of those that are not durable only the content of the files: a file system keeps its names
-    in order by itself, and not what they name. So what is seen after a power loss is whole.
+    Journaling file systems keep the order of renames by themselves, but not that of file
+    content: with the content synced, a file that is visible after a power loss is whole.
     """
     trees = list(trees)
     sync_all(
@@ -151,14 +151,12 @@ def sync_trees(trees: Iterable[StagedTree]) -> None:
 
 
 def commit_trees(trees: Sequence[tuple[StagedTree, str]]) -> list[bool]:
-    """Make trees visible, each at its key and each in one step.
-
-    They share what it costs to put them on the disk.
+    """Publish trees, each at its key and each in one step; they share the cost of fsync.
 
     Returns
     -------
     list of bool
-        False for one that was not committed, because something is there.
+        False for each one that was not published because something is at its key.
     """
     committed: list[bool] = []
     with os_errors("write", trees[0][1] if trees else ""), contextlib.ExitStack() as stack:

@@ -130,21 +130,21 @@ class LocalStorage(Storage):
     # Reading ---------------------------------------------------------------------------
 
     def read(self, key: str) -> bytes | None:
-        """Return the bytes at a key, None if there are none."""
+        """Return the bytes at a key, None if no file is there."""
         with os_errors("read", key):
             self.refuse_links(key, "read")
-            for _ in range(2 if self._pending else 1):  # It may go to its place between the two.
+            for _ in range(2 if self._pending else 1):  # A writer may apply it between the two.
                 with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
                     return read_file(self._text(key), key)
         return None
 
     @contextlib.contextmanager
     def open(self, key: str) -> Iterator[FileParts | None]:
-        """Open the file at a key to read parts of it; None if there is none."""
+        """Open the file at a key to read ranges of it; None if no file is there."""
         found = None
         with os_errors("read", key):
             self.refuse_links(key, "read")
-            for _ in range(2 if self._pending else 1):  # It may go to its place between the two.
+            for _ in range(2 if self._pending else 1):  # A writer may apply it between the two.
                 with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
                     found = FileParts(self._text(key), key)
                     break
@@ -155,7 +155,7 @@ class LocalStorage(Storage):
                 found.close()
 
     def stat(self, key: str) -> Stat | None:
-        """Return size and time of a file or folder, None if it is not there."""
+        """Return size and version of a file or folder, None if nothing is there."""
         with os_errors("look at", key):
             try:
                 result = os.stat(self._text(key))  # noqa: PTH116 - asked of every image
@@ -187,7 +187,7 @@ class LocalStorage(Storage):
         return sorted(found)
 
     def children(self, key: str) -> list[str]:
-        """Return the names of the folders directly below a key, temporary ones left out."""
+        """Return the names of the folders directly below a key, hidden ones left out."""
         with os_errors("list", key):
             try:
                 names = folders(self.path(key))
@@ -209,7 +209,7 @@ class LocalStorage(Storage):
             return folder_times(self.path(key))
 
     def unfinished(self, key: str) -> set[str]:
-        """Return the names below a key where a change is committed and not carried out yet."""
+        """Return the names below a key where a committed change is still being applied."""
         journals = [journal for _, journal in read_journals(self.root) if journal is not None]
         return names_below(
             key, (operation.key for journal in journals for operation in journal.operations)
@@ -225,11 +225,11 @@ class LocalStorage(Storage):
             keys = sorted(set(keys), key=lambda key: key.split("/"))
         for below in keys:
             found = self.stat(below)
-            if found is not None:  # Else it was deleted since it was listed.
+            if found is not None:  # Another process may have deleted it since.
                 yield below, found
 
     def refuse_links(self, key: str, done: str) -> None:
-        """Raise StorageError if a key, or a folder above it, is a link: it would lead elsewhere."""
+        """Raise StorageError if a key or one of its parents is a link: it could lead outside."""
         link = first_link(self.root, check_key(key) if key else key)
         if link is not None:
             raise StorageError(
@@ -314,7 +314,7 @@ class LocalStorage(Storage):
         return Put(key, self._relative(path), len(data), hashlib.sha256(data).hexdigest())
 
     def _put(self, key: str, data: bytes | memoryview, folder: Path) -> None:
-        """Put a single file: the renaming alone is the commit."""
+        """Put a single file: the rename is the commit."""
         staged: list[Path] = []
         with os_errors("write", key), self._session.in_use():
             try:
@@ -323,7 +323,7 @@ class LocalStorage(Storage):
                 target = self.root.joinpath(*key.split("/"))
                 make_folders(folder, target.parent)
                 disk().replace(staged[0], target)
-                # Whoever made those above may not have come to sync them.
+                # The process that made the parents may have died before it synced them.
                 above = {p for p in target.parents if p.is_relative_to(self.root)}
                 sync_all((), above if self.durable else ())
             except OSError:
@@ -375,7 +375,7 @@ class LocalStorage(Storage):
             changed = {self.root.parent, *make_folders(top, self.root)}
             register_root(self.root)
             for folder in changed if self.durable else ():
-                # One above may be none of ours, and closed to us.
+                # A parent may belong to another user.
                 with contextlib.suppress(PermissionError):
                     disk().sync_folder(folder)
 
@@ -385,7 +385,7 @@ class LocalStorage(Storage):
         return lambda version: UNKNOWN_VERSION < version < before_ns
 
     def _now_ns(self) -> int:
-        """Return the time by the clock of the file system, which dates its files."""
+        """Return the current time of the file system, whose clock may differ from ours."""
         self.require_writable()
         with os_errors("write", layout.WORK):
             probe = self._session.new_path()
@@ -398,7 +398,7 @@ class LocalStorage(Storage):
     def lock(self, *scopes: str) -> Hold:
         """Keep other writers, threads and processes, out of some scopes.
 
-        What a dead writer has committed and not carried out there is carried out first.
+        What a dead writer committed under these locks is applied first.
 
         Raises
         ------
@@ -413,7 +413,7 @@ class LocalStorage(Storage):
     def unknown_origin(self) -> list[str]:
         """Return the keys of what no writer of this format has put into the work folder.
 
-        Nobody writes to a dataset as long as it is there: recovery would act on it.
+        A dataset is not written to while anything of the kind is there: recovery would act on it.
         """
         with os_errors("look at", layout.WORK):
             return entries_of_unknown_origin(self.root) or journals_of_unknown_origin(self.root)
@@ -424,9 +424,9 @@ class LocalStorage(Storage):
             return sorted({*self.unknown_origin(), *foreign_entries(self.root)})
 
     def recover(self) -> None:
-        """Bring to an end what dead writers have begun, and delete what they have left.
+        """Complete what dead writers have committed, and delete what they have left.
 
-        One who may not write sees the files that are committed and not in their places yet.
+        A read-only storage changes nothing: it reads committed files from where they are staged.
         """
         with os_errors("recover", layout.WORK):
             if not self.writable:
@@ -435,7 +435,7 @@ class LocalStorage(Storage):
                         self._pending.add(path, journal)
                 return
             self._recover(self._is_over)
-            # A journal of one who lives, or of one who cannot be told, needs its files.
+            # A journal of a live writer, or of one that we cannot judge, needs its staged files.
             spare = {
                 self.path(name).parent
                 for _, journal in read_journals(self.root)
@@ -445,14 +445,15 @@ class LocalStorage(Storage):
             sweep(self.root, spare=spare)
 
     def _recover_held(self, names: set[str]) -> None:
-        # Whoever wrote a journal held its locks: if one of them is ours now, he is gone.
+        # A journal's writer holds its locks while it lives. If we hold one of them now, that
+        # writer is dead and we must finish its journal.
         with os_errors("recover", layout.WORK):
             self._recover(
                 lambda _, journal: journal is not None and not names.isdisjoint(journal.locks)
             )
 
     def _is_over(self, path: Path, journal: Journal | None) -> bool:
-        """Tell whether nobody is at work on a journal any more."""
+        """Return True if no writer is applying a journal any more."""
         if is_dead(self.root, path.stem.partition("-")[0]):
             return True
         locks = () if journal is None else journal.locks

@@ -15,7 +15,7 @@ from kymflow_zarr.storage.local.staging import StagedTree
 
 
 class JournaledTransaction(msgspec.Struct, frozen=True):
-    """One change that is about to be made.
+    """A transaction whose files are staged and whose journal is not written yet.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class JournaledTransaction(msgspec.Struct, frozen=True):
     def make(
         self, folder: Path, staged: list[Path], trees: Sequence[StagedTree], pending: PendingChanges
     ) -> None:
-        """Write the journal, carry it out and delete it.
+        """Write the journal, which commits; apply its operations; delete it.
 
         Parameters
         ----------
@@ -47,9 +47,9 @@ class JournaledTransaction(msgspec.Struct, frozen=True):
             The staged folders; committed from here on, except after an error that leaves
             nothing.
         pending : PendingChanges
-            Gets the journal if the disk lets it be neither carried out nor taken back.
+            Gets the journal if it can be neither applied nor rolled back now.
         """
-        # They are the journal's from here on, however this call ends, Ctrl-C included.
+        # The journal owns the staged folders from here on, even after Ctrl-C.
         for tree in trees:
             tree.committed = True
         try:
@@ -57,7 +57,7 @@ class JournaledTransaction(msgspec.Struct, frozen=True):
             self._carry_out()
         except BaseException:
             if self.journal.is_begun(self.root):
-                # There is no way back; the next writer finds the journal and what it needs.
+                # It cannot be rolled back; the next writer finds the journal and its files.
                 staged.clear()
                 pending.add(self.path, self.journal)
             elif self._taken_back():
@@ -67,7 +67,7 @@ class JournaledTransaction(msgspec.Struct, frozen=True):
             else:
                 staged.clear()
             raise
-        # The change is made. What is not tidied up now the next writer finds.
+        # All is applied. The next writer cleans up what cannot be deleted now.
         with contextlib.suppress(OSError):
             self.journal.finish(self.root, self.path, durable=self.durable)
             removed = [
@@ -81,20 +81,22 @@ class JournaledTransaction(msgspec.Struct, frozen=True):
         try:
             self.journal.carry_out(self.root, durable=self.durable, first=True)
         except FileNotFoundError:
-            raise  # Somebody deletes under us. No second try: it would take that for done.
+            # A concurrent delete removed a staged file. Do not retry: a retry would treat the
+            # missing file as already applied.
+            raise
         except BaseException as error:
-            # The journal is on the disk: going on is better than stopping between.
+            # The journal is committed: completing it is better than stopping halfway.
             self.journal.carry_out(self.root, durable=self.durable)
             if not isinstance(error, OSError):
                 raise
 
     def _taken_back(self) -> bool:
-        """Delete the journal, of which nothing was done; False if the disk refuses that too."""
+        """Delete the journal, none of which was applied; False if the disk refuses that too."""
         try:
             with contextlib.suppress(FileNotFoundError):
                 disk().unlink(self.path)
             if self.durable:
-                # It must not come back when what it speaks of is deleted.
+                # It must not reappear after a power cut, when its staged files are deleted.
                 disk().sync_folder(self.path.parent)
         except OSError:
             return False
@@ -103,7 +105,7 @@ class JournaledTransaction(msgspec.Struct, frozen=True):
     def _remove_empty(self, keys: Iterable[str], top: Path) -> None:
         for key in keys:
             folder = self.root.joinpath(*key.split("/")).parent
-            with contextlib.suppress(OSError):  # Not empty: somebody else's file is there.
+            with contextlib.suppress(OSError):  # Not empty: another writer's file is there.
                 while folder.is_relative_to(top) and folder != top:
                     disk().remove_folder(folder)
                     folder = folder.parent
