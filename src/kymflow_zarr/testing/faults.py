@@ -1,8 +1,8 @@
 """A disk that fails, or a process that dies, at any one operation on files.
 
 Every change of the file system that the store makes is one operation of
-:class:`kymflow_zarr.storage.Disk`. :func:`fault_points` lets the first of them fail, then the
-second, and so on until the work is done before its turn comes.
+:class:`kymflow_zarr.storage.local.disk.Disk`. :func:`fault_points` lets the first of them fail,
+then the second, and so on until the work is done before its turn comes.
 """
 
 from __future__ import annotations
