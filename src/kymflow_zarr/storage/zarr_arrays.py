@@ -32,13 +32,13 @@ def open_zarr_array(storage: Storage, key: str, *, complete: bool = True) -> zar
     """
     import zarr
 
-    from kymflow_zarr.storage.zarr_reader import CODEC
+    from kymflow_zarr.storage.zarr_reader import checked_codecs
 
     if not storage.is_folder(key):
         raise StorageError("there is no array", where=key)
     store = storage.as_zarr_store(key, complete=complete)
     try:
-        with zarr.config.set(CODEC):
+        with zarr.config.set(checked_codecs()):
             return zarr.open_array(store=store, mode="r")
     except (ValueError, KeyError, TypeError, OverflowError, FileNotFoundError) as error:
         raise CorruptDataError(f"the array cannot be opened: {error}", where=key) from error

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+import math
 from collections.abc import AsyncIterator, Iterable
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
+import numpy as np
+import zarr
+from zarr.abc.codec import BytesBytesCodec
 from zarr.abc.store import (
     ByteRequest,
     OffsetByteRequest,
@@ -13,30 +19,51 @@ from zarr.abc.store import (
     Store,
     SuffixByteRequest,
 )
-from zarr.codecs.blosc import BloscCodec
 from zarr.core.array_spec import ArraySpec
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
-from zarr.registry import register_codec
+from zarr.registry import get_codec_class, register_codec
 
 from kymflow_zarr.errors import CorruptDataError, StorageError
 from kymflow_zarr.storage.blosc import check_blosc
+from kymflow_zarr.storage.unpacking import COMPRESSORS, check_unpacked
 
 if TYPE_CHECKING:
     from kymflow_zarr.storage.interface import Storage
 
-CODEC = {"codecs.blosc": f"{__name__}.CheckedBloscCodec"}
 _DOCUMENTS = frozenset({"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"})
 
 
-class CheckedBloscCodec(BloscCodec):
-    """The Zarr v3 codec ``blosc``; a ValueError where a chunk's header does not fit it."""
+def _checked(name: str, base: type[BytesBytesCodec]) -> type[BytesBytesCodec]:
+    """Return a codec of Zarr v3 that measures a chunk before it unpacks it."""
+    codec = name.removeprefix("numcodecs.")
 
-    async def _decode_single(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> Buffer:
-        check_blosc(chunk_bytes.as_numpy_array().data)
-        return await super()._decode_single(chunk_bytes, chunk_spec)
+    class Checked(base):  # type: ignore[valid-type, misc]
+        async def _decode_single(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> Buffer:
+            data = chunk_bytes.to_bytes()
+            if codec == "blosc":
+                check_blosc(data)
+            item: int | None = getattr(chunk_spec.dtype, "item_size", None)
+            expected = None if item is None else math.prod(chunk_spec.shape) * item
+            await asyncio.to_thread(check_unpacked, codec, data, expected, where="a chunk")
+            unpacked: Buffer = await super()._decode_single(chunk_bytes, chunk_spec)
+            return unpacked
+
+    Checked.__name__ = Checked.__qualname__ = f"Checked{base.__name__}"
+    return Checked
 
 
-register_codec("blosc", CheckedBloscCodec, qualname=CODEC["codecs.blosc"])
+def checked_codecs() -> dict[str, dict[str, str]]:
+    """Return the configuration in which zarr-python measures chunks before it unpacks them."""
+    return {"codecs": {**zarr.config.get("codecs"), **_CHECKED}}
+
+
+_CHECKED: Final[dict[str, str]] = {}
+_OF_ZARR: Final = COMPRESSORS & {"blosc", "gzip", "zstd"}
+for _name in sorted([*_OF_ZARR, *(f"numcodecs.{codec}" for codec in COMPRESSORS)]):
+    _class = _checked(_name, get_codec_class(_name))  # type: ignore[arg-type]
+    _CHECKED[_name] = f"{__name__}.{_class.__name__}"
+    register_codec(_name, _class, qualname=_CHECKED[_name])
+    globals()[_class.__name__] = _class  # So that an array pickles.
 
 
 class ReadingStore(Store):
@@ -61,7 +88,7 @@ class ReadingStore(Store):
         self._prefix = prefix
         self._complete = complete
         # Zarr v2: the compressor comes last, so that a chunk file begins with its header.
-        self._blosc_v2 = b"blosc" in (storage.read(f"{prefix}/.zarray") or b"")
+        self._v2 = storage.read(f"{prefix}/.zarray")
 
     def __str__(self) -> str:
         return f"{self._storage.location}/{self._prefix}"
@@ -109,9 +136,22 @@ class ReadingStore(Store):
             )
         if data is None:
             return None
-        if self._blosc_v2 and key.rpartition("/")[2] not in _DOCUMENTS:
-            check_blosc(data)
+        if self._v2 is not None and key.rpartition("/")[2] not in _DOCUMENTS:
+            await asyncio.to_thread(self._check_v2, data)
         return (prototype or default_buffer_prototype()).buffer.from_bytes(data)
+
+    def _check_v2(self, data: bytes) -> None:
+        document: Any = json.loads(self._v2 or b"{}")
+        outermost = document.get("compressor") or [*(document.get("filters") or [{}])][-1]
+        codec = str(outermost.get("id"))
+        if codec == "blosc":
+            check_blosc(data)
+        expected = None
+        with contextlib.suppress(TypeError, ValueError):
+            item = np.dtype(document["dtype"]).itemsize
+            # A filter may keep its values in a wider type.
+            expected = 16 * item * math.prod(document["chunks"]) if item else None
+        check_unpacked(codec, data, expected, where=str(self))
 
     def _read(self, key: str, byte_range: ByteRequest | None) -> bytes | None:
         whole = f"{self._prefix}/{key}"

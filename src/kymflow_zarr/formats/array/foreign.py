@@ -6,12 +6,14 @@ and plug-ins may register any others.
 
 from __future__ import annotations
 
+import lzma
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from kymflow_zarr.errors import CorruptDataError
 from kymflow_zarr.runtime.limits import check_limit
+from kymflow_zarr.storage.unpacking import COMPRESSORS
 
 __all__ = ["CODECS", "check_foreign_array", "check_foreign_size"]
 
@@ -58,9 +60,12 @@ def check_foreign_array(document: Any, *, where: str) -> None:
                 where=where,
                 hint="If you trust its origin, read it with zarr itself.",
             )
-    # No program writes a stack of codecs each of which may be blosc.
-    if names.count("blosc") > 1:
-        raise CorruptDataError("the array is compressed by blosc more than once", where=where)
+    # The raw form of LZMA cannot be measured: what it holds is said nowhere.
+    if any(codec == "lzma" and form == lzma.FORMAT_RAW for codec, form in _forms(document)):
+        raise CorruptDataError("the array is compressed by lzma without a header", where=where)
+    # Each of them may unpack to any size, and only the first that decodes can be measured.
+    if len(COMPRESSORS.intersection(names)) > 1 or any(names.count(c) > 1 for c in COMPRESSORS):
+        raise CorruptDataError("the array is compressed more than once", where=where)
     for size in sizes:
         check_limit("array_bytes", size * item, "a chunk of the array takes", where=where)
 
@@ -104,6 +109,18 @@ def _names(codecs: Any) -> Iterator[str]:
         inside = codec.get("configuration") or {}
         for key in ("codecs", "index_codecs"):
             yield from _names(inside.get(key, ()))
+
+
+def _forms(document: Any) -> Iterator[tuple[str, Any]]:
+    """Yield name and ``format`` of each codec anywhere in an array document."""
+    if isinstance(document, list):
+        for item in document:
+            yield from _forms(item)
+    elif isinstance(document, dict):
+        name = str(document.get("name", document.get("id"))).removeprefix("numcodecs.")
+        yield name, document.get("configuration", document).get("format")
+        for key in ("codecs", "compressor", "filters", "configuration"):
+            yield from _forms(document.get(key))
 
 
 def _chunk_shapes(document: Mapping[str, Any]) -> list[list[int]]:

@@ -1,0 +1,156 @@
+"""Compressed chunks of other programs, measured before a decoder unpacks them whole.
+
+A decoder unpacks what it is given: 3 MB of gzip may hold 3 GB. The size is counted here while a
+chunk is unpacked piece by piece, or taken from the header that the decoder itself goes by.
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import struct
+import zlib
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from kymflow_zarr.errors import LimitExceededError
+from kymflow_zarr.runtime.limits import get_limits
+
+COMPRESSORS: Final = frozenset({"blosc", "bz2", "gzip", "lz4", "lzma", "zlib", "zstd"})
+"""The codecs whose output is not bound by the size of their input."""
+
+# Of what other codecs add to a chunk, such as checksums, and of small chunks.
+_SLACK_BYTES: Final = 1 << 20
+_PIECE_BYTES: Final = 1 << 20
+# A bit of deflate stands for at most 258 bytes of two: no stream grows more than this.
+_DEFLATE_RATIO: Final = 1032
+_GZIP_OR_ZLIB: Final = 47
+_ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+
+
+class _Decompressor(Protocol):
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+
+def check_unpacked(codec: str, data: bytes, expected: int | None, *, where: str) -> None:
+    """Check that a chunk does not unpack to far more bytes than it declares.
+
+    Parameters
+    ----------
+    codec : str
+        One of :data:`COMPRESSORS`; nothing is checked of others.
+    data : bytes
+        The chunk as it is stored.
+    expected : int, optional
+        Bytes of the chunk as the document of its array declares them, if that says so.
+    where : str
+        The array, for errors.
+
+    Raises
+    ------
+    LimitExceededError
+        If it unpacks to more than it declares, or than the limit ``array_bytes``.
+    """
+    limit = get_limits().array_bytes
+    if expected is not None:
+        limit = min(limit, expected + _SLACK_BYTES)
+    size = _size(codec, data, limit)
+    if size > limit:
+        raise LimitExceededError(
+            f"a chunk of {len(data)} bytes unpacks to at least {size} bytes, where at most "
+            f"{limit} can be meant",
+            where=where,
+            hint="Such a chunk is damaged, or made to fill the memory. If you trust its origin, "
+            "read it with zarr itself.",
+        )
+
+
+def _size(codec: str, data: bytes, enough: int) -> int:
+    """Return the size of what a chunk holds, or one beyond `enough`."""
+    match codec:
+        case "gzip" | "zlib":
+            if len(data) * _DEFLATE_RATIO <= enough:
+                return 0
+            return _counted(_Deflate, data, enough)
+        case "bz2":
+            return _counted(bz2.BZ2Decompressor, data, enough)
+        case "lzma":
+            return _counted(lzma.LZMADecompressor, data, enough)
+        case "zstd":
+            return _zstd_size(data, enough)
+        case "blosc":
+            return int(struct.unpack_from("<I", data, 4)[0]) if len(data) >= 8 else 0
+        case "lz4":
+            return int(struct.unpack_from("<i", data)[0]) if len(data) >= 4 else 0
+    return 0
+
+
+class _Deflate:
+    """A decompressor of gzip or zlib with the interface of those of bz2 and lzma."""
+
+    def __init__(self) -> None:
+        self._stream = zlib.decompressobj(_GZIP_OR_ZLIB)
+
+    @property
+    def eof(self) -> bool:
+        return self._stream.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._stream.unused_data
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes:
+        return self._stream.decompress(self._stream.unconsumed_tail or data, max_length)
+
+
+def _counted(make: Callable[[], _Decompressor], data: bytes, enough: int) -> int:
+    size, rest = 0, data
+    try:
+        while rest and size <= enough:
+            stream = make()
+            piece = stream.decompress(rest, _PIECE_BYTES)
+            size += len(piece)
+            while not stream.eof and piece and size <= enough:
+                piece = stream.decompress(b"", _PIECE_BYTES)
+                size += len(piece)
+            if not stream.eof:
+                break
+            rest = stream.unused_data
+    except (zlib.error, OSError, EOFError, lzma.LZMAError):
+        pass  # The decoder says what is wrong; up to there it unpacks no more than was counted.
+    return size
+
+
+def _zstd_size(data: bytes, enough: int) -> int:
+    import pyarrow as pa
+
+    if data.count(_ZSTD_MAGIC) == 1 and (declared := _zstd_declared(data)) is not None:
+        return declared
+    size = 0
+    try:
+        with pa.CompressedInputStream(pa.BufferReader(data), "zstd") as stream:
+            while size <= enough and (piece := stream.read(_PIECE_BYTES)):
+                size += len(piece)
+    except (OSError, pa.ArrowException):
+        pass  # As above.
+    return size
+
+
+def _zstd_declared(data: bytes) -> int | None:
+    """Return the content size of a frame's header, None if it has none (RFC 8878, 3.1.1.1)."""
+    if data[:4] != _ZSTD_MAGIC or len(data) < 5:
+        return None
+    flags = data[4]
+    single = flags >> 5 & 1
+    length = (single, 2, 4, 8)[flags >> 6]
+    start = 5 + (not single) + (0, 1, 2, 4)[flags & 3]
+    field = data[start : start + length]
+    if not length or len(field) < length:
+        return None
+    return int.from_bytes(field, "little") + (256 if length == 2 else 0)
