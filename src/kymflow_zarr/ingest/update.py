@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.images.update import RecordUpdate
 from kymflow_zarr.errors import KymflowZarrError, SourceFileError, StorageError
+from kymflow_zarr.ingest.folder.changes import same_pixels
 from kymflow_zarr.ingest.folder.convention import Acquisition
 from kymflow_zarr.ingest.folder.scan import Found, is_gone
 from kymflow_zarr.ingest.folder.source_index import KnownImage
@@ -85,6 +86,8 @@ def update_image(
         files = source.stage_artifacts(update, save)
         files += _gone(update, files, contents, artifacts.rewritten)
         source.require_settled()
+        if pixels and _is_of_other_images(acquisition, set(changed)):
+            pixels = not same_pixels(source.stack, dataset.record(known.image_id))
         if pixels:
             update.commit_pixels(
                 source.stack,
@@ -100,6 +103,11 @@ def update_image(
                 )
             update.commit(files)
         return tuple(contents.notes)
+
+
+def _is_of_other_images(acquisition: Acquisition, changed: set[str]) -> bool:
+    """Return True if all changed files are members of a set, which may hold other images."""
+    return changed <= {found.rel_path for found in acquisition.members}
 
 
 def _require_readable(update: RecordUpdate, source: OpenAcquisition) -> None:

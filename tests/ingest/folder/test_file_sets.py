@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,6 +61,25 @@ def test_a_change_of_any_file_of_a_set_is_a_change_of_the_image(
     assert "exp_T1.ome.tif" in (item.reason or "")
     np.testing.assert_array_equal(ds.record(only(ds)).load_array()[1], stack[1])
     assert not list(ds.refresh_from_folder(tmp_path / "lab", mode="reingest_if_changed"))
+
+
+def test_positions_of_a_set_change_on_their_own(ds: ZarrDataset, tmp_path: Path) -> None:
+    def write(name: str, pixels: Any) -> None:
+        inner = [CHANNEL + data("T", {f"p{i}.ome.tif": urn(i)}) for i in range(2)]
+        second = ome("x9 y8", inner[1])
+        second = second[second.index("<Image") : second.index("</OME>")]
+        text = ome("x9 y8", inner[0], uuid=urn(int(name[1])), more=second)
+        write_ome(tmp_path / "lab" / name, pixels, text)
+
+    for i in range(2):
+        write(f"p{i}.ome.tif", planes(8, 9, seed=i))
+    ids = ds.ingest_legacy_folder(tmp_path / "lab").image_ids
+    before = [ds.record(image_id).updated_utc for image_id in ids]
+    write("p1.ome.tif", planes(8, 9, seed=7))
+    ds.refresh_from_folder(tmp_path / "lab", mode="reingest_if_changed")
+    after = [ds.record(image_id).updated_utc for image_id in ids]
+    assert (before[0] == after[0], before[1] == after[1]) == (True, False)
+    assert not list(ds.refresh_from_folder(tmp_path / "lab"))
 
 
 @pytest.mark.parametrize("include_sidecars", [True, False])

@@ -246,7 +246,7 @@ def _is_same(
 def _has_pixels_of(dataset: OpenDataset, found: Found, image: KnownImage) -> bool:
     try:
         with ChannelStack([found], image.file.series) as stack:
-            return _same_pixels(stack, dataset.record(image.image_id))
+            return same_pixels(stack, dataset.record(image.image_id))
     except Exception:  # noqa: BLE001 - the next reader of the file reports what is wrong with it
         return False
 
@@ -256,7 +256,7 @@ def _untouched(file: SourceFileDocument, found: Found) -> bool:
     return same and not file.gone
 
 
-def _same_pixels(stack: ChannelStack, record: StoredImage) -> bool:
+def same_pixels(stack: ChannelStack, record: StoredImage) -> bool:
     """Return True if a TIFF holds the pixels of an image, whose axes may be in another order."""
     ours, theirs = record.get_axes(), [axis.name for axis in stack.axes]
     if sorted(ours) != sorted(theirs) or stack.dtype != record.dtype:

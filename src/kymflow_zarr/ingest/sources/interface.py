@@ -43,60 +43,67 @@ class ImageFile(Protocol):
     """One image of a file, or of a set of files; its pixels are read on demand.
 
     A context manager: leaving it closes the files. Threads may share one.
-
-    Attributes
-    ----------
-    path : Path
-        The file that stands for the image.
-    files : tuple of Path
-        All files that the image is read from, `path` first. A change of one of them is a
-        change of the image.
-    shape : tuple of int
-    dtype : numpy.dtype
-        In native byte order.
-    axes : tuple of Axis
-        One for each dimension, with the unit and step that the file states.
-    source_axes : str
-        The axes as the file calls them.
-    channel_names : tuple of str or None
-        One for each channel, None where the file names none.
-    name : str or None
-        What the file calls this image, such as a stage position or a scene.
-    series_index, series_count : int
-        Number of this image in its file, and how many images the file holds.
-    description : dict
-        Everything else that the file states, JSON-able; floats may be NaN.
-    acquired_local_epoch_ns : int or None
-        Wall clock at the microscope, as nanoseconds since 1970-01-01T00:00:00 of that clock.
-    frame_times_s : tuple of float or None
-        Seconds from the start of the acquisition, one for each index of the time axis.
-    notes : tuple of str
-        What of the file is not in the image, or could not be understood: for the report.
-    held_bytes : int
-        Memory taken beside a region while it is read: decoded pages.
     """
 
-    path: Path
-    files: tuple[Path, ...]
-    dtype: np.dtype[Any]
-    axes: tuple[Axis, ...]
-    source_axes: str
-    channel_names: tuple[str, ...] | None
-    name: str | None
-    series_index: int
-    series_count: int
-    acquired_local_epoch_ns: int | None
-    frame_times_s: tuple[float, ...] | None
-    notes: tuple[str, ...]
-    held_bytes: int
+    @property
+    def path(self) -> Path:
+        """The file that stands for the image."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that the image is read from, `path` first: each counts for changes."""
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Lengths of the axes."""
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the pixels, in native byte order."""
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """One for each dimension, with the unit and step that the file states."""
+
+    @property
+    def source_axes(self) -> str:
+        """The axes as the file calls them."""
+
+    @property
+    def channel_names(self) -> tuple[str, ...] | None:
+        """One for each channel, None where the file names none."""
+
+    @property
+    def name(self) -> str | None:
+        """What the file calls this image, such as a stage position or a scene."""
+
+    @property
+    def series_index(self) -> int:
+        """Number of this image in its file, from 0."""
+
+    @property
+    def series_count(self) -> int:
+        """How many images the file holds."""
+
+    @property
     def description(self) -> dict[str, object]:
         """Everything else that the file states, JSON-able; floats may be NaN."""
+
+    @property
+    def acquired_local_epoch_ns(self) -> int | None:
+        """Wall clock at the microscope, in ns since 1970-01-01T00:00:00 of that clock."""
+
+    @property
+    def frame_times_s(self) -> tuple[float, ...] | None:
+        """Seconds since the start, one for each index of the time axis."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What of the file is not in the image, or was not understood: for the report."""
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory taken beside a region while it is read: decoded pages."""
 
     def __getitem__(self, key: Any, /) -> npt.NDArray[Any]:
         """Read a region, given by integers and slices, as a C-contiguous array."""

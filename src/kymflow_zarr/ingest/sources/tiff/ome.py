@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 _DESCRIPTION: Final = 270
-_MAX_TEXT_BYTES: Final = 512 << 20
+_MAX_TEXT_BYTES: Final = 64 << 20
 _OWN: Final = "urn:own"
 _HEAD_CHARACTERS: Final = 4096
 _ROOT_UUID: Final = re.compile(r"<(?:\w+:)?OME\b[^>]*?\bUUID\s*=\s*[\"']([^\"']+)")
@@ -170,7 +170,7 @@ def _scanned(text: str) -> _References:
 def _file_with_uuid(folder: Path, uuid: str) -> Path | None:
     """Return the TIFF of a folder that states a UUID to be its own."""
     for path in sorted(folder.iterdir()):
-        if path.name.casefold().endswith(_IMAGE_SUFFIXES):
+        if path.name.casefold().endswith(_IMAGE_SUFFIXES) and path.is_file():
             text = read_description(path)
             if text is not None and is_ome(text) and root_uuid(text) == uuid:
                 return path

@@ -17,7 +17,8 @@ def is_scan_document(path: Path) -> bool:
     """Return True if an XML file describes a scan of Prairie View."""
     try:
         with path.open("rb") as file:
-            return b"<PVScan" in file.read(_HEAD_BYTES)
+            head = file.read(_HEAD_BYTES)
+            return b"<PVScan" in head and b"<!DOCTYPE" not in head
     except OSError:
         return False
 
