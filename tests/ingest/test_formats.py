@@ -78,7 +78,7 @@ def json_sets(images: Any, others: Any) -> list[FileSet]:
 
 @pytest.fixture(autouse=True)
 def _known(monkeypatch: pytest.MonkeyPatch) -> None:
-    row = ImageFormat("JSON image", (".jim",), open_json, json_sets)
+    row = ImageFormat("JSON image", (".jim",), open_json, (".more",), json_sets)
     monkeypatch.setattr(registry, "FORMATS", (*FORMATS, row))
 
 

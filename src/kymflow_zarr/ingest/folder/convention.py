@@ -29,11 +29,13 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Final, Literal, TypeAlias
 
 from kymflow_zarr.ingest.folder.scan import Found
-from kymflow_zarr.ingest.sources.registry import file_sets, is_image_file
+from kymflow_zarr.ingest.folder.source_index import KnownImage
+from kymflow_zarr.ingest.sources.interface import FileSet
+from kymflow_zarr.ingest.sources.registry import file_sets, is_image_file, may_tell_sets
 
 Role: TypeAlias = Literal[
     "image",
@@ -134,7 +136,11 @@ def matches(name: str, pattern: str) -> bool:
 
 
 def plan_folder(
-    files: Iterable[Found], takes: Callable[[Found], bool], *, include_sidecars: bool
+    files: Iterable[Found],
+    takes: Callable[[Found], bool],
+    *,
+    include_sidecars: bool,
+    known: Callable[[Found], KnownImage | None] = lambda _: None,
 ) -> FolderPlan:
     """Group the files of a folder into acquisitions: sets, channel files, single files.
 
@@ -146,12 +152,15 @@ def plan_folder(
         Tells which of them are images to take.
     include_sidecars : bool
         False takes the images alone and says nothing of other files.
+    known : callable
+        Returns the image that an unchanged file was found to be of. In a folder where all are
+        known no file is opened to see which of them are a set.
     """
     files = list(files)
     wanted = {f.rel_path for f in files if takes(f)}
     # What lies beside an image that was not asked for belongs to that one all the same.
     images = [f for f in files if f.rel_path in wanted or is_image_file(f.path)]
-    sets = _sets(files, wanted)
+    sets = _sets(files, wanted, known)
     claimed = {f for each in sets for f in (*each.images, *each.members)}
     claimed |= {attached.found for each in sets for attached in each.attached}
     everything = [*sets, *_acquisitions([f for f in images if f not in claimed])]
@@ -175,19 +184,59 @@ def plan_folder(
     return plan
 
 
-def _sets(files: list[Found], wanted: set[str]) -> list[Acquisition]:
+def _sets(
+    files: list[Found], wanted: set[str], known: Callable[[Found], KnownImage | None]
+) -> list[Acquisition]:
     """Return the sets of files that are one image each, of which one file at least is wanted."""
     found = {f.path: f for f in files}
+    sets: dict[Path, FileSet] = {}
+    unsettled: set[Path] = set()
+    for f in files:
+        if not may_tell_sets(f.path):
+            continue
+        image = known(f)
+        if image is None:
+            # A picture's folder is one below that of its set.
+            unsettled |= {f.path.parent, f.path.parent.parent}
+        elif len(image.files) > 1:
+            each = _known_set(image)
+            sets[each.primary] = each
+    for each in sets.values():
+        if not {each.primary, *each.members, *each.companions} <= found.keys():
+            unsettled.add(each.primary.parent)
+    settled = [
+        each
+        for each in sets.values()
+        if not unsettled & {each.primary.parent, each.primary.parent.parent}
+    ]
+    asked = [path for path in found if unsettled & {path.parent, path.parent.parent}]
     acquisitions = []
-    for each in file_sets(found):
-        members = tuple(found[path] for path in each.members)
+    for each in [*settled, *file_sets(asked)]:
+        if each.primary not in found or not (each.members or each.companions or each.pictures):
+            continue
+        members = tuple(found[path] for path in each.members if path in found)
         primary = found[each.primary]
         if not any(f.rel_path in wanted for f in (primary, *members)):
             continue
-        attached = [Attached(found[p], "companion", "companion") for p in each.companions]
-        attached += [Attached(found[p], "picture", "picture") for p in each.pictures]
+        attached = [
+            Attached(found[path], role, role)
+            for role, paths in _roles_of(each)
+            for path in paths
+            if path in found
+        ]
         acquisitions.append(Acquisition((primary,), attached, members))
     return acquisitions
+
+
+def _roles_of(files: FileSet) -> list[tuple[Role, tuple[Path, ...]]]:
+    return [("companion", files.companions), ("picture", files.pictures)]
+
+
+def _known_set(image: KnownImage) -> FileSet:
+    def files(role: str) -> tuple[Path, ...]:
+        return tuple(Path(file.path) for file in image.files if file.role == role)
+
+    return FileSet(Path(image.file.path), files("member"), files("companion"), files("picture"))
 
 
 def _acquisitions(images: list[Found]) -> list[Acquisition]:

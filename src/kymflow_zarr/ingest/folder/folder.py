@@ -108,14 +108,15 @@ class _FolderWork:
         if export is not None:
             return export.run(dry_run=dry_run, progress=self.progress, executor=self.executor)
         scan = scan_folder(root)
+        known = SourceIndex(self.dataset)
         plan = plan_folder(
             scan.files,
             lambda found: matches(found.path.name, self.pattern),
             include_sidecars=self.include_sidecars,
+            known=known.image_unchanged_at,
         )
         self.items.extend(IngestItem("failed", path, None, why) for path, why in scan.unreadable)
         self.items.extend(self._misnamed(scan))
-        known = SourceIndex(self.dataset)
         detector = ChangeDetector(known, compare_new=dry_run)
         detector.prepare(plan.acquisitions, self.executor)
         actions = list(self._plan(plan, detector, known))

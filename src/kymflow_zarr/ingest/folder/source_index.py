@@ -30,6 +30,10 @@ _LOOKUPS: Final[weakref.WeakKeyDictionary[OpenDataset, SourceLookup]] = weakref.
 _DECODER: Final = msgspec.json.Decoder(tuple[SourceFileDocument, ...])
 
 
+# Roles of files that are one image together, or show where it was taken.
+SET_ROLES: Final = frozenset({"image", "member", "companion", "picture"})
+
+
 @dataclass(frozen=True, slots=True)
 class KnownImage:
     """An image that came from files.
@@ -68,6 +72,7 @@ class SourceIndex:
         self._by_path: dict[tuple[str, int], KnownImage] = {}
         self._series: dict[str, dict[int, str]] = defaultdict(dict)
         self._by_digest: dict[tuple[str, int], list[KnownImage]] = defaultdict(list)
+        self._set_files: dict[str, tuple[SourceFileDocument, KnownImage]] = {}
         for image in _images(dataset.index.columns(_COLUMNS)):
             self.add(image)
 
@@ -78,11 +83,20 @@ class SourceIndex:
             if other.role == "image":
                 self._by_path[other.path, other.series] = image
                 self._series[other.path][other.series] = image.image_id
+            if other.role in SET_ROLES:
+                self._set_files[other.path] = other, image
         self._by_digest[file.sha256, file.series].append(image)
 
     def image_of(self, found: Found, series: int) -> KnownImage | None:
         """Return the image that came from the file at a path."""
         return self.image_at(str(found.path), series)
+
+    def image_unchanged_at(self, found: Found) -> KnownImage | None:
+        """Return the image that a file is of, or belongs to as one of a set, if it is unchanged."""
+        file, image = self._set_files.get(str(found.path), (None, None))
+        if file is None or (file.size_bytes, file.mtime_ns) != (found.size_bytes, found.mtime_ns):
+            return None
+        return image
 
     def image_at(self, path: str, series: int) -> KnownImage | None:
         """Return the image that came from the file that was at a path."""

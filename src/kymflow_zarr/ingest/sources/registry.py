@@ -13,7 +13,14 @@ from typing import Final, TypeAlias
 
 from kymflow_zarr.ingest.sources.interface import FileSet, ImageFile
 
-__all__ = ["FORMATS", "ImageFormat", "file_sets", "is_image_file", "open_image_file"]
+__all__ = [
+    "FORMATS",
+    "ImageFormat",
+    "file_sets",
+    "is_image_file",
+    "may_tell_sets",
+    "open_image_file",
+]
 
 
 Opener: TypeAlias = Callable[[Path, int], ImageFile]
@@ -31,6 +38,8 @@ class ImageFormat:
         In lower case, with the dot.
     open : callable
         Opens image number `series` of a file; imports what it needs when it is called.
+    companion_suffixes : tuple of str
+        Of files that may say which others are one image, in lower case.
     find_sets : callable, optional
         Given the files that have the format's suffixes, and all others that lie beside them
         and in folders below, returns the sets of files that are one image each. None for a
@@ -40,6 +49,7 @@ class ImageFormat:
     name: str
     suffixes: tuple[str, ...]
     open: Opener
+    companion_suffixes: tuple[str, ...] = ()
     find_sets: SetFinder | None = None
 
 
@@ -55,12 +65,18 @@ def _tiff_sets(images: Sequence[Path], others: Sequence[Path]) -> list[FileSet]:
     return find_sets(images, others)
 
 
-FORMATS: Final = (ImageFormat("TIFF", (".tif", ".tiff"), _open_tiff, _tiff_sets),)
+FORMATS: Final = (ImageFormat("TIFF", (".tif", ".tiff"), _open_tiff, (".ome", ".xml"), _tiff_sets),)
 
 
 def is_image_file(path: Path) -> bool:
     """Return True if a file has the name of a format that can be read."""
     return _format_of(path) is not None
+
+
+def may_tell_sets(path: Path) -> bool:
+    """Return True if a file may say which files are one image, by its name."""
+    name = path.name.casefold()
+    return any(name.endswith((*each.suffixes, *each.companion_suffixes)) for each in FORMATS)
 
 
 def open_image_file(path: Path, *, series: int = 0) -> ImageFile:
