@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import io
 from typing import Any, BinaryIO, Final
 
 import numpy as np
@@ -90,7 +89,7 @@ def decode_parquet(data: bytes | pa.Buffer, *, where: str) -> pd.DataFrame:
     try:
         if note is not None:
             return from_arrow_table(table, note)
-        frame = pd.read_parquet(io.BytesIO(memoryview(data)), engine="pyarrow")
+        frame = pd.read_parquet(arrow_reader(data), engine="pyarrow")
         return _with_exact_integers(frame, table)
     except KymflowZarrError:
         raise
