@@ -30,7 +30,7 @@ from kymflow_zarr.formats.rows.gather import (
     part_of_bytes,
     part_of_dataframe,
 )
-from kymflow_zarr.runtime.parallel import in_order
+from kymflow_zarr.runtime.parallel import THREADS, in_order
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import ArtifactKind, Progress
 
@@ -127,7 +127,9 @@ class Gatherer:
             Gets the id and the error of an image that cannot be read. None raises it.
         """
         found: dict[str, P] = {}
-        for image_id, part, error in in_order(read, ids, executor=executor, progress=progress):
+        for image_id, part, error in in_order(
+            read, ids, executor=executor, progress=progress, threads=THREADS
+        ):
             if skip_deleted and isinstance(error, RecordNotFoundError):
                 continue
             if error is not None and on_error is not None and isinstance(error, KymflowZarrError):

@@ -203,9 +203,12 @@ def _with_ids(group: Sequence[tuple[str, Rows]]) -> Rows:
     """Put the rows of some images under each other, with their ids."""
     first = group[0][1]
     counts = [rows.rows for _, rows in group]
-    ids = np.repeat(np.array([image_id for image_id, _ in group], dtype=object), counts)
-    named = Rows.of_dataframe(pd.DataFrame({IMAGE_ID: pd.Series(ids, dtype="str")}))
-    columns = dict(named.columns)
+    named = Rows.of_dataframe(pd.DataFrame({IMAGE_ID: pd.Series([], dtype="str")}))
+    column = named.columns[IMAGE_ID]
+    # Not through pandas, which makes a Python object for each row.
+    ids = pa.array([image_id for image_id, _ in group], column.array.type)
+    repeated = ids.take(pa.array(np.repeat(np.arange(len(group)), counts)))
+    columns = {IMAGE_ID: Column(IMAGE_ID, pa.chunked_array([repeated]), column.marker)}
     for name, column in first.columns.items():
         chunks = [chunk for _, rows in group for chunk in _chunks(rows.columns[name].array)]
         whole = pa.chunked_array(chunks, type=column.array.type).unify_dictionaries()
