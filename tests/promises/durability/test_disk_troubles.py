@@ -44,7 +44,8 @@ def fill(folder: Path, leave: int) -> Path:
     """Fill a file system up to some bytes."""
     ballast = folder / "ballast"
     free = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
-    ballast.write_bytes(b"x" * max(0, free - leave))
+    with ballast.open("ab") as file:
+        file.write(b"x" * max(0, free - leave))
     return ballast
 
 
@@ -90,6 +91,43 @@ def test_a_full_disk_can_be_read_and_things_be_deleted_from(small: Path) -> None
     with ZarrDataset(small / "x.zarr", "r+") as ds:
         check_invariants(ds)
         assert ds.list_image_ids() == ["a"]
+
+
+def test_on_a_disk_without_any_room_everything_can_be_deleted_to_make_room(small: Path) -> None:
+    with ZarrDataset(small / "x.zarr") as ds:
+        rec = ds.add_image(NOISE, image_id="a")
+        ds.add_image(PIXELS, image_id="b").save_json("note", 1)
+        for number in range(3):
+            rec.save_json(f"big{number}", "y" * 5000)
+            rec.save_array_artifact(f"mask{number}", PIXELS)
+        for number in range(3):
+            fill(small, 0)
+            rec.delete_analysis([f"big{number}"])
+            fill(small, 0)
+            rec.delete_array_artifact(f"mask{number}")
+        fill(small, 0)
+        ds.delete_image("a")
+        with pytest.raises(StorageError, match="make room"):
+            ds.add_image(np.concatenate([NOISE] * 9))
+        (small / "ballast").unlink()
+    with ZarrDataset(small / "x.zarr", "r+") as ds:
+        check_invariants(ds)
+        assert ds.list_image_ids() == ["b"]
+
+
+def test_without_a_reserve_a_deletion_takes_the_room_of_the_index(small: Path) -> None:
+    with ZarrDataset(small / "x.zarr") as ds:
+        rec = ds.add_image(PIXELS, image_id="a")
+        rec.save_json("big", "y" * 5000)
+        ds.update_manifest()
+        rec.thumbnail()
+        (small / "x.zarr" / ".kymflow_zarr" / "reserve").unlink()
+        fill(small, 0)
+        rec.delete_analysis(["big"])
+        (small / "ballast").unlink()
+        assert len(ds.images()) == 1
+    with ZarrDataset(small / "x.zarr", "r+") as ds:
+        check_invariants(ds)
 
 
 @pytest.mark.parametrize("kind", ["EACCES", "EROFS"])

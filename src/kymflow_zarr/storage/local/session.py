@@ -24,6 +24,7 @@ from kymflow_zarr.storage.local.locks import Guard, LockFile, Scoped, TryLock, T
 from kymflow_zarr.storage.local.work_dir import (
     LOCK_SUFFIX,
     journal_names,
+    keep_reserve,
     session_names,
     work_folder,
 )
@@ -86,6 +87,7 @@ class Session:
             raise FileNotFoundError(errno.ENOENT, "its lock file does not stay", str(lock.path))
         try:
             disk().make_folder(folder)
+            keep_reserve(self.root)
             if self._durable:
                 # The process that made these may have died before it synced them.
                 sync_all((), [self.root, sessions.parent, sessions])

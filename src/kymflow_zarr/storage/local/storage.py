@@ -57,6 +57,8 @@ from kymflow_zarr.storage.local.transaction import JournaledTransaction
 from kymflow_zarr.storage.local.work_dir import (
     entries_of_unknown_origin,
     foreign_entries,
+    keep_reserve,
+    make_room,
     work_folder,
 )
 from kymflow_zarr.types import Durability
@@ -246,6 +248,22 @@ class LocalStorage(Storage):
 
     def _commit(self, changes: Transaction) -> None:
         self.require_writable()
+        made_room = False
+        while True:
+            try:
+                self._commit_once(changes)
+            except StorageError as error:
+                full = getattr(error.__cause__, "errno", 0) in (errno.ENOSPC, errno.EDQUOT)
+                # Deleting is how users make room, so it gets what room there is.
+                if not full or not changes.removed or changes.staged or not make_room(self.root):
+                    raise
+                made_room = True
+            else:
+                break
+        if made_room:
+            keep_reserve(self.root)
+
+    def _commit_once(self, changes: Transaction) -> None:
         files, moves = changes.files, changes.moves
         trees = {key: _as_tree(staged) for key, staged in changes.staged.items()}
         folder = self.path(changes.prefix)
@@ -265,7 +283,7 @@ class LocalStorage(Storage):
             # Recovery runs when the next writer takes the same lock; a journal that names no
             # lock would never be recovered.
             with self.lock("dataset"):
-                self._commit(changes)
+                self._commit_once(changes)
         else:
             staged: list[Path] = []
             with os_errors("write", keys[0]), self._session.in_use():

@@ -21,6 +21,9 @@ from kymflow_zarr.storage.local.disk import disk
 WORK_FOLDERS: Final = ("sessions", "journal", "locks")
 SESSION_NAME: Final = re.compile(r"[0-9a-f]{32}")
 LOCK_SUFFIX: Final = ".lock"
+# On a full disk nothing could be deleted: a deletion writes a journal and a list of checksums.
+_RESERVE: Final = "reserve"
+_RESERVE_BYTES: Final = 1 << 16
 _SESSION_ENTRY: Final = re.compile(rf"([0-9a-f]{{32}})(?:{re.escape(LOCK_SUFFIX)})?")
 _JOURNAL_NAME: Final = re.compile(r"[0-9a-f]{32}-[0-9a-f]+\.json")
 
@@ -42,6 +45,26 @@ def work_folder(root: Path, name: str) -> Path:
             if not _is_folder(path):
                 raise _not_a_folder(path)
     return folder
+
+
+def keep_reserve(root: Path) -> None:
+    """Reserve some room for deletions, if the disk has it."""
+    path = root / layout.WORK / _RESERVE
+    if not os.path.lexists(path):
+        with contextlib.suppress(OSError):
+            # At random, so that no file system compresses it away.
+            disk().create(path, os.urandom(_RESERVE_BYTES))
+
+
+def make_room(root: Path) -> bool:
+    """Delete what only takes room: the reserve, or else the index; False if neither is there."""
+    with contextlib.suppress(FileNotFoundError):
+        disk().unlink(root / layout.WORK / _RESERVE)
+        return True
+    with contextlib.suppress(FileNotFoundError):
+        disk().remove_tree(root / layout.INDEX)
+        return True
+    return False
 
 
 def names_in(root: Path, name: str) -> list[str]:
@@ -91,7 +114,7 @@ def entries_of_unknown_origin(root: Path) -> list[str]:
 
 def foreign_entries(root: Path) -> list[str]:
     """Return the keys of files and folders that other programs have put into the work folder."""
-    found = {(layout.WORK, name) for name in _names(root / layout.WORK) - set(WORK_FOLDERS)}
+    found = {(layout.WORK, name) for name in _names(root / layout.WORK) - {*WORK_FOLDERS, _RESERVE}}
     for folder in WORK_FOLDERS:
         for name in _names(root / layout.WORK / folder):
             is_session = folder == "sessions" and SESSION_NAME.fullmatch(name) is not None

@@ -1,0 +1,146 @@
+"""Several users, and several processes, in one folder."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import stat
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from kymflow_zarr import ZarrDataset
+from kymflow_zarr.errors import StorageError
+from kymflow_zarr.testing import check_invariants
+from tests.helpers.operations import PIXELS
+
+GROUP, ANNA, BEN = 4242, 5001, 5002
+two_users = pytest.mark.skipif(
+    sys.platform == "win32" or os.geteuid() != 0, reason="only root can act as two users"
+)
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Path:
+    """A folder of a group, as `chmod 2775` makes it."""
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    place = tmp_path / "shared"
+    place.mkdir()
+    os.chown(place, 0, GROUP)
+    place.chmod(0o2775)
+    with ZarrDataset(tmp_path / "warm.zarr") as warm:  # What is imported late is there after.
+        warm.add_image(PIXELS, image_id="a").save_json("n", 1)
+        warm.save_table("t", pd.DataFrame({"image_id": ["a"]}))
+    return place / "lab.zarr"
+
+
+def as_user(user: int, work: Callable[[], object]) -> str:
+    """Do something as a user with the usual umask; return what went wrong."""
+    reader, writer = os.pipe()
+    process = os.fork()
+    if process == 0:
+        told = ""
+        try:
+            os.setgroups([GROUP])
+            os.setgid(GROUP)
+            os.setuid(user)
+            os.umask(0o022)
+            work()
+        except BaseException as error:  # noqa: BLE001 - told to the parent
+            told = f"{type(error).__name__}: {error}"
+        os.write(writer, told.encode())
+        os._exit(0)
+    os.close(writer)
+    os.waitpid(process, 0)
+    with os.fdopen(reader, "rb") as told_by:
+        return told_by.read().decode()
+
+
+def save(path: Path, value: object, *, die: bool = False) -> None:
+    ds = ZarrDataset(path)
+    if "a" not in ds:
+        ds.add_image(PIXELS, image_id="a")
+    ds["a"].save_json("n", value)
+    ds.save_table(f"t{value}", pd.DataFrame({"image_id": ["a"]}))
+    if die:
+        os._exit(0)
+    ds.close()
+
+
+@two_users
+def test_in_a_folder_that_a_group_may_write_its_members_work_on_one_dataset(shared: Path) -> None:
+    assert as_user(ANNA, lambda: ZarrDataset(shared).close()) == ""
+    shared.chmod(0o2775)
+    for path in shared.rglob("*"):
+        path.chmod(path.stat().st_mode | stat.S_IWGRP)
+    for number in range(2):
+        assert as_user(ANNA, lambda n=number: save(shared, f"a{n}")) == ""  # type: ignore[misc]
+        # Anna's next kernel dies in the midst of its work.
+        as_user(ANNA, lambda: save(shared, "dies", die=True))
+        assert as_user(BEN, lambda n=number: save(shared, f"b{n}")) == ""  # type: ignore[misc]
+    for path in shared.rglob("*"):
+        assert path.stat().st_mode & stat.S_IWGRP, path
+        assert path.stat().st_gid == GROUP, path
+    with ZarrDataset(shared) as ds:
+        assert ds["a"].load_json("n") == "b1"
+        check_invariants(ds)
+
+
+@two_users
+def test_a_refused_permission_says_whose_file_it_is_and_what_to_do(shared: Path) -> None:
+    as_user(ANNA, lambda: save(shared, 1))
+    told = as_user(BEN, lambda: save(shared, 2))
+    assert StorageError.__name__ in told
+    assert str(shared) in told
+    assert "5001" in told
+    assert "chmod -R g+w" in told
+
+
+def _create(path: Path) -> str:
+    try:
+        with ZarrDataset(path, durability="relaxed") as ds:
+            ds.add_image(PIXELS)
+            return ds.dataset_id
+    except Exception as error:  # noqa: BLE001 - shown by the assertion
+        return f"{type(error).__name__}: {error}"
+
+
+def test_several_processes_that_create_one_dataset_at_once_all_get_it(tmp_path: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        for number in range(8):
+            path = tmp_path / f"{number}.zarr"
+            assert len(set(pool.map(_create, [path] * 4))) == 1
+            with ZarrDataset(path) as ds:
+                assert len(ds) == 4
+
+
+def _save_tables(path: Path, seconds: float) -> None:
+    import time
+
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            with ZarrDataset(path, "r+", durability="relaxed") as ds:
+                for _ in range(20):
+                    ds.save_table("t", pd.DataFrame({"image_id": ["a"]}))
+        except (StorageError, FileNotFoundError):
+            pass
+
+
+def test_a_dataset_emptied_beside_a_writer_can_be_opened(tmp_path: Path) -> None:
+    path = tmp_path / "x.zarr"
+    ZarrDataset(path, durability="relaxed").close()
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=_save_tables, args=(path, 4)) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        ZarrDataset(path, "w", durability="relaxed").close()
+    for writer in writers:
+        writer.join()
+    with ZarrDataset(path) as ds:
+        check_invariants(ds)
