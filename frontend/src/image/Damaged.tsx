@@ -1,14 +1,13 @@
 import { useEffect, useMemo } from "preact/hooks";
 import { signal } from "@preact/signals";
 import type { AnyImage } from "../api/types";
-import { useKeys } from "../parts/keys";
 import { ErrorBox } from "../parts/ErrorBox";
 import { Artifacts } from "../side/Artifacts";
 import { InTables } from "../side/About";
 import { Curator } from "../side/curator";
 import { Json } from "../side/Json";
 import { ConflictBar, History, Note, VerdictButtons } from "../side/Judge";
-import { judgeOrStep, useEarlyKeys } from "./ImagePage";
+import { useJudgeKeys } from "./judgekeys";
 import { Section } from "../side/Section";
 
 /** An image that cannot be drawn: what is wrong, and all that can be read all the same. */
@@ -16,12 +15,7 @@ export function Damaged({ first, editable }: { first: AnyImage; editable: boolea
   const shown = useMemo(() => signal(first), []);
   const curator = useMemo(() => (editable && first.revision ? new Curator(() => shown.peek(), (now) => (shown.value = now)) : null), []);
   const info = shown.value;
-  useEarlyKeys(() => shown.peek(), curator);
-  useKeys((event) => {
-    if (!["a", "r", "u", "[", "]"].includes(event.key)) return false;
-    judgeOrStep(event.key, shown.peek(), curator);
-    return true;
-  }, []);
+  useJudgeKeys(() => shown.peek(), curator, () => false);
   useEffect(() => () => curator?.leave(), []);
   const why = info.plane && !info.error ? "The image has no pixels." : (info.error ?? "The image cannot be read.");
   return (

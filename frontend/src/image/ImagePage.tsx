@@ -1,22 +1,23 @@
 import { useComputed } from "@preact/signals";
 import { useEffect, useMemo, useRef } from "preact/hooks";
-import { getJson, imageUrl, url } from "../api/client";
+import { getJson, imageUrl } from "../api/client";
 import { canBeDrawn, getImage } from "../api/image";
-import type { AnyImage, DatasetInfo, EventsData, Histogram, ImageInfo, SeriesData } from "../api/types";
+import type { DatasetInfo, EventsData, Histogram, ImageInfo, SeriesData } from "../api/types";
 import { count } from "../lib/format";
 import { formatAt, joinKey } from "../lib/query";
-import { imagePath, navigate, params, route } from "../lib/router";
+import { imagePath, params, route } from "../lib/router";
 import { ErrorBox } from "../parts/ErrorBox";
 import { Icon } from "../parts/icons";
 import { useKeys } from "../parts/keys";
 import { useLoad } from "../parts/useLoad";
 import { VerdictBadge } from "../parts/VerdictBadge";
 import { Curator } from "../side/curator";
-import { ConflictBar, setVerdict, Unwritten, VerdictButtons } from "../side/Judge";
+import { ConflictBar, Unwritten, VerdictButtons } from "../side/Judge";
 import { SidePanel } from "../side/SidePanel";
 import { ChartPanel } from "./ChartPanel";
 import { Damaged } from "./Damaged";
 import { hasSeconds, placed } from "./events";
+import { forgetKeys, goTo, useJudgeKeys } from "./judgekeys";
 import { ImageCanvas } from "./ImageCanvas";
 import { Readout } from "./Readout";
 import { Stage } from "./stage";
@@ -27,24 +28,16 @@ import { choices, chosen, tracesOf } from "./traces";
 export function ImagePage({ id, info: dataset }: { id: string; info: DatasetInfo }) {
   const loaded = useLoad(id, (_, abort) => getImage(id, abort));
   if (loaded.error) {
+    forgetKeys();
     return <main class="page" id="main"><ErrorBox error={loaded.error} retry={loaded.reload} /><p><a href="/">To the gallery</a></p></main>;
   }
   const first = loaded.data;
   return (
     <>
       <Unwritten />
-      {!first ? <Loading /> : canBeDrawn(first) ? <Whole first={first} editable={dataset.editable} /> : <Damaged first={first} editable={dataset.editable} />}
+      {!first ? <main class="image-page loading" id="main" aria-busy="true">Loading…</main> : canBeDrawn(first) ? <Whole first={first} editable={dataset.editable} /> : <Damaged first={first} editable={dataset.editable} />}
     </>
   );
-}
-
-/** Keys that are pressed now are for the image that comes. */
-function Loading() {
-  useKeys((event) => {
-    if (!event.repeat && QUEUED.includes(event.key)) early.push(event.key);
-    return QUEUED.includes(event.key);
-  });
-  return <main class="image-page loading" id="main" aria-busy="true">Loading…</main>;
 }
 
 function Whole({ first, editable }: { first: ImageInfo; editable: boolean }) {
@@ -129,48 +122,17 @@ function Whole({ first, editable }: { first: ImageInfo; editable: boolean }) {
 
 function Step({ to, label, hint, icon, testid }: { to: string | null; label: string; hint: string; icon: "left" | "right"; testid: string }) {
   return to ? (
-    <a class="icon-button" href={imagePath(to)} onClick={(event) => { event.preventDefault(); navigate(likeThis(to)); }} aria-label={label} title={`${label} (${hint})`} data-testid={testid}><Icon name={icon} /></a>
+    <a class="icon-button" href={imagePath(to)} onClick={(event) => { event.preventDefault(); goTo(to); }} aria-label={label} title={`${label} (${hint})`} data-testid={testid}><Icon name={icon} /></a>
   ) : (
     <span class="icon-button off" aria-hidden="true"><Icon name={icon} /></span>
   );
 }
 
-/** Another image, looked at in the same way. */
-function likeThis(id: string): string {
-  const query = params.peek();
-  return url(imagePath(id), Object.fromEntries(["in", "map", "zoom", "events", "rois", "series"].map((name) => [name, query.get(name)])));
-}
-
-/** Keys that judge, or lead on; they wait for an image that is still loading. */
-const QUEUED = ["a", "r", "u", "[", "]"];
-const early: string[] = [];
-
-/** Do what one of these keys does; true if it leads to another image. */
-export function judgeOrStep(key: string, info: AnyImage, curator: Curator | null): boolean {
-  const to = key === "[" ? info.previous : key === "]" ? info.next : null;
-  if (to) navigate(likeThis(to));
-  else if (curator && key === "a") setVerdict(curator, "accepted");
-  else if (curator && key === "r") setVerdict(curator, "rejected");
-  else if (curator && key === "u") setVerdict(curator, null);
-  return to !== null;
-}
-
-/** Do what was asked for while the image was loading; keys after a step are for the next one. */
-export function useEarlyKeys(peek: () => AnyImage, curator: Curator | null): void {
-  useEffect(() => {
-    while (early.length) if (judgeOrStep(early.shift()!, peek(), curator)) return;
-  }, []);
-}
-
 function useImageKeys(stage: Stage, curator: Curator | null): void {
-  useEarlyKeys(() => stage.info.peek(), curator);
+  useJudgeKeys(() => stage.info.peek(), curator, () => stage.draft.peek() !== null);
   useKeys((event) => {
     // While a region is described, a letter is part of its name, wherever the focus is.
     if (stage.draft.peek() && event.key !== "Escape") return false;
-    if (QUEUED.includes(event.key)) {
-      judgeOrStep(event.key, stage.info.peek(), curator);
-      return true;
-    }
     switch (event.key) {
       case "+": case "=": stage.zoom(1.5); break;
       case "-": case "_": stage.zoom(1 / 1.5); break;

@@ -7,15 +7,18 @@ export function isTyping(target: EventTarget | null): boolean {
   return target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement || target.isContentEditable;
 }
 
-/** Listen to single keys while a part of the page is there. Return true: the key was ours. */
+/** Listen to single keys. Return true: the key was ours. */
+export function listenToKeys(handle: (event: KeyboardEvent) => boolean | void): () => void {
+  const listen = (event: KeyboardEvent) => {
+    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (isTyping(event.target) || document.querySelector("dialog[open]")) return;
+    if (handle(event)) event.preventDefault();
+  };
+  document.addEventListener("keydown", listen);
+  return () => document.removeEventListener("keydown", listen);
+}
+
+/** Listen to single keys while a part of the page is there. */
 export function useKeys(handle: (event: KeyboardEvent) => boolean | void, deps: unknown[] = []): void {
-  useEffect(() => {
-    const listen = (event: KeyboardEvent) => {
-      if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
-      if (isTyping(event.target) || document.querySelector("dialog[open]")) return;
-      if (handle(event)) event.preventDefault();
-    };
-    document.addEventListener("keydown", listen);
-    return () => document.removeEventListener("keydown", listen);
-  }, deps);
+  useEffect(() => listenToKeys(handle), deps);
 }

@@ -213,7 +213,7 @@ class Visits:
         unexpected = [
             said for said in self.complaints if not any(text in said for text in self.expected)
         ]
-        assert unexpected == []
+        assert unexpected == [], unexpected
 
 
 def origin(url: str) -> str:
