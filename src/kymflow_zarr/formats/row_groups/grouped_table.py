@@ -28,12 +28,19 @@ from kymflow_zarr.formats.dataframe.parquet import (
     register_pandas_types,
     written_options,
 )
-from kymflow_zarr.formats.parquet.footer import footer_of
+from kymflow_zarr.formats.parquet.footer import Struct, footer_of
 from kymflow_zarr.formats.parquet.size import check_parquet_size
-from kymflow_zarr.formats.parquet.thrift import Struct
 from kymflow_zarr.formats.row_groups.row_group import RowGroup, file_of, parse_row_groups
-from kymflow_zarr.formats.rows.encoded import Rows, names_any, note_of, united_labels
-from kymflow_zarr.formats.rows.unite import Column, append_column, append_missing, same_form
+from kymflow_zarr.formats.rows.encoded import (
+    Column,
+    Rows,
+    append_column,
+    append_missing,
+    names_any,
+    note_of,
+    same_form,
+    united_labels,
+)
 
 __all__ = ["GroupedTable"]
 

@@ -10,8 +10,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from kymflow_zarr.formats.parquet.footer import MAGIC, PageHeader, footer_of
-from kymflow_zarr.formats.parquet.thrift import I64, LIST, STRUCT, Struct, dump_struct
+from kymflow_zarr.formats.parquet.footer import (
+    I64,
+    LIST,
+    MAGIC,
+    STRUCT,
+    PageHeader,
+    Struct,
+    dump_struct,
+    footer_of,
+)
 
 __all__ = ["RowGroup", "file_of", "parse_row_groups"]
 

@@ -21,8 +21,7 @@ from kymflow_zarr.formats.dataframe.arrow_table import NOTE_KEY, from_arrow_tabl
 from kymflow_zarr.formats.dataframe.objects import Marker
 from kymflow_zarr.formats.dataframe.parquet import decode_parquet, open_table, register_pandas_types
 from kymflow_zarr.formats.parquet.size import check_parquet_size
-from kymflow_zarr.formats.rows.encoded import Rows, united_labels
-from kymflow_zarr.formats.rows.unite import Column, without_nulls
+from kymflow_zarr.formats.rows.encoded import Column, Rows, united_labels, without_nulls
 from kymflow_zarr.schema.analysis_columns import is_known_text
 
 __all__ = [
