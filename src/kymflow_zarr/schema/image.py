@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from kymflow_zarr import layout
-from kymflow_zarr.errors import SchemaValidationError
+from kymflow_zarr.errors import LimitExceededError, SchemaValidationError
 from kymflow_zarr.schema.axes import ome_axes
 from kymflow_zarr.schema.base import Document, group_document, own_attributes, read_document
 from kymflow_zarr.types import Axis, Quantity
@@ -162,10 +162,15 @@ def read_array_artifact_document(group: Any, *, where: str) -> ArrayArtifactDocu
 
 
 def _check_shape(pixels: PixelsDocument, *, where: str) -> None:
+    shape = " x ".join(map(str, pixels.shape))
+    if any(n < 0 for n in pixels.shape):
+        raise SchemaValidationError(f"no array can have the shape {shape}", where=where)
     # Programs multiply lengths; beyond this the products overflow somewhere.
-    if any(n < 0 for n in pixels.shape) or math.prod(n or 1 for n in pixels.shape) > _MAX_ELEMENTS:
-        raise SchemaValidationError(
-            f"no array can have the shape {' x '.join(map(str, pixels.shape))}", where=where
+    if math.prod(n or 1 for n in pixels.shape) > _MAX_ELEMENTS:
+        raise LimitExceededError(
+            f"the array has the shape {shape}, more than array_bytes can ever allow",
+            where=where,
+            hint="The document is damaged or hostile: restore it from a copy of the dataset.",
         )
 
 
