@@ -134,7 +134,7 @@ class StoredImage:
 
     @property
     def channel_names(self) -> list[str] | None:
-        """Names of the channels, None where nobody gave any."""
+        """Names of the channels, None if none were given."""
         return self.document().channel_names
 
     @property
@@ -350,10 +350,10 @@ class StoredImage:
         with self._changing() as change:
             for info in self.list_artifacts():
                 if wanted is None:
-                    doomed = info.name not in kept
+                    to_delete = info.name not in kept
                 else:
-                    doomed = any(artifacts.is_named(info, suffix) for suffix in wanted)
-                if doomed:
+                    to_delete = any(artifacts.is_named(info, suffix) for suffix in wanted)
+                if to_delete:
                     change.remove(info.key.removeprefix(f"{self.prefix}/"))
                     count += 1
         return count

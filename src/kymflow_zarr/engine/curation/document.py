@@ -57,9 +57,9 @@ def with_entry(plain: Mapping[str, Any], entry: Edit, *, where: str) -> dict[str
     """
     from kymflow_zarr.formats.json import encode_json
 
-    told = {key: value for key, value in entry.to_dict().items() if key != "undone_by"}
+    saved = {key: value for key, value in entry.to_dict().items() if key != "undone_by"}
     # On-disk format: "A writer MUST keep the entries that are there."
-    return {**plain, "history": [*plain["history"], json.loads(encode_json(told, where=where))]}
+    return {**plain, "history": [*plain["history"], json.loads(encode_json(saved, where=where))]}
 
 
 def dump_plain(plain: Mapping[str, Any], *, where: str) -> bytes:

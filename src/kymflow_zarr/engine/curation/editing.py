@@ -125,9 +125,9 @@ class EditedImage:
             edit_id=uuid.uuid4().hex, who=self._who, when_utc=utc_now(), changes=tuple(changes),
             undoes=self._undoes,
         )  # fmt: skip
-        told = {**self._plain, "verdict": self._verdict, "note": self._note}
+        document = {**self._plain, "verdict": self._verdict, "note": self._note}
         where = curation_key(self._prefix)
-        data = dump_plain(with_entry(told, entry, where=where), where=where)
+        data = dump_plain(with_entry(document, entry, where=where), where=where)
         change.write(layout.artifact_key("json", layout.CURATION), data)
         self.written.append(entry)
 

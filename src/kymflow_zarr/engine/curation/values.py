@@ -111,7 +111,7 @@ class Curation:
     Parameters
     ----------
     verdict : {"accepted", "rejected"}, optional
-        None where nobody has judged.
+        None if the image has no verdict.
     note : str
     history : tuple of Edit
         Oldest first.

@@ -82,7 +82,7 @@ class RecordDraft(RecordWriter):
     image_id : str, optional
         A UUID if left out.
     area : str, optional
-        The area of a staged folder to be in. Whoever owns that folder commits the draft, in
+        The area of a staged folder to be in. The owner of that folder commits the draft, in
         another process perhaps: a draft that has its pixels pickles.
 
     Raises

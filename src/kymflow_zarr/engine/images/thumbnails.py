@@ -60,7 +60,7 @@ def thumbnail(
         return kept
     png = draw(size)
     noted = png[:_HEAD] + note + png[_HEAD:]
-    # Who may not write, or finds the disk full, has his picture all the same.
+    # Without permission to write, or with a full disk, the picture is returned all the same.
     with contextlib.suppress(KymflowZarrError, OSError):
         if storage.writable:
             storage.put_derived(place, noted)
@@ -89,8 +89,8 @@ def forget_one(storage: Storage, image_id: str) -> None:
 def _note(document: ImageDocument) -> bytes:
     """Return the chunk of the PNG that says what it shows."""
     pixels = document.pixels
-    told = [_DRAWN, SIZE, pixels.sha256, pixels.shape, pixels.dtype, document.axes]
-    key = hashlib.sha256(msgspec.json.encode(told)).hexdigest()
+    facts = [_DRAWN, SIZE, pixels.sha256, pixels.shape, pixels.dtype, document.axes]
+    key = hashlib.sha256(msgspec.json.encode(facts)).hexdigest()
     body = b"tEXt" + _KEYWORD + key.encode()
     return struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
 

@@ -147,10 +147,10 @@ class RecordUpdate(RecordWriter):
         if not self._has_new_axes:
             return ome
         document = self.document
-        anew = ome_attributes(
+        rebuilt = ome_attributes(
             document.axis_values(), path=document.pixels.path, name=self._image_id
         )
-        return anew if anew is None else {**(ome or {}), **anew}
+        return rebuilt if rebuilt is None else {**(ome or {}), **rebuilt}
 
 
 def digest_of_artifact(storage: Storage, prefix: str, key: str) -> str | None:

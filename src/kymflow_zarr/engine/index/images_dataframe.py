@@ -106,12 +106,12 @@ def _acquired(table: pa.Table, name: str) -> dict[str, Any]:
 
 def _axes(table: pa.Table, name: str) -> dict[str, Any]:
     codes, texts = _distinct(table, name)
-    told = parsed(texts)
-    kinds = {axis[0]: axis[1] for listed in told for axis in listed or ()}
+    axes_of = parsed(texts)
+    kinds = {axis[0]: axis[1] for listed in axes_of for axis in listed or ()}
     usual = [axis for axis in _USUAL_AXES if axis in kinds or axis in "yx"]
     others = [axis for axis in kinds if kinds[axis] != "channel" and axis not in usual]
-    names = [None if listed is None else tuple(axis[0] for axis in listed) for listed in told]
-    facts = [_calibration(listed or ()) for listed in told]
+    names = [None if listed is None else tuple(axis[0] for axis in listed) for listed in axes_of]
+    facts = [_calibration(listed or ()) for listed in axes_of]
     found = {name: _spread(codes, names, object)}
     for key in ("line_period_s", "pixel_size_um"):
         found[key] = _spread(codes, [fact.get(key) for fact in facts], "float64")
@@ -172,10 +172,10 @@ def artifact_name(key: str) -> str:
 
 def _experiment(table: pa.Table, name: str) -> dict[str, Any]:
     codes, texts = _distinct(table, name)
-    told = [_decoded(text) for text in texts]
+    payloads = [_decoded(text) for text in texts]
     found = {}
-    for key in sorted({key for each in told for key in each}):
-        column = [each.get(key) for each in told]
+    for key in sorted({key for each in payloads for key in each}):
+        column = [each.get(key) for each in payloads]
         taken = key in IMAGES or key.startswith(ROWS) or key.endswith(_CALIBRATION)
         found[f"{name}.{key}" if taken else key] = _spread(codes, column, _dtype_of(column))
     return found

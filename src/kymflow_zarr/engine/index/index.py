@@ -124,7 +124,7 @@ class Index:
         return file.merged(current, fresh.select(wanted))
 
     def rebuild(self) -> dict[str, dict[str, Any]]:
-        """Make the index anew from the documents, write it, and return its entries."""
+        """Rebuild the index from the documents, write it, and return its entries."""
         from kymflow_zarr.engine.index import file
 
         found = self._found()
@@ -188,9 +188,9 @@ class Index:
     def _keeper(
         self, stale: Mapping[str, int], images: int, gone: int
     ) -> Callable[[pa.Table], pa.Table] | None:
-        """Return what picks the rows that may be kept, None if writing them is not worth it.
+        """Return a filter for the rows to write, None if writing them is not worth it.
 
-        To be called before the documents are read: a change after that shows in the time.
+        Call it before the documents are read: a change after that shows in the time.
         """
         if not self._storage.writable:
             return None
