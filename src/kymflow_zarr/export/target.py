@@ -37,7 +37,7 @@ from kymflow_zarr.storage.local.files import (
     append_lines,
     digest_file,
     replace,
-    sync_file,
+    sync_all,
     sync_folder,
     write_file,
 )
@@ -367,6 +367,7 @@ class OriginalTarget(ExportTarget):
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self._there: dict[str, str | None] = {}
+        self._folders: set[Path] = set()
 
     def check(
         self, files: Iterable[OriginalFile], failed: Callable[[OriginalFile, Exception], None]
@@ -430,6 +431,17 @@ class OriginalTarget(ExportTarget):
         there = file.path in self._there or file.path in broken
         return None if there else temporary_in(self.root)
 
+    def sync(self, made: Iterable[Path | None]) -> None:
+        """Put the bytes of files that were made on the disk, before they get their names."""
+        with target_errors("write", str(self.root)):
+            sync_all([temporary for temporary in made if temporary is not None])
+
+    def sync_folders(self) -> None:
+        """Put the names of the files that were placed on the disk."""
+        folders, self._folders = self._folders, set()
+        with target_errors("write to", str(self.root)):
+            sync_all([], folders)
+
     def place(self, file: OriginalFile, temporary: Path | None, reason: str | None) -> str | None:
         """Put a file that was made where it belongs; return how it differs from the original.
 
@@ -447,7 +459,7 @@ class OriginalTarget(ExportTarget):
                     raise self._in_the_way([file.path])
                 place.parent.mkdir(parents=True, exist_ok=True)
                 self._place(temporary, place, file.path)
-                sync_folder(place.parent)
+                self._folders.add(place.parent)
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
@@ -476,7 +488,6 @@ def make_file(task: tuple[OriginalFile, Path | None]) -> str | None:
         with target_errors("write", file.path):
             if reason is None and file.mtime_ns is not None:
                 os.utime(temporary, ns=(temporary.stat().st_atime_ns, file.mtime_ns))
-            sync_file(temporary)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -38,18 +38,30 @@ class TreeTables:
     plan : TreePlan
     storage : Storage
     dataset : OpenDataset
+    files : sequence of SourceFileDocument
+        All pooled files that the dataset has ever seen.
     """
 
     plan: TreePlan
     storage: Storage
     dataset: OpenDataset
+    files: Sequence[SourceFileDocument]
+    _from_files: set[str] = field(default_factory=set)
+
+    def _load(self, name: str) -> tuple[pd.DataFrame, set[str]]:
+        """Return a table and the paths of its files; remember a table that has no other rows."""
+        table = self.dataset.load_table(name)
+        paths = {file.path for file in self.files if pooled_table_name(file) == name}
+        if paths and POOLED_PATH in table.columns and table[POOLED_PATH].isin(paths).all():
+            self._from_files.add(name)
+        return table, paths
 
     def pooled(self, file: SourceFileDocument, place: str) -> None:
         """Plan one pooled file: as it was, or with its rows as they are now."""
         kept = kept_bytes(self.storage, file.kept_as or "", file)
         name = pooled_table_name(file)
         try:
-            table = self.dataset.load_table(name)
+            table, _ = self._load(name)
         except TableNotFoundError:
             self.plan.note(place, "not written: its table was deleted in the dataset")
             return
@@ -89,17 +101,11 @@ class TreeTables:
         reason = "its rows were edited in the dataset"
         return data, reason if same else f"{reason}; a CSV does not hold all of their types"
 
-    def other(self, name: str, pooled: Iterable[SourceFileDocument]) -> None:
-        """Plan what is in a table and came from no file.
-
-        Parameters
-        ----------
-        name : str
-        pooled : iterable of SourceFileDocument
-            All pooled files that the dataset has ever seen.
-        """
-        paths = {file.path for file in pooled if pooled_table_name(file) == name}
-        table = self.dataset.load_table(name)
+    def other(self, name: str) -> None:
+        """Plan what is in a table and came from no file."""
+        if name in self._from_files:
+            return
+        table, paths = self._load(name)
         reason = "made in the dataset; there was no such file"
         if paths and POOLED_PATH in table.columns:
             table = table[~table[POOLED_PATH].isin(paths)].reset_index(drop=True)
@@ -146,5 +152,16 @@ def _same(now: pd.DataFrame, before: pd.DataFrame) -> bool:
     added = [c for c in now.columns if c not in (*before.columns, IMAGE_ID, POOLED_PATH)]
     if not now[added].isna().all(axis=None):
         return False
-    shown = [frame[columns].astype("object").astype("str") for frame in (now, before)]
-    return shown[0].reset_index(drop=True).equals(shown[1].reset_index(drop=True))
+    return all(_same_column(now[column], before[column]) for column in columns)
+
+
+def _same_column(now: pd.Series[Any], before: pd.Series[Any]) -> bool:
+    one, other = now.reset_index(drop=True), before.reset_index(drop=True)
+    if one.dtype == other.dtype:
+        values = one.to_numpy(), other.to_numpy()
+        # Bit by bit, as 0.0 and -0.0 are equal.
+        if one.dtype.kind in "iufb" and values[0].tobytes() == values[1].tobytes():
+            return True
+        if one.dtype == "str" and one.equals(other):
+            return True
+    return one.astype("object").astype("str").equals(other.astype("object").astype("str"))

@@ -33,6 +33,8 @@ from kymflow_zarr.types import Progress
 
 __all__ = ["export_tree"]
 
+# Files that are given their names together.
+_AT_ONCE: Final = 32
 _NEW: Final = "made in the dataset; there was no such file"
 
 
@@ -86,19 +88,33 @@ def export_tree(
             here=lambda task: task[1] is None or not task[0].apart,
             drop=lambda _: None,  # Its file is in the work folder, which is swept.
         )
-        with closing(written):
-            for (file, temporary), reason, error in written:
-                if file.path in broken:
-                    continue
+        made: list[tuple[OriginalFile, Path | None, str | None]] = []
+
+        def place() -> None:
+            """Give the files that were made their names; syncing them together costs less."""
+            target.sync([temporary for _, temporary, _ in made])
+            for file, temporary, reason in made:
                 try:
-                    if error is not None:
-                        raise error
-                    reason = target.place(file, temporary, reason)
-                except (KymflowZarrError, OSError) as raised:
-                    failed(file, raised)
+                    differs = target.place(file, temporary, reason)
+                except (KymflowZarrError, OSError) as error:
+                    failed(file, error)
                 else:
-                    if reason is not None:
-                        plan.note(file.path, reason)
+                    if differs is not None:
+                        plan.note(file.path, differs)
+            made.clear()
+            target.sync_folders()
+
+        try:
+            with closing(written):
+                for (file, temporary), reason, error in written:
+                    if error is not None and file.path not in broken:
+                        failed(file, error)
+                    elif file.path not in broken:
+                        made.append((file, temporary, reason))
+                    if len(made) == _AT_ONCE:
+                        place()
+        finally:
+            place()  # What was made before a call is cancelled stays.
     require_dataset(dataset, storage)
     return ExportReport(
         str(root),
@@ -165,6 +181,8 @@ class _Planner:
             broken = error
         every = [file for image in self._images for file in image.document.source_files]
         self._plan = TreePlan(Roots([*every, *self._loose]))
+        pooled = [file for file in self._kept if file.role == "pooled"]
+        self._tables = TreeTables(self._plan, self._storage, dataset, pooled)
         for image_id, why in unread:
             self._plan.fail("image", image_id, str(why))
         if broken is not None:
@@ -197,11 +215,9 @@ class _Planner:
             with _Reporting(self._plan, "image", tree.record.image_id):
                 tree.extra_files(stem, alone=own, whole=not filed)
         if self._include_tables:
-            tables = TreeTables(self._plan, self._storage, self._dataset)
-            pooled = [file for file in self._kept if file.role == "pooled"]
             for name in self._dataset.list_table_names():
                 with _Reporting(self._plan, "table", name):
-                    tables.other(name, pooled)
+                    self._tables.other(name)
         return self._plan
 
     def _shared(self) -> set[str]:
@@ -269,7 +285,7 @@ class _Planner:
             return
         with _Reporting(self._plan, "source_file", file.path):
             if file.role == "pooled":
-                TreeTables(self._plan, self._storage, self._dataset).pooled(file, place)
+                self._tables.pooled(file, place)
             else:
                 read = partial(kept_bytes, self._storage, file.kept_as or "", file)
                 self._plan.verbatim(file.path, file, place, read, "source_file")
