@@ -210,3 +210,12 @@ def test_no_two_artifacts_want_the_same_place(artifacts: list[tuple[Any, str]]) 
     folders = {str(parent) for path in files for parent in Path(path).parents}
     assert len(files) == len(paths)
     assert not files & folders
+
+
+def test_a_text_that_a_spreadsheet_takes_for_a_formula_is_exported_as_it_is(tmp_path: Path) -> None:
+    texts = ["=1+1", "+cmd", "-2", "@SUM(A1)", "\tx", '=HYPERLINK("a")']
+    with ZarrDataset(tmp_path / "x.zarr", "w", durability="relaxed") as ds:
+        ds.save_table("notes", pd.DataFrame({"note": texts}))
+        ds.export_legacy_folder(tmp_path / "out")
+    back = pd.read_csv(tmp_path / "out" / "tables" / "notes.csv", dtype="str")
+    assert back["note"].tolist() == texts
