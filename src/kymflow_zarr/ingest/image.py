@@ -127,7 +127,7 @@ def image_id_of(dataset: OpenDataset, acquisition: Acquisition, series: int) -> 
 
 
 def _first_id(dataset: OpenDataset, found: Found, series: int, *more: str) -> str:
-    name = "/".join([dataset.dataset_id, str(series), str(found.path), *more])
+    name = "/".join([dataset.dataset_id, str(series), found.full_path, *more])
     return str(uuid.uuid5(uuid.NAMESPACE_URL, name))
 
 
@@ -140,12 +140,12 @@ def _with_first_id(dataset: OpenDataset, found: Found, series: int) -> KnownImag
 
 
 def _unchanged(dataset: OpenDataset, known: KnownImage, found: Found) -> StoredImage:
-    path = str(found.path)
+    path = found.full_path
     file = next(file for file in known.files if (file.role, file.path) == ("image", path))
     if not is_unchanged(file, found):
         raise RecordExistsError(
             f"the file was ingested before, as image {known.image_id!r}, and has changed since",
-            where=str(found.path),
+            where=found.full_path,
             hint='refresh_from_folder(folder, mode="reingest_if_changed") updates that image; '
             "an image_id of its own adds the file once more.",
         )

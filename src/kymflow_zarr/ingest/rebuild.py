@@ -50,6 +50,6 @@ def _unchanged(files: Sequence[SourceFileDocument]) -> Iterator[Found]:
             same = path.is_file() and path.stat().st_size == file.size_bytes
             if same and sha256_of_file(path) == file.sha256:
                 # The time as the artifacts have it.
-                yield Found(path, file.rel_path, file.size_bytes, file.mtime_ns)
+                yield Found(str(path), file.rel_path, file.size_bytes, file.mtime_ns)
         except OSError:
             continue

@@ -179,7 +179,7 @@ class OpenAcquisition:
                 continue  # It could not be read, which the notes say.
             documents.append(
                 SourceFileDocument(
-                    path=str(found.path),
+                    path=found.full_path,
                     rel_path=found.rel_path,
                     role=attached.role,
                     size_bytes=len(data),
@@ -225,23 +225,23 @@ def require_settled(files: Iterable[Found]) -> None:
         try:
             stat = found.path.stat()
         except FileNotFoundError:
-            raise StillChangingError("went away while it was read", where=str(found.path)) from None
+            raise StillChangingError("went away while it was read", where=found.full_path) from None
         if (stat.st_size, stat.st_mtime_ns) != (found.size_bytes, found.mtime_ns):
             raise StillChangingError(
-                "changed while it was read", where=str(found.path), hint="It is left for next time."
+                "changed while it was read", where=found.full_path, hint="It is left for next time."
             )
 
 
 def _image_file(found: Found, series: int, *, role: str = "image") -> SourceFileDocument:
     """Return the document of a file with pixels."""
     try:
-        str(found.path).encode()
+        found.full_path.encode()
     except UnicodeEncodeError:
         raise SourceFileError(
-            "the file's name is not valid Unicode", where=repr(str(found.path)), hint="Rename it."
+            "the file's name is not valid Unicode", where=repr(found.full_path), hint="Rename it."
         ) from None
     return SourceFileDocument(
-        path=str(found.path),
+        path=found.full_path,
         rel_path=found.rel_path,
         role=role,
         size_bytes=found.size_bytes,

@@ -118,10 +118,10 @@ def _require_readable(update: RecordUpdate, source: OpenAcquisition) -> None:
     known = {file.path for file in update.document.source_files}
     for attached in source.acquisition.attached:
         found = attached.found
-        if found.rel_path in source.contents.unreadable and str(found.path) in known:
+        if found.rel_path in source.contents.unreadable and found.full_path in known:
             raise SourceFileError(
                 "the file cannot be read now, so the image was left as it was",
-                where=str(found.path),
+                where=found.full_path,
                 hint="Scan the folder again when it can be read.",
             )
 
@@ -164,7 +164,7 @@ class _Artifacts:
         self._update = update
         self._notes = contents.notes
         founds = files_of_acquisition(acquisition)
-        self._here = {str(found.path): found.rel_path for found in founds}
+        self._here = {found.full_path: found.rel_path for found in founds}
         self._made: dict[str, str] = {}
         self._feeders: dict[str, set[str]] = defaultdict(set)
         for file in update.document.source_files:
@@ -229,7 +229,7 @@ def move_image(dataset: OpenDataset, acquisition: Acquisition, known: KnownImage
             if found is None and file.path == known.file.path:
                 found = acquisition.primary
             if found is not None:
-                file.path, file.rel_path = str(found.path), found.rel_path
+                file.path, file.rel_path = found.full_path, found.rel_path
                 if not file.sha256:
                     file.size_bytes, file.sha256 = found.size_bytes, found.sha256()
                 # What has changed on the way keeps its old time, so that this is seen.
@@ -247,7 +247,7 @@ def _holds(found: Found, file: SourceFileDocument) -> bool:
 
 def note_times(dataset: OpenDataset, acquisition: Acquisition, known: KnownImage) -> None:
     """Remember the new times of files whose content is the same, so that nobody asks again."""
-    here = {str(found.path): found for found in files_of_acquisition(acquisition)}
+    here = {found.full_path: found for found in files_of_acquisition(acquisition)}
     with dataset.update_record(known.image_id) as update:
         for file in update.document.source_files:
             found = here.get(file.path)

@@ -15,6 +15,8 @@ import tifffile
 
 from kymflow_zarr import ZarrDataset
 from kymflow_zarr.errors import SourceFileError
+from kymflow_zarr.ingest.folder.convention import plan_folder
+from kymflow_zarr.ingest.folder.scan import Found
 
 Form: TypeAlias = Literal["NFC", "NFD"]
 PIXELS = np.arange(600, dtype=np.uint16).reshape(30, 20)
@@ -178,3 +180,43 @@ def test_a_key_that_occurs_twice_is_told(ds: ZarrDataset, lab: Path) -> None:
         report.ingested[0].reason
     )
     assert "a.notes.json" not in str(report.ingested[0].reason)
+
+
+def test_a_stem_may_hold_dots_and_the_longest_that_fits_counts(ds: ZarrDataset, lab: Path) -> None:
+    for i, name in enumerate(["a", "a.b", "a.b.c", "A2"]):
+        write(lab / f"{name}.tif", PIXELS + i)
+    owners = {
+        "a.b.c.d.csv": "a.b.c.tif", "a.b.x.csv": "a.b.tif", "a.c.csv": "a.tif",
+        "a.b_diameter.csv": "a.b.tif", "a2.x.csv": "A2.tif", "A.B.y.csv": "a.b.tif",
+        "flow-analysis/a.b_notes.txt": "a.b.tif", "flow-analysis/A2.log": "A2.tif",
+    }  # fmt: skip
+    (lab / "flow-analysis").mkdir()
+    for name in owners:
+        (lab / name).write_text("t,v\n0,1.5\n")
+    report = ds.ingest_legacy_folder(lab)
+    assert report.unmatched == ()
+    found = {
+        file.rel_path: Path(record.source_files[0].path).name
+        for record in ds.iter_records()
+        for file in record.source_files[1:]
+    }
+    assert found == owners
+
+
+def test_sidecars_are_found_by_name_and_not_by_looking_at_every_tiff() -> None:
+    files = [Found(f"/lab/{i:05}{end}", f"{i:05}{end}", 1, 1) for i in range(3000)
+             for end in (".tif", ".txt", ".x.csv", ".y.npy", "_other.bin")]  # fmt: skip
+    calls = 0
+
+    def count(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    sys.setprofile(count)
+    try:
+        plan = plan_folder(files, lambda found: found.name.endswith(".tif"), include_sidecars=True)
+    finally:
+        sys.setprofile(None)
+    assert [len(acquisition.attached) for acquisition in plan.acquisitions] == [3] * 3000
+    assert len(plan.unmatched) == 3000
+    assert calls < 300 * len(files)

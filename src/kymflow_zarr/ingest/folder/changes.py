@@ -121,7 +121,7 @@ class ChangeDetector:
         return compare(self._known.dataset, known, acquisition)
 
     def _unknown(self, found: Found, series: int) -> FileChange:
-        earlier = self._moved_from.get(str(found.path))
+        earlier = self._moved_from.get(found.full_path)
         if earlier is not None:
             image = self._known.image_at(earlier, series)
             if image is not None:
@@ -218,7 +218,7 @@ def compare(dataset: OpenDataset, known: KnownImage, acquisition: Acquisition) -
         *acquisition.members,
         *(a.found for a in acquisition.attached),
     ):
-        file = files.pop(str(found.path), None)
+        file = files.pop(found.full_path, None)
         if file is not None and _untouched(file, found):
             continue
         if file is not None and _is_same(dataset, known, file, found):

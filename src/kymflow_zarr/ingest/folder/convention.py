@@ -27,9 +27,9 @@ import fnmatch
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from kymflow_zarr.ingest.folder.scan import Found
@@ -62,6 +62,9 @@ _ANALYSIS_FILES: Final = {
 _INNER_ENDINGS: Final = frozenset(
     {"ome", "czi", "lsm", "nd2", "oib", "oif", "oir", "vsi", "lif", "ims", "zvi", "stk", "dv"}
 )
+# What may follow a stem in the name of a sidecar, and of a file in an analysis folder.
+_ENDS_STEM: Final = re.compile(r"\.|_diameter$")
+_ENDS_STEM_OF_ANALYSIS: Final = re.compile(r"[._]")
 _CHANNEL_FILE: Final = re.compile(r"(?P<base>.+)_C(?P<channel>\d{3})T(?P<time>\d{3})")
 
 
@@ -159,7 +162,7 @@ def plan_folder(
     files = list(files)
     wanted = {f.rel_path for f in files if takes(f)}
     # What lies beside an image that was not asked for belongs to that one all the same.
-    images = [f for f in files if f.rel_path in wanted or is_image_file(f.path)]
+    images = [f for f in files if f.rel_path in wanted or is_image_file(f.full_path)]
     sets = _sets(files, wanted, known)
     claimed = {f for each in sets for f in (*each.images, *each.members)}
     claimed |= {attached.found for each in sets for attached in each.attached}
@@ -171,7 +174,7 @@ def plan_folder(
         for found in files:
             if found.rel_path in taken:
                 continue
-            if found.path.name.casefold().endswith("_db.csv"):
+            if found.name.casefold().endswith("_db.csv"):
                 plan.pooled.append(found)
             elif not owners.attach(found):
                 plan.unmatched.append((found, _reason(found)))
@@ -188,11 +191,10 @@ def _sets(
     files: list[Found], wanted: set[str], known: Callable[[Found], KnownImage | None]
 ) -> list[Acquisition]:
     """Return the sets of files that are one image each, of which one file at least is wanted."""
-    found = {f.path: f for f in files}
     sets: dict[Path, FileSet] = {}
     unsettled: set[Path] = set()
     for f in files:
-        if not may_tell_sets(f.path):
+        if not may_tell_sets(f.full_path):
             continue
         image = known(f)
         if image is None:
@@ -201,6 +203,9 @@ def _sets(
         elif len(image.files) > 1:
             each = _known_set(image)
             sets[each.primary] = each
+    if not sets and not unsettled:
+        return []
+    found = {f.path: f for f in files}
     for each in sets.values():
         if not {each.primary, *each.members, *each.companions} <= found.keys():
             unsettled.add(each.primary.parent)
@@ -243,39 +248,77 @@ def _acquisitions(images: list[Found]) -> list[Acquisition]:
     groups: dict[tuple[str, ...], list[Found]] = defaultdict(list)
     for found in images:
         match = _CHANNEL_FILE.fullmatch(found.stem)
-        folder = _folder(found)
+        folder = found.folder
         if match is None:
-            groups[folder, found.path.name].append(found)
+            groups[folder, found.name].append(found)
         else:
-            groups[folder, match["base"], match["time"], found.path.suffix].append(found)
+            suffix = found.name[len(found.stem) :]
+            groups[folder, match["base"], match["time"], suffix].append(found)
     return [Acquisition(tuple(sorted(g, key=lambda f: f.rel_path))) for g in groups.values()]
 
 
-def _folder(found: Found) -> str:
-    return str(PurePosixPath(found.rel_path).parent)
-
-
-class _Stems(dict[str, list[Acquisition]]):
+class _Stems:
     """The acquisitions of one folder by stem."""
 
-    def owners(self, stem: str) -> list[Acquisition] | None:
-        """Return the acquisitions of a stem, if one alone is called so."""
-        if stem in self:
-            return self[stem]
-        alike = [own for own in self if _folded(own) == _folded(stem)]
-        return self[alike[0]] if len(alike) == 1 else None
+    def __init__(self) -> None:
+        self._exact: dict[str, list[Acquisition]] = {}
+        self._by_folded: dict[str, list[str]] | None = None
+
+    def add(self, stem: str, acquisition: Acquisition) -> None:
+        """Let a stem mean an acquisition."""
+        own = self._exact.setdefault(stem, [])
+        if acquisition not in own:
+            own.append(acquisition)
 
     def add_short_stems(self) -> None:
         """Let ``scan`` mean ``scan.ome.tif`` where it means no other TIFF."""
-        taken = {_folded(stem) for stem in self}
         short: dict[str, list[str]] = defaultdict(list)
-        for stem in self:
+        for stem in self._exact:
             base, dot, ending = stem.rpartition(".")
             if dot and base and ending.casefold() in _INNER_ENDINGS:
                 short[base].append(stem)
         for base, stems in short.items():
-            if len(stems) == 1 and _folded(base) not in taken:
-                self[base] = self[stems[0]]
+            if len(stems) == 1 and _folded(base) not in self._folded_stems():
+                self._exact[base] = self._exact[stems[0]]
+        self._by_folded = None
+
+    def owners(self, stem: str) -> list[Acquisition]:
+        """Return the acquisitions of a stem; of stems that are alike, only if there is one."""
+        if stem in self._exact:
+            return self._exact[stem]
+        alike = self._folded_stems().get(_folded(stem), [])
+        return self._exact[alike[0]] if len(alike) == 1 else []
+
+    def longest(self, name: str, ends: re.Pattern[str]) -> tuple[list[Acquisition], str]:
+        """Return the acquisitions of the longest stem that begins a name, and the rest of it.
+
+        A stem may hold dots, so that several may begin the name.
+
+        Parameters
+        ----------
+        name : str
+        ends : re.Pattern
+            Matches what may follow a stem.
+        """
+        for stem, rest in _splits(name, ends):
+            if stem in self._exact:
+                return self._exact[stem], rest
+        for stem, rest in _splits(unicodedata.normalize("NFC", name), ends):
+            alike = self._folded_stems().get(_folded(stem))
+            if alike:
+                return self._exact[alike[0]], rest
+        return [], ""
+
+    def _folded_stems(self) -> dict[str, list[str]]:
+        if self._by_folded is None:
+            self._by_folded = defaultdict(list)
+            for stem in self._exact:
+                self._by_folded[_folded(stem)].append(stem)
+            self._by_folded = dict(self._by_folded)
+        return self._by_folded
+
+
+_NO_STEMS: Final = _Stems()
 
 
 class _Owners:
@@ -284,60 +327,58 @@ class _Owners:
     def __init__(self, acquisitions: Iterable[Acquisition]) -> None:
         self._by_folder: dict[str, _Stems] = defaultdict(_Stems)
         for acquisition in acquisitions:
-            stems = self._by_folder[_folder(acquisition.primary)]
+            stems = self._by_folder[acquisition.primary.folder]
             for found in (*acquisition.images, *acquisition.members):
-                stems.setdefault(found.stem, []).append(acquisition)
+                stems.add(found.stem, acquisition)
                 match = _CHANNEL_FILE.fullmatch(found.stem)
-                if match is not None and acquisition not in stems.get(match["base"], []):
-                    stems.setdefault(match["base"], []).append(acquisition)
+                if match is not None:
+                    stems.add(match["base"], acquisition)
         for stems in self._by_folder.values():
             stems.add_short_stems()
 
     def attach(self, found: Found) -> bool:
         """Give a file to the acquisitions it belongs to; False if there are none."""
-        folder = PurePosixPath(found.rel_path).parent
-        name = found.path.name
-        if self._attach_to_above(found, folder, name):
+        name, lower = found.name, found.name.casefold()
+        if self._attach_to_above(found):
             return True
         # An analysis folder may hold images too, with what belongs to them.
-        lower = name.casefold()
-        stems = self._by_folder.get(str(folder), _Stems())
+        stems = self._stems(found.folder)
         if lower.endswith(".txt"):
             return self._give(found, stems.owners(name[: -len(".txt")]), "header", "header")
-        suffix = next((s for s in SIDECAR_SUFFIXES if lower.endswith(s)), None)
-        stem, rest = _longest_stem(name if suffix is None else name[: -len(suffix)], stems)
-        if stem is None:
-            return False
-        if suffix is None:
-            return self._give(found, stems[stem], "unknown", "unknown")
+        suffix = next((s for s in SIDECAR_SUFFIXES if lower.endswith(s)), "")
+        owners, rest = stems.longest(name[: len(name) - len(suffix)], _ENDS_STEM)
+        if not suffix:
+            return self._give(found, owners, "unknown", "unknown")
         if suffix == ".json" and rest in ("", "metadata"):
-            return self._give(found, stems[stem], "metadata", f"payload{rest and '_own'}")
+            return self._give(found, owners, "metadata", f"payload{rest and '_own'}")
         if not rest:
-            return self._give(found, stems[stem], "unknown", "unknown")
-        return self._give(found, stems[stem], "sidecar", suffix, rest)
+            return self._give(found, owners, "unknown", "unknown")
+        return self._give(found, owners, "sidecar", suffix, rest)
 
-    def _attach_to_above(self, found: Found, folder: PurePosixPath, name: str) -> bool:
+    def _stems(self, folder: str) -> _Stems:
+        return self._by_folder.get(folder) or _NO_STEMS
+
+    def _attach_to_above(self, found: Found) -> bool:
         """Give a file of an analysis folder to what it analyzes, in the folder above."""
-        if folder.name == ANALYSIS_FOLDER:
-            return self._attach_analysis(found, str(folder.parent), name)
+        above, _, folder = found.folder.rpartition("/")
+        if folder == ANALYSIS_FOLDER:
+            return self._attach_analysis(found, self._stems(above))
         # Of the whole path: at the top of what was scanned, the folder's own name is above it.
-        if folder.name and folder.name == f"{found.path.parent.parent.name}-analysis":
-            return self._attach_v0(found, str(folder.parent), name)
+        if folder.endswith("-analysis") and folder == f"{found.path.parent.parent.name}-analysis":
+            return self._attach_v0(found, self._stems(above))
         return False
 
-    def _attach_analysis(self, found: Found, folder: str, name: str) -> bool:
-        stems = self._by_folder.get(folder, _Stems())
+    def _attach_analysis(self, found: Found, stems: _Stems) -> bool:
+        name = found.name
         for suffix, kind in _ANALYSIS_FILES.items():
             if name.casefold().endswith(suffix):
                 return self._give(found, stems.owners(name[: -len(suffix)]), "analysis", kind)
-        fitting = [
-            s for s in stems if _folded(name).startswith((f"{_folded(s)}_", f"{_folded(s)}."))
-        ]
-        stem = max(fitting, key=len, default=None)
-        return stem is not None and self._give(found, stems[stem], "unknown", "unknown")
+        return self._give(
+            found, stems.longest(name, _ENDS_STEM_OF_ANALYSIS)[0], "unknown", "unknown"
+        )
 
-    def _attach_v0(self, found: Found, folder: str, name: str) -> bool:
-        stems = self._by_folder.get(folder, _Stems())
+    def _attach_v0(self, found: Found, stems: _Stems) -> bool:
+        name = found.name
         if not name.casefold().endswith(".csv"):
             return False
         return self._give(found, stems.owners(name[: -len(".csv")]), "analysis", "v0_csv")
@@ -345,31 +386,21 @@ class _Owners:
     def _give(
         self,
         found: Found,
-        owners: list[Acquisition] | None,
+        owners: list[Acquisition],
         role: Role,
         kind: str,
         name: str = "",
     ) -> bool:
-        for owner in owners or ():
+        for owner in owners:
             owner.attached.append(Attached(found, role, kind, name))
         return bool(owners)
 
 
-def _longest_stem(name: str, stems: Iterable[str]) -> tuple[str | None, str]:
-    """Split ``<stem>.<artifact>``; a stem may hold dots, so the longest one that fits counts."""
-    exact = max((s for s in stems if _begins(name, s)), key=len, default=None)
-    if exact is not None:
-        return exact, name[len(exact) + 1 :]
-    composed = unicodedata.normalize("NFC", name)
-    for stem in sorted(stems, key=len, reverse=True):
-        size = len(unicodedata.normalize("NFC", stem))
-        if _begins(_folded(composed[:size]) + composed[size:], _folded(stem)):
-            return stem, composed[size + 1 :]
-    return None, ""
-
-
-def _begins(name: str, stem: str) -> bool:
-    return name == stem or name.startswith(f"{stem}.") or name == f"{stem}_diameter"
+def _splits(name: str, ends: re.Pattern[str]) -> Iterator[tuple[str, str]]:
+    """Yield each stem that may begin a name, the longest first, and the rest of the name."""
+    yield name, ""
+    for match in reversed(list(ends.finditer(name))):
+        yield name[: match.start()], name[match.start() + 1 :]
 
 
 def _folded(name: str) -> str:
@@ -378,9 +409,9 @@ def _folded(name: str) -> str:
 
 
 def _reason(found: Found) -> str:
-    folder = PurePosixPath(found.rel_path).parent.name
+    folder = found.folder.rpartition("/")[2]
     if folder == ANALYSIS_FOLDER or folder.endswith("-analysis"):
         return "the TIFF that it analyzes is not in the folder"
-    if found.path.name.casefold().endswith((".txt", *SIDECAR_SUFFIXES)):
+    if found.name.casefold().endswith((".txt", *SIDECAR_SUFFIXES)):
         return "there is no TIFF of its name in the folder"
     return "no rule covers such a file"

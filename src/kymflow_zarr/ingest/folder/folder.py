@@ -77,9 +77,7 @@ def refresh_folder(
 
 def find_tiffs(folder: StrPath, pattern: str) -> list[Path]:
     """Return the files below a folder that an ingest with `pattern` would take, sorted."""
-    return [
-        found.path for found in scan_folder(Path(folder)).files if matches(found.path.name, pattern)
-    ]
+    return [found.path for found in scan_folder(Path(folder)).files if matches(found.name, pattern)]
 
 
 @dataclass
@@ -111,7 +109,7 @@ class _FolderWork:
         known = SourceIndex(self.dataset)
         plan = plan_folder(
             scan.files,
-            lambda found: matches(found.path.name, self.pattern),
+            lambda found: matches(found.name, self.pattern),
             include_sidecars=self.include_sidecars,
             known=known.image_unchanged_at,
         )
@@ -214,7 +212,7 @@ def _left_over(plan: FolderPlan, items: list[IngestItem]) -> list[tuple[Found, s
     left: dict[str, Found] = {}
     for bad in (True, False) if failed else ():
         for acquisition in plan.acquisitions:
-            if (str(acquisition.primary.path) in failed) is not bad:
+            if (acquisition.primary.full_path in failed) is not bad:
                 continue
             for attached in acquisition.attached:
                 if bad:
@@ -233,7 +231,7 @@ def _note(
     action: PlannedAction, items: list[IngestItem], first: dict[str, str], staged: StagedImages
 ) -> None:
     if staged.sha256 is not None:
-        path = str(action.acquisition.primary.path)
+        path = action.acquisition.primary.full_path
         before = first.setdefault(staged.sha256, path)
         if before != path and action.change.copy_of is None:
             action.change = FileChange("copy", copy_of=before)
@@ -243,7 +241,7 @@ def _note(
 def _missing(
     root: Path, plan: FolderPlan, known: SourceIndex, detector: ChangeDetector
 ) -> Iterator[IngestItem]:
-    here = {str(found.path) for acq in plan.acquisitions for found in acq.images}
+    here = {found.full_path for acq in plan.acquisitions for found in acq.images}
     top = root.resolve()
     for image in known:
         path = Path(image.file.path)

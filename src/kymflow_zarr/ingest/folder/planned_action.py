@@ -192,7 +192,7 @@ class PlannedAction:
 
     @property
     def _path(self) -> str:
-        return str(self.acquisition.primary.path)
+        return self.acquisition.primary.full_path
 
     @property
     def _image_id(self) -> str | None:

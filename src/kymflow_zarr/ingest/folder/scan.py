@@ -27,18 +27,39 @@ class Found:
 
     Parameters
     ----------
-    path : Path
-        Absolute, links of the folder itself resolved.
+    full_path : str
+        Absolute, links of the folder itself resolved. Text, since a scan that finds nothing
+        new needs no :attr:`path`, and making 10,000 of them takes longer than the scan.
     rel_path : str
         Path below the scanned folder, with ``/``.
     size_bytes, mtime_ns : int
     """
 
-    path: Path
+    full_path: str
     rel_path: str
     size_bytes: int
     mtime_ns: int
     _sha256: list[str] = field(default_factory=list, compare=False, repr=False)
+
+    @property
+    def path(self) -> Path:
+        """Where the file is."""
+        return Path(self.full_path)
+
+    @property
+    def name(self) -> str:
+        """Name of the file."""
+        return self.rel_path.rpartition("/")[2]
+
+    @property
+    def folder(self) -> str:
+        """Path of its folder below the scanned folder, "" for that folder itself."""
+        return self.rel_path.rpartition("/")[0]
+
+    @property
+    def stem(self) -> str:
+        """Name of the file without its last suffix."""
+        return self.name.rpartition(".")[0] or self.name
 
     def sha256(self) -> str:
         """Return the SHA-256 of the file, which is read for it only once.
@@ -57,11 +78,6 @@ class Found:
     def learn(self, sha256: str) -> None:
         """Take over the digest that another reader has computed."""
         self._sha256[:] = [sha256]
-
-    @property
-    def stem(self) -> str:
-        """Name of the file without its last suffix."""
-        return self.path.stem
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +131,7 @@ def look_at(path: Path, root: Path | None = None) -> Found:
     here = _named(path.parent.resolve() / path.name)
     stat = here.stat()
     top = here.parent if root is None else root.resolve()
-    return Found(here, here.relative_to(top).as_posix(), stat.st_size, stat.st_mtime_ns)
+    return Found(str(here), here.relative_to(top).as_posix(), stat.st_size, stat.st_mtime_ns)
 
 
 def scan_siblings(path: Path) -> Scan:
@@ -191,8 +207,7 @@ def _walk(folder: Path, prefix: str, scan: Scan, depth: int = 1000) -> None:
                     scan.misnamed.append((spelled_out(entry.path), why))
                     continue
                 stat = entry.stat()
-                path = Path(entry.path)
-                scan.files.append(Found(path, rel_path, stat.st_size, stat.st_mtime_ns))
+                scan.files.append(Found(entry.path, rel_path, stat.st_size, stat.st_mtime_ns))
             elif entry.is_symlink():
                 why = "is a link to a folder, which is not followed"
                 leads = entry.is_dir()

@@ -89,11 +89,11 @@ class SourceIndex:
 
     def image_of(self, found: Found, series: int) -> KnownImage | None:
         """Return the image that came from the file at a path."""
-        return self.image_at(str(found.path), series)
+        return self.image_at(found.full_path, series)
 
     def image_unchanged_at(self, found: Found) -> KnownImage | None:
         """Return the image that a file is of, or belongs to as one of a set, if it is unchanged."""
-        file, image = self._set_files.get(str(found.path), (None, None))
+        file, image = self._set_files.get(found.full_path, (None, None))
         if file is None or (file.size_bytes, file.mtime_ns) != (found.size_bytes, found.mtime_ns):
             return None
         return image
@@ -104,7 +104,7 @@ class SourceIndex:
 
     def series_of(self, found: Found) -> dict[int, str]:
         """Return the id of each image of a file, by its number in the file."""
-        return self.series_at(str(found.path))
+        return self.series_at(found.full_path)
 
     def series_at(self, path: str) -> dict[int, str]:
         """Return the id of each image of the file that was at a path."""
@@ -122,7 +122,7 @@ class SourceIndex:
         return [
             image
             for image in self._by_digest.get(("", series), [])
-            if _name(image.file.path) == found.path.name
+            if _name(image.file.path) == found.name
         ]
 
     def sizes(self) -> set[int]:
@@ -164,7 +164,7 @@ class SourceLookup:
         if self._questions <= _FEW:
             return self._in_index(found, series)
         self._refresh()
-        image_id = self._ids.get((str(found.path), series))
+        image_id = self._ids.get((found.full_path, series))
         if image_id is None:
             return None
         known = image_with_source(self._dataset, image_id, found, series)
@@ -203,7 +203,7 @@ class SourceLookup:
             process has added images, and the table is made anew when it is next needed.
         """
         if self._version is not None and before == self._version:
-            self._note(image_id, str(found.path), series, found.sha256())
+            self._note(image_id, found.full_path, series, found.sha256())
             self._version = self.version()
 
     def _refresh(self) -> None:
@@ -227,7 +227,7 @@ class SourceLookup:
         import pyarrow.compute as pc
 
         table = self._dataset.index.columns(_COLUMNS)
-        path = str(found.path)
+        path = found.full_path
         # As the index writes it, and as it does where there are halves of surrogate pairs.
         texts = {msgspec.json.encode(path).decode(), json.dumps(path)}
         has_it = [pc.match_substring(table["source_files"], text) for text in texts]
@@ -251,7 +251,7 @@ def image_with_source(
     with contextlib.suppress(KymflowZarrError):
         if image_id in dataset:
             files = tuple(dataset.record(image_id).source_files)
-            if _came_from(files, str(found.path), series):
+            if _came_from(files, found.full_path, series):
                 return KnownImage(image_id, files)
     return None
 

@@ -60,14 +60,14 @@ class UnclaimedFiles:
     def planned(self) -> Iterator[IngestItem]:
         """Yield what a dry run reports."""
         for found in self._plan.pooled:
-            path = str(found.path)
+            path = found.full_path
             known = self._documents.get(path)
             reason = "unchanged" if known is not None and _same(known, found) else None
             if path in self._moved:
                 reason = f"it was {self._moved[path].path}"
             yield IngestItem("pooled", path, None, reason)
         for found, reason in self._plan.unmatched:
-            yield IngestItem("unmatched", str(found.path), None, self._with_move(reason, found))
+            yield IngestItem("unmatched", found.full_path, None, self._with_move(reason, found))
         yield from self._missing()
 
     def carried_out(self, mode: str, *, overwrite_edits: bool) -> Iterator[IngestItem]:
@@ -77,7 +77,7 @@ class UnclaimedFiles:
         items = [self._pooled(found, images, mode, overwrite_edits) for found in self._plan.pooled]
         for found, reason in self._plan.unmatched:
             reason = self._with_move(self._keep(found, reason), found)
-            items.append(IngestItem("unmatched", str(found.path), None, reason))
+            items.append(IngestItem("unmatched", found.full_path, None, reason))
         self._kept.keep(self._to_keep, self._instead_of | self._with_an_image())
         yield from items
         yield from self._missing()
@@ -85,8 +85,8 @@ class UnclaimedFiles:
     # Gone from where it was ------------------------------------------------------------
 
     def _no_longer_there(self) -> list[SourceFileDocument]:
-        here = {str(found.path) for found in self._plan.pooled}
-        here |= {str(found.path) for found, _ in self._plan.unmatched}
+        here = {found.full_path for found in self._plan.pooled}
+        here |= {found.full_path for found, _ in self._plan.unmatched}
         return [
             document
             for path, document in self._documents.items()
@@ -102,13 +102,13 @@ class UnclaimedFiles:
         new = [(found, {"pooled", "unmatched"}) for found in self._plan.pooled]
         new += [(found, {"unmatched"}) for found, _ in self._plan.unmatched]
         for found, roles in new:
-            if str(found.path) in self._documents or not left.get(found.size_bytes):
+            if found.full_path in self._documents or not left.get(found.size_bytes):
                 continue
             alike = left[found.size_bytes]
             # Of several with one content, such as empty files, that of the same name.
             for document in sorted(alike, key=partial(_unlike, found)):
                 if document.role in roles and _has_digest(found, document.sha256):
-                    moved[str(found.path)] = document
+                    moved[found.full_path] = document
                     alike.remove(document)
                     break
         return moved
@@ -116,7 +116,7 @@ class UnclaimedFiles:
     def _follow(self) -> None:
         """Record the new paths of files that were found again."""
         found_at = {
-            str(f.path): f for f in (*self._plan.pooled, *(f for f, _ in self._plan.unmatched))
+            f.full_path: f for f in (*self._plan.pooled, *(f for f, _ in self._plan.unmatched))
         }
         for path, old in list(self._moved.items()):
             found = found_at[path]
@@ -140,7 +140,7 @@ class UnclaimedFiles:
             self._instead_of.add(old.path)
 
     def _with_move(self, reason: str, found: Found) -> str:
-        old = self._moved.get(str(found.path))
+        old = self._moved.get(found.full_path)
         return reason if old is None else f"{reason}; it was {old.path}"
 
     def _missing(self) -> Iterator[IngestItem]:
@@ -157,7 +157,7 @@ class UnclaimedFiles:
         """Return the paths of files that belonged to none and are kept with an image now."""
         loose = {(path, d.sha256) for path, d in self._documents.items() if d.role == "unmatched"}
         if loose:
-            attached = {str(a.found.path) for acq in self._plan.acquisitions for a in acq.attached}
+            attached = {a.found.full_path for acq in self._plan.acquisitions for a in acq.attached}
             loose = {key for key in loose if key[0] in attached}
         if not loose:
             return set()
@@ -183,7 +183,7 @@ class UnclaimedFiles:
     def _pooled(
         self, found: Found, images: dict[str, str], mode: str, overwrite_edits: bool
     ) -> IngestItem:
-        path = str(found.path)
+        path = found.full_path
         kept = self._documents.get(path)
         # One that was no table last time is kept too, but has no rows.
         known = kept if kept is not None and kept.role == "pooled" else None
@@ -230,11 +230,11 @@ class UnclaimedFiles:
             return False  # A user has deleted it.
         if not {POOLED_PATH, IMAGE_ID} <= set(table.columns):
             return False
-        now = table[table[POOLED_PATH] == str(found.path)]
+        now = table[table[POOLED_PATH] == found.full_path]
         return len(now) == len(rows) and now[IMAGE_ID].notna().sum() < rows[IMAGE_ID].notna().sum()
 
     def _keep(self, found: Found, reason: str) -> str:
-        path = str(found.path)
+        path = found.full_path
         known = self._documents.get(path)
         if known is not None and _same(known, found):
             return f"{reason}; it is kept as it is"
@@ -256,7 +256,7 @@ def _is_gone(path: str) -> bool:
 
 def _unlike(found: Found, document: SourceFileDocument) -> tuple[bool, bool]:
     path = Path(document.path)
-    return document.rel_path != found.rel_path, path.name != found.path.name
+    return document.rel_path != found.rel_path, path.name != found.name
 
 
 def _has_digest(found: Found, sha256: str) -> bool:
@@ -271,7 +271,7 @@ def _same(known: SourceFileDocument, found: Found) -> bool:
 
 def _document(found: Found, sha256: str, role: str) -> SourceFileDocument:
     return SourceFileDocument(
-        path=str(found.path),
+        path=found.full_path,
         rel_path=found.rel_path,
         role=role,
         size_bytes=found.size_bytes,

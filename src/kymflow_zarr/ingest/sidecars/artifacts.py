@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, Final, Literal, TypeAlias
 
 from kymflow_zarr.engine.images.artifacts import encode
@@ -124,7 +124,7 @@ def read_kept_metadata(files: Iterable[tuple[SourceFileDocument, bytes]]) -> Sid
     for document, data in sorted(files, key=lambda file: (file[0].role, file[0].rel_path)):
         role = next((r for r in _METADATA_ROLES if r == document.role), None)
         if role is not None:
-            found = Found(Path(document.path), document.rel_path, len(data), document.mtime_ns)
+            found = Found(document.path, document.rel_path, len(data), document.mtime_ns)
             contents.data[document.rel_path] = data
             _read_metadata(contents, [Attached(found, role, role)])
     return contents
@@ -191,7 +191,7 @@ def _add_documents(
     made_of: list[str] = []
     for attached, document in documents:
         with _Noted(contents, attached):
-            where, rel_path = str(attached.found.path), attached.found.rel_path
+            where, rel_path = attached.found.full_path, attached.found.rel_path
             if "velocity_events" in document:
                 events = events_frame(document["velocity_events"], where=where)
                 folder, _, name = EVENTS.partition("/")
@@ -237,7 +237,7 @@ def _read_sidecars(contents: SidecarContents, files: list[Attached]) -> None:
 
 
 def _sidecar(contents: SidecarContents, attached: Attached, data: bytes) -> SourceArtifact:
-    where, made_of = str(attached.found.path), (attached.found.rel_path,)
+    where, made_of = attached.found.full_path, (attached.found.rel_path,)
     if attached.kind == ".json":
         return SourceArtifact("json", attached.name, _json(contents, attached, data), made_of)
     if attached.kind == ".npy":
@@ -280,7 +280,7 @@ def _object(contents: SidecarContents, attached: Attached, data: bytes) -> dict[
 
 
 def _name(attached: Attached) -> str:
-    return attached.found.path.name
+    return attached.found.name
 
 
 class _Noted:

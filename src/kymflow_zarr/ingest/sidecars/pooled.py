@@ -59,7 +59,7 @@ def pooled_rows(data: bytes, found: Found, images: Mapping[str, str]) -> pd.Data
     try:
         frame = decode_csv(data)
     except ValueError as error:
-        raise SourceFileError(f"is no readable CSV: {error}", where=str(found.path)) from error
+        raise SourceFileError(f"is no readable CSV: {error}", where=found.full_path) from error
     folder = PurePosixPath(found.rel_path).parent
     if "rel_path" in frame.columns:
         ids = [images.get(_named_path(folder, path)) for path in frame["rel_path"]]
@@ -67,7 +67,7 @@ def pooled_rows(data: bytes, found: Found, images: Mapping[str, str]) -> pd.Data
         ids = [None] * len(frame)
     rows = frame.rename(columns=names_in_table(list(frame.columns)))
     rows.insert(0, IMAGE_ID, pd.Series(ids, dtype="str", index=frame.index))
-    rows[POOLED_PATH] = str(found.path)
+    rows[POOLED_PATH] = found.full_path
     return rows
 
 
@@ -91,7 +91,7 @@ def unresolved_paths(dataset: OpenDataset, found: Found) -> list[str] | None:
         with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
             here = [n for n in (IMAGE_ID, POOLED_PATH, "rel_path") if n in file.schema_arrow.names]
             table = file.read(columns=here)
-        of_file = np.asarray(table[POOLED_PATH]) == str(found.path)
+        of_file = np.asarray(table[POOLED_PATH]) == found.full_path
         rows = table.filter(pa.array(of_file & np.asarray(table[IMAGE_ID].is_null())))
     except (TableNotFoundError, LimitExceededError, pa.ArrowException, KeyError, OSError):
         return None  # The whole table, read by the caller, says what is wrong with it.
@@ -119,7 +119,7 @@ def save_pooled(
     earlier : DataFrame, optional
         What was put there last time. None: whatever is there is replaced.
     """
-    name, path = table_name(found), str(found.path)
+    name, path = table_name(found), found.full_path
     try:
         table = dataset.load_table(name)
     except TableNotFoundError:

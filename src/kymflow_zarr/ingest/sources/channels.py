@@ -134,7 +134,7 @@ class ChannelStack:
                 raise SourceFileError(
                     f"is {image.dtype} {image.shape}, not {first.dtype} {first.shape} as the "
                     f"first channel {files[0].path.name}; they make no image together",
-                    where=str(found.path),
+                    where=found.full_path,
                 )
 
     def __getitem__(self, region: Any) -> np.ndarray[Any, Any]:

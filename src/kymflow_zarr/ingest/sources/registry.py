@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from kymflow_zarr.ingest.sources.interface import FileSet, ImageFile
+from kymflow_zarr.types import StrPath
 
 __all__ = [
     "FORMATS",
@@ -68,14 +69,14 @@ def _tiff_sets(images: Sequence[Path], others: Sequence[Path]) -> list[FileSet]:
 FORMATS: Final = (ImageFormat("TIFF", (".tif", ".tiff"), _open_tiff, (".ome", ".xml"), _tiff_sets),)
 
 
-def is_image_file(path: Path) -> bool:
+def is_image_file(path: StrPath) -> bool:
     """Return True if a file has the name of a format that can be read."""
     return _format_of(path) is not None
 
 
-def may_tell_sets(path: Path) -> bool:
+def may_tell_sets(path: StrPath) -> bool:
     """Return True if a file may say which files are one image, by its name."""
-    name = path.name.casefold()
+    name = str(path).casefold()
     return any(name.endswith((*each.suffixes, *each.companion_suffixes)) for each in FORMATS)
 
 
@@ -122,6 +123,6 @@ def file_sets(paths: Iterable[Path]) -> list[FileSet]:
     return found
 
 
-def _format_of(path: Path) -> ImageFormat | None:
-    name = path.name.casefold()
+def _format_of(path: StrPath) -> ImageFormat | None:
+    name = str(path).casefold()
     return next((each for each in FORMATS if name.endswith(each.suffixes)), None)
