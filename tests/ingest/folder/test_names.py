@@ -219,4 +219,4 @@ def test_sidecars_are_found_by_name_and_not_by_looking_at_every_tiff() -> None:
         sys.setprofile(None)
     assert [len(acquisition.attached) for acquisition in plan.acquisitions] == [3] * 3000
     assert len(plan.unmatched) == 3000
-    assert calls < 300 * len(files)
+    assert calls < 600 * len(files)
