@@ -1,4 +1,4 @@
-"""The program: its commands, its exit codes, and what it says when it cannot run."""
+"""The program: its commands, exit codes and error messages."""
 
 from __future__ import annotations
 

@@ -146,12 +146,12 @@ def reduced(pixels: Array, vertical: int, horizontal: int) -> npt.NDArray[np.flo
 def contrast(values: Array) -> tuple[float, float]:
     """Return the 0.5th and the 99.5th percentile of what is finite; 0 and 1 where nothing is."""
     flat = np.asarray(values).reshape(-1)
-    # A million of them say enough.
+    # A million values are a sufficient sample.
     flat = flat[:: max(1, flat.size // 2**20)]
     flat = flat[np.isfinite(flat)].astype(np.float64)
     if not flat.size:
         return 0.0, 1.0
-    # Halves, as two of them may be further apart than the largest number.
+    # Halve first: `high - low` can overflow float64.
     low, high = np.percentile(flat / 2, _PERCENTILES) * 2
     return float(low), float(high)
 
@@ -236,7 +236,7 @@ def histogram_edges(
         width = max(1, -(-span // bins))
         edges = int(least) + width * np.arange(-(-span // width) + 1, dtype=np.float64)
     else:
-        # Halves, as the two may be further apart than the largest number.
+        # Halve first: `upper - least` can overflow float64.
         upper = most if most > least else least + 1.0
         edges = np.linspace(least / 2, upper / 2, bins + 1) * 2
     # Large numbers lie further apart than the bins would.
@@ -244,5 +244,5 @@ def histogram_edges(
     edges[0], edges[-1] = min(edges[0], least), max(edges[-1], most)
     if len(edges) > 1:
         return edges
-    # One more would be the same: the next smaller number, or larger, is another.
+    # `least + 1` may round to `least`; take the next number that differs.
     return np.sort([least, math.nextafter(least, 0.0)])

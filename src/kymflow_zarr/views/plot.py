@@ -215,7 +215,7 @@ def plot_events(
             where=record.image_id,
             hint="save_array(..., line_period_s=...) tells the seconds from line to line.",
         )
-    # Everything is read before anything is drawn, so that an error leaves no empty figure.
+    # Read everything before drawing, so that an error leaves no empty figure.
     traces = list(_traces(_wanted(_frame(record, velocity), roi_id, channel), velocity, column))
     marks = list(_marks(_events(record, events, roi_id, channel), events))
     plane.index(channel=1 if channel is None else channel)
@@ -261,7 +261,7 @@ def _frame(record: StoredImage, name: str) -> pd.DataFrame:
 def _events(
     record: StoredImage, name: str, roi_id: int | None, channel: int | None
 ) -> pd.DataFrame | None:
-    """Return the events; None where nobody looked for any."""
+    """Return the events; None if the image has no such data frame."""
     try:
         return _wanted(_frame(record, name), roi_id, channel)
     except ArtifactNotFoundError:

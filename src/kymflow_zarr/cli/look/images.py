@@ -65,7 +65,7 @@ class Condition:
     text: str
 
     def holds(self, value: Any) -> bool:
-        """Tell whether a cell fulfills it.
+        """Return True if a cell meets the condition.
 
         Numbers are compared as numbers, and texts that look like them where it is about more
         and less; "007" and "7" are two names all the same.
@@ -140,7 +140,7 @@ class Selection:
     def of(self, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Return the rows that were asked for, in order.
 
-        Broken images come last, whatever was asked for: nobody can tell what they hold.
+        Broken images come last in any case: it is unknown whether they match.
         """
         broken = [row for row in rows if not is_missing(row["error"])]
         chosen = [row for row in rows if is_missing(row["error"]) and self._takes(row)]
@@ -377,7 +377,7 @@ def print_chosen(
 
 
 def is_broken(image: Mapping[str, Any]) -> bool:
-    """Tell whether the facts of an image are that it cannot be read."""
+    """Return True if an image cannot be read."""
     return not is_missing(image.get("error"))
 
 

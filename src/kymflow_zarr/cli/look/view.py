@@ -31,10 +31,8 @@ __all__ = ["view"]
     help="A free one if left out, or 0.",
 )
 @click.option("--edit", is_flag=True, help="Images can be judged, regions and notes changed.")
-@click.option("--as", "who", metavar="NAME", help="Who edits; you, if left out.")
-@click.option(
-    "--read-only", is_flag=True, help="Write nothing at all, not even thumbnails to keep."
-)
+@click.option("--as", "who", metavar="NAME", help="Name for the history; yours by default.")
+@click.option("--read-only", is_flag=True, help="Write nothing at all, not even thumbnails.")
 @click.option("--no-browser", is_flag=True, help="Print the address and open nothing.")
 @click.option(
     "--url",
@@ -103,7 +101,7 @@ def _ome_zarr_image(record: ZarrImageRecord) -> str:
 
 
 def _opened(dataset: Path, *, edit: bool, read_only: bool) -> ZarrDataset:
-    """Open the dataset, to be written to where that is possible: what is derived is kept."""
+    """Open the dataset, writable if possible, so that thumbnails and the index can be stored."""
     import os
 
     from kymflow_zarr import ZarrDataset

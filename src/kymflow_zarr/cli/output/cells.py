@@ -35,7 +35,7 @@ _MIN_LETTERS = 12
 
 
 def is_missing(value: object) -> bool:
-    """Tell whether a cell holds nothing: None, NaN, NaT or NA."""
+    """Return True if a cell is missing: None, NaN, NaT or NA."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
     if isinstance(value, float | np.floating):

@@ -40,7 +40,7 @@ __all__ = [
     "screen",
 ]
 
-# Piped text is for grep and cut: it is not wrapped to a width that nobody has.
+# Piped text is for grep and cut, so do not wrap it.
 _PIPE_WIDTH = 1000
 
 

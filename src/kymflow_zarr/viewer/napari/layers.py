@@ -216,7 +216,7 @@ def _colormap(told: Sequence[Any], number: int) -> str:
 
 
 def _chosen_window(told: Sequence[Any], number: int) -> tuple[float, float] | None:
-    """Return the window that somebody has chosen: one that is not the whole range."""
+    """Return the display window if it was chosen, i.e. is not the whole range."""
     try:
         window = told[number]["window"]
         low, high, least, most = (float(window[key]) for key in ("start", "end", "min", "max"))

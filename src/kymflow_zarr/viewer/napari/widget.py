@@ -35,7 +35,7 @@ class DatasetImages(Container[Any]):
         self._all_images: list[tuple[str, str]] = []
         self.folder = FileEdit(mode=FileDialogMode.EXISTING_DIRECTORY, label="dataset")
         self.find = LineEdit(label="find", tooltip="Words of path, date, shape or id.")
-        # A function, because napari has the choices made anew whenever a layer comes or goes.
+        # A function, because napari recomputes the choices when a layer is added or removed.
         self.images = Select(label="images", choices=self._matching)
         self.open = PushButton(text="Open")
         self.said = Label(value="")

@@ -1,4 +1,4 @@
-"""Answers: JSON, and errors as JSON with their status."""
+"""Responses in JSON; errors become JSON with an HTTP status."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode(errors="replace").decode() if _is_broken(value) else value
     if isinstance(value, int):
-        # A page would round it: it has numbers of 53 bits.
+        # JavaScript would round it: its numbers have 53 bits.
         return value if -_EXACT <= value <= _EXACT else str(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
@@ -73,7 +73,7 @@ def plain(value: Any) -> Any:
 
 
 def _is_broken(text: str) -> bool:
-    """Tell whether a text holds half of a surrogate pair, which UTF-8 has not."""
+    """Return True if a text holds a lone surrogate, which UTF-8 cannot encode."""
     if text.isascii():
         return False
     try:
@@ -85,7 +85,7 @@ def _is_broken(text: str) -> bool:
 
 def _plain_array(value: np.ndarray[Any, Any]) -> Any:
     if value.dtype.kind == "f":
-        # Of a hundred thousand numbers each would be asked for by itself.
+        # Check all at once: one call for each of 100,000 numbers is slow.
         finite = np.isfinite(value)
         listed = value.astype(np.float64).tolist()
         return listed if finite.all() else plain(listed)

@@ -1,4 +1,4 @@
-"""The application: which address is answered by what."""
+"""The ASGI application and its routes."""
 
 from __future__ import annotations
 
@@ -67,11 +67,11 @@ def make_app(
     ----------
     dataset : ZarrDataset
     rules : Rules
-        Who may ask.
+        Which requests are answered.
     edit : bool
-        Whether what they ask may change something.
+        Whether requests may change the dataset.
     who : str, optional
-        Who edits; the user of the operating system if left out.
+        Name of the person who edits; the user of the operating system by default.
     """
     app = Starlette(
         routes=list(_ROUTES),

@@ -49,7 +49,7 @@ def page(_request: Request) -> Response:
 def asset(request: Request) -> Response:
     """Answer ``/assets/...`` and the like: files of the page, and no others."""
     name = request.url.path.strip("/")
-    # What is there is known beforehand; no path is made of what was asked.
+    # Look the name up in a list of our files; never build a path from a request.
     found = {
         path.relative_to(STATIC).as_posix(): path
         for path in STATIC.rglob("*")

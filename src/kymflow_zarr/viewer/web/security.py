@@ -1,4 +1,4 @@
-"""Who may ask, and what a browser may do with an answer."""
+"""Access control of the server, and headers that restrict what a browser does with responses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ POLICY: Final = (
     "font-src 'self'; connect-src 'self'; worker-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
 )
-# What is not the page itself is never a page, whatever a browser takes it for.
+# A response of data is never rendered as a page, whatever type a browser guesses.
 _POLICY_OF_DATA: Final = "default-src 'none'; frame-ancestors 'none'; sandbox"
 _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
@@ -45,7 +45,7 @@ _MAX_BODY: Final = 2**20
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine, as seen by nobody else."""
+    """Return True if a host is on the loopback interface, which other machines cannot reach."""
     if host == "localhost":
         return True
     try:
@@ -56,7 +56,7 @@ def is_loopback(host: str) -> bool:
 
 @dataclass(frozen=True)
 class Rules:
-    """Who may ask.
+    """Which requests are answered.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class Rules:
         Where the server listens.
     port : int
     token : str, optional
-        What whoever asks has to know; None on the loopback interface.
+        A request must carry it; None on the loopback interface.
     zarr_key : str
         A part of the addresses of OME-Zarr files, which pages of others may read.
     """
@@ -80,15 +80,15 @@ class Rules:
         return f"{_COOKIE}_{self.port}"
 
     def is_ours(self, host: str) -> bool:
-        """Tell whether the ``Host`` of a request is ours: any other was pointed here by a page."""
+        """Return True if the ``Host`` of a request is ours: others come from DNS rebinding."""
         name, port = _parts(host)
         if port != self.port:
             return False
         if is_loopback(name):
-            # Whoever listens there alone, or everywhere, is reached by these names.
+            # A server on the loopback interface, or on all, is reached by these names.
             return is_loopback(self.host) or _is_any(self.host)
         if _is_any(self.host):
-            # A name could lead here from anywhere; an address, and our own name, cannot.
+            # Any name can be made to resolve to this machine; addresses and our own name cannot.
             return _is_address(name) or name in _own_names()
         return name == self.host.lower()
 
@@ -97,7 +97,7 @@ class Rules:
         return f"/zarr/{self.zarr_key}/images/{quote(image_id, safe='')}"
 
     def knows(self, said: str | None) -> bool:
-        """Tell whether a token is the right one."""
+        """Return True if a token is the right one."""
         if self.token is None:
             return True
         return said is not None and hmac.compare_digest(said.encode(), self.token.encode())
@@ -131,7 +131,7 @@ def _own_names() -> set[str]:
 
 
 class Guard:
-    """Stands before everything else: refuses, and adds the headers that keep a page in.
+    """Middleware that refuses requests and adds security headers to responses.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ class Guard:
         try:
             await (refused or self._app)(scope, receive, send_guarded)
         except Exception as error:
-            # What nobody foresaw; a connection that has begun can only be cut.
+            # An unexpected error. A response that has begun can only be cut off.
             _log.exception("cannot answer %s", path)
             if begun:
                 raise
@@ -195,7 +195,8 @@ class Guard:
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         told = next((value for key, value in query if key == "token"), None)
         if told is not None and self._rules.knows(told):
-            # The address without it is what is to stand in the history and be shared.
+            # Redirect to the URL without the token, so that the token does not end up in the
+            # history or in shared links.
             rest = urlencode([pair for pair in query if pair[0] != "token"])
             path = quote(scope["path"])
             return self._admitted("/" + path.lstrip("/") + (f"?{rest}" if rest else ""))
@@ -206,7 +207,7 @@ class Guard:
         )
 
     def _admitted(self, address: str) -> Response:
-        # Not a redirect: after one from a page of others a browser keeps a strict cookie back.
+        # Not an HTTP redirect: after one from another site a browser withholds strict cookies.
         shown = html.escape(address, quote=True)
         response = HTMLResponse(
             f'<!doctype html><meta http-equiv="refresh" content="0;url={shown}">',
@@ -223,10 +224,10 @@ class Guard:
         if origin is None:
             needed = scope["method"] == "POST"
             if needed:
-                return error_answer(403, "Refused", "the request does not tell its Origin")
+                return error_answer(403, "Refused", "the request has no Origin")
         elif origin != f"http://{headers.get('host', '')}":
             return error_answer(403, "Refused", "pages of other origins are not answered")
-        # Of a picture or a script no Origin is told; browsers of today tell this.
+        # Requests for images and scripts carry no Origin; current browsers send this header.
         site = headers.get("sec-fetch-site", "none")
         if site in ("cross-site", "same-site") and headers.get("sec-fetch-mode") != "navigate":
             return error_answer(403, "Refused", "pages of other origins are not answered")

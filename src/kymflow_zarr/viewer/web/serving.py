@@ -160,7 +160,8 @@ class Viewer:
     def ome_zarr_url(self, image_id: str) -> str:
         """Return the address at which other viewers open an image as OME-Zarr.
 
-        Whoever knows it reads the image, without a token, as long as the server runs.
+        Any program that knows the address can read the image without a token while the server
+        runs.
         """
         return f"{self._origin}{self._rules.ome_zarr_path(image_id)}"
 

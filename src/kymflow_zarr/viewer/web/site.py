@@ -82,14 +82,14 @@ class Site:
     ----------
     dataset : ZarrDataset
     rules : Rules
-        Who may ask.
+        Which requests are answered.
     gallery : Gallery
     tables : Tables
     cache : Cache
         What was read or computed and may be asked for again.
     editable : bool
     who : str, optional
-        Who edits.
+        Name of the person who edits.
     """
 
     dataset: ZarrDataset
@@ -99,7 +99,7 @@ class Site:
     cache: Cache
     editable: bool
     who: str | None
-    # Requests come many at a time, and each that reads pixels takes memory.
+    # Requests run in parallel, and each that reads pixels needs memory.
     pixels: threading.BoundedSemaphore = field(
         default_factory=lambda: threading.BoundedSemaphore(_PIXEL_THREADS)
     )
@@ -107,7 +107,7 @@ class Site:
 
 
 def site_of(request: Request) -> Site:
-    """Return what is shown."""
+    """Return the site that a request is for."""
     site: Site = request.app.state.site
     return site
 

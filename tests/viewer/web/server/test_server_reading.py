@@ -143,7 +143,7 @@ def test_a_table_is_browsed(client: TestClient) -> None:
     assert ask(client, "/api/tables/nothing", 404)["error"]["type"] == "TableNotFoundError"
 
 
-def test_a_table_that_has_changed_is_read_anew(client: TestClient, dataset: ZarrDataset) -> None:
+def test_a_table_that_has_changed_is_read_again(client: TestClient, dataset: ZarrDataset) -> None:
     assert ask(client, "/api/tables/a%2fflow")["total"] == 3
     dataset.save_table("a/flow", pd.DataFrame({"image_id": ["kymo"], "new": [1]}))
     assert ask(client, "/api/tables/a%2fflow")["rows"] == [["kymo", 1]]

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 __all__ = ["artifact", "describe_frames", "events", "load_frame", "series", "unit_of"]
 
 _LOADERS: Final = {"parquet": "load_df_parquet", "csv_gz": "load_df_csv_gz"}
-# A frame that is larger is offered for download, and not looked into in passing.
+# A larger data frame is offered for download only.
 _MAX_LOOKED_INTO: Final = 2**26
 _TIMES: Final = ("time_s", "t_s", "time")
 _START: Final = "t_start_s"
 _TYPES: Final = ("user_type", "event_type")
 _GROUPS: Final = ("roi_id", "channel")
-# More than a screen has columns many times over; of more the extremes are kept.
+# Many times the columns of a screen; longer traces keep only their extremes.
 _MAX_POINTS: Final = 100_000
 _UNITS: Final = (
     ("_mm_s", "mm/s"), ("_um_s", "µm/s"), ("_mm_per_s", "mm/s"), ("_um_per_s", "µm/s"),

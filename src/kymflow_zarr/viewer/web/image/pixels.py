@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 _OPENED_BYTES = 2**14  # A few objects.
-_ANEW = "Load the image anew."
+_RELOAD = "Reload the image."
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Pixels:
         found = block_means(read, rows, columns, step, self.dtype, chunk_rows=sizes[0])
         if stored_image_of(self.record).has_new_pixels():
             raise EditConflictError(
-                "the pixels have changed meanwhile", where=self.record.image_id, hint=_ANEW
+                "the pixels have changed meanwhile", where=self.record.image_id, hint=_RELOAD
             )
         return found
 

@@ -53,7 +53,7 @@ def window(request: Request) -> Response:
     said = query.get("v")
     if said is not None and said != pixels.version:
         raise EditConflictError(
-            "the pixels have changed meanwhile", where="v", hint="Load the image anew."
+            "the pixels have changed meanwhile", where="v", hint="Reload the image."
         )
     height, width = pixels.size
     at = at_of(query.get("at", ""))

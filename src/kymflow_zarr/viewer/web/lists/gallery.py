@@ -47,7 +47,7 @@ _OURS: Final = frozenset(
 
 
 class Gallery:
-    """What is known of all images, read anew when something has changed.
+    """A snapshot of the list of images, read again when the dataset has changed.
 
     Parameters
     ----------

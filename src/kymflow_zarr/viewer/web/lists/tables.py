@@ -27,7 +27,7 @@ _MAX_ROWS: Final = 5000
 
 
 class Tables:
-    """The tables that were looked at last, read anew when they have changed.
+    """A cache of the tables that were used last; a table that has changed is read again.
 
     Parameters
     ----------
