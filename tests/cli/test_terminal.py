@@ -121,6 +121,17 @@ def test_csv_in_a_pipe_holds_what_the_cells_hold(hostile: Path) -> None:
     assert piped == f"column{ESCAPES}\n{ESCAPES}\n"
 
 
+def test_what_python_prints_spells_out_what_others_wrote(hostile: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    (folder / f"file{ESCAPES}.tif").write_bytes(b"II*\0")
+    with ZarrDataset(hostile, "r+") as ds:
+        ds.save_table(f"table{ESCAPES}", pd.DataFrame({"a": [1]}))
+        reports = (ds.verify(), ds.validate(), ds.repair(dry_run=True))
+        for each in (ds, ds["a"], *reports, ds.ingest_legacy_folder(folder, pattern="*.tif")):
+            assert not has_controls(f"{each}\n{each!r}"), each
+
+
 def test_an_error_spells_out_what_it_quotes() -> None:
     error = ArgumentError(f"no {ESCAPES}", where=ESCAPES, hint=ESCAPES)
     assert not has_controls(str(error))

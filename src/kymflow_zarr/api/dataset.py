@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, overload
 
 from kymflow_zarr.api.image import OfRecord, ZarrImageRecord
 from kymflow_zarr.engine.dataset import OpenDataset
+from kymflow_zarr.errors import printable
 from kymflow_zarr.types import (
     ArtifactKind,
     Axis,
@@ -117,7 +118,7 @@ class ZarrDataset:
         tables = self.list_table_names()
         shown = f", tables {', '.join(tables[:5])}" if tables else ""
         more = f" and {len(tables) - 5} more" if len(tables) > 5 else ""
-        return (
+        return printable(
             f"<ZarrDataset {str(self.path)!r} mode={self.mode!r}: {len(self)} images{shown}{more}>"
         )
 

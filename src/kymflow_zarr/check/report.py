@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
+from kymflow_zarr.errors import printable
 from kymflow_zarr.runtime.report import FindingsReport, Report
 from kymflow_zarr.types import Severity
 
@@ -34,7 +35,7 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.severity} [{self.code}] {self.where}: {self.message}"
+        return printable(f"{self.severity} [{self.code}] {self.where}: {self.message}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ class Damage:
 
     def __str__(self) -> str:
         whose = "" if self.image_id is None else f"image {self.image_id!r}, "
-        return (
+        return printable(
             f"{self.severity} [{self.code}] {whose}{self.part}: "
             f"{self.what} (at {self.where}). {self.advice}"
         )
@@ -183,7 +184,7 @@ class RepairAction:
 
     def __str__(self) -> str:
         to = "" if self.quarantined_as is None else f" -> {self.quarantined_as}"
-        return f"{self.kind} {self.where}{to}: {self.why}"
+        return printable(f"{self.kind} {self.where}{to}: {self.why}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias
 
+from kymflow_zarr.errors import printable
 from kymflow_zarr.runtime.report import Report
 
 ExportKind: TypeAlias = Literal["image", "table", "source_file"]
@@ -27,7 +28,7 @@ class ExportFailure:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.kind.replace('_', ' ')} {self.name!r}: {self.reason}"
+        return printable(f"{self.kind.replace('_', ' ')} {self.name!r}: {self.reason}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class ExportDifference:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+        return printable(f"{self.path}: {self.reason}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+from kymflow_zarr.errors import printable
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -48,8 +50,8 @@ class Report(Generic[E]):
 
     @staticmethod
     def _text(head: str, *notes: object) -> str:
-        """Return a line of text and, below it, one for each note."""
-        return "\n".join([head, *(f"  {note}" for note in notes)])
+        """Return a line of text and, below it, one for each note; safe to print to a terminal."""
+        return "\n".join(printable(line) for line in [head, *(f"  {note}" for note in notes)])
 
 
 class FindingsReport(Report[E]):
