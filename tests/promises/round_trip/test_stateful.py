@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import copy
+import functools
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +22,7 @@ from hypothesis.extra import numpy as hnp
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from kymflow_zarr import ZarrDataset, ZarrImageRecord
-from kymflow_zarr.testing import FAULT_KINDS, FaultPoint, FaultyDisk
+from kymflow_zarr.testing import FAULT_KINDS, FaultPoint, FaultyDisk, InterruptPoint
 
 NAMES = st.sampled_from(["a", "A", "a/b", "zarr", "é", "x.json"])
 IDS = st.sampled_from(["i", "I", "j k"])
@@ -30,12 +34,57 @@ ARRAYS = hnp.arrays(
 PLANES = hnp.arrays(dtype="uint16", shape=st.tuples(st.integers(4, 9), st.integers(4, 9)))
 VALUES = st.dictionaries(st.text(max_size=3), st.integers() | st.floats(allow_nan=False))
 # Where, if at all, an operation on files fails, and how.
-FAULTS = st.none() | st.tuples(st.integers(1, 40), st.sampled_from(FAULT_KINDS))
+FAULTS = (
+    st.none()
+    | st.tuples(st.integers(1, 40), st.sampled_from(FAULT_KINDS))
+    # Ctrl-C at a bytecode of the storage room, not only at an operation on files.
+    | st.tuples(st.integers(1, 6000), st.just("bytecode"))
+)
+LITTER = st.sampled_from(["@eaDir", ".DS_Store", "._x", ".nfs00000001", ".stfolder", "Thumbs.db"])
 # What ingest makes of a TIFF beside what the user has saved.
 DERIVED = {"metadata", "provenance", "tiff", "curation"}
 
 Fault = tuple[int, Any] | None
 Image = dict[str, Any]
+
+
+class Other:
+    """Another process, which deletes images; it begins when it is first needed."""
+
+    SCRIPT = (
+        "import sys\nfrom kymflow_zarr import ZarrDataset\n"
+        "for line in sys.stdin:\n"
+        "    path, _, image_id = line.rstrip('\\n').partition('\\t')\n"
+        "    with ZarrDataset(path, 'r+', durability='relaxed') as ds:\n"
+        "        ds.delete_image(image_id)\n"
+        "    print('done', flush=True)\n"
+    )
+
+    @functools.cached_property
+    def process(self) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", self.SCRIPT]
+        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        process = subprocess.Popen(command, **pipes)
+        atexit.register(process.communicate)
+        return process
+
+    def delete(self, path: Path, image_id: str) -> None:
+        stdin, stdout = self.process.stdin, self.process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        stdin.write(f"{path}\t{image_id}\n")
+        stdin.flush()
+        assert stdout.readline() == "done\n"
+
+
+OTHER = Other()
+
+
+def _point(fault: tuple[int, Any]) -> FaultPoint | InterruptPoint:
+    at, kind = fault
+    if kind == "bytecode":
+        return InterruptPoint(at)
+    return FaultPoint(FaultyDisk(at, kind, torn=True), at, kind)
 
 
 def _image(array: Any) -> Image:
@@ -107,11 +156,10 @@ class Against(RuleBasedStateMachine):
             operation()
             self.images, self.tables = after
             return
-        at, kind = fault
-        point = FaultPoint(FaultyDisk(at, kind, torn=True), at, kind)
+        point = _point(fault)
         with point:
             operation()
-        if point.reached and kind == "crash":
+        if point.reached and fault[1] == "crash":
             self.ds = ZarrDataset(self.path, mode="r+", durability="relaxed")
         if point.error is None:
             self.images, self.tables = after
@@ -209,6 +257,30 @@ class Against(RuleBasedStateMachine):
             after[1][name] = [row for row in rows if row[0] != rec.image_id]
         self.step(lambda: self.ds.delete_image(rec.image_id), after, fault)
 
+    @precondition(lambda self: self.images)
+    @rule(data=st.data())
+    def another_process_deletes_an_image(self, data: st.DataObject) -> None:
+        called = self.some(data)
+        rec, after = self.record(called), self.changed()
+        del after[0][called]
+        for name, rows in after[1].items():
+            after[1][name] = [row for row in rows if row[0] != rec.image_id]
+        OTHER.delete(self.path, rec.image_id)
+        self.images, self.tables = after
+
+    @rule(data=st.data(), name=LITTER, is_folder=st.booleans())
+    def another_program_leaves_something(
+        self, data: st.DataObject, name: str, is_folder: bool
+    ) -> None:
+        own = [path for path in self.path.rglob("*") if path.is_dir() and path.name != name]
+        folder = data.draw(st.sampled_from([self.path, *sorted(own)]))
+        place = folder / name
+        if not os.path.lexists(place):
+            if is_folder:
+                place.mkdir()
+                place = place / "SYNO@.fileindexdb"
+            place.write_bytes(b"x")
+
     # Tables ----------------------------------------------------------------------------
 
     @precondition(lambda self: self.images)
@@ -284,8 +356,7 @@ class Against(RuleBasedStateMachine):
         assert [damage.where for damage in self.ds.verify().errors] == [key]
         # Nobody reads what is broken meanwhile, so only the end of the repair is looked at.
         if fault is not None:
-            point = FaultPoint(FaultyDisk(*fault, torn=True), *fault)
-            with point:
+            with _point(fault):
                 self.ds.repair()
             self.ds = ZarrDataset(self.path, mode="r+", durability="relaxed")
         self.ds.repair()

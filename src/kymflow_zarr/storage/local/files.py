@@ -28,6 +28,7 @@ _SYNC_THREADS: Final = 8
 _READ: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _NOT_FOLLOWED: Final = getattr(os, "O_NOFOLLOW", 0)
 _SMALL_BYTES: Final = 1 << 20
+_PIECE_BYTES: Final = 1 << 26
 # The limit for a whole file by its suffix; for all others it is that of a chunk.
 _LIMITS: Final = {
     ".json": "json_bytes",
@@ -143,9 +144,13 @@ def write_file(path: Path, data: bytes | memoryview, *, durable: bool) -> None:
 
 def open_file(path: StrPath, *, follow: bool = False) -> io.FileIO:
     """Open a file to read it; StorageError, and no wait, if it is a device or a named pipe."""
-    flags = _READ if follow else _READ | _NOT_FOLLOWED
+    return io.FileIO(_open_regular(path, _READ if follow else _READ | _NOT_FOLLOWED)[0])
+
+
+def _open_regular(path: StrPath, flags: int) -> tuple[int, int]:
+    """Open a regular file; return its descriptor and size."""
     try:
-        file = io.FileIO(path, opener=lambda name, _: os.open(name, flags))
+        descriptor = os.open(path, flags)
     except OSError as error:
         if error.errno == errno.ELOOP and os.path.islink(path):  # noqa: PTH114 - text
             raise StorageError(
@@ -154,14 +159,17 @@ def open_file(path: StrPath, *, follow: bool = False) -> io.FileIO:
                 hint="Move what it leads to into the dataset, in place of the link.",
             ) from error
         raise
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(descriptor)
+        if stat.S_ISDIR(found.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         raise StorageError(
             "this is no file, but a device, a named pipe or a socket",
             where=str(path),
             hint="Delete it, and restore the file from a copy of the dataset.",
         )
-    return file
+    return descriptor, found.st_size
 
 
 def read_file(path: str, key: str) -> bytes:
@@ -172,15 +180,23 @@ def read_file(path: str, key: str) -> bytes:
     LimitExceededError
         If it is larger than a file of its kind may be, or than the memory.
     """
-    with open_file(path) as file:
-        size = os.fstat(file.fileno()).st_size
+    descriptor, size = _open_regular(path, _READ | _NOT_FOLLOWED)
+    try:
         _check_size(key, size)
-        try:
-            return file.readall()
-        except MemoryError as error:
-            raise LimitExceededError(
-                f"the file has {size} bytes, more than this process can have in memory", where=key
-            ) from error
+        data = os.read(descriptor, size)
+        if len(data) == size:
+            return data
+        # A single call takes at most 2 GB.
+        pieces = [data]
+        while piece := os.read(descriptor, _PIECE_BYTES):
+            pieces.append(piece)
+        return b"".join(pieces)
+    except MemoryError as error:
+        raise LimitExceededError(
+            f"the file has {size} bytes, more than this process can have in memory", where=key
+        ) from error
+    finally:
+        os.close(descriptor)
 
 
 def _check_size(key: str, size: int) -> None:
