@@ -7,6 +7,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -220,7 +221,7 @@ class StoredImage:
             arr, axes, named = labels_of(arr)
             channel_names = named if channel_names is None else channel_names
         array = as_array(arr, what="image")
-        with self._changing() as change:
+        with self._lock(), self._change() as change:
             old = load_image(self.storage, self.image_id)
             if axes is None and len(array.shape) == len(old.axes):
                 axes = old.axis_values()
@@ -300,7 +301,7 @@ class StoredImage:
     def _save(self, kind: ArtifactKind, name: str, value: Any) -> str:
         self.storage.require_writable()
         key, data = self._encoded(kind, name, value)
-        with self._changing() as change:
+        with self._lock(), self._change() as change:
             change.write(key, data)
         return f"{self.prefix}/{key}"
 
@@ -308,14 +309,18 @@ class StoredImage:
         key = layout.artifact_key(kind, name)
         return key, artifacts.encode(kind, value, where=f"{self.prefix}/{key}")
 
-    @contextlib.contextmanager
-    def _changing(self) -> Iterator[Change]:
-        """Hold the lock of the image; what the block has put into the change is then done."""
+    def _lock(self) -> AbstractContextManager[None]:
+        """Return the lock of the image.
+
+        Callers hold it by a ``with`` of their own: Ctrl-C could leave a generator that holds it.
+        """
         self.storage.require_writable()
-        with self.storage.lock(f"image:{self.image_id}"):
-            self._require_present()
-            with Change(self.storage, self.prefix) as change:
-                yield change
+        return self.storage.lock(f"image:{self.image_id}")
+
+    def _change(self) -> Change:
+        """Return a change of the image, whose lock the caller holds."""
+        self._require_present()
+        return Change(self.storage, self.prefix)
 
     def _load(self, kind: ArtifactKind, name: str) -> Any:
         try:
@@ -347,7 +352,7 @@ class StoredImage:
         wanted = None if named is None else [suffix for suffix in named if suffix]
         kept = (layout.METADATA, layout.PROVENANCE, layout.CURATION)
         count = 0
-        with self._changing() as change:
+        with self._lock(), self._change() as change:
             for info in self.list_artifacts():
                 if wanted is None:
                     to_delete = info.name not in kept
@@ -369,7 +374,7 @@ class StoredImage:
         """Save an N-D array, such as a mask, beside the image; replace one of that name."""
         self.storage.require_writable()
         array, names = self._arrays.check(name, arr, axes=axes)
-        with self._changing() as change:
+        with self._lock(), self._change() as change:
             self._arrays.save(change, name, array, axes=names, chunks=chunks)
         return f"{self.prefix}/{layout.array_artifact_prefix(name)}"
 
@@ -395,7 +400,7 @@ class StoredImage:
 
     def delete_array_artifact(self, name: str) -> None:
         """Delete an array artifact; KeyError if there is none of that name."""
-        with self._changing() as change:
+        with self._lock(), self._change() as change:
             self._arrays.delete(change, name)
 
     def save_metadata_payload(self, payload: Mapping[str, Any]) -> str:
@@ -441,7 +446,7 @@ class StoredImage:
 
         self.storage.require_writable()
         checked = check_rois(rois)
-        with self._changing() as change:
+        with self._lock(), self._change() as change:
             planes = self._reader().planes
             for roi in checked:
                 roi.check(planes.bounds, channels=planes.channels)
@@ -474,7 +479,7 @@ class StoredImage:
                 where=f"mask {name!r}",
                 hint="Compare with a threshold first, as in mask > 0.5.",
             )
-        with self._changing() as change:
+        with self._lock(), self._change() as change:
             planes = self._reader().planes
             check_mask_shape(name, array.shape, planes)
             payload = self._payload_or_none()
@@ -648,7 +653,7 @@ class StoredImage:
         from kymflow_zarr.engine.curation.editing import EditedImage, RecordEdit
 
         name = name_of(who)
-        with self._changing() as change:
+        with self._lock(), self._change() as change:
             revision = self.revision
             if expect is not None and expect != revision:
                 raise EditConflictError(

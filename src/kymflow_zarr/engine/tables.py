@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -40,7 +39,7 @@ class Tables:
         self._storage.require_writable()
         key = layout.table_key(name)
         data = encode_parquet(df)
-        with self._lock(name), self._changing() as change:
+        with self._lock(name), self._storage.lock("top"), Change(self._storage, "") as change:
             change.write(key, data)
         return key
 
@@ -91,7 +90,7 @@ class Tables:
             key = layout.table_key(name)
             if self._storage.stat(key) is None:
                 raise self._missing(name)
-            with self._changing() as change:
+            with self._storage.lock("top"), Change(self._storage, "") as change:
                 change.remove(key)
 
     def replace_rows(
@@ -106,7 +105,7 @@ class Tables:
             old = self._storage.read(key)
             new = replace_rows(old, rows, image_id_col=image_id_col, where=key)
             if new != old:
-                with self._changing() as change:
+                with self._storage.lock("top"), Change(self._storage, "") as change:
                     change.write(key, new)
 
     def scopes(self) -> list[str]:
@@ -131,11 +130,6 @@ class Tables:
             change.write(key, new)
             total += removed
         return total
-
-    @contextlib.contextmanager
-    def _changing(self) -> Iterator[Change]:
-        with self._storage.lock("top"), Change(self._storage, "") as change:
-            yield change
 
     def _lock(self, name: str) -> AbstractContextManager[None]:
         return self._storage.lock(f"table:{name}")
