@@ -23,7 +23,7 @@ from zarr.core.array_spec import ArraySpec
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.registry import get_codec_class, register_codec
 
-from kymflow_zarr.errors import CorruptDataError, StorageError
+from kymflow_zarr.errors import CorruptDataError
 from kymflow_zarr.storage.blosc import check_blosc
 from kymflow_zarr.storage.unpacking import COMPRESSORS, check_unpacked
 
@@ -202,9 +202,9 @@ class ReadingStore(Store):
             yield name
 
     async def set(self, key: str, value: Buffer) -> None:  # noqa: ARG002 - as the base has it
-        """Raise StorageError: the store is read-only."""
-        raise StorageError("the store of a dataset is read-only", where=f"{self}/{key}")
+        """Raise ValueError, as all stores of zarr-python that are read-only."""
+        self._check_writable()
 
-    async def delete(self, key: str) -> None:
-        """Raise StorageError: the store is read-only."""
-        raise StorageError("the store of a dataset is read-only", where=f"{self}/{key}")
+    async def delete(self, key: str) -> None:  # noqa: ARG002 - as the base has it
+        """Raise ValueError, as all stores of zarr-python that are read-only."""
+        self._check_writable()
