@@ -15,7 +15,6 @@ from kymflow_zarr._version import __version__
 from kymflow_zarr.engine.images.draft import RecordDraft
 from kymflow_zarr.engine.images.update import RecordUpdate
 from kymflow_zarr.errors import KymflowZarrError, SourceFileError, StorageError
-from kymflow_zarr.ingest.axes import calibration_notes, true_axes
 from kymflow_zarr.ingest.folder.convention import Acquisition
 from kymflow_zarr.ingest.folder.scan import Found
 from kymflow_zarr.ingest.sidecars.artifacts import (
@@ -27,7 +26,7 @@ from kymflow_zarr.ingest.sidecars.artifacts import (
     files_of,
     read_sidecars,
 )
-from kymflow_zarr.ingest.sidecars.payload import build_payload
+from kymflow_zarr.ingest.sidecars.metadata import build_payload, calibration_notes, true_axes
 from kymflow_zarr.ingest.sources.channels import ChannelStack
 from kymflow_zarr.runtime.memory_budget import pixels_memory
 from kymflow_zarr.schema.axes import channel_count

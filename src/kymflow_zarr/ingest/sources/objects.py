@@ -11,7 +11,7 @@ from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.engine.images.payload import payload_of
 from kymflow_zarr.errors import ArgumentError, ArgumentTypeError
-from kymflow_zarr.ingest.axes import true_axes
+from kymflow_zarr.ingest.sidecars.metadata import true_axes
 from kymflow_zarr.schema.axes import default_axis_names, normalize_axes
 
 
