@@ -112,10 +112,10 @@ function Cards({ list, question }: { list: boolean; question: string }) {
   }, []);
 
   // The way back leads to where one was; another question leads to the top.
-  const asked = useRef("");
+  const asked = useRef<string | null>(null);
   useLayoutEffect(() => {
     if (!box.width || store.total.value === null || asked.current === question) return;
-    const first = asked.current === "";
+    const first = asked.current === null;
     asked.current = question;
     const row = first ? Number(params.peek().get("row") ?? 0) : 0;
     scroller.current!.scrollTop = boxOf(layout, row).top;
