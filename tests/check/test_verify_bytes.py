@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 
 from kymflow_zarr import KymflowZarrError, VerifyReport, ZarrDataset, ZarrImageRecord
-from kymflow_zarr.check.verify.checksum_scope import examine
-from kymflow_zarr.check.verify.hashing import Hasher
+from kymflow_zarr.check.verify.checksum_scope import Hasher, examine
 from kymflow_zarr.storage.local.storage import LocalStorage
 from tests.helpers.whole_dataset import values_of, write_whole
 

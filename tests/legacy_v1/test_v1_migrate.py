@@ -23,8 +23,7 @@ from kymflow_zarr.errors import (
     SchemaValidationError,
     TargetExistsError,
 )
-from kymflow_zarr.legacy_v1.migrate import migrate_dataset, migrate_in_place
-from kymflow_zarr.legacy_v1.report import MigrationReport
+from kymflow_zarr.legacy_v1.migrate import MigrationReport, migrate_dataset, migrate_in_place
 from tests.conftest import files_of
 from tests.helpers.v1_dataset import (
     CHANNELS_LAST,

@@ -902,7 +902,7 @@ class ZarrImageRecord:
         CorruptDataError
             If a stored file is missing or damaged; nothing is left at `path`.
         """
-        from kymflow_zarr.export.tiff.single import export_tiff
+        from kymflow_zarr.export.tiff.write import export_tiff
 
         export_tiff(self._image, path)
 

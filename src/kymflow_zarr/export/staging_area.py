@@ -1,44 +1,129 @@
-"""Write the files of one part of an export, in any process, before they take their places.
-
-Nothing outside of the target's work folder is touched. The export itself, which holds the lock,
-moves them to where they belong.
-"""
+"""Where the files of an export are staged before they are published."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import stat
-from collections.abc import Callable, Iterable
+import uuid
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
+
+from filelock import FileLock, Timeout
 
 from kymflow_zarr._version import __version__
-from kymflow_zarr.export.dataset_layout.places import ArtifactPlace
+from kymflow_zarr.errors import KymflowZarrError, LockTimeoutError, StorageError
+from kymflow_zarr.export.dataset_layout.places import WORK, ArtifactPlace
 from kymflow_zarr.export.manifest import FileEntry
-from kymflow_zarr.export.work_dir import target_errors, temporary_in
 from kymflow_zarr.storage.local.files import (
     digest_file,
+    digest_of_bytes,
+    os_errors,
     sync_file,
     write_file,
-)
-from kymflow_zarr.storage.local.files import (
-    digest_of_bytes as sha256,
 )
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = [
-    "KnownFiles",
-    "StagedFile",
-    "StagingArea",
-    "State",
-    "add_bytes",
-    "add_frame",
-    "made_from",
-    "numpy_writer",
-    "sha256",
-]
+
+class TargetStorageError(StorageError):
+    """The disk of the target refused; a StorageError of the dataset is none."""
+
+
+@contextlib.contextmanager
+def target_errors(doing: str, where: str) -> Iterator[None]:
+    """Turn an OSError of the body into a TargetStorageError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        # An error of ours comes from what is read while it is written.
+        if isinstance(error, KymflowZarrError):
+            raise
+        try:
+            with os_errors(doing, where):
+                raise
+        except StorageError as told:
+            raise TargetStorageError(told.what, where=told.where, hint=told.hint) from error
+
+
+_LOCK: Final = "lock"
+_REPARSE_MOUNT_POINT: Final = 0xA0000003
+
+
+class WorkFolder:
+    """The work folder of one export; nothing is there until :meth:`enter`.
+
+    Parameters
+    ----------
+    root : Path
+        The target.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.path = root / WORK
+        self._root = root
+        self._lock: FileLock | None = None
+        self._made_root = False
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it is this export's."""
+        return self._lock is not None
+
+    def enter(self) -> None:
+        """Make the folder, lock it, and tidy up what a dead export has left.
+
+        Raises
+        ------
+        LockTimeoutError
+            If another export is writing to the target.
+        """
+        self._made_root = not self._root.exists()
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / _LOCK, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise LockTimeoutError(
+                "another export is writing to this folder",
+                where=str(self._root),
+                hint="Wait for it to finish, then call again.",
+            ) from error
+        self._lock = lock
+        self.sweep()
+
+    def leave(self, *, remove: bool = True) -> None:
+        """Give up the lock; remove the folder, and the target if it is empty and was not there."""
+        if self._lock is None:
+            return
+        self._lock.release()
+        self._lock = None
+        if remove:
+            with contextlib.suppress(OSError):
+                (self.path / _LOCK).unlink(missing_ok=True)
+                self.path.rmdir()
+                if self._made_root:
+                    self._root.rmdir()  # Refused, and rightly, unless it is empty.
+
+    def sweep(self) -> None:
+        """Delete the files that have not taken their places."""
+        for leftover in self.path.glob("*.tmp"):
+            leftover.unlink(missing_ok=True)
+
+
+def temporary_in(root: Path) -> Path:
+    """Return a path in the work folder of a target that nothing has."""
+    return root / WORK / f"{uuid.uuid4().hex}.tmp"
+
+
+def is_own_folder(folder: Path) -> bool:
+    """Tell whether something is a folder, and no link (or junction) to one."""
+    found = folder.lstat()
+    tag = getattr(found, "st_reparse_tag", 0)
+    return stat.S_ISDIR(found.st_mode) and tag != _REPARSE_MOUNT_POINT
+
 
 State: TypeAlias = FileEntry | Literal["absent", "foreign"]
 
@@ -194,7 +279,7 @@ def add_bytes(area: StagingArea, path: str, origin: str, data: bytes) -> None:
 def add_frame(area: StagingArea, place: ArtifactPlace, data: bytes) -> dict[str, Any]:
     """Write a CSV, and the stored file itself where that says more; say which is exact."""
     assert place.plain is not None
-    origin = made_from("frame", place.kind, sha256(data))
+    origin = made_from("frame", place.kind, digest_of_bytes(data))
     if area.holds(place.plain, origin) and (
         area.holds(place.exact, origin) or not area.wrote(place.exact, origin)
     ):
@@ -226,4 +311,4 @@ def numpy_writer(array: np.ndarray[Any, Any]) -> Callable[[Path], None]:
 
 def made_from(*parts: Any) -> str:
     """Return a digest of what a file follows from; another version may write differently."""
-    return sha256(json.dumps([__version__, *parts]).encode())
+    return digest_of_bytes(json.dumps([__version__, *parts]).encode())

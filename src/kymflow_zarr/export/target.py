@@ -31,8 +31,15 @@ from kymflow_zarr.export.manifest import (
     read_journal,
 )
 from kymflow_zarr.export.report import ExportKind
-from kymflow_zarr.export.staging_area import KnownFiles, StagedFile, StagingArea
-from kymflow_zarr.export.work_dir import WorkFolder, is_own_folder, target_errors, temporary_in
+from kymflow_zarr.export.staging_area import (
+    KnownFiles,
+    StagedFile,
+    StagingArea,
+    WorkFolder,
+    is_own_folder,
+    target_errors,
+    temporary_in,
+)
 from kymflow_zarr.storage.local.files import (
     append_lines,
     digest_file,

@@ -1,22 +1,19 @@
-"""The recipe by which an acquisition, TIFFs and sidecars, becomes a staged record.
-
-Adding, updating and rebuilding an image all use it. They differ in the record that it is
-staged in, and in which of its artifacts they write.
-"""
+"""The recipe by which an acquisition becomes a staged record: added, updated or rebuilt."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, TypeAlias
 
 from kymflow_zarr._version import __version__
 from kymflow_zarr.engine.images.draft import RecordDraft
 from kymflow_zarr.engine.images.update import RecordUpdate
-from kymflow_zarr.errors import KymflowZarrError, SourceFileError, StorageError
-from kymflow_zarr.ingest.folder.convention import Acquisition
-from kymflow_zarr.ingest.folder.scan import Found
+from kymflow_zarr.errors import KymflowZarrError, SourceFileError, SourceNotFoundError, StorageError
+from kymflow_zarr.ingest.folder.convention import Acquisition, plan_folder
+from kymflow_zarr.ingest.folder.scan import Found, sha256_of_file
 from kymflow_zarr.ingest.sidecars.artifacts import (
     TIFF_ARTIFACT,
     SidecarContents,
@@ -274,3 +271,44 @@ def _provenance(
     if stack.images[0].name is not None:
         provenance["source_name"] = stack.images[0].name
     return provenance
+
+
+def rebuild_image(draft: RecordDraft, files: Sequence[SourceFileDocument]) -> None:
+    """Write pixels, artifacts and source files into a draft, as ingest of the files would.
+
+    Parameters
+    ----------
+    draft : RecordDraft
+        Stays uncommitted.
+    files : sequence of SourceFileDocument
+        Of the image. Those that are gone or have changed are left out.
+
+    Raises
+    ------
+    SourceNotFoundError
+        If one of the TIFFs is gone or has changed.
+    KymflowZarrError
+        If they cannot be read.
+    """
+    images = [file for file in files if file.role in ("image", "member")]
+    there = list(_unchanged(files))
+    wanted = {file.rel_path for file in images}
+    if not images or not wanted <= {found.rel_path for found in there}:
+        raise SourceNotFoundError("the source files are not there as they were")
+    plan = plan_folder(there, lambda found: found.rel_path in wanted, include_sidecars=True)
+    with open_acquisition(plan.acquisitions[0], images[0].series) as source:
+        source.stage_pixels(draft)
+        source.stage_artifacts(draft, partial(save_artifact, draft))
+
+
+def _unchanged(files: Sequence[SourceFileDocument]) -> Iterator[Found]:
+    for file in sorted(files, key=lambda f: f.rel_path):
+        path = Path(file.path)
+        try:
+            # The size first: a document may name a device that never ends.
+            same = path.is_file() and path.stat().st_size == file.size_bytes
+            if same and sha256_of_file(path) == file.sha256:
+                # The time as the artifacts have it.
+                yield Found(str(path), file.rel_path, file.size_bytes, file.mtime_ns)
+        except OSError:
+            continue

@@ -1,8 +1,4 @@
-"""Documents of format version 1, read as those of version 2.
-
-Version 1 is a Zarr v2 hierarchy: attributes in ``.zattrs``, arrays described by ``.zarray``.
-What it does not record (the digest and the size of an array) is left empty.
-"""
+"""Documents and names of format version 1, read as those of version 2."""
 
 from __future__ import annotations
 
@@ -13,7 +9,13 @@ from typing import Any, Final
 
 import msgspec
 
-from kymflow_zarr.errors import ArgumentError, FormatVersionError, SchemaValidationError
+from kymflow_zarr import layout
+from kymflow_zarr.errors import (
+    ArgumentError,
+    FormatVersionError,
+    InvalidNameError,
+    SchemaValidationError,
+)
 from kymflow_zarr.schema.axes import normalize_axes
 from kymflow_zarr.schema.base import DatasetDocument, read_document
 from kymflow_zarr.schema.image import (
@@ -23,6 +25,7 @@ from kymflow_zarr.schema.image import (
     PixelsDocument,
 )
 from kymflow_zarr.schema.payload import stated_axes
+from kymflow_zarr.types import ArtifactKind
 
 V1_FORMAT: Final = "kymflow_zarr_v1"
 V1_ATTRIBUTES: Final = frozenset({"axes", "created_utc", "updated_utc"})
@@ -190,3 +193,78 @@ def _pixels(array: V1Array, signature: str) -> PixelsDocument:
         sha256=signature,
         stored_bytes=0,
     )
+
+
+# The order matters: "x.json.gz" is no artifact of another suffix.
+_SUFFIXES: Final[tuple[tuple[str, ArtifactKind], ...]] = (
+    (".json", "json"),
+    (".json.gz", "json"),
+    (".parquet", "parquet"),
+    (".csv.gz", "csv_gz"),
+)
+
+
+def image_folder(image_id: str) -> str:
+    """Return where an image is."""
+    return f"{layout.IMAGES}/{image_id}"
+
+
+def places_of(key: str) -> tuple[str, ...]:
+    """Return where the file or folder of a key is; the first that is there counts."""
+    parts = key.split("/")
+    if parts[0] == layout.TABLES:
+        name = layout.parse_table_key(key)
+        return (key if name is None else f"{layout.TABLES}/{name}.parquet",)
+    if parts[0] != layout.IMAGES or len(parts) < 2:
+        return (key,)
+    folder = image_folder(layout.parse_image_folder(parts[1]) or parts[1])
+    room, rest = parts[2:3], parts[3:]
+    if room == [layout.ANALYSIS] and rest:
+        artifact = layout.parse_artifact_key("/".join(parts[2:]))
+        if artifact is not None:
+            kind, name = artifact
+            found = (suffix for suffix, of in _SUFFIXES if of == kind)
+            return tuple(f"{folder}/{layout.ANALYSIS}/{name}{suffix}" for suffix in found)
+    if room == [layout.ANALYSIS_ARRAYS] and rest:
+        rest = [layout.decode_name(rest[0]) or rest[0], *rest[1:]]
+    return ("/".join([folder, *room, *rest]),)
+
+
+def image_key_part(folder: str) -> str | None:
+    """Return what a folder of ``images`` is called in keys, None if version 2 has no such id."""
+    try:
+        return layout.image_prefix(folder).removeprefix(f"{layout.IMAGES}/")
+    except InvalidNameError:
+        return None
+
+
+def array_key_part(name: str) -> str | None:
+    """Return what an array artifact's folder is called in keys, None if it has no such name."""
+    try:
+        return layout.array_artifact_prefix(name).removeprefix(f"{layout.ANALYSIS_ARRAYS}/")
+    except InvalidNameError:
+        return None
+
+
+def artifact_key(relative: str) -> str | None:
+    """Return the key, below its record, of the artifact in a file below ``analysis``.
+
+    None if no artifact is kept in a file of that name.
+    """
+    for suffix, kind in _SUFFIXES:
+        if relative.endswith(suffix):
+            try:
+                return layout.artifact_key(kind, relative.removesuffix(suffix))
+            except InvalidNameError:
+                return None
+    return None
+
+
+def table_key(relative: str) -> str | None:
+    """Return the key of the table in a file below ``tables``, None if it is none."""
+    if not relative.endswith(".parquet"):
+        return None
+    try:
+        return layout.table_key(relative.removesuffix(".parquet"))
+    except InvalidNameError:
+        return None

@@ -3,43 +3,440 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Final, Literal
+from pathlib import Path, PureWindowsPath
+from typing import Any, ClassVar, Final, Literal, TypeAlias, get_args
+
+import numpy as np
 
 from kymflow_zarr import layout
 from kymflow_zarr._version import __version__
 from kymflow_zarr.engine.change import Change
+from kymflow_zarr.engine.documents import load_image
+from kymflow_zarr.engine.images import artifacts
+from kymflow_zarr.engine.images import artifacts as artifacts_module
+from kymflow_zarr.engine.images.array_artifacts import ArrayArtifacts
+from kymflow_zarr.engine.images.draft import RecordDraft
+from kymflow_zarr.engine.images.pixels import open_pixels
 from kymflow_zarr.engine.index.index import Index
 from kymflow_zarr.engine.opening.modes import create_dataset, open_storage
 from kymflow_zarr.engine.tables import Tables
 from kymflow_zarr.errors import (
     ArgumentError,
+    CorruptDataError,
     DatasetExistsError,
     KymflowZarrError,
     StorageError,
     TargetExistsError,
+    UnsupportedDataError,
 )
-from kymflow_zarr.legacy_v1.documents import V1_FORMAT
-from kymflow_zarr.legacy_v1.migrate_image import (
-    KEPT_FILES,
-    OldImage,
-    carry,
-    difference,
-    read_image,
-    source_differs,
-)
-from kymflow_zarr.legacy_v1.migrate_sources import TABLE, OldSources, read_sources
-from kymflow_zarr.legacy_v1.report import MigrationItem, MigrationReport
+from kymflow_zarr.ingest.folder.scan import sha256_of_file
+from kymflow_zarr.legacy_v1.documents import V1_FORMAT, unknown_v1_attributes
 from kymflow_zarr.legacy_v1.storage import V1Storage, is_v1, open_v1
+from kymflow_zarr.runtime.report import Report
 from kymflow_zarr.schema.base import DatasetDocument
+from kymflow_zarr.schema.image import ImageDocument, SourceFileDocument
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.local.files import os_errors, rename_folder, sync_folder
 from kymflow_zarr.storage.local.storage import LocalStorage
-from kymflow_zarr.types import Progress, StrPath
+from kymflow_zarr.types import ArrayLike, Progress, StrPath
 
-__all__ = ["migrate_dataset", "migrate_in_place"]
+TABLE: Final = "sources"
+_COLUMNS: Final = (
+    "image_id",
+    "source_primary_path",
+    "source_size_bytes",
+    "source_mtime_ns",
+    "ingested_epoch_ns",
+)
+_PROVENANCE: Final = layout.artifact_key("json", "provenance")
+
+
+@dataclass(frozen=True, slots=True)
+class OldSources:
+    """What the table of sources says.
+
+    Parameters
+    ----------
+    rows : mapping of str to (str, int, int)
+        Path, size in bytes and time in nanoseconds of the TIFF of each image, by its id.
+    note : str, optional
+        Why the table could not be used.
+    """
+
+    rows: Mapping[str, tuple[str, int, int]]
+    note: str | None = None
+
+    def file_of(self, image_id: str, files: Mapping[str, bytes]) -> SourceFileDocument | None:
+        """Return the document of the TIFF of an image, None where nothing names one.
+
+        Parameters
+        ----------
+        image_id : str
+        files : mapping of str to bytes
+            The artifacts of the image, by key below it: ``provenance`` may name a TIFF that
+            the table does not.
+        """
+        # 0 stands for what nobody recorded.
+        path, size_bytes, mtime_ns = self.rows.get(image_id, (_provenance_path(files), 0, 0))
+        if not path:
+            return None
+        sha256, place = "", Path(path)
+        try:
+            if place.is_absolute() and place.is_file():
+                place = place.resolve()  # As a scan will find it.
+                stat = place.stat()
+                if (stat.st_size, stat.st_mtime_ns) == (size_bytes, mtime_ns):
+                    sha256 = sha256_of_file(place)
+        except (OSError, ValueError):
+            place = Path(path)  # Not to be had from here: its digest stays unknown.
+        return SourceFileDocument(
+            path=str(place) if place.is_absolute() else path,
+            rel_path=PureWindowsPath(path).name,
+            role="image",
+            size_bytes=size_bytes,
+            mtime_ns=mtime_ns,
+            sha256=sha256,
+        )
+
+
+def read_sources(storage: V1Storage) -> OldSources:
+    """Read the table of sources; of several rows of an image the last ingest counts."""
+    tables = Tables(storage)
+    if TABLE not in tables.names():
+        return OldSources({})
+    try:
+        frame = tables.load(TABLE)
+        missing = [name for name in _COLUMNS if name not in frame.columns]
+        if missing:
+            return OldSources(
+                {}, f"it has no column {', '.join(missing)}: no source is taken of it"
+            )
+        frame = frame.dropna(subset=list(_COLUMNS)).sort_values("ingested_epoch_ns", kind="stable")
+        rows = {
+            str(image_id): (str(path), int(size), int(mtime_ns))
+            for image_id, path, size, mtime_ns, _ in frame[list(_COLUMNS)].itertuples(index=False)
+        }
+    except (KymflowZarrError, TypeError, ValueError) as error:
+        return OldSources({}, f"no source is taken of it: {error}")
+    return OldSources(rows)
+
+
+def _provenance_path(files: Mapping[str, bytes]) -> str:
+    data = files.get(_PROVENANCE)
+    said: Any = None if data is None else artifacts.decode("json", data, where=_PROVENANCE)
+    if not isinstance(said, Mapping):
+        return ""
+    paths = (said.get("source_primary_path"), said.get("original_path"))
+    return next((path for path in paths if isinstance(path, str) and path), "")
+
+
+KEPT_FILES: Final = "v1_files"
+"""Folder, of an image or of the dataset, for files that version 2 has no place for."""
+_KEPT_ATTRIBUTES: Final = "v1_attributes"
+_BLOCK_BYTES: Final = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class OldImage:
+    """An image of version 1, its arrays not yet read.
+
+    Parameters
+    ----------
+    image_id : str
+    document : ImageDocument
+    pixels : ArrayLike
+    files : dict of str to bytes
+        What its record in version 2 holds beside arrays, by keys below the record.
+    arrays : ArrayArtifacts
+    source : SourceFileDocument, optional
+        The TIFF that it came from.
+    notes : tuple of str
+        What was kept in another place.
+    """
+
+    image_id: str
+    document: ImageDocument
+    pixels: ArrayLike
+    files: dict[str, bytes]
+    arrays: ArrayArtifacts
+    source: SourceFileDocument | None
+    notes: tuple[str, ...]
+
+
+def read_image(storage: V1Storage, image_id: str, sources: OldSources) -> OldImage:
+    """Read an image of version 1.
+
+    Raises
+    ------
+    KymflowZarrError
+        If a document of it is broken, or a file cannot be read.
+    """
+    prefix = layout.image_prefix(image_id)
+    document = load_image(storage, image_id)
+    files: dict[str, bytes] = {}
+    notes = []
+    foreign = storage.foreign_files(image_id)
+    for info in artifacts_module.listing(storage, prefix):
+        try:
+            files[info.key.removeprefix(f"{prefix}/")] = _artifact(storage, info.key)
+        except (CorruptDataError, UnsupportedDataError) as error:
+            foreign.append(storage.place(info.key))
+            notes.append(f"the {info.kind} artifact {info.name!r} is not readable: {error.what}")
+    folder = storage.place(prefix)
+    for place in foreign:
+        data = storage.files.read(place)
+        if data is not None:
+            files[f"{KEPT_FILES}/{place.removeprefix(f'{folder}/')}"] = data
+    if foreign:
+        notes.append(f"{len(foreign)} files without a place in version 2 kept below {KEPT_FILES}/")
+    unknown = {
+        place: attributes
+        for place, attributes in storage.attributes(image_id).items()
+        if unknown_v1_attributes(attributes)
+    }
+    if unknown:
+        name = _KEPT_ATTRIBUTES
+        while (key := layout.artifact_key("json", name)) in files:
+            name += "_"
+        files[key] = artifacts_module.encode("json", unknown, where=f"{prefix}/{key}")
+        notes.append(f"attributes without a place in version 2 kept as the JSON artifact {name}")
+    pixels = _Readable(open_pixels(storage, prefix, document.pixels), where=f"{folder}/data")
+    arrays = ArrayArtifacts(storage, prefix)
+    source = sources.file_of(image_id, files)
+    return OldImage(image_id, document, pixels, files, arrays, source, tuple(notes))
+
+
+def carry(old: OldImage, storage: Storage) -> None:
+    """Add an image to a dataset of version 2.
+
+    Raises
+    ------
+    KymflowZarrError
+        If an array cannot be read, or version 2 does not hold its like.
+    """
+    document = old.document
+    with RecordDraft(storage, old.image_id) as draft:
+        draft.set_pixels(old.pixels, axes=document.axis_values())
+        draft.set_times(created_utc=document.created_utc, updated_utc=document.updated_utc)
+        draft.set_source_files([] if old.source is None else [old.source])
+        for key, data in old.files.items():
+            draft.write(key, data)
+        for name in old.arrays.names():
+            said = old.arrays.document(name)
+            draft.save_array(
+                name, old.arrays.load(name), axes=said.axes, updated_utc=said.updated_utc
+            )
+        draft.commit()
+
+
+def difference(old: OldImage, storage: Storage) -> str | None:
+    """Compare an image with the one of its id in a dataset of version 2.
+
+    Returns
+    -------
+    str or None
+        The first thing that is not equal, bit by bit; None if all is.
+
+    Raises
+    ------
+    KymflowZarrError
+        If one of them cannot be read.
+    """
+    prefix = layout.image_prefix(old.image_id)
+    document = load_image(storage, old.image_id)
+    for name in ("axes", "created_utc", "updated_utc"):
+        before, now = getattr(old.document, name), getattr(document, name)
+        if before != now:
+            return f"{name}: {now} instead of {before}"
+    if not _same(old.pixels, open_pixels(storage, prefix, document.pixels)):
+        return "pixels"
+    keys = {key for key, _ in storage.walk(f"{prefix}/{layout.ANALYSIS}")}
+    artifacts = {info.key for info in artifacts_module.listing(storage, prefix)}
+    for key in sorted(artifacts | keys | {f"{prefix}/{key}" for key in old.files}):
+        if storage.read(key) != old.files.get(key.removeprefix(f"{prefix}/")):
+            return key.removeprefix(f"{prefix}/")
+    return _array_difference(old.arrays, ArrayArtifacts(storage, prefix))
+
+
+def source_differs(old: OldImage, storage: Storage) -> bool:
+    """Tell whether the image came from another TIFF, or another state of it, than recorded."""
+    now = load_image(storage, old.image_id).source
+    if now is None or old.source is None:
+        return now is not old.source
+    return any(
+        getattr(now, name) != getattr(old.source, name)
+        for name in ("path", "size_bytes", "mtime_ns")
+    )
+
+
+def _array_difference(old: ArrayArtifacts, new: ArrayArtifacts) -> str | None:
+    if old.names() != new.names():
+        return f"array artifacts: {new.names()} instead of {old.names()}"
+    for name in old.names():
+        before, now = old.document(name), new.document(name)
+        if (before.axes, before.updated_utc) != (now.axes, now.updated_utc):
+            return f"axes or time of the array artifact {name!r}"
+        if not _same(old.load(name), new.load(name)):
+            return f"array artifact {name!r}"
+    return None
+
+
+def _artifact(storage: Storage, key: str) -> bytes:
+    data = storage.read(key)
+    if data is None:
+        raise CorruptDataError("the file has gone", where=key)
+    return data if not key.endswith(".json") else _strict_json(data, key)
+
+
+def _strict_json(data: bytes, key: str) -> bytes:
+    """Return a JSON document as it is, or written anew if it is not strict JSON in UTF-8."""
+    value = artifacts_module.decode("json", data, where=key)
+    try:
+        json.loads(data.decode(), parse_constant=_refuse)
+    except ValueError:
+        return artifacts_module.encode("json", value, where=key)
+    return data
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)  # Python reads and writes NaN, which JSON has not.
+
+
+class _Readable:
+    """An array of version 1; a chunk that cannot be read is an error of ours."""
+
+    def __init__(self, array: Any, *, where: str) -> None:
+        self._array = array
+        self._where = where
+        self.shape: tuple[int, ...] = tuple(array.shape)
+        self.dtype: np.dtype[Any] = array.dtype
+
+    def __getitem__(self, key: Any, /) -> Any:
+        try:
+            return self._array[key]
+        except KymflowZarrError:
+            raise
+        except (OSError, RuntimeError, ValueError, TypeError) as error:
+            raise CorruptDataError(
+                f"the pixels cannot be read: {error}",
+                where=self._where,
+                hint="Restore them from a copy of the dataset.",
+            ) from error
+
+
+def _same(one: ArrayLike, other: ArrayLike) -> bool:
+    """Tell whether two arrays hold the same bits, whatever their byte order."""
+    native = one.dtype.newbyteorder("=")
+    if (tuple(one.shape), native) != (tuple(other.shape), other.dtype.newbyteorder("=")):
+        return False
+    blocks = _blocks(tuple(one.shape), native.itemsize)
+    return all(_bits(one[block], native) == _bits(other[block], native) for block in blocks)
+
+
+def _bits(block: Any, native: np.dtype[Any]) -> bytes:
+    return np.asarray(block).astype(native, copy=False).tobytes()
+
+
+def _blocks(shape: tuple[int, ...], item_size: int) -> Iterator[Any]:
+    if not shape:
+        yield ()
+        return
+    row_bytes = max(1, math.prod(shape[1:]) * item_size)
+    rows = max(1, _BLOCK_BYTES // row_bytes)
+    for start in range(0, shape[0], rows):
+        yield slice(start, start + rows)
+
+
+MigrationStatus: TypeAlias = Literal["migrated", "unchanged", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationItem:
+    """What became of one image, table or file.
+
+    Parameters
+    ----------
+    status : {"migrated", "unchanged", "failed"}
+        ``migrated``: carried over now and found equal. ``unchanged``: found equal, carried
+        over before. ``failed``: it could not be read, or the new dataset holds another.
+    kind : {"image", "table", "file"}
+    name : str
+        Id of the image, name of the table, or path of the file below the old dataset.
+    reason : str, optional
+        Why it failed, or what was kept in another place.
+    """
+
+    status: MigrationStatus
+    kind: Literal["image", "table", "file"]
+    name: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationReport(Report[MigrationItem]):
+    """What became of a dataset of format version 1.
+
+    Parameters
+    ----------
+    old, new : str
+        Where the dataset was read, and where it is in version 2.
+    items : tuple of MigrationItem
+        Images, tables, then other files.
+    backup : str, optional
+        Where the old dataset is now, after a migration in place.
+    """
+
+    ENTRIES: ClassVar[str] = "items"
+    ENTRY: ClassVar[type] = MigrationItem
+
+    old: str
+    new: str
+    items: tuple[MigrationItem, ...]
+    backup: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether all of the old dataset is in the new one, equal."""
+        return not self.failed
+
+    @property
+    def migrated(self) -> tuple[MigrationItem, ...]:
+        """What was carried over now."""
+        return self._with(status="migrated")
+
+    @property
+    def unchanged(self) -> tuple[MigrationItem, ...]:
+        """What was carried over before."""
+        return self._with(status="unchanged")
+
+    @property
+    def failed(self) -> tuple[MigrationItem, ...]:
+        """What is not in the new dataset, or not equal there, with the reason."""
+        return self._with(status="failed")
+
+    def _summary(self) -> dict[str, Any]:
+        statuses = get_args(MigrationStatus)
+        counts = {s: len(self._with(status=s)) for s in statuses}
+        return {"ok": self.ok, "counts": counts}
+
+    def __str__(self) -> str:
+        head = (
+            f"{len(self.migrated)} migrated, {len(self.unchanged)} unchanged, "
+            f"{len(self.failed)} failed: {self.old} -> {self.new}"
+        )
+        kept = [] if self.backup is None else [f"the old dataset is kept as {self.backup}"]
+        notes = [
+            f"{item.status} {item.kind} {item.name}: {item.reason}"
+            for item in self.items
+            if item.reason is not None
+        ]
+        return self._text(head, *kept, *notes)
+
 
 _ROOT_ATTRIBUTES: Final = "kymflow_zarr_v1"
 _BUILDING: Final = ".migrating"

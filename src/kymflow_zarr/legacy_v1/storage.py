@@ -23,7 +23,7 @@ from kymflow_zarr.errors import (
     ReadOnlyError,
     SchemaValidationError,
 )
-from kymflow_zarr.legacy_v1 import names as names_module
+from kymflow_zarr.legacy_v1 import documents
 from kymflow_zarr.legacy_v1.documents import (
     V1_FORMAT,
     read_v1_array,
@@ -114,7 +114,7 @@ class V1Storage(ReadOnlyStorage):
 
     def place(self, key: str) -> str:
         """Return the name, below the dataset's folder, of what a key stands for."""
-        places = names_module.places_of(key)
+        places = documents.places_of(key)
         there = (place for place in places[:-1] if self.files.stat(place) is not None)
         return next(there, places[-1])
 
@@ -171,9 +171,9 @@ class V1Storage(ReadOnlyStorage):
         """Return the names of the folders directly below a key, as keys spell them."""
         folder = self.place(prefix)
         if prefix == layout.IMAGES:
-            found = map(names_module.image_key_part, self.files.children(folder))
+            found = map(documents.image_key_part, self.files.children(folder))
         elif prefix.endswith(f"/{layout.ANALYSIS_ARRAYS}"):
-            found = map(names_module.array_key_part, self._array_names(folder))
+            found = map(documents.array_key_part, self._array_names(folder))
         else:
             return self.files.children(folder)
         return [name for name in found if name is not None]
@@ -195,10 +195,10 @@ class V1Storage(ReadOnlyStorage):
         relative = place.removeprefix(f"{self.place(key)}/")
         parts = key.split("/")
         if parts[0] == layout.TABLES:
-            return names_module.table_key(place.removeprefix(f"{layout.TABLES}/"))
+            return documents.table_key(place.removeprefix(f"{layout.TABLES}/"))
         if parts[0] == layout.IMAGES and parts[2:3] == [layout.ANALYSIS]:
             _, _, relative = place.partition(f"/{layout.ANALYSIS}/")
-            artifact = names_module.artifact_key(relative)
+            artifact = documents.artifact_key(relative)
             return None if artifact is None else "/".join([*parts[:2], artifact])
         return f"{key}/{relative}"
 
@@ -212,7 +212,7 @@ class V1Storage(ReadOnlyStorage):
         image_id : str, optional
             Those of an image. None: those beside the images; version 1's index is left out.
         """
-        top = "" if image_id is None else names_module.image_folder(image_id)
+        top = "" if image_id is None else documents.image_folder(image_id)
         found = []
         for place in self._walk(top):
             parts = place.split("/")
@@ -227,11 +227,11 @@ class V1Storage(ReadOnlyStorage):
     def refused_images(self) -> list[str]:
         """Return the names of the folders of ``images`` that version 2 has no id for."""
         folders = self.files.children(layout.IMAGES)
-        return sorted(name for name in folders if names_module.image_key_part(name) is None)
+        return sorted(name for name in folders if documents.image_key_part(name) is None)
 
     def attributes(self, image_id: str | None = None) -> dict[str, Any]:
         """Return the documents ``.zattrs`` of an image, or of the root, by their places in it."""
-        top = "" if image_id is None else f"{names_module.image_folder(image_id)}/"
+        top = "" if image_id is None else f"{documents.image_folder(image_id)}/"
         below = [""]
         if image_id is not None:
             arrays = f"{top}{layout.ANALYSIS_ARRAYS}"
@@ -260,19 +260,19 @@ class V1Storage(ReadOnlyStorage):
         if name in layout.ZARR_V2_NAMES or layout.is_litter(name):
             return True
         if image_id is None:
-            key = names_module.table_key(place.removeprefix(f"{layout.TABLES}/"))
+            key = documents.table_key(place.removeprefix(f"{layout.TABLES}/"))
             return place.startswith(f"{layout.TABLES}/") and key is not None
-        relative = place.removeprefix(f"{names_module.image_folder(image_id)}/")
+        relative = place.removeprefix(f"{documents.image_folder(image_id)}/")
         room, _, rest = relative.partition("/")
         if room == layout.ANALYSIS:
-            artifact = names_module.artifact_key(rest)
+            artifact = documents.artifact_key(rest)
             prefix = layout.image_prefix(image_id)
             return artifact is not None and self.place(f"{prefix}/{artifact}") == place
         if room == _DATA:
             return bool(rest) and _is_chunk(rest)
         if room == layout.ANALYSIS_ARRAYS:
             array, _, chunk = rest.partition(f"/{_DATA}/")
-            return _is_chunk(chunk) and names_module.array_key_part(array) is not None
+            return _is_chunk(chunk) and documents.array_key_part(array) is not None
         return False
 
     # Documents ------------------------------------------------------------------------

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from kymflow_zarr import ExportReport, ZarrDataset
 from kymflow_zarr.errors import SchemaValidationError
-from kymflow_zarr.export.tiff import skeleton, source
+from kymflow_zarr.export.tiff import source
+from kymflow_zarr.export.tiff import source as source_module
 from kymflow_zarr.schema.tiff_skeleton import TiffSkeleton, decode_skeleton, encode_skeleton
 from tests.helpers.kymflow_tree import contents_of, differing, ingested
 
@@ -93,7 +94,7 @@ def test_an_uncompressed_tiff_comes_back_byte_by_byte(
     pixels, arguments = tiff
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         # Large images are read in blocks; here small ones are.
-        patch.setattr(skeleton, "BLOCK_BYTES", block)
+        patch.setattr(source_module, "BLOCK_BYTES", block)
         patch.setattr(source, "WHOLE_IMAGE_BYTES", whole)
         path = Path(folder) / "in" / "a.tif"
         path.parent.mkdir()

@@ -8,13 +8,17 @@ from contextlib import closing
 
 from kymflow_zarr import layout
 from kymflow_zarr.check.files import is_index_usable, is_temporary, list_names
-from kymflow_zarr.check.repair.image import FROM_SOURCE, repair_image
-from kymflow_zarr.check.repair.plan import RepairPlan
+from kymflow_zarr.check.repair.image import FROM_SOURCE, RepairPlan, repair_image
 from kymflow_zarr.check.repair.sources import decodes, is_kept, kept_again
 from kymflow_zarr.check.report import RepairAction, RepairReport
-from kymflow_zarr.check.verify.checksum_scope import ChecksumScope, examine, name_of
+from kymflow_zarr.check.verify.checksum_scope import (
+    ChecksumScope,
+    Hasher,
+    examine,
+    hashing,
+    name_of,
+)
 from kymflow_zarr.check.verify.dataset import settled, verify_images
-from kymflow_zarr.check.verify.hashing import Hasher, hashing
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.documents import dump, load, require_dataset
 from kymflow_zarr.engine.index.index import Index

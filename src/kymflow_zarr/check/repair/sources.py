@@ -16,7 +16,7 @@ from kymflow_zarr.engine.images.draft import RecordDraft
 from kymflow_zarr.engine.source_files import read_kept
 from kymflow_zarr.errors import KymflowZarrError, StorageError
 from kymflow_zarr.formats.gzip import gzip_bytes
-from kymflow_zarr.ingest.rebuild import rebuild_image
+from kymflow_zarr.ingest.recipe import rebuild_image
 from kymflow_zarr.schema.checksums import FileSum
 from kymflow_zarr.schema.image import ImageDocument, SourceFileDocument
 from kymflow_zarr.storage.interface import Storage

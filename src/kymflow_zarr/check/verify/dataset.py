@@ -13,8 +13,13 @@ from typing import Final
 from kymflow_zarr import layout
 from kymflow_zarr.check.files import is_index_usable, warn_of_lost
 from kymflow_zarr.check.report import Damage, VerifyLevel, VerifyReport
-from kymflow_zarr.check.verify.checksum_scope import DAMAGES, ChecksumScope, examine
-from kymflow_zarr.check.verify.hashing import Hasher, hashing
+from kymflow_zarr.check.verify.checksum_scope import (
+    DAMAGES,
+    ChecksumScope,
+    Hasher,
+    examine,
+    hashing,
+)
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.documents import load_image, require_dataset
 from kymflow_zarr.engine.index.index import Index

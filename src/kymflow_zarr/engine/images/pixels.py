@@ -19,8 +19,7 @@ from kymflow_zarr.errors import (
     KymflowZarrError,
 )
 from kymflow_zarr.formats.array.foreign import check_foreign_array, check_foreign_size
-from kymflow_zarr.formats.array.read import read_array
-from kymflow_zarr.formats.array.selection import parse_selection
+from kymflow_zarr.formats.array.read import parse_selection, read_array
 from kymflow_zarr.formats.array.write import FilesDigest, array_files, array_layout
 from kymflow_zarr.runtime.background import Content
 from kymflow_zarr.runtime.limits import check_limit

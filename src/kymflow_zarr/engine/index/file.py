@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from kymflow_zarr import layout
 from kymflow_zarr.engine.index.columns import INDEX, NEVER_TRUSTED, Row
-from kymflow_zarr.formats.parquet.memory import arrow_reader
+from kymflow_zarr.formats.parquet.footer import arrow_reader
 from kymflow_zarr.schema.base import FORMAT, FORMAT_VERSION
 
 _ARROW: Final[dict[str, Any]] = {"string": pa.string(), "json": pa.string(), "int64": pa.int64()}

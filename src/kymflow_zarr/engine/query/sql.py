@@ -37,8 +37,7 @@ from kymflow_zarr.errors import (
     LimitExceededError,
     MissingDependencyError,
 )
-from kymflow_zarr.formats.parquet.memory import arrow_reader
-from kymflow_zarr.formats.parquet.size import check_parquet_size
+from kymflow_zarr.formats.parquet.footer import arrow_reader, check_parquet_size
 from kymflow_zarr.runtime.limits import get_limits
 from kymflow_zarr.storage.interface import Stat
 

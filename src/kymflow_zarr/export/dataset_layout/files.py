@@ -33,11 +33,11 @@ from kymflow_zarr.export.staging_area import (
     add_frame,
     made_from,
     numpy_writer,
-    sha256,
 )
 from kymflow_zarr.runtime.memory_budget import pixels_memory
 from kymflow_zarr.schema.image import ImageDocument, SourceFileDocument
 from kymflow_zarr.storage.interface import Storage
+from kymflow_zarr.storage.local.files import digest_of_bytes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -188,7 +188,7 @@ def kept_bytes(storage: Storage, key: str, document: SourceFileDocument) -> byte
         If they are gone.
     """
     data = read_kept(storage, key)
-    if sha256(data) != document.sha256:
+    if digest_of_bytes(data) != document.sha256:
         raise CorruptDataError("the kept source file is not the one that was read", where=key)
     return data
 
@@ -275,9 +275,8 @@ class ImagePlan:
     def _write_pixels(
         self, area: StagingArea, document: ImageDocument
     ) -> tuple[ImageDocument, dict[str, Any]]:
-        from kymflow_zarr.export.tiff.axes import tiff_axes
         from kymflow_zarr.export.tiff.display import display_of
-        from kymflow_zarr.export.tiff.write import tiff_kind, write_tiff
+        from kymflow_zarr.export.tiff.write import tiff_axes, tiff_kind, write_tiff
 
         image_id = self.record.image_id
         empty = 0 in document.pixels.shape
@@ -326,7 +325,7 @@ class ImagePlan:
         data = self.storage.read(place.key)
         if data is None:
             raise ArtifactNotFoundError("the artifact was deleted meanwhile", where=place.key)
-        digest = sha256(data)
+        digest = digest_of_bytes(data)
         described: dict[str, Any] = {"name": place.name, "kind": place.kind, "sha256": digest}
         if place.plain is not None:
             return described | add_frame(area, place, data)

@@ -22,9 +22,8 @@ from kymflow_zarr.errors import (
 from kymflow_zarr.export.dataset_layout.files import ImagePlan, SourceFilePlan, TablePlan
 from kymflow_zarr.export.dataset_layout.places import SOURCES, source_places
 from kymflow_zarr.export.report import ExportFailure, ExportKind
-from kymflow_zarr.export.staging_area import StagingArea
+from kymflow_zarr.export.staging_area import StagingArea, TargetStorageError
 from kymflow_zarr.export.target import ManifestTarget
-from kymflow_zarr.export.work_dir import TargetStorageError
 from kymflow_zarr.runtime.parallel import THREADS, in_order
 from kymflow_zarr.schema.base import read_dataset_document
 from kymflow_zarr.storage.interface import Storage

@@ -27,10 +27,10 @@ from kymflow_zarr.export.lab_layout.analysis import (
     top_keys,
 )
 from kymflow_zarr.export.lab_layout.plan import TreePlan, sidecar_name
-from kymflow_zarr.export.staging_area import numpy_writer, sha256
-from kymflow_zarr.export.work_dir import target_errors
+from kymflow_zarr.export.staging_area import numpy_writer, target_errors
 from kymflow_zarr.schema.image import ImageDocument, SourceFileDocument
 from kymflow_zarr.storage.interface import Storage
+from kymflow_zarr.storage.local.files import digest_of_bytes
 
 __all__ = ["ImageTree"]
 
@@ -65,7 +65,7 @@ class ImageTree:
     def __post_init__(self) -> None:
         for info in self.record.list_artifacts():
             key = info.key.removeprefix(f"{self._prefix}/")
-            self._now[key] = sha256(self._read(key))
+            self._now[key] = digest_of_bytes(self._read(key))
         arrays = ArrayArtifacts(self.storage, self._prefix)
         for name in self.record.list_array_artifacts():
             try:

@@ -13,8 +13,8 @@ from kymflow_zarr import layout
 from kymflow_zarr.errors import ArgumentError, InvalidNameError
 from kymflow_zarr.export.dataset_layout.places import WORK, source_segment
 from kymflow_zarr.export.report import ExportDifference, ExportFailure, ExportKind
+from kymflow_zarr.export.staging_area import target_errors
 from kymflow_zarr.export.target import OriginalFile
-from kymflow_zarr.export.work_dir import target_errors
 from kymflow_zarr.schema.image import SourceFileDocument
 from kymflow_zarr.storage.local.files import write_file
 

@@ -21,9 +21,9 @@ from kymflow_zarr.errors import CorruptDataError, KymflowZarrError
 from kymflow_zarr.export.dataset_layout.files import kept_bytes
 from kymflow_zarr.export.dataset_layout.places import source_segment
 from kymflow_zarr.export.dataset_layout.plan import STOPPING, require_dataset
+from kymflow_zarr.export.lab_layout.analysis import TreeTables
 from kymflow_zarr.export.lab_layout.image import ImageTree
 from kymflow_zarr.export.lab_layout.plan import Roots, TreePlan, root_of, stem_of
-from kymflow_zarr.export.lab_layout.tables import TreeTables
 from kymflow_zarr.export.report import ExportDifference, ExportKind, ExportReport
 from kymflow_zarr.export.target import OriginalFile, OriginalTarget, make_file
 from kymflow_zarr.export.tiff.source import SourceTiff, channel_place

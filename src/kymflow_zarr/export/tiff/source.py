@@ -1,10 +1,13 @@
-"""Write the TIFF that an image came from: the same bytes if possible, else a new TIFF."""
+"""The TIFF that an image came from: byte for byte where possible, else written again."""
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -15,15 +18,20 @@ from kymflow_zarr.engine.query.map import Reading
 from kymflow_zarr.engine.source_files import read_kept
 from kymflow_zarr.errors import ArtifactNotFoundError, CorruptDataError, SchemaValidationError
 from kymflow_zarr.export.dataset_layout.files import WHOLE_IMAGE_BYTES, pixel_bytes
+from kymflow_zarr.export.staging_area import target_errors
 from kymflow_zarr.export.tiff.display import display_of, tiff_description
-from kymflow_zarr.export.work_dir import target_errors
 from kymflow_zarr.runtime.memory_budget import pixels_memory
 from kymflow_zarr.schema.image import ImageDocument, SourceFileDocument
 from kymflow_zarr.schema.tiff_skeleton import TiffSkeleton, decode_skeleton
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.local.files import digest_file
 
-__all__ = ["SourceTiff", "channel_place"]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from kymflow_zarr.schema.tiff_skeleton import TiffSkeleton
+    from kymflow_zarr.types import ArrayLike
+
 
 _KINDS: Final = {
     "imagej": "an ImageJ TIFF",
@@ -86,7 +94,6 @@ class SourceTiff:
     def _as_it_was(
         self, path: Path, pixels: Any, document: ImageDocument, file: SourceFileDocument
     ) -> str | None:
-        from kymflow_zarr.export.tiff.skeleton import fits, write_with_skeleton
 
         if file.frame_as is None or not file.sha256:
             return self._why_no_skeleton()
@@ -117,7 +124,7 @@ class SourceTiff:
                 return pixels, document
 
     def _write_new(self, path: Path, pixels: Any, document: ImageDocument) -> str:
-        from kymflow_zarr.export.tiff.skeleton import OneChannel
+
         from kymflow_zarr.export.tiff.write import tiff_kind, write_tiff
 
         display = display_of(self.storage, self.record.image_id, self.channel)
@@ -161,3 +168,132 @@ def channel_place(document: ImageDocument, file: SourceFileDocument) -> tuple[in
     if axis is None or document.pixels.shape[axis] <= index or len(document.axes) < 3:
         raise CorruptDataError("the image has no channel for this file any more")
     return axis, index
+
+
+# What is read of a large image at a time.
+BLOCK_BYTES: Final = 64 << 20
+
+
+class OneChannel:
+    """One index along one axis of an image, read on demand.
+
+    Parameters
+    ----------
+    pixels : ArrayLike
+    axis, index : int
+    """
+
+    def __init__(self, pixels: ArrayLike, axis: int, index: int) -> None:
+        self._pixels, self._axis, self._index = pixels, axis, index
+        shape = tuple(pixels.shape)
+        self.shape: tuple[int, ...] = (*shape[:axis], *shape[axis + 1 :])
+        self.dtype: Any = pixels.dtype
+
+    def __getitem__(self, key: tuple[int | slice, ...]) -> npt.NDArray[Any]:
+        whole = (*key[: self._axis], self._index, *key[self._axis :])
+        return np.asarray(self._pixels[whole])
+
+
+def fits(skeleton: TiffSkeleton, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
+    """Return True if pixels have the shape and dtype that a skeleton was made for.
+
+    Parameters
+    ----------
+    skeleton : TiffSkeleton
+    shape : tuple of int
+        Of the image, all channels of a set of files included.
+    dtype : numpy.dtype
+    """
+    if np.dtype(skeleton.dtype).newbyteorder("=") != dtype:
+        return False
+    if skeleton.channel is not None:
+        axis, index = skeleton.channel
+        if axis >= len(shape) or index >= shape[axis]:
+            return False
+        shape = (*shape[:axis], *shape[axis + 1 :])
+    return shape == skeleton.image_shape
+
+
+def write_with_skeleton(path: Path, skeleton: TiffSkeleton, pixels: ArrayLike) -> None:
+    """Write a TIFF from its skeleton and the pixels, which :func:`fits` has found to fit.
+
+    Parameters
+    ----------
+    path : Path
+        A file that is not there yet.
+    skeleton : TiffSkeleton
+    pixels : ArrayLike
+        Of the image; read in blocks.
+    """
+    if skeleton.channel is not None:
+        pixels = OneChannel(pixels, *skeleton.channel)
+    with path.open("xb") as file:
+        file.truncate(skeleton.size_bytes)
+        at = 0
+        for offset, count in skeleton.gaps:
+            file.seek(offset)
+            file.write(skeleton.rest[at : at + count])
+            at += count
+        left = iter(skeleton.ranges)
+        offset, count = 0, 0
+        for block in _blocks(skeleton, pixels):
+            data = block.reshape(-1).view(np.uint8).data
+            done = 0
+            while done < len(data):
+                if count == 0:
+                    offset, count = next(left)
+                    continue
+                part = min(count, len(data) - done)
+                file.seek(offset)
+                file.write(data[done : done + part])
+                offset, count, done = offset + part, count - part, done + part
+
+
+def _blocks(skeleton: TiffSkeleton, pixels: ArrayLike) -> Iterator[npt.NDArray[Any]]:
+    """Yield the pixels as the file has them: its dtype, its order, a run at a time."""
+    shape = skeleton.shape
+    # The first dimension of which a run fits; those before it are gone through one by one.
+    cut = next(
+        (d for d in range(len(shape)) if _bytes_below(skeleton, d) <= BLOCK_BYTES), len(shape) - 1
+    )
+    run = max(1, BLOCK_BYTES // max(1, _bytes_below(skeleton, cut)))
+    if any(len(dims) > 1 and dims[1] == cut and dims[0] > cut for dims in skeleton.dims):
+        run = 1
+    for position in itertools.product(*(range(n) for n in shape[:cut])):
+        for start in range(0, shape[cut], run):
+            yield _block(
+                skeleton,
+                pixels,
+                [
+                    *(range(i, i + 1) for i in position),
+                    range(start, min(start + run, shape[cut])),
+                    *(range(n) for n in shape[cut + 1 :]),
+                ],
+            )
+
+
+def _bytes_below(skeleton: TiffSkeleton, dimension: int) -> int:
+    return math.prod(skeleton.shape[dimension + 1 :]) * skeleton.itemsize
+
+
+def _block(skeleton: TiffSkeleton, pixels: ArrayLike, ranges: list[range]) -> npt.NDArray[Any]:
+    key = tuple(_slice(skeleton, dims, ranges) for dims in skeleton.dims)
+    found = np.asarray(pixels[key])
+    order = [d for dims in skeleton.dims for d in dims]
+    order += [d for d in range(len(ranges)) if d not in order]
+    found = found.reshape([len(ranges[d]) for d in order]).transpose(np.argsort(order))
+    return np.ascontiguousarray(found, dtype=skeleton.dtype)
+
+
+def _slice(skeleton: TiffSkeleton, dims: list[int], ranges: list[range]) -> slice:
+    """Return where a part of the file's dimensions lies along the axis they make up."""
+    outer = ranges[dims[0]]
+    if len(dims) == 1:
+        return slice(outer.start, outer.stop)
+    count, inner = skeleton.shape[dims[1]], ranges[dims[1]]
+    if len(inner) == count:
+        return slice(outer.start * count, outer.stop * count)
+    first = outer.start * count + inner.start
+    if len(outer) == 1:
+        return slice(first, first + len(inner))
+    return slice(first, outer.stop * count, count)

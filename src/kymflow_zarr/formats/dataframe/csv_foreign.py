@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.csv as pa_csv
 
-from kymflow_zarr.formats.parquet.memory import arrow_reader
+from kymflow_zarr.formats.parquet.footer import arrow_reader
 from kymflow_zarr.schema.analysis_columns import pinned_types
 
 __all__ = ["decode_csv"]

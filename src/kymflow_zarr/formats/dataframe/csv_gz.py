@@ -33,7 +33,7 @@ from kymflow_zarr.formats.dataframe.csv_foreign import decode_csv
 from kymflow_zarr.formats.dataframe.objects import Marker, as_storage
 from kymflow_zarr.formats.dataframe.parquet import require_same, require_same_index
 from kymflow_zarr.formats.gzip import deflate_bytes
-from kymflow_zarr.formats.parquet.memory import arrow_reader
+from kymflow_zarr.formats.parquet.footer import arrow_reader
 from kymflow_zarr.runtime.limits import gunzip
 
 __all__ = ["decode_csv_gz", "encode_csv_gz"]

@@ -21,8 +21,7 @@ from kymflow_zarr.formats.dataframe.arrow_table import (
     to_arrow_table,
 )
 from kymflow_zarr.formats.dataframe.objects import Marker, same_value
-from kymflow_zarr.formats.parquet.memory import arrow_reader
-from kymflow_zarr.formats.parquet.size import check_parquet_size
+from kymflow_zarr.formats.parquet.footer import arrow_reader, check_parquet_size
 
 __all__ = [
     "ROW_GROUP_ROWS",

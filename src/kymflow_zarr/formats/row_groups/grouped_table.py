@@ -28,8 +28,7 @@ from kymflow_zarr.formats.dataframe.parquet import (
     register_pandas_types,
     written_options,
 )
-from kymflow_zarr.formats.parquet.footer import Struct, footer_of
-from kymflow_zarr.formats.parquet.size import check_parquet_size
+from kymflow_zarr.formats.parquet.footer import Struct, check_parquet_size, footer_of
 from kymflow_zarr.formats.row_groups.row_group import RowGroup, file_of, parse_row_groups
 from kymflow_zarr.formats.rows.encoded import (
     Column,

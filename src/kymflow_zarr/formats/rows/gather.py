@@ -20,7 +20,7 @@ from kymflow_zarr.errors import ArgumentError, CorruptDataError
 from kymflow_zarr.formats.dataframe.arrow_table import NOTE_KEY, from_arrow_table, parse_note
 from kymflow_zarr.formats.dataframe.objects import Marker
 from kymflow_zarr.formats.dataframe.parquet import decode_parquet, open_table, register_pandas_types
-from kymflow_zarr.formats.parquet.size import check_parquet_size
+from kymflow_zarr.formats.parquet.footer import check_parquet_size
 from kymflow_zarr.formats.rows.encoded import Column, Rows, united_labels, without_nulls
 from kymflow_zarr.schema.analysis_columns import is_known_text
 

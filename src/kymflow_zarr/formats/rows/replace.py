@@ -20,8 +20,7 @@ import pyarrow.parquet as pq
 from kymflow_zarr.errors import ArgumentError, ArgumentTypeError, CorruptDataError
 from kymflow_zarr.formats.dataframe.objects import Marker
 from kymflow_zarr.formats.dataframe.parquet import decode_parquet, encode_parquet
-from kymflow_zarr.formats.parquet.memory import arrow_reader
-from kymflow_zarr.formats.parquet.size import check_parquet_size
+from kymflow_zarr.formats.parquet.footer import arrow_reader, check_parquet_size
 from kymflow_zarr.formats.row_groups.grouped_table import GroupedTable
 from kymflow_zarr.formats.rows.encoded import Rows
 

@@ -195,7 +195,7 @@ class ExportedFolder:
 
     def _put_table(self, table: TableEntry, *, dry_run: bool) -> tuple[_TableStatus, str | None]:
         from kymflow_zarr.formats.dataframe.parquet import encode_parquet
-        from kymflow_zarr.ingest.from_export.values import read_frame
+        from kymflow_zarr.ingest.from_export.image import read_frame
 
         data, intact = self._files.read(table.file)
         frame = read_frame(data, where=table.file)

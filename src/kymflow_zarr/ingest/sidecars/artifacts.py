@@ -1,16 +1,12 @@
-"""What the files beside an image become: artifacts, each made of one file or a few.
-
-An artifact knows the files it is made of, so that a file which changes later updates what it feeds
-and nothing else.
-"""
+"""What the files beside an image become: artifacts, each made of one file or a few."""
 
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from kymflow_zarr.engine.images.artifacts import encode
 from kymflow_zarr.engine.images.draft import write_array_artifact
@@ -21,9 +17,14 @@ from kymflow_zarr.ingest.sidecars.olympus import OlympusHeader, parse_olympus_he
 from kymflow_zarr.layout import array_artifact_prefix, artifact_key
 from kymflow_zarr.runtime.background import arrived
 from kymflow_zarr.runtime.limits import loads_json, repeated_keys
+from kymflow_zarr.schema.analysis_columns import EVENT_COLUMNS, VELOCITY_COLUMNS
 from kymflow_zarr.schema.checksums import FileSum
 from kymflow_zarr.schema.image import SourceFileDocument
 from kymflow_zarr.storage.local.files import digest_of_bytes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 SourceArtifactKind: TypeAlias = Literal["json", "parquet", "csv_gz", "array"]
 
@@ -185,7 +186,6 @@ def _read_analysis(contents: SidecarContents, files: list[Attached]) -> None:
 def _add_documents(
     contents: SidecarContents, documents: list[tuple[Attached, dict[str, Any]]], suffix: str
 ) -> None:
-    from kymflow_zarr.ingest.sidecars.analysis import analysis_document, events_frame
 
     said: dict[str, Any] = {}
     made_of: list[str] = []
@@ -216,7 +216,6 @@ def _add_documents(
 
 def _velocity(attached: Attached, data: bytes, name: str) -> SourceArtifact:
     from kymflow_zarr.formats.dataframe.csv_foreign import decode_csv
-    from kymflow_zarr.ingest.sidecars.analysis import velocity_frame
 
     return SourceArtifact(
         "parquet", name, velocity_frame(decode_csv(data)), (attached.found.rel_path,)
@@ -361,3 +360,114 @@ def feeds_of(artifacts: Iterable[tuple[SourceArtifact, str, str]]) -> dict[str, 
         for rel_path in artifact.made_of:
             feeds.setdefault(rel_path, {})[key] = sha256
     return feeds
+
+
+_EVENT_DTYPES: Final = {
+    "roi_id": "Int64",
+    "channel": "Int64",
+    "event_type": "str",
+    "i_start": "Int64",
+    "i_peak": "Int64",
+    "i_end": "Int64",
+    "t_start_s": "float64",
+    "t_peak_s": "float64",
+    "t_end_s": "float64",
+    "score_peak": "float64",
+    "baseline_before": "float64",
+    "baseline_after": "float64",
+    "strength": "float64",
+    "nan_fraction_in_event": "float64",
+    "n_valid_in_event": "Int64",
+    "duration_s": "float64",
+    "machine_type": "str",
+    "user_type": "str",
+    "note": "str",
+}
+
+
+def velocity_frame(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a velocity table of any version with the columns of the schema.
+
+    The oldest tables have an unnamed row number, which is dropped, and one region, the whole
+    image: their ``roi_id`` is 0 and their ``channel`` 1.
+    """
+    unnamed = [name for name in table.columns if str(name).startswith("Unnamed:")]
+    frame = table.drop(columns=unnamed).rename(columns=VELOCITY_COLUMNS)
+    if "roi_id" not in frame.columns:
+        frame.insert(0, "roi_id", 0)
+    if "channel" not in frame.columns:
+        frame.insert(1, "channel", 1)
+    return frame
+
+
+def events_frame(velocity_events: object, *, where: str) -> pd.DataFrame:
+    """Return the events of all regions as rows.
+
+    Parameters
+    ----------
+    velocity_events : mapping
+        Lists of events, by region id (``"1"``) or region and channel (``"1:1"``).
+    where : str
+        The file, for the error.
+
+    Raises
+    ------
+    SourceFileError
+        If it is something else.
+    """
+    import pandas as pd
+
+    rows = []
+    for key, events in _mapping(velocity_events, where).items():
+        roi_id, channel = _region(key, where)
+        if not isinstance(events, list) or not all(isinstance(e, Mapping) for e in events):
+            raise SourceFileError(f"the events of region {key!r} are no list", where=where)
+        for event in events:
+            named = {EVENT_COLUMNS.get(name, name): value for name, value in event.items()}
+            rows.append(named | {"roi_id": roi_id, "channel": channel})
+    frame = pd.DataFrame(rows)
+    others = [name for name in frame.columns if name not in _EVENT_DTYPES]
+    frame = frame.reindex(columns=[*_EVENT_DTYPES, *others])
+    return frame.astype({name: _dtype(frame[name], d) for name, d in _EVENT_DTYPES.items()})
+
+
+def _dtype(column: pd.Series[Any], wanted: str) -> Any:
+    # Fractions where whole numbers are usual stay what they are.
+    if wanted == "Int64":
+        numbers = column.dropna()
+        whole = all(isinstance(n, int | float) and float(n).is_integer() for n in numbers)
+        return wanted if whole else "object"
+    if wanted == "float64":
+        return wanted if all(isinstance(n, int | float) for n in column.dropna()) else "object"
+    return "object"
+
+
+def analysis_document(document: Mapping[str, Any], *, where: str) -> dict[str, Any]:
+    """Return what an analysis file says beside its events, regions as a list.
+
+    Raises
+    ------
+    SourceFileError
+        If its parts are not what they are in every known version.
+    """
+    rest = {k: v for k, v in document.items() if k not in ("analysis_metadata", "velocity_events")}
+    regions = []
+    for key, region in _mapping(document.get("analysis_metadata", {}), where).items():
+        roi_id, channel = _region(key, where)
+        regions.append({"roi_id": roi_id, "channel": channel, **_mapping(region, where)})
+    return {**rest, "regions": regions}
+
+
+def _mapping(value: object, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise SourceFileError("a part of the analysis is not an object", where=where)
+    return value
+
+
+def _region(key: str, where: str) -> tuple[int, int]:
+    """Return region and channel of ``"1"`` or ``"1:1"``; before channels there was one."""
+    roi_id, _, channel = key.partition(":")
+    try:
+        return int(roi_id), int(channel or 1)
+    except ValueError:
+        raise SourceFileError(f"{key!r} is no region", where=where) from None

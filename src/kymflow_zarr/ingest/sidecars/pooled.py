@@ -21,7 +21,7 @@ from kymflow_zarr.errors import (
     SourceFileError,
     TableNotFoundError,
 )
-from kymflow_zarr.formats.parquet.size import check_parquet_size
+from kymflow_zarr.formats.parquet.footer import check_parquet_size
 from kymflow_zarr.ingest.folder.scan import Found
 from kymflow_zarr.schema.analysis_columns import IMAGE_ID, POOLED_PATH, names_in_table
 from kymflow_zarr.schema.image import SourceFileDocument

@@ -29,7 +29,6 @@ from kymflow_zarr.ingest.sources.tiff.integrity import (
     check_page_chain,
     check_stored_bytes,
 )
-from kymflow_zarr.ingest.sources.tiff.messages import without_messages
 from kymflow_zarr.ingest.sources.tiff.ome import OmeXml, children, resolve_ome
 from kymflow_zarr.ingest.sources.tiff.pixels import (
     PixelSource,
@@ -37,9 +36,9 @@ from kymflow_zarr.ingest.sources.tiff.pixels import (
     open_pixels,
     selection_of,
 )
-from kymflow_zarr.ingest.sources.tiff.prairie import line_period_s
+from kymflow_zarr.ingest.sources.tiff.sets import line_period_s
 from kymflow_zarr.ingest.sources.tiff.skeleton import skeleton_of
-from kymflow_zarr.ingest.sources.tiff.tags import describe
+from kymflow_zarr.ingest.sources.tiff.tags import describe, without_messages
 from kymflow_zarr.types import Axis
 
 if TYPE_CHECKING:

@@ -1,11 +1,14 @@
-"""Everything a TIFF file says of itself, as JSON-able values."""
+"""Everything a TIFF file says of itself, as JSON-able values, and tifffile's messages."""
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime as dt
 import enum
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -13,7 +16,6 @@ import numpy as np
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage, TiffPageSeries, TiffTag
 
-__all__ = ["describe", "jsonable", "kind_of"]
 
 # Where pixels lie says nothing of the image; 50838/50839 are ImageJ's blob, which
 # tifffile hands out decoded.
@@ -136,3 +138,25 @@ def jsonable(value: Any) -> Any:
     if isinstance(value, Iterable):
         return [jsonable(v) for v in value]
     return str(value)
+
+
+_IS_SILENT: ContextVar[bool] = ContextVar("kymflow_zarr_tiff_is_silent", default=False)
+
+
+# Records of other threads, and of programs that use tifffile beside this package, pass.
+logging.getLogger("tifffile").addFilter(lambda _record: not _IS_SILENT.get())
+
+
+@contextlib.contextmanager
+def without_messages() -> Iterator[None]:
+    """Keep tifffile's log records and NumPy's warnings of its arithmetic off the terminal.
+
+    What matters of them the readers find out themselves and put into the report. Other
+    threads, and programs that use tifffile beside this package, keep their messages.
+    """
+    token = _IS_SILENT.set(True)
+    try:
+        with np.errstate(all="ignore"):
+            yield
+    finally:
+        _IS_SILENT.reset(token)
