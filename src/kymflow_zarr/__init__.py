@@ -24,8 +24,8 @@ if TYPE_CHECKING:
         ValidationReport,
         VerifyReport,
     )
+    from kymflow_zarr.engine.curation.document import Curation, Edit, EditChange
     from kymflow_zarr.engine.curation.editing import RecordEdit
-    from kymflow_zarr.engine.curation.values import Curation, Edit, EditChange
     from kymflow_zarr.engine.query.map import MapResult
     from kymflow_zarr.engine.rois.planes import RoiStatistics
     from kymflow_zarr.engine.rois.values import MaskRoi, RectRoi

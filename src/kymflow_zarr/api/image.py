@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from kymflow_zarr.check.report import VerifyLevel, VerifyReport
+    from kymflow_zarr.engine.curation.document import Curation, Edit
     from kymflow_zarr.engine.curation.editing import RecordEdit
-    from kymflow_zarr.engine.curation.values import Curation, Edit
     from kymflow_zarr.engine.rois.planes import RoiStatistics
     from kymflow_zarr.engine.rois.values import MaskRoi, RectRoi, Roi
     from kymflow_zarr.schema.image import SourceFileDocument

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import zarr
 
+    from kymflow_zarr.engine.curation.document import Curation, Edit
     from kymflow_zarr.engine.curation.editing import EditedImage, RecordEdit
-    from kymflow_zarr.engine.curation.values import Curation, Edit
     from kymflow_zarr.engine.images.array_artifacts import ArrayArtifacts
     from kymflow_zarr.engine.rois.planes import ImagePlanes, RoiReader, RoiStatistics
     from kymflow_zarr.engine.rois.values import MaskRoi, RectRoi, Roi

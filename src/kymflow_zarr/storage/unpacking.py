@@ -1,8 +1,4 @@
-"""Compressed chunks of other programs, measured before a decoder unpacks them whole.
-
-A decoder unpacks what it is given: 3 MB of gzip may hold 3 GB. The size is counted here while a
-chunk is unpacked piece by piece, or taken from the header that the decoder itself goes by.
-"""
+"""Chunks unpacked with limits: every codec of ours, and Blosc as zarr-python decodes it."""
 
 from __future__ import annotations
 
@@ -154,3 +150,26 @@ def _zstd_declared(data: bytes) -> int | None:
     if not length or len(field) < length:
         return None
     return int.from_bytes(field, "little") + (256 if length == 2 else 0)
+
+
+_HEADER_BYTES: Final = 16
+
+
+def check_blosc(chunk: bytes | memoryview) -> None:
+    """Check the sizes that the header of a blosc chunk declares.
+
+    The decoders trust them: a chunk that declares more bytes than it has makes them read
+    beyond its end, and the interpreter crash.
+
+    Raises
+    ------
+    ValueError
+        If the header does not fit the chunk.
+    """
+    if len(chunk) < _HEADER_BYTES:
+        raise ValueError("a chunk is shorter than its header")
+    declared, block, stored = struct.unpack_from("<III", chunk, 4)
+    if stored != len(chunk) or not 0 < block <= max(declared, 1):
+        raise ValueError(
+            f"a chunk of {len(chunk)} bytes declares {stored} of them, in blocks of {block}"
+        )

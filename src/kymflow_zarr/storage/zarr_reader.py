@@ -24,8 +24,7 @@ from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.registry import get_codec_class, register_codec
 
 from kymflow_zarr.errors import CorruptDataError
-from kymflow_zarr.storage.blosc import check_blosc
-from kymflow_zarr.storage.unpacking import COMPRESSORS, check_unpacked
+from kymflow_zarr.storage.unpacking import COMPRESSORS, check_blosc, check_unpacked
 
 if TYPE_CHECKING:
     from kymflow_zarr.storage.interface import Storage

@@ -6,15 +6,21 @@ from kymflow_zarr.testing.faults import (
     FaultKind,
     FaultPoint,
     FaultyDisk,
+    InterruptPoint,
     SimulatedCrash,
     fault_points,
+    interrupt_points,
 )
-from kymflow_zarr.testing.interrupts import InterruptPoint, interrupt_points
-from kymflow_zarr.testing.kymographs import FlowEvent, SyntheticKymograph, synthesize_kymograph
+from kymflow_zarr.testing.kymographs import (
+    FlowEvent,
+    SyntheticKymograph,
+    SyntheticVessel,
+    default_vessels,
+    synthesize_kymograph,
+)
 from kymflow_zarr.testing.power import PowerLossDisk
 from kymflow_zarr.testing.state import check_invariants, state_of
 from kymflow_zarr.testing.storage_contract import StorageContract
-from kymflow_zarr.testing.vessels import SyntheticVessel, default_vessels
 
 __all__ = [
     "FAULT_KINDS",

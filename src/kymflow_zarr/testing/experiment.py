@@ -6,37 +6,345 @@ import csv
 import datetime as dt
 import json
 import math
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kymflow_zarr.errors import ArgumentError
-from kymflow_zarr.testing.analysis import (
-    WINDOW_LINES,
-    Measured,
-    find_events,
-    measure,
-    regions_of,
+from kymflow_zarr.testing.kymographs import (
+    Floats,
+    SyntheticKymograph,
+    SyntheticVessel,
+    default_vessels,
+    synthesize_kymograph,
 )
-from kymflow_zarr.testing.kymographs import SyntheticKymograph, synthesize_kymograph
-from kymflow_zarr.testing.olympus import olympus_header
-from kymflow_zarr.testing.pooled import (
-    EVENT_COLUMNS,
-    REPORT_COLUMNS,
-    event_rows,
-    image_statistics,
-    relative_path,
-    report_row,
-)
-from kymflow_zarr.testing.vessels import SyntheticVessel, default_vessels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    import numpy.typing as npt
+
+    from kymflow_zarr.testing.kymographs import SyntheticKymograph, SyntheticVessel
     from kymflow_zarr.types import StrPath
 
-__all__ = ["write_experiment"]
+
+WINDOW_LINES = 16
+STRIDE_LINES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A rectangle of the image; lines by pixels, stops exclusive."""
+
+    roi_id: int
+    note: str
+    lines: tuple[int, int]
+    pixels: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Velocity per window of lines; arrays of shape (n_windows,)."""
+
+    time_s: Floats
+    velocity: Floats
+    clean: Floats
+
+
+def regions_of(vessel: SyntheticVessel) -> tuple[Region, ...]:
+    """List the whole image and, where it is wide enough, its center."""
+    whole = Region(1, "Full Image", (0, vessel.n_lines), (0, vessel.n_pixels))
+    if vessel.n_pixels < 24:
+        return (whole,)
+    quarter, fifth = vessel.n_lines // 4, vessel.n_pixels // 5
+    center = Region(
+        2, "Center Region", (quarter, vessel.n_lines - quarter), (fifth, vessel.n_pixels - fifth)
+    )
+    return (whole, center)
+
+
+def measure(kymograph: SyntheticKymograph, region: Region, rng: np.random.Generator) -> Measured:
+    """Estimate the velocity in windows of 16 lines, every 4 lines, as a Radon transform would."""
+    vessel = kymograph.vessel
+    first, last = region.lines
+    starts = np.arange(first, last - WINDOW_LINES + 1, STRIDE_LINES)
+    time_s = np.asarray((starts + WINDOW_LINES // 2) * vessel.line_period_s, dtype=np.float64)
+    total = np.concatenate([[0.0], np.cumsum(kymograph.velocity_mm_s)])
+    truth = (total[starts + WINDOW_LINES] - total[starts]) / WINDOW_LINES
+    estimate = truth + (0.04 * np.abs(truth) + 0.004) * rng.standard_normal(len(starts))
+    missed = rng.random(len(starts)) < 0.015
+    estimate[missed] *= rng.uniform(-0.4, 1.6, size=int(missed.sum()))
+    # The transform tests streak angles on a grid of a quarter of a degree.
+    unit = vessel.pixel_size_um / (1000.0 * vessel.line_period_s)
+    degrees = np.round(np.degrees(np.arctan(estimate / unit)) * 4) / 4
+    velocity = unit * np.tan(np.radians(degrees))
+    velocity[rng.random(len(starts)) < 0.004] = np.nan
+    return Measured(time_s, velocity, _median_of_five(velocity))
+
+
+def _median_of_five(values: Floats) -> Floats:
+    """Smooth with a running median over 5 samples that ignores NaN; NaN where all 5 are."""
+    padded = np.concatenate([[np.nan] * 2, values, [np.nan] * 2])
+    windows = np.sort(np.stack([padded[i : i + len(values)] for i in range(5)], axis=1), axis=1)
+    n_valid = np.sum(~np.isnan(windows), axis=1)
+    # NaN sorts last; with none valid the index is -1, which is a NaN.
+    return np.asarray(windows[np.arange(len(windows)), (n_valid + 1) // 2 - 1], dtype=np.float64)
+
+
+def find_events(kymograph: SyntheticKymograph, measured: Measured) -> list[dict[str, Any]]:
+    """List the stalls within the measured time, described as the event detector does."""
+    speed = np.abs(measured.clean)
+    found = []
+    for event in kymograph.events:
+        i = int(np.searchsorted(measured.time_s, event.t_s))
+        before, after = speed[max(0, i - 60) : i], speed[i : i + 60]
+        if np.isnan(before).all() or np.isnan(after).all():
+            continue
+        low, high = float(np.nanmedian(before)), float(np.nanmedian(after))
+        spread = float(np.nanstd(speed))
+        t_s = float(measured.time_s[i])
+        dropped = event.event_type == "baseline_drop"
+        found.append(
+            {
+                "event_type": event.event_type,
+                "i_start": i,
+                "i_peak": i,
+                "i_end": None,
+                "t_start": t_s,
+                "t_peak": t_s,
+                "t_end": None,
+                "score_peak": high - low,
+                "baseline_before": low,
+                "baseline_after": high,
+                "strength": abs(high - low) / spread if spread else None,
+                "nan_fraction_in_event": None,
+                "n_valid_in_event": None,
+                "duration_sec": None,
+                "machine_type": "stall_candidate" if dropped else "other",
+                "user_type": "unreviewed",
+                "note": "",
+            }
+        )
+    return found
+
+
+def olympus_header(vessel: SyntheticVessel) -> str:
+    """Instrument header of a vessel: CRLF lines of ``"key" TAB "value"``.
+
+    Parameters
+    ----------
+    vessel : SyntheticVessel
+        What was recorded.
+
+    Returns
+    -------
+    str
+        The whole file. "Image Size" occurs in two sections, as it does in real ones.
+    """
+    width_um = f"{vessel.n_pixels * vessel.pixel_size_um:.3f} [um]"
+    reference_um = f"{512 * vessel.pixel_size_um:.3f} [um]"
+    size = f"{vessel.n_pixels}"
+    acquired = vessel.acquired
+    half = "AM" if acquired.hour < 12 else "PM"  # %p would follow the locale
+    clock = f"{acquired:%m/%d/%Y %I:%M:%S}.{acquired.microsecond // 1000:03d} {half}"
+    sections: dict[str, list[tuple[str, str]]] = {
+        "General": [
+            ("Path", f"D:/Users/Lab/{vessel.date} {vessel.condition}"),
+            ("Name", f"{vessel.stem}.oir"),
+            ("Scan Mode", "XT"),
+            ("Date", clock),
+            ("File Version", "2.1.2.3"),
+            ("System Name", "FVMPE-RS"),
+            ("System Version", "2.3.2.169"),
+        ],
+        "Dimensions": [
+            (
+                "X Dimension",
+                f"{size}, 0.0 - {width_um}, {vessel.pixel_size_um:.3f} [um/pixel]",
+            ),
+            ("Channel Dimension", "1 [Ch]"),
+            ("T Dimension", f"1, 0.000 - {vessel.duration_s:.3f} [s], Interval FreeRun"),
+        ],
+        "Image": [
+            ("Primary Dimensions", "X * T"),
+            ("Image Size", f"{size} * {vessel.n_lines} [pixel]"),
+            (
+                "Image Size(Unit Converted)",
+                f"{width_um} * {1000 * vessel.duration_s:.3f} [ms]",
+            ),
+        ],
+        "Reference Image": [
+            ("Image Size", "512 * 512 [pixel]"),
+            ("Image Size(Unit Converted)", f"{reference_um} * {reference_um}"),
+        ],
+        "Acquisition": [
+            ("Objective Lens", "XLPLN25XWMP2"),
+            ("Objective Lens Mag.", "25.0X"),
+            ("Objective Lens NA", "1.05"),
+            ("Scan Device", "Galvano"),
+            ("Scan Direction", "Oneway"),
+            ("Sampling Speed", "2.0 [us/pixel]"),
+            ("Sequential Mode", "None"),
+            ("Integration Type", "None"),
+            ("Integration Count", "0"),
+            ("Region Mode", "Line"),
+            ("Find Mode", "x1"),
+            ("Rotation", "0.0 [deg]"),
+            ("Pan X", "0.0 [um]"),
+            ("Pan Y", "0.0 [um]"),
+            ("Zoom", f"x{0.9942 / vessel.pixel_size_um:.2f}"),
+            ("ADM", "Empty"),
+            ("MirrorTurret 1", "DM690"),
+        ],
+        "Channel 1": [
+            ("Channel Name", "RNDD2"),
+            ("Dye Name", "FITC"),
+            ("Emission WaveLength", "517 [nm]"),
+            ("PMT Voltage", "299 [V]"),
+            ("BF Name", "BA495-540"),
+            ("Emission DM Name", "SDM570"),
+            ("Bits/Pixel", "12 [bits]"),
+            ("Laser Wavelength", "820 [nm]"),
+            ("Laser Transmissivity", "9.0 [%]"),
+            ("Laser ND Filter", "None"),
+        ],
+    }
+    rows = [row for name, pairs in sections.items() for row in ((f"[{name}]", ""), *pairs)]
+    return "".join(f'"{key}"\t"{value}"\r\n' for key, value in rows)
+
+
+# The folder as it was called on the machine that analyzed it. It does not exist,
+# as it would not on any other machine: only rel_path can be resolved.
+_ANALYSIS_ROOT = PurePosixPath("/Volumes/microscope/kymographs")
+REPORT_COLUMNS = (
+    "roi_id",
+    "vel_min",
+    "vel_max",
+    "vel_mean",
+    "vel_std",
+    "vel_se",
+    "vel_cv",
+    "vel_n_nan",
+    "vel_n_zero",
+    "vel_n_big",
+    "img_min",
+    "img_max",
+    "img_mean",
+    "img_std",
+    "path",
+    "file_name",
+    "parent_folder",
+    "grandparent_folder",
+    "rel_path",
+    "accepted",
+    "treatment",
+    "condition",
+    "date",
+    "_unique_row_id",
+)
+EVENT_COLUMNS = (
+    "_unique_row_id",
+    "path",
+    "roi_id",
+    "rel_path",
+    "parent_folder",
+    "grandparent_folder",
+    "event_type",
+    "i_start",
+    "i_peak",
+    "i_end",
+    "t_start",
+    "t_peak",
+    "t_end",
+    "score_peak",
+    "baseline_before",
+    "baseline_after",
+    "strength",
+    "nan_fraction_in_event",
+    "n_valid_in_event",
+    "duration_sec",
+    "machine_type",
+    "user_type",
+    "note",
+    "accepted",
+)
+
+
+def relative_path(vessel: SyntheticVessel) -> PurePosixPath:
+    """Place of the TIFF below the folder: ``<condition>/<date>/<stem>.tif``."""
+    return PurePosixPath(vessel.condition, vessel.date, f"{vessel.stem}.tif")
+
+
+def image_statistics(pixels: npt.NDArray[np.uint16]) -> dict[str, Any]:
+    """Gray levels of a region, as regions and reports keep them."""
+    if pixels.size == 0:
+        return {"img_min": None, "img_max": None, "img_mean": None, "img_std": None}
+    return {
+        "img_min": int(pixels.min()),
+        "img_max": int(pixels.max()),
+        "img_mean": float(pixels.mean()),
+        "img_std": float(pixels.std()),
+    }
+
+
+def report_row(kymograph: SyntheticKymograph, region: Region, measured: Measured) -> dict[str, Any]:
+    """Row of ``radon_report_db.csv`` for one region of one image."""
+    vessel = kymograph.vessel
+    relative = relative_path(vessel)
+    path = str(_ANALYSIS_ROOT / relative)
+    valid = measured.velocity[~np.isnan(measured.velocity)]
+    row: dict[str, Any] = {
+        "roi_id": region.roi_id,
+        "vel_n_nan": len(measured.velocity) - len(valid),
+        "vel_n_zero": int(np.sum(valid == 0)),
+        **image_statistics(kymograph.pixels[slice(*region.lines), slice(*region.pixels)]),
+        "path": path,
+        "file_name": vessel.stem,
+        "parent_folder": vessel.date,
+        "grandparent_folder": vessel.condition,
+        "rel_path": str(relative),
+        "accepted": True,
+        "condition": vessel.condition,
+        "date": vessel.date,
+        "_unique_row_id": f"{path}|{region.roi_id}",
+    }
+    if len(valid):
+        mean, std = float(valid.mean()), float(valid.std())
+        row |= {
+            "vel_min": float(valid.min()),
+            "vel_max": float(valid.max()),
+            "vel_mean": mean,
+            "vel_std": std,
+            "vel_se": std / math.sqrt(len(valid)),
+            "vel_cv": std / mean if mean else None,
+            "vel_n_big": int(np.sum(np.abs(valid) > abs(mean) + 2 * std)),
+        }
+    return row
+
+
+def event_rows(
+    vessel: SyntheticVessel, found: dict[int, list[dict[str, Any]]]
+) -> list[dict[str, Any]]:
+    """Rows of ``kym_event_db.csv`` for the events of one image, by region."""
+    relative = relative_path(vessel)
+    path = str(_ANALYSIS_ROOT / relative)
+    return [
+        {
+            **{key: round(v, 3) if isinstance(v, float) else v for key, v in event.items()},
+            "_unique_row_id": f"{path}|{roi_id}|{number}",
+            "path": path,
+            "roi_id": roi_id,
+            "rel_path": str(relative),
+            "parent_folder": vessel.date,
+            "grandparent_folder": vessel.condition,
+            "accepted": True,
+        }
+        for roi_id, events in found.items()
+        for number, event in enumerate(events)
+    ]
+
 
 _ANALYZED_AT = dt.datetime(2026, 2, 19, 5, 38, 2, 115242, tzinfo=dt.UTC)
 

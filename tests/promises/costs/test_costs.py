@@ -21,9 +21,9 @@ from kymflow_zarr import ZarrDataset
 from kymflow_zarr.engine import documents
 from kymflow_zarr.formats.array import read
 from kymflow_zarr.schema.image import read_image_document
-from kymflow_zarr.storage.blosc import check_blosc
 from kymflow_zarr.storage.local.disk import Disk, disk_replaced
 from kymflow_zarr.storage.local.files import FileParts
+from kymflow_zarr.storage.unpacking import check_blosc
 from kymflow_zarr.types import Durability
 from tests.engine.test_index import age, fill
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from kymflow_zarr.engine.curation.values import EditChange
+from kymflow_zarr.engine.curation.document import EditChange
 from kymflow_zarr.errors import ArgumentError, ArgumentTypeError
 from kymflow_zarr.types import FrameKind
 

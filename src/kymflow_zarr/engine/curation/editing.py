@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, get_args
 from kymflow_zarr import layout
 from kymflow_zarr.engine.change import Change
 from kymflow_zarr.engine.curation.document import (
+    Edit,
+    EditChange,
     curation_key,
     dump_plain,
     load_curation,
     load_plain,
     with_entry,
 )
-from kymflow_zarr.engine.curation.values import Edit, EditChange
 from kymflow_zarr.engine.documents import load, load_image, utc_now
 from kymflow_zarr.engine.images import artifacts
 from kymflow_zarr.engine.images.payload import payload_of

@@ -20,7 +20,7 @@ from kymflow_zarr.errors import (
 from kymflow_zarr.formats.array.write import CRC_BYTES, EMPTY, chunk_key
 from kymflow_zarr.runtime.limits import check_limit
 from kymflow_zarr.schema.array import ArrayDocument
-from kymflow_zarr.storage.blosc import check_blosc
+from kymflow_zarr.storage.unpacking import check_blosc
 
 _USE = "Use numbers, slices and ..., as in np.s_[2, 0, :, 100:200]; index the result for more."
 

@@ -1,9 +1,4 @@
-"""Several files changed as one: all of it happens, or nothing, whatever comes between.
-
-The new files are put on the disk out of sight, then a journal that says what is to become of
-them: with it the change is made. Then it is carried out, and the journal deleted. Whoever finds
-a journal whose writer is dead carries it out again: each operation says whether it was taken.
-"""
+"""Several files changed as one: journals, the transactions that write them, and recovery."""
 
 from __future__ import annotations
 
@@ -11,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -23,6 +18,7 @@ from kymflow_zarr.errors import LimitExceededError, StorageError
 from kymflow_zarr.storage.local.disk import disk
 from kymflow_zarr.storage.local.files import digest_file, read_file, sync_all
 from kymflow_zarr.storage.local.scan import first_link
+from kymflow_zarr.storage.local.staging import StagedTree
 from kymflow_zarr.storage.local.work_dir import journal_names
 
 # Version 1 is emptied by mode "w", and its files are removed then.
@@ -308,3 +304,157 @@ def _sum(operation: Put) -> tuple[int, str]:
 
 def _path(root: Path, key: str) -> Path:
     return root.joinpath(*key.split("/"))
+
+
+class PendingChanges:
+    """The keys whose content is still staged, as the journals on the disk say.
+
+    Parameters
+    ----------
+    root : Path
+        The dataset's folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._nothing = root / layout.WORK / "removed"  # Nothing is ever there.
+        self._journals: dict[Path, tuple[Operation, ...]] = {}
+
+    def add(self, path: Path, journal: Journal) -> None:
+        """Read as a journal says until it is deleted, which happens once it is applied."""
+        self._journals[path] = journal.operations
+
+    def _current(self) -> list[Operation]:
+        if not self._journals:
+            return []
+        self._journals = {path: found for path, found in self._journals.items() if path.exists()}
+        return [operation for operations in self._journals.values() for operation in operations]
+
+    def __bool__(self) -> bool:
+        return bool(self._journals)
+
+    def place(self, key: str) -> Path | None:
+        """Return the path at which to read a key, None if that is its own."""
+        is_removed = False
+        for operation in self._current():
+            if isinstance(operation, Move) and f"{key}/".startswith(f"{operation.staged}/"):
+                return self._nothing  # It is to be moved to another key.
+            if key != operation.key and not key.startswith(f"{operation.key}/"):
+                continue
+            # An applied operation says nothing more: what is at the key now counts.
+            if isinstance(operation, Remove):
+                # Another folder may be staged to take the place of the removed one.
+                is_removed |= not os.path.lexists(self._root / operation.trash)
+                continue
+            staged_key = operation.staged + key[len(operation.key) :]
+            staged = self._root.joinpath(*staged_key.split("/"))
+            if staged.exists() and first_link(self._root, staged_key) is None:
+                return staged
+        return self._nothing if is_removed else None
+
+    def keys_below(self, key: str) -> list[str]:
+        """Return the keys below a key at which something new is put."""
+        new = [operation.key for operation in self._current() if not isinstance(operation, Remove)]
+        return [found for found in new if not key or found.startswith(f"{key}/")]
+
+    def names_below(self, key: str) -> list[str]:
+        """Return the names directly below a key at or below which something new is put."""
+        cut = len(key) + 1 if key else 0
+        return sorted({new[cut:].partition("/")[0] for new in self.keys_below(key)})
+
+
+class JournaledTransaction(msgspec.Struct, frozen=True):
+    """A transaction whose files are staged and whose journal is not written yet.
+
+    Parameters
+    ----------
+    root : Path
+        The dataset's folder.
+    path : Path
+        Where the journal goes.
+    journal : Journal
+    durable : bool
+    """
+
+    root: Path
+    path: Path
+    journal: Journal
+    durable: bool
+
+    def make(
+        self, folder: Path, staged: list[Path], trees: Sequence[StagedTree], pending: PendingChanges
+    ) -> None:
+        """Write the journal, which commits; apply its operations; delete it.
+
+        Parameters
+        ----------
+        folder : Path
+            Folders that are left empty are removed below this one.
+        staged : list of Path
+            The staged files; emptied where the journal needs them after an error.
+        trees : sequence of StagedTree
+            The staged folders; committed from here on, except after an error that leaves
+            nothing.
+        pending : PendingChanges
+            Gets the journal if it can be neither applied nor rolled back now.
+        """
+        # The journal owns the staged folders from here on, even after Ctrl-C.
+        for tree in trees:
+            tree.committed = True
+        try:
+            self.journal.write(self.root, self.path, durable=self.durable)
+            self._carry_out()
+        except BaseException:
+            if self.journal.is_begun(self.root):
+                # It cannot be rolled back; the next writer finds the journal and its files.
+                staged.clear()
+                pending.add(self.path, self.journal)
+            elif self._taken_back():
+                for tree in trees:
+                    tree.committed = False
+                self._remove_empty([operation.key for operation in self.journal.operations], folder)
+            else:
+                staged.clear()
+            raise
+        # All is applied. The next writer cleans up what cannot be deleted now.
+        with contextlib.suppress(OSError):
+            self.journal.finish(self.root, self.path, durable=self.durable)
+            removed = [
+                operation.key
+                for operation in self.journal.operations
+                if isinstance(operation, Remove)
+            ]
+            self._remove_empty(removed, folder)
+
+    def _carry_out(self) -> None:
+        try:
+            self.journal.carry_out(self.root, durable=self.durable, first=True)
+        except FileNotFoundError:
+            # A concurrent delete removed a staged file. Do not retry: a retry would treat the
+            # missing file as already applied.
+            raise
+        except BaseException as error:
+            # The journal is committed: completing it is better than stopping halfway.
+            self.journal.carry_out(self.root, durable=self.durable)
+            if not isinstance(error, OSError):
+                raise
+
+    def _taken_back(self) -> bool:
+        """Delete the journal, none of which was applied; False if the disk refuses that too."""
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                disk().unlink(self.path)
+            if self.durable:
+                # It must not reappear after a power cut, when its staged files are deleted.
+                disk().sync_folder(self.path.parent)
+        except OSError:
+            return False
+        return True
+
+    def _remove_empty(self, keys: Iterable[str], top: Path) -> None:
+        for key in keys:
+            folder = self.root.joinpath(*key.split("/")).parent
+            with contextlib.suppress(OSError):  # Not empty: another writer's file is there.
+                while folder.is_relative_to(top) and folder != top:
+                    disk().remove_folder(folder)
+                    folder = folder.parent

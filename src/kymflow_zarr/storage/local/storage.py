@@ -33,8 +33,10 @@ from kymflow_zarr.storage.local.files import (
 )
 from kymflow_zarr.storage.local.journal import (
     Journal,
+    JournaledTransaction,
     Move,
     Operation,
+    PendingChanges,
     Put,
     Remove,
     journals_of_unknown_origin,
@@ -43,7 +45,6 @@ from kymflow_zarr.storage.local.journal import (
     recover,
 )
 from kymflow_zarr.storage.local.locks import Hold, Locks
-from kymflow_zarr.storage.local.pending_changes import PendingChanges
 from kymflow_zarr.storage.local.scan import (
     files_below,
     first_link,
@@ -53,7 +54,6 @@ from kymflow_zarr.storage.local.scan import (
 )
 from kymflow_zarr.storage.local.session import Session, dead_sessions, is_dead, sweep
 from kymflow_zarr.storage.local.staging import StagedTree, commit_trees, staged_in, sync_trees
-from kymflow_zarr.storage.local.transaction import JournaledTransaction
 from kymflow_zarr.storage.local.work_dir import (
     entries_of_unknown_origin,
     foreign_entries,

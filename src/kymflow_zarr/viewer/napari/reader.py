@@ -1,20 +1,320 @@
-"""The reader that napari finds by `napari.yaml`: a dataset's folder, or that of an image."""
+"""The reader that napari finds by `napari.yaml`, and the layers that it returns."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from kymflow_zarr.errors import FormatVersionError, KymflowZarrError
-from kymflow_zarr.viewer.napari.layers import LayerData, layers_of
+import numpy as np
+
+from kymflow_zarr import MaskRoi, RectRoi
+from kymflow_zarr.api.internals import stored_image_of
+from kymflow_zarr.errors import (
+    FormatVersionError,
+    KymflowZarrError,
+    LimitExceededError,
+    MetadataNotFoundError,
+    SchemaValidationError,
+)
+from kymflow_zarr.views.figure import ROI_COLORS
+from kymflow_zarr.views.picture import contrast, preview
+from kymflow_zarr.views.plane import Plane, plane_of
 
 if TYPE_CHECKING:
-    from kymflow_zarr import ZarrDataset
+    from kymflow_zarr import ZarrDataset, ZarrImageRecord
 
-__all__ = ["MOST_IMAGES", "folder_of", "get_reader"]
+
+LayerData: TypeAlias = tuple[Any, ...]
+"""``(data, options, "image" | "shapes" | "labels")``, as napari takes it."""
+
+# The longest side that graphics hardware draws in one piece, on most machines.
+_LONGEST: Final = 16384
+_COLORMAPS: Final = ("red", "green", "blue", "gray", "cyan", "magenta", "yellow")
+
+
+def layers_of(dataset: ZarrDataset, record: ZarrImageRecord) -> list[LayerData]:
+    """Return an image layer for each channel, the regions as shapes, the masks as labels."""
+    layout = _Layout(plane_of(stored_image_of(record)))
+    about: dict[str, Any] = {"dataset": str(dataset.path), "image_id": record.image_id}
+    with contextlib.suppress(MetadataNotFoundError, SchemaValidationError):
+        about["experiment_metadata"] = record.load_metadata_payload().get("experiment_metadata")
+    rois = record.load_rois()
+    found = [
+        *_images(dataset, record, layout),
+        *_labels(record, layout, [roi for roi in rois if isinstance(roi, MaskRoi)]),
+        *_shapes(layout, [roi for roi in rois if isinstance(roi, RectRoi)]),
+    ]
+    source = record.source
+    name = record.image_id if source is None else PurePath(source.rel_path).stem
+    return [
+        (
+            data,
+            {
+                "visible": True,
+                "metadata": {"kymflow_zarr": about},
+                **options,
+                "name": f"{name} {options['name']}".strip(),
+            },
+            kind,
+        )
+        for data, options, kind in found
+    ]
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How the axes of an image become those of its layers.
+
+    Channels are layers. The plane comes last, time to the right, and ``z`` right before it,
+    so that what is of one z reaches over all moments.
+    """
+
+    plane: Plane
+
+    @cached_property
+    def channel(self) -> int | None:
+        """The axis whose positions are layers."""
+        return next(
+            (i for i, axis in enumerate(self.plane.axes)
+             if axis.quantity == "channel" and i not in (self.plane.rows, self.plane.columns)),
+            None,
+        )  # fmt: skip
+
+    @cached_property
+    def z(self) -> int | None:
+        """The axis of the stack, where it is more than one plane."""
+        return next((i for i in self.order[:-2] if self.plane.axes[i].name == "z"), None)
+
+    @cached_property
+    def order(self) -> tuple[int, ...]:
+        """The axes of a layer, as positions in the image."""
+        last = (self.plane.rows, self.plane.columns)
+        others = [i for i in range(len(self.plane.axes)) if i not in (*last, self.channel)]
+        others.sort(key=lambda i: self.plane.axes[i].name == "z")
+        return (*others, *(last[::-1] if self.plane.turned else last))
+
+    def placed(self, axes: Sequence[int]) -> dict[str, Any]:
+        """Return the calibration of a layer of these axes."""
+        steps, units, labels = [], [], []
+        for i in axes:
+            axis = self.plane.axes[i]
+            known = axis.step is not None and axis.unit is not None
+            steps.append(axis.step if known else 1.0)
+            units.append(_unit(axis.unit) if known else "pixel")
+            labels.append(axis.name)
+        if self.plane.is_kymograph:
+            labels[-2:] = [self.plane.vertical.name, self.plane.horizontal.name]
+        return {"scale": tuple(steps), "units": tuple(units), "axis_labels": tuple(labels)}
+
+    def arranged(self, pixels: Any, axes: Sequence[int]) -> Any:
+        """Return pixels that have these axes, in the image's order, in that of the layer."""
+        return pixels.transpose([sorted(axes).index(i) for i in axes])
+
+
+def _unit(name: str | None) -> str:
+    """Return a unit as napari spells it; one it does not know would keep it from opening."""
+    try:
+        pint: Any = import_module("pint")
+        pint.get_application_registry().Unit(name)
+    except ImportError:
+        pass
+    except Exception:  # noqa: BLE001 - pint raises what its parser happens to raise
+        return "dimensionless"
+    return str(name)
+
+
+# Pixels ------------------------------------------------------------------------------------
+
+
+def _images(dataset: ZarrDataset, record: ZarrImageRecord, layout: _Layout) -> list[LayerData]:
+    pixels = _lazy(record.open_array(), layout)
+    if pixels.dtype.kind == "c":
+        pixels = abs(pixels)
+    told = _display(dataset, record)
+    names = record.channel_names or ()
+    count = 1 if layout.channel is None else layout.plane.shape[layout.channel]
+    found = []
+    for number in range(count):
+        one = pixels
+        if layout.channel is not None:
+            one = pixels[(slice(None),) * layout.channel + (number,)]
+        # Without the channel the axes after it have moved up; their order has not changed.
+        levels = _levels(layout.arranged(one, layout.order))
+        options = {
+            **layout.placed(layout.order),
+            "name": names[number] if number < len(names) else "",
+            "colormap": "gray",
+            "multiscale": len(levels) > 1,
+        }
+        if count > 1:
+            options["name"] = options["name"] or f"channel {number + 1}"
+            options["colormap"] = _colormap(told, number)
+            options["blending"] = "additive"
+        limits = _chosen_window(told, number) or _limits(record, number + 1, one.dtype)
+        if limits is not None:
+            options["contrast_limits"] = limits
+        found.append((levels if len(levels) > 1 else levels[0], options, "image"))
+    return found
+
+
+def _lazy(array: Any, layout: _Layout | None = None) -> Any:
+    """Return a zarr array as one of dask, in blocks of whole planes; without dask read it."""
+    try:
+        import dask.array as da
+    except ImportError:
+        return np.asarray(array[...])
+    chunks: Any = "auto"
+    if layout is not None:
+        ours = (layout.plane.rows, layout.plane.columns)
+        chunks = tuple("auto" if i in ours else n for i, n in enumerate(array.chunks))
+    from_array: Any = da.from_array
+    # A name at random spares hashing the pixels, an empty array to go by a look at them.
+    kind = np.empty((0,) * array.ndim, array.dtype)
+    return from_array(array, chunks=chunks, name=False, meta=kind)
+
+
+def _levels(pixels: Any) -> list[Any]:
+    """Return the pixels, and every 2nd, 4th, ... of them until they can be drawn in one piece."""
+    levels = [pixels]
+    while max(levels[-1].shape[-2:]) > _LONGEST:
+        steps = (slice(None, None, 2 if n > _LONGEST else 1) for n in levels[-1].shape[-2:])
+        levels.append(levels[-1][(..., *steps)])
+    return levels
+
+
+def _limits(
+    record: ZarrImageRecord, channel: int, dtype: np.dtype[Any]
+) -> tuple[float, float] | None:
+    if dtype.kind == "b":
+        return 0.0, 1.0
+    try:
+        seen = preview(stored_image_of(record), channel=channel).pixels
+    except LimitExceededError:
+        return None  # napari looks for itself, at what it shows first.
+    low, high = contrast(np.abs(seen) if seen.dtype.kind == "c" else seen)
+    return low, max(high, float(np.nextafter(np.float32(low), np.float32(np.inf))))
+
+
+def _display(dataset: ZarrDataset, record: ZarrImageRecord) -> list[Any]:
+    """Return how OME-Zarr says that the channels are to be shown; nothing where it does not."""
+    document = dataset.path / "images" / record.image_id / "zarr.json"
+    try:
+        channels = json.loads(document.read_bytes())["attributes"]["ome"]["omero"]["channels"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
+    return channels if isinstance(channels, list) else []
+
+
+def _colormap(told: Sequence[Any], number: int) -> str:
+    channel = told[number] if number < len(told) else None
+    color = channel.get("color") if isinstance(channel, Mapping) else None
+    if isinstance(color, str) and re.fullmatch(r"[0-9A-Fa-f]{6}", color):
+        return f"#{color}"
+    return _COLORMAPS[number % len(_COLORMAPS)]
+
+
+def _chosen_window(told: Sequence[Any], number: int) -> tuple[float, float] | None:
+    """Return the display window if it was chosen, i.e. is not the whole range."""
+    try:
+        window = told[number]["window"]
+        low, high, least, most = (float(window[key]) for key in ("start", "end", "min", "max"))
+    except (LookupError, TypeError, ValueError):
+        return None
+    return (low, high) if low < high and (low, high) != (least, most) else None
+
+
+# Regions -----------------------------------------------------------------------------------
+
+
+def _shapes(layout: _Layout, rois: Sequence[RectRoi]) -> list[LayerData]:
+    """Return rectangles, in real units; each in its own plane of a stack."""
+    if not rois:
+        return []
+    axes = layout.order[-2:] if layout.z is None else layout.order[-3:]
+    options = layout.placed(axes)
+    down, across = options["scale"][-2:]
+    corners = []
+    for roi in rois:
+        y0, y1, x0, x1 = roi.y0, roi.y1, roi.x0, roi.x1
+        if layout.plane.turned:
+            y0, y1, x0, x1 = x0, x1, y0, y1
+        # A region reaches from edge to edge, and napari has the first pixel's middle at 0.
+        corner = np.array([[y0, x0], [y0, x1], [y1, x1], [y1, x0]], float) - 0.5
+        corner *= down, across
+        if layout.z is not None:
+            corner = np.column_stack([np.full(4, float(roi.z)), corner])
+        corners.append(corner)
+    # The plane is in real units already, so that a line is as wide down as across.
+    options["scale"] = (*options["scale"][:-2], 1.0, 1.0)
+    height, width = (
+        layout.plane.shape[i] * step for i, step in zip(axes[-2:], (down, across), strict=True)
+    )
+    options |= {
+        "name": "regions",
+        "ndim": len(axes),
+        "shape_type": "rectangle",
+        "face_color": "transparent",
+        "edge_color": [ROI_COLORS[i % len(ROI_COLORS)] for i in range(len(rois))],
+        "edge_width": min(height, width) / 100,
+        "features": {
+            "roi_id": [roi.roi_id for roi in rois],
+            "name": [roi.name for roi in rois],
+            "note": [roi.note for roi in rois],
+            "channel": [roi.channel for roi in rois],
+            "z": [roi.z for roi in rois],
+            "label": [f"{roi.roi_id} {roi.name}".strip() for roi in rois],
+        },
+        "text": {"string": "{label}", "anchor": "upper_left", "color": "white", "size": 10},
+    }
+    return [(corners, options, "shapes")]
+
+
+def _labels(record: ZarrImageRecord, layout: _Layout, rois: Sequence[MaskRoi]) -> list[LayerData]:
+    """Return the arrays of bool or whole numbers that fit the image."""
+    region_of = {roi.mask_ref: roi for roi in rois}
+    found = []
+    for name in record.list_array_artifacts():
+        array = record.open_array_artifact(name)
+        axes = _axes_of(tuple(array.shape), layout)
+        if array.dtype.kind not in "bui" or axes is None:
+            continue
+        mask = layout.arranged(_lazy(array), axes)
+        options = layout.placed(axes)
+        roi = region_of.get(name)
+        if roi is not None:
+            # The number of a label is that of its region.
+            number = roi.roi_id if 0 < roi.roi_id < 2**31 else 1
+            mask = (mask != 0).astype(np.min_scalar_type(number)) * number
+            options["features"] = {"index": [number], "roi_id": [roi.roi_id], "name": [roi.name]}
+            if layout.z is not None and len(axes) == 2:
+                mask, axes = mask[np.newaxis], layout.order[-3:]
+                options |= layout.placed(axes)
+                options["translate"] = (roi.z * options["scale"][0], 0.0, 0.0)
+        elif array.dtype.kind == "b":
+            mask = mask.astype(np.uint8)
+        levels = _levels(mask)
+        options |= {"name": name, "opacity": 0.5, "multiscale": len(levels) > 1}
+        found.append((levels if len(levels) > 1 else levels[0], options, "labels"))
+    return found
+
+
+def _axes_of(shape: tuple[int, ...], layout: _Layout) -> tuple[int, ...] | None:
+    """Return the axes of the image that an array of a shape has, in the layer's order."""
+    order = layout.order
+    for axes in (order, order if layout.z is None else order[-3:], order[-2:]):
+        if shape == tuple(layout.plane.shape[i] for i in sorted(axes)):
+            return axes
+    return None
+
 
 MOST_IMAGES: Final = 12
 """Images that a dataset opens with; all are in the list of the widget."""

@@ -10,13 +10,11 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from kymflow_zarr.errors import KymflowZarrError
-from kymflow_zarr.viewer.web.answers import error_answer, failed
+from kymflow_zarr.viewer.web.answers import asset, error_answer, failed, ome_zarr, page
 from kymflow_zarr.viewer.web.downloads import download_artifact, download_image, download_table
-from kymflow_zarr.viewer.web.files import asset, ome_zarr, page
 from kymflow_zarr.viewer.web.image.artifacts import artifact, events, series
-from kymflow_zarr.viewer.web.image.edits import edit, undo
 from kymflow_zarr.viewer.web.image.facts import dataset as about_dataset
-from kymflow_zarr.viewer.web.image.facts import image
+from kymflow_zarr.viewer.web.image.facts import edit, image, undo
 from kymflow_zarr.viewer.web.image.windows import histogram, thumbnail, window
 from kymflow_zarr.viewer.web.lists.gallery import Gallery, images
 from kymflow_zarr.viewer.web.lists.tables import Tables, table
