@@ -18,7 +18,7 @@ import tifffile
 from benchmarks.durability import NeverSyncs
 from benchmarks.measure import Row, interleaved
 from kymflow_zarr import ZarrDataset
-from kymflow_zarr.formats.array.chunks import plan_layout
+from kymflow_zarr.formats.array.write import plan_layout
 from kymflow_zarr.runtime.parallel import THREADS
 from kymflow_zarr.storage.local.disk import disk_replaced
 from kymflow_zarr.testing import default_vessels, synthesize_kymograph

@@ -583,7 +583,7 @@ def test_line_scans_by_any_name_are_valid(axes: Any, tmp_path: Path) -> None:
 def test_missing_chunks_are_counted_and_the_first_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kymflow_zarr.formats.array.chunks.SHARD_BYTES", 1)
+    monkeypatch.setattr("kymflow_zarr.formats.array.write.SHARD_BYTES", 1)
     with ZarrDataset(tmp_path / "new.zarr") as ds:
         ds.add_image(np.ones((3, 35, 41)), chunks=(1, 10, 10), image_id="a")
         assert ds.validate().problems == ()

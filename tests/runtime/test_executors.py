@@ -465,9 +465,9 @@ def test_pixels_of_any_kind_come_back_as_they_are(
 @pytest.fixture
 def bad_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that flips a bit of the pixels of images of 22 lines."""
-    from kymflow_zarr.ingest import read_back
+    from kymflow_zarr.ingest import recipe
 
-    right = read_back._Written.open
+    right = recipe._Written.open
 
     @contextmanager
     def wrong(self: Any, key: str) -> Iterator[Any]:
@@ -477,10 +477,10 @@ def bad_disk(monkeypatch: pytest.MonkeyPatch) -> None:
                 data[len(data) // 2] ^= 1
             elif b"22" in data and key == "zarr.json":
                 self.flips = True
-            yield read_back._Bytes(bytes(data))
+            yield recipe._Bytes(bytes(data))
 
-    monkeypatch.setattr(read_back._Written, "flips", False, raising=False)
-    monkeypatch.setattr(read_back._Written, "open", wrong)
+    monkeypatch.setattr(recipe._Written, "flips", False, raising=False)
+    monkeypatch.setattr(recipe._Written, "open", wrong)
 
 
 @pytest.mark.usefixtures("bad_disk")

@@ -15,7 +15,7 @@ from kymflow_zarr.engine.change import Change
 from kymflow_zarr.engine.hints import did_you_mean
 from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.engine.index.index import Index
-from kymflow_zarr.engine.opening.modes import (
+from kymflow_zarr.engine.opening import (
     NONE_OLDER,
     OlderFormats,
     dataset_path,
@@ -28,7 +28,7 @@ from kymflow_zarr.errors import ArgumentError, RecordNotFoundError
 from kymflow_zarr.schema.base import FORMAT, FORMAT_VERSION
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.local.storage import local_path
-from kymflow_zarr.storage.readable_file import readable_file
+from kymflow_zarr.storage.read_only import readable_file
 from kymflow_zarr.types import (
     ArtifactKind,
     Axis,

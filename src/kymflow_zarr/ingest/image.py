@@ -17,8 +17,7 @@ from kymflow_zarr.errors import (
 from kymflow_zarr.ingest.folder.convention import Acquisition, plan_folder
 from kymflow_zarr.ingest.folder.scan import Found, look_at, scan_siblings
 from kymflow_zarr.ingest.folder.source_index import KnownImage, image_with_source, source_lookup
-from kymflow_zarr.ingest.read_back import read_back
-from kymflow_zarr.ingest.recipe import open_acquisition, save_artifact
+from kymflow_zarr.ingest.recipe import open_acquisition, read_back, save_artifact
 from kymflow_zarr.ingest.sources.registry import is_image_file, open_image_file
 from kymflow_zarr.schema.image import SourceFileDocument
 from kymflow_zarr.types import StrPath

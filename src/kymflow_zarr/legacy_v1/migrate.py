@@ -23,7 +23,7 @@ from kymflow_zarr.engine.images.array_artifacts import ArrayArtifacts
 from kymflow_zarr.engine.images.draft import RecordDraft
 from kymflow_zarr.engine.images.pixels import open_pixels
 from kymflow_zarr.engine.index.index import Index
-from kymflow_zarr.engine.opening.modes import create_dataset, open_storage
+from kymflow_zarr.engine.opening import create_dataset, open_storage
 from kymflow_zarr.engine.tables import Tables
 from kymflow_zarr.errors import (
     ArgumentError,

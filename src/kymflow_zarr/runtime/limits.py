@@ -1,9 +1,4 @@
-"""How much a file may ask for: limits on what is read, and the readers that keep them.
-
-A file of a few kilobytes can declare petabytes. What it declares is held against these limits
-before anything is allocated; a file that holds as much as it says is never limited by its
-own size alone.
-"""
+"""How much a file may ask for, and how much memory work on pixels may hold."""
 
 from __future__ import annotations
 
@@ -12,24 +7,15 @@ import dataclasses
 import json
 import os
 import re
+import threading
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final
 
 from kymflow_zarr.errors import ArgumentError, LimitExceededError
-
-__all__ = [
-    "Limits",
-    "check_json",
-    "check_limit",
-    "get_limits",
-    "gunzip",
-    "loads_json",
-    "repeated_keys",
-    "set_limits",
-]
 
 ENVIRONMENT: Final = "KYMFLOW_ZARR_LIMITS"
 _UNITS: Final = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
@@ -292,3 +278,47 @@ def _from_environment(text: str) -> Limits:
             )
         changes[name.strip()] = int(match[1]) << _UNITS[(match[2] or "").upper()]
     return _changed(Limits(), changes, where=ENVIRONMENT)
+
+
+# A block, its chunks and the file made of them; see docs/ingest.md.
+PIXELS_BYTES: Final = 384 << 20
+
+
+class MemoryBudget:
+    """An amount of memory that threads share; a thread that asks for more than is left waits.
+
+    Parameters
+    ----------
+    size : int
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self.reset()
+
+    def reset(self) -> None:
+        """Release everything: a forked child has none of the threads that reserved."""
+        self._left = self._size
+        self._turn = threading.Lock()
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def reserve(self, size: int) -> Iterator[None]:
+        """Reserve memory for a block; a request for more than the whole budget gets it alone."""
+        size = min(size, self._size)
+        # First come, first served: otherwise small requests could starve a large one.
+        with self._turn, self._changed:
+            self._changed.wait_for(lambda: size <= self._left)
+            self._left -= size
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._left += size
+                self._changed.notify_all()
+
+
+pixels_memory: Final = MemoryBudget(PIXELS_BYTES)
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=pixels_memory.reset)

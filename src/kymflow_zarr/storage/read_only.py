@@ -1,10 +1,11 @@
-"""The writing half of a storage that can only be read: every call is refused."""
+"""Storages that are only read: what they refuse, and files that are read by ranges."""
 
 from __future__ import annotations
 
+import io
 from typing import Any, NoReturn
 
-from kymflow_zarr.storage.interface import Storage
+from kymflow_zarr.storage.interface import OpenFile, Storage
 
 
 class ReadOnlyStorage(Storage):
@@ -35,3 +36,47 @@ class ReadOnlyStorage(Storage):
 
     def close(self) -> None:
         """Do nothing: reading acquires nothing."""
+
+
+def readable_file(file: OpenFile | None) -> io.BufferedReader:
+    """Return a file object that reads an open file of a storage, which the caller closes.
+
+    Raises
+    ------
+    FileNotFoundError
+        If `file` is None.
+    """
+    if file is None:
+        raise FileNotFoundError("the file is not there")
+    return io.BufferedReader(_ReadableFile(file))
+
+
+class _ReadableFile(io.RawIOBase):
+    def __init__(self, file: OpenFile) -> None:
+        self._file = file
+        self._at = 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a position."""
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._file.size}[whence]
+        self._at = start + offset
+        return self._at
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        """Fill a buffer from the position on; return the number of bytes."""
+        data = self._file.read(self._at, len(buffer))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from kymflow_zarr.errors import SourceFileError
 from kymflow_zarr.ingest.folder.scan import sha256_of_file
-from kymflow_zarr.ingest.sources.tiff.axes import plan_axes
+from kymflow_zarr.ingest.sources.tiff.calibration import plan_axes
 from kymflow_zarr.ingest.sources.tiff.file import TiffImage, open_tiff
 from kymflow_zarr.types import Axis
 

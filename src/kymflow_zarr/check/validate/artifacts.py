@@ -22,7 +22,7 @@ from kymflow_zarr.schema.curation import read_curation_document
 from kymflow_zarr.schema.image import ImageDocument
 from kymflow_zarr.schema.payload import payload_deviations, upgrade_payload
 from kymflow_zarr.storage.interface import Storage
-from kymflow_zarr.storage.readable_file import readable_file
+from kymflow_zarr.storage.read_only import readable_file
 from kymflow_zarr.types import ArtifactKind
 
 _REPLACE: Final = "save_metadata_payload() replaces it."

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import numpy as np
 
 from kymflow_zarr.errors import SourceFileError
-from kymflow_zarr.formats.array.chunks import SHARD_BYTES
+from kymflow_zarr.formats.array.write import SHARD_BYTES
 from kymflow_zarr.ingest.folder.scan import Found
 from kymflow_zarr.ingest.sources.interface import ImageFile
 from kymflow_zarr.ingest.sources.registry import open_image_file

@@ -16,8 +16,7 @@ import msgspec
 from kymflow_zarr import layout
 from kymflow_zarr.errors import LimitExceededError, StorageError
 from kymflow_zarr.storage.local.disk import disk
-from kymflow_zarr.storage.local.files import digest_file, read_file, sync_all
-from kymflow_zarr.storage.local.scan import first_link
+from kymflow_zarr.storage.local.files import digest_file, first_link, read_file, sync_all
 from kymflow_zarr.storage.local.staging import StagedTree
 from kymflow_zarr.storage.local.work_dir import journal_names
 

@@ -27,6 +27,11 @@ from kymflow_zarr.storage.local.disk import disk, register_root
 from kymflow_zarr.storage.local.files import (
     FileParts,
     ParentSync,
+    files_below,
+    first_link,
+    folder_times,
+    folders,
+    names_below,
     os_errors,
     read_file,
     sync_all,
@@ -45,13 +50,6 @@ from kymflow_zarr.storage.local.journal import (
     recover,
 )
 from kymflow_zarr.storage.local.locks import Hold, Locks
-from kymflow_zarr.storage.local.scan import (
-    files_below,
-    first_link,
-    folder_times,
-    folders,
-    names_below,
-)
 from kymflow_zarr.storage.local.session import Session, dead_sessions, is_dead, sweep
 from kymflow_zarr.storage.local.staging import StagedTree, commit_trees, staged_in, sync_trees
 from kymflow_zarr.storage.local.work_dir import (

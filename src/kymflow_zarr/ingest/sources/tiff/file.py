@@ -14,14 +14,16 @@ import numpy as np
 from tifffile import TiffFile
 
 from kymflow_zarr.errors import ArgumentError, KymflowZarrError, SourceFileError
-from kymflow_zarr.ingest.sources.tiff.axes import QUANTITY_OF_NAME, AxisPlan, plan_axes
 from kymflow_zarr.ingest.sources.tiff.calibration import (
     OME_KINDS,
+    QUANTITY_OF_NAME,
+    AxisPlan,
     acquired_local_epoch_ns,
     channel_names_of,
     even_step,
     frame_times_s,
     ome_image,
+    plan_axes,
     scales_of,
 )
 from kymflow_zarr.ingest.sources.tiff.integrity import (

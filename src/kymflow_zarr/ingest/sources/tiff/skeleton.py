@@ -13,7 +13,7 @@ from kymflow_zarr.schema.tiff_skeleton import TiffSkeleton, coalesced, gaps_of
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffFrame, TiffPage, TiffPageSeries
 
-    from kymflow_zarr.ingest.sources.tiff.axes import AxisPlan
+    from kymflow_zarr.ingest.sources.tiff.calibration import AxisPlan
 
 __all__ = ["skeleton_of"]
 

@@ -1,1 +1,0 @@
-"""What the modes of a dataset mean: open, create, refuse, wipe."""
