@@ -83,10 +83,10 @@ __all__ = [
 _HOMES = {
     "ArtifactInfo": "types",
     "Axis": "types",
-    "Curation": "engine.curation.values",
+    "Curation": "engine.curation.document",
     "Damage": "check.report",
-    "Edit": "engine.curation.values",
-    "EditChange": "engine.curation.values",
+    "Edit": "engine.curation.document",
+    "EditChange": "engine.curation.document",
     "ExportDifference": "export.report",
     "ExportFailure": "export.report",
     "ExportReport": "export.report",

@@ -131,7 +131,7 @@ def test_a_program_that_reads_one_image_starts_with_little(tmp_path: Path) -> No
     assert loaded & heavy - modules_after("import numpy") == set()
     # What edits, reports, ingests and exports, and the older format.
     parts = {
-        "engine.curation.values", "engine.curation.editing", "engine.rois.values",
+        "engine.curation.document", "engine.curation.editing", "engine.rois.values",
         "engine.rois.planes", "ingest.report", "check.report", "engine.images.draft",
         "engine.query.map", "engine.index.images_dataframe", "schema.payload", "schema.published",
         "schema.tiff_skeleton", "legacy_v1.documents", "legacy_v1.storage", "ingest", "export",
