@@ -60,7 +60,7 @@ def stat_of(storage: Storage, key: str) -> Stat | None:
 
 
 def is_temporary(name: str) -> bool:
-    """Tell whether a name is that of a file on its way to its place."""
+    """Return True if a name is that of a file on its way to its place."""
     return _TEMPORARY.fullmatch(name) is not None
 
 
@@ -86,7 +86,7 @@ def check_work(findings: Findings, storage: Storage) -> None:
 
 
 def is_index_usable(storage: Storage) -> bool:
-    """Tell whether the index is as it was written, or not there at all."""
+    """Return True if the index is as it was written, or not there at all."""
     data = storage.read(layout.MANIFEST)
     if data is None:
         return True

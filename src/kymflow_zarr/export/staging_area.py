@@ -119,7 +119,7 @@ def temporary_in(root: Path) -> Path:
 
 
 def is_own_folder(folder: Path) -> bool:
-    """Tell whether something is a folder, and no link (or junction) to one."""
+    """Return True if something is a folder, and no link (or junction) to one."""
     found = folder.lstat()
     tag = getattr(found, "st_reparse_tag", 0)
     return stat.S_ISDIR(found.st_mode) and tag != _REPARSE_MOUNT_POINT
@@ -169,12 +169,12 @@ class KnownFiles:
         return some
 
     def holds(self, path: str, made_from: str) -> bool:
-        """Tell whether a file is there, ours, intact, and made from the same thing."""
+        """Return True if a file is there, ours, intact, and made from the same thing."""
         state = self.state(path)
         return isinstance(state, FileEntry) and state.made_from == made_from
 
     def wrote(self, path: str, made_from: str) -> bool:
-        """Tell whether an earlier export needed a file, whatever became of it."""
+        """Return True if an earlier export needed a file, whatever became of it."""
         return any(entry.made_from == made_from for entry in self._entries.get(path, ()))
 
     def state(self, path: str) -> State:
@@ -221,11 +221,11 @@ class StagingArea:
         self.kept: dict[str, FileEntry] = {}
 
     def holds(self, path: str, made_from: str) -> bool:
-        """Tell whether a file is there, ours, intact, and made from the same thing."""
+        """Return True if a file is there, ours, intact, and made from the same thing."""
         return self._known.holds(path, made_from)
 
     def wrote(self, path: str, made_from: str) -> bool:
-        """Tell whether an earlier export needed a file, whatever became of it."""
+        """Return True if an earlier export needed a file, whatever became of it."""
         return self._known.wrote(path, made_from)
 
     def keep(self, path: str) -> None:

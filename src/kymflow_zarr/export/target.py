@@ -415,7 +415,7 @@ class OriginalTarget(ExportTarget):
         return os.path.lexists(file) and not stat.S_ISREG(file.lstat().st_mode)
 
     def _is_there(self, file: OriginalFile) -> bool:
-        """Tell whether a file that is there is the one that would be written."""
+        """Return True if a file that is there is the one that would be written."""
         place = self._file(file.path)
         with target_errors("read", str(place)):
             digest = digest_file(place)[1]

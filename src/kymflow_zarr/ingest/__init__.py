@@ -1,1 +1,1 @@
-"""Sources into records: image files, folders of them, other programs' objects."""
+"""Ingest: turn image files, folders of them and other programs' objects into records."""

@@ -47,7 +47,7 @@ def ingest_tiff(
             return _unchanged(dataset, known, found)
     acquisition = _acquisition_of(found) if include_sidecars else _set_of(found, series)
     if acquisition.primary != found:
-        # A file of a set: its image goes by the set's first file.
+        # The file belongs to a set, whose image is identified by the set's first file.
         found = acquisition.primary
         if image_id is None:
             known = _with_first_id(dataset, found, series) or lookup.find(found, series)
@@ -94,13 +94,13 @@ def _acquisition_of(found: Found) -> Acquisition:
         if acquisition.members and found in (*acquisition.images, *acquisition.members):
             return acquisition
         if found in acquisition.images:
-            # One file was asked for, so the other channels of its acquisition stay out.
+            # The caller asked for one file: leave out the other channels of its acquisition.
             return Acquisition((found,), acquisition.attached)
     return Acquisition((found,))
 
 
 def _set_of(found: Found, series: int) -> Acquisition:
-    """Return a file with the other files that its image is read from, and no sidecars."""
+    """Return a file with the other files that its image is read from, without sidecars."""
     with open_image_file(found.path, series=series) as image:
         files = image.files
     if len(files) == 1:
@@ -112,10 +112,10 @@ def _set_of(found: Found, series: int) -> Acquisition:
 
 
 def image_id_of(dataset: OpenDataset, acquisition: Acquisition, series: int) -> str:
-    """Return the id that the image of a file gets: it follows from where the file is.
+    """Return the image id of a file, which is derived from the file's path.
 
-    So two programs that take in one file at the same time cannot add it twice: the second one
-    finds the id taken. The id of an image that has moved away is taken too; then the content
+    Two processes that ingest one file at the same time therefore cannot add it twice: the second
+    finds the id taken. The id may also be taken by an image whose file has moved; then the content
     of the file decides.
     """
     found = acquisition.primary
@@ -131,9 +131,9 @@ def _first_id(dataset: OpenDataset, found: Found, series: int, *more: str) -> st
 
 
 def _with_first_id(dataset: OpenDataset, found: Found, series: int) -> KnownImage | None:
-    """Return the image of a file if it has the id that follows from where the file is.
+    """Return the image of a file if its id is the one derived from the file's path.
 
-    Nearly all have. It costs the same however many images there are.
+    Nearly all images have that id. The cost does not depend on the number of images.
     """
     return image_with_source(dataset, _first_id(dataset, found, series), found, series)
 
@@ -152,7 +152,7 @@ def _unchanged(dataset: OpenDataset, known: KnownImage, found: Found) -> StoredI
 
 
 def is_unchanged(file: SourceFileDocument, found: Found) -> bool:
-    """Return True if a file is the one that was ingested: by size and time, else by digest."""
+    """Return True if a file is unchanged since its ingest, by size and time, else by digest."""
     if found.size_bytes != file.size_bytes:
         return False
     return found.mtime_ns == file.mtime_ns or found.sha256() == file.sha256
@@ -161,7 +161,7 @@ def is_unchanged(file: SourceFileDocument, found: Found) -> bool:
 def stage_image(
     draft: RecordDraft, acquisition: Acquisition, *, series: int = 0, verify: bool = False
 ) -> tuple[tuple[str, ...], int]:
-    """Put one image, with all that belongs to it, into a draft.
+    """Write one image and everything that belongs to it into a draft.
 
     Parameters
     ----------
@@ -174,7 +174,7 @@ def stage_image(
     Returns
     -------
     notes : tuple of str
-        What the report says of the image.
+        Notes on the image for the report.
     series_count : int
         How many images the file holds.
 
@@ -183,7 +183,7 @@ def stage_image(
     SourceFileError
         If the TIFF cannot be read, or changes while it is read.
     CorruptDataError
-        If what is read back is not what was read from the file.
+        If the pixels read back differ from those of the file.
     """
     with open_acquisition(acquisition, series) as source:
         source.stage_pixels(draft)

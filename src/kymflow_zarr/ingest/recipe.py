@@ -1,4 +1,4 @@
-"""The recipe by which an acquisition becomes a staged record, and the check that reads it back."""
+"""Stage an acquisition as a record, and verify the staged pixels by reading them back."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def open_acquisition(acquisition: Acquisition, series: int) -> Iterator[OpenAcqu
         If a TIFF cannot be read.
     """
     with ChannelStack(acquisition.images, series) as stack:
-        # Values take a few times the bytes that they are read from.
+        # Decoded sidecar values take a few times the bytes of their files.
         attached = sum(attached.found.size_bytes for attached in acquisition.attached)
         with pixels_memory.reserve(stack.memory_bytes + 4 * attached):
             yield OpenAcquisition(acquisition, stack, series)
@@ -94,14 +94,14 @@ class OpenAcquisition:
         self.contents.notes += calibration_notes(self.contents.payload, self.axes, stack.shape)
 
     def axes_with(self, contents: SidecarContents) -> tuple[Axis, ...]:
-        """Return the true axes of the image if these were its sidecars."""
+        """Return the true axes of the image, given its sidecars."""
         stack = self.stack
         return true_axes(stack.axes, stack.shape, header=contents.header, payload=contents.payload)
 
     def inherit(self, earlier: SidecarContents) -> None:
-        """Take the calibration of earlier header and metadata files where there are none now.
+        """Use the calibration of earlier header and metadata files if those files are gone.
 
-        What was made of a file that is gone stays, and so does the calibration that it stated.
+        Artifacts of a deleted source file stay in the dataset, and so does its calibration.
         """
         contents = self.contents
         payload = earlier.payload if contents.payload is None else contents.payload
@@ -120,16 +120,16 @@ class OpenAcquisition:
         return names if names and len(names) == channel_count(stack.axes, stack.shape) else None
 
     def stage_pixels(self, draft: RecordDraft) -> None:
-        """Write the pixels; digest the TIFFs while they are read, where that saves a reading."""
+        """Write the pixels; digest the TIFFs in the same pass where possible."""
         with self.stack.read_once():
             draft.set_pixels(self.stack, axes=self.axes, channel_names=self.channel_names)
 
     def stage_artifacts(
         self, record: RecordDraft | RecordUpdate, save: SaveArtifact
     ) -> list[SourceFileDocument]:
-        """Write what there is beside the pixels; return the documents of all source files.
+        """Write the artifacts and sidecars; return the documents of all source files.
 
-        An artifact that cannot be saved is noted: its source file is kept as it is anyway.
+        An artifact that cannot be saved is only noted, since its source file is kept verbatim.
         """
         stack, contents = self.stack, self.contents
         images = [_image_file(found, self._series) for found in self.acquisition.images]
@@ -147,7 +147,7 @@ class OpenAcquisition:
             try:
                 saved.append((artifact, *save(artifact)))
             except StorageError:
-                raise  # A full disk is not the fault of this file.
+                raise  # A full disk has nothing to do with this file: stop.
             except KymflowZarrError as error:
                 contents.notes.append(f"{files_of(artifact)} was kept as it is: {error.what}")
         feeds = feeds_of(saved)
@@ -188,7 +188,7 @@ class OpenAcquisition:
             found = attached.found
             data = self.contents.data.get(found.rel_path)
             if data is None:
-                continue  # It could not be read, which the notes say.
+                continue  # The file could not be read; the notes already say so.
             documents.append(
                 SourceFileDocument(
                     path=found.full_path,
@@ -231,7 +231,7 @@ class StillChangingError(SourceFileError):
 def require_settled(files: Iterable[Found]) -> None:
     """Raise StillChangingError if a file has changed since it was found.
 
-    A microscope may be writing it still: what was read is then neither old nor new.
+    A microscope may still be writing it: the content read may mix old and new bytes.
     """
     for found in files:
         try:
@@ -295,7 +295,7 @@ def rebuild_image(draft: RecordDraft, files: Sequence[SourceFileDocument]) -> No
     Parameters
     ----------
     draft : RecordDraft
-        Stays uncommitted.
+        The function does not commit it.
     files : sequence of SourceFileDocument
         Of the image. Those that are gone or have changed are left out.
 
@@ -321,10 +321,10 @@ def _unchanged(files: Sequence[SourceFileDocument]) -> Iterator[Found]:
     for file in sorted(files, key=lambda f: f.rel_path):
         path = Path(file.path)
         try:
-            # The size first: a document may name a device that never ends.
+            # Compare the size before reading: a document may name an endless device file.
             same = path.is_file() and path.stat().st_size == file.size_bytes
             if same and sha256_of_file(path) == file.sha256:
-                # The time as the artifacts have it.
+                # Keep the modification time that the artifacts were made with.
                 yield Found(str(path), file.rel_path, file.size_bytes, file.mtime_ns)
         except OSError:
             continue
@@ -334,14 +334,14 @@ _HINT = "The disk, or the memory of this machine, is not to be trusted; the imag
 
 
 def read_back(draft: RecordDraft, stack: ChannelStack) -> None:
-    """Compare the pixels in a draft, as they are on the disk, with those of the TIFFs.
+    """Compare the pixels of a draft, as stored on the disk, with those of the TIFFs.
 
-    Both are read once more, block by block, and compared bit by bit.
+    Read both again, block by block, and compare them bit by bit.
 
     Raises
     ------
     CorruptDataError
-        If they differ, or the files of the draft cannot be read as they were written.
+        If they differ, or the files of the draft cannot be read.
     """
     path = keys.pixels_path(1)
     written = _Written(draft, path)
@@ -354,7 +354,7 @@ def read_back(draft: RecordDraft, stack: ChannelStack) -> None:
             raise CorruptDataError("the document is not the one that was written", where=where)
         for region in _regions(layout):
             ours = read_array(layout, written.open, where=path, selection=region)
-            # As bytes: NaN is equal to NaN here, and -0.0 is not 0.0.
+            # Compare bytes, so that NaN equals NaN and -0.0 differs from 0.0.
             theirs = np.ascontiguousarray(stack[region], dtype=ours.dtype)
             if not _same(_as_bytes(ours), _as_bytes(theirs)):
                 raise CorruptDataError("the pixels are not those of the file", where=path)
@@ -368,7 +368,7 @@ def read_back(draft: RecordDraft, stack: ChannelStack) -> None:
 
 
 def _regions(layout: ArrayDocument) -> Iterator[tuple[slice, ...]]:
-    """Yield what is in one file after the other."""
+    """Yield the region of each chunk file, one after the other."""
     for index in itertools.product(*map(range, layout.file_grid)):
         sizes = zip(index, layout.file_shape, layout.shape, strict=True)
         yield tuple(slice(i * step, min((i + 1) * step, length)) for i, step, length in sizes)
@@ -379,7 +379,7 @@ def _as_bytes(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 
 
 def _same(ours: npt.NDArray[np.uint8], theirs: npt.NDArray[np.uint8]) -> bool:
-    # Eight at a time: what is noted of each comparison takes memory, too.
+    # Eight at a time, since each pending comparison takes memory too.
     whole = len(ours) // 8 * 8
     return np.array_equal(ours[whole:], theirs[whole:]) and np.array_equal(
         ours[:whole].view(np.uint64), theirs[:whole].view(np.uint64)
@@ -387,7 +387,7 @@ def _same(ours: npt.NDArray[np.uint8], theirs: npt.NDArray[np.uint8]) -> bool:
 
 
 class _Written:
-    """The files of an array that are not in their places yet."""
+    """Read access to the staged files of an array."""
 
     def __init__(self, draft: RecordDraft, path: str) -> None:
         self._draft = draft
@@ -395,17 +395,17 @@ class _Written:
 
     @contextmanager
     def open(self, key: str) -> Iterator[_Bytes]:
-        """Give the bytes of a file."""
+        """Open a file."""
         yield _Bytes(self._draft.read(f"{self._path}/{key}"))
 
 
 class _Bytes:
-    """A file that was read."""
+    """The content of a file in memory."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self.size = len(data)
 
     def read(self, start: int, size: int) -> bytes:
-        """Return a part of it."""
+        """Return a byte range of the content."""
         return self._data if (start, size) == (0, self.size) else self._data[start : start + size]

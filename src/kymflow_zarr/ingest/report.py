@@ -1,4 +1,4 @@
-"""What ingest and refresh say of each file: values one can print, save as JSON and count."""
+"""Reports of ingest and refresh, with one item for each file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IngestStatus: TypeAlias = Literal[
 
 @dataclass(frozen=True, slots=True)
 class IngestItem:
-    """What became of one file.
+    """The outcome for one file.
 
     Parameters
     ----------
@@ -32,11 +32,11 @@ class IngestItem:
         ``unmatched`` files belong to no image; ``missing`` ones were ingested before and are
         not there any more.
     path : str
-        The file, as it was found.
+        The file's path as the scan found it.
     image_id : str, optional
-        The image it is in the dataset.
+        Id of its image in the dataset.
     reason : str, optional
-        Why it was skipped or failed, or what was noticed.
+        Why the file was skipped or failed, or a note on it.
     """
 
     status: IngestStatus
@@ -47,7 +47,7 @@ class IngestItem:
 
 @dataclass(frozen=True, slots=True)
 class IngestReport(Report[IngestItem]):
-    """What became of each file of a folder.
+    """The outcome for each file of a folder.
 
     Parameters
     ----------
@@ -64,22 +64,22 @@ class IngestReport(Report[IngestItem]):
 
     @property
     def ingested(self) -> tuple[IngestItem, ...]:
-        """Files that became images now."""
+        """Files that were added as new images."""
         return self._with(status="ingested")
 
     @property
     def updated(self) -> tuple[IngestItem, ...]:
-        """Files that have changed and whose images were changed with them."""
+        """Changed files whose images were updated."""
         return self._with(status="updated")
 
     @property
     def moved(self) -> tuple[IngestItem, ...]:
-        """Files that were found again under another path."""
+        """Files that have moved to another path."""
         return self._with(status="moved")
 
     @property
     def pooled(self) -> tuple[IngestItem, ...]:
-        """Tables over the folder, and what became of them."""
+        """Tables over the folder, and their outcomes."""
         return self._with(status="pooled")
 
     @property

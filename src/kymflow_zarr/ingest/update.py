@@ -205,7 +205,7 @@ class _Artifacts:
         return not set(artifact.made_of) & changed or not feeders <= set(self._here.values())
 
     def _is_edited(self, artifact: SourceArtifact, key: str) -> bool:
-        """Tell whether an artifact is a user's: changed, deleted or made since the ingest."""
+        """Return True if an artifact is a user's: changed, deleted or made since the ingest."""
         if not self._update.is_edited(key, self._made):
             return False
         # A user, or a migration, may have put there just what the files say.
@@ -241,7 +241,7 @@ def move_image(dataset: OpenDataset, acquisition: Acquisition, known: KnownImage
 
 
 def _holds(found: Found, file: SourceFileDocument) -> bool:
-    """Tell whether a file has the content that a document tells of."""
+    """Return True if a file has the content that a document tells of."""
     return found.size_bytes == file.size_bytes and found.sha256() == file.sha256
 
 

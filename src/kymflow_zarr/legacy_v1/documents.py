@@ -179,7 +179,7 @@ def v1_array_document(array: V1Array) -> dict[str, Any]:
 
 
 def unknown_v1_attributes(attributes: Any) -> bool:
-    """Tell whether attributes of an image or array say something version 2 has no place for."""
+    """Return True if attributes of an image or array say something version 2 has no place for."""
     return not isinstance(attributes, Mapping) or not set(attributes) <= V1_ATTRIBUTES
 
 

@@ -264,7 +264,7 @@ def difference(old: OldImage, storage: Storage) -> str | None:
 
 
 def source_differs(old: OldImage, storage: Storage) -> bool:
-    """Tell whether the image came from another TIFF, or another state of it, than recorded."""
+    """Return True if the image came from another TIFF, or another state of it, than recorded."""
     now = load_image(storage, old.image_id).source
     if now is None or old.source is None:
         return now is not old.source
@@ -330,7 +330,7 @@ class _Readable:
 
 
 def _same(one: ArrayLike, other: ArrayLike) -> bool:
-    """Tell whether two arrays hold the same bits, whatever their byte order."""
+    """Return True if two arrays hold the same bits, whatever their byte order."""
     native = one.dtype.newbyteorder("=")
     if (tuple(one.shape), native) != (tuple(other.shape), other.dtype.newbyteorder("=")):
         return False

@@ -94,7 +94,7 @@ class Sources:
             self._draft.__exit__(kind, error, trace)
 
     def may_hold(self, below: str) -> bool:
-        """Tell whether a file of the image may be made once more: its sources are unchanged."""
+        """Return True if a file of the image may be made once more: its sources are unchanged."""
         document = self._document
         if document is None:
             return False
@@ -144,7 +144,7 @@ class Sources:
 
 
 def is_unchanged(file: SourceFileDocument) -> bool:
-    """Tell whether a source file is where it was, with the bytes it had."""
+    """Return True if a source file is where it was, with the bytes it had."""
     path = Path(file.path)
     try:
         # The size first: a document may name a device that never ends.

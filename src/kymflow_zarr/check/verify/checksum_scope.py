@@ -163,7 +163,7 @@ def name_of(prefix: str, key: str, current: str | None) -> str:
 
 
 def is_read(prefix: str, key: str, listed: Collection[str]) -> bool:
-    """Tell whether a reader would take a file of this key for a part of the dataset."""
+    """Return True if a reader would take a file of this key for a part of the dataset."""
     if not prefix:
         return (
             key in {layout.GROUP, f"{layout.IMAGES}/{layout.GROUP}"}

@@ -74,7 +74,7 @@ class TablePlan:
         return list(self._place.paths)
 
     def owns(self, path: str) -> bool:
-        """Tell whether a file of an earlier export belongs to it."""
+        """Return True if a file of an earlier export belongs to it."""
         return path in self._place.paths
 
     def write(self, area: StagingArea) -> dict[str, Any]:
@@ -115,7 +115,7 @@ class SourceFilePlan:
         return [] if self.path is None else [self.path]
 
     def owns(self, path: str) -> bool:
-        """Tell whether a file of an earlier export belongs to it."""
+        """Return True if a file of an earlier export belongs to it."""
         return path == self.path
 
     def write(self, area: StagingArea) -> dict[str, Any]:
@@ -224,7 +224,7 @@ class ImagePlan:
         return self.record.image_id
 
     def owns(self, path: str) -> bool:
-        """Tell whether a file of an earlier export belongs to it."""
+        """Return True if a file of an earlier export belongs to it."""
         return path.startswith(f"{image_folder(self.record.image_id)}/")
 
     @property

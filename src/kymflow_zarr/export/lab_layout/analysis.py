@@ -381,7 +381,7 @@ def _of_csv(data: bytes) -> pd.DataFrame | None:
 
 
 def _same(now: pd.DataFrame, before: pd.DataFrame) -> bool:
-    """Tell whether rows are those of a file, whatever images they mean."""
+    """Return True if rows are those of a file, whatever images they mean."""
     columns = [c for c in before.columns if c not in (IMAGE_ID, POOLED_PATH)]
     if not set(columns) <= set(now.columns) or len(now) != len(before):
         return False

@@ -132,7 +132,7 @@ class Names:
         self._taken.update(str(parent).casefold() for parent in PurePosixPath(path).parents)
 
     def has(self, path: str) -> bool:
-        """Tell whether a path is taken."""
+        """Return True if a path is taken."""
         return path.casefold() in self._taken
 
     def take(self, stem: str, separator: str = "_", suffix: str = "") -> str:
@@ -200,7 +200,7 @@ class TreePlan:
         return free
 
     def belongs_elsewhere(self, named: str, stem: str) -> bool:
-        """Tell whether a sidecar would be taken for that of a longer stem."""
+        """Return True if a sidecar would be taken for that of a longer stem."""
         longer = (
             named[:end].casefold()
             for end in range(len(stem) + 1, len(named) + 1)

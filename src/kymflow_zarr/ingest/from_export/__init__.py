@@ -1,1 +1,1 @@
-"""A folder that an export wrote, back into a dataset."""
+"""Import an exported folder back into a dataset."""

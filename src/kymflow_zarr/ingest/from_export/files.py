@@ -1,7 +1,7 @@
-"""The files of an exported folder, each held against what the export's manifest says of it.
+"""The files of an exported folder, checked against the export's manifest.
 
-The manifest may have been edited, and the folder may come from anybody: a file is read only if
-it lies in the folder, whatever the manifest calls it.
+Neither the manifest nor the folder is trusted: a file is read only if it lies in the folder,
+whatever path the manifest gives.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _VERSION: Final = 1
 
 
 class PixelsEntry(msgspec.Struct):
-    """Which file holds the pixels; axes and shape are those of the file, None for ``.npy``."""
+    """The file that holds the pixels; axes and shape are those of the file, None for ``.npy``."""
 
     file: str
     axes: list[str] | None = None
@@ -45,7 +45,7 @@ class PixelsEntry(msgspec.Struct):
 
 
 class ArtifactEntry(msgspec.Struct):
-    """A JSON or data-frame artifact; `sha256` is that of its file in the dataset."""
+    """A JSON or data-frame artifact; `sha256` is the digest of its file in the dataset."""
 
     name: str
     kind: ArtifactKind
@@ -55,7 +55,7 @@ class ArtifactEntry(msgspec.Struct):
 
 
 class ArrayEntry(msgspec.Struct):
-    """An array artifact; `sha256` is that of its files in the dataset."""
+    """An array artifact; `sha256` is the digest of its files in the dataset."""
 
     name: str
     file: str
@@ -74,13 +74,13 @@ class TableEntry(msgspec.Struct):
 
 
 class SourceEntry(SourceFileDocument, kw_only=True):
-    """A source file, and the files of the export that hold its bytes, or its frame."""
+    """A source file, and the files of the export that hold its bytes or its TIFF skeleton."""
 
     file: str | None = None
     frame: str | None = None
 
     def document(self) -> SourceFileDocument:
-        """Return what a dataset says of it."""
+        """Return the file's document as a dataset stores it."""
         return msgspec.convert(msgspec.to_builtins(self), SourceFileDocument)
 
 
@@ -102,7 +102,7 @@ class ImageEntry(msgspec.Struct):
 
 
 class ExportFailureEntry(msgspec.Struct):
-    """A part that the export could not read."""
+    """A part of the dataset that the export could not read."""
 
     kind: str
     name: str
@@ -115,9 +115,9 @@ class _FileEntry(msgspec.Struct):
 
 
 class Manifest(msgspec.Struct):
-    """What an export says of itself.
+    """The content of an export's manifest.
 
-    Images are as the document has them: one that is not valid must not stop the others.
+    Images stay unvalidated, so that one invalid image does not stop the others.
     """
 
     files: dict[str, _FileEntry]
@@ -181,18 +181,18 @@ class ExportedFiles:
         self._listed = listed
 
     def of(self, paths: Iterable[str | None]) -> ExportedFiles:
-        """Return some of them, to be handed to another process."""
+        """Return a subset of the files, to be passed to another process."""
         wanted = [path for path in paths if path is not None]
         some = {path: self._listed[path] for path in wanted if path in self._listed}
         return ExportedFiles(self._root, some)
 
     def place(self, path: str) -> Path:
-        """Return where a file of the manifest is.
+        """Return the path of a file of the manifest.
 
         Raises
         ------
         SourceFileError
-            If it is not listed, is not there, or lies outside of the folder.
+            If it is not listed, is missing, or lies outside of the folder.
         """
         if not layout.is_safe_key(path):
             raise SourceFileError("the manifest names a file outside of the folder", where=path)
@@ -210,7 +210,7 @@ class ExportedFiles:
         return place
 
     def read(self, path: str) -> tuple[bytes, bool]:
-        """Return the bytes of a file, and whether they are those that were exported."""
+        """Return the bytes of a file, and True if they are unchanged since the export."""
         place = self.place(path)
         try:
             data = place.read_bytes()
@@ -219,7 +219,7 @@ class ExportedFiles:
         return data, digest_of_bytes(data) == self._listed[path].sha256
 
     def is_intact(self, path: str) -> bool:
-        """Tell whether a file is as it was exported; errors as for :meth:`place`."""
+        """Return True if a file is unchanged since the export; raises as :meth:`place`."""
         place = self.place(path)
         try:
             return sha256_of_file(place) == self._listed[path].sha256

@@ -1,8 +1,8 @@
-"""A folder that ``export_legacy_folder`` wrote, back into a dataset.
+"""Import a folder that ``export_legacy_folder`` wrote back into a dataset.
 
-Ids, times, pixels, axes, artifacts with their types, tables and source files come back as they
-were. What the dataset holds already is left alone, so that a second call goes on where the
-first was stopped.
+Ids, times, pixels, axes, artifacts with their types, tables and source files are restored
+unchanged. Images and tables that the dataset already has are skipped, so that a second call resumes
+an interrupted one.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _THERE: Final = "the dataset holds another table of that name, which is left alo
 
 
 def find_export(dataset: OpenDataset, root: Path) -> ExportedFolder | None:
-    """Return the export that a folder is, None if it is none.
+    """Return the export in a folder, None if the folder is not an export.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def find_export(dataset: OpenDataset, root: Path) -> ExportedFolder | None:
 
 @dataclass
 class ExportedFolder:
-    """An exported folder on its way into a dataset.
+    """The import of an exported folder into a dataset.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ class ExportedFolder:
         progress: Progress | None = None,
         executor: Executor | None = None,
     ) -> IngestReport:
-        """Take everything in, or say what would be.
+        """Import everything, or report what would be imported.
 
         Parameters
         ----------
@@ -88,7 +88,7 @@ class ExportedFolder:
         progress : callable, optional
             Called as ``progress(done, total, image_id)``.
         executor : concurrent.futures.Executor, optional
-            What adds the images; threads if left out.
+            Runs the imports of images; threads if left out.
 
         Returns
         -------
@@ -141,7 +141,7 @@ class ExportedFolder:
     def _image(
         self, image_id: str, said: object, *, there: bool, dry_run: bool
     ) -> tuple[str, ExportedImage | IngestItem]:
-        """Return an image to be added, or what there is to report instead."""
+        """Return an image to import, or the report's item if there is nothing to import."""
         path = self._path(layout.EXPORT_MANIFEST)
         try:
             entry = msgspec.convert(said, ImageEntry)
@@ -172,7 +172,7 @@ class ExportedFolder:
             return
         path = self._path(said.pixels.file)
         if isinstance(error, StorageError):
-            raise error  # A full disk would fail for every image after it too.
+            raise error  # On a full disk every later image would fail too.
         if image is None:
             assert error is not None
             yield IngestItem("failed", path, image_id, _reason(error))
@@ -213,7 +213,7 @@ class ExportedFolder:
             notes.extend(() if note is None else (note,))
         return "pooled", "; ".join(notes)
 
-    # What belongs to no single image ---------------------------------------------------
+    # Files of no single image ---------------------------------------------------
 
     def _kept(self, *, dry_run: bool) -> Iterator[IngestItem]:
         kept = self.dataset.source_files
@@ -233,7 +233,7 @@ class ExportedFolder:
             kept.keep(found)
 
     def _not_exported(self) -> Iterator[IngestItem]:
-        """Say what was missing in the export itself."""
+        """Report the parts that the export itself could not write."""
         for part in self.manifest.failed:
             image_id = part.name if part.kind == "image" else None
             reason = f"the export could not read the {part.kind} {part.name!r}: {part.reason}"
@@ -251,7 +251,7 @@ class ExportedFolder:
 
 
 def _added(found: tuple[str, ExportedImage | IngestItem], *, caller: str) -> ExportedImage | None:
-    """Add an image, in whatever process, and return it with what was noticed."""
+    """Import an image, in this process or a worker, and return it with its notes."""
     _, image = found
     if not isinstance(image, ExportedImage):
         return None
@@ -259,7 +259,7 @@ def _added(found: tuple[str, ExportedImage | IngestItem], *, caller: str) -> Exp
         image.add()
     finally:
         if process_token() != caller:
-            # A worker that ends does not tidy up, so nothing of its own is left to it.
+            # A worker process exits without cleanup, so release its resources now.
             image.dataset.close()
     return image
 

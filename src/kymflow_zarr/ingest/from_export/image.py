@@ -1,4 +1,4 @@
-"""One image of an exported folder, put together from its files and committed in one step."""
+"""Rebuild one image from the files of an exported folder and commit it as one transaction."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ def read_pixels(place: Path, entry: ImageEntry, pixels: PixelsEntry) -> np.ndarr
         The TIFF, or the ``.npy`` of an image without pixels.
     entry : ImageEntry
     pixels : PixelsEntry
-        Says in which order the file has the dimensions.
+        States the order of the file's dimensions.
 
     Raises
     ------
     SourceFileError
-        If they cannot be read, or have not the shape and dtype of the image.
+        If they cannot be read, or differ from the image in shape or dtype.
     """
     shape = tuple(entry.shape)
     if place.suffix == ".npy":
@@ -74,7 +74,7 @@ def read_pixels(place: Path, entry: ImageEntry, pixels: PixelsEntry) -> np.ndarr
         order = _order(entry, pixels)
         filed = tuple(shape[i] for i in order)
         found = _read_tiff(place, where=pixels.file)
-        # A reader of TIFFs leaves out dimensions of length 1.
+        # TIFF readers drop dimensions of length 1.
         if _without_ones(found.shape) == _without_ones(filed):
             found = found.reshape(filed).transpose(np.argsort(order))
     if found.shape != shape or found.dtype.newbyteorder("=") != np.dtype(entry.dtype):
@@ -124,7 +124,7 @@ def _without_ones(shape: Sequence[int]) -> list[int]:
 
 
 def read_array(data: bytes, *, where: str) -> np.ndarray[Any, Any]:
-    """Return the array of a ``.npy`` file; SourceFileError if it is none."""
+    """Return the array of a ``.npy`` file; raise SourceFileError if it is not one."""
     try:
         return decode_npy(data, where=where)
     except CorruptDataError as error:
@@ -134,21 +134,21 @@ def read_array(data: bytes, *, where: str) -> np.ndarray[Any, Any]:
 def chunks_to_ask_for(
     array: np.ndarray[Any, Any], chunks: list[int] | None, *, axes: Sequence[Axis] | None
 ) -> list[int] | None:
-    """Return the chunks to ask for, None where nobody did: those may reach beyond the array."""
+    """Return the chunk shape to request, None if it was chosen by default."""
     chosen = array_layout(array, axes=axes, chunks=None).chunk_shape
     return None if chunks == list(chosen) else chunks
 
 
 def artifact_bytes(kind: ArtifactKind, data: bytes, *, where: str) -> bytes:
-    """Return an artifact as a dataset keeps it.
+    """Return the bytes of an artifact as a dataset stores them.
 
     Parameters
     ----------
     kind : {"json", "parquet", "csv_gz"}
     data : bytes
-        The artifact itself, or the CSV of a data frame of which CSV says everything.
+        The artifact itself, or the CSV of a data frame that CSV holds without loss.
     where : str
-        The file, which is a CSV if it ends in ``.csv``.
+        Path of the file; a name in ``.csv`` marks a CSV.
 
     Raises
     ------
@@ -156,12 +156,12 @@ def artifact_bytes(kind: ArtifactKind, data: bytes, *, where: str) -> bytes:
         If it cannot be read.
     """
     if not where.endswith(".csv"):
-        # Only what can be read is taken in.
+        # Import only artifacts that can be decoded.
         artifacts.decode(kind, data, where=where)
         return data
     stored = artifacts.encode(kind, _read_csv(data, where=where), where=where)
     if kind == "csv_gz" and gzip.decompress(stored) != data:
-        # Another program wrote that text, and the frame is what pandas makes of it.
+        # Another program wrote this CSV: its values are those that pandas parses.
         return gzip_bytes(data)
     return stored
 
@@ -178,7 +178,7 @@ def _read_csv(data: bytes, *, where: str) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        # As the export read it when it found that nothing is lost.
+        # Parse it exactly as the export did when it checked that the CSV is lossless.
         return pd.read_csv(io.BytesIO(data))
     except (ValueError, OverflowError) as error:
         raise SourceFileError(f"is no readable CSV: {error}", where=where) from error
@@ -186,7 +186,7 @@ def _read_csv(data: bytes, *, where: str) -> pd.DataFrame:
 
 @dataclass
 class ExportedImage:
-    """An image of an export on its way into a dataset.
+    """The import of one exported image.
 
     Parameters
     ----------
@@ -196,9 +196,9 @@ class ExportedImage:
     entry : ImageEntry
     pixels : PixelsEntry
     notes : list of str
-        What was noticed and does not keep anything out.
+        Remarks for the report that do not prevent the import.
     left_out : list of (str, str)
-        Files of the export that could not be taken in, and why.
+        Files of the export that could not be imported, and why.
     """
 
     dataset: OpenDataset
@@ -208,13 +208,13 @@ class ExportedImage:
     pixels: PixelsEntry
     notes: list[str] = field(default_factory=list)
     left_out: list[tuple[str, str]] = field(default_factory=list)
-    # Digests of artifacts as the old dataset had them, and as this one has them.
+    # Maps digests of artifacts in the exported dataset to those in this one.
     _digests: dict[str, tuple[str | None, str]] = field(default_factory=dict)
     _written: set[str] = field(default_factory=set)
 
     @property
     def paths(self) -> list[str | None]:
-        """The files that it may be made of."""
+        """Paths of all files that the image may be made of."""
         entry = self.entry
         found: list[str | None] = [self.pixels.file]
         for artifact in entry.artifacts:
@@ -230,14 +230,14 @@ class ExportedImage:
         Raises
         ------
         SourceFileError
-            If its pixels cannot be read, or are not those of the image any more.
+            If its pixels cannot be read, or have changed since the export.
         KymflowZarrError
             If the dataset cannot hold it.
         """
         entry = self.entry
         size = self.files.place(self.pixels.file).stat().st_size
         with (
-            # As they are in the file, and in memory.
+            # Once in the file and once in memory.
             pixels_memory.reserve(2 * size),
             self.dataset.new_record(self.image_id) as draft,
         ):
@@ -258,7 +258,7 @@ class ExportedImage:
                 draft.write(group, dump(plain_group_document()))
             for array in entry.arrays:
                 self._carry(array.file, partial(self._array, draft, array))
-            # After the artifacts, of whose digests they speak.
+            # Write them after the artifacts, since they refer to the artifacts' digests.
             draft.set_source_files(list(self._sources(draft)))
             draft.set_earlier_artifacts(self._translated(entry.earlier_artifacts))
             draft.commit()
@@ -272,11 +272,11 @@ class ExportedImage:
         return found
 
     def _carry(self, path: str, take: Callable[[], None]) -> None:
-        """Take one file in; one that cannot be read does not keep the image out."""
+        """Import one file; note one that cannot be read, and go on with the image."""
         try:
             take()
         except StorageError:
-            raise  # A full disk is no fault of the file.
+            raise  # A full disk has nothing to do with the file: stop.
         except KymflowZarrError as error:
             self.left_out.append((path, str(error)))
 
@@ -284,7 +284,7 @@ class ExportedImage:
         self.notes.append(f"{path} was changed since the export and is taken as it is now")
 
     def _claim(self, key: str, path: str) -> None:
-        """Refuse what the manifest, which others may have edited, names twice."""
+        """Refuse an artifact that the manifest, which may have been edited, names twice."""
         if key in self._written:
             raise SourceFileError("the manifest has two files for the same thing", where=path)
         self._written.add(key)
@@ -342,7 +342,7 @@ class ExportedImage:
             yield document
 
     def _frame(self, draft: RecordDraft, document: SourceFileDocument, path: str | None) -> None:
-        """Take in what a TIFF is beside its pixels, if it is as it was exported."""
+        """Import the skeleton of a TIFF if it is unchanged since the export."""
         key, document.frame_as = document.frame_as, None
         if key is None or path is None:
             return
@@ -358,9 +358,10 @@ class ExportedImage:
         document.frame_as = key
 
     def _translated(self, digests: Mapping[str, str]) -> dict[str, str]:
-        """Return digests of artifacts with those replaced that this dataset has others for.
+        """Return digests of artifacts, translated to those of this dataset.
 
-        A frame that came as CSV may be other bytes now, and must not look edited for that.
+        A data frame imported from CSV may be encoded in other bytes; without the translation it
+        would count as edited.
         """
         found = {}
         for key, digest in digests.items():
@@ -370,7 +371,7 @@ class ExportedImage:
 
 
 def csv_note(files: ExportedFiles, csv: str, exact: str) -> str | None:
-    """Return what is to be said of a CSV beside the file that is taken, if anything is."""
+    """Return a note if a CSV differs from the exact file beside it, which is the one imported."""
     try:
         if files.is_intact(csv):
             return None
@@ -385,7 +386,7 @@ def source_bytes(files: ExportedFiles, entry: SourceEntry) -> bytes:
     Raises
     ------
     SourceFileError
-        If they are not those that the digest is of.
+        If they do not match the digest.
     """
     data, intact = files.read(entry.file or "")
     if not intact or digest_of_bytes(data) != entry.sha256:
