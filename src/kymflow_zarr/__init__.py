@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from kymflow_zarr.engine.curation.editing import RecordEdit
     from kymflow_zarr.engine.query.map import MapResult
     from kymflow_zarr.engine.rois.planes import RoiStatistics
-    from kymflow_zarr.engine.rois.values import MaskRoi, RectRoi
+    from kymflow_zarr.engine.rois.values import MaskRoi, RectRoi, UnknownRoi
     from kymflow_zarr.errors import (
         KymflowZarrError,
         MetadataNotFoundError,
@@ -67,6 +67,7 @@ __all__ = [
     "RepairReport",
     "RoiStatistics",
     "SchemaValidationError",
+    "UnknownRoi",
     "ValidationReport",
     "VerifyReport",
     "Viewer",
@@ -106,6 +107,7 @@ _HOMES = {
     "RepairReport": "check.report",
     "RoiStatistics": "engine.rois.planes",
     "SchemaValidationError": "errors",
+    "UnknownRoi": "engine.rois.values",
     "ValidationReport": "check.report",
     "VerifyReport": "check.report",
     "Viewer": "viewer.web.serving",

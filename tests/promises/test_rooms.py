@@ -158,8 +158,9 @@ def test_the_public_names_are_these() -> None:
         "ExportFailure", "ExportReport", "ImageBounds", "IngestItem", "IngestReport",
         "KymflowZarrError", "Limits", "MapResult", "MaskRoi", "MetadataNotFoundError", "Problem",
         "RecordEdit", "RectRoi", "RefreshResult", "RepairAction", "RepairReport", "RoiStatistics",
-        "SchemaValidationError", "ValidationReport", "VerifyReport", "Viewer", "ZarrDataset",
-        "ZarrImageRecord", "__version__", "errors", "get_limits", "json_schema", "set_limits",
+        "SchemaValidationError", "UnknownRoi", "ValidationReport", "VerifyReport", "Viewer",
+        "ZarrDataset", "ZarrImageRecord", "__version__", "errors", "get_limits", "json_schema",
+        "set_limits",
     ]  # fmt: skip
     assert all(hasattr(kymflow_zarr, name) for name in kymflow_zarr.__all__)
 
