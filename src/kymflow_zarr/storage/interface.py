@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
 UNKNOWN_VERSION = -1
-"""The version of a folder of which nothing is known: its content may have changed."""
+"""The version of a folder that the storage cannot report: its content may have changed."""
 
 
 class Stat(NamedTuple):
@@ -42,7 +42,7 @@ class Stat(NamedTuple):
 
     @property
     def settled(self) -> bool:
-        """Whether the next change is certain to give another version.
+        """Return True if the next change is certain to give another version.
 
         False where versions come from a coarse clock and the last change is recent.
         """
@@ -73,7 +73,7 @@ class Staged(Protocol):
 
     @property
     def area(self) -> str:
-        """Opaque name; ``storage.stage(area)`` stages more files that go when this one goes."""
+        """Opaque name; what ``storage.stage(area)`` stages is dropped together with this."""
 
     def write(self, key: str, data: Content) -> FileSum:
         """Write a file at a key below the staged folder; return its size and digest."""
@@ -85,7 +85,7 @@ class Staged(Protocol):
         """Make all files visible below a key, in one step; False if something is there."""
 
     def in_use(self) -> AbstractContextManager[None]:
-        """Keep the files although the storage may be closed meanwhile."""
+        """Keep the files in a ``with`` block, even if the storage is closed meanwhile."""
 
     def __enter__(self) -> Self: ...
 
@@ -98,36 +98,36 @@ class Staged(Protocol):
 
 
 def check_key(key: str) -> str:
-    """Return a key; StorageError if it leads out of the dataset."""
+    """Return the key; raise StorageError if it leads out of the dataset."""
     if leads_out(key):
         raise StorageError("the key leads out of the dataset", where=key)
     return key
 
 
 class Transaction:
-    """Changes that are made together when the ``with`` block ends: all of them, or none.
+    """Changes that are committed atomically when the ``with`` block ends: all, or none.
 
-    Nothing is changed if the block ends with an exception. A key that is removed and not there
-    is no error, and a staged folder replaces what is at its key.
+    Nothing is changed if the block ends with an exception. Removing a key that does not exist
+    is not an error, and a staged folder replaces what is at its key.
 
     Parameters
     ----------
     prefix : str
-        A folder that must be there: folders are made only below it, so that a record that was
-        deleted concurrently does not come back as a ghost.
+        A folder that must exist: folders are created only below it, so that a record that was
+        deleted concurrently does not partly reappear.
     commit : callable
-        Makes the changes.
+        Applies the changes.
 
     Attributes
     ----------
     files : dict of str to bytes
-        What is put, by key.
+        The bytes to put, by key.
     staged : dict of str to Staged
-        The staged folders that are published, by key.
+        The staged folders to publish, by key.
     moves : dict of str to str
-        The new key of what is moved, by its key now.
+        The new key of each file or folder to move, by its current key.
     removed : list of str
-        The keys that are removed.
+        The keys to remove.
     """
 
     def __init__(self, prefix: str, commit: Callable[[Transaction], None]) -> None:
@@ -151,7 +151,7 @@ class Transaction:
         self.moves[check_key(key)] = check_key(to)
 
     def remove(self, key: str) -> None:
-        """Remove the file or folder at a key, and the folders that it leaves empty."""
+        """Remove the file or folder at a key, and the parents that it leaves empty."""
         self.removed.append(check_key(key))
 
     def __enter__(self) -> Self:
@@ -170,9 +170,8 @@ class Transaction:
 class Storage(Protocol):
     """The bytes of one dataset, by key.
 
-    Many threads may use it at once. It pickles; where it cannot be opened in another process,
-    unpickling there raises StorageError. Errors of the medium are raised as StorageError, which
-    names the key.
+    It is thread-safe. It pickles; if it cannot be opened in another process, unpickling there
+    raises StorageError. I/O errors are raised as StorageError, which names the key.
 
     Attributes
     ----------
@@ -191,13 +190,13 @@ class Storage(Protocol):
     # Reading ---------------------------------------------------------------------------
 
     def read(self, key: str) -> bytes | None:
-        """Return the bytes at a key, None if no file is there."""
+        """Return the bytes of the file at a key, None if there is none."""
 
     def open(self, key: str) -> AbstractContextManager[OpenFile | None]:
-        """Open the file at a key to read ranges of it; None if no file is there."""
+        """Open the file at a key to read byte ranges; yield None if there is none."""
 
     def stat(self, key: str) -> Stat | None:
-        """Return size and version of a file or folder, None if nothing is there."""
+        """Return size and version of the file or folder at a key, None if there is none."""
 
     def is_folder(self, key: str) -> bool:
         """Return True if a folder is at a key. The key of the dataset itself is empty."""
@@ -224,12 +223,12 @@ class Storage(Protocol):
         """
 
     def unfinished(self, prefix: str) -> set[str]:
-        """Return the names below a key where a committed change is still being applied."""
+        """Return the names below a key to which a committed change is still being applied."""
 
     def settled(self) -> Callable[[int], bool]:
-        """Return a test of versions that were listed before this call and read after it.
+        """Return a predicate for versions listed before this call whose files are read after it.
 
-        It returns True for a version that a later change is certain to replace.
+        The predicate returns True if a later change is certain to give another version.
         """
 
     def as_zarr_store(self, prefix: str, *, complete: bool = True) -> Store:
@@ -239,7 +238,7 @@ class Storage(Protocol):
         ----------
         prefix : str
         complete : bool
-            Whether every chunk was written, so that a missing one is an error, not zeros.
+            True if every chunk was written: a missing one is then an error, not the fill value.
         """
         from kymflow_zarr.storage.zarr_reader import ReadingStore
 
@@ -257,9 +256,9 @@ class Storage(Protocol):
             )
 
     def lock(self, *scopes: str) -> AbstractContextManager[None]:
-        """Keep other writers out of some scopes; a thread may take a lock that it holds again.
+        """Lock scopes against other writers; a thread may take a lock again that it holds.
 
-        What a dead writer committed under these locks is applied first.
+        A journal that a dead writer committed under these locks is recovered first.
 
         Raises
         ------
@@ -268,49 +267,49 @@ class Storage(Protocol):
         """
 
     def stage(self, area: str | None = None) -> Staged:
-        """Return an empty staged folder, inside that of another if its `area` is given."""
+        """Return an empty staged folder, inside another staged folder if its `area` is given."""
 
     def publish(self, staged: Sequence[tuple[Staged, str]]) -> list[bool]:
-        """Publish several staged folders, each at its key; they share the cost of durability.
+        """Publish several staged folders, each at its key; they share the cost of fsync.
 
         Returns
         -------
         list of bool
-            False for each one that was not published because something is at its key.
+            False for each that was not published because its key is taken.
         """
 
     def transaction(self, prefix: str) -> Transaction:
-        """Return a transaction; the caller holds the locks of what it changes.
+        """Return a transaction; the caller holds the locks of the keys that it changes.
 
         Raises
         ------
         FileNotFoundError
-            On commit, if nothing is at `prefix`.
+            On commit, if there is nothing at `prefix`.
         """
 
     def put_derived(self, key: str, data: bytes | None) -> None:
-        """Put derived bytes at a key, or remove them; a crash may lose them, never tear them."""
+        """Put derived bytes at a key, or remove them; atomic, but a crash may lose them."""
 
     # Life cycle ------------------------------------------------------------------------
 
     def create(self) -> None:
-        """Make the place of the dataset, unless it is there."""
+        """Create the folder of the dataset, unless it exists."""
 
     def reader(self) -> Storage:
         """Return a read-only storage of the same dataset."""
 
     def recover(self) -> None:
-        """Complete what dead writers have committed, and delete what they have left.
+        """Complete the commits of dead writers, and delete their leftovers.
 
-        A read-only storage changes nothing, and from then on reads what was committed.
+        A read-only storage changes nothing, but reads what was committed from then on.
         """
 
     def leftovers(self) -> dict[str, list[str]]:
-        """Return what dead writers have left, by the folder of the work folder it is in."""
+        """Return the leftovers of dead writers, by the folder of the work folder they are in."""
 
     def foreign(self) -> list[str]:
-        """Return the keys of what other programs have put where only writers of this format do."""
+        """Return the keys of files of other programs in folders that belong to this format."""
         return []
 
     def close(self) -> None:
-        """Release what was acquired; the storage can still be used, and acquires it again."""
+        """Release all resources; the storage can still be used, and acquires them again."""

@@ -1,7 +1,7 @@
-"""A dataset in memory, for tests: all that another storage has to do, and no more.
+"""A dataset in memory, for tests, and the smallest complete implementation of a storage.
 
-All content is a tree of immutable folders. A change copies the folders on the way to what it
-changes and then swaps the root, so that every reader has a snapshot and a change that fails
+The content is a tree of immutable folders. A change copies the path from the root to the
+changed node and then swaps the root, so every reader has a snapshot and a failed change
 leaves nothing.
 """
 
@@ -49,7 +49,7 @@ _Node: TypeAlias = _File | _Folder
 
 
 class _Dataset:
-    """What all storages of one dataset share.
+    """The content and locks that all storages of one dataset share.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class _Dataset:
         return node
 
     def with_node(self, root: _Folder, key: str, node: _Node | None) -> _Folder:
-        """Return a root that has a node at a key, None: that has none there, nor left empty."""
+        """Return a root with a node at a key; with None, without it and its empty parents."""
         name, _, rest = key.partition("/")
         version = next(self.versions)
         entries = dict(root.entries)
@@ -86,7 +86,7 @@ class _Dataset:
                 entries[name] = inner
             else:
                 entries.pop(name, None)
-            # A folder's version tells of its own entries, not of what is below them.
+            # A folder's version changes with its own entries, not with deeper ones.
             return _Folder(entries, root.version if stays else version)
         if node is None:
             entries.pop(name, None)
@@ -95,7 +95,7 @@ class _Dataset:
         return _Folder(entries, version)
 
 
-# By location, for what was pickled in this process.
+# By location, to unpickle storages that were pickled in this process.
 _datasets: weakref.WeakValueDictionary[str, _Dataset] = weakref.WeakValueDictionary()
 
 
@@ -112,7 +112,7 @@ class MemoryStorage(Storage):
     ----------
     before_operation : callable
         Called with the name of each operation that changes something, before it: a test can
-        raise there what a medium would.
+        raise I/O errors there.
     """
 
     def __init__(self, *, writable: bool = True, of: MemoryStorage | None = None) -> None:
@@ -130,18 +130,18 @@ class MemoryStorage(Storage):
     # Reading ---------------------------------------------------------------------------
 
     def read(self, key: str) -> bytes | None:
-        """Return the bytes at a key, None if no file is there."""
+        """Return the bytes of the file at a key, None if there is none."""
         node = self._dataset.find(key)
         return node.data if isinstance(node, _File) else None
 
     @contextlib.contextmanager
     def open(self, key: str) -> Iterator[_File | None]:
-        """Open the file at a key to read ranges of it; None if no file is there."""
+        """Open the file at a key to read byte ranges; yield None if there is none."""
         node = self._dataset.find(key)
         yield node if isinstance(node, _File) else None
 
     def stat(self, key: str) -> Stat | None:
-        """Return size and version of a file or folder, None if nothing is there."""
+        """Return size and version of the file or folder at a key, None if there is none."""
         node = self._dataset.find(key)
         if node is None:
             return None
@@ -174,18 +174,18 @@ class MemoryStorage(Storage):
         return _walk(prefix, self._dataset.find(prefix))
 
     def unfinished(self, prefix: str) -> set[str]:  # noqa: ARG002 - as the interface has it
-        """Return nothing: a change is applied in one step."""
+        """Return an empty set: a change is applied in one step."""
         return set()
 
     def settled(self) -> Callable[[int], bool]:
-        """Return a test that is always True: versions are counted."""
+        """Return a predicate that is always True: versions are a counter."""
         return lambda _: True
 
     # Writing ---------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def lock(self, *scopes: str) -> Iterator[None]:
-        """Keep other threads that write out of some scopes."""
+        """Lock scopes against other threads."""
         self.require_writable()
         me, holders = threading.get_ident(), self._dataset.holders
         taken: list[str] = []
@@ -214,7 +214,7 @@ class MemoryStorage(Storage):
                 condition.notify_all()
 
     def stage(self, area: str | None = None) -> MemoryStaged:
-        """Return an empty staged folder, inside that of another if its `area` is given."""
+        """Return an empty staged folder, inside another staged folder if its `area` is given."""
         self.require_writable()
         self._operation("stage")
         staged = MemoryStaged(self)
@@ -255,7 +255,7 @@ class MemoryStorage(Storage):
 
     @contextlib.contextmanager
     def _changed_root(self) -> Iterator[Callable[[str, str, _Node | None], None]]:
-        """Give a function that changes a copy of the content; the copy counts at the end."""
+        """Yield a function that changes a copy of the content; swap the copy in at the end."""
         root = self._dataset.root
         if root is None:
             raise FileNotFoundError(self.location)
@@ -287,7 +287,7 @@ class MemoryStorage(Storage):
     # Life cycle ------------------------------------------------------------------------
 
     def create(self) -> None:
-        """Make the place of the dataset, unless it is there."""
+        """Create the root folder of the dataset, unless it exists."""
         self.require_writable()
         with self._dataset.guard:
             if self._dataset.root is None:
@@ -299,10 +299,10 @@ class MemoryStorage(Storage):
         return MemoryStorage(writable=False, of=self)
 
     def recover(self) -> None:
-        """Do nothing: a change that was interrupted left nothing."""
+        """Do nothing: an interrupted change leaves nothing."""
 
     def leftovers(self) -> dict[str, list[str]]:
-        """Return nothing: a change that was interrupted left nothing."""
+        """Return an empty dict: an interrupted change leaves nothing."""
         return {}
 
     def close(self) -> None:
@@ -320,12 +320,12 @@ class MemoryStaged:
     ----------
     sums : dict of str to FileSum
     area : str
-        Names it, so that others can be staged inside it.
+        Its name, by which others can be staged inside it.
     folder : _Folder
         Its files.
     published : bool
     inside : list of MemoryStaged
-        What is staged inside, and is dropped when this is.
+        Staged folders inside this one, dropped together with it.
     """
 
     def __init__(self, storage: MemoryStorage) -> None:
@@ -370,7 +370,7 @@ class MemoryStaged:
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
-        """Keep the files although the storage may be closed meanwhile: it keeps them anyway."""
+        """Do nothing: closing the storage drops no files."""
         yield
 
     def __reduce__(self) -> tuple[Any, ...]:

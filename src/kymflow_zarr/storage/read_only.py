@@ -1,4 +1,4 @@
-"""Storages that are only read: what they refuse, and files that are read by ranges."""
+"""A base for read-only storages, and a file object that reads by ranges."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class ReadOnlyStorage(Storage):
         return self
 
     def unfinished(self, prefix: str) -> set[str]:  # noqa: ARG002 - as the interface has it
-        """Return nothing: no change of this storage is being applied."""
+        """Return an empty set: a read-only storage applies no changes."""
         return set()
 
     def recover(self) -> None:
         """Do nothing: there is nothing to recover."""
 
     def leftovers(self) -> dict[str, list[str]]:
-        """Return nothing: there are no writers."""
+        """Return an empty dict: there are no writers."""
         return {}
 
     def close(self) -> None:
@@ -39,7 +39,7 @@ class ReadOnlyStorage(Storage):
 
 
 def readable_file(file: OpenFile | None) -> io.BufferedReader:
-    """Return a file object that reads an open file of a storage, which the caller closes.
+    """Return a file object that reads an open file of a storage; the caller closes that file.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Chunks unpacked with limits: every codec of ours, and Blosc as zarr-python decodes it."""
+"""Check the unpacked size of compressed chunks against limits before they are decoded."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from kymflow_zarr.errors import LimitExceededError
 from kymflow_zarr.runtime.limits import get_limits
 
 COMPRESSORS: Final = frozenset({"blosc", "bz2", "gzip", "lz4", "lzma", "zlib", "zstd"})
-"""The codecs whose output is not bound by the size of their input."""
+"""The codecs whose output is not bounded by the size of their input."""
 
-# Of what other codecs add to a chunk, such as checksums, and of small chunks.
+# For what other codecs add to a chunk, such as checksums, and for small chunks.
 _SLACK_BYTES: Final = 1 << 20
 _PIECE_BYTES: Final = 1 << 20
-# A bit of deflate stands for at most 258 bytes of two: no stream grows more than this.
+# Two bits of deflate encode at most 258 bytes, which bounds the ratio of any stream.
 _DEFLATE_RATIO: Final = 1032
 _GZIP_OR_ZLIB: Final = 47
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
@@ -35,23 +35,23 @@ class _Decompressor(Protocol):
 
 
 def check_unpacked(codec: str, data: bytes, expected: int | None, *, where: str) -> None:
-    """Check that a chunk does not unpack to far more bytes than it declares.
+    """Check that a chunk does not unpack to far more bytes than its array declares.
 
     Parameters
     ----------
     codec : str
-        One of :data:`COMPRESSORS`; nothing is checked of others.
+        One of :data:`COMPRESSORS`; chunks of other codecs are not checked.
     data : bytes
         The chunk as it is stored.
     expected : int, optional
-        Bytes of the chunk as the document of its array declares them, if that says so.
+        Size of the chunk in bytes as the document of its array declares it, if it does.
     where : str
         The array, for errors.
 
     Raises
     ------
     LimitExceededError
-        If it unpacks to more than it declares, or than the limit ``array_bytes``.
+        If it unpacks to more than declared, or than the limit ``array_bytes``.
     """
     limit = get_limits().array_bytes
     if expected is not None:
@@ -68,7 +68,7 @@ def check_unpacked(codec: str, data: bytes, expected: int | None, *, where: str)
 
 
 def _size(codec: str, data: bytes, enough: int) -> int:
-    """Return the size of what a chunk holds, or one beyond `enough`."""
+    """Return the unpacked size of a chunk, or some size beyond `enough`."""
     match codec:
         case "gzip" | "zlib":
             if len(data) * _DEFLATE_RATIO <= enough:
@@ -119,7 +119,7 @@ def _counted(make: Callable[[], _Decompressor], data: bytes, enough: int) -> int
                 break
             rest = stream.unused_data
     except (zlib.error, OSError, EOFError, lzma.LZMAError):
-        pass  # The decoder says what is wrong; up to there it unpacks no more than was counted.
+        pass  # The decoder reports the error, and unpacks no more up to there than was counted.
     return size
 
 
@@ -139,7 +139,7 @@ def _zstd_size(data: bytes, enough: int) -> int:
 
 
 def _zstd_declared(data: bytes) -> int | None:
-    """Return the content size of a frame's header, None if it has none (RFC 8878, 3.1.1.1)."""
+    """Return the content size in a frame's header, None if it has none (RFC 8878, 3.1.1.1)."""
     if data[:4] != _ZSTD_MAGIC or len(data) < 5:
         return None
     flags = data[4]
@@ -158,8 +158,8 @@ _HEADER_BYTES: Final = 16
 def check_blosc(chunk: bytes | memoryview) -> None:
     """Check the sizes that the header of a blosc chunk declares.
 
-    The decoders trust them: a chunk that declares more bytes than it has makes them read
-    beyond its end, and the interpreter crash.
+    The decoders trust them: for a chunk that declares more bytes than it has they read beyond
+    its end, which can crash the interpreter.
 
     Raises
     ------

@@ -20,8 +20,8 @@ def open_zarr_array(storage: Storage, key: str, *, complete: bool = True) -> zar
     key : str
         Folder of the array.
     complete : bool
-        Whether each of its chunks was written, as in all arrays of ours. A missing chunk
-        is then an error; for Zarr alone it would be zeros.
+        True if every chunk was written, as in all our arrays: a missing chunk is then an
+        error. Zarr itself would read the fill value.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The files below a key as a read-only store of zarr-python. Imports zarr: import it late."""
+"""A read-only zarr-python store of the files below a key. Imports zarr: import it late."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _DOCUMENTS = frozenset({"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadat
 
 
 def _checked(name: str, base: type[BytesBytesCodec]) -> type[BytesBytesCodec]:
-    """Return a codec of Zarr v3 that measures a chunk before it unpacks it."""
+    """Return a Zarr v3 codec that checks the unpacked size of a chunk before it decodes it."""
     codec = name.removeprefix("numcodecs.")
 
     class Checked(base):  # type: ignore[valid-type, misc]
@@ -52,7 +52,7 @@ def _checked(name: str, base: type[BytesBytesCodec]) -> type[BytesBytesCodec]:
 
 
 def checked_codecs() -> dict[str, dict[str, str]]:
-    """Return the configuration in which zarr-python measures chunks before it unpacks them."""
+    """Return the zarr-python configuration that selects the size-checking codecs."""
     return {"codecs": {**zarr.config.get("codecs"), **_CHECKED}}
 
 
@@ -74,7 +74,7 @@ class ReadingStore(Store):
     prefix : str
         Key of the node.
     complete : bool
-        Whether a chunk that is missing or empty is an error, not zeros.
+        True if a missing or empty chunk is an error, not the fill value.
     """
 
     supports_writes = False
@@ -86,7 +86,7 @@ class ReadingStore(Store):
         self._storage = storage
         self._prefix = prefix
         self._complete = complete
-        # Zarr v2: the compressor comes last, so that a chunk file begins with its header.
+        # In Zarr v2 the compressor is applied last, so a chunk file begins with its header.
         self._v2 = storage.read(f"{prefix}/.zarray")
 
     def __str__(self) -> str:
@@ -106,7 +106,7 @@ class ReadingStore(Store):
         Raises
         ------
         ValueError
-            If it is to be writable.
+            If `read_only` is False.
         """
         if not read_only:
             raise ValueError("the store of a dataset is read-only")
@@ -123,7 +123,7 @@ class ReadingStore(Store):
         Raises
         ------
         CorruptDataError
-            If it is a chunk that must be there.
+            If a chunk is missing that must exist.
         """
         data = await asyncio.to_thread(self._read, key, byte_range)
         if not data and self._complete and (key == "c" or key.startswith("c/")):
@@ -148,7 +148,7 @@ class ReadingStore(Store):
         expected = None
         with contextlib.suppress(TypeError, ValueError):
             item = np.dtype(document["dtype"]).itemsize
-            # A filter may keep its values in a wider type.
+            # A filter may store its values in a wider type.
             expected = 16 * item * math.prod(document["chunks"]) if item else None
         check_unpacked(codec, data, expected, where=str(self))
 
@@ -201,9 +201,9 @@ class ReadingStore(Store):
             yield name
 
     async def set(self, key: str, value: Buffer) -> None:  # noqa: ARG002 - as the base has it
-        """Raise ValueError, as all stores of zarr-python that are read-only."""
+        """Raise ValueError, as every read-only store of zarr-python does."""
         self._check_writable()
 
     async def delete(self, key: str) -> None:  # noqa: ARG002 - as the base has it
-        """Raise ValueError, as all stores of zarr-python that are read-only."""
+        """Raise ValueError, as every read-only store of zarr-python does."""
         self._check_writable()

@@ -1,7 +1,7 @@
-"""Every change of a file system goes through here, so that tests can stand in its way.
+"""The file system operations of all writes, in one class that tests can replace.
 
-Each method is one operation: :mod:`kymflow_zarr.testing` lets the n-th of them fail, or be
-the last before a crash, and looks at what is left.
+Each method is one operation: :mod:`kymflow_zarr.testing` makes the n-th of them fail, or crash,
+and checks what is left.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from kymflow_zarr.types import StrPath
 _HAS_DIR_FD: Final = {os.open, os.rename, os.unlink, os.rmdir, os.mkdir} <= os.supports_dir_fd
 _FOLDER: Final = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
 _NOT_FOLLOWED: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-# A virus scanner or a viewer on Windows holds a file for a moment; waits add up to about 2 s.
+# On Windows a virus scanner or viewer may hold a file open briefly; these add up to about 2 s.
 _RETRY_WAITS_S: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.5, 0.7)
 _APPENDED: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NOT_FOLLOWED
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
@@ -34,19 +34,19 @@ class Disk:
     Attributes
     ----------
     waits : bool
-        Whether syncing waits for hardware, so that several at once are worth threads.
+        True if fsync waits for hardware, so that several at once are worth threads.
     """
 
     waits = True
 
     def create(self, path: StrPath, data: bytes | memoryview) -> None:
         """Write a new file."""
-        # Exclusive creation does not follow a link that somebody put there.
+        # Exclusive creation does not follow a symbolic link at the path.
         descriptor = os.open(path, _NEW_FILE, 0o666)
         try:
             allow_group(path, descriptor)
             written = os.write(descriptor, data)
-            if written < len(data):  # A single call takes at most 2 GB.
+            if written < len(data):  # One call writes at most 2 GB.
                 rest = memoryview(data)
                 while written < len(data):
                     written += os.write(descriptor, rest[written:])
@@ -54,14 +54,14 @@ class Disk:
             os.close(descriptor)
 
     def append(self, path: Path, data: bytes) -> None:
-        """Add bytes to a file, which is made if it is not there."""
+        """Append bytes to a file, which is created if it does not exist."""
         descriptor = os.open(path, _APPENDED, 0o666)
         with open(descriptor, "ab") as file:  # noqa: PTH123 - a descriptor
             file.write(data)
 
     def sync(self, path: StrPath) -> None:
-        """Put the bytes of a file on the disk."""
-        # Windows syncs only what is open for writing.
+        """Fsync a file."""
+        # Windows can sync only a file that is open for writing.
         access = os.O_RDWR if sys.platform == "win32" else os.O_RDONLY
         descriptor = os.open(path, access | _NOT_FOLLOWED)
         try:
@@ -70,13 +70,13 @@ class Disk:
             os.close(descriptor)
 
     def sync_folder(self, path: StrPath) -> None:
-        """Put the names in a folder on the disk, where the system has a call for it."""
+        """Fsync a directory, where the operating system can."""
         if sys.platform == "win32":
             return  # NTFS journals names; Windows cannot open a folder to sync it.
         self.sync(path)
 
     def replace(self, source: Path, target: Path) -> None:
-        """Rename a file, replacing another, patient with programs that hold it."""
+        """Rename a file, replacing another; retry while another program holds it open."""
         with _opened_parent(source) as (old, from_fd), _opened_parent(target) as (new, to_fd):
             if from_fd is None and to_fd is None:
                 _patiently(lambda: source.replace(target))
@@ -84,7 +84,7 @@ class Disk:
                 os.replace(old, new, src_dir_fd=from_fd, dst_dir_fd=to_fd)
 
     def rename_folder(self, source: StrPath, target: StrPath) -> None:
-        """Rename a folder to a name that is free."""
+        """Rename a folder to a free name."""
         with _opened_parent(source) as (old, from_fd), _opened_parent(target) as (new, to_fd):
             if from_fd is None and to_fd is None:
                 _patiently(lambda: os.rename(source, target))  # noqa: PTH104
@@ -92,7 +92,7 @@ class Disk:
                 os.rename(old, new, src_dir_fd=from_fd, dst_dir_fd=to_fd)
 
     def make_folder(self, path: StrPath) -> None:
-        """Make a folder; FileExistsError if there is one."""
+        """Create a folder; raise FileExistsError if it exists."""
         os.mkdir(path)  # noqa: PTH102 - text is faster than paths
         allow_group(path, None)
 
@@ -123,7 +123,7 @@ class Disk:
                 _remove_tree_by_path(path)
 
     def touch(self, path: Path) -> None:
-        """Set the time of a file or folder to now."""
+        """Set the modification time of a file or folder to now."""
         os.utime(path)
 
 
@@ -131,13 +131,13 @@ _current: Disk = Disk()
 
 
 def disk() -> Disk:
-    """Return what carries operations out now."""
+    """Return the disk that all operations go through."""
     return _current
 
 
 @contextlib.contextmanager
 def disk_replaced(other: Disk) -> Iterator[None]:
-    """Let another carry them out, in all threads of this process; for tests."""
+    """Replace the disk in all threads of this process, for a ``with`` block; for tests."""
     global _current
     before, _current = _current, other
     try:
@@ -150,33 +150,34 @@ def _sync(descriptor: int) -> None:
     if sys.platform == "darwin":
         import fcntl
 
-        # fsync alone leaves the bytes in the cache of the drive there. Not all shares know this.
+        # On macOS fsync leaves the bytes in the drive's cache. Not all shares support F_FULLFSYNC.
         with contextlib.suppress(OSError):
             fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
             return
     os.fsync(descriptor)
 
 
-# Folders that datasets are in, and whether their group is to be able to write all that is made.
+# Folders of datasets, and whether new files in them are made group-writable.
 _roots: dict[str, bool] = {}
 
 
 def register_root(root: Path) -> None:
-    """Hold every operation below a folder to it: none goes through a link that is inside.
+    """Confine operations below a dataset's folder to it: they refuse symbolic links inside.
 
-    What is made there can be written by the group if the folder itself can.
+    New files and folders are group-writable if the dataset's folder is.
     """
     try:
         mode = os.stat(root).st_mode  # noqa: PTH116 - as below
     except OSError:
-        mode = 0  # It is made later, and registered again then.
+        mode = 0  # It is registered again when it has been created.
     _roots[f"{root}{os.sep}"] = bool(mode & stat.S_IWGRP)
 
 
 def allow_group(path: StrPath, descriptor: int | None) -> None:
-    """Let the group write what was just made, if the dataset's folder is one of a group.
+    """Make a new file or folder group-writable if the dataset's folder is.
 
-    The umask of most systems takes that permission away, and setting it would be for all threads.
+    The default umask of most systems removes that permission, and the umask can be set only for
+    all threads.
     """
     if sys.platform == "win32" or True not in _roots.values():
         return
@@ -196,13 +197,13 @@ def _root_of(path: str) -> str | None:
 
 @contextlib.contextmanager
 def _opened_parent(path: StrPath) -> Iterator[tuple[str, int | None]]:
-    """Open the folder that something is in, from the dataset's folder on, through no link.
+    """Open the parent folder of a path, from the dataset's folder down, without following links.
 
     Yields
     ------
     (str, int or None)
-        The name in the open folder and its descriptor; path and None where that is not needed or
-        the system has no such calls, and links were only looked for.
+        The name in the parent folder, and the folder's descriptor. The path and None where that
+        is not needed or the system has no such calls; links were then only checked for.
 
     Raises
     ------
@@ -240,7 +241,7 @@ def _opened_parent(path: StrPath) -> Iterator[tuple[str, int | None]]:
         yield name, descriptor
     except OSError as error:
         if error.filename in (name, *folders):
-            error.filename = text  # Not the name alone, which says nothing to users.
+            error.filename = text  # The whole path, for the message.
         raise
     finally:
         os.close(descriptor)
@@ -267,7 +268,7 @@ def _remove_below(name: str, parent: int | None) -> None:
         descriptor = os.open(name, _FOLDER, dir_fd=parent)
     try:
         for entry in os.listdir(descriptor):  # noqa: PTH208
-            with contextlib.suppress(FileNotFoundError):  # Another sweeper was faster.
+            with contextlib.suppress(FileNotFoundError):  # Another process deleted it first.
                 try:
                     _remove_below(entry, descriptor)
                 except PermissionError:
@@ -283,7 +284,7 @@ def _remove_tree_by_path(path: Path) -> None:
 
     def make_writable_and_retry(function: Callable[..., object], name: str, _: object) -> None:
         if not os.path.lexists(name):
-            return  # Another sweeper was faster.
+            return  # Another process deleted it first.
         if not os.path.islink(name):  # noqa: PTH114 - chmod would follow it
             Path(name).chmod(stat.S_IRWXU)
         if function in (os.unlink, os.rmdir):
@@ -302,7 +303,7 @@ def _patiently(operation: Callable[[], object]) -> None:
         try:
             operation()
         except PermissionError:
-            # On POSIX a permission does not come by waiting.
+            # On POSIX a denied permission is not transient.
             if sys.platform != "win32":
                 raise
             time.sleep(wait_s)

@@ -21,7 +21,7 @@ from kymflow_zarr.runtime.limits import check_limit
 from kymflow_zarr.storage.local.disk import disk
 from kymflow_zarr.types import StrPath
 
-# Below this, threads cost more than they save.
+# Up to this number of files, threads cost more than they save.
 _SYNC_ALONE: Final = 4
 _SYNC_THREADS: Final = 8
 
@@ -29,7 +29,7 @@ _READ: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINAR
 _NOT_FOLLOWED: Final = getattr(os, "O_NOFOLLOW", 0)
 _SMALL_BYTES: Final = 1 << 20
 _PIECE_BYTES: Final = 1 << 26
-# The limit for a whole file by its suffix; for all others it is that of a chunk.
+# The limit for a whole file, by suffix; other files have the limit of a chunk.
 _LIMITS: Final = {
     ".json": "json_bytes",
     ".sha256": "json_bytes",
@@ -56,7 +56,7 @@ class os_errors:  # noqa: N801 - used as a function; a class costs a third of a 
     Parameters
     ----------
     doing, where : str
-        What cannot be done then, and on what.
+        The operation, as a verb, and the file that it failed on.
     """
 
     __slots__ = ("_doing", "_where")
@@ -84,7 +84,7 @@ class os_errors:  # noqa: N801 - used as a function; a class costs a third of a 
 
 
 def _permission_hint(path: str) -> str | None:
-    """Say whose a file or folder is, and what its owner or ours can do."""
+    """Return a hint that names the owner of a file or folder, and how to get permission."""
     if sys.platform == "win32":
         return None
     import pwd
@@ -111,10 +111,10 @@ def _permission_hint(path: str) -> str | None:
 
 
 class ParentSync:
-    """Fsyncs the parent directories of what is written, each once.
+    """Fsyncs the parent directories of written files, each once.
 
-    The process that made a directory syncs its entry before it returns. It may have died before,
-    and if the entry is lost in a power cut, so is everything that another writes below it.
+    A process that creates a directory fsyncs its entry, but may die before it does. If the
+    entry is lost in a power cut, so is everything that another process writes below it.
 
     Parameters
     ----------
@@ -127,8 +127,8 @@ class ParentSync:
         self._safe: set[tuple[Path, int]] = set()
 
     def make_safe(self, folder: Path) -> None:
-        """Fsync the directories above a folder."""
-        # The number tells a folder from one that was deleted and made again.
+        """Fsync the parents of a folder, up to the dataset's folder."""
+        # The inode distinguishes a folder from one that was deleted and created again.
         found = (folder, folder.stat().st_ino)
         if folder != self._root and found not in self._safe:
             sync_all((), [path for path in folder.parents if path.is_relative_to(self._root)])
@@ -136,14 +136,14 @@ class ParentSync:
 
 
 def write_file(path: Path, data: bytes | memoryview, *, durable: bool) -> None:
-    """Write a new file; with `durable`, its bytes are on the disk when this returns."""
+    """Write a new file; with `durable`, fsync it."""
     disk().create(path, data)
     if durable:
         disk().sync(path)
 
 
 def open_file(path: StrPath, *, follow: bool = False) -> io.FileIO:
-    """Open a file to read it; StorageError, and no wait, if it is a device or a named pipe."""
+    """Open a file for reading; raise StorageError, without blocking, for a device or named pipe."""
     return io.FileIO(_open_regular(path, _READ if follow else _READ | _NOT_FOLLOWED)[0])
 
 
@@ -173,12 +173,12 @@ def _open_regular(path: StrPath, flags: int) -> tuple[int, int]:
 
 
 def read_file(path: str, key: str) -> bytes:
-    """Return the bytes of a file, whose size is looked at before.
+    """Return the bytes of a file, after checking its size.
 
     Raises
     ------
     LimitExceededError
-        If it is larger than a file of its kind may be, or than the memory.
+        If it is larger than the limit for its kind, or than the memory.
     """
     descriptor, size = _open_regular(path, _READ | _NOT_FOLLOWED)
     try:
@@ -186,7 +186,7 @@ def read_file(path: str, key: str) -> bytes:
         data = os.read(descriptor, size)
         if len(data) == size:
             return data
-        # A single call takes at most 2 GB.
+        # One call reads at most 2 GB.
         pieces = [data]
         while piece := os.read(descriptor, _PIECE_BYTES):
             pieces.append(piece)
@@ -200,20 +200,20 @@ def read_file(path: str, key: str) -> bytes:
 
 
 def _check_size(key: str, size: int) -> None:
-    # What few files exceed need not be looked up for each.
+    # Most files are small; skip the lookup of the limit for them.
     if size > _SMALL_BYTES:
         suffix = next((suffix for suffix in _LIMITS if key.endswith(suffix)), "")
         check_limit(_LIMITS.get(suffix, "array_bytes"), size, "the file has", where=key)
 
 
 class FileParts:
-    """A file that is open, of which parts are read.
+    """An open file, read by byte ranges.
 
     Parameters
     ----------
     path : str
     key : str
-        What errors call it.
+        Its name in errors.
     """
 
     def __init__(self, path: str, key: str) -> None:
@@ -222,7 +222,7 @@ class FileParts:
 
     @property
     def size(self) -> int:
-        """Bytes that it has."""
+        """Size in bytes."""
         with os_errors("read", self._key):
             return os.fstat(self._file.fileno()).st_size
 
@@ -233,7 +233,7 @@ class FileParts:
             return self._file.read(size)
 
     def close(self) -> None:
-        """Be done with it."""
+        """Close the file."""
         self._file.close()
 
 
@@ -245,19 +245,19 @@ def digest_file(path: StrPath, *, follow: bool = True) -> tuple[int, str]:
 
 
 def digest_of_bytes(data: bytes) -> str:
-    """Return the SHA-256 of some bytes, as 64 hexadecimal digits."""
+    """Return the SHA-256 of bytes, as 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
 
 
 def sync_file(path: Path) -> None:
-    """Put the bytes of a file that another library wrote on the disk."""
+    """Fsync a file that another library wrote."""
     disk().sync(path)
 
 
 def append_lines(path: Path, lines: bytes) -> None:
-    """Add whole lines to a file; they are on the disk when this returns.
+    """Append whole lines to a file and fsync it.
 
-    What a crash left of a line is ended first, so that it spoils no other.
+    A partial line that a crash left is terminated first, so that the new lines stay whole.
     """
     with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
         if file.seek(0, os.SEEK_END):
@@ -269,17 +269,17 @@ def append_lines(path: Path, lines: bytes) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Put the names in a folder on the disk, where the system has a call for it."""
+    """Fsync a directory, where the operating system can."""
     disk().sync_folder(path)
 
 
 def replace(source: Path, target: Path) -> None:
-    """Rename `source` to `target`, replacing a file, patient with programs that hold it."""
+    """Rename `source` to `target`, replacing a file; retry while a program holds it open."""
     disk().replace(source, target)
 
 
 def rename_folder(source: Path, target: Path) -> None:
-    """Rename a folder to a name that is free."""
+    """Rename a folder to a free name."""
     disk().rename_folder(source, target)
 
 
@@ -289,10 +289,10 @@ def remove_tree(path: Path) -> None:
 
 
 def sync_all(files: Iterable[StrPath], folders: Iterable[StrPath] = ()) -> None:
-    """Put files, and then the names in folders, on the disk.
+    """Fsync files, and then folders.
 
-    Several at once: a journaling file system writes them in one go, which costs little more
-    than the first alone.
+    Several at once: a journaling file system commits them together, at little more than the
+    cost of one.
     """
     for paths, sync in ((list(files), disk().sync), (list(folders), disk().sync_folder)):
         if len(paths) < _SYNC_ALONE or not disk().waits:
@@ -302,7 +302,7 @@ def sync_all(files: Iterable[StrPath], folders: Iterable[StrPath] = ()) -> None:
             try:
                 done = _pool().map(sync, paths)
             except RuntimeError:
-                # The main thread has ended, and no more threads are given to those that go on.
+                # The interpreter is shutting down and starts no more threads: do it in this one.
                 done = map(sync, paths)
             list(done)
 
@@ -313,27 +313,27 @@ def _pool() -> ThreadPoolExecutor:
 
 
 if hasattr(os, "register_at_fork"):
-    # The threads of the pool are not there in a child.
+    # A forked child does not have the threads of the pool.
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 _KIND: Final = 0o170000
-# Below this number, threads and Arrow cost more than they save.
+# Below this number of folders, threads and Arrow cost more than they save.
 _MANY: Final = 2_000
-# Called by filter: measurably faster than a loop for 100,000 entries.
+# Passed to filter: measurably faster than a loop for 100,000 entries.
 _IS_FOLDER: Final[Callable[[os.DirEntry[str]], bool]] = os.DirEntry.is_dir
 
 
 def folders(place: Path | int) -> list[str]:
-    """Return the names of the folders in a folder, unsorted, without those that begin with a dot.
+    """Return the names of the folders in a folder, unsorted, without hidden ones.
 
-    The folder is a path or an open descriptor; OSError if it cannot be listed.
+    The folder is a path or an open descriptor. Raises OSError if it cannot be listed.
     """
     with os.scandir(place) as entries:
         found = list(entries)
     try:
         names = [entry.name for entry in filter(_IS_FOLDER, found)]
-    except OSError:  # Such as a link that leads to itself: it is no folder.
+    except OSError:  # For example, a symbolic link that points to itself.
         names = [entry.name for entry in found if _is_folder(entry)]
     return [name for name in names if name[0] != "."]
 
@@ -351,14 +351,14 @@ def folder_times(path: Path) -> dict[str, int]:
     """
     try:
         if os.stat not in os.supports_dir_fd:
-            # Not DirEntry.stat: on Windows a listing may hold an outdated time of a folder.
+            # Not DirEntry.stat: on Windows its modification time of a folder may be outdated.
             names = [name for name in os.listdir(path) if name[0] != "."]  # noqa: PTH208
             return _times(names, lambda name: (path / name).stat())
         descriptor = os.open(path, os.O_RDONLY)
         try:
             names = folders(descriptor)
             if len(names) >= _MANY:
-                with contextlib.suppress(UnicodeEncodeError):  # Arrow wants names in UTF-8.
+                with contextlib.suppress(UnicodeEncodeError):  # Arrow needs names in UTF-8.
                     return _many_times(f"{path}{os.sep}", names)
             # Names relative to an open folder need no lookup of the path.
             return _times(names, functools.partial(os.stat, dir_fd=descriptor))
@@ -390,19 +390,19 @@ def files_below(key: str, path: Path) -> Iterator[str]:
 
 
 def names_below(key: str, keys: Iterable[str]) -> set[str]:
-    """Return the names directly below a key that are part of some of the keys."""
+    """Return the names directly below a key that occur in the given keys."""
     cut = len(key) + 1
     return {k[cut:].partition("/")[0] for k in keys if k.startswith(f"{key}/")}
 
 
 def _times(names: list[str], look: Callable[[str], os.stat_result]) -> dict[str, int]:
     try:
-        # A loop would take half as long again.
+        # A comprehension: a loop takes half as long again.
         times = [
             found.st_mtime_ns if (found := look(name)).st_mode & _KIND == stat.S_IFDIR else None
             for name in names
         ]
-    except OSError:  # One was deleted since it was listed, or is a link that leads to itself.
+    except OSError:  # One was deleted since it was listed, or is a link that points to itself.
         times = [_time(name, look) for name in names]
     return _present(names, times)
 
@@ -416,7 +416,7 @@ def _present(names: list[str], times: list[int | None]) -> dict[str, int]:
 
 
 def _many_times(above: str, names: list[str]) -> dict[str, int]:
-    """Do as :func:`_times` through Arrow, which releases the interpreter's lock, in two threads."""
+    """Do as :func:`_times` through Arrow in two threads; Arrow releases the GIL."""
     from pyarrow.fs import LocalFileSystem
 
     look = LocalFileSystem().get_file_info
@@ -440,7 +440,7 @@ def _time(name: str, look: Callable[[str], os.stat_result]) -> int | None:
 
 
 def first_link(root: Path, key: str) -> str | None:
-    """Return the first part of a key, from the top, that is a link; None if there is none."""
+    """Return the topmost part of a key that is a symbolic link; None if there is none."""
     path = str(root)
     for name in key.split("/") if key else ():
         path = f"{path}{os.sep}{name}"

@@ -1,4 +1,4 @@
-"""Several files changed as one: journals, the transactions that write them, and recovery."""
+"""Journals that change several files atomically, their transactions, and recovery."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from kymflow_zarr.storage.local.files import digest_file, first_link, read_file,
 from kymflow_zarr.storage.local.staging import StagedTree
 from kymflow_zarr.storage.local.work_dir import journal_names
 
-# Version 1 is emptied by mode "w", and its files are removed then.
+# Mode "w" also empties a dataset of format version 1, whose files a journal then removes.
 _WRITTEN: Final = (layout.OWN_NAMES - {layout.WORK}) | layout.ZARR_V2_NAMES
 _LOCK_NAME: Final = re.compile(r"[0-9a-f]{2}|top|recovery")
-# What a writer stages or puts aside lies in the folder of its session.
+# A writer stages files, and puts trash, in the folder of its session.
 _STAGED: Final = re.compile(rf"{re.escape(layout.WORK)}/sessions/[0-9a-f]{{32}}/.+", re.DOTALL)
 
 
 class Put(msgspec.Struct, frozen=True, tag="put"):
-    """A staged file takes its place.
+    """Move a staged file to its key.
 
     Parameters
     ----------
     key : str
-        Where it goes.
+        Its target.
     staged : str
-        Where it is, below the root.
+        Its staged path below the root.
     size_bytes, sha256
-        What it is: one that a power loss has torn is not put anywhere.
+        Its content: recovery does not apply a file that a power cut tore.
     """
 
     key: str
@@ -47,14 +47,14 @@ class Put(msgspec.Struct, frozen=True, tag="put"):
 
 
 class Move(msgspec.Struct, frozen=True, tag="move"):
-    """A staged folder, complete and on the disk, takes its place, which is free."""
+    """Move a staged folder, complete and fsynced, to its key, which is free."""
 
     key: str
     staged: str
 
 
 class Remove(msgspec.Struct, frozen=True, tag="remove"):
-    """A file or folder goes out of sight; it is deleted when the journal is."""
+    """Move a file or folder to the trash, which is deleted after the journal."""
 
     key: str
     trash: str = msgspec.field(name="aside")
@@ -69,29 +69,29 @@ class Journal(msgspec.Struct, frozen=True):
     Parameters
     ----------
     locks : tuple of str
-        Lock files that its writer held: while one of them is held it lives.
+        Lock files that the writer holds while it lives.
     operations : tuple of Put, Move or Remove
-        In this order.
+        In the order in which they are applied.
     """
 
     locks: tuple[str, ...]
     operations: tuple[Operation, ...] = msgspec.field(name="steps")
 
     def write(self, root: Path, path: Path, *, durable: bool) -> None:
-        """Put the journal on the disk: this is the commit."""
+        """Write the journal, which commits the change."""
         body = msgspec.json.encode(self)
         disk().create(path, hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
         self.make_safe(root, path, durable=durable)
 
     def make_safe(self, root: Path, path: Path, *, durable: bool, begun: bool = False) -> None:
-        """Put the journal and what it speaks of on the disk, before an operation is taken.
+        """Fsync the journal and its staged files, before an operation is applied.
 
         Parameters
         ----------
         root, path : Path
         durable : bool
         begun : bool
-            Whether files may have taken their places: by one who had done this before.
+            True if operations may have been applied already, by a writer that then died.
         """
         staged = [
             _path(root, operation.staged)
@@ -105,16 +105,16 @@ class Journal(msgspec.Struct, frozen=True):
     def carry_out(
         self, root: Path, *, durable: bool, made: Collection[Path] = (), first: bool = False
     ) -> None:
-        """Take the operations that are still to be taken.
+        """Apply the operations that are not applied yet.
 
         Parameters
         ----------
         root : Path
         durable : bool
         made : collection of Path
-            Folders in which others were made for it.
+            Folders in which folders were created for it.
         first : bool
-            Whether no operation was taken: what is staged and not there was taken away.
+            True if no operation was applied yet: a missing staged file is then an error.
         """
         touched: dict[Path, None] = {}
         made = [*made]
@@ -131,7 +131,7 @@ class Journal(msgspec.Struct, frozen=True):
             if _path(root, operation.staged).exists():
                 made += make_folders(root, target.parent)
         if durable and made:
-            # First: with the name of a folder all is lost that went into it.
+            # First: if a directory entry is lost in a power cut, so is everything below it.
             sync_all((), dict.fromkeys(made))
         for operation in self.operations:
             target = _path(root, operation.key)
@@ -150,18 +150,18 @@ class Journal(msgspec.Struct, frozen=True):
             sync_all((), [folder for folder in touched if folder.is_dir()])
 
     def finish(self, root: Path, path: Path, *, durable: bool) -> None:
-        """Delete the journal, and then what was removed."""
+        """Delete the journal, and then the trash."""
         with contextlib.suppress(FileNotFoundError):
             disk().unlink(path)
         trashed = [_path(root, s.trash) for s in self.operations if isinstance(s, Remove)]
         if trashed and durable:
-            # A journal that came back without them would remove what is new there.
+            # If the journal reappeared without its trash, recovery would remove newer files.
             disk().sync_folder(path.parent)
         for trash in trashed:
             delete_trash(trash)
 
     def is_begun(self, root: Path) -> bool:
-        """Tell whether one of the operations was taken, all having been staged."""
+        """Return True if an operation was applied; all of them were staged."""
         return any(
             os.path.lexists(_path(root, operation.trash))
             if isinstance(operation, Remove)
@@ -170,10 +170,10 @@ class Journal(msgspec.Struct, frozen=True):
         )
 
     def can_be_completed(self, root: Path) -> bool:
-        """Tell whether each operation was taken or can be taken.
+        """Return True if each operation was applied or can be applied.
 
-        Where not, power was lost before all of it was on the disk, and so before any of it was
-        done. That a staged file is not there does not tell whether it was taken.
+        If False, power was lost before all of it was fsynced, and so before any of it was
+        applied. A missing staged file does not show whether it was applied.
         """
         return all(map(partial(_is_possible, root), self.operations)) or any(
             os.path.lexists(_path(root, operation.trash))
@@ -183,9 +183,9 @@ class Journal(msgspec.Struct, frozen=True):
 
 
 def read_journals(root: Path) -> Iterator[tuple[Path, Journal | None]]:
-    """Yield the journals there are, None for one that was never complete.
+    """Yield path and journal of each journal file, None for an incomplete one.
 
-    A journal that none of our writers wrote is left out: see :func:`journals_of_unknown_origin`.
+    Journals of other programs are left out: see :func:`journals_of_unknown_origin`.
     """
     for path, journal, problem in _read_all(root):
         if problem is None:
@@ -193,9 +193,9 @@ def read_journals(root: Path) -> Iterator[tuple[Path, Journal | None]]:
 
 
 def journals_of_unknown_origin(root: Path) -> list[str]:
-    """Return the keys of journals that are complete, and that none of our writers wrote.
+    """Return the keys of complete journals that none of our writers can have written.
 
-    They are neither carried out nor deleted.
+    They are neither applied nor deleted.
     """
     return [path.relative_to(root).as_posix() for path, _, problem in _read_all(root) if problem]
 
@@ -222,7 +222,7 @@ def _read_all(root: Path) -> Iterator[tuple[Path, Journal | None, str | None]]:
 
 
 def _problem(root: Path, journal: Journal) -> str | None:
-    """Return why a journal cannot be one of our writers', None if it can."""
+    """Return why none of our writers can have written a journal, None if one can."""
     if not all(_LOCK_NAME.fullmatch(name) for name in journal.locks):
         return "it names a lock that there is not"
     for operation in journal.operations:
@@ -241,15 +241,15 @@ def _problem(root: Path, journal: Journal) -> str | None:
 
 
 def recover(root: Path, path: Path, journal: Journal | None, *, durable: bool) -> None:
-    """Bring a dead writer's change to its end, or drop what never was one."""
+    """Complete a dead writer's transaction, or delete its journal if it never committed."""
     if journal is None or not journal.can_be_completed(root):
         with contextlib.suppress(FileNotFoundError):
             disk().unlink(path)
         if durable:
-            # Before what it speaks of is swept.
+            # Before its staged files are swept.
             disk().sync_folder(path.parent)
         return
-    # The dead writer may have written and made any of these and not have come to sync them.
+    # The dead writer may not have fsynced the files and folders that it wrote.
     journal.make_safe(root, path, durable=durable, begun=True)
     made = {
         folder
@@ -262,7 +262,7 @@ def recover(root: Path, path: Path, journal: Journal | None, *, durable: bool) -
 
 
 def make_folders(root: Path, folder: Path) -> Collection[Path]:
-    """Make a folder and those above it; return the folders whose names have changed."""
+    """Create a folder and its parents; return the folders whose entries changed."""
     missing = []
     while folder != root and not folder.is_dir():
         missing.append(folder)
@@ -274,7 +274,7 @@ def make_folders(root: Path, folder: Path) -> Collection[Path]:
 
 
 def delete_trash(path: Path) -> None:
-    """Delete what was put aside; another may be at it too."""
+    """Delete trash; another process may be deleting it at the same time."""
     with contextlib.suppress(FileNotFoundError):
         if path.is_dir() and not path.is_symlink():
             disk().remove_tree(path)
@@ -290,7 +290,7 @@ def _is_possible(root: Path, operation: Operation) -> bool:
         return any(place.is_dir() and not place.is_symlink() for place in places)
     for place in places:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            # Its size first: a file of another size need not be read.
+            # Size first: a file of another size need not be read.
             same_size = os.lstat(place).st_size == operation.size_bytes
             if same_size and digest_file(place, follow=False) == _sum(operation):
                 return True
@@ -306,7 +306,7 @@ def _path(root: Path, key: str) -> Path:
 
 
 class PendingChanges:
-    """The keys whose content is still staged, as the journals on the disk say.
+    """The keys whose content is still staged, according to the journals on disk.
 
     Parameters
     ----------
@@ -316,11 +316,11 @@ class PendingChanges:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._nothing = root / layout.WORK / "removed"  # Nothing is ever there.
+        self._nothing = root / layout.WORK / "removed"  # This path never exists.
         self._journals: dict[Path, tuple[Operation, ...]] = {}
 
     def add(self, path: Path, journal: Journal) -> None:
-        """Read as a journal says until it is deleted, which happens once it is applied."""
+        """Read staged content through a journal until it is deleted, after it was applied."""
         self._journals[path] = journal.operations
 
     def _current(self) -> list[Operation]:
@@ -333,16 +333,16 @@ class PendingChanges:
         return bool(self._journals)
 
     def place(self, key: str) -> Path | None:
-        """Return the path at which to read a key, None if that is its own."""
+        """Return the path from which to read a key, None if it is the key's own."""
         is_removed = False
         for operation in self._current():
             if isinstance(operation, Move) and f"{key}/".startswith(f"{operation.staged}/"):
-                return self._nothing  # It is to be moved to another key.
+                return self._nothing  # It will be moved to another key.
             if key != operation.key and not key.startswith(f"{operation.key}/"):
                 continue
-            # An applied operation says nothing more: what is at the key now counts.
+            # An applied operation no longer matters: what is at the key now counts.
             if isinstance(operation, Remove):
-                # Another folder may be staged to take the place of the removed one.
+                # Another folder may be staged to replace the removed one.
                 is_removed |= not os.path.lexists(self._root / operation.trash)
                 continue
             staged_key = operation.staged + key[len(operation.key) :]
@@ -352,18 +352,18 @@ class PendingChanges:
         return self._nothing if is_removed else None
 
     def keys_below(self, key: str) -> list[str]:
-        """Return the keys below a key at which something new is put."""
+        """Return the keys below a key that get new content."""
         new = [operation.key for operation in self._current() if not isinstance(operation, Remove)]
         return [found for found in new if not key or found.startswith(f"{key}/")]
 
     def names_below(self, key: str) -> list[str]:
-        """Return the names directly below a key at or below which something new is put."""
+        """Return the names directly below a key that get new content, or whose content does."""
         cut = len(key) + 1 if key else 0
         return sorted({new[cut:].partition("/")[0] for new in self.keys_below(key)})
 
 
 class JournaledTransaction(msgspec.Struct, frozen=True):
-    """A transaction whose files are staged and whose journal is not written yet.
+    """A transaction with staged files whose journal is not written yet.
 
     Parameters
     ----------
@@ -388,12 +388,11 @@ class JournaledTransaction(msgspec.Struct, frozen=True):
         Parameters
         ----------
         folder : Path
-            Folders that are left empty are removed below this one.
+            Empty folders are removed only below this one.
         staged : list of Path
             The staged files; emptied where the journal needs them after an error.
         trees : sequence of StagedTree
-            The staged folders; committed from here on, except after an error that leaves
-            nothing.
+            The staged folders; committed from here on, unless the transaction is rolled back.
         pending : PendingChanges
             Gets the journal if it can be neither applied nor rolled back now.
         """
@@ -405,7 +404,7 @@ class JournaledTransaction(msgspec.Struct, frozen=True):
             self._carry_out()
         except BaseException:
             if self.journal.is_begun(self.root):
-                # It cannot be rolled back; the next writer finds the journal and its files.
+                # It cannot be rolled back; the next writer recovers it from journal and files.
                 staged.clear()
                 pending.add(self.path, self.journal)
             elif self._taken_back():
@@ -415,7 +414,7 @@ class JournaledTransaction(msgspec.Struct, frozen=True):
             else:
                 staged.clear()
             raise
-        # All is applied. The next writer cleans up what cannot be deleted now.
+        # Everything is applied. The next writer deletes what cannot be deleted now.
         with contextlib.suppress(OSError):
             self.journal.finish(self.root, self.path, durable=self.durable)
             removed = [
@@ -439,12 +438,12 @@ class JournaledTransaction(msgspec.Struct, frozen=True):
                 raise
 
     def _taken_back(self) -> bool:
-        """Delete the journal, none of which was applied; False if the disk refuses that too."""
+        """Delete the journal if nothing was applied; return False if that fails too."""
         try:
             with contextlib.suppress(FileNotFoundError):
                 disk().unlink(self.path)
             if self.durable:
-                # It must not reappear after a power cut, when its staged files are deleted.
+                # It must not reappear after a power cut, once its staged files are deleted.
                 disk().sync_folder(self.path.parent)
         except OSError:
             return False
@@ -453,7 +452,7 @@ class JournaledTransaction(msgspec.Struct, frozen=True):
     def _remove_empty(self, keys: Iterable[str], top: Path) -> None:
         for key in keys:
             folder = self.root.joinpath(*key.split("/")).parent
-            with contextlib.suppress(OSError):  # Not empty: another writer's file is there.
+            with contextlib.suppress(OSError):  # Another writer put a file there.
                 while folder.is_relative_to(top) and folder != top:
                     disk().remove_folder(folder)
                     folder = folder.parent

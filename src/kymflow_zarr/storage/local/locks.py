@@ -3,7 +3,7 @@
 The operating system holds the lock of a lock file, so a writer that dies blocks no other. Ctrl-C
 can strike between any two bytecodes, the ones that take and release a lock included. Therefore
 a lock is recorded before it is taken, it belongs to the ``with`` statement of one frame, and a
-lock whose frame has ended is released by whoever asks for it next in this process.
+lock whose frame has ended is released by the next caller in this process that asks for it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ else:
     import fcntl
 
 LOCK_TIMEOUT_S: Final = 120.0
-# Between two looks at a lock that another process holds.
+# The time between two tries to take a lock that another process holds.
 _POLL_S: Final = 0.02
 _UNLOCK_ATTEMPTS: Final = 4
 # "top" is always taken last, so it must not share a lock file with another scope.
@@ -93,7 +93,7 @@ def _exit(ref: weakref.ref[Scoped], *_: object) -> None:
     try:
         _end(ref)
     finally:
-        _end(ref)  # Where Ctrl-C ended the first; it does nothing the second time.
+        _end(ref)  # Ctrl-C may have ended the first call; a second does no harm.
 
 
 def _end(ref: weakref.ref[Scoped]) -> None:
@@ -103,7 +103,7 @@ def _end(ref: weakref.ref[Scoped]) -> None:
 
 
 def _owner(frame: FrameType | None) -> FrameType | None:
-    """Return the frame that a scope ends with; None if that cannot be told from the stack.
+    """Return the frame that a scope ends with; None if the stack does not show it.
 
     A generator that :func:`contextlib.contextmanager` drives belongs to the frame of its ``with``.
     """
@@ -135,7 +135,7 @@ class Scoped:
     __exit__ = _Bound(_exit)
 
     def begin(self) -> object:
-        """Begin; the result is that of ``with``."""
+        """Begin; return the value of the ``with`` statement."""
         raise NotImplementedError
 
     def end(self) -> None:
@@ -144,7 +144,7 @@ class Scoped:
 
     def is_live(self) -> bool:
         """Return True unless the frame of the ``with`` statement has ended."""
-        # Another thread runs meanwhile: a frame that stays is on the stack at each look.
+        # The other thread keeps running: only a live frame is on its stack in each sample.
         return self.frame is None or any(_is_on_stack(self.frame, self.thread) for _ in range(3))
 
 
@@ -161,12 +161,12 @@ def _is_on_stack(frame: FrameType, thread: int) -> bool:
 
 
 class Turn:
-    """A place in the queue of the threads of this process that want one thing.
+    """A place in the queue of this process's threads for one lock.
 
     Parameters
     ----------
     queue : list of Turn
-        The first has it.
+        The first turn holds the lock.
     owner : Scoped or LockFile
         The turn is over when its owner is.
 
@@ -183,7 +183,7 @@ class Turn:
         self.left.acquire()
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until it is our turn; return False if it does not come in time."""
+        """Wait for our turn; return False on timeout."""
         end = time.monotonic() + timeout_s
         self._queue.append(self)
         while (first := self._queue[0]) is not self:
@@ -200,19 +200,19 @@ class Turn:
         return True
 
     def is_over(self) -> bool:
-        """Return True if the owner has ended and could not say so."""
+        """Return True if the owner has ended without releasing its turn."""
         owner = self._owner()
         return owner is None or not owner.is_live()
 
     def expire(self) -> None:
-        """End the owner, which could not do so itself, and let the next one in."""
+        """Release on behalf of an owner that has ended, and let the next turn in."""
         owner = self._owner()
         if owner is not None:
             owner.end()
         self.leave()
 
     def leave(self) -> None:
-        """Let the next one in; may be called again."""
+        """Let the next turn in; may be called again."""
         with contextlib.suppress(ValueError):
             self._queue.remove(self)
         with contextlib.suppress(RuntimeError):
@@ -220,7 +220,7 @@ class Turn:
 
 
 class Guard(Scoped):
-    """Keeps other threads out; ``with Guard(queue):`` is what ``with lock:`` is elsewhere."""
+    """A mutex between threads: ``with Guard(queue):`` is a ``with lock:`` that survives Ctrl-C."""
 
     def __init__(self, queue: list[Turn]) -> None:
         self._turn = Turn(queue, self)
@@ -230,20 +230,20 @@ class Guard(Scoped):
         self._turn.wait(float("inf"))
 
     def end(self) -> None:
-        """Let the next one in."""
+        """Let the next turn in."""
         self._turn.leave()
 
 
 # Processes -----------------------------------------------------------------------------
 
-# One process must never open the lock file that it holds: over NFS it would get the lock, and
-# lose it when it closes the file. So threads queue up for each file first.
+# A process must never open a lock file again that it holds: over NFS it would get the lock a
+# second time, and lose it when it closes the file. So threads queue up for each file first.
 _queues: dict[str, list[Turn]] = {}
 _lock_files: weakref.WeakSet[LockFile] = weakref.WeakSet()
 
 
 class LockFile:
-    """A lock of the operating system on a file that is made if it is not there.
+    """An operating system lock on a file, which is created if it does not exist.
 
     Parameters
     ----------
@@ -260,7 +260,7 @@ class LockFile:
         _lock_files.add(self)
 
     def acquire(self, timeout_s: float) -> bool:
-        """Take the lock; return False if another has it for so long.
+        """Take the lock; return False on timeout.
 
         Raises
         ------
@@ -279,7 +279,7 @@ class LockFile:
 
     def _lock(self) -> bool:
         if self._file is None:
-            # A FileIO closes its descriptor with itself, whatever happens to this function.
+            # A garbage-collected FileIO closes its descriptor, even if Ctrl-C ends this function.
             file = _open(self.path)
             if file is None:
                 return False
@@ -298,7 +298,7 @@ class LockFile:
                     _unlock(self._file)
                     break
                 time.sleep(0.01 * attempt)
-            # Without its descriptor the operating system releases the lock, too.
+            # Closing the descriptor releases the lock, too.
             with contextlib.suppress(OSError):
                 self._file.close()
         self._turn.leave()
@@ -311,14 +311,14 @@ class LockFile:
 
 
 def _open(path: Path) -> io.FileIO | None:
-    """Open a lock file; None if Windows does not let us while another process deletes it."""
+    """Open a lock file; return None if Windows refuses because another process deletes it."""
     try:
         file = io.FileIO(path, "r+", opener=_create)
     except PermissionError as error:
         if sys.platform == "win32":
             return None
         try:
-            # Made by another user. To lock it, reading is enough on most file systems.
+            # Another user created it. Opening it for reading is enough on most file systems.
             file = io.FileIO(path, "r", opener=_open_as_is)
         except OSError:
             raise error from None
@@ -427,7 +427,7 @@ class Locks:
     def hold(
         self, scopes: Iterable[str], *, acquired: Callable[[set[str]], None] = lambda _: None
     ) -> Hold:
-        """Keep other writers out of some scopes in a ``with`` block.
+        """Lock scopes against other writers in a ``with`` block.
 
         Taking them in sorted order prevents deadlock. A lock file that this thread holds already
         stays with the outer block.
@@ -499,7 +499,7 @@ class Hold(Scoped):
 
 
 def _after_fork() -> None:
-    # The threads that held them are not there in a child, and the locks are the parent's.
+    # The locks belong to the parent, whose threads do not exist in the child.
     for file in list(_lock_files):
         file.forget()
     _queues.clear()

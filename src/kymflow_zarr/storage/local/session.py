@@ -1,4 +1,4 @@
-"""A folder for the files that one writer stages, and the proof that the writer lives.
+"""A folder for the files that one writer stages, and a lock that shows the writer is alive.
 
 Each writer has a folder below ``.kymflow_zarr/sessions`` and holds the lock of a file beside
 it. The operating system drops the lock when the process ends, however it ends: if the lock of
@@ -30,19 +30,19 @@ from kymflow_zarr.storage.local.work_dir import (
 )
 
 _BEGIN_ATTEMPTS: Final = 100
-# Those of this process that may have a folder.
+# The sessions of this process that may have a folder.
 _sessions: weakref.WeakSet[Session] = weakref.WeakSet()
 
 
 class Session:
-    """The work folder of one writer, made when it is first asked for.
+    """The staging folder of one writer, created when it is first needed.
 
     Parameters
     ----------
     root : Path
         The dataset's folder.
     durable : bool
-        Whether the folder is to survive a power loss, as a journal that speaks of it does.
+        True if the folder must survive a power cut, as a journal that names it does.
     """
 
     def __init__(self, root: Path, *, durable: bool) -> None:
@@ -54,7 +54,7 @@ class Session:
         self._to_close = False
 
     def new_path(self) -> Path:
-        """Return a path in the folder that nothing has."""
+        """Return an unused path in the folder."""
         return self._folder() / uuid.uuid4().hex
 
     @property
@@ -67,7 +67,7 @@ class Session:
             return self._opened()
 
     def _opened(self) -> Path:
-        # A forked child shares the lock of its parent and must not share its folder.
+        # A forked child shares the lock of its parent, but must not share its folder.
         if self._open is None or self._open[0] != os.getpid() or not self._open[1].is_dir():
             self._open = self._begin()
         return self._open[1]
@@ -79,7 +79,7 @@ class Session:
             folder = sessions / uuid.uuid4().hex
             lock = LockFile(Path(f"{folder}{LOCK_SUFFIX}"))
             lock.acquire(float("inf"))
-            # A sweeper that came between the file and its lock has deleted the file.
+            # Another process may have swept the file before we locked it.
             if lock.path.exists():
                 break
             lock.end()
@@ -89,7 +89,7 @@ class Session:
             disk().make_folder(folder)
             keep_reserve(self.root)
             if self._durable:
-                # The process that made these may have died before it synced them.
+                # The process that created these may have died before it fsynced them.
                 sync_all((), [self.root, sessions.parent, sessions])
         except BaseException as error:
             if isinstance(error, OSError):
@@ -98,33 +98,33 @@ class Session:
             raise
         _sessions.add(self)
         self._users = []
-        # Not disk(): the garbage is collected at any moment, and not as part of an operation.
+        # Not disk(): garbage collection runs at any time, not as part of an operation.
         end = weakref.finalize(self, _end, Disk(), folder, lock, os.getpid(), self._users)
         return os.getpid(), folder, end
 
     def in_use(self) -> InUse:
-        """Keep the folder in a ``with`` block, in which its files become a change."""
+        """Keep the folder for a ``with`` block that uses its files."""
         return InUse(self)
 
     def enter(self, user: InUse) -> None:
-        """Note a user of the folder."""
+        """Register a user of the folder."""
         with Guard(self._queue):
             self._opened()
             self._users.append(weakref.ref(user))
 
     def leave(self, user: InUse) -> None:
-        """Note that a user is done; may be called again."""
+        """Unregister a user; may be called again."""
         with contextlib.suppress(ValueError):
             self._users.remove(weakref.ref(user))
         if self._to_close:
             self.close()
 
     def close(self) -> None:
-        """Delete the folder with what is left in it; its last user does so if there is one."""
+        """Delete the folder and its content; if it is in use, its last user does."""
         with Guard(self._queue):
             self._to_close = in_use = _is_in_use(self._users)
             if self._open is not None and not in_use:
-                # Before the clean-up, which Ctrl-C may end: the next writer sweeps what is left.
+                # Before the clean-up: if Ctrl-C interrupts it, the next writer sweeps the rest.
                 opened, self._open = self._open, None
                 detached = opened[2].detach()
                 if detached is not None:
@@ -132,11 +132,11 @@ class Session:
                     _end(disk(), *rest)
 
     def forget_threads(self) -> None:
-        """Forget who waits: in a forked child, those threads are not there."""
+        """Forget the waiting threads, which do not exist in a forked child."""
         self._queue = []
 
     def abandon(self) -> None:
-        """Do as if the process had died: drop the lock and leave everything as it is."""
+        """Simulate the death of the process: release the lock and leave all files."""
         opened, self._open = self._open, None
         detached = None if opened is None else opened[2].detach()
         if detached is not None:
@@ -155,7 +155,7 @@ class InUse(Scoped):
         self._session.enter(self)
 
     def end(self) -> None:
-        """Let it go."""
+        """Release the folder."""
         self._session.leave(self)
 
 
@@ -173,9 +173,9 @@ if hasattr(os, "register_at_fork"):
 
 
 def abandon_sessions(touched: Iterable[Path]) -> None:
-    """Let the writers of this process die that work on the datasets some paths are in; for tests.
+    """Simulate the death of this process's writers on the datasets of some paths; for tests.
 
-    Their locks are free then, and everything is left as it is.
+    Their locks are released, and their files are left.
     """
     touched = list(touched)
     for session in list(_sessions):
@@ -184,13 +184,13 @@ def abandon_sessions(touched: Iterable[Path]) -> None:
 
 
 def sweep(root: Path, *, spare: Collection[Path] = ()) -> list[Path]:
-    """Delete what dead writers have left and return it.
+    """Delete the folders of dead writers and return their paths.
 
     Parameters
     ----------
     root : Path
     spare : collection of Path
-        Folders of sessions to leave, because a journal still speaks of them.
+        Session folders to leave, because a journal still needs them.
     """
     return [folder for folder in dead_sessions(root, spare=spare) if _swept(folder)]
 
@@ -210,21 +210,21 @@ def is_dead(root: Path, name: str) -> bool:
         with TryLock(path) as free:
             return bool(free)
     except PermissionError:
-        return False  # Another user's, and closed to us.
+        return False  # Another user's, which we may not open.
 
 
 def _swept(folder: Path) -> bool:
-    """Delete what a dead writer has left; False if it lives, or another sweeps, or we may not."""
+    """Delete a dead writer's folder; return False if it lives, is being swept, or is not ours."""
     lock = LockFile(Path(f"{folder}{LOCK_SUFFIX}"))
     try:
-        # Held meanwhile: a writer that is about to begin there waits, and finds the file gone.
+        # We hold the lock meanwhile: a writer about to begin there waits, then finds no file.
         if not lock.acquire(0) or _has_journal(folder):
-            return False  # Or its writer committed, and died, since journals were looked at.
+            return False  # Its writer may have committed and died since we read the journals.
         with contextlib.suppress(FileNotFoundError):
             disk().remove_tree(folder)
         _unlink_and_release(disk(), lock)
     except PermissionError:
-        return False  # Another user's. It is invisible, and the owner's next session sweeps it.
+        return False  # Another user's; that user's next session sweeps it.
     finally:
         lock.end()
     return True
@@ -239,7 +239,7 @@ def _has_journal(folder: Path) -> bool:
 def _unlink_and_release(on: Disk, lock: LockFile) -> None:
     path = lock.path
     if sys.platform == "win32":
-        # An open file cannot be deleted there, and another process may have opened it by now.
+        # Windows cannot delete an open file, and another process may have opened it by now.
         lock.end()
         with contextlib.suppress(FileNotFoundError, PermissionError):
             path.unlink()
@@ -255,12 +255,12 @@ def _end(
     if pid != os.getpid():
         return  # A forked child: the session is its parent's.
     if _is_in_use(users):
-        return  # The interpreter ends while a thread commits: the next writer tidies up.
+        return  # The interpreter exits while a thread commits: the next writer recovers.
     try:
-        # Where the disk refuses, the next writer sweeps.
+        # If deleting fails, the next writer sweeps.
         with contextlib.suppress(OSError):
             if _has_journal(folder):
-                return  # One that was not carried out.
+                return  # A journal that was not applied.
             if folder.is_dir():
                 on.remove_tree(folder)
             _unlink_and_release(on, lock)

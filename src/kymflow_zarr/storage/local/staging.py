@@ -1,4 +1,4 @@
-"""A folder that becomes visible in one step, complete, or not at all."""
+"""Staged folders, which become visible in one rename, complete or not at all."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class StagedTree:
     root : Path
         The dataset's folder.
     durable : bool
-        Whether publishing survives a power loss.
+        True if publishing must survive a power cut.
     in_use : callable
         Returns a context manager that keeps the folder from being swept.
 
     Attributes
     ----------
     folder : Path
-        Where the files are until they are published.
+        The files until they are published.
     sums : dict of str to FileSum
         Size and digest of each file, by its key below the tree.
     files : list of str
@@ -58,7 +58,7 @@ class StagedTree:
         self.durable = durable
         self.committed = False
         self._root = root
-        # Paths as text: an image has many files, and pathlib is slow.
+        # Paths as str: an image has many files, and pathlib is slow.
         self.folders = {"": str(folder)}
         self.files: list[str] = []
 
@@ -89,7 +89,7 @@ class StagedTree:
         return commit_trees([(self, key)])[0]
 
     def _place(self, key: str) -> str:
-        """Return the path of a key below the tree, after making its parents."""
+        """Return the path of a key below the tree, after creating its parents."""
         above, _, name = key.rpartition("/")
         folder = self.folders.get(above)
         if folder is None:
@@ -103,8 +103,8 @@ class StagedTree:
         return f"{self._root}{os.sep}{key.replace('/', os.sep)}"
 
     def take_place(self, target: str) -> bool:
-        """Rename the folder to its target; False if something is there."""
-        # POSIX would let a folder replace an empty one; a record's is never empty.
+        """Rename the folder to its target; return False if the target exists."""
+        # POSIX lets rename replace an empty folder, but the folder of a record is never empty.
         try:
             disk().rename_folder(self.folder, target)
         except OSError:
@@ -124,13 +124,13 @@ class StagedTree:
         trace: TracebackType | None,
     ) -> None:
         if not self.committed:
-            # The next writer sweeps what cannot be deleted now.
+            # The next writer deletes what cannot be deleted now.
             with contextlib.suppress(OSError):
                 disk().remove_tree(self.folder)
 
 
 def staged_in(area: Path, *, root: Path, durable: bool) -> StagedTree:
-    """Return a tree inside the folder of another, whose owner keeps it in use."""
+    """Return a tree inside the folder of another tree, whose owner keeps it in use."""
     folder = area / uuid.uuid4().hex
     with os_errors("write", str(area)):
         disk().make_folder(folder)
@@ -140,8 +140,8 @@ def staged_in(area: Path, *, root: Path, durable: bool) -> StagedTree:
 def sync_trees(trees: Iterable[StagedTree]) -> None:
     """Fsync all files of trees, and the folders of those that are durable.
 
-    Journaling file systems keep the order of renames by themselves, but not that of file
-    content: with the content synced, a file that is visible after a power loss is whole.
+    Journaling file systems keep the order of renames, but not that of file content: if the
+    content is fsynced first, a file that is visible after a power cut is whole.
     """
     trees = list(trees)
     sync_all(
@@ -151,12 +151,12 @@ def sync_trees(trees: Iterable[StagedTree]) -> None:
 
 
 def commit_trees(trees: Sequence[tuple[StagedTree, str]]) -> list[bool]:
-    """Publish trees, each at its key and each in one step; they share the cost of fsync.
+    """Publish trees, each atomically at its key; they share the cost of fsync.
 
     Returns
     -------
     list of bool
-        False for each one that was not published because something is at its key.
+        False for each that was not published because its key is taken.
     """
     committed: list[bool] = []
     with os_errors("write", trees[0][1] if trees else ""), contextlib.ExitStack() as stack:

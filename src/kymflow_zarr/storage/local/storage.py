@@ -61,7 +61,7 @@ from kymflow_zarr.storage.local.work_dir import (
 )
 from kymflow_zarr.types import Durability
 
-# A clock of a file system ticks in up to two seconds (FAT).
+# The coarsest clock of a file system, that of FAT, ticks every two seconds.
 _TICK_NS: Final = 2_000_000_000
 
 
@@ -80,7 +80,7 @@ class LocalStat(Stat):
 
     @property
     def settled(self) -> bool:
-        """Whether the next change is certain to have another time."""
+        """Return True if the next change is certain to get another time."""
         return time.time_ns() - self.version > _TICK_NS
 
 
@@ -94,7 +94,7 @@ class LocalStorage(Storage):
     writable : bool
         False makes every write a :class:`~kymflow_zarr.errors.ReadOnlyError`.
     durability : {"full", "relaxed"}
-        Whether a write is on the disk, or only with the operating system, when it returns.
+        "full": writes are fsynced before they return. "relaxed": they are not.
     """
 
     def __init__(self, root: Path, *, writable: bool, durability: Durability = "full") -> None:
@@ -117,12 +117,12 @@ class LocalStorage(Storage):
         return self.root.joinpath(*key.split("/")) if key else self.root
 
     def local_path(self, key: str) -> Path:
-        """Return the path of the file at a key; StorageError if a link is in the way."""
+        """Return the path of the file at a key; raise StorageError if a part of it is a link."""
         self.refuse_links(key, "read")
         return self.path(key)
 
     def _text(self, key: str) -> str:
-        """Return the path of a key as text, which is made faster than a path."""
+        """Return the path of a key as str, which is faster than a Path."""
         if self._pending or not key:
             return str(self.path(key))
         return self._top + (key if os.sep == "/" else key.replace("/", os.sep))
@@ -130,21 +130,21 @@ class LocalStorage(Storage):
     # Reading ---------------------------------------------------------------------------
 
     def read(self, key: str) -> bytes | None:
-        """Return the bytes at a key, None if no file is there."""
+        """Return the bytes of the file at a key, None if there is none."""
         with os_errors("read", key):
             self.refuse_links(key, "read")
-            for _ in range(2 if self._pending else 1):  # A writer may apply it between the two.
+            for _ in range(2 if self._pending else 1):  # A writer may apply the journal meanwhile.
                 with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
                     return read_file(self._text(key), key)
         return None
 
     @contextlib.contextmanager
     def open(self, key: str) -> Iterator[FileParts | None]:
-        """Open the file at a key to read ranges of it; None if no file is there."""
+        """Open the file at a key to read byte ranges; yield None if there is none."""
         found = None
         with os_errors("read", key):
             self.refuse_links(key, "read")
-            for _ in range(2 if self._pending else 1):  # A writer may apply it between the two.
+            for _ in range(2 if self._pending else 1):  # A writer may apply the journal meanwhile.
                 with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
                     found = FileParts(self._text(key), key)
                     break
@@ -155,10 +155,10 @@ class LocalStorage(Storage):
                 found.close()
 
     def stat(self, key: str) -> Stat | None:
-        """Return size and version of a file or folder, None if nothing is there."""
+        """Return size and version of the file or folder at a key, None if there is none."""
         with os_errors("look at", key):
             try:
-                result = os.stat(self._text(key))  # noqa: PTH116 - asked of every image
+                result = os.stat(self._text(key))  # noqa: PTH116 - called for every image
             except (FileNotFoundError, NotADirectoryError):
                 return Stat(0, UNKNOWN_VERSION) if self._has_pending_below(key) else None
             return LocalStat(result.st_size, result.st_mtime_ns)
@@ -168,7 +168,7 @@ class LocalStorage(Storage):
         return self.path(key).is_dir() or self._has_pending_below(key)
 
     def _has_pending_below(self, key: str) -> bool:
-        """Return True if a committed file is to go below a key, whose folder is not there yet."""
+        """Return True if a committed file goes below a key whose folder does not exist yet."""
         if not self._pending:
             return False
         return any(self._pending.place(below) for below in self._pending.keys_below(key))
@@ -201,7 +201,7 @@ class LocalStorage(Storage):
     def versions(self, key: str) -> dict[str, int]:
         """Return name and modification time, in ns, of each folder directly below a key.
 
-        While committed changes are not applied yet, the times say nothing of them.
+        The times do not reflect committed changes that are not applied yet.
         """
         if self._pending:
             return dict.fromkeys(self.children(key), UNKNOWN_VERSION)
@@ -209,7 +209,7 @@ class LocalStorage(Storage):
             return folder_times(self.path(key))
 
     def unfinished(self, key: str) -> set[str]:
-        """Return the names below a key where a committed change is still being applied."""
+        """Return the names below a key to which a committed change is still being applied."""
         journals = [journal for _, journal in read_journals(self.root) if journal is not None]
         return names_below(
             key, (operation.key for journal in journals for operation in journal.operations)
@@ -225,11 +225,11 @@ class LocalStorage(Storage):
             keys = sorted(set(keys), key=lambda key: key.split("/"))
         for below in keys:
             found = self.stat(below)
-            if found is not None:  # Another process may have deleted it since.
+            if found is not None:  # Another process may have deleted it meanwhile.
                 yield below, found
 
     def refuse_links(self, key: str, done: str) -> None:
-        """Raise StorageError if a key or one of its parents is a link: it could lead outside."""
+        """Raise StorageError if a key or one of its parents is a link, which may lead outside."""
         link = first_link(self.root, check_key(key) if key else key)
         if link is not None:
             raise StorageError(
@@ -252,7 +252,7 @@ class LocalStorage(Storage):
                 self._commit_once(changes)
             except StorageError as error:
                 full = getattr(error.__cause__, "errno", 0) in (errno.ENOSPC, errno.EDQUOT)
-                # Deleting is how users make room, so it gets what room there is.
+                # On a full disk users delete to make room, so a deletion may use the reserve.
                 if not full or not changes.removed or changes.staged or not make_room(self.root):
                     raise
                 made_room = True
@@ -312,11 +312,11 @@ class LocalStorage(Storage):
                     )
                     transaction.make(folder, staged, list(trees.values()), self._pending)
                     if moves and self.durable:
-                        # If the deleted journal came back after a power cut, recovery would
-                        # move away what was put at the old key since.
+                        # If the deleted journal reappeared after a power cut, recovery would
+                        # move away what was put at the old key since then.
                         disk().sync_folder(transaction.path.parent)
                 except OSError:
-                    # What can be deleted now need not wait for the next writer.
+                    # Delete now, instead of leaving it to the next writer.
                     _unlink_all(staged)
                     raise
 
@@ -339,7 +339,7 @@ class LocalStorage(Storage):
                 target = self.root.joinpath(*key.split("/"))
                 make_folders(folder, target.parent)
                 disk().replace(staged[0], target)
-                # The process that made the parents may have died before it synced them.
+                # The process that created the parents may have died before it fsynced them.
                 above = {p for p in target.parents if p.is_relative_to(self.root)}
                 sync_all((), above if self.durable else ())
             except OSError:
@@ -370,7 +370,7 @@ class LocalStorage(Storage):
                     raise
 
     def stage(self, area: str | None = None) -> StagedTree:
-        """Return an empty staged folder, inside that of another if its `area` is given."""
+        """Return an empty staged folder, inside another staged folder if its `area` is given."""
         self.require_writable()
         if area is not None:
             return staged_in(Path(area), root=self.root, durable=self.durable)
@@ -385,7 +385,7 @@ class LocalStorage(Storage):
         return commit_trees([(_as_tree(tree), key) for tree, key in staged])
 
     def create(self) -> None:
-        """Make the dataset's folder, and those above it, unless it is there."""
+        """Create the dataset's folder and its parents, unless it exists."""
         with os_errors("create the dataset", self.location):
             top = next(folder for folder in self.root.parents if folder.is_dir())
             changed = {self.root.parent, *make_folders(top, self.root)}
@@ -396,7 +396,7 @@ class LocalStorage(Storage):
                     disk().sync_folder(folder)
 
     def settled(self) -> Callable[[int], bool]:
-        """Return a test of versions: True if a later change is certain to replace one."""
+        """Return a predicate: True if a later change is certain to give another version."""
         before_ns = self._now_ns() - _TICK_NS
         return lambda version: UNKNOWN_VERSION < version < before_ns
 
@@ -412,9 +412,9 @@ class LocalStorage(Storage):
                 disk().unlink(probe)
 
     def lock(self, *scopes: str) -> Hold:
-        """Keep other writers, threads and processes, out of some scopes.
+        """Lock scopes against other writers, threads and processes.
 
-        What a dead writer committed under these locks is applied first.
+        A journal that a dead writer committed under these locks is recovered first.
 
         Raises
         ------
@@ -427,20 +427,20 @@ class LocalStorage(Storage):
     # After a crash ---------------------------------------------------------------------
 
     def unknown_origin(self) -> list[str]:
-        """Return the keys of what no writer of this format has put into the work folder.
+        """Return the keys of foreign entries in the work folder that recovery would act on.
 
-        A dataset is not written to while anything of the kind is there: recovery would act on it.
+        A dataset with such entries is not written to.
         """
         with os_errors("look at", layout.WORK):
             return entries_of_unknown_origin(self.root) or journals_of_unknown_origin(self.root)
 
     def foreign(self) -> list[str]:
-        """Return the keys of what no writer of this format has put into the work folder."""
+        """Return the keys of all entries that other programs put into the work folder."""
         with os_errors("look at", layout.WORK):
             return sorted({*self.unknown_origin(), *foreign_entries(self.root)})
 
     def recover(self) -> None:
-        """Complete what dead writers have committed, and delete what they have left.
+        """Complete the commits of dead writers, and delete their leftovers.
 
         A read-only storage changes nothing: it reads committed files from where they are staged.
         """
@@ -451,7 +451,7 @@ class LocalStorage(Storage):
                         self._pending.add(path, journal)
                 return
             self._recover(self._is_over)
-            # A journal of a live writer, or of one that we cannot judge, needs its staged files.
+            # A journal whose writer lives, or may live, still needs its staged files.
             spare = {
                 self.path(name).parent
                 for _, journal in read_journals(self.root)
@@ -504,17 +504,17 @@ class LocalStorage(Storage):
         return _reopened, (self.location, self.writable, "full" if self.durable else "relaxed")
 
     def close(self) -> None:
-        """Release the session; the next write begins another."""
+        """Release the session; the next write begins a new one."""
         self._session.close()
 
 
 def local_path(storage: Storage, key: str) -> Path:
-    """Return the path of a file, for what serves files of a local disk.
+    """Return the path of a file, for callers that need a file on a local disk.
 
     Raises
     ------
     StorageError
-        If the dataset is not in a folder, or a link is in the way.
+        If the dataset is not in a folder, or a part of the path is a link.
     """
     if not isinstance(storage, LocalFiles):
         raise StorageError("the dataset is not in a folder", where=storage.location)

@@ -1,8 +1,8 @@
 """The work folder of a dataset, ``.kymflow_zarr``, which holds sessions, journals and locks.
 
-Recovery deletes and replaces files as this folder says, so nothing in it is trusted: a name that no
-writer of ours makes is stepped over, and a link or a device where a writer makes a folder or
-a file is an error for who writes and is not touched.
+Recovery deletes and replaces files according to this folder, so its content is not trusted: names
+that no writer of ours makes are ignored, and a link or device in place of a folder or file of a
+writer is left alone and makes writing an error.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from kymflow_zarr.storage.local.disk import disk
 WORK_FOLDERS: Final = ("sessions", "journal", "locks")
 SESSION_NAME: Final = re.compile(r"[0-9a-f]{32}")
 LOCK_SUFFIX: Final = ".lock"
-# On a full disk nothing could be deleted: a deletion writes a journal and a list of checksums.
+# A deletion writes a journal and a list of checksums, so it needs room even on a full disk.
 _RESERVE: Final = "reserve"
 _RESERVE_BYTES: Final = 1 << 16
 _SESSION_ENTRY: Final = re.compile(rf"([0-9a-f]{{32}})(?:{re.escape(LOCK_SUFFIX)})?")
@@ -29,16 +29,16 @@ _JOURNAL_NAME: Final = re.compile(r"[0-9a-f]{32}-[0-9a-f]+\.json")
 
 
 def work_folder(root: Path, name: str) -> Path:
-    """Return a folder below ``.kymflow_zarr``, made if it is not there.
+    """Return a folder below ``.kymflow_zarr``, created if it does not exist.
 
     Raises
     ------
     StorageError
-        If it is a link, or no folder.
+        If it is a link, or not a folder.
     """
     folder = root / layout.WORK / name
     if not _is_folder(folder.parent) or not _is_folder(folder):
-        # Not parents=True: a dataset that has vanished must not come back half.
+        # Not parents=True: a deleted dataset must not partly reappear.
         for path in (folder.parent, folder):
             with contextlib.suppress(FileExistsError):
                 disk().make_folder(path)
@@ -48,16 +48,16 @@ def work_folder(root: Path, name: str) -> Path:
 
 
 def keep_reserve(root: Path) -> None:
-    """Reserve some room for deletions, if the disk has it."""
+    """Reserve room for deletions, if the disk has it."""
     path = root / layout.WORK / _RESERVE
     if not os.path.lexists(path):
         with contextlib.suppress(OSError):
-            # At random, so that no file system compresses it away.
+            # Random bytes, which no file system can compress.
             disk().create(path, os.urandom(_RESERVE_BYTES))
 
 
 def make_room(root: Path) -> bool:
-    """Delete what only takes room: the reserve, or else the index; False if neither is there."""
+    """Delete the reserve, or else the index; return False if neither exists."""
     with contextlib.suppress(FileNotFoundError):
         disk().unlink(root / layout.WORK / _RESERVE)
         return True
@@ -68,9 +68,9 @@ def make_room(root: Path) -> bool:
 
 
 def names_in(root: Path, name: str) -> list[str]:
-    """Return the names in a folder below ``.kymflow_zarr``, in order; none if it is no folder.
+    """Return the names in a folder below ``.kymflow_zarr``, sorted; none if it is not a folder.
 
-    What a link leads to is of another dataset, or of none. Writers refuse the dataset then, see
+    Links are not followed; writers refuse a dataset with links here, see
     :func:`entries_of_unknown_origin`.
     """
     folder = root / layout.WORK / name
@@ -78,7 +78,7 @@ def names_in(root: Path, name: str) -> list[str]:
 
 
 def session_names(root: Path) -> list[str]:
-    """Return the names of the sessions that have left a folder or a lock file."""
+    """Return the names of the sessions that have a folder or a lock file."""
     found = map(_SESSION_ENTRY.fullmatch, names_in(root, "sessions"))
     return sorted({match[1] for match in found if match is not None})
 
@@ -89,10 +89,9 @@ def journal_names(root: Path) -> list[str]:
 
 
 def entries_of_unknown_origin(root: Path) -> list[str]:
-    """Return the keys of what stands in the work folder where a writer makes something else.
+    """Return the keys of work folder entries that conflict with what a writer makes there.
 
-    Files and folders of other programs, by names that are not ours, do no harm and are not
-    among them.
+    Files and folders with names that no writer uses are harmless and not included.
     """
     for folder in (layout.WORK, *(f"{layout.WORK}/{name}" for name in WORK_FOLDERS)):
         path = root.joinpath(*folder.split("/"))
@@ -113,7 +112,7 @@ def entries_of_unknown_origin(root: Path) -> list[str]:
 
 
 def foreign_entries(root: Path) -> list[str]:
-    """Return the keys of files and folders that other programs have put into the work folder."""
+    """Return the keys of files and folders that other programs put into the work folder."""
     found = {(layout.WORK, name) for name in _names(root / layout.WORK) - {*WORK_FOLDERS, _RESERVE}}
     for folder in WORK_FOLDERS:
         for name in _names(root / layout.WORK / folder):
@@ -133,7 +132,7 @@ def _is_harmless(folder: str, entry: os.DirEntry[str]) -> bool:
     if entry.is_dir(follow_symlinks=False):
         return not _is_own_file(folder, entry.name)
     is_session = folder == "sessions" and SESSION_NAME.fullmatch(entry.name) is not None
-    # What is neither folder nor file is a link, a device, a named pipe or a socket.
+    # Anything else is a link, a device, a named pipe or a socket.
     return entry.is_file(follow_symlinks=False) and not is_session
 
 
