@@ -1,4 +1,4 @@
-"""Bring an image up to what its files are now."""
+"""Update an image after its source files have changed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from kymflow_zarr.layout import array_artifact_prefix, artifact_key
 from kymflow_zarr.schema.image import SourceFileDocument
 from kymflow_zarr.types import Axis
 
-# What files say, not what was made from pixels.
+# Artifacts that repeat what source files state, in contrast to results computed from pixels.
 _OF_THE_FILE = frozenset(
     artifact_key("json", name)
     for name in ("metadata", "provenance", TIFF_ARTIFACT, HEADER_ARTIFACT, METADATA_ARTIFACT)
@@ -59,16 +59,16 @@ def update_image(
     acquisition : Acquisition
     known : KnownImage
     changed : collection of str
-        ``rel_path`` of the files that have changed: only what they feed is made anew.
+        ``rel_path`` of the files that have changed: only artifacts made of them are rebuilt.
     pixels : bool
-        Whether the TIFF is among them.
+        Whether the TIFF is among the changed files.
     overwrite_edits : bool
-        Whether artifacts that were edited in the dataset are made anew all the same.
+        Whether artifacts that were edited in the dataset are rebuilt too.
 
     Returns
     -------
     tuple of str
-        Conflicts with what a user has edited, and what could not be read.
+        Notes on conflicts with edits of a user and on unreadable files.
     """
     with (
         open_acquisition(acquisition, known.file.series) as source,
@@ -79,7 +79,7 @@ def update_image(
         earlier = read_kept_metadata(update.kept_files())
         earlier_axes = source.axes_with(earlier)
         source.inherit(earlier)
-        # All sidecars are read now, and nothing is written yet.
+        # All sidecars have been read, and nothing is written yet.
         source.require_settled()
         artifacts = _Artifacts(update, contents, acquisition)
         save = partial(artifacts.update, changed=set(changed), overwrite_edits=overwrite_edits)
@@ -111,9 +111,9 @@ def _is_of_other_images(acquisition: Acquisition, changed: set[str]) -> bool:
 
 
 def _require_readable(update: RecordUpdate, source: OpenAcquisition) -> None:
-    """Raise SourceFileError if a sidecar that the image was made of cannot be read now.
+    """Raise SourceFileError if a sidecar that the image was made of is now unreadable.
 
-    Without it the update would take away what the file said before.
+    An update without it would delete the file's earlier content from the dataset.
     """
     known = {file.path for file in update.document.source_files}
     for attached in source.acquisition.attached:
@@ -133,7 +133,7 @@ def _recalibrate(
     *,
     overwrite_edits: bool,
 ) -> list[str]:
-    """Give the image the axes that its sidecars state now; return what the report says."""
+    """Set the axes that the sidecars now state; return notes for the report."""
     if tuple(update.document.pixels.shape) != source.stack.shape:
         return ["the pixels were replaced in the dataset, so their axes were left as they are"]
     now = update.document.axis_values()
@@ -147,15 +147,15 @@ def _recalibrate(
 
 
 class _Artifacts:
-    """The artifacts of an image as its files make them, some of which a user has edited.
+    """Update the artifacts of an image from its files; keep those that a user has edited.
 
     Parameters
     ----------
     update : RecordUpdate
     contents : SidecarContents
-        Takes the notes.
+        Collects the notes.
     acquisition : Acquisition
-        The files that are there.
+        The files that exist now.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class _Artifacts:
         self._feeders: dict[str, set[str]] = defaultdict(set)
         for file in update.document.source_files:
             self._made |= file.feeds
-            # The folder that was scanned last time may have been one above or below.
+            # The last scan may have started at a parent folder or a subfolder.
             rel_path = self._here.get(file.path, file.rel_path)
             for key in file.feeds:
                 self._feeders[key].add(rel_path)
@@ -178,7 +178,7 @@ class _Artifacts:
     def update(
         self, artifact: SourceArtifact, *, changed: set[str], overwrite_edits: bool
     ) -> tuple[str, str]:
-        """Save a artifact if it is not what its artifact was made of; return key and digest."""
+        """Save an artifact unless it is unchanged or edited; return its key and digest."""
         key = key_of(artifact)
         if self._is_current(artifact, key, changed):
             return key, self._made[key]
@@ -198,23 +198,23 @@ class _Artifacts:
 
     def _is_current(self, artifact: SourceArtifact, key: str, changed: set[str]) -> bool:
         feeders = self._feeders[key]
-        # Where it was made of other files, those no longer claim it.
+        # If it was made of other files before, save it again, so that those files lose it.
         if not self._made.get(key) or not feeders & set(artifact.made_of):
             return False
-        # Made of a file that is not here now, it would be made anew without it.
+        # If one of its earlier source files is missing, a rebuild would lose that file's content.
         return not set(artifact.made_of) & changed or not feeders <= set(self._here.values())
 
     def _is_edited(self, artifact: SourceArtifact, key: str) -> bool:
-        """Return True if an artifact is a user's: changed, deleted or made since the ingest."""
+        """Return True if a user has changed, deleted or created an artifact since the ingest."""
         if not self._update.is_edited(key, self._made):
             return False
-        # A user, or a migration, may have put there just what the files say.
+        # A user or a migration may have written exactly the content of the files.
         now = self._update.digest_of(key)
         return now is None or now != digest_of_artifact(artifact)
 
 
 def move_image(dataset: OpenDataset, acquisition: Acquisition, known: KnownImage) -> KnownImage:
-    """Let an image know where its files are now; return what is known of it then."""
+    """Record the new paths of an image's files; return the updated image."""
     with dataset.update_record(known.image_id) as update:
         by_name = {_relative(acquisition, f.rel_path): f for f in files_of_acquisition(acquisition)}
         old = str(PurePosixPath(known.file.rel_path).parent)
@@ -232,7 +232,8 @@ def move_image(dataset: OpenDataset, acquisition: Acquisition, known: KnownImage
                 file.path, file.rel_path = found.full_path, found.rel_path
                 if not file.sha256:
                     file.size_bytes, file.sha256 = found.size_bytes, found.sha256()
-                # What has changed on the way keeps its old time, so that this is seen.
+                # A file that changed during the move keeps its old time, so that the change is
+                # detected.
                 if file.mtime_ns != found.mtime_ns and _holds(found, file):
                     file.mtime_ns = found.mtime_ns
             files.append(file)
@@ -241,12 +242,12 @@ def move_image(dataset: OpenDataset, acquisition: Acquisition, known: KnownImage
 
 
 def _holds(found: Found, file: SourceFileDocument) -> bool:
-    """Return True if a file has the content that a document tells of."""
+    """Return True if the content of a file matches its document."""
     return found.size_bytes == file.size_bytes and found.sha256() == file.sha256
 
 
 def note_times(dataset: OpenDataset, acquisition: Acquisition, known: KnownImage) -> None:
-    """Remember the new times of files whose content is the same, so that nobody asks again."""
+    """Record the new times of unchanged files, so that they are not digested again."""
     here = {found.full_path: found for found in files_of_acquisition(acquisition)}
     with dataset.update_record(known.image_id) as update:
         for file in update.document.source_files:
@@ -270,9 +271,9 @@ def _gone(
     contents: SidecarContents,
     rewritten: set[str],
 ) -> list[SourceFileDocument]:
-    """Return the documents of files that are not there any more: what they fed stays.
+    """Return the documents of deleted files, whose artifacts stay.
 
-    Unless another file has it now: then it is among `rewritten`.
+    Artifacts in `rewritten` are left out: another file feeds them now.
     """
     here = {file.path for file in files}
     others = []
@@ -292,7 +293,7 @@ def _gone(
 def _earlier(
     dataset: OpenDataset, update: RecordUpdate, image_id: str, rewritten: set[str]
 ) -> dict[str, str]:
-    """Return the artifacts that were made from the pixels as they were before."""
+    """Return the artifacts that were computed from the previous pixels."""
     record = dataset.record(image_id)
     keys = [key[key.index("analysis/") :] for key in record.list_analysis_keys()]
     keys += [array_artifact_prefix(name) for name in record.list_array_artifacts()]

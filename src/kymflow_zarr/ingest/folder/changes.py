@@ -1,4 +1,4 @@
-"""What has become of an acquisition since it was ingested."""
+"""Detect how the files of an acquisition have changed since its ingest."""
 
 from __future__ import annotations
 
@@ -25,23 +25,22 @@ from kymflow_zarr.schema.image import SourceFileDocument
 ChangeStatus: TypeAlias = Literal["new", "copy", "moved", "unchanged", "touched", "files", "pixels"]
 
 
-# More pairs of files with one content are not compared by their names and sidecars.
+# Limit of pairs of files with equal content that are compared by names and sidecars.
 _MAX_PAIRS: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class FileChange:
-    """What has become of one image of an acquisition since it was ingested.
+    """The change of one image of an acquisition since its ingest.
 
     Parameters
     ----------
     status : str
-        ``files`` where only sidecars have changed, ``touched`` where times have and contents
-        have not.
+        ``files`` if only sidecars have changed, ``touched`` if only modification times have.
     known : KnownImage, optional
-        The image it is, or the one it is a copy of.
+        The known image, or the image that the file is a copy of.
     changed : tuple of str
-        ``rel_path`` of the files that have changed, come or gone.
+        ``rel_path`` of the files that were changed, added or deleted.
     copy_of : str, optional
         Path of the file that this is a copy of.
     """
@@ -53,14 +52,14 @@ class FileChange:
 
 
 class ChangeDetector:
-    """Compares acquisitions with what the dataset knows; opens a file only to digest it.
+    """Compares acquisitions with the images of a dataset; opens files only to digest them.
 
     Parameters
     ----------
     known : SourceIndex
     compare_new : bool
-        Whether new files are compared with each other too. An ingest that reads them finds
-        equal ones anyway, without reading them twice.
+        Whether to compare new files with each other too. An ingest finds equal files while it reads
+        them, without reading them twice.
     """
 
     def __init__(self, known: SourceIndex, *, compare_new: bool) -> None:
@@ -75,7 +74,7 @@ class ChangeDetector:
     def prepare(
         self, acquisitions: Sequence[Acquisition], executor: Executor | None = None
     ) -> None:
-        """Digest what may be moved or copied, several at a time, and find what was moved."""
+        """Digest files that may be moved or copied, in parallel, and match the moved ones."""
         new = [a for a in acquisitions if self._known.image_of(a.primary, 0) is None]
         alike = Counter(a.primary.size_bytes for a in new if self._compare_new)
         doubtful = [
@@ -93,15 +92,15 @@ class ChangeDetector:
         self._match_moves([a for a in new if a.primary.size_bytes in self._sizes])
 
     def _match_moves(self, new: Sequence[Acquisition]) -> None:
-        """Find the earlier path of each new file whose content is that of one that is gone.
+        """Match each new file to a missing file of the same content, which gives its earlier path.
 
-        Of several with one content (test patterns, dark frames) a file is the one of its
-        relative path, else the one whose path ends most alike and whose sidecars are the same,
-        else the next in order.
+        Among several files of the same content (test patterns, dark frames), the match is the one
+        with the same relative path, else the one with the most similar end of the path and the same
+        sidecars, else the next in order.
         """
         by_digest: dict[str, list[Acquisition]] = defaultdict(list)
         for acquisition in new:
-            # That a file cannot be read is reported when its change is detected.
+            # An unreadable file is reported when its change is detected.
             with contextlib.suppress(OSError):
                 by_digest[acquisition.primary.sha256()].append(acquisition)
         for sha256, acquisitions in by_digest.items():
@@ -114,7 +113,7 @@ class ChangeDetector:
                 self._moved_from[str(acquisitions[i].primary.path)] = gone[j].file.path
 
     def detect(self, acquisition: Acquisition, series: int = 0) -> FileChange:
-        """Return what has become of one image of an acquisition."""
+        """Return the change of one image of an acquisition."""
         known = self._known.image_of(acquisition.primary, series)
         if known is None:
             return self._unknown(acquisition.primary, series)
@@ -132,7 +131,7 @@ class ChangeDetector:
             if not elsewhere and _has_pixels_of(self._known.dataset, found, image):
                 self._claimed.add(image.image_id)
                 return FileChange("moved", image)
-        # A file of a size that no known one has can be neither moved nor a copy.
+        # No known file has this size, so the file is neither moved nor a copy.
         if found.size_bytes not in self._sizes:
             return self._new_here(found)
         same = self._known.images_of_digest(found.sha256(), series)
@@ -141,11 +140,11 @@ class ChangeDetector:
         return self._new_here(found)
 
     def _new_here(self, found: Found) -> FileChange:
-        """Return the change of a new file, compared with the other new ones of this scan."""
+        """Return the change of a new file, compared with the other new files of the scan."""
         first = self._new_sizes.setdefault(found.size_bytes, found)
         if first is found or not self._compare_new:
             return FileChange("new")
-        # A file that cannot be read is reported by the scan that reads it.
+        # An unreadable file is reported by the scan that reads it.
         with contextlib.suppress(OSError):
             self._new_digests.setdefault(first.sha256(), first)
         with contextlib.suppress(OSError):
@@ -155,19 +154,19 @@ class ChangeDetector:
         return FileChange("new")
 
     def claimed(self, image: KnownImage) -> bool:
-        """Return True if an image was found again under another path."""
+        """Return True if an image was matched to a file at another path."""
         return image.image_id in self._claimed
 
 
 def _pairs(new: Sequence[Acquisition], gone: Sequence[KnownImage]) -> Iterator[tuple[int, int]]:
-    """Yield which new file is which earlier one, of files that all have the same content."""
+    """Yield pairs of new and earlier paths, among files that all have the same content."""
     left_new, left_gone = dict(enumerate(new)), dict(enumerate(gone))
     by_name: dict[str, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
     for i, acquisition in left_new.items():
         by_name[PurePosixPath(acquisition.primary.rel_path).name][0].append(i)
     for j, image in left_gone.items():
         by_name[PurePosixPath(image.file.rel_path).name][1].append(j)
-    # Files of one name first: few are alike, so that not all pairs need be compared.
+    # Match files of equal names first, so that few pairs are left to compare.
     for ours, theirs in [*by_name.values(), (list(left_new), list(left_gone))]:
         ours, theirs = [i for i in ours if i in left_new], [j for j in theirs if j in left_gone]
         pairs: Iterable[tuple[int, int]] = itertools.product(ours, theirs)
@@ -180,7 +179,7 @@ def _pairs(new: Sequence[Acquisition], gone: Sequence[KnownImage]) -> Iterator[t
 
 
 def _unlikeness(acquisition: Acquisition, image: KnownImage) -> tuple[bool, int, int]:
-    """Return how little a new file resembles an earlier one of the same content."""
+    """Return a distance between a new file and an earlier one of the same content."""
     found, file = acquisition.primary, image.file
     ours, theirs = (PurePosixPath(p.rel_path).parts[::-1] for p in (found, file))
     pairs = zip(ours, theirs, strict=False)
@@ -208,7 +207,7 @@ def _is_known_to_be_gone(path: str) -> bool:
 
 
 def compare(dataset: OpenDataset, known: KnownImage, acquisition: Acquisition) -> FileChange:
-    """Return what has become of the files of an image that is known to be an acquisition."""
+    """Return the change of the files of a known image, given its acquisition."""
     changed, touched, pixels = [], False, False
     files = {file.path: file for file in known.files}
     described = [a.found for a in acquisition.attached if a.role == "companion"]
@@ -237,7 +236,7 @@ def compare(dataset: OpenDataset, known: KnownImage, acquisition: Acquisition) -
 def _is_same(
     dataset: OpenDataset, known: KnownImage, file: SourceFileDocument, found: Found
 ) -> bool:
-    """Return True if a file has the content it had: by digest, by pixels where there is none."""
+    """Return True if the content of a file is unchanged, by digest or, without one, by pixels."""
     if file.sha256:
         return file.sha256 == found.sha256()
     return file.role == "image" and _has_pixels_of(dataset, found, known)
@@ -247,7 +246,7 @@ def _has_pixels_of(dataset: OpenDataset, found: Found, image: KnownImage) -> boo
     try:
         with ChannelStack([found], image.file.series) as stack:
             return same_pixels(stack, dataset.record(image.image_id))
-    except Exception:  # noqa: BLE001 - the next reader of the file reports what is wrong with it
+    except Exception:  # noqa: BLE001 - the next reader of the file reports the error
         return False
 
 
@@ -257,11 +256,11 @@ def _untouched(file: SourceFileDocument, found: Found) -> bool:
 
 
 def same_pixels(stack: ChannelStack, record: StoredImage) -> bool:
-    """Return True if a TIFF holds the pixels of an image, whose axes may be in another order."""
+    """Return True if a TIFF holds the pixels of an image, in any order of the axes."""
     ours, theirs = record.get_axes(), [axis.name for axis in stack.axes]
     if sorted(ours) != sorted(theirs) or stack.dtype != record.dtype:
         return False
     pixels = np.asarray(stack[(slice(None),) * len(theirs)])
     turned = pixels.transpose([theirs.index(name) for name in ours])
-    # Bit by bit: NaN is equal to NaN here.
+    # Compare bits, so that NaN equals NaN.
     return turned.tobytes() == record.load_array().tobytes() and turned.shape == record.shape

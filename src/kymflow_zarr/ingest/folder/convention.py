@@ -1,4 +1,4 @@
-"""The legacy convention: which files of a folder belong together, and what each of them is.
+"""The legacy naming convention: group the files of a folder and determine their roles.
 
 Beside ``<stem>.tif``:
 
@@ -12,13 +12,13 @@ Beside ``<stem>.tif``:
 ``<folder name>-analysis/<stem>.csv``      velocity of the oldest program ("v0")
 =========================================  ==================================================
 
-Names are compared exactly first, and then in Unicode normal form C without regard to case:
-macOS and Windows write the same name in other code points. ``<stem>`` of ``scan.ome.tif`` is
-``scan.ome``, and ``scan`` too where no other TIFF has that stem.
+Names are compared exactly first, and then case-folded in Unicode normal form C, since macOS and
+Windows may write the same name in different code points. ``<stem>`` of ``scan.ome.tif`` is
+``scan.ome``, and also ``scan`` where no other TIFF has that stem.
 
-Channel files ``<base>_C001T001.tif``, ``<base>_C002T001.tif`` are one acquisition and share
-what lies beside ``<base>``. The files of a set that their format knows, such as OME-TIFF, are
-one image too. Tables called ``*_db.csv`` are pooled over a folder.
+Channel files ``<base>_C001T001.tif``, ``<base>_C002T001.tif`` are one acquisition and share the
+sidecars of ``<base>``. The files of a set that the format itself defines, such as multi-file
+OME-TIFF, are one image too. Tables called ``*_db.csv`` are pooled over a folder.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ _ANALYSIS_FILES: Final = {
     "_radon.json": "radon_json",
     "_events.json": "events_json",
 }
-# "scan.ome.tif": programs that write TIFFs of a microscope's files leave its ending in the name.
+# "scan.ome.tif": converters keep the suffix of the microscope's file before that of the TIFF.
 _INNER_ENDINGS: Final = frozenset(
     {"ome", "czi", "lsm", "nd2", "oib", "oif", "oir", "vsi", "lif", "ims", "zvi", "stk", "dv"}
 )
-# What may follow a stem in the name of a sidecar, and of a file in an analysis folder.
+# Matches what may follow a stem in the name of a sidecar, or of a file in an analysis folder.
 _ENDS_STEM: Final = re.compile(r"\.|_diameter$")
 _ENDS_STEM_OF_ANALYSIS: Final = re.compile(r"[._]")
 _CHANNEL_FILE: Final = re.compile(r"(?P<base>.+)_C(?P<channel>\d{3})T(?P<time>\d{3})")
@@ -77,7 +77,7 @@ class Attached:
     found : Found
     role : str
     kind : str
-        Which rule it falls under.
+        The rule of the convention that it matches.
     name : str
         Name of the artifact, for sidecars.
     """
@@ -90,12 +90,12 @@ class Attached:
 
 @dataclass(slots=True)
 class Acquisition:
-    """The files of one image, and what belongs to them.
+    """The files of one image and their sidecars.
 
     Parameters
     ----------
     images : tuple of Found
-        The files that are opened, in order of their channels.
+        The files to open, in order of their channels.
     attached : list of Attached
         Sidecars.
     members : tuple of Found
@@ -108,13 +108,13 @@ class Acquisition:
 
     @property
     def primary(self) -> Found:
-        """The TIFF that stands for the acquisition."""
+        """The TIFF that identifies the acquisition."""
         return self.images[0]
 
 
 @dataclass(slots=True)
 class FolderPlan:
-    """What a folder consists of.
+    """The files of a folder, grouped.
 
     Parameters
     ----------
@@ -152,16 +152,16 @@ def plan_folder(
     files : iterable of Found
         All files of the folder, in order of their paths.
     takes : callable
-        Tells which of them are images to take.
+        Returns True for image files that are to be ingested.
     include_sidecars : bool
-        False takes the images alone and says nothing of other files.
+        False ingests the images alone and ignores all other files.
     known : callable
-        Returns the image that an unchanged file was found to be of. In a folder where all are
-        known no file is opened to see which of them are a set.
+        Returns the known image of an unchanged file. In a folder where all files are known, none is
+        opened to find sets.
     """
     files = list(files)
     wanted = {f.rel_path for f in files if takes(f)}
-    # What lies beside an image that was not asked for belongs to that one all the same.
+    # Sidecars of an image that was not requested still belong to that image.
     images = [f for f in files if f.rel_path in wanted or is_image_file(f.full_path)]
     sets = _sets(files, wanted, known)
     claimed = {f for each in sets for f in (*each.images, *each.members)}
@@ -190,7 +190,7 @@ def plan_folder(
 def _sets(
     files: list[Found], wanted: set[str], known: Callable[[Found], KnownImage | None]
 ) -> list[Acquisition]:
-    """Return the sets of files that are one image each, of which one file at least is wanted."""
+    """Return the sets of files that are one image each and contain a requested file."""
     sets: dict[Path, FileSet] = {}
     unsettled: set[Path] = set()
     for f in files:
@@ -198,7 +198,7 @@ def _sets(
             continue
         image = known(f)
         if image is None:
-            # A picture's folder is one below that of its set.
+            # A picture lies in a subfolder of its set's folder.
             unsettled |= {f.path.parent, f.path.parent.parent}
         elif len(image.files) > 1:
             each = _known_set(image)
@@ -265,13 +265,13 @@ class _Stems:
         self._by_folded: dict[str, list[str]] | None = None
 
     def add(self, stem: str, acquisition: Acquisition) -> None:
-        """Let a stem mean an acquisition."""
+        """Register an acquisition under a stem."""
         own = self._exact.setdefault(stem, [])
         if acquisition not in own:
             own.append(acquisition)
 
     def add_short_stems(self) -> None:
-        """Let ``scan`` mean ``scan.ome.tif`` where it means no other TIFF."""
+        """Register ``scan.ome.tif`` under ``scan`` too, unless another TIFF has that stem."""
         short: dict[str, list[str]] = defaultdict(list)
         for stem in self._exact:
             base, dot, ending = stem.rpartition(".")
@@ -283,16 +283,16 @@ class _Stems:
         self._by_folded = None
 
     def owners(self, stem: str) -> list[Acquisition]:
-        """Return the acquisitions of a stem; of stems that are alike, only if there is one."""
+        """Return the acquisitions of a stem; a case-folded match counts only if it is unique."""
         if stem in self._exact:
             return self._exact[stem]
         alike = self._folded_stems().get(_folded(stem), [])
         return self._exact[alike[0]] if len(alike) == 1 else []
 
     def longest(self, name: str, ends: re.Pattern[str]) -> tuple[list[Acquisition], str]:
-        """Return the acquisitions of the longest stem that begins a name, and the rest of it.
+        """Return the acquisitions of the longest stem that starts a name, and the rest of the name.
 
-        A stem may hold dots, so that several may begin the name.
+        Stems may contain dots, so the name may start with several of them.
 
         Parameters
         ----------
@@ -337,11 +337,11 @@ class _Owners:
             stems.add_short_stems()
 
     def attach(self, found: Found) -> bool:
-        """Give a file to the acquisitions it belongs to; False if there are none."""
+        """Attach a file to the acquisitions it belongs to; return False if there are none."""
         name, lower = found.name, found.name.casefold()
         if self._attach_to_above(found):
             return True
-        # An analysis folder may hold images too, with what belongs to them.
+        # An analysis folder may itself hold images with sidecars.
         stems = self._stems(found.folder)
         if lower.endswith(".txt"):
             return self._give(found, stems.owners(name[: -len(".txt")]), "header", "header")
@@ -359,11 +359,11 @@ class _Owners:
         return self._by_folder.get(folder) or _NO_STEMS
 
     def _attach_to_above(self, found: Found) -> bool:
-        """Give a file of an analysis folder to what it analyzes, in the folder above."""
+        """Attach a file of an analysis folder to the acquisitions of the parent folder."""
         above, _, folder = found.folder.rpartition("/")
         if folder == ANALYSIS_FOLDER:
             return self._attach_analysis(found, self._stems(above))
-        # Of the whole path: at the top of what was scanned, the folder's own name is above it.
+        # Use the absolute path: at the top of the scan, the folder's name is not in ``rel_path``.
         if folder.endswith("-analysis") and folder == f"{found.path.parent.parent.name}-analysis":
             return self._attach_v0(found, self._stems(above))
         return False
@@ -397,14 +397,14 @@ class _Owners:
 
 
 def _splits(name: str, ends: re.Pattern[str]) -> Iterator[tuple[str, str]]:
-    """Yield each stem that may begin a name, the longest first, and the rest of the name."""
+    """Yield each possible stem of a name, longest first, and the rest of the name."""
     yield name, ""
     for match in reversed(list(ends.finditer(name))):
         yield name[: match.start()], name[match.start() + 1 :]
 
 
 def _folded(name: str) -> str:
-    """Return a name as programs of all systems compare it: composed, without case."""
+    """Return a name in NFC and case-folded, for comparisons across systems."""
     return unicodedata.normalize("NFC", name).casefold()
 
 

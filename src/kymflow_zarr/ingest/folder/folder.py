@@ -1,8 +1,7 @@
-"""A folder of TIFFs into a dataset, and again whenever it has changed.
+"""Ingest a folder of TIFFs into a dataset, and refresh the dataset after changes.
 
-First the folder is scanned and an action planned for each image; a dry run ends there. Then the
-actions are done, several at a time. Each is a commit of its own, so that an interrupted scan
-goes on where it stopped.
+Scan the folder, plan an action for each image (a dry run ends there), then carry out the actions in
+parallel. Actions are committed as they finish, so that the next scan resumes an interrupted one.
 """
 
 from __future__ import annotations
@@ -198,7 +197,7 @@ class _FolderWork:
 def _changes(
     acquisition: Acquisition, detector: ChangeDetector, known: SourceIndex
 ) -> list[FileChange]:
-    """Return what is to be done with each image of a file, or with a new file at once."""
+    """Return the change of each image of a file, or one change for a new file."""
     first = detector.detect(acquisition)
     if first.known is None:
         return [first]
@@ -207,7 +206,7 @@ def _changes(
 
 
 def _left_over(plan: FolderPlan, items: list[IngestItem]) -> list[tuple[Found, str]]:
-    """Return what lies beside TIFFs that could not be read, and beside no other."""
+    """Return the files that lie only beside unreadable TIFFs."""
     failed = {item.path for item in items if item.status == "failed" and item.image_id is None}
     left: dict[str, Found] = {}
     for bad in (True, False) if failed else ():
@@ -247,7 +246,7 @@ def _missing(
         path = Path(image.file.path)
         if str(path) in here or detector.claimed(image) or not path.is_relative_to(top):
             continue
-        with contextlib.suppress(OSError):  # It cannot be known, so it is not reported.
+        with contextlib.suppress(OSError):  # Its state is unknown, so do not report it.
             if is_gone(path):
                 reason = "the file is gone; the image stays in the dataset"
                 yield IngestItem("missing", str(path), image.image_id, reason)

@@ -1,7 +1,7 @@
-"""What is to be done with each acquisition of a folder, and the workers that do it.
+"""The planned action for each acquisition of a folder, and the workers that carry it out.
 
-New images are staged by several workers, threads or processes: they read, compress and digest.
-The caller commits them, several at a time, so that durability is paid once for a batch.
+Several workers (threads or processes) read, compress and digest new images into staging. The caller
+commits them in batches, so that the fsyncs are paid once per batch.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from kymflow_zarr.runtime.parallel import process_token
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import RefreshMode
 
-# Images that wait for one commit. Twice as many may be staged, so that the workers go on
-# meanwhile. Staged images are on the disk and take no memory.
+# Images per commit. Twice as many may be staged, so that workers continue during a commit. Staged
+# images are on the disk and take no memory.
 BATCH_IMAGES: Final = 16
 _BATCH_BYTES: Final = 128 << 20
 
 
 @contextmanager
 def staging_area(dataset: OpenDataset) -> Iterator[str]:
-    """Yield a folder in which workers, of other processes too, stage what this process commits.
+    """Yield a folder where workers, in other processes too, stage images for this process.
 
-    This process holds the lock of the session around it. It deletes what a dead worker leaves;
-    if it dies as well, the next writer does.
+    This process holds the session's lock meanwhile. It deletes the leftovers of a dead worker; if
+    this process dies too, the next writer deletes them.
     """
     with dataset.storage.stage() as tree, tree.in_use():
         yield tree.area
@@ -50,13 +50,13 @@ class StagedImages:
     Parameters
     ----------
     drafts : list of (RecordDraft, tuple of str)
-        Each with what the report says of it.
+        Each with its notes for the report.
     error : Exception, optional
-        The error that ended the work; the drafts staged before it are valid.
+        The error that stopped the staging; the drafts staged before it are valid.
     sha256 : str, optional
         Digest of the first TIFF, if there are drafts.
     outcomes : list of RecordExistsError or None
-        After the commit: an error for each image that another writer has added meanwhile.
+        After the commit: an error for each image that another writer added in the meantime.
     """
 
     drafts: list[tuple[RecordDraft, tuple[str, ...]]] = field(default_factory=list)
@@ -70,7 +70,7 @@ class StagedImages:
         return sum(draft.size_bytes for draft, _ in self.drafts)
 
     def drop(self) -> None:
-        """Delete what was not committed."""
+        """Delete the drafts that were not committed."""
         for draft, _ in self.drafts:
             draft.__exit__(None, None, None)
 
@@ -90,7 +90,7 @@ def stage_images(
     dataset : OpenDataset
     acquisition : Acquisition
     taken : container of int
-        Images of the file that are in the dataset already.
+        Series of the file that are already in the dataset.
     area : str
         Of :func:`staging_area`.
     verify : bool
@@ -120,7 +120,7 @@ def stage_images(
 class Batch:
     """Staged images that are committed together; a context manager.
 
-    On exit it commits the rest, after an error too: each image is complete.
+    On exit it commits the rest, even after an error, since each staged image is complete.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -161,7 +161,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class IngestOptions:
-    """How images are added and updated."""
+    """Options of adding and updating images."""
 
     mode: RefreshMode
     overwrite_edits: bool
@@ -170,7 +170,7 @@ class IngestOptions:
 
 @dataclass
 class PlannedAction:
-    """What is to be done with one acquisition; another process may do it.
+    """The planned action for one acquisition; it can be sent to another process.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ class PlannedAction:
     acquisition : Acquisition
     change : FileChange
     taken : mapping of int to str
-        The images of the file that are in the dataset already, by their number.
+        Ids of the file's images that are already in the dataset, by series.
     """
 
     dataset: OpenDataset
@@ -200,7 +200,7 @@ class PlannedAction:
         return None if known is None else known.image_id
 
     def planned(self, mode: RefreshMode) -> IngestItem:
-        """Return what a dry run reports."""
+        """Return the items that a dry run reports."""
         status, changed = self.change.status, ", ".join(self.change.changed)
         if status in ("new", "copy"):
             return IngestItem("ingested", self._path, None, self._copied())
@@ -214,11 +214,11 @@ class PlannedAction:
 
     @property
     def is_new(self) -> bool:
-        """Whether images are to be added."""
+        """Whether the action adds images."""
         return self.change.status in ("new", "copy") or self.change.known is None
 
     def changes_something(self, mode: RefreshMode) -> bool:
-        """Return True if the dataset is to be changed."""
+        """Return True if the action changes the dataset."""
         status = self.change.status
         changed = status in ("files", "pixels") and mode != "skip"
         return self.is_new or changed or status in ("moved", "touched")
@@ -232,7 +232,7 @@ class PlannedAction:
         return self.report(options)
 
     def report(self, options: IngestOptions) -> list[IngestItem]:
-        """Update a known image, where that is to be done, and return the report's items."""
+        """Update a known image if needed, and return the report's items."""
         return list(self._carried_out(options.mode, overwrite_edits=options.overwrite_edits))
 
     def added(self, staged: StagedImages) -> Iterator[IngestItem]:
@@ -252,9 +252,9 @@ class PlannedAction:
             yield self.failed(staged.error)
 
     def failed(self, error: Exception) -> IngestItem:
-        """Return the item of an error; raise it if it would end every other action too."""
+        """Return the item of an error; raise it again if it would fail every other action too."""
         if isinstance(error, StorageError):
-            # A full disk is not the fault of this file, and the next one would fail too.
+            # A full disk has nothing to do with this file, and every later one would fail too.
             raise error
         if isinstance(error, StillChangingError):
             return IngestItem("skipped", self._path, self._image_id, f"{error}")
@@ -333,7 +333,7 @@ class PlannedAction:
 def do_action(
     action: PlannedAction, *, options: IngestOptions, area: str, caller: str
 ) -> StagedImages | list[IngestItem]:
-    """Do an action, in this process or a worker's.
+    """Carry out an action, in this process or in a worker.
 
     Parameters
     ----------
@@ -353,5 +353,5 @@ def do_action(
         return action.done(options, area)
     finally:
         if process_token() != caller:
-            # A worker process ends without cleanup, so close what it has opened.
+            # A worker process exits without cleanup, so release its resources now.
             action.dataset.close()

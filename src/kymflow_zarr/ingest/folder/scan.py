@@ -1,4 +1,4 @@
-"""What is in a folder: one walk and one ``stat`` of each file, nothing opened."""
+"""Scan a folder with one walk and one ``stat`` per file, without opening files."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ class Found:
         return self.name.rpartition(".")[0] or self.name
 
     def sha256(self) -> str:
-        """Return the SHA-256 of the file, which is read for it only once.
+        """Return the SHA-256 of the file; read the file at the first call only.
 
-        A caller that relies on it checks at the end that the file has settled.
+        A caller that relies on the digest checks afterwards that the file has not changed.
         """
         if not self._sha256:
             self._sha256.append(sha256_of_file(self.path))
@@ -72,17 +72,17 @@ class Found:
 
     @property
     def is_digested(self) -> bool:
-        """Whether :meth:`sha256` is known."""
+        """Whether the digest has already been computed."""
         return bool(self._sha256)
 
     def learn(self, sha256: str) -> None:
-        """Take over the digest that another reader has computed."""
+        """Set the digest that another reader has computed."""
         self._sha256[:] = [sha256]
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What a walk of a folder found.
+    """The result of a folder scan.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ class Scan:
     misnamed : list of (str, str)
         Files whose names are not valid Unicode, which no document can hold, and why.
     unlisted : list of str
-        Folders that could not be listed: of what lies in them nothing is known.
+        Folders that could not be listed; the state of the files in them is unknown.
     """
 
     files: list[Found] = field(default_factory=list)
@@ -116,15 +116,15 @@ def scan_folder(root: Path) -> Scan:
 
 
 def look_at(path: Path, root: Path | None = None) -> Found:
-    """Return one file as a scan of its folder, or of `root`, would.
+    """Return one file as a scan of its folder, or of `root`, would return it.
 
-    The folder's links are resolved and the file's own is not: a file that git-annex or DVC
-    has replaced by a link is known by the name it has in the folder.
+    Links in the folder's path are resolved, but not the file itself: a file that git-annex or DVC
+    has replaced by a link is known by its name in the folder.
 
     Raises
     ------
     OSError
-        If it is not there.
+        If it does not exist.
     SourceFileError
         If its path is not valid Unicode.
     """
@@ -135,14 +135,14 @@ def look_at(path: Path, root: Path | None = None) -> Found:
 
 
 def scan_siblings(path: Path) -> Scan:
-    """Walk the folder of a file and one level below: there lie the files that belong to it."""
+    """Walk the folder of a file and its direct subfolders, where its sidecars lie."""
     scan = Scan()
     _walk(path.parent, "", scan, depth=1)
     return scan
 
 
 def is_gone(path: StrPath) -> bool:
-    """Return True if a file is not there, False if it is or if that cannot be known.
+    """Return True if a file does not exist, False if it does or if that is unknown.
 
     Raises
     ------
@@ -153,13 +153,13 @@ def is_gone(path: StrPath) -> bool:
         Path(path).stat()
     except (FileNotFoundError, NotADirectoryError):
         return True
-    except ValueError:  # A path of another system, with a null byte.
+    except ValueError:  # The path has a null byte, as paths of foreign systems may.
         return True
     return False
 
 
 def is_unicode(name: str) -> bool:
-    """Return True if a name has no bytes that are not UTF-8 (surrogates, in Python)."""
+    """Return True if a name is valid UTF-8 (Python marks invalid bytes as surrogates)."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -168,7 +168,7 @@ def is_unicode(name: str) -> bool:
 
 
 def spelled_out(path: StrPath) -> str:
-    """Return a path with escapes in place of bytes that are not UTF-8, to be shown."""
+    """Return a path for display, with invalid UTF-8 bytes escaped."""
     return os.fsencode(path).decode(errors="backslashreplace")
 
 
@@ -226,4 +226,4 @@ def _is_store(folder: Path) -> bool:
     try:
         return any((folder / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray"))
     except PermissionError:
-        return False  # The walk says that it cannot be read.
+        return False  # The walk reports it as unreadable.

@@ -1,4 +1,4 @@
-"""What a dataset knows of the files its images came from."""
+"""Look up the images of a dataset by their source files."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _COLUMNS: Final = ("error", "source_files")
-# After so many questions there are likely more.
+# Build the whole table after this many lookups: more are likely to follow.
 _FEW: Final = 2
 _LOOKUPS: Final[weakref.WeakKeyDictionary[OpenDataset, SourceLookup]] = weakref.WeakKeyDictionary()
 _DECODER: Final = msgspec.json.Decoder(tuple[SourceFileDocument, ...])
 
 
-# Roles of files that are one image together, or show where it was taken.
+# Roles of the files of a set, and of pictures of the place where the image was taken.
 SET_ROLES: Final = frozenset({"image", "member", "companion", "picture"})
 
 
 @dataclass(frozen=True, slots=True)
 class KnownImage:
-    """An image that came from files.
+    """An image of the dataset, with its source files.
 
     Parameters
     ----------
     image_id : str
     files : tuple of SourceFileDocument
-        All of them, the first TIFF first.
+        All source files, the first TIFF first.
     """
 
     image_id: str
@@ -50,17 +50,17 @@ class KnownImage:
 
     @property
     def file(self) -> SourceFileDocument:
-        """The TIFF that stands for the image."""
+        """The TIFF that identifies the image."""
         return next(file for file in self.files if file.role == "image")
 
     @property
     def is_unread(self) -> bool:
-        """Whether nothing is known of what its files say, as after a migration."""
+        """Whether the content of its files is not recorded, as after a migration."""
         return not any(file.feeds for file in self.files)
 
 
 class SourceIndex:
-    """The images of a dataset by the files they came from.
+    """An index of the images of a dataset by source file.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class SourceIndex:
             self.add(image)
 
     def add(self, image: KnownImage) -> None:
-        """Take in an image."""
+        """Add an image to the index."""
         file = image.file
         for other in image.files:
             if other.role == "image":
@@ -92,32 +92,32 @@ class SourceIndex:
         return self.image_at(found.full_path, series)
 
     def image_unchanged_at(self, found: Found) -> KnownImage | None:
-        """Return the image that a file is of, or belongs to as one of a set, if it is unchanged."""
+        """Return the image of an unchanged file, which may be any file of a set."""
         file, image = self._set_files.get(found.full_path, (None, None))
         if file is None or (file.size_bytes, file.mtime_ns) != (found.size_bytes, found.mtime_ns):
             return None
         return image
 
     def image_at(self, path: str, series: int) -> KnownImage | None:
-        """Return the image that came from the file that was at a path."""
+        """Return the image whose source file had a path."""
         return self._by_path.get((path, series))
 
     def series_of(self, found: Found) -> dict[int, str]:
-        """Return the id of each image of a file, by its number in the file."""
+        """Return the ids of the images of a file, by series."""
         return self.series_at(found.full_path)
 
     def series_at(self, path: str) -> dict[int, str]:
-        """Return the id of each image of the file that was at a path."""
+        """Return the ids of the images whose source file had a path, by series."""
         return dict(self._series.get(path, {}))
 
     def images_of_digest(self, sha256: str, series: int) -> list[KnownImage]:
-        """Return the images whose TIFF has a digest."""
+        """Return the images of a TIFF with this digest."""
         return self._by_digest.get((sha256, series), [])
 
     def images_without_digest(self, found: Found, series: int) -> list[KnownImage]:
-        """Return the images of a TIFF of this name whose digest nobody knows.
+        """Return the images of a TIFF of this name that have no recorded digest.
 
-        Its size may be another one: a copy may have been written by another program.
+        The size may differ: another program may have written the copy.
         """
         return [
             image
@@ -126,7 +126,7 @@ class SourceIndex:
         ]
 
     def sizes(self) -> set[int]:
-        """Return the sizes of all TIFFs: a file of another size is none of them."""
+        """Return the sizes of all TIFFs, to exclude files of other sizes early."""
         return {image.file.size_bytes for image in self}
 
     def __iter__(self) -> Iterator[KnownImage]:
@@ -138,13 +138,12 @@ class SourceIndex:
 
 
 class SourceLookup:
-    """Finds the image of one file, at the same cost however many images there are.
+    """Look up the image of one file at a cost that does not depend on the number of images.
 
-    It holds the paths and digests of all source files, which are valid while the folder of
-    images is as it was: adding or deleting an image changes the folder's version. That another
-    process has given an image another path does not; :meth:`image_moved_here` asks the index
-    again where that may have been. The first questions are answered from the index alone, since
-    reading all paths of a large dataset takes a second.
+    It caches the paths and digests of all source files while the version of the images' folder
+    stays the same: adding or deleting an image changes it. A new path that another process records
+    for an image does not; :meth:`image_moved_here` queries the index again for such cases. The
+    first lookups query the index alone, since reading all paths of a large dataset takes a second.
 
     Parameters
     ----------
@@ -152,7 +151,7 @@ class SourceLookup:
     """
 
     def __init__(self, dataset: OpenDataset) -> None:
-        self._dataset = weakref.proxy(dataset)  # The lookup is kept for as long as its dataset.
+        self._dataset = weakref.proxy(dataset)  # The lookup lives as long as its dataset.
         self._questions = 0
         self._version: int | None = None
         self._ids: dict[tuple[str, int], str] = {}
@@ -168,30 +167,30 @@ class SourceLookup:
         if image_id is None:
             return None
         known = image_with_source(self._dataset, image_id, found, series)
-        # Another process may have given the image another path.
+        # Another process may have recorded another path for the image.
         return self._in_index(found, series) if known is None else known
 
     def image_moved_here(self, found: Found, series: int) -> KnownImage | None:
-        """Return the image that another process has given this path since the last look.
+        """Return the image for which another process has recorded this path since the last lookup.
 
-        Only where an image of the same content came from a file that is gone, or an image
-        migrated from format version 1 has no digest.
+        This queries the index only if an image of the same content came from a missing file, or an
+        image migrated from format version 1 has no digest.
         """
         if self._version is None:
-            return None  # The index was asked just now.
+            return None  # The index was queried just now.
         paths = self._paths.get(found.sha256(), set()) | self._paths.get("", set())
-        with contextlib.suppress(OSError):  # It cannot be known, and is not to stop the ingest.
+        with contextlib.suppress(OSError):  # Its state is unknown, which must not stop the ingest.
             if any(is_gone(path) for path in paths):
                 return self._in_index(found, series)
         return None
 
     def version(self) -> int | None:
-        """Return the version of the folder of images, to be passed to :meth:`add`."""
+        """Return the version of the images' folder, to be passed to :meth:`add`."""
         stat = self._dataset.storage.stat(layout.IMAGES)
         return None if stat is None else stat.version
 
     def add(self, found: Found, series: int, image_id: str, *, before: int | None) -> None:
-        """Note an image that this process has added.
+        """Add an image that this process has ingested.
 
         Parameters
         ----------
@@ -199,8 +198,8 @@ class SourceLookup:
         series : int
         image_id : str
         before : int, optional
-            The version before it was added; if that is not the version of the table, another
-            process has added images, and the table is made anew when it is next needed.
+            The version before the image was added. If it differs from the version of the table,
+            another process has added images, and the table is rebuilt when next needed.
         """
         if self._version is not None and before == self._version:
             self._note(image_id, found.full_path, series, found.sha256())
@@ -223,12 +222,12 @@ class SourceLookup:
         self._paths.setdefault(sha256, set()).add(path)
 
     def _in_index(self, found: Found, series: int) -> KnownImage | None:
-        """Search the index for a path; nothing of the other images is decoded."""
+        """Search the index for a path without decoding the other images."""
         import pyarrow.compute as pc
 
         table = self._dataset.index.columns(_COLUMNS)
         path = found.full_path
-        # As the index writes it, and as it does where there are halves of surrogate pairs.
+        # Search for the path as the index encodes it, with lone surrogates escaped.
         texts = {msgspec.json.encode(path).decode(), json.dumps(path)}
         has_it = [pc.match_substring(table["source_files"], text) for text in texts]
         table = table.filter(functools.reduce(pc.or_, has_it))
@@ -240,14 +239,14 @@ class SourceLookup:
 
 
 def source_lookup(dataset: OpenDataset) -> SourceLookup:
-    """Return the lookup of a dataset, which is made once."""
+    """Return the lookup of a dataset; create it at the first call."""
     return _LOOKUPS.setdefault(dataset, SourceLookup(dataset))
 
 
 def image_with_source(
     dataset: OpenDataset, image_id: str, found: Found, series: int
 ) -> KnownImage | None:
-    """Return the image of an id if it came from the file at a path; reads one document."""
+    """Return the image of an id if it came from the file at a path; read one document."""
     with contextlib.suppress(KymflowZarrError):
         if image_id in dataset:
             files = tuple(dataset.record(image_id).source_files)
@@ -269,12 +268,12 @@ def _images(table: pa.Table) -> Iterator[KnownImage]:
         if error is None and text is not None:
             try:
                 files = _DECODER.decode(text)
-            except msgspec.DecodeError:  # Halves of surrogate pairs.
+            except msgspec.DecodeError:  # The path has lone surrogates.
                 files = msgspec.convert(json.loads(text), tuple[SourceFileDocument, ...])
             if any(file.role == "image" for file in files):
                 yield KnownImage(image_id, files)
 
 
 def _name(path: str) -> str:
-    # It may be a path of another system; this takes both separators.
+    # The path may be of another system: PureWindowsPath splits at both separators.
     return PureWindowsPath(path).name

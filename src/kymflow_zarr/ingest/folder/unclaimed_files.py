@@ -1,4 +1,4 @@
-"""The files of a folder that belong to no single image: pooled tables, and what no rule covers."""
+"""The files of a folder that belong to no single image: pooled tables and unmatched files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from kymflow_zarr.storage.local.files import digest_of_bytes
 if TYPE_CHECKING:
     import pandas as pd
 
-# A larger file that no rule covers is a video or an archive, not a part of the convention.
+# A larger unmatched file is likely a video or an archive, and is not kept.
 KEEP_BYTES: Final = 64 << 20
 
 
@@ -38,7 +38,7 @@ class UnclaimedFiles:
     Parameters
     ----------
     known : SourceIndex
-        The images of the dataset as they are now, those of this scan too.
+        The current images of the dataset, including those added by this scan.
     plan : FolderPlan
     root : Path
         The folder, absolute.
@@ -58,7 +58,7 @@ class UnclaimedFiles:
         self._moved = self._found_again()
 
     def planned(self) -> Iterator[IngestItem]:
-        """Yield what a dry run reports."""
+        """Yield the items that a dry run reports."""
         for found in self._plan.pooled:
             path = found.full_path
             known = self._documents.get(path)
@@ -71,7 +71,7 @@ class UnclaimedFiles:
         yield from self._missing()
 
     def carried_out(self, mode: str, *, overwrite_edits: bool) -> Iterator[IngestItem]:
-        """Update the tables, keep what no rule covers, and yield the report's items."""
+        """Update the tables, keep unmatched files, and yield the report's items."""
         self._follow()
         images = self._images()
         items = [self._pooled(found, images, mode, overwrite_edits) for found in self._plan.pooled]
@@ -82,7 +82,7 @@ class UnclaimedFiles:
         yield from items
         yield from self._missing()
 
-    # Gone from where it was ------------------------------------------------------------
+    # Moved files ------------------------------------------------------------
 
     def _no_longer_there(self) -> list[SourceFileDocument]:
         here = {found.full_path for found in self._plan.pooled}
@@ -94,7 +94,7 @@ class UnclaimedFiles:
         ]
 
     def _found_again(self) -> dict[str, SourceFileDocument]:
-        """Return, for each new file, the document of the one that it was at another path."""
+        """Return, for each moved file, its document with the earlier path."""
         moved: dict[str, SourceFileDocument] = {}
         left: dict[int, list[SourceFileDocument]] = defaultdict(list)
         for document in self._gone:
@@ -105,7 +105,7 @@ class UnclaimedFiles:
             if found.full_path in self._documents or not left.get(found.size_bytes):
                 continue
             alike = left[found.size_bytes]
-            # Of several with one content, such as empty files, that of the same name.
+            # Of several files of the same content (such as empty ones), prefer the same name.
             for document in sorted(alike, key=partial(_unlike, found)):
                 if document.role in roles and _has_digest(found, document.sha256):
                     moved[found.full_path] = document
@@ -114,7 +114,7 @@ class UnclaimedFiles:
         return moved
 
     def _follow(self) -> None:
-        """Record the new paths of files that were found again."""
+        """Record the new paths of moved files."""
         found_at = {
             f.full_path: f for f in (*self._plan.pooled, *(f for f, _ in self._plan.unmatched))
         }
@@ -154,7 +154,7 @@ class UnclaimedFiles:
             yield IngestItem("missing", document.path, None, reason)
 
     def _with_an_image(self) -> set[str]:
-        """Return the paths of files that belonged to none and are kept with an image now."""
+        """Return the paths of files that belonged to no image and now belong to one."""
         loose = {(path, d.sha256) for path, d in self._documents.items() if d.role == "unmatched"}
         if loose:
             attached = {a.found.full_path for acq in self._plan.acquisitions for a in acq.attached}
@@ -168,7 +168,8 @@ class UnclaimedFiles:
             if file.kept_as is not None and (file.path, file.sha256) in loose
         }
 
-    # Taken in --------------------------------------------------------------------------
+    # New and changed files
+    # --------------------------------------------------------------------------
 
     def _images(self) -> dict[str, str]:
         """Return the image of each TIFF by its path below the folder."""
@@ -185,7 +186,7 @@ class UnclaimedFiles:
     ) -> IngestItem:
         path = found.full_path
         kept = self._documents.get(path)
-        # One that was no table last time is kept too, but has no rows.
+        # A file that was not a valid table last time is kept too, but has no rows.
         known = kept if kept is not None and kept.role == "pooled" else None
         data = None
         try:
@@ -214,7 +215,7 @@ class UnclaimedFiles:
             what = _with_count(f"table {table_name(found)}", _unresolved(rows))
             return IngestItem("pooled", path, None, self._with_move(what, found))
         except StorageError:
-            raise  # A full disk is not the fault of this file.
+            raise  # A full disk has nothing to do with this file: stop.
         except (KymflowZarrError, OSError) as error:
             if known is not None or data is None:
                 return IngestItem("failed", path, None, str(error))
@@ -223,7 +224,7 @@ class UnclaimedFiles:
             return IngestItem("failed", path, None, f"{error}; it is kept as it is")
 
     def _resolves_more(self, found: Found, rows: pd.DataFrame) -> bool:
-        """Return True if more rows mean images now than last time."""
+        """Return True if more rows match images now than last time."""
         try:
             table = self._dataset.load_table(table_name(found))
         except FileNotFoundError:
@@ -249,7 +250,7 @@ class UnclaimedFiles:
 
 
 def _is_gone(path: str) -> bool:
-    with contextlib.suppress(OSError):  # It cannot be known, so it is not reported.
+    with contextlib.suppress(OSError):  # Its state is unknown, so do not report it.
         return is_gone(path)
     return False
 
@@ -260,7 +261,7 @@ def _unlike(found: Found, document: SourceFileDocument) -> tuple[bool, bool]:
 
 
 def _has_digest(found: Found, sha256: str) -> bool:
-    with contextlib.suppress(OSError):  # The next reader of the file reports it.
+    with contextlib.suppress(OSError):  # The next reader of the file reports the error.
         return found.sha256() == sha256
     return False
 

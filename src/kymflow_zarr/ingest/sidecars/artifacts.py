@@ -1,4 +1,4 @@
-"""What the files beside an image become: artifacts, each made of one file or a few."""
+"""Turn the sidecars of an image into artifacts, each made of one or several files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SourceArtifactKind: TypeAlias = Literal["json", "parquet", "csv_gz", "array"]
 
-# Names of the artifacts that keep what files say.
+# Names of the artifacts that hold the content of sidecars.
 TIFF_ARTIFACT: Final = "tiff"
 HEADER_ARTIFACT: Final = "instrument_header"
 METADATA_ARTIFACT: Final = "source_metadata"
@@ -38,7 +38,8 @@ ANALYSIS: Final = "velocity_analysis"
 
 _METADATA_ROLES: Final[tuple[Role, ...]] = ("header", "metadata")
 
-# Where programs of two ages have analyzed one image, the older results go by the age's name.
+# Generations of analysis programs. Where two of them analyzed one image, the older results are
+# named after their generation.
 _AGES: Final = (
     ("radon", ("radon_csv", "radon_json", "events_json")),
     ("kymanalysis", ("kymanalysis_csv", "kymanalysis_json")),
@@ -48,7 +49,7 @@ _AGES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class SourceArtifact:
-    """An artifact made of source files, not saved yet.
+    """An unsaved artifact made of source files.
 
     Parameters
     ----------
@@ -67,7 +68,7 @@ class SourceArtifact:
 
 @dataclass(slots=True)
 class SidecarContents:
-    """The sidecars of an acquisition, read.
+    """The content of the sidecars of an acquisition.
 
     Parameters
     ----------
@@ -75,14 +76,14 @@ class SidecarContents:
         All but the payload, which needs the image too.
     header : OlympusHeader, optional
     payload : dict, optional
-        The metadata sidecar as it is.
+        The unchanged metadata sidecar.
     payload_made_of : list of str
     data : dict of str to bytes
         Bytes of each file, by its ``rel_path``.
     unreadable : list of str
-        ``rel_path`` of the files that the operating system did not give.
+        ``rel_path`` of the files that could not be read.
     notes : list of str
-        What the report says of the files.
+        Notes on the files for the report.
     """
 
     artifacts: list[SourceArtifact] = field(default_factory=list)
@@ -107,7 +108,7 @@ def read_sidecars(acquisition: Acquisition) -> SidecarContents:
             contents.notes.append(f"{_name(attached)} cannot be read: {error.strerror}")
     for role in _METADATA_ROLES:
         _read_metadata(contents, [a for a in readable if a.role == role])
-    # Before the analysis: whoever calls a file "<stem>.velocity.parquet" means that artifact.
+    # Before the analysis: a file called "<stem>.velocity.parquet" is meant as that artifact.
     _read_sidecars(contents, [a for a in readable if a.role == "sidecar"])
     _read_analysis(contents, [a for a in readable if a.role == "analysis"])
     pictures = [_name(a) for a in readable if a.role == "picture"]
@@ -120,7 +121,7 @@ def read_sidecars(acquisition: Acquisition) -> SidecarContents:
 
 
 def read_kept_metadata(files: Iterable[tuple[SourceFileDocument, bytes]]) -> SidecarContents:
-    """Read headers and metadata once more from the bytes that the dataset keeps of them."""
+    """Read headers and metadata from the source files inside the dataset."""
     contents = SidecarContents()
     for document, data in sorted(files, key=lambda file: (file[0].role, file[0].rel_path)):
         role = next((r for r in _METADATA_ROLES if r == document.role), None)
@@ -150,7 +151,7 @@ def _read_metadata(contents: SidecarContents, files: list[Attached]) -> None:
                 value = _json(contents, attached, data)
                 if not isinstance(value, dict):
                     raise SourceFileError("is not a JSON object, so no metadata")
-                # Text that cannot be written ("\\ud800") would fail the image, not this file.
+                # Reject unencodable text ("\\ud800") here: later it would fail the whole image.
                 encode("json", value, where=_name(attached))
                 # "<stem>.metadata.json" is a payload as saved, and comes after "<stem>.json".
                 if contents.payload is not None:
@@ -202,7 +203,7 @@ def _add_documents(
             said[attached.kind] = analysis_document(document, where=where)
             made_of.append(rel_path)
     if said:
-        # Two files of one age hold a part each: "radon" the regions, "events" the rest.
+        # Two files of one format complement each other: "radon" has the regions, "events" the rest.
         merged: dict[str, Any] = {"versions": {k: d.get("version") for k, d in said.items()}}
         regions: list[Any] = []
         for document in said.values():
@@ -227,7 +228,7 @@ def _read_sidecars(contents: SidecarContents, files: list[Attached]) -> None:
     for attached in sorted(files, key=lambda a: (a.kind != ".parquet", a.found.rel_path)):
         with _Noted(contents, attached) as data:
             artifact = _sidecar(contents, attached, data)
-            # Parquet holds all that a CSV of its name does, so it comes first.
+            # Parquet holds everything that a CSV of the same name does, so prefer it.
             earlier = kinds.setdefault((artifact.kind, artifact.name), _name(attached))
             if earlier != _name(attached):
                 contents.notes.append(f"{_name(attached)} was left out for {earlier}")
@@ -255,7 +256,7 @@ def _sidecar(contents: SidecarContents, attached: Attached, data: bytes) -> Sour
 
 
 def _json(contents: SidecarContents, attached: Attached, data: bytes) -> Any:
-    """Return the value of a JSON file; note keys of which only the last value can be taken."""
+    """Return the value of a JSON file; note repeated keys, of which only the last value counts."""
     data = data.removeprefix(codecs.BOM_UTF8)
     try:
         value = loads_json(data, where=None)
@@ -283,7 +284,7 @@ def _name(attached: Attached) -> str:
 
 
 class _Noted:
-    """Gives the bytes of a file; notes what is wrong with it instead of raising."""
+    """Reads files, and notes errors instead of raising them."""
 
     def __init__(self, contents: SidecarContents, attached: Attached) -> None:
         self._contents = contents
@@ -293,7 +294,7 @@ class _Noted:
         return self._contents.data[self._attached.found.rel_path]
 
     def __exit__(self, kind: type[BaseException] | None, error: object, _: object) -> bool:
-        # What a damaged file makes a parser raise is not to be foreseen; it is kept verbatim.
+        # Parsers raise many exception types on damaged files. The file is kept verbatim.
         if kind is None or not issubclass(kind, Exception):
             return False
         said = error.what if isinstance(error, KymflowZarrError) else str(error)
@@ -302,12 +303,12 @@ class _Noted:
 
 
 def key_of(artifact: SourceArtifact) -> str:
-    """Return the key of the artifact of an artifact, below its record.
+    """Return the key of an artifact below its record.
 
     Raises
     ------
     ArgumentError
-        If its name is none that an artifact can have.
+        If its name is not a valid artifact name.
     """
     if artifact.kind == "array":
         return array_artifact_prefix(artifact.name)
@@ -315,7 +316,7 @@ def key_of(artifact: SourceArtifact) -> str:
 
 
 def digest_of_artifact(artifact: SourceArtifact) -> str:
-    """Return the SHA-256 that an artifact of these values would have. Nothing is written."""
+    """Return the SHA-256 that the stored artifact would have, without writing it."""
     if artifact.kind == "array":
         document = write_array_artifact(
             artifact.name,
@@ -332,7 +333,7 @@ def digest_of_artifact(artifact: SourceArtifact) -> str:
 def distinct(
     artifacts: Iterable[SourceArtifact], contents: SidecarContents
 ) -> list[SourceArtifact]:
-    """Return the artifacts without those whose artifact an earlier one makes; they are noted."""
+    """Return the artifacts with unique keys: the first of each key is kept, others are noted."""
     chosen: dict[str, SourceArtifact] = {}
     for artifact in artifacts:
         try:
@@ -413,7 +414,7 @@ def events_frame(velocity_events: object, *, where: str) -> pd.DataFrame:
     Raises
     ------
     SourceFileError
-        If it is something else.
+        If `velocity_events` has another form.
     """
     import pandas as pd
 
@@ -432,7 +433,7 @@ def events_frame(velocity_events: object, *, where: str) -> pd.DataFrame:
 
 
 def _dtype(column: pd.Series[Any], wanted: str) -> Any:
-    # Fractions where whole numbers are usual stay what they are.
+    # Keep fractions in columns that usually hold whole numbers.
     if wanted == "Int64":
         numbers = column.dropna()
         whole = all(isinstance(n, int | float) and float(n).is_integer() for n in numbers)
@@ -443,12 +444,12 @@ def _dtype(column: pd.Series[Any], wanted: str) -> Any:
 
 
 def analysis_document(document: Mapping[str, Any], *, where: str) -> dict[str, Any]:
-    """Return what an analysis file says beside its events, regions as a list.
+    """Return the content of an analysis file without its events, regions as a list.
 
     Raises
     ------
     SourceFileError
-        If its parts are not what they are in every known version.
+        If its structure matches no known version.
     """
     rest = {k: v for k, v in document.items() if k not in ("analysis_metadata", "velocity_events")}
     regions = []
@@ -465,7 +466,7 @@ def _mapping(value: object, where: str) -> Mapping[str, Any]:
 
 
 def _region(key: str, where: str) -> tuple[int, int]:
-    """Return region and channel of ``"1"`` or ``"1:1"``; before channels there was one."""
+    """Return region and channel of ``"1"`` or ``"1:1"``; without a channel it is 1."""
     roi_id, _, channel = key.partition(":")
     try:
         return int(roi_id), int(channel or 1)

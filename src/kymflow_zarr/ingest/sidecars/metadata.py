@@ -1,8 +1,8 @@
-"""What is known of an image: its true axes and its metadata payload.
+"""Derive the true axes and the metadata payload of an image from its files.
 
-Both come from its file, its instrument header and its metadata sidecar. Where they disagree the
-metadata sidecar, which the lab has edited, goes before the instrument header, and that before
-the TIFF's own tags.
+Both come from the image file, the instrument header and the metadata sidecar. Where they disagree,
+the metadata sidecar, which the lab has edited, takes precedence over the instrument header, and the
+header over the TIFF's tags.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def true_axes(
     header: OlympusHeader | None,
     payload: Mapping[str, Any] | None,
 ) -> tuple[Axis, ...]:
-    """Return the axes with what header and payload know of them filled in.
+    """Return the axes completed from header and payload.
 
-    A line scan, whichever of the three says that it is one, has ``y`` as its time axis.
+    If any of the three declares a line scan, ``y`` is the time axis.
     """
     filled = [_as_row(axis, axes) for axis in axes]
     if header is not None:
@@ -37,7 +37,7 @@ def true_axes(
 
 
 def _as_row(axis: Axis, axes: Sequence[Axis]) -> Axis:
-    # (t, x) and (c, t, x): the rows are lines in time, and rows are called y.
+    # In (t, x) and (c, t, x) the rows are lines in time, and rows are called y.
     names = [a.name for a in axes]
     is_line_scan = names[-2:] == ["t", "x"] and "y" not in names
     return replace(axis, name="y") if is_line_scan and axis.name == "t" else axis
@@ -61,7 +61,7 @@ def _from_header(axis: Axis, index: int, ndim: int, header: OlympusHeader) -> Ax
 def calibration_notes(
     payload: Mapping[str, Any] | None, axes: Sequence[Axis], shape: Sequence[int]
 ) -> list[str]:
-    """Return what is to be said where a payload states steps that could not be taken."""
+    """Return notes on steps of a payload that could not be used."""
     header = payload.get("header") if payload is not None else None
     if not isinstance(header, Mapping) or not header.get("voxels"):
         return []
@@ -86,9 +86,9 @@ def build_payload(
 ) -> dict[str, Any]:
     """Return the payload of an image.
 
-    What the sidecar says is kept, unknown keys too; what it lacks comes from the instrument
-    header and from the image. The acquisition time is the instrument's, if it gave one, else the
-    sidecar's, else that of the image file.
+    All keys of the sidecar are kept, unknown ones too; missing ones are filled in from the
+    instrument header and from the image. The acquisition time is the instrument's if present, else
+    the sidecar's, else the image file's.
 
     Parameters
     ----------

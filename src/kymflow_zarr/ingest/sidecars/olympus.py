@@ -39,7 +39,7 @@ class Dimension:
 
 @dataclass(frozen=True, slots=True)
 class OlympusHeader:
-    """What matters of an instrument header, and all of it verbatim.
+    """The parsed fields of an instrument header, and its whole text.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def parse_olympus_header(data: bytes) -> OlympusHeader | None:
             current = key[1:-1].strip()
             sections.setdefault(current, {})
         else:
-            # The first of a repeated key is the image's own, later ones a reference image's.
+            # Of a repeated key, the first belongs to the image and later ones to a reference image.
             sections.setdefault(current, {}).setdefault(key, value)
     if "General" not in sections and "Dimensions" not in sections:
         return None
@@ -141,5 +141,5 @@ def _decode(data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        # "µm" as Western Windows writes it; every byte is a character of Latin-1.
+        # Windows programs write "µm" in Latin-1, in which every byte is a character.
         return data.decode("latin-1")

@@ -1,8 +1,8 @@
-"""Tables pooled over a folder (``kym_event_db.csv``, ``radon_report_db.csv``) as dataset tables.
+"""Store pooled tables of a folder (``kym_event_db.csv``, ...) as tables of the dataset.
 
 Their rows name images by ``rel_path``, a path below the folder of the table; their absolute
 paths are those of another machine and are kept as text. The table gets the columns
-``image_id``, empty where no image is meant, and ``pooled_path``, the file a row came from.
+``image_id``, empty where a row matches no image, and ``pooled_path``, the file a row came from.
 Columns of the file that have these names become ``file_image_id`` and ``file_pooled_path``.
 """
 
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 
 def table_name(found: Found | SourceFileDocument) -> str:
-    """Return the name of the table that a pooled file goes into."""
+    """Return the name of the table that holds the rows of a pooled file."""
     path = PurePosixPath(found.rel_path)
     return str(path.with_suffix("")).lstrip("/")
 
 
 def pooled_rows(data: bytes, found: Found, images: Mapping[str, str]) -> pd.DataFrame:
-    """Return the rows of a pooled table, with the images they mean.
+    """Return the rows of a pooled table, matched to images.
 
     Parameters
     ----------
@@ -45,12 +45,12 @@ def pooled_rows(data: bytes, found: Found, images: Mapping[str, str]) -> pd.Data
         The CSV.
     found : Found
     images : mapping of str to str
-        For each image its id, by the ``rel_path`` of its TIFF.
+        Image ids by the ``rel_path`` of their TIFFs.
 
     Raises
     ------
     SourceFileError
-        If it is no CSV.
+        If it is not a CSV.
     """
     import pandas as pd
 
@@ -72,15 +72,15 @@ def pooled_rows(data: bytes, found: Found, images: Mapping[str, str]) -> pd.Data
 
 
 def unresolved_paths(dataset: OpenDataset, found: Found) -> list[str] | None:
-    """Return what the rows of a pooled file that mean no image of the dataset name instead.
+    """Return the paths in those rows of a pooled file that match no image.
 
-    Reads the table and not the file, and of the table three columns.
+    Reads three columns of the table, not the file.
 
     Returns
     -------
     list of str or None
-        For each such row the path below the folder that it names, "" if it names none.
-        None if there is no such table, or it cannot be read without decoding all of it.
+        For each such row its path below the folder, "" if it has none. None if there is no such
+        table, or it cannot be read without decoding all of it.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -94,7 +94,7 @@ def unresolved_paths(dataset: OpenDataset, found: Found) -> list[str] | None:
         of_file = np.asarray(table[POOLED_PATH]) == found.full_path
         rows = table.filter(pa.array(of_file & np.asarray(table[IMAGE_ID].is_null())))
     except (TableNotFoundError, LimitExceededError, pa.ArrowException, KeyError, OSError):
-        return None  # The whole table, read by the caller, says what is wrong with it.
+        return None  # The caller reads the whole table and reports the error.
     if "rel_path" not in here:
         return [""] * len(rows)
     folder = PurePosixPath(found.rel_path).parent
@@ -102,14 +102,14 @@ def unresolved_paths(dataset: OpenDataset, found: Found) -> list[str] | None:
 
 
 def _named_path(folder: PurePosixPath, path: object) -> str:
-    """Return the path below the scanned folder that a row of a table in a folder names."""
+    """Return the path of a row of a pooled table, relative to the scanned folder."""
     return (folder / str(path).replace("\\", "/")).as_posix()
 
 
 def save_pooled(
     dataset: OpenDataset, found: Found, rows: pd.DataFrame, earlier: pd.DataFrame | None
 ) -> bool:
-    """Put the rows of a pooled file into its table; False if a user has edited those there.
+    """Write the rows of a pooled file to its table; return False if a user edited the old ones.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def save_pooled(
     found : Found
     rows : DataFrame
     earlier : DataFrame, optional
-        What was put there last time. None: whatever is there is replaced.
+        The rows written by the last ingest. None replaces any rows.
     """
     name, path = table_name(found), found.full_path
     try:
@@ -125,7 +125,7 @@ def save_pooled(
     except TableNotFoundError:
         table = None
     if earlier is not None and len(earlier):
-        # Rows that are those of the file already are no edit: a scan may have been killed then.
+        # Rows equal to the file's are not an edit: an interrupted scan may have written them.
         now = earlier.iloc[:0]
         if table is not None and POOLED_PATH in table.columns:
             now = table[table[POOLED_PATH] == path]
@@ -141,7 +141,7 @@ def save_pooled(
 
 
 def move_rows(dataset: OpenDataset, old: tuple[str, str], new: tuple[str, str]) -> None:
-    """Let the rows of a pooled file, edited or not, be those of the path it is under now.
+    """Relabel the rows of a pooled file, edited or not, with the file's new path.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def move_rows(dataset: OpenDataset, old: tuple[str, str], new: tuple[str, str]) 
         return
     rows = table[table[POOLED_PATH] == old[1]].reset_index(drop=True)
     if not len(rows):
-        return  # Moved already, by a scan that was killed then.
+        return  # An interrupted scan has already moved them.
     none = rows.iloc[:0]
     rows[POOLED_PATH] = new[1]
     if old[0] == new[0]:
@@ -172,7 +172,7 @@ def move_rows(dataset: OpenDataset, old: tuple[str, str], new: tuple[str, str]) 
 
 
 def _same(now: pd.DataFrame, earlier: pd.DataFrame) -> bool:
-    """Return True if rows are those of an earlier ingest; which images they mean may differ."""
+    """Return True if rows equal those of an earlier ingest, whatever images they match."""
     columns = [name for name in earlier.columns if name != IMAGE_ID]
     if not set(columns) <= set(now.columns):
         return False

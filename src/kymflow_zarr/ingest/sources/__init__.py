@@ -1,1 +1,1 @@
-"""Readers of image files and objects."""
+"""Readers of image files and of other programs' image objects."""

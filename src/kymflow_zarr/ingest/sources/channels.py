@@ -1,4 +1,4 @@
-"""The image files of one acquisition as one image."""
+"""Read the image files of one acquisition as one image."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ if TYPE_CHECKING:
     from kymflow_zarr.engine.images.draft import RecordDraft
     from kymflow_zarr.engine.images.update import RecordUpdate
 
-# Beside its pixels a file that is read at once has no more.
+# Limit of the bytes besides the pixels in a file that is read as a whole.
 _REST_BYTES: Final = 1 << 20
 
 
 class ChannelStack:
     """The image files of one acquisition, read on demand; a context manager.
 
-    One file is itself. Several become one image with a channel axis, which stands where
-    OME-Zarr wants it: after ``t``, before everything else.
+    One file is returned unchanged. Several become one image with a channel axis at the position
+    that OME-Zarr requires: after ``t``, before everything else.
 
     Parameters
     ----------
     files : sequence of Found
         In order of their channels.
     series : int
-        Which image of each file.
+        Number of the image in each file.
 
     Raises
     ------
     SourceFileError
-        If the files cannot be read, or do not fit each other.
+        If the files cannot be read, or differ in shape, dtype or axes.
     """
 
     def __init__(self, files: Sequence[Found], series: int) -> None:
@@ -71,14 +71,14 @@ class ChannelStack:
 
     @property
     def notes(self) -> list[str]:
-        """What of the files is not in the image, without repetitions."""
+        """Notes of the files for the report, without repetitions."""
         return list(dict.fromkeys(note for image in self.images for note in image.notes))
 
     @property
     def memory_bytes(self) -> int:
-        """How much memory it takes to write its pixels into a dataset, all in all."""
-        # A block, the chunks that it is packed into, and the file of them; then what the
-        # reader holds, and of several channels each block before they are one.
+        """Peak memory in bytes for writing its pixels into a dataset."""
+        # A block, its compressed chunks and their shard; then the reader's own buffers, and, for
+        # several channels, each block before they are stacked.
         blocks = 3 if self._at is None else 4
         return blocks * self._block_bytes + sum(image.held_bytes for image in self.images)
 
@@ -88,10 +88,10 @@ class ChannelStack:
 
     @contextmanager
     def read_once(self) -> Iterator[None]:
-        """Take the digests of the files and the pixels from one reading of them.
+        """Read the files once for both digests and pixels.
 
-        Of files that are hardly more than one block of pixels: :attr:`memory_bytes` has room
-        for one that stays. Others are read as they are without it.
+        This holds small files in memory, about one block of pixels, for which :attr:`memory_bytes`
+        has room. Larger files are read twice as usual.
         """
         size = sum(found.size_bytes for found in self._files)
         if size <= self._block_bytes + _REST_BYTES:
@@ -108,18 +108,18 @@ class ChannelStack:
     def keep_skeletons(
         self, draft: RecordDraft | RecordUpdate, documents: Sequence[SourceFileDocument]
     ) -> None:
-        """Save the skeleton of each file that has one, and note its key in the file's document.
+        """Save the skeleton of each file that has one, and record its key in the file's document.
 
         Parameters
         ----------
         draft : RecordDraft or RecordUpdate
         documents : sequence of SourceFileDocument
-            Of the files, in order of their channels.
+            Documents of the files, in order of their channels.
         """
         for index, (image, document) in enumerate(zip(self.images, documents, strict=True)):
             skeleton = image.skeleton(None if self._at is None else (self._at, index))
             name = document.rel_path.rpartition("/")[2]
-            # A scan leaves hidden folders out, so no file of the folder has that name.
+            # Scans skip hidden folders, so no source file can have this key.
             document.frame_as = (
                 None
                 if skeleton is None

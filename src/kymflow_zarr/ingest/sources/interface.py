@@ -1,4 +1,4 @@
-"""What every image file offers, whichever program wrote it."""
+"""The interface that every reader of image files implements."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ __all__ = ["FileSet", "ImageFile"]
 
 @dataclass(frozen=True, slots=True)
 class FileSet:
-    """The files of one folder that belong to one image.
+    """The files that belong to one image.
 
     Parameters
     ----------
     primary : Path
-        The file that is opened and stands for the image.
+        The file to open; it identifies the image.
     members : tuple of Path
-        The other files that hold pixels of it.
+        The other files that hold pixels of the image.
     companions : tuple of Path
-        Files without pixels that describe it.
+        Files without pixels that describe the image.
     pictures : tuple of Path
-        Image files that show where it was taken and are no images of the experiment.
+        Image files that show where the image was taken, and are not ingested as images.
     """
 
     primary: Path
@@ -42,16 +42,16 @@ class FileSet:
 class ImageFile(Protocol):
     """One image of a file, or of a set of files; its pixels are read on demand.
 
-    A context manager: leaving it closes the files. Threads may share one.
+    A context manager that closes the files on exit. Threads may share an instance.
     """
 
     @property
     def path(self) -> Path:
-        """The file that stands for the image."""
+        """The file that identifies the image."""
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All files that the image is read from, `path` first: each counts for changes."""
+        """All files that the image is read from, `path` first; each is watched for changes."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -63,19 +63,19 @@ class ImageFile(Protocol):
 
     @property
     def axes(self) -> tuple[Axis, ...]:
-        """One for each dimension, with the unit and step that the file states."""
+        """One axis for each dimension, with the unit and step that the file states."""
 
     @property
     def source_axes(self) -> str:
-        """The axes as the file calls them."""
+        """The file's own names of the axes."""
 
     @property
     def channel_names(self) -> tuple[str, ...] | None:
-        """One for each channel, None where the file names none."""
+        """One name for each channel, None if the file has none."""
 
     @property
     def name(self) -> str | None:
-        """What the file calls this image, such as a stage position or a scene."""
+        """The file's name for this image, such as a stage position or a scene."""
 
     @property
     def series_index(self) -> int:
@@ -83,11 +83,11 @@ class ImageFile(Protocol):
 
     @property
     def series_count(self) -> int:
-        """How many images the file holds."""
+        """The number of images in the file."""
 
     @property
     def description(self) -> dict[str, object]:
-        """Everything else that the file states, JSON-able; floats may be NaN."""
+        """All other metadata of the file, JSON-able; floats may be NaN."""
 
     @property
     def acquired_local_epoch_ns(self) -> int | None:
@@ -95,33 +95,33 @@ class ImageFile(Protocol):
 
     @property
     def frame_times_s(self) -> tuple[float, ...] | None:
-        """Seconds since the start, one for each index of the time axis."""
+        """Seconds since the start, for each index of the time axis."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What of the file is not in the image, or was not understood: for the report."""
+        """Notes for the report on content that is not in the image or was not understood."""
 
     @property
     def held_bytes(self) -> int:
-        """Memory taken beside a region while it is read: decoded pages."""
+        """Memory needed besides the region while a region is read, such as decoded pages."""
 
     def __getitem__(self, key: Any, /) -> npt.NDArray[Any]:
         """Read a region, given by integers and slices, as a C-contiguous array."""
 
     def hold(self, size: int) -> memoryview | None:
-        """Read the whole file of `size` bytes into memory, so that regions come from there.
+        """Read the whole file of `size` bytes into memory, and serve regions from there.
 
-        Return its bytes; None where the format does not gain from it.
+        Return its bytes, or None if the format does not gain from it.
         """
 
     def let_go(self) -> None:
-        """Read regions from the file again."""
+        """Release the memory; read regions from the file again."""
 
     def skeleton(self, channel: tuple[int, int] | None = None) -> TiffSkeleton | None:
-        """Return the bytes of the file around its pixels, so that it can be written back.
+        """Return the bytes of the file around its pixels, from which an export rebuilds the file.
 
-        None where the pixels do not lie in it as they are, or the format has no such way.
-        `channel` is axis and index, for a file that is one channel of an image.
+        None if the file does not store the pixels uncompressed and in order, or the format does not
+        support it. `channel` is axis and index, for a file that is one channel of an image.
         """
 
     def close(self) -> None:

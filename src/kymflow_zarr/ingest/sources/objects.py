@@ -1,4 +1,4 @@
-"""The image that another program's object holds."""
+"""Ingest the image of another program's object."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _pixels(source: object) -> tuple[Any, tuple[str, ...]]:
             f"the channels of {_name(source)} do not stack: shapes {sorted(shapes)}",
             hint="They need one shape of 2 or 3 dimensions and one dtype; or add each on its own.",
         )
-    # OME-Zarr orders t, c, z, y, x: the channel goes before the z-stack.
+    # OME-Zarr orders t, c, z, y, x: the channel precedes z.
     return np.stack(arrays, axis=0), ("c", *names)
 
 
@@ -76,11 +76,11 @@ def _channel_reader(source: object) -> Callable[[int], Any]:
 
 
 def _offered(source: object, *names: str) -> Any:
-    """Return what the first of several methods or properties gives, None if there is none."""
+    """Return the value of the first method or property that exists, None if none does."""
     for name in names:
         value = getattr(source, name, None)
         if value is not None:
-            # A header object may be callable itself only if it is a method.
+            # Call it only if it is a method: a header object may be callable itself.
             return value() if callable(value) and not hasattr(value, "to_dict") else value
     return None
 

@@ -1,6 +1,6 @@
-"""The formats of image files that can be read: a row for each.
+"""The registry of image file formats, one row for each.
 
-A new format is a file with a class that satisfies
+To add a format, write a file with a class that implements
 :class:`~kymflow_zarr.ingest.sources.interface.ImageFile`, and a row here.
 """
 
@@ -38,13 +38,13 @@ class ImageFormat:
     suffixes : tuple of str
         In lower case, with the dot.
     open : callable
-        Opens image number `series` of a file; imports what it needs when it is called.
+        Opens image number `series` of a file; imports its dependencies when called.
     companion_suffixes : tuple of str
-        Of files that may say which others are one image, in lower case.
+        Suffixes of files that may list the files of a set, in lower case.
     find_sets : callable, optional
-        Given the files that have the format's suffixes, and all others that lie beside them
-        and in folders below, returns the sets of files that are one image each. None for a
-        format whose images are one file each.
+        Takes the files with the format's suffixes, and all other files beside and below them;
+        returns the sets of files that are one image each. None for a format with one file per
+        image.
     """
 
     name: str
@@ -70,31 +70,31 @@ FORMATS: Final = (ImageFormat("TIFF", (".tif", ".tiff"), _open_tiff, (".ome", ".
 
 
 def is_image_file(path: StrPath) -> bool:
-    """Return True if a file has the name of a format that can be read."""
+    """Return True if a file has the suffix of a readable format."""
     return _format_of(path) is not None
 
 
 def may_tell_sets(path: StrPath) -> bool:
-    """Return True if a file may say which files are one image, by its name."""
+    """Return True if a file may list the files of a set, judged by its name."""
     name = str(path).casefold()
     return any(name.endswith((*each.suffixes, *each.companion_suffixes)) for each in FORMATS)
 
 
 def open_image_file(path: Path, *, series: int = 0) -> ImageFile:
-    """Open one image of a file of any format that can be read.
+    """Open one image of a file of any readable format.
 
-    A file whose suffix no format has is read as the first one of :data:`FORMATS`.
+    A file of an unknown suffix is read as the first of :data:`FORMATS`.
 
     Parameters
     ----------
     path : Path
     series : int
-        Which of the images of the file.
+        Number of the image in the file.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such file.
+        If the file does not exist.
     SourceFileError
         If it cannot be read.
     """
@@ -102,17 +102,17 @@ def open_image_file(path: Path, *, series: int = 0) -> ImageFile:
 
 
 def file_sets(paths: Iterable[Path]) -> list[FileSet]:
-    """Return which files belong to one image.
+    """Return the sets of files that are one image each.
 
     Parameters
     ----------
     paths : iterable of Path
-        All files of a folder and of those below. Those that may be of a set are opened.
+        All files of a folder tree. Files that may belong to a set are opened.
 
     Returns
     -------
     list of FileSet
-        Files that stand alone are in none of them, and no file is in two.
+        Each file is in at most one set; files of no set are left out.
     """
     formats = [(path, _format_of(path)) for path in paths]
     found: list[FileSet] = []

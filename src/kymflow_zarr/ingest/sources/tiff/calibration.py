@@ -26,7 +26,7 @@ _X_RESOLUTION: Final = 282
 _Y_RESOLUTION: Final = 283
 _PAGE_NAME: Final = 285
 _RESOLUTION_UNIT: Final = 296
-# Series whose pages tifffile arranges as OME-XML, or the same program in its own words, says.
+# Kinds of series whose pages tifffile arranges by OME-XML or Micro-Manager's metadata.
 OME_KINDS: Final = ("ome", "mmstack")
 _EVEN: Final = 0.01
 _EPOCH: Final = dt.datetime(1970, 1, 1)
@@ -58,7 +58,7 @@ _FLUOVIEW_LETTERS: Final = {"X": "X", "Y": "Y", "Z": "Z", "T": "T", "TIME": "T"}
 
 @dataclass(frozen=True, slots=True)
 class AxisScale:
-    """What a file says of the samples along one axis: a known unit and a sane step."""
+    """The sampling along one axis as the file states it: a known unit and a valid step."""
 
     quantity: Quantity
     unit: str
@@ -119,7 +119,7 @@ def unit_named(text: object) -> tuple[Quantity, str] | None:
 
 
 def step_or_none(value: object) -> float | None:
-    """Return a number as a step: finite and above zero, else None."""
+    """Return a number if it is a valid step (finite and positive), else None."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -130,7 +130,7 @@ def step_or_none(value: object) -> float | None:
 
 
 def axis_scale(step: object, unit: object) -> AxisScale | None:
-    """Return the scale of an axis, or None unless both unit and step make sense."""
+    """Return the scale of an axis, None unless both unit and step are valid."""
     known = unit_named(unit)
     good = step_or_none(step)
     return None if known is None or good is None else AxisScale(*known, good)
@@ -139,7 +139,7 @@ def axis_scale(step: object, unit: object) -> AxisScale | None:
 def scales_of(
     tif: TiffFile, series: TiffPageSeries, pixels: ET.Element | None
 ) -> dict[str, AxisScale]:
-    """Return what a file states about the samples along its axes.
+    """Return the sampling along each axis as the file states it.
 
     Resolution tags count in ImageJ files only: other writers put print resolutions
     there (72 or 300 dpi), which are no pixel sizes.
@@ -151,12 +151,12 @@ def scales_of(
     series : tifffile.TiffPageSeries
         One of its series.
     pixels : Element, optional
-        What OME-XML says of it.
+        Its Image element in OME-XML.
 
     Returns
     -------
     dict
-        By tifffile's letter of the axis; axes of which nothing sane is known are absent.
+        Scales by tifffile's letter of the axis; axes without a valid scale are left out.
     """
     found: dict[str, AxisScale | None] = {}
     if series.kind == "imagej":
@@ -164,7 +164,7 @@ def scales_of(
     elif pixels is not None:
         found = _ome(pixels)
         if series.kind not in OME_KINDS:
-            # The XML does not fit the pages, but it knows how large a pixel is.
+            # The XML does not match the pages, but its pixel size is still valid.
             found = {letter: found[letter] for letter in "XY"}
     elif series.kind == "mmstack":
         found = _micromanager((tif.micromanager_metadata or {}).get("Summary", {}))
@@ -186,7 +186,7 @@ def channel_names_of(
     series : tifffile.TiffPageSeries
         One of its series.
     pixels : Element, optional
-        What OME-XML says of it.
+        Its Image element in OME-XML.
     channel_count : int
         Number of channels of the image.
 
@@ -203,7 +203,7 @@ def channel_names_of(
             names += [channel.get("Name", "")] * (int(samples) if samples.isdecimal() else 1)
     elif series.kind == "imagej":
         meta = tif.imagej_metadata or {}
-        # Labels belong to planes; they name channels where there is no other axis.
+        # Labels belong to planes; they name channels only if there is no other stack axis.
         if meta.get("frames", 1) == 1 and meta.get("slices", 1) == 1:
             labels = meta.get("Labels") or ()
             names = [str(label) for label in labels]
@@ -216,10 +216,10 @@ def channel_names_of(
 def _imagej(meta: Mapping[str, Any], page: TiffPage) -> dict[str, AxisScale | None]:
     """Read ImageJ's calibration (ij.io.TiffEncoder, ij.io.FileSaver).
 
-    Resolutions are pixels per `unit`; `yunit` and `zunit` occur where they differ.
-    The frame interval is in seconds unless there is a `tunit`. ``fps`` is the speed at which
-    the stack is played, and says nothing of how it was taken. A stack that was scanned
-    downwards has a negative `spacing`, which ImageJ takes without its sign.
+    Resolutions are pixels per `unit`; `yunit` and `zunit` are present where they differ. The frame
+    interval is in seconds unless there is a `tunit`. ``fps`` is the playback speed, not the
+    acquisition rate. A stack scanned downwards has a negative `spacing`, of which ImageJ uses the
+    absolute value.
     """
     unit = meta.get("unit")
     spacing = meta.get("spacing")
@@ -234,12 +234,12 @@ def _imagej(meta: Mapping[str, Any], page: TiffPage) -> dict[str, AxisScale | No
 
 
 def _imagej_pixel(page: TiffPage, code: int, unit: object) -> AxisScale | None:
-    """Read a pixel size: per `unit`, unless the tags state another unit of length.
+    """Read a pixel size in `unit`, unless the tags state another unit of length.
 
-    ImageJ states none in the tags but where `unit` is that one (ij.io.TiffEncoder). Other
-    programs leave centimeters there, which ImageJ converts to `unit`
-    (ij.io.FileOpener.decodeDescriptionString, for micrometers). Inches are what many libraries
-    write unasked: they count only where a pixel per `unit` would be smaller than an atom.
+    ImageJ writes a unit to the tags only if it equals `unit` (ij.io.TiffEncoder). Other programs
+    write centimeters, which ImageJ converts to `unit` (ij.io.FileOpener.decodeDescriptionString,
+    for micrometers). Many libraries write inches by default: use them only if a pixel per `unit`
+    would be smaller than an atom.
     """
     scale = axis_scale(_pixel_step(page, code), unit)
     micrometers = _RESOLUTION_UNITS.get(_resolution_unit(page))
@@ -254,7 +254,7 @@ def _imagej_pixel(page: TiffPage, code: int, unit: object) -> AxisScale | None:
 
 
 def _resolution_unit(page: TiffPage) -> int:
-    # TIFF 6.0 takes inches where the tag is missing; ImageJ takes what the description says.
+    # Without the tag, TIFF 6.0 defaults to inches; ImageJ uses the unit of the description.
     value = page.tags.valueof(_RESOLUTION_UNIT)
     return int(value) if isinstance(value, int) else 1
 
@@ -281,13 +281,13 @@ def _micromanager(summary: Mapping[str, Any]) -> dict[str, AxisScale | None]:
 
 
 def ome_image(root: ET.Element, tif: TiffFile, series: TiffPageSeries) -> ET.Element | None:
-    """Return the Image element of a series, None where it cannot be told which it is."""
+    """Return the Image element of a series, None if it is ambiguous."""
     images = list(children(root, "Image"))
     own = [each for each in tif.series if each.kind in OME_KINDS]
     if series.kind == "mmstack" and images:
         return images[0]
     if series not in own:
-        # None of the XML fits the pages; at least the size of a plane must.
+        # No element matches the pages; require at least the size of a plane to match.
         page = series.keyframe
         size = {"SizeX": page.imagewidth, "SizeY": page.imagelength}
         pixels = [each for image in images for each in children(image, "Pixels")]
@@ -295,13 +295,13 @@ def ome_image(root: ET.Element, tif: TiffFile, series: TiffPageSeries) -> ET.Ele
         return images[0] if len(images) == 1 and pixels and fits else None
     if len(images) == len(own):
         return images[own.index(series)]
-    # tifffile leaves out images without pixels; a name may tell the rest apart.
+    # tifffile skips images without pixels; match the remaining ones by name.
     named = [each for each in images if each.get("Name") == series.name]
     return named[0] if len(named) == 1 else None
 
 
 def acquired_local_epoch_ns(image: ET.Element) -> int | None:
-    """Return the acquisition date of OME-XML, as the clock of the microscope showed it."""
+    """Return the acquisition date of OME-XML in the microscope's local time."""
     for name in ("AcquisitionDate", "AcquiredDate"):
         for element in children(image, name):
             try:
@@ -314,7 +314,7 @@ def acquired_local_epoch_ns(image: ET.Element) -> int | None:
 
 
 def frame_times_s(pixels: ET.Element) -> tuple[float, ...] | None:
-    """Return the time of each frame by OME-XML, None unless it states all of them."""
+    """Return the time of each frame from OME-XML, None unless all are stated."""
     times: dict[int, tuple[tuple[int, int], float]] = {}
     for plane in children(pixels, "Plane"):
         try:
@@ -324,7 +324,7 @@ def frame_times_s(pixels: ET.Element) -> tuple[float, ...] | None:
             continue
         unit = unit_named(plane.get("DeltaTUnit", "s"))
         if math.isfinite(time) and unit is not None and unit[1] in _SECONDS:
-            # A frame begins with its first plane.
+            # The time of a frame is that of its first plane.
             stated = ((z, c), time * _SECONDS[unit[1]])
             times[t] = min(times.get(t, stated), stated)
     count = pixels.get("SizeT", "1")
@@ -335,7 +335,7 @@ def frame_times_s(pixels: ET.Element) -> tuple[float, ...] | None:
 
 
 def even_step(times: Sequence[float]) -> float | None:
-    """Return the interval between times, None unless all agree within a hundredth."""
+    """Return the interval between times, None unless all agree within 1 %."""
     intervals = [after - before for before, after in pairwise(times)]
     mean = (times[-1] - times[0]) / len(intervals)
     even = mean > 0 and all(abs(each - mean) <= _EVEN * mean for each in intervals)
@@ -343,12 +343,12 @@ def even_step(times: Sequence[float]) -> float | None:
 
 
 def _rounded(value: float) -> float:
-    # Products and differences of decimal numbers have noise in their last digits.
+    # Remove rounding noise in the last digits.
     return float(f"{value:.12g}")
 
 
 def _ome(pixels: ET.Element) -> dict[str, AxisScale | None]:
-    """Read sizes and the time increment of OME-XML, with the units it takes as given."""
+    """Read pixel sizes and the time increment of OME-XML, with the schema's default units."""
     found = {
         letter: axis_scale(
             pixels.get(f"PhysicalSize{letter}"), pixels.get(f"PhysicalSize{letter}Unit", "\u00b5m")
@@ -385,11 +385,10 @@ def _agreed(
 ) -> AxisScale | None:
     """Choose between the two places where FluoView states a resolution.
 
-    The page name prints the true one with six decimals. The header has all digits,
-    but for line scans divides the duration by the number of intervals, one less than
-    that of lines: 35.1 s of 30000 lines are 1.170039 ms there, 1.17 ms in the page
-    name and in the instrument's text file. The header's, so corrected, is taken as
-    long as it agrees with what is printed.
+    The page name states the true value with six decimals. The header has full precision, but for
+    line scans it divides the duration by the number of intervals, which is one less than the number
+    of lines: 35.1 s of 30000 lines give 1.170039 ms there, but 1.17 ms in the page name and in the
+    instrument's text file. Correct the header's value and use it if it agrees with the printed one.
     """
     if header is None or printed is None or header.unit != printed.unit:
         return printed or header
@@ -430,14 +429,14 @@ QUANTITY_OF_NAME: Final[dict[str, Quantity]] = {
 _KNOWN: Final = {"T": "t", "C": "c", "S": "c", "Z": "z", "Y": "y", "X": "x"}
 _FOR_UNKNOWN: Final = ("z", "c", "t", "y", "x")
 _OME_ORDER: Final = ("t", "c", "z", "y", "x")
-# Without y the rows of an image are its line scans, so time comes right before x.
+# Without y the rows are line scans, so t precedes x directly.
 _LINE_SCAN_ORDER: Final = ("c", "z", "t", "y", "x")
 _MAX_NDIM: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class AxisPlan:
-    """How the dimensions of a TIFF series become named axes.
+    """The mapping from dimensions of a TIFF series to named axes.
 
     Parameters
     ----------
@@ -448,9 +447,9 @@ class AxisPlan:
     names : tuple of str
         Names of the axes of the image.
     dims : tuple of tuple of int
-        For each axis the source dimensions it consists of, the outer one first:
-        one as a rule, two where channels and RGB samples become one axis. A source
-        dimension that occurs nowhere has length one and is dropped.
+        For each axis its source dimensions, the outer one first: usually one, or two if channels
+        and RGB samples are merged. A source dimension that is not listed has length 1 and is
+        dropped.
     """
 
     source_axes: str
@@ -464,7 +463,7 @@ class AxisPlan:
         return tuple(math.prod(self.source_shape[d] for d in dims) for dims in self.dims)
 
     def letter(self, axis: int) -> str:
-        """Return the source letter that calibration of an axis goes by."""
+        """Return the source letter under which the calibration of an axis is stored."""
         return self.source_axes[self.dims[axis][0]]
 
 
@@ -473,8 +472,8 @@ def plan_axes(source_axes: str, source_shape: Sequence[int], *, where: str) -> A
 
     The order is ``t c z y x``; without ``y`` but with ``t`` and ``x`` (line scans) it
     is ``c z t x``. RGB samples (``S``) are channels; channels times samples become one
-    axis. Letters without a counterpart take the free names among z, c, t, in that
-    order of preference, and keep their order among themselves.
+    axis. Other letters take the free names among z, c, t, in that order, and keep their relative
+    order.
 
     Parameters
     ----------
@@ -515,7 +514,7 @@ def plan_axes(source_axes: str, source_shape: Sequence[int], *, where: str) -> A
 
 
 def _grouped(axes: str, dims: Sequence[int]) -> list[tuple[int, ...]]:
-    """Return the dimensions of each axis-to-be: samples join the channels."""
+    """Return the source dimensions of each axis, with samples merged into the channels."""
     channel = next((d for d in dims if axes[d] == "C"), None)
     sample = next((d for d in dims if axes[d] == "S"), None)
     if channel is None or sample is None:

@@ -1,4 +1,4 @@
-"""TIFF files as images with named, calibrated axes and pixels that are read on demand."""
+"""Read TIFF files as images with named, calibrated axes and lazily read pixels."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ if TYPE_CHECKING:
 
 __all__ = ["TiffImage", "open_tiff"]
 
-# Series that tifffile arranges by what the file says of itself, whatever pages there are.
+# Kinds of series that tifffile arranges by the file's metadata, whatever pages exist.
 _ARRANGED: Final = ("ome", "imagej", "shaped", "fluoview")
 _DAMAGED: Final = "It may be damaged, or be another kind of file with this name."
 
 
 def open_tiff(path: StrPath, *, series: int = 0) -> TiffImage:
-    """Open one image of a TIFF file; its pixels stay in the file until they are asked for.
+    """Open one image of a TIFF file; its pixels are read on demand.
 
     Parameters
     ----------
@@ -68,23 +68,23 @@ def open_tiff(path: StrPath, *, series: int = 0) -> TiffImage:
         Anything tifffile reads: ImageJ, OME-TIFF, FluoView, BigTIFF, tiled,
         compressed, pyramids (the full resolution) ...
     series : int
-        Which of the images of the file.
+        Number of the image in the file.
 
     Returns
     -------
     TiffImage
-        A context manager; the file stays open until it is closed.
+        A context manager that closes the file on exit.
 
     Raises
     ------
     FileNotFoundError
-        There is no such file.
+        The file does not exist.
     SourceFileError
-        The file is no TIFF, is damaged or cut short, or holds what cannot be read.
+        The file is not a TIFF, is damaged or truncated, or holds unsupported content.
     LimitExceededError
         The file declares more pages or pixels than the limits allow.
     ArgumentError
-        The file has no image of that number.
+        The file has no image with that number.
     """
     path = Path(path)
     where = str(path)
@@ -114,11 +114,11 @@ def open_tiff(path: StrPath, *, series: int = 0) -> TiffImage:
 
 
 def _opened_with(path: Path, ome: OmeXml) -> TiffFile:
-    """Open a file again, with OME-XML that fits it."""
+    """Reopen a file with corrected OME-XML."""
     if len(ome.root) == 0:
         return TiffFile(path, is_ome=False)
     text = ET.tostring(ome.root, encoding="unicode")
-    # Micro-Manager's own index would find files of a set by their names.
+    # tifffile would follow Micro-Manager's own index to other files of a set by name.
     return TiffFile(path, omexml=text, is_mmstack=False if ome.other_files else None)
 
 
@@ -153,12 +153,12 @@ class TiffImage:
     source_axes : str
         tifffile's letters for the dimensions in the file.
     series_index, series_count : int
-        Which image of the file this is, and of how many.
+        Number of this image in the file, and the number of images.
     pixels_bounded : bool
-        Whether a region is read without the rest of the image: true unless all
-        pixels are in one compressed page.
+        Whether a region can be read without the rest of the image; False only if all pixels are in
+        one compressed page.
     held_bytes : int
-        Memory that is taken beside a region that is read: decoded pages.
+        Memory needed besides the region while a region is read, such as decoded pages.
     """
 
     def __init__(
@@ -206,7 +206,7 @@ class TiffImage:
     def _chosen(self, index: int) -> TiffPageSeries:
         if self._tif.is_imagej and self._ome is None:
             _take_all_images(self._tif)
-        # Some versions of tifffile look only when they are counted.
+        # Some versions of tifffile detect this only when the pages are counted.
         series = list(self._tif.series)
         if not series:
             raise SourceFileError("the TIFF file holds no image", where=self._where, hint=_DAMAGED)
@@ -230,7 +230,7 @@ class TiffImage:
             if scale is None or (name == "t" and scale.quantity != "time"):
                 axes.append(Axis(name, quantity))
             else:
-                # The unit decides: y in seconds is the time axis of a kymograph.
+                # A y axis in seconds is the time axis of a kymograph.
                 axes.append(Axis(name, scale.quantity, scale.unit, scale.step))
         period = None if self._ome is None else line_period_s(self.path)
         if period is not None:
@@ -244,7 +244,7 @@ class TiffImage:
         return channel_names_of(self._tif, self._series, pixels, count)
 
     def _noted(self, page_count: int) -> Iterator[str]:
-        """Yield what of the file is not in the image, or not understood."""
+        """Yield notes on content that is not in the image or was not understood."""
         if self._ome is not None:
             yield from self._ome.notes
             if self._ome.missing and self._ome.other_files:
@@ -298,7 +298,7 @@ class TiffImage:
 
     @cached_property
     def description(self) -> dict[str, object]:
-        """Everything the file says of itself, JSON-able (floats may be NaN)."""
+        """All metadata of the file, JSON-able (floats may be NaN)."""
         self._open_pixels()
         try:
             with without_messages():
@@ -315,7 +315,7 @@ class TiffImage:
         return described
 
     def skeleton(self, channel: tuple[int, int] | None = None) -> TiffSkeleton | None:
-        """Return what the file is beside its pixels; None unless they lie in it as they are.
+        """Return the file's skeleton; None unless its pixels are stored uncompressed and in order.
 
         Parameters
         ----------
@@ -330,23 +330,22 @@ class TiffImage:
             raise _unreadable(exc, self._where) from exc
 
     def hold(self, size: int) -> memoryview | None:
-        """Read the whole file into memory, if its pixels lie in it in one piece.
+        """Read the whole file into memory, if its pixels are stored contiguously.
 
-        Until :meth:`let_go` regions come from there, as views that cannot be written to
-        wherever they can.
+        Until :meth:`let_go`, regions are served from memory, as read-only views where possible.
 
         Parameters
         ----------
         size : int
-            Bytes of the file.
+            Expected size of the file.
 
         Returns
         -------
         memoryview or None
-            The file; None where it was not read, or is not of that size.
+            The content of the file; None if it was not read or has another size.
         """
         pixels = self._open_pixels()
-        # A file of a set of several may have its pixels in another one.
+        # A file of a set may have its pixels in another file.
         if not isinstance(pixels, StoredPixels) or self._series.keyframe.parent is not self._tif:
             return None
         return pixels.hold(size)
@@ -368,7 +367,7 @@ class TiffImage:
         Returns
         -------
         numpy.ndarray
-            A new array; of no dimensions where `key` names a single pixel.
+            A new array, 0-dimensional if `key` selects a single pixel.
 
         Raises
         ------
@@ -385,7 +384,7 @@ class TiffImage:
         else:
             region = np.empty(tuple(len(r) for r in wanted), self.dtype)
         kept = tuple(0 if axis in integers else slice(None) for axis in range(self.ndim))
-        return region[(*kept, ...)]  # with the dots a single pixel stays an array
+        return region[(*kept, ...)]  # the ellipsis keeps a single pixel an array
 
     def __array__(
         self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
@@ -423,7 +422,7 @@ class TiffImage:
         return self._pixels
 
     def _read(self, pixels: PixelSource, wanted: tuple[range, ...]) -> npt.NDArray[Any]:
-        """Read a box in the order of the file into an array in the order of the axes."""
+        """Read a box in the file's order of dimensions into an array in the order of the axes."""
         source = [range(1)] * len(self._plan.source_shape)
         rest: list[slice | npt.NDArray[np.intp]] = []
         for dims, indices in zip(self._plan.dims, wanted, strict=True):
@@ -449,15 +448,15 @@ class TiffImage:
             len(source[dims[0]]) * (len(source[dims[1]]) if len(dims) == 2 else 1)
             for dims in self._plan.dims
         ]
-        # At most one entry is an array, so this is a plain cut, never a broadcast.
+        # At most one entry is an array, so this never broadcasts.
         return np.ascontiguousarray(flat.reshape(lengths)[tuple(rest)])
 
 
 def _take_all_images(tif: TiffFile) -> None:
-    """Let tifffile take all images of a stack whose description only counts them.
+    """Make tifffile read all images of a stack whose description only counts them.
 
-    ImageJ (ij.io.FileOpener, TiffDecoder) takes as many planes as ``images`` says; without
-    the numbers of a hyperstack they are slices.
+    ImageJ (ij.io.FileOpener, TiffDecoder) reads ``images`` planes; without the sizes of a
+    hyperstack they are slices.
     """
     meta = tif.imagej_metadata or {}
     numbers = [meta.get(key, 1) for key in ("images", "channels", "slices", "frames")]

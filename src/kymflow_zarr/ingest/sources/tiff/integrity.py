@@ -1,4 +1,4 @@
-"""Check what a TIFF file declares, against the limits and the file, before pixels are read."""
+"""Check what a TIFF file declares against the limits and its size, before reading pixels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
     "check_stored_bytes",
 ]
 
-# Bytes a value by TIFF data type (TIFF 6.0 section 2; 16 to 18 are BigTIFF's).
+# Bytes per value by TIFF data type (TIFF 6.0 section 2; 16 to 18 are BigTIFF's).
 _TYPE_SIZES: Final = {
     kind: size
     for size, kinds in {
@@ -34,31 +34,29 @@ _TYPE_SIZES: Final = {
     for kind in kinds
 }
 _HINT: Final = "Copy the file again from where it was made; the original may be complete."
-# Found by fuzzing: JPEG XR and NDPI's form of it end the process, in imagecodecs of 2026 too.
+# Found by fuzzing: JPEG XR and NDPI's variant crash the process, also with imagecodecs of 2026.
 _CRASHING: Final = frozenset({22610, 34934})
 _CONVERT: Final = "Convert the file with a program that you trust, unless it is damaged."
-# OME-XML 2016-06: what TiffData and Plane count by.
+# OME-XML 2016-06: the index attributes of TiffData and Plane.
 _COUNTS: Final = ("IFD", "PlaneCount", "NumPlanes", "FirstT", "FirstZ", "FirstC")
 
 
 def check_page_chain(tif: TiffFile, *, where: str) -> int:
-    """Follow the chain of image file directories to its end; return their number.
+    """Follow the chain of image file directories (IFDs) to its end; return their number.
 
-    tifffile stops at a link that leads out of the file and reports the pages up to
-    there, and leaves out tags whose values do, so that a stack cut short would look
-    like a shorter stack, or one without its description. It follows a chain that
-    turns back for ever.
+    tifffile stops at an offset past the end of the file and reports the pages up to there, and it
+    drops tags whose values lie past the end. A truncated stack would look like a shorter stack, or
+    like one without a description. A circular chain makes tifffile loop forever.
 
     Raises
     ------
     SourceFileError
-        A page, a tag's value or a link lies past the end of the file, or pages link
-        in a circle.
+        A page, a tag's value or an offset lies past the end of the file, or the chain is circular.
     LimitExceededError
         There are more pages than the limit ``tiff_pages``.
     """
     if tif.is_ndpi:
-        return 0  # 64-bit links in a 32-bit file; pages are found another way
+        return 0  # 64-bit offsets in a 32-bit file; tifffile finds the pages another way
     form, handle = tif.tiff, tif.filehandle
     entry = struct.Struct(f"{form.byteorder}HH{form.offsetformat[1:] * 2}")
     handle.seek(8 if tif.is_bigtiff else 4)
@@ -98,8 +96,8 @@ def check_stored_bytes(series: TiffPageSeries, *, where: str) -> None:
     Raises
     ------
     SourceFileError
-        Pixels lie past the end of the file, are missing, or are fewer than declared; or
-        their decoder is not to be trusted.
+        Pixels lie past the end of the file, are missing, or are fewer than declared; or their
+        decoder is not safe.
     LimitExceededError
         A page takes more memory than the limit ``array_bytes``.
     """
@@ -148,9 +146,9 @@ def check_stored_bytes(series: TiffPageSeries, *, where: str) -> None:
 
 
 def _check_imagej_planes(series: TiffPageSeries, where: str) -> None:
-    """Refuse a stack that tifffile gave up to read as ImageJ's.
+    """Refuse a stack that tifffile failed to read as ImageJ's.
 
-    Large stacks have one directory only; cut short, they look like a single plane.
+    Large stacks have a single IFD; if truncated, they look like a single plane.
     """
     tif = series.keyframe.parent
     if not tif.is_imagej or series.kind in {"imagej", "ome", "mmstack"}:
@@ -177,7 +175,7 @@ def _check_page(page: TiffPage | TiffFrame, keyframe: TiffPage, number: int, whe
         )
     for offset, count in zip(offsets, counts, strict=False):
         if count == 0:
-            # Empty tiles are a way to say "nothing here"; an empty strip is a gap.
+            # Empty tiles are legal in sparse images; an empty strip is missing data.
             if keyframe.is_tiled and offset == 0:
                 continue
             raise SourceFileError(
@@ -194,7 +192,7 @@ def _check_page(page: TiffPage | TiffFrame, keyframe: TiffPage, number: int, whe
 
 
 def _uncompressed_bytes(page: TiffPage) -> int:
-    """Return the least number of bytes an uncompressed page takes; 0 if compressed."""
+    """Return the minimum number of bytes of an uncompressed page; 0 if compressed."""
     if page.compression != 1 or page.is_subsampled or not isinstance(page.bitspersample, int):
         return 0
     return page.size * page.bitspersample // 8
@@ -210,9 +208,9 @@ def _cut_short(how: str, where: str) -> SourceFileError:
 
 
 def check_ome(tif: TiffFile, *, where: str) -> None:
-    """Check the OME-XML of a file before it is followed: sizes, and the names of other files.
+    """Check sizes and file names in the OME-XML of a file before tifffile follows it.
 
-    tifffile makes a list with an entry for each plane, and opens whatever file is named.
+    tifffile allocates a list entry for each plane, and opens every file that is named.
 
     Raises
     ------
@@ -233,7 +231,7 @@ def check_ome_xml(text: str, *, where: str) -> None:
     try:
         root = ET.fromstring(text)
     except ET.ParseError:
-        return  # The pages are taken one by one then.
+        return  # The pages are then read one by one.
     for element in root.iter():
         name = element.get("FileName", "")
         if "/" in name or (name and layout.leads_out(name, windows=True)):
@@ -259,7 +257,7 @@ def _count(element: ET.Element, key: str) -> int:
 def check_image_size(series: TiffPageSeries, *, where: str) -> None:
     """Raise LimitExceededError if a series takes more than the limit ``image_bytes``.
 
-    Pixels that lie in the file as they are cannot be more than the file holds.
+    Uncompressed pixels cannot exceed the size of the file.
     """
     if series.dataoffset is None and series.dtype is not None:
         size = math.prod(series.shape) * series.dtype.itemsize
@@ -267,12 +265,12 @@ def check_image_size(series: TiffPageSeries, *, where: str) -> None:
 
 
 def check_page_size(page: TiffPage, *, where: str) -> None:
-    """Check a page before it is decoded: by what, and how much memory that takes.
+    """Check the decoder and the memory of a page before it is decoded.
 
     Raises
     ------
     SourceFileError
-        If it is compressed in a way whose decoder is not to be trusted.
+        If the decoder of its compression is not safe.
     LimitExceededError
         If the page, or a strip or tile of it, takes more than ``array_bytes``.
     """

@@ -1,8 +1,8 @@
-"""OME-XML: the files that it takes an image from, and how it is made to fit them.
+"""Resolve OME-XML against the files of its folder and the pages of its file.
 
-tifffile follows OME-XML to the letter: it opens the files that are named, leaves out what it
-does not find, and reads as many pages as are declared. Files are renamed and copied, and an
-acquisition may go on longer than planned, so the XML is resolved against the folder first.
+tifffile follows OME-XML literally: it opens the named files, skips missing ones, and reads as many
+pages as are declared. But files get renamed and copied, and an acquisition may run longer than
+planned, so the XML is first resolved against the folder.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ class OmeXml:
     Parameters
     ----------
     text : str
-        As it was written, in the file itself or in the one that it refers to.
+        The original text, from the file itself or from the file that it refers to.
     root : Element
-        With every file that is there named as it is called now.
+        The parsed XML, with the current names of all existing files.
     other_files : tuple of Path
-        What the image is read from, besides the file itself.
+        Further files that the image is read from.
     missing : tuple of str
-        Names of files that are not there.
+        Names of missing files.
     notes : tuple of str
         For the report.
     """
@@ -73,7 +73,7 @@ def is_ome(text: str | None) -> bool:
 def read_description(path: Path) -> str | None:
     """Return the ImageDescription of the first page of a TIFF, None if there is none.
 
-    Reads a few hundred bytes beside the text itself; a file that is no TIFF has none.
+    Reads a few hundred bytes besides the text itself; returns None for a file that is not a TIFF.
     """
     try:
         with path.open("rb") as file:
@@ -113,7 +113,7 @@ def _local_name(element: ET.Element) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _References:
-    """What the OME-XML of a file says of other files, read without a parser."""
+    """References to other files in OME-XML, extracted without an XML parser."""
 
     uuid: str | None
     is_binary_only: bool
@@ -123,19 +123,19 @@ class _References:
 def files_named(
     text: str, at: Path, names: Mapping[str, Path], with_uuid: Callable[[str], Path | None]
 ) -> tuple[list[Path], bool]:
-    """Return the files that OME-XML names, and whether it only refers to the XML of another.
+    """Return the files named by OME-XML, and True if it only refers to another file's XML.
 
-    A file that is there under the name counts before `at` with its UUID: then `at` is a copy.
+    An existing file of that name takes precedence over `at` with the same UUID: `at` is a copy.
 
     Parameters
     ----------
     text : str
     at : Path
-        The file that it is in.
+        The file that holds the XML.
     names : mapping of str to Path
         The files of the folder by their case-folded names.
     with_uuid : callable
-        Returns the file of the folder that has a UUID; called for a file that was renamed.
+        Returns the file of the folder with a UUID; called for names that do not exist.
     """
     references = _scanned(text)
     found = []
@@ -168,7 +168,7 @@ def _scanned(text: str) -> _References:
 
 
 def _file_with_uuid(folder: Path, uuid: str) -> Path | None:
-    """Return the TIFF of a folder that states a UUID to be its own."""
+    """Return the TIFF of a folder whose own UUID is this one."""
     for path in sorted(folder.iterdir()):
         if path.name.casefold().endswith(_IMAGE_SUFFIXES) and path.is_file():
             text = read_description(path)
@@ -183,7 +183,7 @@ def _file_with_uuid(folder: Path, uuid: str) -> Path | None:
 def resolve_ome(
     path: Path, text: str, pages: Callable[[], list[object]], page_count: int
 ) -> OmeXml:
-    """Make the OME-XML of a file fit the files of its folder, and the pages that there are.
+    """Resolve the OME-XML of a file against the files of its folder and its actual pages.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ def resolve_ome(
     text : str
         The description of its first page.
     pages : callable
-        Returns what tells pages apart, shape and dtype, one for each.
+        Returns shape and dtype of each page.
     page_count : int
 
     Raises
@@ -240,7 +240,7 @@ def _parsed(text: str, where: str) -> ET.Element:
 
 
 def text_of_companion(master: Path) -> str | None:
-    """Return the OME-XML of another file, a TIFF or plain text; None if there is none."""
+    """Return the OME-XML of another file, a TIFF or plain text; None if it has none."""
     if master.name.casefold().endswith(_IMAGE_SUFFIXES):
         text = read_description(master)
         return text if is_ome(text) else None
@@ -258,7 +258,7 @@ def _file_called(folder: Path, name: str) -> Path | None:
 def _resolve_names(
     root: ET.Element, path: Path, own: str | None, others: list[Path]
 ) -> tuple[str, ...]:
-    """Name every file as it is called now; return the names of those that are not there."""
+    """Replace file names by the current ones; return the names of missing files."""
     elements = [element for element in root.iter() if _local_name(element) == "UUID"]
     place: dict[tuple[str, str], Path | None] = {}
     for element in elements:
@@ -266,7 +266,7 @@ def _resolve_names(
         if key not in place:
             place[key] = _place_of(*key, path, own)
     if not others and path not in place.values() and len({name for name, _ in place}) == 1:
-        # It names one file and not itself: it was renamed, or is a copy of that one.
+        # The XML names one file that is not this one: this file was renamed, or is a copy.
         place = dict.fromkeys(place, path)
     for element in elements:
         key = (element.get("FileName", ""), (element.text or "").strip())
@@ -285,7 +285,7 @@ def _place_of(name: str, uuid: str, path: Path, own: str | None) -> Path | None:
 
 
 def _fit_pages(root: ET.Element, page_count: int, pages: Callable[[], list[object]]) -> list[str]:
-    """Let the only image of a file take pages that it does not declare; return notes."""
+    """Add undeclared pages to the only image of a file; return notes."""
     images = [pixels for image in children(root, "Image") for pixels in children(image, "Pixels")]
     if len(images) != 1:
         return []

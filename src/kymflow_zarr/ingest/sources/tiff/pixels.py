@@ -23,22 +23,22 @@ if TYPE_CHECKING:
 
 __all__ = ["PixelSource", "StoredPixels", "open_pixels", "selection_of"]
 
-# Pieces that are shorter are read together with what lies between them, up to so much at once.
+# Read shorter pieces together with the gaps between them, up to this many bytes at once.
 _RUN_BYTES: Final = 64 << 10
 _HULL_BYTES: Final = 16 << 20
-# No dtype asks for more.
+# No dtype needs a larger alignment.
 _ALIGNED_TO: Final = 16
 
 
 class PixelSource(Protocol):
-    """Pixels in the order of the file.
+    """Pixels in the file's order of dimensions.
 
     Attributes
     ----------
     bounded : bool
-        Whether a region is read without the rest of the image.
+        Whether a region can be read without the rest of the image.
     held_bytes : int
-        How much is in memory beside the region that is read.
+        Memory needed besides the region while a region is read.
     """
 
     bounded: bool
@@ -49,7 +49,7 @@ class PixelSource(Protocol):
 
 
 def open_pixels(series: TiffPageSeries, *, where: str) -> PixelSource:
-    """Choose the leanest way to the pixels of a series.
+    """Choose the pixel source of a series that needs the least memory.
 
     Parameters
     ----------
@@ -61,8 +61,8 @@ def open_pixels(series: TiffPageSeries, *, where: str) -> PixelSource:
     Returns
     -------
     PixelSource
-        Straight from the file if the pixels lie in it in one piece, as they are; else
-        page by page; else (dimensions that cut through pages) the series as a whole.
+        Direct reads if the pixels are stored contiguously and uncompressed; else page by page; else
+        (if the dimensions do not align with pages) the whole series.
     """
     offset = series.dataoffset
     if offset is not None and series.transform is None:
@@ -74,7 +74,7 @@ def open_pixels(series: TiffPageSeries, *, where: str) -> PixelSource:
 
 
 def _page_dimensions(series: TiffPageSeries) -> int | None:
-    """Return how many leading dimensions of a series count pages."""
+    """Return the number of leading dimensions of a series that index pages."""
     for lead in range(len(series.shape), -1, -1):
         if math.prod(series.shape[lead:]) == series.keyframe.size:
             return lead if math.prod(series.shape[:lead]) == len(series) else None
@@ -86,11 +86,11 @@ def _slices(ranges: Sequence[range]) -> tuple[slice, ...]:
 
 
 class StoredPixels:
-    """Pixels that lie in a file as they are, of a page or of pages that follow each other.
+    """Uncompressed pixels of one page, or of contiguous pages.
 
-    Only what is asked for is read, and not through a memory map: pages of a map count as
-    memory of this process until the system reclaims them, and a file that is cut short while
-    it is mapped would end the process.
+    It reads only the requested bytes, and not through a memory map: mapped pages count as memory of
+    this process until the system reclaims them, and truncating a mapped file would crash the
+    process.
 
     Parameters
     ----------
@@ -98,9 +98,9 @@ class StoredPixels:
         The first.
     shape : sequence of int
     offset : int
-        Where they begin in the file.
+        Offset of the pixels in the file.
     path : str, optional
-        The file, if it is another one than that of the page.
+        The file, if it differs from that of the page.
     """
 
     bounded = True
@@ -118,7 +118,7 @@ class StoredPixels:
         self._held: npt.NDArray[np.uint8] | None = None
 
     def hold(self, size: int) -> memoryview | None:
-        """Read the whole file, so that regions come from memory; return its bytes.
+        """Read the whole file into memory, and serve regions from there; return its bytes.
 
         Parameters
         ----------
@@ -128,9 +128,9 @@ class StoredPixels:
         Returns
         -------
         memoryview or None
-            None where the file is not of that size: then it stays on the disk.
+            None if the file has another size; it is then not held in memory.
         """
-        # The pixels begin where an element may lie.
+        # Align the first pixel in memory.
         pad = -self._offset % _ALIGNED_TO
         data = np.empty(pad + size + 1, np.uint8)[pad:]
         try:
@@ -165,7 +165,7 @@ class StoredPixels:
         if held is not None:
             out[...] = held
             return
-        # Each with a file of its own: threads must not mix up seeks.
+        # Open the file for each call, so that threads do not share a seek position.
         try:
             with self._path.open("rb", buffering=0) as file:
                 self._read(file, list(ranges), out)
@@ -196,7 +196,7 @@ class StoredPixels:
             self._read(file, some, out[(*before, part)])
 
     def _run(self, ranges: Sequence[range]) -> int:
-        """Return how many bytes at the end of the dimensions lie in one piece."""
+        """Return the number of contiguous bytes along the last dimensions."""
         size = self._dtype.itemsize
         for r, length in zip(reversed(ranges), reversed(self._shape), strict=True):
             if r.step != 1 and len(r) > 1:
@@ -231,7 +231,7 @@ class _Paged:
         self._cached: tuple[int, npt.NDArray[Any]] | None = None
         keyframe = series.keyframe
         self.bounded = len(series) > 1 or keyframe.is_final
-        # What is decoded is there twice for a moment: as strips or tiles, and as a page.
+        # Peak memory is twice the page: decoded strips and the assembled page coexist.
         self.held_bytes = 0 if keyframe.is_final else 2 * keyframe.nbytes
 
     def read_into(self, ranges: Sequence[range], out: npt.NDArray[Any]) -> None:
@@ -244,8 +244,8 @@ class _Paged:
                 number = number * length + index
             at: tuple[Any, ...] = (*(place for place, _ in position), ...)
             target = out[at]
-            # One lock for the whole page: threads that share the image must neither
-            # mix up seeks nor decode the same page twice.
+            # One lock per page: threads that share the image must not share a seek position or
+            # decode a page twice.
             with self._lock:
                 page = self._page(number)
             if isinstance(page, StoredPixels):
@@ -263,7 +263,7 @@ class _Paged:
         keyframe = page.keyframe or self._series.keyframe
         if keyframe.is_final:
             return StoredPixels(keyframe, shape, page.dataoffsets[0], page.parent.filehandle.path)
-        self._cached = None  # Not the last page and this one at once.
+        self._cached = None  # Free the last page before decoding this one.
         array = self._decoded(page, number).reshape(shape)
         self._cached = (number, array)
         return array
@@ -283,7 +283,7 @@ class _Paged:
 
 
 class _Whole:
-    """Pixels of a series that can only be read all at once."""
+    """Pixels of a series that can only be read as a whole."""
 
     bounded = False
 

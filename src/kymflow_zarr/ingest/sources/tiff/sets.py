@@ -1,4 +1,4 @@
-"""Which TIFF files of a folder are one image: OME-TIFF sets and Prairie View scans."""
+"""Find the TIFF files that are one image: OME-TIFF sets and Prairie View scans."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def line_period_s(tiff: Path) -> float | None:
     Parameters
     ----------
     tiff : Path
-        One of its files; the document is looked for beside it.
+        One of its files; the scan's XML is searched beside it.
     """
     match = SCAN_NAME.fullmatch(tiff.name)
     document = None if match is None else tiff.with_name(f"{match['base']}.xml")
@@ -55,7 +55,7 @@ def line_period_s(tiff: Path) -> float | None:
                 if is_ours and "linescan" not in kind:
                     return None
             elif event == "end" and element.get("key") == "scanLinePeriod":
-                # Of the whole scan first; a frame may state another one, which is its own.
+                # Prefer the value of the whole scan; a frame may state its own.
                 period = element.get("value") if is_ours or period is None else period
             elif event == "end" and element.tag == "Sequence" and is_ours:
                 return None if period is None else float(period)
@@ -70,11 +70,11 @@ _PICTURE_FOLDER: Final = "References"
 
 
 def find_sets(images: Sequence[Path], others: Sequence[Path]) -> list[FileSet]:
-    """Return the files that are one image each; see :class:`ImageFormat`.
+    """Return the sets of files that are one image each; see :class:`ImageFormat`.
 
-    Opened are files called ``*.ome.*``, all TIFFs of a folder that has a companion file, and of
-    others whose names differ in numbers only the first, and the rest if that one is OME-TIFF.
-    Of a set whose files all name each other one is read.
+    This opens files called ``*.ome.*`` and all TIFFs of a folder that has a companion file. Of
+    other files whose names differ only in numbers it opens the first, and the rest if the first is
+    OME-TIFF. Of a set whose files all name each other it reads one file.
     """
     folders: dict[Path, tuple[list[Path], list[Path]]] = defaultdict(lambda: ([], []))
     for path in images:
@@ -96,7 +96,7 @@ def find_sets(images: Sequence[Path], others: Sequence[Path]) -> list[FileSet]:
 
 
 def _numbered_ome(tiffs: Sequence[Path]) -> list[Path]:
-    """Return the OME-TIFFs, not called so, of which several differ in their numbers only."""
+    """Return the OME-TIFFs without ``.ome.`` in names that differ only in numbers."""
     alike: dict[str, list[Path]] = defaultdict(list)
     for path in tiffs:
         if ".ome." not in path.name.casefold():
@@ -140,7 +140,7 @@ def _ome_sets(candidates: Sequence[Path], files: Sequence[Path]) -> list[FileSet
                 companions = [at]
         members = [file for file in named if file in tiffs and file not in claimed]
         if path not in members or (len(members) == 1 and not companions):
-            continue  # It stands alone, or is a copy of one of them.
+            continue  # The file is of no set, or is a copy of a file of one.
         claimed |= {*members, *companions}
         primary = at if at in members else min(members)
         rest = tuple(sorted(file for file in members if file != primary))
@@ -155,7 +155,7 @@ def _with_scan(
     pictures: Sequence[Path],
     others: Sequence[Path],
 ) -> list[FileSet]:
-    """Add to the images of a Prairie View scan what describes it, and the pictures it is in."""
+    """Add a Prairie View scan's XML and reference pictures to its set of images."""
     base = document.stem
     scanned = [
         path for path in named if (m := SCAN_NAME.fullmatch(path.name)) and m["base"] == base

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["skeleton_of"]
 
-# More than that beside the pixels are other images, which the skeleton would keep as they are.
+# Limit of a skeleton's size: more bytes besides the pixels are likely other images.
 MAX_REST_BYTES: Final = 64 << 20
 _NO_COMPRESSION: Final = 1
 _COMPLEX_INTEGERS: Final = 5
@@ -26,13 +26,13 @@ _COMPLEX_INTEGERS: Final = 5
 def skeleton_of(
     tif: TiffFile, series: TiffPageSeries, plan: AxisPlan, channel: tuple[int, int] | None
 ) -> TiffSkeleton | None:
-    """Return the skeleton of a TIFF, None if its pixels do not lie in it as they are.
+    """Return the skeleton of a TIFF, None unless its pixels are stored uncompressed and in order.
 
     Parameters
     ----------
     tif : tifffile.TiffFile
     series : tifffile.TiffPageSeries
-        Its only one, previews aside; a file of several images has no skeleton.
+        The file's only series except previews; a file of several images has no skeleton.
     plan : AxisPlan
     channel : (int, int), optional
         Axis and index, for a file that is one channel of an image.
@@ -47,7 +47,7 @@ def skeleton_of(
     try:
         gaps = gaps_of(ranges, size)
     except ValueError:
-        return None  # Pages that share their pixels.
+        return None  # Several pages share the same pixels.
     if sum(count for _, count in gaps) > MAX_REST_BYTES:
         return None
     rest = []
@@ -71,7 +71,7 @@ def _full(tif: TiffFile) -> list[TiffPageSeries]:
 
 
 def _stored(tif: TiffFile, series: TiffPageSeries) -> list[tuple[int, int]] | None:
-    """Return where the pixels lie, in their order; None if they are stored otherwise."""
+    """Return the offsets of the pixels in order; None if they are stored otherwise."""
     keyframe = series.keyframe
     plain = (
         keyframe.compression == _NO_COMPRESSION
@@ -112,7 +112,7 @@ def _of_page(page: TiffPage | TiffFrame, keyframe: TiffPage) -> list[tuple[int, 
     strips = list(zip(page.dataoffsets, page.databytecounts, strict=False))
     if len(strips) == 1:
         return [(strips[0][0], keyframe.nbytes)] if strips[0][1] >= keyframe.nbytes else None
-    # What is rounded up, or cut into tiles, is not in the order of the pixels.
+    # Padded or tiled pages do not store the pixels in order.
     whole = sum(count for _, count in strips) == keyframe.nbytes
     if keyframe.is_tiled:
         pieces = coalesced(strips)

@@ -1,4 +1,4 @@
-"""Everything a TIFF file says of itself, as JSON-able values, and tifffile's messages."""
+"""Collect the metadata of a TIFF file as JSON-able values; suppress tifffile's messages."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage, TiffPageSeries, TiffTag
 
 
-# Where pixels lie says nothing of the image; 50838/50839 are ImageJ's blob, which
-# tifffile hands out decoded.
+# Skip the tags that locate the pixels, and ImageJ's blob (50838, 50839), which tifffile returns
+# decoded.
 _STORAGE_TAGS: Final = frozenset({273, 279, 288, 289, 324, 325, 330, 513, 514, 50838, 50839})
 _RATIONALS: Final = frozenset({5, 10})
-# Formats whose metadata tifffile finds outside of the tags that are kept anyway.
+# Formats whose metadata tifffile reads from outside of the kept tags.
 _OUTSIDE_TAGS: Final = ("micromanager", "scanimage", "nuvu", "andor", "lsm", "stk", "metaseries")
 
 
@@ -31,7 +31,7 @@ def kind_of(series: TiffPageSeries) -> str:
 
 
 def describe(tif: TiffFile, series: TiffPageSeries) -> dict[str, object]:
-    """Collect what a file says of itself and of one of its series.
+    """Collect the metadata of a file and of one of its series.
 
     Parameters
     ----------
@@ -44,9 +44,8 @@ def describe(tif: TiffFile, series: TiffPageSeries) -> dict[str, object]:
     -------
     dict
         JSON-able, except that floats may be NaN or infinite. Bytes are
-        ``{"base64": ...}``, rationals ``[numerator, denominator]``. Tags of later
-        pages are in ``page_tags`` by page number, as far as they differ from those of
-        the first.
+        ``{"base64": ...}``, rationals ``[numerator, denominator]``. Tags of later pages that differ
+        from those of the first are in ``page_tags`` by page number.
     """
     first = series.keyframe
     compression = first.compression
@@ -108,7 +107,7 @@ def _later_tags(
 ) -> dict[str, object]:
     differing: dict[str, object] = {}
     if series.dataoffset is not None and len(tif.pages) < len(series):
-        return differing  # planes without directories of their own
+        return differing  # planes without IFDs of their own
     for number, page in enumerate(series):
         if number == 0 or page is None or page.parent.filehandle.closed:
             continue
@@ -120,7 +119,7 @@ def _later_tags(
 
 
 def jsonable(value: Any) -> Any:
-    """Return a value of a TIFF tag or its parsed metadata in terms of JSON."""
+    """Return a value of a TIFF tag or of parsed metadata as a JSON value."""
     if isinstance(value, enum.Enum):
         return jsonable(value.value)
     if value is None or isinstance(value, bool | int | float | str):
@@ -143,16 +142,16 @@ def jsonable(value: Any) -> Any:
 _IS_SILENT: ContextVar[bool] = ContextVar("kymflow_zarr_tiff_is_silent", default=False)
 
 
-# Records of other threads, and of programs that use tifffile beside this package, pass.
+# Let log records of other threads, and of other users of tifffile, pass.
 logging.getLogger("tifffile").addFilter(lambda _record: not _IS_SILENT.get())
 
 
 @contextlib.contextmanager
 def without_messages() -> Iterator[None]:
-    """Keep tifffile's log records and NumPy's warnings of its arithmetic off the terminal.
+    """Suppress tifffile's log records and NumPy's warnings from its arithmetic.
 
-    What matters of them the readers find out themselves and put into the report. Other
-    threads, and programs that use tifffile beside this package, keep their messages.
+    The readers detect the relevant problems themselves and report them. Other threads and other
+    users of tifffile keep their messages.
     """
     token = _IS_SILENT.set(True)
     try:
