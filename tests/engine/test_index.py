@@ -22,6 +22,7 @@ from kymflow_zarr import ZarrDataset
 from kymflow_zarr.engine.index import columns, file, index
 from kymflow_zarr.engine.index.columns import Row, read_row
 from kymflow_zarr.errors import KymflowZarrError, StorageError
+from kymflow_zarr.storage.local import files
 from kymflow_zarr.storage.local.disk import Disk, disk_replaced
 from kymflow_zarr.storage.local.storage import LocalStorage
 from kymflow_zarr.types import OrderBy, StrPath
@@ -347,3 +348,45 @@ def test_a_copied_image_folder_is_an_error_and_no_second_image(ds: ZarrDataset) 
         ds.gather("events")
     assert len(ds.gather("events", on_error="report")) == 2
     assert [p.code for p in ds.validate().problems if p.severity == "error"] == ["image-id"]
+
+
+def test_metadata_that_an_editor_wrote_in_place_are_in_the_list(
+    ds: ZarrDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(3):
+        rec = ds.add_image(PIXELS, image_id=f"image-{i:03d}")
+        rec.save_metadata_payload({"experiment_metadata": {"condition": "contol"}})
+    age(ds)
+    for path in (ds.path / "images").glob("*/analysis/metadata.json"):
+        os.utime(path, ns=(1, 1))
+    ds.update_manifest()
+    for many in (2_000, 1):  # One by one, and through Arrow.
+        monkeypatch.setattr(files, "_MANY", many)
+        assert ds.images()["condition"].tolist() == ["contol"] * 3
+    edited = ds.path / "images" / "image-001" / "analysis" / "metadata.json"
+    folder = edited.parents[1].stat().st_mtime_ns
+    edited.write_text(edited.read_text().replace("contol", "control"))
+    assert edited.parents[1].stat().st_mtime_ns == folder
+    for many in (2_000, 1):
+        monkeypatch.setattr(files, "_MANY", many)
+        for again in (ds, ZarrDataset(ds.path, "r")):
+            assert again.images()["condition"].tolist() == ["contol", "control", "contol"]
+
+
+def test_metadata_from_a_clock_that_is_ahead_hide_no_change(ds: ZarrDataset) -> None:
+    fill(ds, 2)
+    rec = ds["image-001"]
+    rec.save_metadata_payload({"experiment_metadata": {"condition": "drug"}})
+    age(ds)
+    ahead = time.time_ns() + 3600 * 10**9
+    os.utime(ds.path / "images" / "image-001" / "analysis" / "metadata.json", ns=(ahead, ahead))
+
+    def versions() -> dict[str, int]:
+        return LocalStorage(ds.path, writable=False).versions("images", "analysis/metadata.json")
+
+    before = versions()
+    assert before == versions()
+    rec.save_json("late", 1)
+    after = versions()
+    assert before["image-000"] == after["image-000"]
+    assert before["image-001"] != after["image-001"]

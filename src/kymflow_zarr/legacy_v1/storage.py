@@ -178,7 +178,7 @@ class V1Storage(ReadOnlyStorage):
             return self.files.children(folder)
         return [name for name in found if name is not None]
 
-    def versions(self, prefix: str) -> dict[str, int]:
+    def versions(self, prefix: str, file: str = "") -> dict[str, int]:  # noqa: ARG002
         """Return that nothing is known: other programs write below without changing a folder."""
         return dict.fromkeys(self.children(prefix), UNKNOWN_VERSION)
 

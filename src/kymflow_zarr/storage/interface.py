@@ -210,10 +210,12 @@ class Storage(Protocol):
     def names(self, prefix: str) -> list[str]:
         """Return the names of all files and folders directly below a key, sorted."""
 
-    def versions(self, prefix: str) -> dict[str, int]:
+    def versions(self, prefix: str, file: str = "") -> dict[str, int]:
         """Return name and version of each folder that :meth:`children` names.
 
-        The version is :data:`UNKNOWN_VERSION` where the storage cannot tell.
+        The version is :data:`UNKNOWN_VERSION` where the storage cannot tell. With the key of a
+        file below each folder, the version also changes if another program writes that file in
+        place.
         """
 
     def walk(self, prefix: str) -> Iterator[tuple[str, Stat]]:

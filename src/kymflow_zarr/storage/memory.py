@@ -160,7 +160,7 @@ class MemoryStorage(Storage):
         node = self._dataset.find(prefix)
         return sorted(node.entries) if isinstance(node, _Folder) else []
 
-    def versions(self, prefix: str) -> dict[str, int]:
+    def versions(self, prefix: str, file: str = "") -> dict[str, int]:  # noqa: ARG002
         """Return name and version of each folder directly below a key."""
         node = self._dataset.find(prefix)
         return {

@@ -33,6 +33,8 @@ _RACY_S: Final = 2.0
 _WORTHWHILE: Final = 64
 _WORTHWHILE_SHARE: Final = 0.02
 _THREADS: Final = 4
+# The one document that people edit with a text editor.
+_EDITED: Final = layout.artifact_key("json", layout.METADATA)
 
 
 class Index:
@@ -157,7 +159,7 @@ class Index:
 
     def _found(self) -> dict[str, int]:
         """Return the images that are there, by id, and the versions of their folders."""
-        versions = self._storage.versions(layout.IMAGES)
+        versions = self._storage.versions(layout.IMAGES, _EDITED)
         if not versions:
             require_dataset(self._storage)
         folders = list(versions)

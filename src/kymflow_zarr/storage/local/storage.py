@@ -27,6 +27,7 @@ from kymflow_zarr.storage.local.disk import disk, register_root
 from kymflow_zarr.storage.local.files import (
     FileParts,
     ParentSync,
+    edited_times,
     files_below,
     first_link,
     folder_times,
@@ -198,15 +199,17 @@ class LocalStorage(Storage):
             names = [name for name in names if self.is_folder(f"{key}/{name}" if key else name)]
         return names
 
-    def versions(self, key: str) -> dict[str, int]:
+    def versions(self, key: str, file: str = "") -> dict[str, int]:
         """Return name and modification time, in ns, of each folder directly below a key.
 
-        The times do not reflect committed changes that are not applied yet.
+        With a file below each folder, see :func:`edited_times`. The times do not reflect
+        committed changes that are not applied yet.
         """
         if self._pending:
             return dict.fromkeys(self.children(key), UNKNOWN_VERSION)
         with os_errors("list", key):
-            return folder_times(self.path(key))
+            times = folder_times(self.path(key))
+            return edited_times(self.path(key), times, file) if file else times
 
     def unfinished(self, key: str) -> set[str]:
         """Return the names below a key to which a committed change is still being applied."""
