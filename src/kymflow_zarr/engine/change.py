@@ -1,4 +1,4 @@
-"""Files of a group changed together, with its list of checksums, all of it or nothing."""
+"""Atomic changes of the files under one list of checksums, together with that list."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from kymflow_zarr.storage.interface import Staged, Storage
 
 
 class Change:
-    """What is to become of the files of an image, or of those at the top of the dataset.
+    """Pending changes to the files of an image, or to those at the top of the dataset.
 
-    The caller holds the lock of the image, or the lock ``top``. Nothing happens before the
-    ``with`` block ends, and nothing at all if it ends with an error.
+    The caller holds the lock of the image, or the lock ``top``. The changes are committed when
+    the ``with`` block ends, and dropped if it ends with an error.
 
     Parameters
     ----------
@@ -41,13 +41,13 @@ class Change:
         self._files[key] = data
 
     def write_group(self, prefix: str, group: dict[str, Any]) -> None:
-        """Put the ``zarr.json`` of a group, keeping the keys this code does not know."""
+        """Put the ``zarr.json`` of a group, preserving keys that this code does not know."""
         key = _join(prefix, layout.GROUP)
         old = load(self._storage, _join(self.prefix, key))
         self.write(key, dump(group if old is None else updated_group(old, group)))
 
     def stage(self, key: str) -> Staged:
-        """Return a folder that takes its place at a key, instead of one that is there."""
+        """Return a staged folder that replaces whatever is at a key on commit."""
         tree = self._trees[key] = self._storage.stage()
         return tree
 
@@ -75,23 +75,23 @@ class Change:
                 tree.__exit__(kind, error, trace)
 
     def commit(self) -> None:
-        """Do all of it.
+        """Commit all changes.
 
         Raises
         ------
         FileNotFoundError
-            If the group is not there.
+            If the group does not exist.
         StorageError
-            If the disk refuses. The state is the one before.
+            If writing fails. The changes are rolled back.
         SchemaValidationError
-            If the list of checksums is damaged: it is not written over, so that what it told
-            of the other files is not lost.
+            If the list of checksums is damaged. It is not overwritten, so that the checksums
+            of the other files are not lost.
         """
         if not self:
             return
         if not self.prefix and layout.GROUP not in self._files:
-            # Between the two halves of mode "w", what is written would be of no dataset, and
-            # nothing could be created in its folder any more.
+            # While mode "w" in another process has emptied the folder and not created the new
+            # dataset yet, our files would belong to no dataset and block its creation.
             require_dataset(self._storage)
         listed = {layout.CHECKSUMS: self._checksums()}
         with self._storage.transaction(self.prefix) as transaction:

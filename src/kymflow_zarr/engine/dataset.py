@@ -1,4 +1,4 @@
-"""What an open dataset is: its storage, document, index and tables."""
+"""An open dataset: its storage, document, index and tables."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ R = TypeVar("R")
 
 
 class OpenDataset:
-    """An open dataset: what :class:`~kymflow_zarr.ZarrDataset` forwards to, which documents it.
+    """An open dataset; :class:`~kymflow_zarr.ZarrDataset` forwards to it and documents it.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class OpenDataset:
     storage : Storage
     mode : str
     index : Index
-        Shared by everything that asks this dataset for a list.
+        Shared by all listings of this dataset.
     tables : Tables
     """
 
@@ -96,7 +96,7 @@ class OpenDataset:
 
     @classmethod
     def on(cls, storage: Storage) -> Self:
-        """Open the dataset of a storage, or create it if there is none and it is writable."""
+        """Open the dataset of a storage; create it if there is none and the storage is writable."""
         return cls(storage, open_on(storage), "r+" if storage.writable else "r")
 
     @property
@@ -106,7 +106,7 @@ class OpenDataset:
 
     @property
     def dataset_id(self) -> str:
-        """Id of the dataset, given once when it was created."""
+        """Id of the dataset, set once when it is created."""
         return self._document.dataset_id
 
     @property
@@ -119,7 +119,7 @@ class OpenDataset:
         self.storage.require_writable()
 
     def close(self) -> None:
-        """Leave the work folder; every call leaves the dataset complete on disk anyway."""
+        """Release the session; the dataset is complete on disk after every call anyway."""
         self.storage.close()
 
     def __enter__(self) -> Self:
@@ -137,7 +137,7 @@ class OpenDataset:
         return len(self.index.image_ids())
 
     def __bool__(self) -> bool:
-        # An empty dataset is there all the same.
+        # An empty dataset is still a dataset.
         return True
 
     def __contains__(self, image_id: object) -> bool:
@@ -213,14 +213,14 @@ class OpenDataset:
         return StoredImage(self.storage, draft.image_id)
 
     def new_record(self, image_id: str | None = None) -> RecordDraft:
-        """Return a record to be staged with its artifacts and committed in one step."""
+        """Return a draft of a record, to be committed with its artifacts in one step."""
         from kymflow_zarr.engine.images.draft import RecordDraft
 
         return RecordDraft(self.storage, image_id)
 
     @contextmanager
     def update_record(self, image_id: str) -> Iterator[RecordUpdate]:
-        """Hold the lock of an image and give the means to change it, for ingest."""
+        """Lock an image and yield an update of it, for ingest."""
         from kymflow_zarr.engine.images.update import RecordUpdate
 
         self.storage.require_writable()
@@ -254,17 +254,17 @@ class OpenDataset:
         return removed
 
     def load_sources_index(self) -> pd.DataFrame:
-        """Return which file each image came from."""
+        """Return the source file of each image."""
         from kymflow_zarr.engine.index.images_dataframe import sources_index
 
         return sources_index(self.index.entries().values())
 
     def load_manifest(self) -> dict[str, Any]:
-        """Return what the index says of every image; never stale, and nothing is written."""
+        """Return the index entry of every image; never stale, and nothing is written."""
         return self._manifest(self.index.entries())
 
     def update_manifest(self) -> dict[str, Any]:
-        """Make the index anew from the documents, write it, and return the manifest."""
+        """Rebuild the index from the documents, write it, and return the manifest."""
         from kymflow_zarr.engine.images.thumbnails import forget
 
         self.storage.require_writable()
@@ -296,7 +296,7 @@ class OpenDataset:
         return self.tables.names()
 
     def delete_table(self, name: str) -> None:
-        """Delete a table; TableNotFoundError if there is none of that name."""
+        """Delete a table; raise TableNotFoundError if there is none of that name."""
         self.tables.delete(name)
 
     def replace_rows_for_image_id(
@@ -314,7 +314,7 @@ class OpenDataset:
     # Questions about all images
 
     def images(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Return what is known of each image, without reading a pixel."""
+        """Return a data frame with a row for each image, without reading pixels."""
         from kymflow_zarr.engine.index.images_dataframe import images_frame
 
         if isinstance(columns, str):
@@ -393,7 +393,7 @@ class OpenDataset:
         *,
         as_: Literal["pandas", "arrow"] = "pandas",
     ) -> Any:
-        """Answer a question in the SQL of DuckDB."""
+        """Return the result of a query in DuckDB's SQL."""
         from kymflow_zarr.engine.query.sql import artifact_sources, ask, table_sources, to_pandas
 
         _check_form(as_)
@@ -415,7 +415,7 @@ class OpenDataset:
         executor: Executor | None = None,
         progress: Progress | None = None,
     ) -> MapResult[R]:
-        """Call a function for the record of each image, several at a time."""
+        """Call a function for the record of each image, in parallel."""
         from kymflow_zarr.engine.query.map import map_images
 
         chosen = self.index.image_ids() if ids is None else list(dict.fromkeys(_several(ids)))
@@ -427,14 +427,14 @@ class OpenDataset:
     # Files as they are
 
     def stored_table(self, name: str) -> Path:
-        """Return where the file of a table is, to be read as it is."""
+        """Return the path of the file of a table."""
         key = layout.table_key(name)
         if self.storage.stat(key) is None:
-            self.tables.read(name)  # It says what there is instead.
+            self.tables.read(name)  # Its error lists the tables that exist.
         return local_path(self.storage, key)
 
     def change_token(self, table: str | None = None) -> str:
-        """Return a text that is another one once an image, or one table, has changed."""
+        """Return a token that changes when any image, or the given table, changes."""
         seen: list[tuple[str, int, int]] = []
         if table is None:
             times = self.storage.versions(layout.IMAGES)
@@ -448,7 +448,7 @@ class OpenDataset:
         return hashlib.sha256(repr(seen).encode()).hexdigest()
 
     def number_of_rows(self, table: str) -> int:
-        """Return how many rows a table has, by the end of its file."""
+        """Return the number of rows of a table, from its footer."""
         import pyarrow.parquet as pq
 
         key = layout.table_key(table)
@@ -464,16 +464,16 @@ def _check_form(as_: str, *more: str) -> None:
 
 
 def _several(ids: Iterable[str]) -> list[str]:
-    # A text is a sequence too, of its letters.
+    # A str is a sequence too, of its characters.
     return [ids] if isinstance(ids, str) else list(ids)
 
 
 @functools.lru_cache(maxsize=8)
 def _reopened(storage: Storage) -> OpenDataset:
-    """Return the dataset that was pickled, one for each process and storage.
+    """Return the unpickled dataset, one per process and storage.
 
-    A task would otherwise spend more on the index than on most images. The mode is never one
-    that creates or empties.
+    Otherwise each task would load the index again, which costs more than most images. The mode
+    is never one that creates or empties.
     """
     mode: Mode = "r+" if storage.writable else "r"
     return OpenDataset(storage, read_document(storage), mode)

@@ -19,18 +19,18 @@ from kymflow_zarr.runtime.limits import loads_json
 from kymflow_zarr.schema.image import ImageDocument, PixelsDocument, read_image_document
 from kymflow_zarr.storage.interface import Storage
 
-# json.dumps would make one for each document.
+# json.dumps would create an encoder for each document.
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
 def utc_now() -> str:
-    """Return the time as documents carry it: ISO 8601, UTC, microseconds."""
+    """Return the current time in the documents' form: ISO 8601, UTC, microseconds."""
     return dt.datetime.now(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def dump(document: Any) -> bytes:
     """Return the bytes of a document."""
-    # With an indent json falls back to Python, ten times slower.
+    # With an indent, json uses its pure Python encoder, which is ten times slower.
     line = _ENCODER.encode(document).encode()
     return msgspec.json.format(line, indent=2) + b"\n"
 
@@ -67,9 +67,9 @@ def load_image(storage: Storage, image_id: str) -> ImageDocument:
     Raises
     ------
     RecordNotFoundError
-        If the dataset holds no such image.
+        If the dataset has no such image.
     SchemaValidationError
-        If its document is broken.
+        If its document is damaged.
     """
     key = f"{layout.image_prefix(image_id)}/{layout.GROUP}"
     raw = load(storage, key)
@@ -87,7 +87,7 @@ def _no_image(storage: Storage, image_id: str) -> RecordNotFoundError:
 
 
 class CurrentImage:
-    """The document of an image, read at once, and parsed anew only when it has changed.
+    """The document of an image, read immediately, and parsed again only if it has changed.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ class CurrentImage:
     Attributes
     ----------
     document : ImageDocument
-        As it was when it was read last.
+        As it was last read.
 
     Raises
     ------
@@ -113,7 +113,7 @@ class CurrentImage:
         self.document = self._read()
 
     def pixels(self) -> PixelsDocument:
-        """Return what the document says of the pixels now."""
+        """Return the current description of the pixels."""
         self.document = self._read()
         return self.document.pixels
 
@@ -129,9 +129,9 @@ class CurrentImage:
 
 
 def require_image_id(document: ImageDocument, image_id: str) -> None:
-    """Raise SchemaValidationError if a document is that of another image.
+    """Raise SchemaValidationError if a document belongs to another image.
 
-    A program that copies or renames the folder of an image leaves its document as it is.
+    A program that copies or renames the folder of an image does not change its document.
     """
     # On-disk format: "image_id MUST be the id that the folder's name encodes."
     if document.image_id != image_id:
@@ -146,7 +146,7 @@ def require_image_id(document: ImageDocument, image_id: str) -> None:
 def require_dataset(storage: Storage) -> None:
     """Raise DatasetNotFoundError if the dataset has vanished since it was opened.
 
-    An unmounted share must not look like a dataset without images.
+    Otherwise an unmounted share would look like a dataset without images.
     """
     if storage.read(layout.GROUP) is None:
         raise DatasetNotFoundError(

@@ -1,4 +1,4 @@
-"""What a caller may have meant by a name that is not there."""
+"""Hints for errors about unknown names: the closest one, or what exists."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Final
 
 from kymflow_zarr import layout
 
-# Comparing takes some microseconds for each name.
+# Comparing takes a few microseconds per name.
 _MAX_COMPARED: Final = 5000
 _CUTOFF: Final = 0.75
 
 
 def did_you_mean(name: object, known: Sequence[str]) -> str:
-    """Return the beginning of a hint, which names what is there, or nothing.
+    """Return the beginning of a hint that names what exists, or an empty str.
 
     Parameters
     ----------
     name : object
-        What was asked for; names are str.
+        The requested name; only a str is compared.
     known : sequence of str
-        What there is.
+        The names that exist.
     """
     if not isinstance(name, str):
         return "Names are text: use str(...). "
@@ -39,7 +39,7 @@ def _closest(name: str, known: Sequence[str]) -> str | None:
     begins = [other for other in known if name and other.startswith(name)]
     if len(begins) == 1:
         return begins[0]
-    import difflib  # Only who mistypes waits for it.
+    import difflib  # Only needed for errors.
 
     close = difflib.get_close_matches(bare, known[:_MAX_COMPARED], n=1, cutoff=_CUTOFF)
     return close[0] if close else None

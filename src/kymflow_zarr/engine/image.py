@@ -1,4 +1,4 @@
-"""One stored image: what its record forwards to."""
+"""One stored image, to which its record forwards."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 
 class StoredImage:
-    """One image: what :class:`~kymflow_zarr.ZarrImageRecord` forwards to, which documents it.
+    """A stored image; :class:`~kymflow_zarr.ZarrImageRecord` forwards to it and documents it.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class StoredImage:
     """
 
     def __init__(self, storage: Storage, image_id: str) -> None:
-        self.prefix = layout.image_prefix(image_id)  # It checks the id.
+        self.prefix = layout.image_prefix(image_id)  # Checks the id.
         self.image_id = str.__str__(image_id)
         self.storage = storage
         self._snapshot: CurrentImage | None = None
@@ -82,16 +82,16 @@ class StoredImage:
         return StoredImage, (self.storage, self.image_id)
 
     def document(self) -> ImageDocument:
-        """Return the document of the image: read now, or that of a snapshot."""
+        """Return the document of the image, read now or from the snapshot."""
         if self._snapshot is None:
             return load_image(self.storage, self.image_id)
         return self._snapshot.document
 
     def snapshot(self) -> StoredImage:
-        """Return the image with its document as it is now.
+        """Return the image with a fixed copy of its current document.
 
-        A call that asks for several facts takes a snapshot: the document is then parsed once.
-        Pixels and artifacts are still read as they are when they are asked for.
+        A call that needs several properties takes a snapshot, so that the document is parsed
+        once. Pixels and artifacts are still read when they are requested.
         """
         if self._snapshot is not None:
             return self
@@ -126,16 +126,16 @@ class StoredImage:
 
     @property
     def axes(self) -> tuple[Axis, ...]:
-        """The true axes with their calibration, one for each dimension."""
+        """The true axes with their calibration, one per dimension."""
         return self.document().axis_values()
 
     def get_axes(self) -> list[str]:
-        """Return the names of the axes, one for each dimension."""
+        """Return the names of the axes, one per dimension."""
         return [axis.name for axis in self.axes]
 
     @property
     def channel_names(self) -> list[str] | None:
-        """Names of the channels, None if none were given."""
+        """Names of the channels, None if not set."""
         return self.document().channel_names
 
     @property
@@ -150,16 +150,16 @@ class StoredImage:
 
     @property
     def source(self) -> SourceFileDocument | None:
-        """The file the image was ingested from (path, size, time, SHA-256), if it was."""
+        """The file that the image was ingested from (path, size, time, SHA-256), None if none."""
         return self.document().source
 
     @property
     def source_files(self) -> list[SourceFileDocument]:
-        """All files that the image and what lies beside it were ingested from."""
+        """All files that the image and its artifacts were ingested from."""
         return self.document().source_files
 
     def list_earlier_artifacts(self) -> list[str]:
-        """Return the keys, relative to the dataset, of artifacts made from earlier pixels."""
+        """Return the keys, relative to the dataset, of artifacts computed from earlier pixels."""
         from kymflow_zarr.engine.images.update import digest_of_artifact
 
         earlier = self.document().earlier_artifacts
@@ -177,7 +177,7 @@ class StoredImage:
         return ImagePlanes(document.axis_values(), tuple(document.pixels.shape)).bounds
 
     def load_array(self, selection: object = ...) -> np.ndarray[Any, Any]:
-        """Return the pixels, or a part of them."""
+        """Return the pixels, or a selection of them."""
         seen = self._snapshot
         current = CurrentImage(self.storage, self.image_id) if seen is None else copy.copy(seen)
         return load_pixels(
@@ -185,7 +185,7 @@ class StoredImage:
         )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        """Return all pixels, so that ``np.asarray(record)`` has them."""
+        """Return all pixels, for ``np.asarray(record)``."""
         if copy is False:
             raise ArgumentError("the pixels of a record cannot be had without a copy", where="copy")
         array = self.load_array()
@@ -198,7 +198,7 @@ class StoredImage:
             try:
                 return open_pixels(self.storage, self.prefix, pixels)
             except (StorageError, CorruptDataError):
-                # Unless it was replaced since its document was read, it is broken.
+                # If its document is unchanged, it was not replaced but is damaged.
                 if self.document().pixels.path == pixels.path:
                     raise
 
@@ -212,7 +212,7 @@ class StoredImage:
         line_period_s: float | None = None,
         pixel_size_um: float | None = None,
     ) -> str:
-        """Replace the pixels in one step; the old ones stay until the new ones are complete."""
+        """Replace the pixels atomically: readers see either the old ones or the new ones."""
         from kymflow_zarr.engine.images.draft import set_pixels
         from kymflow_zarr.engine.images.from_xarray import is_data_array, labels_of
 
@@ -240,7 +240,7 @@ class StoredImage:
     def _fitting_channel_names(
         old: ImageDocument, shape: Sequence[int], axes: str | Sequence[str | Axis] | None
     ) -> list[str] | None:
-        """Return the names of the channels before, if new pixels have as many channels."""
+        """Return the previous channel names if the new pixels have as many channels."""
         from kymflow_zarr.schema.axes import channel_count, normalize_axes
 
         if old.channel_names is None:
@@ -251,11 +251,11 @@ class StoredImage:
     def save_metadata_objects(
         self, header: object = None, experiment: object = None, rois: object = None
     ) -> str:
-        """Save the payload that three objects make up, and return its key."""
+        """Save the payload composed of three objects, and return its key."""
         from kymflow_zarr.engine.images.payload import payload_of
 
         self.storage.require_writable()
-        # Two programs that each save a part at once must both find theirs in the end.
+        # Two programs may each save a section at once; neither update may be lost.
         with self.storage.lock(f"image:{self.image_id}"):
             try:
                 old = self.load_metadata_payload()
@@ -269,7 +269,7 @@ class StoredImage:
     def _arrays(self) -> ArrayArtifacts:
         from kymflow_zarr.engine.images.array_artifacts import ArrayArtifacts
 
-        # Not made beforehand: a hundred thousand records are listed and not asked for one.
+        # Created on demand: most records of a large listing never need it.
         return ArrayArtifacts(self.storage, self.prefix)
 
     def save_json(self, name: str, obj: Any) -> str:
@@ -312,7 +312,7 @@ class StoredImage:
     def _lock(self) -> AbstractContextManager[None]:
         """Return the lock of the image.
 
-        Callers hold it by a ``with`` of their own: Ctrl-C could leave a generator that holds it.
+        Callers use it in a ``with`` of their own: after Ctrl-C a generator could keep holding it.
         """
         self.storage.require_writable()
         return self.storage.lock(f"image:{self.image_id}")
@@ -341,11 +341,11 @@ class StoredImage:
         return list(artifacts.listing(self.storage, self.prefix))
 
     def list_analysis_keys(self) -> list[str]:
-        """Return the keys of the JSON and data-frame artifacts, relative to the dataset."""
+        """Return the keys, relative to the dataset, of the JSON and data-frame artifacts."""
         return [info.key for info in self.list_artifacts()]
 
     def delete_analysis(self, suffixes: str | Iterable[str] | None = None) -> int:
-        """Delete JSON and data-frame artifacts and return how many there were."""
+        """Delete JSON and data-frame artifacts and return their number."""
         self.storage.require_writable()
         self._require_present()
         named = [suffixes] if isinstance(suffixes, str) else suffixes
@@ -371,7 +371,7 @@ class StoredImage:
         axes: Sequence[str] | None = None,
         chunks: int | Sequence[int] | None = None,
     ) -> str:
-        """Save an N-D array, such as a mask, beside the image; replace one of that name."""
+        """Save an N-D array, such as a mask, beside the image, replacing one of that name."""
         self.storage.require_writable()
         array, names = self._arrays.check(name, arr, axes=axes)
         with self._lock(), self._change() as change:
@@ -399,7 +399,7 @@ class StoredImage:
         return self._arrays.names()
 
     def delete_array_artifact(self, name: str) -> None:
-        """Delete an array artifact; KeyError if there is none of that name."""
+        """Delete an array artifact; raise KeyError if there is none of that name."""
         with self._lock(), self._change() as change:
             self._arrays.delete(change, name)
 
@@ -465,7 +465,7 @@ class StoredImage:
         channel: int = 1,
         z: int = 0,
     ) -> MaskRoi:
-        """Save a mask as an array artifact and put the region that it makes in the payload."""
+        """Save a mask as an array artifact and add its region to the payload."""
         from kymflow_zarr.engine.rois.planes import check_mask_shape
         from kymflow_zarr.engine.rois.values import MaskRoi, check_rois
 
@@ -574,7 +574,7 @@ class StoredImage:
         z: int | Literal["all"] | None = None,
         at: Mapping[str, int] | None = None,
     ) -> np.ndarray[Any, Any]:
-        """Return the pixels of a region; no more of the image is read than it covers."""
+        """Return the pixels of a region, reading only the part of the image that it covers."""
         return self._reader().pixels(roi, channel=channel, z=z, at=at)
 
     def roi_statistics(
@@ -585,7 +585,7 @@ class StoredImage:
         z: int | Literal["all"] | None = None,
         at: Mapping[str, int] | None = None,
     ) -> RoiStatistics:
-        """Return the statistics of the pixels of a region, all that are asked for together."""
+        """Return the statistics of the pixels of a region, over all selected planes together."""
         return self._reader().statistics(roi, channel=channel, z=z, at=at)
 
     def roi_statistics_by_plane(
@@ -596,7 +596,7 @@ class StoredImage:
         z: int | Literal["all"] | None = "all",
         at: Mapping[str, int] | None = None,
     ) -> list[RoiStatistics]:
-        """Return the statistics of a region in each channel and plane of its own."""
+        """Return the statistics of a region for each channel and plane separately."""
         return self._reader().statistics_by_plane(roi, channel=channel, z=z, at=at)
 
     def _reader(self) -> RoiReader:
@@ -613,7 +613,7 @@ class StoredImage:
 
     @property
     def revision(self) -> str:
-        """Digest, 64 hexadecimal digits, that is another one when anything in the image is."""
+        """Digest, 64 hexadecimal digits, that changes when anything in the image changes."""
         data = self.storage.read(f"{self.prefix}/{layout.CHECKSUMS}")
         if data is None:
             self._require_present()
@@ -622,7 +622,7 @@ class StoredImage:
         return hashlib.sha256(data).hexdigest()
 
     def curation(self) -> Curation:
-        """Return verdict, note and the history of edits."""
+        """Return the verdict, the note and the history of edits."""
         from kymflow_zarr.engine.curation.document import load_curation
 
         curation = load_curation(self.storage, self.prefix)
@@ -632,14 +632,14 @@ class StoredImage:
 
     @contextlib.contextmanager
     def edit(self, who: str | None = None, expect: str | None = None) -> Iterator[RecordEdit]:
-        """Change verdict, note, regions and types of events in one step."""
+        """Change verdict, note, regions and event types in one step."""
         with self._editing(who, expect) as (edit, _):
             yield edit
 
     def undo(
         self, edit_id: str | None = None, *, who: str | None = None, expect: str | None = None
     ) -> Edit:
-        """Take an edit back; that is an entry of the history as well."""
+        """Undo an edit; the undo becomes an entry of the history, too."""
         with self._editing(who, expect) as (_, image):
             image.take_back(edit_id)
         return image.written[0]
@@ -648,7 +648,7 @@ class StoredImage:
     def _editing(
         self, who: str | None, expect: str | None
     ) -> Iterator[tuple[RecordEdit, EditedImage]]:
-        # Most programs edit nothing, and need not wait for what edits.
+        # A late import: most programs edit nothing.
         from kymflow_zarr.engine.curation.document import name_of
         from kymflow_zarr.engine.curation.editing import EditedImage, RecordEdit
 
@@ -670,7 +670,7 @@ class StoredImage:
             image.finish(change)
             if not image.written:
                 return
-            # The lock keeps others out, but not the block itself.
+            # The lock excludes other writers, but not writes in the caller's own block.
             if self.revision != revision:
                 raise EditConflictError(
                     "the image was written to while the edit went on",
@@ -685,16 +685,16 @@ class StoredImage:
 
     @property
     def chunks(self) -> tuple[int, ...]:
-        """Shape of what is compressed at a time, in pixels."""
+        """Shape of a chunk, the unit of compression, in pixels."""
         return tuple(self.document().pixels.chunks)
 
     @property
     def pixels_sha256(self) -> str:
-        """SHA-256 of the stored pixels, as the format defines it; another one once they change."""
+        """SHA-256 of the stored pixels, as the format defines it."""
         return self.document().pixels.sha256
 
     def stored_file(self, key: str) -> Path:
-        """Return where a file of the image is, to be read as it is."""
+        """Return the path of a file of the image."""
         where = f"{self.prefix}/{layout.CHECKSUMS}"
         listed = self.storage.read(where)
         if listed is None or key not in parse_checksums(listed, where=where):
@@ -711,5 +711,5 @@ def _describe(axis: Axis) -> str:
 
 
 def _without_statistics(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """Return notes without the statistics of the mask that was replaced."""
+    """Return the `meta` of a region without the statistics of its replaced mask."""
     return {key: value for key, value in meta.items() if not key.startswith("img_")}

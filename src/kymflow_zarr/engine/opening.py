@@ -1,4 +1,4 @@
-"""What the modes of a dataset mean: open, create, refuse, and empty for mode ``"w"``."""
+"""Open, create, refuse or empty a dataset, according to its mode."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ from kymflow_zarr.storage.local.files import os_errors
 from kymflow_zarr.storage.local.storage import LocalStorage
 from kymflow_zarr.types import Durability, Mode, StrPath
 
-# By the name of each older format: opens a dataset of it, or returns None if it is of another.
+# By format name: opens a dataset of that older format, or returns None if it is of another.
 OlderFormats: TypeAlias = Mapping[str, Callable[[Storage, Mode], Storage | None]]
 NONE_OLDER: Final[OlderFormats] = {}
 _MODES: Final = ("r", "r+", "a", "w", "w-")
 
 
 def dataset_path(path: StrPath) -> Path:
-    """Return the absolute path of a dataset; the current folder may change afterwards.
+    """Return the absolute path of a dataset, independent of later changes of the current folder.
 
     Raises
     ------
     ArgumentError
-        If it is no path, empty, or an address of another kind of storage.
+        If it is not a path, empty, or a URL.
     """
     if not isinstance(path, str | os.PathLike):
         raise ArgumentTypeError(f"the path must be a str or a Path, not {type(path).__name__}")
@@ -61,7 +61,7 @@ def dataset_path(path: StrPath) -> Path:
 def open_storage(
     path: Path, mode: Mode, durability: Durability, older_formats: OlderFormats = NONE_OLDER
 ) -> tuple[Storage, DatasetDocument]:
-    """Open or create the dataset at a path, as `mode` says.
+    """Open or create the dataset at a path, according to `mode`.
 
     Raises
     ------
@@ -93,10 +93,10 @@ def _opened(
         if unknown:
             storage = _opened_read_only(storage, mode, unknown)
             mode = "r"
-        # What a dead writer has begun is brought to an end before anything is looked at.
+        # Recover before reading anything: a dead writer may have left a journal.
         storage.recover()
     if mode == "w" and path.exists() and refuse_to_wipe(storage):
-        # Writers that have it open wait meanwhile, and find a dataset again.
+        # Writers in other processes wait for these locks, and then find a dataset again.
         with storage.lock("dataset", "index", "source_files", "top"):
             wipe(storage)
             return storage, _create(storage)
@@ -124,7 +124,7 @@ def _opened(
 
 
 def _opened_read_only(storage: LocalStorage, mode: Mode, unknown: list[str]) -> LocalStorage:
-    """Return the storage of a dataset that may be hostile, for reading; or refuse to open it."""
+    """Return a read-only storage of a dataset that may be hostile, or refuse to open it."""
     shown = ", ".join(unknown[:3]) + (f" and {len(unknown) - 3} more" if len(unknown) > 3 else "")
     what = f"no writer of this format made what is in its work folder: {shown}"
     hint = (
@@ -149,7 +149,7 @@ def _read_root(storage: LocalStorage) -> DatasetDocument | None:
     try:
         refuse_foreign(storage)
     except SchemaValidationError:
-        # Another process may have created the dataset between our two looks at it.
+        # Another process may have created the dataset between our two reads.
         if storage.stat(layout.GROUP) is None:
             raise
         return _read_root(storage)
@@ -157,7 +157,7 @@ def _read_root(storage: LocalStorage) -> DatasetDocument | None:
 
 
 def read_document(storage: Storage) -> DatasetDocument:
-    """Return the document of the dataset that a storage holds.
+    """Return the document of the dataset in a storage.
 
     Raises
     ------
@@ -172,7 +172,7 @@ def read_document(storage: Storage) -> DatasetDocument:
 
 
 def open_on(storage: Storage) -> DatasetDocument:
-    """Return the document of the dataset of any storage; create it if a writable one has none."""
+    """Return the document of the dataset in a storage; if it is writable, create a missing one."""
     if storage.writable and storage.stat(layout.GROUP) is None:
         storage.create()
         with storage.lock("dataset", "top"):
@@ -184,15 +184,15 @@ def open_on(storage: Storage) -> DatasetDocument:
 def create_dataset(
     path: Path, document: DatasetDocument, *, attributes: Mapping[str, Any], durability: Durability
 ) -> None:
-    """Create a dataset that has an id already; one that is there is left as it is.
+    """Create a dataset with a given id; an existing dataset is left unchanged.
 
     Parameters
     ----------
     path : Path
-        Nothing, or an empty folder.
+        A free path, or an empty folder.
     document : DatasetDocument
     attributes : mapping
-        Attributes of the root group beside those of this format.
+        Further attributes of the root group.
     durability : {"full", "relaxed"}
     """
     with contextlib.closing(LocalStorage(path, writable=True, durability=durability)) as storage:
@@ -206,7 +206,7 @@ def _create(
     attributes: Mapping[str, Any] | None = None,
 ) -> DatasetDocument:
     storage.create()
-    # Two processes may create at once: the lock decides, and the second opens the first's.
+    # Two processes may create at once: the one that gets the lock second opens the first's.
     with storage.lock("dataset", "top"):
         document = _read_root(storage)
         if document is not None:
@@ -229,7 +229,7 @@ def _write_root(
     group["attributes"].update(attributes or {})
     with Change(storage, "") as change:
         change.write(f"{layout.IMAGES}/{layout.GROUP}", dump(plain_group_document()))
-        # The root document comes last: with it, and not before, there is a dataset.
+        # The root document comes last: it is what makes the folder a dataset.
         change.write(layout.GROUP, dump(group))
     return document
 
@@ -245,16 +245,16 @@ _DERIVED: Final = {key.rpartition("/")[2] for key in (layout.MANIFEST, layout.TH
 
 
 def refuse_foreign(storage: LocalStorage) -> None:
-    """Raise SchemaValidationError if a folder without a root document is not free for a dataset.
+    """Raise SchemaValidationError if a folder without a root document has foreign files.
 
-    What an interrupted creation has left there does not count.
+    Leftovers of an interrupted creation do not count.
     """
     root = storage.root
-    # By way of the storage: what is committed to go, and there still, does not count either.
+    # Through the storage: files whose removal is committed do not count either.
     foreign = sorted(_names(root) - {layout.WORK, layout.CHECKSUMS, *_TREES})
     foreign = [name for name in (*foreign, *_TREES[1:]) if storage.stat(name) is not None]
     if _names(root / layout.INDEX) <= _DERIVED:
-        # A writer whose dataset another process was emptying has put it there.
+        # A writer may have put it there while another process emptied the dataset.
         foreign = [name for name in foreign if name != layout.INDEX]
     images = storage.path(layout.IMAGES)
     own = {layout.GROUP} if (images / layout.GROUP).is_file() else set()
@@ -282,7 +282,7 @@ def refuse_nested(root: Path) -> None:
 
 
 def wipe(storage: LocalStorage) -> None:
-    """Remove all that is in the folder of a dataset; the caller holds the locks of its top.
+    """Remove all content of the folder of a dataset; the caller holds the locks of its top.
 
     Raises
     ------
@@ -297,12 +297,12 @@ def wipe(storage: LocalStorage) -> None:
 
 
 def refuse_to_wipe(storage: LocalStorage) -> bool:
-    """Return True if a folder is a dataset's, False if it is free for one.
+    """Return True if a folder holds a dataset, False if it is free for one.
 
     Raises
     ------
     SchemaValidationError
-        If anything in it is not the dataset's.
+        If anything in it does not belong to the dataset.
     """
     root = storage.root
     if not root.is_dir():
@@ -346,7 +346,7 @@ def _is_dataset(storage: LocalStorage) -> bool:
 
 
 def _foreign_inside(storage: LocalStorage) -> Iterator[str]:
-    """Yield what is not the dataset's below its own folders."""
+    """Yield the entries in the dataset's folders that do not belong to it."""
     images = storage.root / layout.IMAGES
     for name in sorted(_names(images) - {layout.GROUP, ".zgroup", ".zattrs"}):
         if not _is_image(images / name):
@@ -365,7 +365,7 @@ def _is_image(folder: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except (ValueError, KeyError, TypeError):
-        return True  # An image's document, damaged.
+        return True  # A damaged document of an image.
 
 
 def _names(folder: Path) -> set[str]:

@@ -1,4 +1,4 @@
-"""Source files that belong to no single image, kept as they are at the dataset's top."""
+"""Source files that belong to no single image, stored unchanged at the top of the dataset."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _INDEX = f"{layout.SOURCE_FILES}/files.json"
 
 
 def read_kept(storage: Storage, key: str) -> bytes:
-    """Return the bytes of a kept source file.
+    """Return the bytes of a stored source file.
 
     Raises
     ------
     ArtifactNotFoundError
         If there is none at that key.
     CorruptDataError
-        If it is damaged, or if the key is none of a kept source file.
+        If it is damaged, or the key is not that of a source file.
     LimitExceededError
         If it unpacks to more than the limit ``gzip_bytes``.
     """
@@ -50,7 +50,7 @@ def read_kept(storage: Storage, key: str) -> bytes:
 
 
 def require_source_file_key(key: str) -> None:
-    """Raise CorruptDataError if a document, which others may have made, names another file."""
+    """Raise CorruptDataError if a key from an untrusted document is not that of a source file."""
     folder, _, rest = key.partition("/")
     below_record = rest.partition("/")[2] if folder == layout.IMAGES else key
     if not layout.is_safe_key(key) or not layout.is_source_file_key(below_record):
@@ -60,7 +60,7 @@ def require_source_file_key(key: str) -> None:
 
 
 class KeptFiles:
-    """The source files kept at the top of one dataset.
+    """The source files at the top of one dataset.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class KeptFiles:
         self._storage = storage
 
     def documents(self) -> dict[str, SourceFileDocument]:
-        """Return what is kept, by the path each file had.
+        """Return the documents of the stored files, by original path.
 
         Raises
         ------
@@ -92,7 +92,7 @@ class KeptFiles:
         files: Mapping[str, tuple[SourceFileDocument, bytes]],
         instead_of: Collection[str] = (),
     ) -> None:
-        """Keep files, replacing those of the same path and of other paths, in one step."""
+        """Store files in one step, replacing those of the same paths and of `instead_of`."""
         if not files and not instead_of:
             return
         with (
@@ -111,7 +111,7 @@ class KeptFiles:
                 documents.pop(path, None)
             listed = [documents[path] for path in sorted(documents)]
             change.write(_INDEX, dump(self.document_of(listed)))
-            # What no file is any more; several may have been equal.
+            # Remove only contents that no listed file needs; equal files share one.
             after = {document.kept_as for document in documents.values()}
             for key in before - after:
                 if key is not None:
@@ -128,5 +128,5 @@ class KeptFiles:
         }
 
     def read(self, document: SourceFileDocument) -> bytes:
-        """Return the bytes of a kept file; errors as for :func:`read_kept`."""
+        """Return the bytes of a stored file; errors as for :func:`read_kept`."""
         return read_kept(self._storage, document.kept_as or "")

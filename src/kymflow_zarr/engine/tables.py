@@ -59,7 +59,7 @@ class Tables:
         return data, key
 
     def source(self, name: str) -> FileSource:
-        """Return a table for a query in SQL to name."""
+        """Return a table as a source for SQL queries."""
         from kymflow_zarr.engine.query.sql import FileCache, FileSource
 
         if self._sql_files is None:
@@ -76,7 +76,7 @@ class Tables:
         return names
 
     def count_rows(self, name: str) -> dict[str, int] | None:
-        """Return how many rows each image has in a table; None if it names no images."""
+        """Return the number of rows of each image in a table; None if it has no image ids."""
         from kymflow_zarr.formats.rows.replace import count_rows
 
         key = layout.table_key(name)
@@ -96,7 +96,7 @@ class Tables:
     def replace_rows(
         self, name: str, rows: Mapping[str, pd.DataFrame], *, image_id_col: str
     ) -> None:
-        """Replace the rows of some images in one rewrite; create the table if need be."""
+        """Replace the rows of some images in one rewrite; create the table if necessary."""
         from kymflow_zarr.formats.rows.replace import replace_rows
 
         self._storage.require_writable()
@@ -113,7 +113,7 @@ class Tables:
         return [f"table:{name}" for name in self.names()]
 
     def remove_image(self, change: Change, image_id: str) -> int:
-        """Put the removal of an image's rows from every table into a change; return how many.
+        """Add the removal of an image's rows from every table to a change; return their number.
 
         The caller holds the locks of :meth:`scopes`.
         """

@@ -1,1 +1,1 @@
-"""What people have judged of an image: values, documents and edits."""
+"""Curation of an image (verdict, note, edits): values, documents and editing."""

@@ -1,4 +1,4 @@
-"""What people have judged of an image: its document, and as values."""
+"""The curation of an image: its document, and the values that represent it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kymflow_zarr.types import FrameKind, Verdict
 
 EditWhat: TypeAlias = Literal["verdict", "note", "roi", "event_type"]
 
-# Of each kind of change what tells the place, beside before and after.
+# By kind of change: the fields that locate it, besides before and after.
 FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "verdict": (),
     "note": (),
@@ -36,11 +36,11 @@ class EditChange:
     ----------
     what : {"verdict", "note", "roi", "event_type"}
     before, after : object
-        The values. A region is the mapping of the metadata payload, None where it is not there.
+        The values. A region is its mapping in the metadata payload, or None if absent.
     roi_id : int, optional
         The region.
     position : int, optional
-        Where in the list of regions it was before, from 0.
+        Its previous position in the list of regions, from 0.
     artifact_kind : {"parquet", "csv_gz"}, optional
     name : str, optional
         The data frame of events.
@@ -48,7 +48,7 @@ class EditChange:
         Position of the event in it, from 0.
     column : str, optional
     row_sha256 : str, optional
-        Digest of the other cells of the row, by which the event is known again.
+        Digest of the other cells of the row, which identifies the event.
     """
 
     what: EditWhat
@@ -63,7 +63,7 @@ class EditChange:
     row_sha256: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as the document holds it."""
+        """Return it in the document's form."""
         place = {key: getattr(self, key) for key in FIELDS[self.what]}
         values = copy.deepcopy({"before": self.before, "after": self.after})
         return {"what": self.what, **place, **values}
@@ -88,9 +88,9 @@ class Edit:
         ISO 8601, UTC.
     changes : tuple of EditChange
     undoes : str, optional
-        Id of the edit that this one took back.
+        Id of the edit that this one undid.
     undone_by : str, optional
-        Id of the edit that took this one back; None too where that one was taken back itself.
+        Id of the edit that undid this one; None if that one was undone itself.
     """
 
     edit_id: str
@@ -114,7 +114,7 @@ class Edit:
 
 @dataclass(frozen=True, kw_only=True)
 class Curation:
-    """What people have judged of an image.
+    """The curation of an image: verdict, note and history of edits.
 
     Parameters
     ----------
@@ -144,12 +144,12 @@ def curation_key(prefix: str) -> str:
 
 
 def load_curation(storage: Storage, prefix: str) -> Curation:
-    """Return what has been judged of the image at `prefix`.
+    """Return the curation of the image at `prefix`.
 
     Raises
     ------
     SchemaValidationError, FormatVersionError
-        If the document is damaged, none of ours, or of a newer version.
+        If the document is damaged, not one of ours, or of a newer version.
     """
     try:
         raw = artifacts.load(storage, prefix, "json", layout.CURATION)
@@ -159,9 +159,9 @@ def load_curation(storage: Storage, prefix: str) -> Curation:
 
 
 def load_plain(storage: Storage, prefix: str) -> tuple[dict[str, Any], CurationDocument]:
-    """Return the document as it is written, tags of JSON artifacts and all, and its model.
+    """Return the document as stored, with the tags of JSON artifacts, and its model.
 
-    A history grows with each edit; decoding and encoding it each time would cost most of the edit.
+    The history grows with each edit; decoding and encoding it again would dominate the cost.
     """
     key = curation_key(prefix)
     plain: Any = load(storage, key)
@@ -170,12 +170,12 @@ def load_plain(storage: Storage, prefix: str) -> tuple[dict[str, Any], CurationD
 
 
 def with_entry(plain: Mapping[str, Any], entry: Edit, *, where: str) -> dict[str, Any]:
-    """Return a document with one more entry of its history.
+    """Return a document with an entry appended to its history.
 
     Raises
     ------
     UnsupportedDataError
-        If something in the entry cannot be kept.
+        If a value in the entry cannot be stored.
     """
     from kymflow_zarr.formats.json import encode_json
 
@@ -190,7 +190,7 @@ def dump_plain(plain: Mapping[str, Any], *, where: str) -> bytes:
     Raises
     ------
     SchemaValidationError
-        If another program has put in what is no JSON.
+        If another program has put in a value that JSON does not have.
     """
     try:
         return dump(plain)
@@ -199,12 +199,12 @@ def dump_plain(plain: Mapping[str, Any], *, where: str) -> bytes:
 
 
 def name_of(who: str | None) -> str:
-    """Return who edits: by default the user of the operating system.
+    """Return the name of the editor, by default that of the operating system's user.
 
     Raises
     ------
     ArgumentTypeError
-        If it is not text.
+        If it is not a str.
     """
     if who is None:
         try:
@@ -219,7 +219,7 @@ def name_of(who: str | None) -> str:
 def _curation_of(document: CurationDocument) -> Curation:
     """Return the value of a document."""
     undone_by: dict[str, str] = {}
-    # From the end: whether an edit holds is decided by those after it.
+    # Backwards: later edits decide whether an edit is undone.
     for edit in reversed(document.history):
         if edit.undoes is not None and edit.edit_id not in undone_by:
             undone_by.setdefault(edit.undoes, edit.edit_id)

@@ -15,7 +15,7 @@ from kymflow_zarr.engine.curation.document import EditChange
 from kymflow_zarr.errors import ArgumentError, ArgumentTypeError
 from kymflow_zarr.types import FrameKind
 
-# What a person said, and where there is no such column, what the program found.
+# The type that a person set; without such a column, the one that the program found.
 _COLUMNS: Final = ("user_type", "event_type")
 
 
@@ -64,12 +64,12 @@ class EditedEvents:
             self.put(at, column, value)
 
     def now(self, row: int, column: str) -> Any:
-        """Return a cell; None where it is missing."""
+        """Return a cell, None for a missing value."""
         cell = self.frame.iat[row, self._place(column)]
         return None if _is_missing(cell) else cell
 
     def holds(self, change: EditChange) -> bool:
-        """Tell whether the event of a change is there, and is what it was then."""
+        """Return True if the event of a change exists and its other cells are unchanged."""
         if change.row is None or change.row >= len(self.frame) or not change.column:
             return False
         if len(self._places(change.column)) != 1:
@@ -77,7 +77,7 @@ class EditedEvents:
         return self._digest(change.row, change.column) == change.row_sha256
 
     def put(self, row: int, column: str, value: Any) -> None:
-        """Set a cell; the dtype of its column becomes another only if it cannot hold the value."""
+        """Set a cell; the dtype of its column changes only if it cannot hold the value."""
         place = self._place(column)
         self._before.setdefault((row, column), self.now(row, column))
         cells = self.frame.iloc[:, place].copy()
@@ -87,11 +87,11 @@ class EditedEvents:
         elif isinstance(value, str) and not pd.api.types.is_string_dtype(cells.dtype):
             cells = cells.astype(object)
         cells.iloc[row] = value
-        put: Any = self.frame.isetitem  # Its annotation leaves out a series.
+        put: Any = self.frame.isetitem  # Its annotation lacks Series.
         put(place, cells)
 
     def changes(self) -> list[EditChange]:
-        """Return which cells are others than before."""
+        """Return the changes of all cells that differ from before."""
         return [
             EditChange(
                 what="event_type", artifact_kind=self._kind, name=self._name, row=row,
@@ -122,7 +122,7 @@ class EditedEvents:
 
 
 def _text(cell: Any) -> str:
-    """Return a cell as text that does not depend on the dtype, which a program may widen."""
+    """Return a cell as text, independent of the dtype, which a program may widen."""
     if isinstance(cell, numbers.Real) and not isinstance(cell, bool):
         with contextlib.suppress(OverflowError):
             if abs(float(cell)) < 2**53:

@@ -1,4 +1,4 @@
-"""One edit of an image: regions, events, verdict and note change together, in one commit."""
+"""One edit of an image: regions, events, verdict and note, changed in one commit."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class EditedImage:
-    """Verdict, note, regions and events of an image, as an edit makes them.
+    """Verdict, note, regions and events of an image while they are edited.
 
     The caller holds the lock of the image.
 
@@ -53,7 +53,7 @@ class EditedImage:
     Attributes
     ----------
     written : list of Edit
-        The entry of the history, once there is one.
+        The new entry of the history, once it is written.
     """
 
     def __init__(self, storage: Storage, image_id: str, *, who: str) -> None:
@@ -90,9 +90,9 @@ class EditedImage:
     # What becomes of it ----------------------------------------------------------------
 
     def take_back(self, edit_id: str | None) -> None:
-        """Set everything that an edit changed to what it was before."""
+        """Restore everything that an edit changed."""
         edit = self._to_be_undone(edit_id)
-        # Added regions go first, so that the others find their places.
+        # Remove added regions first, so that the others return to their positions.
         for change in sorted(edit.changes, key=lambda change: change.before is not None):
             if not self._is_there(change):
                 raise EditConflictError(
@@ -104,11 +104,11 @@ class EditedImage:
         self._undoes = edit.edit_id
 
     def close(self) -> None:
-        """Take no more changes."""
+        """Refuse further changes."""
         self._over = True
 
     def finish(self, change: Change) -> None:
-        """Put into a change what is to be written: nothing where nothing is another one."""
+        """Add the files to write to a change; none if no value changed."""
         changes = self._changes()
         if not changes and self._undoes is None:
             return
@@ -173,7 +173,7 @@ class EditedImage:
         )
 
     def _is_there(self, change: EditChange) -> bool:
-        """Tell whether what an edit changed is still what that edit made of it."""
+        """Return True if a value is still the one that an edit set."""
         if change.what == "verdict":
             return _same(change.after, self._verdict)
         if change.what == "note":
@@ -208,7 +208,7 @@ class EditedImage:
             )
 
     def rois(self) -> EditedRois:
-        """Return the regions, to be changed."""
+        """Return the regions for editing."""
         self._require_open()
         if self._rois is None:
             try:
@@ -220,7 +220,7 @@ class EditedImage:
         return self._rois
 
     def events(self, kind: FrameKind, name: str) -> EditedEvents:
-        """Return a data frame of events, to be changed."""
+        """Return a data frame of events for editing."""
         from kymflow_zarr.engine.curation.edited_events import EditedEvents
 
         self._require_open()
@@ -244,7 +244,7 @@ def _frame_of(change: EditChange) -> tuple[FrameKind, str]:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Tell whether two JSON values are equal; a NaN equals a NaN, 1 is not True."""
+    """Return True if two JSON values are equal; NaN equals NaN, 1 is not True."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         return one.keys() == other.keys() and all(_same(one[k], other[k]) for k in one)
     if isinstance(one, list) and isinstance(other, list):
@@ -258,12 +258,12 @@ _STATISTICS = "img_"
 
 
 class EditedRois:
-    """Regions as they are in the payload: those that are not touched stay as they were written.
+    """The regions in a payload while they are edited; unedited ones stay as written.
 
     Parameters
     ----------
     payload : dict, optional
-        None where the image has none.
+        None if the image has none.
     where : str
         Its key, for errors.
     """
@@ -288,7 +288,7 @@ class EditedRois:
         self._touched: dict[int, None] = {}
 
     def save(self, roi: RectRoi | Mapping[str, Any], planes: ImagePlanes) -> RectRoi:
-        """Put a rectangle in; see :meth:`RecordEdit.save_roi`."""
+        """Add or replace a rectangle; see :meth:`RecordEdit.save_roi`."""
         given = roi.to_dict() if isinstance(roi, RectRoi) else roi
         if not isinstance(given, Mapping):
             raise ArgumentTypeError(
@@ -302,7 +302,7 @@ class EditedRois:
         roi_id = given.get("roi_id")
         place = None if roi_id is None else self._place(roi_id)
         if roi_id is None:
-            # Not one that this edit has freed: the history would take it for the region before.
+            # Do not reuse an id that this edit freed: the history would confuse the two regions.
             listed = [*self._at_first, *self._rois]
             ids = [known for known in map(_id_of, listed) if isinstance(known, int)]
             given = {**given, "roi_id": 1 + max(ids, default=0)}
@@ -320,7 +320,7 @@ class EditedRois:
         return _require_rectangle(new)
 
     def remove(self, roi_id: int) -> None:
-        """Take a region out."""
+        """Remove a region."""
         if isinstance(roi_id, bool) or not isinstance(roi_id, int):
             raise ArgumentTypeError(f"roi_id is {roi_id!r}, not a whole number", where="roi_id")
         if self._place(roi_id) is None:
@@ -333,14 +333,14 @@ class EditedRois:
         self.put(roi_id, None)
 
     def now(self, roi_id: int) -> Any:
-        """Return a region as it is, None if it is not there."""
+        """Return the current state of a region, None if absent."""
         place = self._place(roi_id)
         return None if place is None else self._rois[place]
 
     def put(self, roi_id: int, roi: Mapping[str, Any] | None, position: int | None = None) -> None:
-        """Replace a region, add it at a position or at the end, or take it out for None.
+        """Replace a region, insert it at a position or the end, or remove it if `roi` is None.
 
-        One that was there at first comes back to its place.
+        A region that was there when the edit began returns to its place.
         """
         place = self._place(roi_id)
         self._touched[roi_id] = None
@@ -350,7 +350,7 @@ class EditedRois:
             self._rois.insert(self._earlier(roi_id) if position is None else position, dict(roi))
 
     def _earlier(self, roi_id: int) -> int:
-        """Return where a region belongs by those that were before it at first; else the end."""
+        """Return the position of a region after those that originally preceded it, or the end."""
         at_first = [_id_of(roi) for roi in self._at_first]
         if roi_id not in at_first:
             return len(self._rois)
@@ -358,7 +358,7 @@ class EditedRois:
         return sum(_id_of(roi) in before for roi in self._rois)
 
     def changes(self) -> list[EditChange]:
-        """Return what is another one than before, in the order of the places before."""
+        """Return the changes of regions, in the order of their previous positions."""
         found = []
         for roi_id in self._touched:
             was = self._place(roi_id, self._at_first)
@@ -371,7 +371,7 @@ class EditedRois:
         return sorted(found, key=lambda c: last if c.position is None else c.position)
 
     def payload(self) -> dict[str, Any]:
-        """Return the payload with the regions as they are."""
+        """Return the payload with the edited regions."""
         return {**self._payload, "rois": self._rois}
 
     def _place(self, roi_id: object, rois: list[Any] | None = None) -> int | None:
@@ -387,7 +387,7 @@ class EditedRois:
 
 
 def _id_of(roi: object) -> object:
-    # Older forms call it id.
+    # Older forms spell it "id".
     return roi.get("roi_id", roi.get("id")) if isinstance(roi, Mapping) else None
 
 
@@ -402,7 +402,7 @@ def _require_rectangle(roi: RectRoi | MaskRoi) -> RectRoi:
 
 
 def _laid_over(old: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a region with what is given, and of the rest what is there."""
+    """Return a region updated with the given keys."""
     parts = {
         key: {**_mapping(old.get(key)), **given[key]}
         for key in ("data", "meta")
@@ -412,7 +412,7 @@ def _laid_over(old: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
 
 
 def _moved(old: Mapping[str, Any], given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a region without the statistics of the pixels where it lay before."""
+    """Return a region; if it moved, without the statistics of the pixels at its previous place."""
     if all(old.get(key) == given.get(key) for key in ("data", "channel", "z")):
         return given
     before, meta = _mapping(old.get("meta")), _mapping(given.get("meta"))
@@ -429,14 +429,14 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 class RecordEdit:
-    """What :meth:`StoredImage.edit` yields: the values to change in one step.
+    """The edit that :meth:`StoredImage.edit` yields; its changes are saved in one step.
 
     Attributes
     ----------
     edit_id : str, optional
-        Id of the entry of the history, once it is written; None where nothing changed.
+        Id of the entry of the history, once it is written; None if nothing changed.
     revision : str
-        Of the image, before; and after the block, as it is then.
+        Revision of the image before the edit; after the block, the new one.
     """
 
     def __init__(self, image: EditedImage, *, revision: str) -> None:
@@ -445,22 +445,22 @@ class RecordEdit:
         self.revision = revision
 
     def set_verdict(self, verdict: Verdict | None) -> None:
-        """Accept or reject the image; None takes the verdict back.
+        """Accept or reject the image; None clears the verdict.
 
         Raises
         ------
         ArgumentError
-            If it is another one.
+            If the verdict is none of these.
         """
         self._image.set_verdict(verdict)
 
     def set_note(self, text: str) -> None:
-        """Set the note; empty text is none.
+        """Set the note; an empty str clears it.
 
         Raises
         ------
         ArgumentTypeError
-            If it is not text.
+            If it is not a str.
         """
         self._image.set_note(text)
 
@@ -470,24 +470,25 @@ class RecordEdit:
         Parameters
         ----------
         roi : RectRoi or mapping
-            A mapping as the metadata payload holds it. Without `roi_id` it is a new region, of
-            the next id that is free. One that is there counts one revision more; keys that a
-            mapping does not speak of stay, and statistics of the pixels where it lay before go.
+            A mapping has the form of the metadata payload. Without `roi_id` it becomes a new
+            region with the next free id. An existing region gets the next revision number,
+            keeps keys that the mapping does not name, and loses the statistics of its pixels
+            if it moves.
 
         Returns
         -------
         RectRoi
-            As it will be saved.
+            The rectangle as it will be saved.
 
         Raises
         ------
         ArgumentError
-            If it is no rectangle, reaches out of the image, or the region of that id is a mask.
+            If it is not a rectangle, extends beyond the image, or its id is that of a mask.
         """
         return self._image.rois().save(roi, self._image.planes())
 
     def remove_roi(self, roi_id: int) -> None:
-        """Take a region out; the array artifact of a mask stays.
+        """Remove a region; the array artifact of a mask stays.
 
         Raises
         ------
@@ -499,26 +500,26 @@ class RecordEdit:
     def set_event_type(
         self, name: str, row: int, value: str | None, kind: FrameKind = "parquet"
     ) -> None:
-        """Set what somebody takes an event for.
+        """Set the type of an event.
 
         Parameters
         ----------
         name : str
-            Of the data-frame artifact. Its column ``user_type`` is changed, and where it has
-            none, ``event_type``.
+            Name of the data-frame artifact. Sets its column ``user_type``, or ``event_type``
+            if it has no such column.
         row : int
             Position of the event, from 0.
         value : str, optional
             None for a missing value.
         kind : {"parquet", "csv_gz"}
-            Of the artifact.
+            Kind of the artifact.
 
         Raises
         ------
         ArtifactNotFoundError
             If there is no such artifact.
         ArgumentError
-            If it has neither column, or no such row.
+            If it has neither column, or if the row does not exist.
         """
         self._image.events(kind, name).set_type(row, value)
 
@@ -526,10 +527,10 @@ class RecordEdit:
 def write_dataframes(
     storage: Storage, image_id: str, change: Change, frames: Mapping[str, bytes]
 ) -> None:
-    """Put data frames into a change.
+    """Add data frames to a change.
 
-    A frame that was made from earlier pixels is still that: only what somebody thinks of a row
-    has become another.
+    A data frame that was computed from earlier pixels stays marked so: the edit changed only
+    event types.
 
     Parameters
     ----------

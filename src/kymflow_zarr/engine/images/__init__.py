@@ -1,1 +1,1 @@
-"""Images: staged, committed, updated, and the artifacts beside their pixels."""
+"""Stage, commit and update images and the artifacts beside their pixels."""

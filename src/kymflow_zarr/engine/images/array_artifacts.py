@@ -1,4 +1,4 @@
-"""Array artifacts of one image: saved, replaced, loaded, listed."""
+"""Save, replace, load and list the array artifacts of one image."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ArrayArtifacts:
     def check(
         self, name: str, array: object, *, axes: Sequence[str] | None
     ) -> tuple[ArrayLike, list[str] | None]:
-        """Return array and axes if :meth:`save` takes them; ArgumentError if not."""
+        """Return array and axes as :meth:`save` takes them; raise ArgumentError if invalid."""
         self._prefix(name)
         checked = as_array(array, what=f"array {name!r}")
         return checked, check_array_axes(axes, len(checked.shape))
@@ -62,7 +62,7 @@ class ArrayArtifacts:
         axes: Sequence[str] | None,
         chunks: int | Sequence[int] | None,
     ) -> str:
-        """Put a new or replaced array artifact into a change of the image; return its SHA-256."""
+        """Add a new or replaced array artifact to a change of the image; return its SHA-256."""
         key = layout.array_artifact_prefix(name)
         checked, axes = self.check(name, array, axes=axes)
         if self._storage.stat(f"{self._prefix(name)}/{layout.GROUP}") is None:
@@ -92,13 +92,13 @@ class ArrayArtifacts:
         )  # fmt: skip
 
     def open(self, name: str) -> zarr.Array[Any]:
-        """Return an array artifact that reads what is indexed."""
+        """Return an array artifact as a lazy array."""
         while True:
             pixels = self.document(name).pixels
             try:
                 return open_pixels(self._storage, self._prefix(name), pixels)
             except (StorageError, CorruptDataError):
-                # Unless it was replaced since its document was read, it is broken.
+                # If its document is unchanged, it was not replaced but is damaged.
                 if self.document(name).pixels.path == pixels.path:
                     raise
 
@@ -123,8 +123,8 @@ class ArrayArtifacts:
         return sorted(name for name in names if name is not None)
 
     def delete(self, change: Change, name: str) -> None:
-        """Put the removal of an array artifact into a change of the image."""
-        # Its document may be broken; that is a reason to delete it.
+        """Add the removal of an array artifact to a change of the image."""
+        # Do not read its document: one with a damaged document must be deletable, too.
         if self._storage.stat(self._prefix(name)) is None:
             raise self._missing(name)
         change.remove(layout.array_artifact_prefix(name))

@@ -1,4 +1,4 @@
-"""Artifacts of one image: values to files and back."""
+"""Encode, decode, load and list the JSON and data-frame artifacts of one image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def encode(kind: ArtifactKind, value: Any, *, where: str) -> bytes:
     Raises
     ------
     UnsupportedDataError
-        If the value could not be given back equal.
+        If the value would not come back equal.
     """
     return KINDS[kind].encode(value, where=where)
 
@@ -30,7 +30,7 @@ def decode(kind: ArtifactKind, data: bytes, *, where: str) -> Any:
     Raises
     ------
     CorruptDataError
-        If they are not what :func:`encode` writes.
+        If they are not valid output of :func:`encode`.
     """
     return KINDS[kind].decode(data, where=where)
 
@@ -70,9 +70,9 @@ def listing(storage: Storage, prefix: str) -> Iterator[ArtifactInfo]:
 
 
 def is_named(info: ArtifactInfo, suffix: str) -> bool:
-    """Tell whether a suffix, as of :meth:`StoredImage.delete_analysis`, means an artifact.
+    """Return True if a suffix, as of :meth:`StoredImage.delete_analysis`, matches an artifact.
 
-    Metadata, provenance and curation are meant only by one that spells their whole name.
+    Metadata, provenance and curation match only their full name.
     """
     by_name = info.name == suffix or info.name.endswith(f"/{suffix}")
     if info.name in (layout.METADATA, layout.PROVENANCE, layout.CURATION):

@@ -1,4 +1,4 @@
-"""A new image record, put together out of sight and committed in one step."""
+"""Drafts of new image records, staged and committed in one step."""
 
 from __future__ import annotations
 
@@ -61,20 +61,20 @@ class RecordWriter:
         return key, digest_of_bytes(data)
 
     def keep_source_file(self, name: str, data: bytes) -> str:
-        """Keep the bytes of a source file, compressed, and return their key."""
+        """Store the bytes of a source file, compressed, and return their key."""
         key = layout.source_file_key(name)
         self.write(key, gzip_bytes(data))
         return key
 
     def write(self, key: str, data: bytes) -> None:
-        """Put bytes, as they are, at a key below the record."""
+        """Put bytes at a key below the record."""
         raise NotImplementedError
 
 
 class RecordDraft(RecordWriter):
-    """Pixels and artifacts of an image that is not there yet.
+    """Pixels and artifacts of an image that is not committed yet.
 
-    Use as a context manager; what is not committed when the block ends is dropped.
+    Use as a context manager; a draft that is not committed when the block ends is dropped.
 
     Parameters
     ----------
@@ -82,13 +82,13 @@ class RecordDraft(RecordWriter):
     image_id : str, optional
         A UUID if left out.
     area : str, optional
-        The area of a staged folder to be in. The owner of that folder commits the draft, in
-        another process perhaps: a draft that has its pixels pickles.
+        The area of another staged folder to stage in. The owner of that folder commits the
+        draft, possibly in another process: a draft pickles once it has its pixels.
 
     Raises
     ------
     RecordExistsError
-        If an image of that id is there.
+        If an image of that id exists.
     """
 
     def __init__(
@@ -138,24 +138,24 @@ class RecordDraft(RecordWriter):
         )  # fmt: skip
 
     def write(self, key: str, data: bytes) -> None:
-        """Put bytes, as they are, at a key below the record."""
+        """Put bytes at a key below the record."""
         self.put(key, data)
 
     def put(self, key: str, data: Content) -> FileSum:
-        """Put bytes, which may be on their way, at a key; return what they are."""
+        """Put bytes, which may still be computed, at a key; return their size and digest."""
         return self.staged.write(key, data)
 
     def set_times(self, *, created_utc: str, updated_utc: str) -> None:
-        """Say when it was made and last changed, in place of now; after :meth:`set_pixels`."""
+        """Set the times of creation and last change, instead of now; after :meth:`set_pixels`."""
         document = self._require_pixels()
         document.created_utc, document.updated_utc = created_utc, updated_utc
 
     def set_source_files(self, files: Sequence[SourceFileDocument]) -> None:
-        """Say which files all of it was made of; after :meth:`set_pixels`."""
+        """Set the source files of the record; after :meth:`set_pixels`."""
         self._require_pixels().source_files = list(files)
 
     def set_earlier_artifacts(self, digests: Mapping[str, str]) -> None:
-        """Say which artifacts, by key, were made of earlier pixels; after :meth:`set_pixels`."""
+        """Mark artifacts, by key, as computed from earlier pixels; after :meth:`set_pixels`."""
         self._require_pixels().earlier_artifacts = dict(digests)
 
     def save_array(
@@ -181,7 +181,7 @@ class RecordDraft(RecordWriter):
 
     @property
     def sums(self) -> Mapping[str, FileSum]:
-        """Size and digest of each file that was written so far, by key below the record."""
+        """Size and digest of each file written so far, by key below the record."""
         return self.staged.sums
 
     def read(self, key: str) -> bytes:
@@ -194,18 +194,18 @@ class RecordDraft(RecordWriter):
         Raises
         ------
         RecordExistsError
-            If an image of that id has come meanwhile.
+            If an image of that id was added meanwhile.
         """
         if not self.staged.publish(self.complete()):
             raise self.taken()
 
     @property
     def size_bytes(self) -> int:
-        """What its files take, so far."""
+        """Total size of its files so far."""
         return sum(found.size_bytes for found in self.staged.sums.values())
 
     def complete(self) -> str:
-        """Write what comes last; return the key that the files go to."""
+        """Write the remaining documents; return the key to publish the files at."""
         document = self._require_pixels()
         self.staged.write(layout.GROUP, dump(document.to_group(ome=self._ome)))
         self.staged.write(layout.CHECKSUMS, dump_checksums(self.staged.sums))
@@ -217,7 +217,7 @@ class RecordDraft(RecordWriter):
         return self._document
 
     def taken(self) -> RecordExistsError:
-        """Return the error that says that an image of its id is there."""
+        """Return the error that an image of its id exists."""
         return RecordExistsError(
             f"there is an image {self.image_id!r} already",
             where=self._location,
@@ -228,12 +228,12 @@ class RecordDraft(RecordWriter):
 def commit_drafts(
     storage: Storage, drafts: Sequence[RecordDraft]
 ) -> list[RecordExistsError | None]:
-    """Make records visible, each complete; they share what durability costs.
+    """Make records visible, each complete; they share the cost of fsync.
 
     Returns
     -------
     list of RecordExistsError or None
-        An error for each draft whose id an image has got meanwhile: it was not committed.
+        An error for each draft that was not committed because its id was taken meanwhile.
     """
     committed = storage.publish([(draft.staged, draft.complete()) for draft in drafts])
     return [None if done else draft.taken() for draft, done in zip(drafts, committed, strict=True)]
@@ -255,17 +255,17 @@ def set_pixels(
     line_period_s: float | None = None,
     pixel_size_um: float | None = None,
 ) -> tuple[ImageDocument, dict[str, Any] | None]:
-    """Write the pixels of a new image, or new pixels of one; return its document and OME metadata.
+    """Write the pixels of a new or existing image; return its document and OME metadata.
 
     Parameters
     ----------
     image_id : str
     old : ImageDocument, optional
-        Of the image whose pixels are replaced; it is changed.
+        Document of the image whose pixels are replaced; modified in place.
     array : array_like
     save : callable
-        Calls the function that it is given with the generation of the array and with what
-        writes a file, ``put(key, data)``, and returns what that returns.
+        ``save(write)`` calls ``write(generation, put)``, where ``put(key, data)`` writes a
+        file, and returns its result.
     axes, chunks, channel_names, line_period_s, pixel_size_um
         As for :meth:`OpenDataset.add_image`.
     """
@@ -303,14 +303,14 @@ def set_pixels(
 def check_channel_names(
     names: Sequence[str] | None, axes: Sequence[Axis], shape: tuple[int, ...]
 ) -> list[str] | None:
-    """Return the channel names, one for each channel.
+    """Return the channel names, one per channel.
 
     Raises
     ------
     ArgumentError
         If there are more or fewer.
     ArgumentTypeError
-        If they are no sequence of names.
+        If they are not a sequence of str.
     """
     if names is None:
         return None
@@ -324,14 +324,14 @@ def check_channel_names(
 
 
 def check_array_axes(axes: Sequence[str] | None, ndim: int) -> list[str] | None:
-    """Return the axis names of an array artifact, one for each dimension.
+    """Return the axis names of an array artifact, one per dimension.
 
     Raises
     ------
     ArgumentError
         If there are more or fewer, or two are the same.
     ArgumentTypeError
-        If they are no sequence of names.
+        If they are not a sequence of str.
     """
     if axes is None:
         return None
@@ -370,7 +370,7 @@ def write_array_artifact(
     write: Any,
     updated_utc: str | None = None,
 ) -> PixelsDocument:
-    """Write a new array artifact, its array and its group document; return what it is."""
+    """Write a new array artifact, its array and its group document; return its document."""
     checked = as_array(array, what=f"array {name!r}")
     axes = check_array_axes(axes, len(checked.shape))
     document = write_pixels(
@@ -386,7 +386,7 @@ def array_artifact_document(
     axes: Sequence[str] | None,
     updated_utc: str | None = None,
 ) -> ArrayArtifactDocument:
-    """Return the document of an array artifact; `axes` of :func:`check_array_axes`."""
+    """Return the document of an array artifact; `axes` come from :func:`check_array_axes`."""
     return ArrayArtifactDocument(
         name=layout.check_name(name, what="artifact name"),
         updated_utc=utc_now() if updated_utc is None else updated_utc,
@@ -396,7 +396,7 @@ def array_artifact_document(
 
 
 class ChannelRanges:
-    """An array that remembers the least and greatest finite value read of each channel.
+    """An array that records the least and greatest finite value read in each channel.
 
     Parameters
     ----------

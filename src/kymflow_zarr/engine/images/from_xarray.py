@@ -1,4 +1,4 @@
-"""What an xarray.DataArray says of its pixels: names of axes, steps, units and channels."""
+"""Read the axis names, steps, units and channel names of an xarray.DataArray."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from kymflow_zarr.types import Axis
 __all__ = ["Labeled", "is_data_array", "labels_of"]
 
 _HINT: Final = "Say with axes= what each dimension is, or drop these coordinates with drop_vars()."
-# xarray calls dimensions so that nobody has named.
+# The names that xarray gives to unnamed dimensions.
 _NO_NAME: Final = re.compile(r"dim_\d+")
 
 
 class Labeled(NamedTuple):
-    """Pixels, and what they say of themselves; None where they say nothing."""
+    """Pixels and their labels; None for labels that the array does not have."""
 
     pixels: Any
     axes: Sequence[Axis] | None
@@ -36,8 +36,8 @@ def is_data_array(array: object) -> bool:
 def labels_of(array: Any) -> Labeled:
     """Return the pixels of a DataArray with its dimensions, coordinates and units.
 
-    Coordinates become the step of an axis, in their ``units``; those of a channel axis its
-    names. Where an image begins, other coordinates and ``attrs`` have no place in it.
+    Coordinates become the step of an axis, in their ``units``; those of a channel axis become
+    its names. The origin, other coordinates and ``attrs`` are not stored.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def labels_of(array: Any) -> Labeled:
     dims = [str(dim) for dim in array.dims]
     if all(map(_NO_NAME.fullmatch, dims)):
         return Labeled(pixels, None, None)
-    # What to_xarray() has noted holds for dimensions in any order.
+    # The notes of to_xarray() hold for any order of dimensions.
     noted = [array.attrs.get(key) for key in ("axes", "quantities", "steps")]
     known: dict[str, tuple[Any, float]] = {}
     if all(isinstance(value, list | tuple | np.ndarray) for value in noted):
@@ -71,7 +71,7 @@ def labels_of(array: Any) -> Labeled:
 def _names(coordinate: Any) -> list[str] | None:
     values = np.asarray(coordinate.values)
     if values.dtype.kind in "iu" and np.array_equal(values, np.arange(len(values))):
-        return None  # Numbers of channels.
+        return None  # Channel numbers.
     return [str(value) for value in values.tolist()]
 
 
@@ -99,8 +99,8 @@ def _calibrated(axis: Axis, coordinate: Any, noted: float) -> Axis:
                 hint=_HINT,
             )
         if not np.isclose(step, noted, rtol=1e-9, atol=0):
-            # Over all of them, rounding is smallest.
+            # The mean step has the smallest rounding error.
             noted = float(numbers[-1] - numbers[0]) / (len(numbers) - 1)
     if np.isnan(noted) or (not stated and unit is None and noted == 1):
-        return axis  # Positions of pixels.
+        return axis  # Pixel indices.
     return Axis(axis.name, axis.quantity, unit, float(noted))

@@ -1,4 +1,4 @@
-"""The canonical metadata payload, and plain values out of other programs' objects."""
+"""The canonical metadata payload, and conversion of other programs' objects to plain values."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from kymflow_zarr.schema.payload import PAYLOAD_VERSION
 
 
 def to_mapping(value: object, *, what: str) -> dict[str, Any]:
-    """Return an object's own mapping: `to_dict()`, a dataclass's fields, or itself.
+    """Return an object as a mapping: `to_dict()`, a dataclass's fields, or itself.
 
     Raises
     ------
     ArgumentTypeError
-        If it offers none.
+        If it has none.
     """
     if value is None:
         return {}
@@ -34,12 +34,12 @@ def to_mapping(value: object, *, what: str) -> dict[str, Any]:
 
 
 def to_list(value: object, *, what: str) -> list[dict[str, Any]]:
-    """Return the mappings of a collection: `to_list()`, or one for each item.
+    """Return a collection as a list of mappings: `to_list()`, or one mapping per item.
 
     Raises
     ------
     ArgumentTypeError
-        If it is no collection, or an item offers no mapping.
+        If it is not a collection, or an item has no mapping.
     """
     if value is None:
         return []
@@ -57,13 +57,13 @@ def to_list(value: object, *, what: str) -> list[dict[str, Any]]:
 def payload_of(
     header: object, experiment: object, rois: object, *, old: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return the payload of three objects, each of which may be None.
+    """Return the payload composed of three objects, each of which may be None.
 
     Parameters
     ----------
     header, experiment, rois : object
     old : mapping, optional
-        A payload whose keys are kept as far as the objects do not speak of them.
+        A payload whose other keys are kept.
     """
     payload = dict(old or {})
     payload["version"] = PAYLOAD_VERSION
@@ -82,7 +82,7 @@ def _section(payload: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def acquired_local_epoch_ns(payload: object) -> int | None:
-    """Return the acquisition time of a payload, None where it has none."""
+    """Return the acquisition time of a payload, None if it has none."""
     header = payload.get("header") if isinstance(payload, Mapping) else None
     value = header.get("acquired_local_epoch_ns") if isinstance(header, Mapping) else None
     return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -1,8 +1,8 @@
-"""An array below a group, replaceable in one step.
+"""Arrays below a group that can be replaced atomically.
 
 The group's document names the child that holds the current array. A replacement is written
-beside it under the next name; rewriting the document is the commit. The array before is kept
-until the replacement after, so that a reader who has just opened it can go on.
+beside it under the next name; rewriting the document is the commit. The previous array is kept
+until the next replacement, so that a reader that has just opened it can continue.
 """
 
 from __future__ import annotations
@@ -44,26 +44,26 @@ def write_pixels(
     dimension_names: Sequence[str] | None,
     write: Callable[[str, Content], FileSum],
 ) -> PixelsDocument:
-    """Write an array as files and return what the document is to say of it.
+    """Write an array as files and return its description for the document.
 
     Parameters
     ----------
     array : ArrayLike
         Any shape; dtypes of :func:`kymflow_zarr.formats.array.write.as_array`.
     generation : int
-        1 for the first array of the group, one more for each replacement.
+        1 for the first array of the group, incremented by each replacement.
     axes, chunks
-        What the layout depends on.
+        As for :func:`kymflow_zarr.formats.array.write.plan_layout`.
     dimension_names : sequence of str, optional
     write : callable
-        Takes a key below the group and bytes, and returns what they are.
+        Writes bytes at a key below the group; returns their size and digest.
     """
     layout = array_layout(array, axes=axes, chunks=chunks)
     path = keys.pixels_path(generation)
     digest = FilesDigest()
     for key, data in array_files(array, layout, dimension_names=dimension_names):
         digest.add(write(f"{path}/{key}", data))
-        del data  # Not while the next one is made.
+        del data  # Free it before the next one is made.
     return PixelsDocument(
         path=path,
         generation=generation,
@@ -82,7 +82,7 @@ def load_pixels(
     current: Callable[[], PixelsDocument],
     selection: object = ...,
 ) -> np.ndarray[Any, Any]:
-    """Return the current array of the group at `prefix`, or a part of it.
+    """Return the current array of the group at `prefix`, or a selection of it.
 
     Parameters
     ----------
@@ -90,11 +90,11 @@ def load_pixels(
     prefix : str
         Key of the group.
     pixels : PixelsDocument
-        What the group's document said when the caller read it.
+        From the group's document when the caller read it.
     current : callable
-        Reads what the document says now: the array may have been replaced since.
+        Reads the document again: the array may have been replaced since.
     selection : int, slice, Ellipsis, or a tuple of these
-        As between the brackets of a NumPy array; only the chunks that it needs are read.
+        A NumPy basic index; only the chunks that it needs are read.
     """
     while True:
         try:
@@ -104,7 +104,7 @@ def load_pixels(
             if _same(now, pixels):
                 raise
         else:
-            # An image deleted and added again under its id has other pixels at the same path.
+            # An image that was deleted and added again has other pixels at the same path.
             now = current()
             if _same(now, pixels):
                 return array
@@ -128,7 +128,7 @@ def _load(
         )
     layout = read_array_document(document, where=where)
     if layout is None:
-        # Written by another program: Zarr itself knows its codecs.
+        # Written by another program: zarr-python knows its codecs.
         return _load_foreign(storage, key, selection)
     if list(layout.shape) != pixels.shape or layout.data_type != pixels.dtype:
         raise CorruptDataError(
@@ -150,12 +150,12 @@ def _load_foreign(storage: Storage, key: str, selection: object) -> np.ndarray[A
     size = math.prod(wanted.shape) * array.dtype.itemsize
     check_limit("array_bytes", size, "the part takes", where=key)
     try:
-        # Zarr takes no steps backwards.
+        # Zarr does not support negative steps.
         block = array[tuple(part.slice for part in wanted.along)]
         result: np.ndarray[Any, Any] = block[(*wanted.turn, ...)]
     except KymflowZarrError:
         raise
-    except Exception as error:  # What codecs raise of damaged bytes is not to be foreseen.
+    except Exception as error:  # Codecs raise many exception types on corrupt input.
         raise CorruptDataError(
             f"the array cannot be read: {error}",
             where=key,
@@ -165,7 +165,7 @@ def _load_foreign(storage: Storage, key: str, selection: object) -> np.ndarray[A
 
 
 def open_pixels(storage: Storage, prefix: str, pixels: PixelsDocument) -> zarr.Array[Any]:
-    """Return the current array of the group at `prefix`, to be read lazily."""
+    """Return the current array of the group at `prefix` as a lazy array."""
     key = f"{prefix}/{pixels.path}"
     for document in _foreign_documents(storage, key):
         check_foreign_array(document, where=key)
@@ -173,7 +173,7 @@ def open_pixels(storage: Storage, prefix: str, pixels: PixelsDocument) -> zarr.A
 
 
 def _foreign_documents(storage: Storage, key: str) -> Iterator[Any]:
-    """Yield the documents of an array, of Zarr v3 and v2: zarr-python may read either."""
+    """Yield the Zarr v3 and v2 documents of an array, either of which zarr-python may read."""
     for name in (keys.GROUP, ".zarray"):
         document = load(storage, f"{key}/{name}")
         if document is not None:
@@ -187,20 +187,20 @@ def replace_pixels(
     old: PixelsDocument,
     write: Callable[[int, Callable[[str, Content], FileSum]], PixelsDocument],
 ) -> PixelsDocument:
-    """Stage the next generation, and the removal of the one before the last.
+    """Stage the next generation of an array, and the removal of the second to last.
 
     Parameters
     ----------
     storage : Storage
     change : Change
-        Of the image; the caller adds the group's document to it.
+        A change of the image; the caller adds the group's document to it.
     prefix : str
         Key of the group below the image, ending with a slash; empty for the image itself.
     old : PixelsDocument
-        What the group's document says now.
+        From the group's current document.
     write : callable
         ``write(generation, put)`` writes the array through ``put(key, data)``, as
-        :func:`write_pixels` does, and returns what the document is to say.
+        :func:`write_pixels` does, and returns its description for the document.
     """
     generation = old.generation + 1
     path = keys.pixels_path(generation)

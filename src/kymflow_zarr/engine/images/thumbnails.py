@@ -1,8 +1,7 @@
-"""Small pictures of images, kept as derived data.
+"""Thumbnails of images, cached as derived data.
 
-The key of what a picture shows stands in the file itself, so that one that is not of the pixels
-as they are now is never shown. Nothing waits for the disk here: what a power cut takes is drawn
-again.
+Each file names the pixels that it shows, so that a stale thumbnail is never shown. Files are not
+fsynced: a thumbnail that is lost in a power cut is drawn again.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ if TYPE_CHECKING:
 
 SIZE: Final = 256
 _LARGEST: Final = 2048
-# One more with each change of how pictures are drawn.
+# Incremented whenever the drawing changes.
 _DRAWN: Final = 1
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
-# Signature and header, which are always first and always of this length.
+# Size of signature and header chunk, which come first in every PNG.
 _HEAD: Final = 33
 _KEYWORD: Final = b"kymflow_zarr\x00thumbnail "
 _MAX_BYTES: Final = 2**22
@@ -37,17 +36,17 @@ _MAX_BYTES: Final = 2**22
 def thumbnail(
     storage: Storage, document: ImageDocument, size: int, draw: Callable[[int], bytes]
 ) -> bytes:
-    """Return the picture of an image as PNG, drawn if there is none of these pixels.
+    """Return the thumbnail of an image as PNG; draw it if none of the current pixels is cached.
 
     Parameters
     ----------
     storage : Storage
     document : ImageDocument
-        Of the image as it is now.
+        The current document of the image.
     size : int
-        Longer side in pixels; only those of :data:`SIZE` are kept.
+        Longer side in pixels; only thumbnails of :data:`SIZE` are cached.
     draw : callable
-        Draws a picture of a size.
+        Draws a thumbnail of a given size.
     """
     if not 1 <= size <= _LARGEST:
         raise ArgumentError(f"a size of {size!r} is not 1 to {_LARGEST} pixels", where="size")
@@ -60,7 +59,7 @@ def thumbnail(
         return kept
     png = draw(size)
     noted = png[:_HEAD] + note + png[_HEAD:]
-    # Without permission to write, or with a full disk, the picture is returned all the same.
+    # If it cannot be cached (no permission, full disk), return it anyway.
     with contextlib.suppress(KymflowZarrError, OSError):
         if storage.writable:
             storage.put_derived(place, noted)
@@ -68,7 +67,7 @@ def thumbnail(
 
 
 def forget(storage: Storage, image_ids: Container[str]) -> None:
-    """Delete the pictures of images other than these."""
+    """Delete the thumbnails of all other images."""
     if not storage.writable:
         return
     with contextlib.suppress(KymflowZarrError, OSError):
@@ -79,7 +78,7 @@ def forget(storage: Storage, image_ids: Container[str]) -> None:
 
 
 def forget_one(storage: Storage, image_id: str) -> None:
-    """Delete the picture of an image."""
+    """Delete the thumbnail of an image."""
     with contextlib.suppress(KymflowZarrError, OSError):
         place = layout.thumbnail_key(image_id)
         if storage.stat(place) is not None:
@@ -87,7 +86,7 @@ def forget_one(storage: Storage, image_id: str) -> None:
 
 
 def _note(document: ImageDocument) -> bytes:
-    """Return the chunk of the PNG that says what it shows."""
+    """Return the PNG chunk that names the pixels that it shows."""
     pixels = document.pixels
     facts = [_DRAWN, SIZE, pixels.sha256, pixels.shape, pixels.dtype, document.axes]
     key = hashlib.sha256(msgspec.json.encode(facts)).hexdigest()
@@ -106,7 +105,7 @@ def _read(storage: Storage, place: str) -> bytes | None:
 
 
 def _is_whole(png: bytes) -> bool:
-    """Return True if a file is a PNG of our size, and the checksum of each chunk is right."""
+    """Return True if a file is a PNG of our size, and the checksum of each chunk matches."""
     if not png.startswith(_SIGNATURE):
         return False
     at, kind = len(_SIGNATURE), b""

@@ -1,6 +1,6 @@
-"""Change an image to what its source files are now: pixels, artifacts, and what they are of.
+"""Update an image to its changed source files: pixels, artifacts and provenance.
 
-What a user has edited since is found by its digest and left alone.
+Artifacts that a user has edited since are detected by their digests and left alone.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from kymflow_zarr.types import Axis
 
 
 class RecordUpdate(RecordWriter):
-    """Changes to one image, all of which :meth:`commit` makes in one step.
+    """Changes to one image that :meth:`commit` applies in one step.
 
     The caller holds the lock of the image, and the ``with`` block of the change.
 
@@ -51,23 +51,23 @@ class RecordUpdate(RecordWriter):
         self._has_new_axes = False
 
     def digest_of(self, key: str) -> str | None:
-        """Return the SHA-256 of an artifact as it is now, None if there is none."""
+        """Return the current SHA-256 of an artifact, None if there is none."""
         return digest_of_artifact(self._storage, self._prefix, key)
 
     def is_edited(self, key: str, made: Mapping[str, str]) -> bool:
-        """Tell whether an artifact is no longer what ingest made of it.
+        """Return True if an artifact has changed since ingest wrote it.
 
         Parameters
         ----------
         key : str
             Below the record.
         made : mapping of str to str
-            Digests of the artifacts that ingest made, by key.
+            Digests of the artifacts that ingest wrote, by key.
         """
         return self.digest_of(key) != made.get(key)
 
     def kept_files(self) -> list[tuple[SourceFileDocument, bytes]]:
-        """Return the source files of which the record keeps the bytes; not the damaged ones."""
+        """Return the source files that the record stores, except damaged ones, with their bytes."""
         files = []
         for file in self.document.source_files:
             if file.kept_as is not None:
@@ -76,7 +76,7 @@ class RecordUpdate(RecordWriter):
         return files
 
     def write(self, key: str, data: bytes) -> None:
-        """Put bytes, as they are, at a key below the record."""
+        """Put bytes at a key below the record."""
         if self._storage.read(f"{self._prefix}/{key}") != data:
             self._change.write(key, data)
 
@@ -91,7 +91,7 @@ class RecordUpdate(RecordWriter):
         Returns
         -------
         bool
-            False, and nothing is changed, if the array would need other dimension names.
+            False if the array would need other dimension names; nothing is changed then.
         """
         earlier = self.document.axis_values()
         if array_dimension_names(axes) != array_dimension_names(earlier):
@@ -102,7 +102,7 @@ class RecordUpdate(RecordWriter):
         return True
 
     def commit(self, files: Sequence[SourceFileDocument]) -> None:
-        """Say which files it is made of now; the pixels stay."""
+        """Set the source files of the image; the pixels stay."""
         self.document.source_files = list(files)
         self._commit(self._current_ome())
 
@@ -115,7 +115,7 @@ class RecordUpdate(RecordWriter):
         channel_names: Sequence[str] | None,
         of_earlier_pixels: Mapping[str, str],
     ) -> None:
-        """Replace the pixels and say which files they are of, in one step.
+        """Replace the pixels and set their source files in one step.
 
         Parameters
         ----------
@@ -124,7 +124,7 @@ class RecordUpdate(RecordWriter):
         axes : tuple of Axis
         channel_names : sequence of str, optional
         of_earlier_pixels : mapping of str to str
-            Artifacts, by key, that were made from the pixels before, with their digests.
+            Digests, by key, of the artifacts that were computed from the previous pixels.
         """
         document, ome = set_pixels(
             self._image_id, self.document, array,

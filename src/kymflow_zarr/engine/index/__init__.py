@@ -1,1 +1,1 @@
-"""The derived index of all images, and what is answered from it."""
+"""The derived index of all images, and the listings made from it."""

@@ -28,14 +28,14 @@ from kymflow_zarr.types import Verdict
 
 Row = dict[str, Any]
 
-# In place of the time of an image's folder: no folder has it, so the row is never trusted.
+# A folder time that no folder has, so that a row with it is never trusted.
 NEVER_TRUSTED: Final = -1
 _INT64: Final = range(-(2**63), 2**63)
 
 
 @dataclass(slots=True)
 class ImageFacts:
-    """The documents of one image, as far as the index holds something of them."""
+    """The documents of one image that the index draws on."""
 
     image_id: str
     document: ImageDocument
@@ -75,7 +75,7 @@ def _n_rois(facts: ImageFacts) -> int:
 
 
 def _origin(facts: ImageFacts) -> Mapping[str, Any]:
-    """Return where the file that the pixels came from is."""
+    """Return the source file of the pixels."""
     if facts.document.source is None:
         return facts.provenance
     source = facts.document.source
@@ -88,7 +88,7 @@ def _source_path(facts: ImageFacts) -> Any:
 
 
 def _source_image(facts: ImageFacts) -> str | None:
-    """Return what a file of several images calls this one, its number if it has no name."""
+    """Return the name or number of this image in a source file of several images."""
     source = facts.document.source
     if source is None:
         return None
@@ -97,7 +97,7 @@ def _source_image(facts: ImageFacts) -> str | None:
 
 
 def _verdict(facts: ImageFacts) -> str | None:
-    # Another artifact may have the name; curation() says so.
+    # Another artifact may have that name; curation() raises an error for it.
     found = facts.curation.get("verdict") if facts.curation.get("format") == FORMAT else None
     return found if found in get_args(Verdict) else None
 
@@ -152,9 +152,9 @@ IMAGES: Final[dict[str, ImagesColumn]] = {
 
 
 def read_row(storage: Storage, image_id: str, changed_ns: int) -> Row | None:
-    """Return the row of an image; None if it was deleted meanwhile.
+    """Return the row of an image, None if it was deleted meanwhile.
 
-    A row that says less than the documents may say at the next try is never trusted.
+    A row of an image that could not be read completely is never trusted, so it is read again.
     """
     # Needed by callers that read documents, not by callers that list ids.
     from kymflow_zarr.engine.images.array_artifacts import ArrayArtifacts
@@ -168,7 +168,7 @@ def read_row(storage: Storage, image_id: str, changed_ns: int) -> Row | None:
     except KymflowZarrError as error:
         if not storage.is_folder(prefix):
             return None
-        # One broken image must not hide the others; validate() says more.
+        # One damaged image must not hide the others; validate() reports details.
         return _broken(image_id, str(error))
     facts = ImageFacts(image_id, document, [*keys, *map(layout.array_artifact_prefix, arrays)])
     if not _is_unicode([document.pixels.dtype, document.created_utc, document.updated_utc]):
@@ -203,7 +203,7 @@ def _cell(column: IndexColumn, facts: ImageFacts) -> Any:
     if column.kind == "json":
         return _text(value)
     if column.kind == "int64":
-        # Anything but an int in a range would be compared number by number, for ever.
+        # `in range` compares any non-int with each number, which would never end.
         return value if isinstance(value, int) and value in _INT64 else None
     return value if isinstance(value, str) and _is_unicode([value]) else None
 
@@ -221,7 +221,7 @@ def _mapping(storage: Storage, prefix: str, name: str) -> Mapping[str, Any]:
 
 
 def _fast(storage: Storage, key: str) -> Any | None:
-    """Return a document; None where there is none, or one for a more patient parser."""
+    """Return a document; None if there is none, or if it needs the full JSON parser."""
     data = storage.read(key)
     if data is None:
         return None
@@ -233,7 +233,7 @@ def _fast(storage: Storage, key: str) -> Any | None:
 
 
 def _is_unicode(texts: Iterable[str]) -> bool:
-    """Return True if texts hold no half of a surrogate pair, which JSON can and Arrow cannot."""
+    """Return True if no text has a lone surrogate, which JSON can store and Arrow cannot."""
     try:
         "".join(texts).encode()
     except UnicodeEncodeError:
@@ -245,4 +245,4 @@ def _text(value: Any) -> str:
     try:
         return msgspec.json.encode(value).decode()
     except (UnicodeError, OverflowError):
-        return json.dumps(value)  # Halves of surrogate pairs, and integers of any size.
+        return json.dumps(value)  # Lone surrogates, and integers of any size.

@@ -1,4 +1,4 @@
-"""The index file: one Parquet file, a row for each image, and the values of its columns.
+"""The index file: one Parquet file with a row for each image.
 
 Imports Arrow: import it late.
 """
@@ -59,8 +59,8 @@ def to_bytes(table: pa.Table) -> bytes:
 
 
 def from_bytes(data: bytes, columns: Sequence[str]) -> pa.Table | None:
-    """Return columns of the file; None if it is damaged, or not of this version."""
-    # Derived data that cannot be used is as good as none.
+    """Return columns of the file; None if it is damaged, or of another version."""
+    # Treat an unusable file as missing: the index is derived data.
     # On-disk format: "sha256 MUST be the digest of the file with 64 zeros in its place."
     if _BEFORE_DIGEST not in data or _sealed(data) != data:
         return None
@@ -76,21 +76,21 @@ def from_bytes(data: bytes, columns: Sequence[str]) -> pa.Table | None:
 
 
 def _sealed(data: bytes) -> bytes:
-    """Return the file with its digest in the place of the 64 digits after its name."""
+    """Return the file with its SHA-256 in the place that its metadata reserves for it."""
     start = data.rfind(_BEFORE_DIGEST) + len(_BEFORE_DIGEST)
     before, after = data[:start], data[start + len(_DIGITS) :]
     return before + hashlib.sha256(before + _DIGITS + after).hexdigest().encode() + after
 
 
 class Places:
-    """Finds ids among others; the last answer is kept, since lists mostly ask the same again."""
+    """Finds the positions of ids; caches the last result, as most listings repeat the lookup."""
 
     def __init__(self) -> None:
         self._last: tuple[Any, list[str], Any] | None = None
 
     def of(self, names: list[str], ids: pa.ChunkedArray[Any]) -> Any:
-        """Return for each name its place in the column `ids`, -1 where it is not in there."""
-        last = self._last  # Another thread may put in another one.
+        """Return the position of each name in the column `ids`, -1 for a missing one."""
+        last = self._last  # Read once: another thread may replace it.
         if last is not None and last[1] == names and last[0].equals(ids):
             return last[2]
         places = pc.index_in(pa.array(names, pa.string()), value_set=ids).fill_null(-1).to_numpy()
@@ -101,16 +101,16 @@ class Places:
 def compare(
     table: pa.Table | None, found: Mapping[str, int], places_in: Places | None = None
 ) -> tuple[pa.Table, dict[str, int]]:
-    """Return the rows that are current, in the order of ids, and the images that have none.
+    """Return the current rows, in the order of ids, and the images without one.
 
     Parameters
     ----------
     table : pyarrow.Table or None
         Rows in the order of their ids.
     found : mapping of str to int
-        The images that are there with the times of their folders.
+        The existing images with the times of their folders.
     places_in : Places, optional
-        That of the file, if the rows are out of it.
+        The cache of the file, if the rows come from it.
     """
     if table is None:
         return SCHEMA.empty_table(), dict(found)
@@ -119,7 +119,7 @@ def compare(
     places = (places_in or Places()).of(names, table["image_id"])
     saved = table["changed_ns"].to_numpy()
     if table["error"].null_count < len(table):
-        # What could not be read then may be readable now. Earlier versions saved such rows.
+        # An unreadable image may be readable now. Earlier versions saved rows with errors.
         saved = np.where(table["error"].is_null().to_numpy(), saved, NEVER_TRUSTED)
     current = (np.append(saved, NEVER_TRUSTED)[places] == times) & (times >= 0)
     rows = np.sort(places[current])
@@ -131,10 +131,10 @@ def compare(
 
 
 def merged(one: pa.Table, other: pa.Table) -> pa.Table:
-    """Return the rows of both in the order of their ids."""
+    """Return the rows of both tables in the order of their ids."""
     if not len(one) or not len(other):
         return other if len(other) else one
-    # Not sort_by: it would go through all columns once more.
+    # Not sort_by, which would process all columns once more.
     both = pa.concat_tables([one.select(other.column_names), other])
     return both.take(pc.sort_indices(both["image_id"]))
 
@@ -172,10 +172,10 @@ def values(table: pa.Table, column: str) -> list[Any]:
 
 
 def parsed(texts: Iterable[str | None]) -> list[Any]:
-    """Return the values of JSON texts, parsed in one go; None for None."""
+    """Return the values of JSON texts, parsed all at once; None for None."""
     joined = f"[{','.join([text or 'null' for text in texts])}]"
     try:
         whole: list[Any] = msgspec.json.decode(joined)
     except msgspec.DecodeError:
-        whole = json.loads(joined)  # It takes what the Python world writes, too.
+        whole = json.loads(joined)  # It accepts Python's extensions, such as NaN, too.
     return whole

@@ -1,4 +1,4 @@
-"""All images as one data frame, from the index and the tables. Imports pandas: import it late."""
+"""The data frame of all images, from index and tables. Imports pandas: import it late."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _made_of(name: str) -> list[str]:
         return [IMAGES[name].source]
     if name.startswith(ROWS):
         return []
-    # A name of the experiment's metadata may look like that of an axis.
+    # A column of the experiment's metadata may be named like a calibration column.
     return ["axes", EXPERIMENT] if name.endswith(_CALIBRATION) else [EXPERIMENT]
 
 
@@ -134,7 +134,7 @@ def _calibration(axes: Sequence[Sequence[Any]]) -> dict[str, Any]:
 
 
 def _source(table: pa.Table, name: str) -> dict[str, Any]:
-    # Each image has a path of its own, and there are few folders.
+    # Paths are all different, but there are few folders.
     above = pc.replace_substring_regex(table[name], _LAST_SEGMENT, "")
     codes, texts = _distinct(table.append_column(_ABOVE, above), _ABOVE)
     folders = [_folders_of(path) for path in texts]
@@ -148,7 +148,7 @@ def _source(table: pa.Table, name: str) -> dict[str, Any]:
 def _folders_of(above: str | None) -> tuple[str | None, str | None]:
     if above is None:
         return None, None
-    # It may be a path of another system; this takes both separators.
+    # The path may be from another operating system; split at both separators.
     *_, second, first, _ = "", "", *_SEPARATORS.split(above)
     return first or None, second or None
 
@@ -189,7 +189,7 @@ def _dtype_of(items: Sequence[Any]) -> Any:
     whole = [value for value in present if type(value) is int]
     if len(whole) == len(present) < len(items) and whole:
         return "Int64" if all(-(2**63) <= value < 2**63 for value in whole) else object
-    # As floats they would lose digits.
+    # Large integers would lose digits as floats.
     return object if len(whole) < len(present) and any(abs(v) > 2**53 for v in whole) else None
 
 
@@ -206,7 +206,7 @@ def _decoded(text: str | None) -> Mapping[str, Any]:
 def _row_counts(
     tables: Tables, table: pa.Table, names: Sequence[str], errors: dict[str, str]
 ) -> dict[str, Any]:
-    """Return how many rows each image has in tables; all missing where a table is damaged."""
+    """Return the number of rows of each image in each table; missing for a damaged table."""
     found: dict[str, Any] = {}
     ids = values(table, "image_id")
     for name in names:
@@ -222,7 +222,7 @@ def _row_counts(
 
 
 def _distinct(table: pa.Table, name: str) -> tuple[Any, list[str | None]]:
-    """Return the texts of a column that differ, and for each row which of them it has."""
+    """Return the distinct texts of a column, and the position of each row's text in them."""
     column: Any = table[name].combine_chunks()
     encoded: Any = column.dictionary_encode()
     encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
@@ -233,7 +233,7 @@ def _distinct(table: pa.Table, name: str) -> tuple[Any, list[str | None]]:
 
 
 def _spread(codes: Any, items: Any, dtype: Any = None) -> Any:
-    """Return a column of which each row has one of the items."""
+    """Return a column with the item of each row's code."""
     return pd.Series(pd.Series(items, dtype=dtype).array.take(codes))
 
 
@@ -253,7 +253,7 @@ _MAKERS: Final[dict[str, Callable[[pa.Table, str], dict[str, Any]]]] = {
 
 
 def sources_index(entries: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return a row for each image that came from a file, from the entries of the index."""
+    """Return a row for each image with a source file, from the entries of the index."""
     rows = []
     for entry in entries:
         files = [file for file in entry.get("source_files", ()) if file["role"] == "image"]

@@ -1,11 +1,11 @@
-"""The derived index: what every image is, without reading every document again.
+"""The derived index of all images, which avoids reading every document again.
 
-A row is trusted while the version of its record's folder is the one it was made from. Each
-write of ours goes through that folder and so changes its version. Where versions come from a
-clock, a folder that changed just before the scan might change again within the same tick, so
-its row is not written ("racily clean", as in git's index).
+A row is trusted while its record's folder has the version that the row was made from. Each of
+our writes changes an entry of that folder, and so its version. If versions come from a clock, a
+folder that changed just before the scan might change again within the same tick, so its row is
+not written ("racily clean", as in git's index).
 
-Nothing is ever only here: the index may be deleted at any time.
+The index holds no data of its own and may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from kymflow_zarr.engine.index.file import Places
 
 _RACY_S: Final = 2.0
-# To write the index costs what some dozens of documents cost to read, and grows with it.
+# Writing the index costs as much as reading some dozens of documents, and grows with its size.
 _WORTHWHILE: Final = 64
 _WORTHWHILE_SHARE: Final = 0.02
 _THREADS: Final = 4
@@ -48,12 +48,12 @@ class Index:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._unwritten_rows = UnwrittenRows()
-        # What only names can change: the last listing with its ids, and their places in the file.
+        # Caches: the last listing of folder names with its ids, and positions in the file.
         self._listing: tuple[list[str], list[str]] = ([], [])
         self._places: Places | None = None
 
     def image_ids(self) -> list[str]:
-        """Return the ids of the images, sorted, from the folders themselves."""
+        """Return the ids of the images, sorted, from the folder names."""
         folders = self._storage.children(layout.IMAGES)
         if not folders:
             require_dataset(self._storage)
@@ -65,14 +65,14 @@ class Index:
         return ids.copy()
 
     def ordered_ids(self, column: str, missing: MissingPlacement) -> list[str]:
-        """Return the ids in the order of a column, and where that is equal, of the ids."""
+        """Return the ids sorted by a column, ties by id."""
         import pyarrow.compute as pc
 
         from kymflow_zarr.engine.index.file import values
 
         table = self.columns([column])
         by: Any = table[column].combine_chunks()
-        # The rows are in the order of ids, and Arrow's sorting is stable, nulls last.
+        # The rows are sorted by id, and Arrow sorts stably, nulls last.
         ordered = values(table.select(["image_id"]).take(pc.sort_indices(by)), "image_id")
         if missing == "last":
             return ordered
@@ -80,7 +80,7 @@ class Index:
         return ordered[valid:] + ordered[:valid]
 
     def entries(self) -> dict[str, dict[str, Any]]:
-        """Return what the manifest says of each image, by id in order; never stale."""
+        """Return the manifest entry of each image, by id, sorted; never stale."""
         from kymflow_zarr.engine.index.file import entries_of
 
         return entries_of(self.columns(list(INDEX)))
@@ -91,19 +91,19 @@ class Index:
         Parameters
         ----------
         names : sequence of str
-            Of the other columns, out of ``INDEX``.
+            The other columns, of those in ``INDEX``.
 
         Returns
         -------
         pyarrow.Table
-            A row for each image, in the order of their ids.
+            A row for each image, sorted by id.
         """
         from kymflow_zarr.engine.index import file
 
         wanted = list(dict.fromkeys(["image_id", "changed_ns", "error", *names]))
         data = self._storage.read(layout.MANIFEST)
         with ThreadPoolExecutor(1) as other:
-            # Arrow unpacks the file while this thread asks for times.
+            # Arrow decodes the file while this thread reads the times.
             unpacked = None if data is None else other.submit(file.from_bytes, data, wanted)
             found = self._found()
             known = None if unpacked is None else unpacked.result()
@@ -137,7 +137,7 @@ class Index:
         return file.entries_of(fresh)
 
     def _unwritten(self, stale: Mapping[str, int]) -> pa.Table:
-        """Return the rows of images that the index does not hold and is not to get now."""
+        """Return the rows of images that are not in the index file and not worth writing now."""
         from kymflow_zarr.engine.index import file
 
         kept, missing = self._unwritten_rows.current(stale)
@@ -153,12 +153,12 @@ class Index:
         return fresh if kept is None else file.merged(kept, fresh)
 
     def _unfinished(self) -> set[str]:
-        """Return the images that a journal speaks of: their time may say nothing of them."""
+        """Return the images with a pending journal, whose folder times cannot be trusted."""
         names = self._storage.unfinished(layout.IMAGES)
         return {i for i in map(layout.parse_image_folder, names) if i is not None}
 
     def _found(self) -> dict[str, int]:
-        """Return the images that are there, by id, and the versions of their folders."""
+        """Return the versions of the folders of all images, by id."""
         versions = self._storage.versions(layout.IMAGES, _EDITED)
         if not versions:
             require_dataset(self._storage)
@@ -184,15 +184,15 @@ class Index:
 
     @staticmethod
     def _is_worthwhile(changes: int, images: int) -> bool:
-        """Return True if so many changes are worth a new index file."""
+        """Return True if the number of changes is worth writing the index file."""
         return changes >= max(_WORTHWHILE, images * _WORTHWHILE_SHARE) or not images
 
     def _keeper(
         self, stale: Mapping[str, int], images: int, gone: int
     ) -> Callable[[pa.Table], pa.Table] | None:
-        """Return a filter for the rows to write, None if writing them is not worth it.
+        """Return a filter for the rows to write, None if writing is not worth it.
 
-        Call it before the documents are read: a change after that shows in the time.
+        Call it before reading the documents, so that later changes show in the folder times.
         """
         if not self._storage.writable:
             return None
@@ -228,11 +228,11 @@ class Index:
 
 
 class UnwrittenRows:
-    """The rows that are not in the index file, cached for one open dataset.
+    """A cache of the rows that are not in the index file, for one open dataset.
 
-    A reader that may not write cannot ask for the time by the clock of the file system. So a
-    row is trusted if its documents were read two seconds after the time of its folder was first
-    seen: whatever is written later has another time.
+    A read-only reader cannot read the clock of the file system. So a row is trusted if its
+    documents were read two seconds after its folder's time was first seen: any later write
+    gives another time.
     """
 
     def __init__(self) -> None:
@@ -240,7 +240,7 @@ class UnwrittenRows:
         self._rows: pa.Table | None = None
 
     def current(self, stale: Mapping[str, int]) -> tuple[pa.Table | None, dict[str, int]]:
-        """Return the rows that are current of some images, and the images that have none."""
+        """Return the current rows of the given images, and the images without one."""
         from kymflow_zarr.engine.index import file
 
         rows = self._rows
@@ -251,14 +251,14 @@ class UnwrittenRows:
     def keeper(
         self, stale: Mapping[str, int], doubtful: Container[str]
     ) -> Callable[[pa.Table], None]:
-        """Return a function that caches the rows of images; call this before they are read.
+        """Return a function that caches the rows of images; call this before reading them.
 
         Parameters
         ----------
         stale : mapping of str to int
             The images and the times of their folders.
         doubtful : container of str
-            Those whose rows are not to be kept.
+            Images whose rows must not be cached.
         """
         now = time.monotonic()
         before = self._seen

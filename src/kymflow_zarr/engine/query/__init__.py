@@ -1,1 +1,1 @@
-"""Questions about many images: SQL, gathered artifacts, parallel calls."""
+"""Queries over many images: SQL, gathered artifacts, parallel calls."""

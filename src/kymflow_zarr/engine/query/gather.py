@@ -1,4 +1,4 @@
-"""One data-frame artifact of all images as one. Imports pandas and Arrow: import it late."""
+"""Gather one data-frame artifact of all images. Imports pandas and Arrow: import it late."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from kymflow_zarr.runtime.parallel import THREADS, in_order
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import ArtifactKind, Progress
 
-# Where an image has several of one name, the one that keeps most.
+# In order of preference: the kind that preserves most comes first.
 KINDS: Final = (*(kind.name for kind in DATAFRAME_KINDS), "json")
 
 
@@ -44,7 +44,7 @@ G_contra = TypeVar("G_contra", contravariant=True)
 
 
 class _Maker(Protocol[G_contra, P_co]):
-    """Makes the rows of an image of what was read."""
+    """Makes the rows of an image from its artifact."""
 
     def __call__(self, given: G_contra, image_id: str, /, *, where: str) -> P_co: ...
 
@@ -57,7 +57,7 @@ class Gatherer:
     storage : Storage
     name : str
     kind : {"parquet", "csv_gz", "json"}, optional
-        None: the first of them that an image has.
+        None takes the first of these that an image has.
     """
 
     def __init__(self, storage: Storage, name: str, kind: ArtifactKind | None) -> None:
@@ -74,7 +74,7 @@ class Gatherer:
         self.keys = {k: layout.artifact_key(k, name) for k in self.kinds}
 
     def having(self, index: Index) -> tuple[list[str], dict[str, KymflowZarrError]]:
-        """Return the ids of the images that have it, and the errors of damaged ones among them."""
+        """Return the ids of the images that have the artifact, and errors of damaged images."""
         table = index.columns(["artifacts"])
         wanted = set(self.keys.values())
         texts = values(table, "artifacts")
@@ -90,7 +90,7 @@ class Gatherer:
         return ids, damaged
 
     def _is_damaged(self, image_id: str, damaged: dict[str, KymflowZarrError]) -> bool:
-        """Return True, and note the error, if an image has it and its document is not valid."""
+        """Return True and record the error if an image has the artifact but a damaged document."""
         try:
             if self._exists(image_id):
                 require_image_id(load_image(self._storage, image_id), image_id)
@@ -115,16 +115,16 @@ class Gatherer:
         executor: Executor | None,
         progress: Progress | None,
     ) -> dict[str, P]:
-        """Return the rows of each image that has it, in the order of `ids`.
+        """Return the rows of each image that has the artifact, in the order of `ids`.
 
         Parameters
         ----------
         read : callable
             Returns the rows of one image.
         skip_deleted : bool
-            Whether an image that is deleted meanwhile is left out.
+            True leaves out images that are deleted meanwhile.
         on_error : callable, optional
-            Gets the id and the error of an image that cannot be read. None raises it.
+            Called with id and error of an image that cannot be read. None raises the error.
         """
         found: dict[str, P] = {}
         for image_id, part, error in in_order(
@@ -178,7 +178,7 @@ def _read(
         value = artifacts.decode(kind, data, where=key)
         return of_frame(_frame(value, key), image_id, where=key)
     if not storage.is_folder(prefix):
-        load_image(storage, image_id)  # Says that there is none.
+        load_image(storage, image_id)  # Raises an error if the image does not exist.
     return None
 
 
@@ -251,7 +251,7 @@ def frame_names(index: Index) -> list[str]:
 
 
 def report_of(errors: Mapping[str, Exception]) -> dict[str, str] | None:
-    """Return metadata of a schema that tells which images could not be read."""
+    """Return schema metadata that lists the images that could not be read."""
     if not errors:
         return None
     return {"errors": json.dumps({image_id: str(error) for image_id, error in errors.items()})}

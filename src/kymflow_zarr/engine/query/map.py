@@ -1,4 +1,4 @@
-"""Call a function for many images."""
+"""Call a function for many images, and collect results and errors."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ R = TypeVar("R")
 
 
 class MapResult(Mapping[str, R], Generic[R]):
-    """What a function returned for each image, by image id in the order asked for.
+    """The results of a function, by image id, in the order requested.
 
-    Images it failed for are not among the items but in `errors`.
+    Images that failed are not among the items but in `errors`.
 
     Attributes
     ----------
     errors : dict of str to Exception
-        For each image that failed what was raised, by image id in the same order.
+        The exception of each image that failed, by image id, in the same order.
     """
 
     def __init__(self, values: Mapping[str, R], errors: Mapping[str, Exception]) -> None:
@@ -47,11 +47,11 @@ class MapResult(Mapping[str, R], Generic[R]):
 
     @property
     def ok(self) -> bool:
-        """Whether no image failed."""
+        """True if no image failed."""
         return not self.errors
 
     def raise_errors(self) -> None:
-        """Raise the error of each image that failed, as an ExceptionGroup; none, nothing."""
+        """Raise the errors of all images that failed as an ExceptionGroup, if there are any."""
         if self.errors:
             failed = [*self.errors.values()]
             for image_id, error in self.errors.items():
@@ -87,14 +87,14 @@ def _call(fn: Callable[[StoredImage], R], dataset: OpenDataset, image_id: str) -
 
 
 class Reading:
-    """A storage for reading that other processes open once for each call.
+    """A read-only storage that worker processes open once per call.
 
     Parameters
     ----------
     storage : Storage
     call : str, optional
-        Id of the call. Each call opens the storage anew, and so reads what a writer committed
-        that died since.
+        Id of the call. Each call reopens the storage, to recover journals of writers that died
+        since the last one.
     """
 
     def __init__(self, storage: Storage, call: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""SQL queries over a dataset: DuckDB answers them from memory, and sees tables and nothing else.
+"""SQL queries over a dataset, run by DuckDB, which can access only the given tables.
 
 Imports Arrow: import it late.
 """
@@ -53,7 +53,7 @@ T = TypeVar("T")
 _SETTINGS: Final = "".join(
     f"SET {setting} = {value};"
     for setting, value in {
-        # Days and hours of a time must not depend on the machine that asks.
+        # Dates and hours must not depend on the time zone of the machine.
         "TimeZone": "'UTC'",
         "enable_external_access": "false",
         "autoinstall_known_extensions": "false",
@@ -62,22 +62,22 @@ _SETTINGS: Final = "".join(
         "lock_configuration": "true",
     }.items()
 )
-# PIVOT is several statements in one.
+# PIVOT is parsed as several statements (MULTI).
 _READING: Final = ("SELECT", "EXPLAIN", "MULTI")
 _MISSING_TABLE: Final = re.compile("Table with name (.+?) does not exist")
 # Prefixes of DuckDB's own views.
 _OF_DUCKDB: Final = ("duckdb_", "pg_", "pragma_", "sqlite_")
-# How many tables of a query DuckDB reads itself; Arrow reads the others.
+# Maximum number of tables that DuckDB reads itself; Arrow reads the others.
 _FILES: Final = 50
 _IMAGES: Final = "images"
 _POLL_S: Final = 0.05
 _FD_FOLDER: Final = "/proc/self/fd"
 _KEPT_BYTES: Final = 256 << 20
-# Each of them is an open file of this process.
+# Each cached file is an open file of this process.
 _KEPT_FILES: Final = 8
 
 Source = Callable[[], Any]
-"""Returns what DuckDB scans: an Arrow table or dataset."""
+"""Returns the data that DuckDB scans: an Arrow table or dataset."""
 
 
 def ask(
@@ -91,18 +91,18 @@ def ask(
     Parameters
     ----------
     query : str
-        One statement that only reads.
+        One read-only statement.
     sources : mapping of str to callable
-        What each name in the query stands for; called only for names that are in it.
+        Sources by table name; called only for names in the query.
     more_sources : callable
-        Returns what other names stand for; called if there are any in the query.
+        Returns further sources; called only if the query uses other names.
     params : sequence or mapping, optional
         Values of ``?`` or ``$name`` in the query.
 
     Raises
     ------
     ArgumentError
-        If it is no such statement, or DuckDB refuses it.
+        If it is not such a statement, or DuckDB refuses it.
     MissingDependencyError
         If DuckDB is not installed.
     """
@@ -114,7 +114,7 @@ def ask(
         started = session.submit(session.connect)
         ahead: dict[str, Any] = {}
         for name, (source, file) in files.items():
-            # A damaged table is an error only if the query is really about it.
+            # A damaged table is an error only if the query really uses it.
             with contextlib.suppress(KymflowZarrError):
                 ahead[name] = source.filled(file)
         session.result(started)
@@ -139,9 +139,9 @@ def ask(
 class _Session:
     """A connection to DuckDB whose calls all run in one thread of their own.
 
-    DuckDB turns what a signal handler raises in its calls into errors of its own. The caller's
-    thread only waits, so that Ctrl-C, or any other exception of a handler, arrives there as it
-    is and ends the query.
+    DuckDB converts exceptions of signal handlers during its calls to its own errors. The
+    caller's thread only waits, so that Ctrl-C, or any exception of a handler, is raised there
+    unchanged and interrupts the query.
     """
 
     def __init__(self) -> None:
@@ -155,7 +155,7 @@ class _Session:
         return self
 
     def __exit__(self, *_: object) -> None:
-        closed = self._pool.submit(self._close)  # It runs after a call that is not over yet.
+        closed = self._pool.submit(self._close)  # Runs after a call that is still running.
         while wait([closed], timeout=_POLL_S).not_done:
             self._interrupt()
         self._pool.shutdown()
@@ -166,7 +166,7 @@ class _Session:
         self._connection = self.duckdb.connect(":memory:")
 
     def submit(self, call: Callable[[], T]) -> Future[T]:
-        """Begin a call in the session's thread."""
+        """Start a call in the session's thread."""
         return self._pool.submit(call)
 
     def run(self, call: Callable[[Any], T]) -> T:
@@ -174,12 +174,12 @@ class _Session:
         return self.result(self.submit(lambda: call(self._connection)))
 
     def result(self, future: Future[T]) -> T:
-        """Wait for a call of the session's thread; end it if the wait is ended.
+        """Wait for a call of the session's thread; interrupt it if the wait is interrupted.
 
         Raises
         ------
         LimitExceededError
-            If the time limit ``sql_seconds`` is over.
+            If it exceeds the time limit ``sql_seconds``.
         """
         try:
             return future.result(timeout=max(0.0, self._deadline - time.monotonic()))
@@ -197,7 +197,7 @@ class _Session:
             raise
 
     def _interrupt(self) -> None:
-        # It may not be open yet, or closed already.
+        # The connection may not be open yet, or may be closed already.
         with contextlib.suppress(Exception):
             self._connection.interrupt()
 
@@ -209,7 +209,7 @@ class _Session:
 def _refusal(
     error: Exception, names: Sequence[str], more_sources: Callable[[], Mapping[str, Source]]
 ) -> ArgumentError:
-    """Return the error of a query that DuckDB refuses."""
+    """Return the error to raise for a query that DuckDB refuses."""
     missing = _MISSING_TABLE.search(str(error))
     if missing is not None:
         names = [*names, *more_sources()]
@@ -227,7 +227,7 @@ def _refusal(
 
 
 def _refuse_twins(query: str, name: str, data: Any) -> None:
-    """Refuse a query for one of two columns that DuckDB does not tell apart."""
+    """Refuse a query for one of two columns whose names are equal to DuckDB."""
     if isinstance(data, SealedFile):
         return
     folded: dict[str, str] = {}
@@ -243,18 +243,18 @@ def _refuse_twins(query: str, name: str, data: Any) -> None:
 
 
 def _spill_folder() -> str:
-    """Return a folder, not made yet, for what DuckDB has no room for; empty if there is none.
+    """Return a folder, not created yet, for DuckDB to spill to; empty if none is writable.
 
-    Its own choice is below the working directory, where a query could read and write.
+    DuckDB's default is below the working directory, where a query could read and write.
     """
     try:
         return str(Path(tempfile.gettempdir(), f"kymflow_zarr-{uuid.uuid4().hex}"))
     except FileNotFoundError:
-        return ""  # Nothing can be written: a query has the memory that there is.
+        return ""  # Without a writable folder a query is limited to memory.
 
 
 def _answer(connection: Any, query: str, params: Any) -> pa.Table:
-    """Return the answer, in types that Arrow's and pandas' users compute with."""
+    """Return the result of a query, in types that Arrow and pandas compute with."""
     relation = connection.sql(query, params=params)
     kinds = [str(kind) for kind in relation.types]
     table: pa.Table = relation.to_arrow_table()
@@ -270,7 +270,7 @@ def _answer(connection: Any, query: str, params: Any) -> pa.Table:
 
 
 def _as_int64(column: Any) -> Any:
-    """Return integers of 128 bits, as sums are, in 64 if they fit; else unchanged."""
+    """Return 128-bit integers, as sums are, as int64 if they fit, else unchanged."""
     for kind in (pa.int64(), pa.uint64()):
         with contextlib.suppress(pa.ArrowInvalid):
             return column.cast(kind)
@@ -278,7 +278,7 @@ def _as_int64(column: Any) -> Any:
 
 
 def _as_duration(column: Any) -> Any:
-    """Return intervals as durations, unless one of them has months, whose length is open."""
+    """Return intervals as durations, unless one has months, whose length varies."""
     parts = np.dtype([("months", "i4"), ("days", "i4"), ("ns", "i8")])
     chunks = []
     for chunk in column.chunks:
@@ -292,7 +292,7 @@ def _as_duration(column: Any) -> Any:
 
 
 def to_pandas(table: pa.Table) -> pd.DataFrame:
-    """Return an answer as a data frame; integers stay exact beside missing values."""
+    """Return a result as a data frame; integers stay exact beside missing values."""
     import pandas as pd
 
     frame: pd.DataFrame = table.to_pandas(integer_object_nulls=True)
@@ -300,13 +300,13 @@ def to_pandas(table: pa.Table) -> pd.DataFrame:
         if pa.types.is_integer(column.type) and column.null_count:
             name = str(column.type).replace("int", "Int").replace("uI", "UI")
             nullable: Any = {column.type: pd.api.types.pandas_dtype(name)}
-            put: Any = frame.isetitem  # Its annotation leaves out a series.
+            put: Any = frame.isetitem  # Its annotation lacks Series.
             put(i, column.to_pandas(types_mapper=nullable.get))
     return frame
 
 
 def _plain_params(params: Any) -> Any:
-    """Return parameters of types that DuckDB knows."""
+    """Return parameters as types that DuckDB supports."""
     if params is None:
         return None
     if isinstance(params, Mapping):
@@ -321,7 +321,7 @@ def _plain_params(params: Any) -> Any:
 
 
 def _plain_value(value: Any) -> Any:
-    pandas: Any = sys.modules.get("pandas")  # Not loaded, it has made none of the values.
+    pandas: Any = sys.modules.get("pandas")  # If not loaded, no value is from pandas.
     if pandas is not None and (value is pandas.NaT or value is pandas.NA):
         return None
     if isinstance(value, np.datetime64):
@@ -333,7 +333,7 @@ def _plain_value(value: Any) -> Any:
         if value.tz is None and value.nanosecond:
             return _duckdb().Value(str(value), _duckdb().sqltype("TIMESTAMP_NS"))
         return value.to_pydatetime(warn=False)
-    # A time span, which NumPy counts among the integers, would become a bare number.
+    # timedelta64 is an np.number too, but would become a bare integer.
     scalar = isinstance(value, np.number | np.bool_) and not isinstance(value, np.timedelta64)
     return value.item() if scalar else value
 
@@ -351,7 +351,7 @@ def _likely_files(
         if isinstance(source, FileSource) and _is_word_in(name.casefold(), text)
     )
     files: dict[str, tuple[FileSource, SealedFile]] = {}
-    # Where no more files can be opened, Arrow reads the others.
+    # If no more files can be opened, Arrow reads the remaining tables.
     with contextlib.suppress(OSError):
         for name, source in islice(likely, _FILES):
             files[name] = source, source.file()
@@ -359,7 +359,7 @@ def _likely_files(
 
 
 def _settings(paths: Sequence[str], spill: str) -> str:
-    """Return the settings: whatever a query does, it opens these files alone, and loads no code."""
+    """Return settings that let a query open only these files and load no extensions."""
     allowed = ", ".join(f"'{path}'" for path in paths)
     quoted = spill.replace("'", "''")
     settings = f"SET temp_directory = '{quoted}'; {_SETTINGS}"
@@ -403,12 +403,12 @@ def _mentioned(
     sources: Mapping[str, Source],
     more_sources: Callable[[], Mapping[str, Source]],
 ) -> dict[str, Source]:
-    """Return the sources that a query names; to look for more of them takes time."""
+    """Return the sources that a query names; ask for further sources only if necessary."""
     names = _names_in(connection, query)
     if names is None or not names <= {name.casefold() for name in sources}:
         sources = {**more_sources(), **sources}
     all_names = {name.casefold() for name in sources}
-    # Of those it does not speak, and would answer with what its own view says.
+    # DuckDB does not report its own views, and would read them instead of a table of that name.
     doubtful = {name for name in all_names if names is None or name.startswith(_OF_DUCKDB)}
     names = (names or set()) | {n for n in doubtful if _is_word_in(n, query.casefold())}
     found = {name: source for name, source in sources.items() if name.casefold() in names}
@@ -424,27 +424,27 @@ def _mentioned(
 
 
 def _names_in(connection: Any, query: str) -> set[str] | None:
-    """Return the names of the tables in a query; None if DuckDB cannot tell before it has them."""
+    """Return the names of the tables in a query; None if DuckDB needs the tables to find them."""
     try:
         return {name.casefold() for name in connection.get_table_names(query)}
-    except Exception:  # noqa: BLE001 - It binds some joins to find out.
+    except Exception:  # noqa: BLE001 - DuckDB binds some joins to find the names.
         pass
     try:
         ((text,),) = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchall()
         tree = json.loads(text)
-    except Exception:  # noqa: BLE001 - It needs an extension, and knows queries alone.
+    except Exception:  # noqa: BLE001 - It needs an extension, and supports only queries.
         return None
     return None if tree["error"] else {name.casefold() for name in _tables_in(tree)}
 
 
 def _tables_in(node: Any) -> Iterator[str]:
-    """Yield the names of the tables in a syntax tree, without those that WITH gives."""
+    """Yield the names of the tables in a syntax tree, without those that WITH defines."""
     if isinstance(node, dict):
         given: set[str] = set()
         for part in node.get("cte_map", {}).get("map", []):
             inside = set(_tables_in(part["value"])) - given
             yield from inside
-            # Within its own definition the name is that of a table.
+            # Within its own definition, the name refers to a table.
             given |= {part["key"]} - inside
         if node.get("type") == "BASE_TABLE":
             yield node["table_name"]
@@ -460,18 +460,18 @@ def _is_word_in(name: str, text: str) -> bool:
 
 
 class SealedFile:
-    """A file in memory that nobody can change, empty until it is filled.
+    """An in-memory file that becomes immutable when it is filled.
 
-    A query is not trusted: DuckDB has SELECT statements that write to each file it may open.
-    DuckDB must be told which files it may open before it sees a query, and that query tells
-    which of them it is about. Linux alone has such memory with a name; elsewhere Arrow reads
-    the tables for DuckDB, which takes two to four times as long.
+    Queries are not trusted: DuckDB has SELECT statements that write to any file it may open.
+    DuckDB must know the files that it may open before it parses a query, but only the query
+    shows which tables are needed. Only Linux has sealed memory files (memfd); elsewhere Arrow
+    reads the tables for DuckDB, which takes two to four times as long.
 
     Attributes
     ----------
     path : str
     size : int
-        Bytes in it.
+        Size in bytes.
     """
 
     def __init__(self) -> None:
@@ -484,11 +484,11 @@ class SealedFile:
 
     @staticmethod
     def available() -> bool:
-        """Whether the system has such memory."""
+        """Return True if the operating system has sealed memory files."""
         return sys.platform == "linux" and os.path.isdir(_FD_FOLDER)  # noqa: PTH112
 
     def fill(self, data: bytes) -> None:
-        """Put bytes into it, for good."""
+        """Write the content and seal the file."""
         if sys.platform == "linux":
             import fcntl
 
@@ -505,21 +505,21 @@ class SealedFile:
 
 
 class FileCache:
-    """The files of the last few queries, as long as the tables are what they were.
+    """A cache of the files of the last few queries, valid while their tables are unchanged.
 
-    To check a table and to copy it takes longer than many a query.
+    Checking and copying a table takes longer than many queries.
     """
 
     def __init__(self) -> None:
         self._kept: dict[str, tuple[Stat, SealedFile]] = {}
 
     def get(self, name: str, stat: Stat | None) -> SealedFile | None:
-        """Return the file of a table, if it is that of the table as it is now."""
+        """Return the cached file of a table, None if the table has changed."""
         kept = self._kept.get(name)
         return kept[1] if kept is not None and kept[0] == stat else None
 
     def keep(self, name: str, stat: Stat | None, file: SealedFile) -> None:
-        """Keep the file of a table that was so before it was read."""
+        """Cache the file of a table; `stat` is from before the table was read."""
         kept = {other: found for other, found in self._kept.items() if other != name}
         if stat is not None and stat.settled and stat.size == file.size <= _KEPT_BYTES:
             kept[name] = stat, file
@@ -530,13 +530,13 @@ class FileCache:
 
 @dataclass(frozen=True, slots=True)
 class FileSource:
-    """A table: a Parquet file of which DuckDB scans only the columns and rows it asks for.
+    """A table as a Parquet file, of which DuckDB scans only the columns and rows that it needs.
 
     Parameters
     ----------
     name : str
     read : callable
-        Returns its bytes, and how an error message calls it.
+        Returns its bytes, and its name for error messages.
     stat : callable
         Returns its size and time.
     cache : FileCache
@@ -548,11 +548,11 @@ class FileSource:
     cache: FileCache
 
     def file(self) -> SealedFile:
-        """Return a file for DuckDB: with the table in it, or still empty."""
+        """Return a file for DuckDB: the cached one with the table, or an empty one."""
         return self.cache.get(self.name, self.stat()) or SealedFile()
 
     def filled(self, file: SealedFile) -> Any:
-        """Return the file with the table in it, or else what Arrow reads of it."""
+        """Return the file filled with the table, or else the table as Arrow reads it."""
         if file.size:
             return file
         stat = self.stat()
@@ -565,7 +565,7 @@ class FileSource:
         return file
 
     def __call__(self) -> Any:
-        """Return what Arrow reads of it.
+        """Return the table as Arrow reads it.
 
         Raises
         ------
@@ -582,7 +582,7 @@ def _checked_schema(data: bytes, where: str) -> pa.Schema:
     check_parquet_size(data, where=where)
     try:
         return pq.read_schema(pa.BufferReader(data))
-    except Exception as error:  # What damaged bytes make the parser raise is open.
+    except Exception as error:  # pyarrow raises many exception types on corrupt input.
         raise CorruptDataError(f"not a readable Parquet file: {error}", where=where) from error
 
 
@@ -600,7 +600,7 @@ def _scanned(data: bytes, schema: pa.Schema, where: str) -> Any:
 
 
 def plain(table: pa.Table) -> pa.Table:
-    """Return a table whose types DuckDB knows."""
+    """Return a table with types that DuckDB supports."""
     columns: dict[str, Any] = {}
     for name in table.column_names:
         column: Any = table[name]
@@ -613,7 +613,7 @@ def plain(table: pa.Table) -> pa.Table:
 
 
 def frame_source(frame: pd.DataFrame) -> pa.Table:
-    """Return a data frame as a table; values that share no type become JSON text."""
+    """Return a data frame as a table; values of mixed types become JSON text."""
     columns = {}
     for name in frame.columns:
         try:
@@ -629,7 +629,7 @@ def _is_odd(type_: pa.DataType) -> bool:
 
 
 def _is_plain(schema: pa.Schema) -> bool:
-    """Whether DuckDB finds the same types in a file as in what Arrow reads of it."""
+    """Return True if DuckDB and Arrow read the same types from a file."""
     names = {name.casefold() for name in schema.names}
     return 0 < len(names) == len(schema) and all(map(_is_usual, schema.types))
 
@@ -648,7 +648,7 @@ def _is_usual(type_: pa.DataType) -> bool:
 
 
 def table_sources(dataset: OpenDataset, tables: Tables) -> dict[str, Source]:
-    """Return the sources that take no look at the images: tables first, then their list."""
+    """Return the sources that need no listing of artifacts: the tables, then ``images``."""
     images = {_IMAGES: lambda: frame_source(dataset.images())}
     return images | {name: tables.source(name) for name in tables.names()}
 

@@ -1,4 +1,4 @@
-"""The planes of an image, and the pixels and statistics of regions, read plane by plane."""
+"""Planes of an image, and pixels and statistics of regions, read plane by plane."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kymflow_zarr.types import Axis, ImageBounds
 
 Choice: TypeAlias = int | Literal["all"] | None
 Chosen: TypeAlias = Mapping[int, int | None]
-"""For each axis beyond the plane the position that is taken, None for all."""
+"""For each axis beyond the plane, the chosen position, or None for all."""
 Index: TypeAlias = tuple[int | slice, ...]
 
 
@@ -26,18 +26,17 @@ class RoiStatistics:
     Parameters
     ----------
     min, max : int or float
-        Of the image's own kind of number; NaN where `n` is 0.
+        In the number type of the image; NaN if `n` is 0.
     mean, std : float
-        Accumulated in float64; `std` is that of the pixels as a whole (``ddof=0``). NaN
-        where `n` is 0.
+        Accumulated in float64; `std` is that of the population (``ddof=0``). NaN if `n` is 0.
     n : int
         Number of finite pixels.
     channel : int, optional
-        Channel, from 1; None if several were taken together.
+        Channel, from 1; None if several were combined.
     z : int, optional
-        Plane along ``z``, from 0; None if several were taken together.
+        Plane along ``z``, from 0; None if several were combined.
     at : mapping of str to int
-        Positions along the other axes, such as ``t``, where a single one was taken.
+        Positions along the other axes, such as ``t``, if a single one was chosen.
     """
 
     min: float
@@ -52,10 +51,10 @@ class RoiStatistics:
 
 @dataclass(frozen=True)
 class ImagePlanes:
-    """Which axes of an image make its planes, and which tell the planes apart.
+    """The axes of an image that span its planes, and those that enumerate the planes.
 
-    The plane is made of the last two axes that are not channels: rows (``y``, dimension 0)
-    and columns (``x``, dimension 1).
+    The last two axes that are not channels span a plane: rows (``y``, dimension 0) and
+    columns (``x``, dimension 1).
 
     Parameters
     ----------
@@ -68,7 +67,7 @@ class ImagePlanes:
 
     @property
     def plane_axes(self) -> tuple[int, int]:
-        """Positions of the axis of rows and of that of columns."""
+        """Positions of the row axis and the column axis."""
         ours = [i for i, axis in enumerate(self.axes) if axis.quantity != "channel"]
         y, x = ours[-2:] if len(ours) >= 2 else (len(self.axes) - 2, len(self.axes) - 1)
         return y, x
@@ -103,18 +102,18 @@ class ImagePlanes:
     def choose(
         self, roi: KnownRoi, *, channel: Choice, z: Choice, at: Mapping[str, int] | None
     ) -> dict[int, int | None]:
-        """Return for each axis beyond the plane the position to take, None for all.
+        """Return the position to read along each axis beyond the plane, None for all.
 
         Parameters
         ----------
         roi : RectRoi or MaskRoi
-            Says channel and plane where the caller does not.
+            Supplies channel and plane if the caller does not.
         channel : int or "all", optional
             From 1.
         z : int or "all", optional
             From 0.
         at : mapping of str to int, optional
-            Positions along other axes, from 0; all where there is none.
+            Positions along other axes, from 0; all if left out.
 
         Raises
         ------
@@ -154,7 +153,7 @@ class ImagePlanes:
             )
 
     def index(self, chosen: Chosen, rows: slice, columns: slice) -> Index:
-        """Return the index of a block of the planes that were chosen."""
+        """Return the index of a block of the chosen planes."""
         index: list[int | slice] = []
         y, x = self.plane_axes
         for i in range(len(self.axes)):
@@ -163,7 +162,7 @@ class ImagePlanes:
         return tuple(index)
 
     def read(self, array: Any, index: Index) -> np.ndarray[Any, Any]:
-        """Return a block of the image, rows and columns last; reads only what it covers."""
+        """Return a block of the image, rows and columns last; read only what it covers."""
         kept = [i for i, at in enumerate(index) if isinstance(at, slice)]
         sizes = [len(range(*at.indices(n))) for at, n in self._slices(index)]
         block = np.empty(sizes, array.dtype) if 0 in sizes else np.asarray(array[index])
@@ -175,15 +174,15 @@ class ImagePlanes:
                 yield at, n
 
     def one_by_one(self, chosen: Chosen) -> Iterator[dict[int, int | None]]:
-        """Yield each single plane of those that were chosen."""
+        """Yield each of the chosen planes separately."""
         ranges = [range(self.shape[i]) if at is None else [at] for i, at in chosen.items()]
         for positions in itertools.product(*ranges):
             yield dict(zip(chosen, positions, strict=True))
 
     def place(self, chosen: Chosen, roi: KnownRoi) -> dict[str, Any]:
-        """Return channel, z and at of what was chosen, as of :class:`RoiStatistics`.
+        """Return channel, z and at of the chosen planes, as in :class:`RoiStatistics`.
 
-        An image without such an axis has the one channel and plane of its region.
+        If the image has no such axis, channel and z are those of the region.
         """
         by_role = {self._role(i): position for i, position in chosen.items()}
         channel = by_role.pop("channel", roi.channel - 1)
@@ -207,7 +206,7 @@ def _all_or(position: int | None) -> int | slice:
 
 
 def statistics(blocks: Iterable[np.ndarray[Any, Any]], place: Mapping[str, Any]) -> RoiStatistics:
-    """Return the statistics of blocks of pixels taken together, one block in memory at a time.
+    """Return the combined statistics of blocks of pixels, with one block in memory at a time.
 
     Notes
     -----
@@ -239,7 +238,7 @@ def statistics(blocks: Iterable[np.ndarray[Any, Any]], place: Mapping[str, Any])
 
 
 def bounding_box(mask: np.ndarray[Any, Any]) -> tuple[slice, slice]:
-    """Return the rows and columns that a mask reaches over; empty slices for an empty mask."""
+    """Return the rows and columns that a mask covers; empty slices for an empty mask."""
     found: Sequence[slice] = [
         slice(int(hit[0]), int(hit[-1]) + 1) if hit.size else slice(0, 0)
         for hit in (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
@@ -248,20 +247,20 @@ def bounding_box(mask: np.ndarray[Any, Any]) -> tuple[slice, slice]:
 
 
 _Pixels: TypeAlias = np.ndarray[Any, Any]
-# Rows, columns, and for a mask which of their pixels are inside.
+# Rows, columns, and for a mask its pixels in them.
 _Region: TypeAlias = tuple[slice, slice, np.ndarray[Any, Any] | None]
 
 
 class RoiReader:
-    """What :class:`~kymflow_zarr.engine.record_rois.RecordRois` asks of the pixels.
+    """Reads pixels and statistics of regions.
 
     Parameters
     ----------
     planes : ImagePlanes
     open_array : callable
-        Opens the pixels, to be read lazily.
+        Opens the pixels as a lazy array.
     load_mask : callable
-        Returns an array artifact by its name.
+        Returns an array artifact by name.
     """
 
     def __init__(
@@ -285,7 +284,7 @@ class RoiReader:
     def statistics(
         self, roi: KnownRoi, *, channel: Choice, z: Choice, at: Mapping[str, int] | None
     ) -> RoiStatistics:
-        """Return the statistics of all pixels that were asked for."""
+        """Return the combined statistics of all selected pixels."""
         region = self._place(roi)
         chosen = self.planes.choose(roi, channel=channel, z=z, at=at)
         blocks = (block for _, block in self._planes_of(region, chosen))
@@ -294,7 +293,7 @@ class RoiReader:
     def statistics_by_plane(
         self, roi: KnownRoi, *, channel: Choice, z: Choice, at: Mapping[str, int] | None
     ) -> list[RoiStatistics]:
-        """Return the statistics of each plane of its own."""
+        """Return the statistics of each selected plane."""
         region = self._place(roi)
         chosen = self.planes.choose(roi, channel=channel, z=z, at=at)
         return [
@@ -318,9 +317,9 @@ class RoiReader:
         return block if inside is None else block[..., inside]
 
     def _place(self, roi: object) -> _Region:
-        """Return rows and columns of a region, and for a mask which of their pixels are inside."""
+        """Return rows and columns of a region, and for a mask its pixels in them."""
         if isinstance(roi, RectRoi):
-            # Channel and plane may be the caller's; they are checked where they are chosen.
+            # The caller may override channel and plane; choose() checks them.
             replace(roi, z=0).check({**self.planes.bounds, "num_slices": 1})
             return slice(roi.y0, roi.y1), slice(roi.x0, roi.x1), None
         if not isinstance(roi, MaskRoi):

@@ -1,4 +1,4 @@
-"""Regions as values: rectangles and masks in the plane of an image."""
+"""Values for regions: rectangles and masks in the plane of an image."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class _Roi:
             value = getattr(self, key)
             if not isinstance(value, Mapping):
                 raise self._type_error(key, "a mapping")
-            # A copy, so that the value stays what it was.
+            # A copy, so that the value stays immutable.
             object.__setattr__(self, key, copy.deepcopy(dict(value)))
         taken = [*sorted(_KNOWN & set(self.extra))]
         inner = self.extra.get("data", {})
@@ -74,12 +74,12 @@ class _Roi:
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Self:
-        """Return the region of a dictionary, in today's form or in an older one.
+        """Return the region of a dictionary, in the current or an older form.
 
         Raises
         ------
         ArgumentError
-            If it is a region of another kind, or a key is missing or has a wrong value;
+            If it is a region of another kind, or a key is missing or has an invalid value;
             names the key.
         """
         roi = roi_from_dict(raw)
@@ -92,7 +92,7 @@ class _Roi:
         return roi
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the region as the metadata payload holds it; unknown keys included."""
+        """Return the region in the form of the metadata payload, with unknown keys."""
         extra = copy.deepcopy(dict(self.extra))
         data = {key: getattr(self, key) for key in self._coordinates} | extra.pop("data", {})
         return {
@@ -122,7 +122,7 @@ class _Roi:
         Raises
         ------
         ArgumentError
-            If it does not; names the field.
+            If it lies outside; names the field.
         """
         if self.z >= bounds["num_slices"]:
             raise self._outside("z", self.z, f"{bounds['num_slices']} planes, counted from 0")
@@ -154,18 +154,18 @@ class RectRoi(_Roi):
     z : int
         Plane along ``z``, from 0.
     revision : int
-        One more with each change, by custom.
+        By convention incremented with each change.
     meta : mapping
-        What programs note about the region, such as ``img_mean``.
+        Notes of programs about the region, such as ``img_mean``.
     extra : mapping
-        Keys that this code does not know; those of ``data`` below the key ``"data"``.
+        Keys that this code does not know; those in ``data`` are below the key ``"data"``.
 
     Raises
     ------
     ArgumentError
         If a coordinate is negative or a stop lies before its start; names the field.
     ArgumentTypeError
-        If a field is of another type.
+        If a field has a wrong type.
     """
 
     x0: int
@@ -193,7 +193,7 @@ class RectRoi(_Roi):
         return self.y1 - self.y0, self.x1 - self.x0
 
     def check(self, bounds: Mapping[str, int], *, channels: int | None = None) -> None:
-        """Check that the rectangle lies in an image; as :meth:`MaskRoi.check`, and the stops."""
+        """Check that the rectangle lies in an image: as :meth:`MaskRoi.check`, and its extent."""
         if self.x1 > bounds["width"]:
             raise self._outside("x1", self.x1, f"{bounds['width']} columns")
         if self.y1 > bounds["height"]:
@@ -203,7 +203,7 @@ class RectRoi(_Roi):
 
 @dataclass(frozen=True, kw_only=True)
 class MaskRoi(_Roi):
-    """A region that is a mask: an array artifact shaped as the plane, true inside.
+    """A region that is a mask: an array artifact with the shape of the plane, true inside.
 
     Parameters
     ----------
@@ -212,12 +212,12 @@ class MaskRoi(_Roi):
     mask_ref : str
         Name of the array artifact.
     name, note, channel, z, revision, meta, extra
-        As of :class:`RectRoi`.
+        As for :class:`RectRoi`.
 
     Raises
     ------
     ArgumentTypeError
-        If a field is of another type.
+        If a field has a wrong type.
     """
 
     mask_ref: str
@@ -240,7 +240,7 @@ class UnknownRoi:
     Parameters
     ----------
     raw : object
-        What the metadata payload holds.
+        Its value in the metadata payload.
     error : str
         Why it cannot be read.
     """
@@ -252,21 +252,21 @@ class UnknownRoi:
 
     @property
     def roi_id(self) -> Any:
-        """The id that it claims, None if it has none."""
+        """The id in `raw`, None if it has none."""
         return self.raw.get("roi_id", self.raw.get("id")) if isinstance(self.raw, Mapping) else None
 
     @property
     def name(self) -> str:
-        """The name that it claims, empty if it has none."""
+        """The name in `raw`, empty if it has none."""
         found = self.raw.get("name") if isinstance(self.raw, Mapping) else None
         return found if isinstance(found, str) else ""
 
     def to_dict(self) -> Any:
-        """Return the region as the metadata payload holds it."""
+        """Return the region in the form of the metadata payload."""
         return copy.deepcopy(self.raw)
 
     def check(self, bounds: Mapping[str, int], *, channels: int | None = None) -> None:
-        """Check nothing: where it lies is not known."""
+        """Check nothing: the position of the region is not known."""
 
 
 KnownRoi: TypeAlias = RectRoi | MaskRoi
@@ -274,12 +274,12 @@ Roi: TypeAlias = KnownRoi | UnknownRoi
 
 
 def roi_from_dict(raw: Mapping[str, Any]) -> KnownRoi:
-    """Return the value of a region's dictionary, in today's form or in an older one.
+    """Return the region of a dictionary, in the current or an older form.
 
     Raises
     ------
     ArgumentError
-        If it is no region, or a key is missing or has a wrong value; names the key.
+        If it is not a region, or a key is missing or has an invalid value; names the key.
     """
     if not isinstance(raw, Mapping):
         raise ArgumentTypeError(f"a region is a mapping, not {type(raw).__qualname__}")
@@ -309,12 +309,12 @@ def known_rois(rois: Iterable[Roi]) -> list[KnownRoi]:
 
 
 def check_rois(rois: Iterable[object]) -> list[Roi]:
-    """Return regions as a list, each of them a value of ours with an id of its own.
+    """Return regions as a list, after checking their types and that their ids are unique.
 
     Raises
     ------
     ArgumentTypeError
-        If one is not.
+        If one is not a region of ours.
     ArgumentError
         If two have the same id.
     """
