@@ -1,4 +1,4 @@
-"""Which files there are: one walk of a folder serves all checks below it."""
+"""List files with one walk per folder for all checks, and check files outside of records."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def list_files(storage: Storage, prefix: str) -> dict[str, int]:
 
 
 def list_tree(storage: Storage, prefix: str, names: Iterable[str]) -> dict[str, dict[str, int]]:
-    """Return the files of each folder of some below a key; a file itself has none.
+    """Return the files of each of some folders below a key; a file has none.
 
-    A group's document is to be read before: the array it names stays where it is until the
-    next replacement but one.
+    Read the group's document first: the array that it names stays in place until the second
+    replacement after that.
     """
     return {name: list_files(storage, f"{prefix}/{name}") for name in names}
 
@@ -53,19 +53,19 @@ def list_names(storage: Storage, key: str) -> list[str]:
 
 
 def stat_of(storage: Storage, key: str) -> Stat | None:
-    """Return size and time of a file or folder, None if it is not there or cannot be seen."""
+    """Return size and time of a file or folder, None if it is missing or inaccessible."""
     with contextlib.suppress(StorageError):
         return storage.stat(key)
     return None
 
 
 def is_temporary(name: str) -> bool:
-    """Return True if a name is that of a file on its way to its place."""
+    """Return True if a name is that of a temporary file."""
     return _TEMPORARY.fullmatch(name) is not None
 
 
 def check_temporary(findings: Findings, where: str, count: int) -> None:
-    """Note files that never came to their place."""
+    """Report temporary files of interrupted writes."""
     # On-disk format: "What a crash leaves behind MUST be invisible to readers."
     if count:
         findings.add(
@@ -77,7 +77,7 @@ def check_temporary(findings: Findings, where: str, count: int) -> None:
 
 
 def check_work(findings: Findings, storage: Storage) -> None:
-    """Note what writers that are certainly dead have left in the work folder."""
+    """Report leftovers in the work folder of writers that are certainly dead."""
     for name, paths in storage.leftovers().items():
         check_temporary(findings, f"{layout.WORK}/{name}", len(paths))
     for key in storage.foreign():
@@ -86,7 +86,7 @@ def check_work(findings: Findings, storage: Storage) -> None:
 
 
 def is_index_usable(storage: Storage) -> bool:
-    """Return True if the index is as it was written, or not there at all."""
+    """Return True if the index is intact or absent."""
     data = storage.read(layout.MANIFEST)
     if data is None:
         return True
@@ -96,7 +96,7 @@ def is_index_usable(storage: Storage) -> bool:
 
 
 def check_quarantine(findings: Findings, storage: Storage) -> None:
-    """Note that there is a quarantine."""
+    """Report a quarantine."""
     count = len(storage.children(layout.QUARANTINE))
     # On-disk format: "Nothing in quarantine is part of the data."
     if count:
@@ -109,7 +109,7 @@ def check_quarantine(findings: Findings, storage: Storage) -> None:
 
 
 def check_foreign(findings: Findings, where: str) -> None:
-    """Note a file or folder that the format has no place for."""
+    """Report a file or folder that is not part of the format."""
     findings.add(
         "foreign-file",
         where,
@@ -119,7 +119,7 @@ def check_foreign(findings: Findings, where: str) -> None:
 
 
 def check_group(findings: Findings, storage: Storage, where: str) -> None:
-    """Check the document of a group that only holds other nodes."""
+    """Check the document of a group that only contains other nodes."""
     # Zarr v3 core: "zarr_format ... MUST be 3", "node_type ... MUST be 'group'".
     with findings.reading("group-document", where):
         document = load(storage, where)
@@ -162,7 +162,7 @@ def check_source_files(
     documents: Iterable[SourceFileDocument],
     kept: Mapping[str, int],
 ) -> None:
-    """Check that each source file that is said to be kept is there, and no other.
+    """Check that exactly the source files listed as kept exist.
 
     Parameters
     ----------
@@ -177,7 +177,7 @@ def check_source_files(
     """
     listed = set()
     for i, document in enumerate(documents):
-        # Migrated: nobody knows the digest, and that is no damage.
+        # A migrated source file has no recorded digest, which is not damage.
         if document.sha256 or document.role != "image":
             check_digest(findings, where, f"source_files[{i}].sha256", document.sha256)
         for key, of in ((document.kept_as, "the kept copy"), (document.frame_as, "the frame")):
@@ -199,7 +199,7 @@ def check_source_files(
 
 
 def warn_of_lost(lost: Sequence[str], count: int) -> None:
-    """Warn that an executor lost the checks of some images, which were done without it."""
+    """Warn that the executor lost the checks of some images, which this process then did."""
     if lost:
         warnings.warn(
             f"the executor lost the checks of {len(lost)} of {count} images, which were done in "

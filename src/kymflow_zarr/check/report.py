@@ -1,4 +1,4 @@
-"""What `validate` and `verify` found and `repair` did: values one can print, save and count."""
+"""The reports of `validate`, `verify` and `repair`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RepairKind: TypeAlias = Literal["sweep", "rebuild", "restore", "relist", "quaran
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that validation found.
+    """A problem found by validation.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class ValidationReport(FindingsReport[Problem]):
-    """What validation found.
+    """The outcome of a validation.
 
     Parameters
     ----------
@@ -56,12 +56,12 @@ class ValidationReport(FindingsReport[Problem]):
 
     @property
     def errors(self) -> tuple[Problem, ...]:
-        """The problems that break a rule."""
+        """The problems that break a rule of the format."""
         return self._with(severity="error")
 
     @property
     def warnings(self) -> tuple[Problem, ...]:
-        """The problems that are only worth knowing."""
+        """The problems that break no rule."""
         return self._with(severity="warning")
 
     def __str__(self) -> str:
@@ -75,18 +75,18 @@ class ValidationReport(FindingsReport[Problem]):
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Something that is not as it was written.
+    """A file or folder that differs from what was written.
 
     Parameters
     ----------
     severity : {"error", "warning"}
-        A warning is of what no reader looks at.
+        A warning concerns files that no reader opens.
     code : str
         Short, stable name, for programs.
     image_id : str, optional
-        The image it is of; None for what belongs to the dataset.
+        Id of the damaged image; None for the top of the dataset.
     part : str
-        What it is: ``"pixels"``, ``"json artifact 'flow'"``, ``"table 'events'"`` ...
+        The damaged part: ``"pixels"``, ``"json artifact 'flow'"``, ``"table 'events'"`` ...
     where : str
         Key in the dataset.
     what : str
@@ -113,7 +113,7 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport(FindingsReport[Damage]):
-    """What `verify` has found.
+    """The outcome of `verify`.
 
     Parameters
     ----------
@@ -134,12 +134,12 @@ class VerifyReport(FindingsReport[Damage]):
 
     @property
     def errors(self) -> tuple[Damage, ...]:
-        """What is not as it was written."""
+        """The damages that readers may meet."""
         return self._with(severity="error")
 
     @property
     def warnings(self) -> tuple[Damage, ...]:
-        """What is only worth knowing."""
+        """The damages in files that no reader opens."""
         return self._with(severity="warning")
 
     @property
@@ -159,21 +159,22 @@ class VerifyReport(FindingsReport[Damage]):
 
 @dataclass(frozen=True, slots=True)
 class RepairAction:
-    """One step of a repair.
+    """One action of a repair.
 
     Parameters
     ----------
     kind : {"sweep", "rebuild", "restore", "relist", "quarantine", "lost"}
-        ``sweep`` deletes what a dead writer has left, ``rebuild`` makes anew what is derived,
-        ``restore`` brings back the bytes that were, ``relist`` makes a list of checksums anew,
-        ``quarantine`` puts aside what is broken, ``lost`` takes a file off the list that is gone.
+        ``sweep`` deletes the leftovers of a dead writer, ``rebuild`` rebuilds a derived file,
+        ``restore`` restores the original bytes, ``relist`` rebuilds a list of checksums,
+        ``quarantine`` moves a damaged file to the quarantine, ``lost`` removes a missing file from
+        the list.
     image_id : str, optional
     where : str
         Key in the dataset.
     why : str
-        What was found, and what is made of it.
+        What was found, and how it is repaired.
     quarantined_as : str, optional
-        Key of what was put aside; None in a plan.
+        Key in the quarantine; None in a plan.
     """
 
     kind: RepairKind
@@ -189,7 +190,7 @@ class RepairAction:
 
 @dataclass(frozen=True, slots=True)
 class RepairReport(Report[RepairAction]):
-    """What a repair has done, or would do.
+    """The outcome of a repair, or its plan.
 
     Parameters
     ----------
@@ -206,17 +207,17 @@ class RepairReport(Report[RepairAction]):
 
     @property
     def restored(self) -> tuple[RepairAction, ...]:
-        """What has the bytes again that were written."""
+        """Files whose original bytes were restored."""
         return self._with(kind="restore")
 
     @property
     def quarantined(self) -> tuple[RepairAction, ...]:
-        """What was broken and put aside."""
+        """Damaged files that were moved to the quarantine."""
         return self._with(kind="quarantine")
 
     @property
     def lost(self) -> tuple[RepairAction, ...]:
-        """What is gone and could not be brought back."""
+        """Missing files that could not be restored."""
         return self._with(kind="lost")
 
     @property

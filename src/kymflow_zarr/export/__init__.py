@@ -1,1 +1,1 @@
-"""Datasets as folders of TIFF, JSON, CSV and NumPy files."""
+"""Export of datasets to folders of TIFF, JSON, CSV and NumPy files."""

@@ -1,4 +1,4 @@
-"""Data frames as CSV, and whether anything is lost on that way."""
+"""Convert data frames to CSV, and detect whether the CSV is lossless."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["csv_of"]
 
 
 def csv_of(kind: ArtifactKind, data: bytes, *, where: str) -> tuple[bytes, bool]:
-    """Return a stored data frame as CSV, and whether the CSV says everything.
+    """Return a stored data frame as CSV, and True if the CSV is lossless.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def csv_of(kind: ArtifactKind, data: bytes, *, where: str) -> tuple[bytes, bool]
     Returns
     -------
     csv : bytes
-        UTF-8, with a header; an index that only numbers the rows is left out.
+        UTF-8, with a header; a default row index is left out.
     complete : bool
         Whether a plain ``pandas.read_csv`` of it gives back an equal data frame: values, dtypes,
         labels, index and ``attrs``.
@@ -79,5 +79,5 @@ def _comes_back(csv: bytes, dataframe: pd.DataFrame) -> bool:
                 require_same(repr(label), dataframe.iloc[:, position], back.iloc[:, position])
         except UnsupportedDataError:
             return False
-    # An index of labels has a name, too.
+    # Compare the names of the column index too.
     return list(dataframe.columns.names) == list(back.columns.names)

@@ -1,4 +1,4 @@
-"""A dataset as a folder."""
+"""Export a dataset to a folder."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def export_folder(
     target.check(plan.paths)
     with target:
         plan.write(target, progress, executor)
-        # What is stale must not be told by a dataset that has gone meanwhile.
+        # Check that the dataset exists before deleting stale files: an unmounted one looks empty.
         plan.require_dataset()
         removed, kept = target.remove_stale()
         failed = [asdict(failure) for failure in plan.failed]

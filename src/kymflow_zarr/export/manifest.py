@@ -1,4 +1,4 @@
-"""The document that says what an export wrote, and the journal of one under way."""
+"""The manifest of an export, and the journal of a running export."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _VERSION: Final = 1
 
 
 class FileEntry(NamedTuple):
-    """What is known of a file that an export wrote.
+    """The manifest's entry for an exported file.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class FileEntry(NamedTuple):
     sha256 : str
         64 hexadecimal digits.
     made_from : str
-        Digest of what in the dataset the file follows from, and of how it was written.
+        Digest of the file's source in the dataset and of the way it was written.
     """
 
     size_bytes: int
@@ -53,7 +53,7 @@ def read_entries(
     Raises
     ------
     TargetExistsError
-        If it is not the manifest of an export of this dataset.
+        If the manifest is not of an export of this dataset.
     FormatVersionError
         If its version is unknown.
     """
@@ -66,7 +66,7 @@ def read_entries(
 
 
 def read_journal(data: bytes, dataset_id: str, *, where: str) -> Iterator[tuple[str, FileEntry]]:
-    """Yield path and entry of each file that an interrupted export has begun to place.
+    """Yield path and entry of each file that an interrupted export has started to publish.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def read_journal(data: bytes, dataset_id: str, *, where: str) -> Iterator[tuple[
         try:
             document = json.loads(line)
         except ValueError:
-            continue  # Cut off by a crash: its file was not placed.
+            continue  # A crash truncated this line: its file was not published.
         entry = _entry(document)
         match document:
             case {"path": str(path)} if entry is not None and not layout.leads_out(path):
@@ -92,7 +92,7 @@ def journal_header(dataset_id: str) -> bytes:
 
 
 def journal_line(path: str, entry: FileEntry) -> bytes:
-    """Return the line that goes into the journal before a file takes its place."""
+    """Return the journal line to write before a file is published."""
     return _line({"path": path, **entry._asdict()})
 
 
@@ -135,7 +135,7 @@ def _entry(value: Any) -> FileEntry | None:
 
 
 def describe_image(document: ImageDocument) -> dict[str, Any]:
-    """Return what the manifest says of an image, whatever files it has."""
+    """Return the part of an image's manifest entry that does not depend on its files."""
     found: dict[str, Any] = {
         "axes": document.axes,
         "dtype": document.pixels.dtype,
@@ -162,7 +162,7 @@ def manifest_bytes(
     source_files: list[dict[str, Any]],
     failed: list[dict[str, Any]],
 ) -> bytes | None:
-    """Return the manifest, None if it says the same as the earlier one.
+    """Return the manifest, None if it equals the earlier one.
 
     Parameters
     ----------
@@ -170,12 +170,12 @@ def manifest_bytes(
         The earlier manifest, empty if there is none.
     dataset_id, exported_utc : str
     files : mapping of str to FileEntry
-        By their paths below the target.
+        Entries by path below the target.
     images : mapping
-        By their ids; see the package's documentation of the folder.
+        Entries by image id; see the package's documentation of exported folders.
     tables, source_files : list of dict
     failed : list of dict
-        What could not be read.
+        Parts that could not be read.
     """
     document = {
         "format": _FORMAT,

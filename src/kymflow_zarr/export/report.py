@@ -1,4 +1,4 @@
-"""What an export wrote: values one can print, save as JSON and count."""
+"""The report of an export."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class ExportFailure:
 
 @dataclass(frozen=True, slots=True)
 class ExportDifference:
-    """A file of an export that is not, byte by byte, the one that was ingested.
+    """An exported file whose bytes differ from the ingested file.
 
     Parameters
     ----------
     path : str
-        Below the exported folder.
+        Path below the exported folder.
     reason : str
-        How it differs; or why it was not written.
+        How the file differs, or why it was not written.
     """
 
     path: str
@@ -52,7 +52,7 @@ class ExportDifference:
 
 @dataclass(frozen=True, slots=True)
 class ExportReport(Report[ExportFailure]):
-    """What an export wrote.
+    """The outcome of an export.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Where the files of an export are staged before they are published."""
+"""Stage the files of an export before they are published."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 
 
 class TargetStorageError(StorageError):
-    """The disk of the target refused; a StorageError of the dataset is none."""
+    """An error of the target's disk, as opposed to a StorageError of the dataset."""
 
 
 @contextlib.contextmanager
 def target_errors(doing: str, where: str) -> Iterator[None]:
-    """Turn an OSError of the body into a TargetStorageError that says what to do."""
+    """Turn an OSError in the ``with`` block into a TargetStorageError with advice."""
     try:
         yield
     except OSError as error:
-        # An error of ours comes from what is read while it is written.
+        # Our own errors come from reading the dataset meanwhile: pass them on.
         if isinstance(error, KymflowZarrError):
             raise
         try:
@@ -53,7 +53,7 @@ _REPARSE_MOUNT_POINT: Final = 0xA0000003
 
 
 class WorkFolder:
-    """The work folder of one export; nothing is there until :meth:`enter`.
+    """The work folder of one export; :meth:`enter` creates it.
 
     Parameters
     ----------
@@ -69,11 +69,11 @@ class WorkFolder:
 
     @property
     def is_held(self) -> bool:
-        """Whether it is this export's."""
+        """Whether this export holds the lock of the folder."""
         return self._lock is not None
 
     def enter(self) -> None:
-        """Make the folder, lock it, and tidy up what a dead export has left.
+        """Create the folder, lock it, and delete the leftovers of a dead export.
 
         Raises
         ------
@@ -95,7 +95,7 @@ class WorkFolder:
         self.sweep()
 
     def leave(self, *, remove: bool = True) -> None:
-        """Give up the lock; remove the folder, and the target if it is empty and was not there."""
+        """Release the lock; remove the folder, and the target if it is empty and new."""
         if self._lock is None:
             return
         self._lock.release()
@@ -105,21 +105,21 @@ class WorkFolder:
                 (self.path / _LOCK).unlink(missing_ok=True)
                 self.path.rmdir()
                 if self._made_root:
-                    self._root.rmdir()  # Refused, and rightly, unless it is empty.
+                    self._root.rmdir()  # Removing fails, as intended, unless the folder is empty.
 
     def sweep(self) -> None:
-        """Delete the files that have not taken their places."""
+        """Delete the staged files that were not published."""
         for leftover in self.path.glob("*.tmp"):
             leftover.unlink(missing_ok=True)
 
 
 def temporary_in(root: Path) -> Path:
-    """Return a path in the work folder of a target that nothing has."""
+    """Return an unused path in the work folder of a target."""
     return root / WORK / f"{uuid.uuid4().hex}.tmp"
 
 
 def is_own_folder(folder: Path) -> bool:
-    """Return True if something is a folder, and no link (or junction) to one."""
+    """Return True if a path is a folder, not a link (or junction) to one."""
     found = folder.lstat()
     tag = getattr(found, "st_reparse_tag", 0)
     return stat.S_ISDIR(found.st_mode) and tag != _REPARSE_MOUNT_POINT
@@ -129,7 +129,7 @@ State: TypeAlias = FileEntry | Literal["absent", "foreign"]
 
 
 class StagedFile(NamedTuple):
-    """A file that has not taken its place."""
+    """A staged file that is not published yet."""
 
     path: str
     temporary: Path
@@ -137,7 +137,7 @@ class StagedFile(NamedTuple):
 
 
 class KnownFiles:
-    """What earlier exports wrote, and what became of it; each file is read once at most.
+    """The files of earlier exports and their current state; each file is read at most once.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ class KnownFiles:
         self._states: dict[str, State] = {}
 
     def add(self, path: str, entry: FileEntry) -> None:
-        """Take in what an export has written; the latest comes last."""
+        """Add an entry of an earlier export; call it in order, the latest last."""
         self._entries.setdefault(path, []).append(entry)
 
     def paths(self) -> list[str]:
@@ -159,7 +159,7 @@ class KnownFiles:
         return list(self._entries)
 
     def of(self, paths: Iterable[str]) -> KnownFiles:
-        """Return what is known of some files."""
+        """Return the subset for some files."""
         some = KnownFiles(self.root)
         for path in paths:
             if path in self._entries:
@@ -169,16 +169,16 @@ class KnownFiles:
         return some
 
     def holds(self, path: str, made_from: str) -> bool:
-        """Return True if a file is there, ours, intact, and made from the same thing."""
+        """Return True if a file exists, is ours and intact, and was made from the same content."""
         state = self.state(path)
         return isinstance(state, FileEntry) and state.made_from == made_from
 
     def wrote(self, path: str, made_from: str) -> bool:
-        """Return True if an earlier export needed a file, whatever became of it."""
+        """Return True if an earlier export listed a file, whatever its state now."""
         return any(entry.made_from == made_from for entry in self._entries.get(path, ()))
 
     def state(self, path: str) -> State:
-        """Return what a file is: the entry of an earlier export if it is as that wrote it."""
+        """Return the state of a file: its entry if it is unchanged since an earlier export."""
         if path not in self._states:
             self._states[path] = self._look(path)
         return self._states[path]
@@ -190,7 +190,7 @@ class KnownFiles:
                 found = file.lstat()
             except (FileNotFoundError, NotADirectoryError):
                 return "absent"
-            # The latest knows best what it was made from.
+            # Prefer the latest entry, since `made_from` may differ.
             known = reversed(self._entries.get(path, []))
             entries = [entry for entry in known if entry.size_bytes == found.st_size]
             if not entries or not stat.S_ISREG(found.st_mode):
@@ -200,19 +200,19 @@ class KnownFiles:
 
 
 class StagingArea:
-    """The files of one part; it pickles.
+    """Stage the files of one part of the dataset; it can be pickled.
 
     Parameters
     ----------
     known : KnownFiles
-        Of the files that the part may need.
+        The files that the part may need.
 
     Attributes
     ----------
     staged : list of StagedFile
-        Files to take their places.
+        Files to publish.
     kept : dict of str to FileEntry
-        Files that are there as they should be, by path.
+        Files of an earlier export that are still valid, by path.
     """
 
     def __init__(self, known: KnownFiles) -> None:
@@ -221,30 +221,30 @@ class StagingArea:
         self.kept: dict[str, FileEntry] = {}
 
     def holds(self, path: str, made_from: str) -> bool:
-        """Return True if a file is there, ours, intact, and made from the same thing."""
+        """Return True if a file exists, is ours and intact, and was made from the same content."""
         return self._known.holds(path, made_from)
 
     def wrote(self, path: str, made_from: str) -> bool:
-        """Return True if an earlier export needed a file, whatever became of it."""
+        """Return True if an earlier export listed a file, whatever its state now."""
         return self._known.wrote(path, made_from)
 
     def keep(self, path: str) -> None:
-        """Leave a file as the earlier export wrote it; it :meth:`holds` what it should."""
+        """Reuse a file of the earlier export, for which :meth:`holds` is True."""
         state = self._known.state(path)
         assert isinstance(state, FileEntry)
         self.kept[path] = state
 
     def add(self, path: str, made_from: str, write: bytes | Callable[[Path], object]) -> None:
-        """Make a file.
+        """Write a file to the work folder.
 
         Parameters
         ----------
         path : str
-            Below the target, with ``/``.
+            Path below the target, with ``/``.
         made_from : str
-            Digest of what the content follows from.
+            Digest of the content that the file is derived from.
         write : bytes or callable
-            The content, or a function that writes it to a path where nothing is.
+            The content, or a function that writes it to an unused path.
         """
         temporary = temporary_in(self._known.root)
         with target_errors("write", str(self._known.root.joinpath(*path.split("/")))):
@@ -261,7 +261,7 @@ class StagingArea:
         self.staged.append(StagedFile(path, temporary, FileEntry(size, digest, made_from)))
 
     def discard(self) -> None:
-        """Delete the files that have not taken their places."""
+        """Delete the staged files that were not published."""
         with target_errors("write to", str(self._known.root)):
             for item in self.staged:
                 item.temporary.unlink(missing_ok=True)
@@ -269,7 +269,7 @@ class StagingArea:
 
 
 def add_bytes(area: StagingArea, path: str, origin: str, data: bytes) -> None:
-    """Write a file of known content, unless it is there as it should be."""
+    """Write a file of known content, unless it is unchanged."""
     if area.holds(path, origin):
         area.keep(path)
     else:
@@ -277,7 +277,7 @@ def add_bytes(area: StagingArea, path: str, origin: str, data: bytes) -> None:
 
 
 def add_frame(area: StagingArea, place: ArtifactPlace, data: bytes) -> dict[str, Any]:
-    """Write a CSV, and the stored file itself where that says more; say which is exact."""
+    """Write a CSV, plus the stored file if the CSV is lossy; return the path of the exact one."""
     assert place.plain is not None
     origin = made_from("frame", place.kind, digest_of_bytes(data))
     if area.holds(place.plain, origin) and (
@@ -310,5 +310,5 @@ def numpy_writer(array: np.ndarray[Any, Any]) -> Callable[[Path], None]:
 
 
 def made_from(*parts: Any) -> str:
-    """Return a digest of what a file follows from; another version may write differently."""
+    """Return the digest of a file's inputs and of the version of the writer."""
     return digest_of_bytes(json.dumps([__version__, *parts]).encode())

@@ -1,12 +1,12 @@
-"""The folder that is exported to, with two policies: replace what is ours, or add alone.
+"""The target folder of an export, with two policies: replace our own files, or only add files.
 
-With :class:`ManifestTarget` files are ours that an earlier export of the same dataset wrote and
-that have not changed since. The export's manifest lists them with their digests; while an export
-runs, so does a journal, a line for each file before the file takes its place. After a crash the
-two together know every file there is.
+:class:`ManifestTarget` replaces only files that an earlier export of the same dataset wrote and
+that have not changed since. The export's manifest lists them with their digests. During an export,
+a journal gets one line for each file before the file is published. After a crash, manifest and
+journal together list every published file.
 
-With :class:`OriginalTarget` nothing in the folder is overwritten or removed, and nothing but the
-original files is left in it.
+:class:`OriginalTarget` overwrites and removes nothing in the folder, and leaves only the original
+files in it.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class ExportTarget(ABC):
     Parameters
     ----------
     root : Path
-        Absolute, without links; it need not be there.
+        Absolute, without links; it may not exist yet.
 
     Raises
     ------
@@ -104,20 +104,20 @@ class ExportTarget(ABC):
 
     def _leave(self) -> None:
         if not self._work.is_held:
-            return  # It is another export's.
+            return  # Another export holds the lock.
         remove = True
-        # What went wrong before must not be hidden by what goes wrong here.
+        # An error of the cleanup must not hide the original error.
         with contextlib.suppress(OSError):
             self._work.sweep()
             remove = self._end()
         self._work.leave(remove=remove)
 
     def _end(self) -> bool:
-        """Tidy the work folder; return whether the next export can do without it."""
+        """Clean up the work folder; return True if the next export does not need it."""
         return True
 
     def _obstacle(self, path: str) -> str | None:
-        """Return what is in the way of a file, a folder that is a link included."""
+        """Return the path that blocks a file, which may be a parent folder that is a link."""
         folder = self.root
         for part in path.split("/")[:-1]:
             folder = folder / part
@@ -127,7 +127,7 @@ class ExportTarget(ABC):
 
     @abstractmethod
     def _is_in_the_way(self, path: str) -> bool:
-        """Return True if something else than a file of the export is at a path."""
+        """Return True if a path holds something other than a file of the export."""
 
     def _file(self, path: str) -> Path:
         return self.root.joinpath(*path.split("/"))
@@ -142,15 +142,15 @@ class ExportTarget(ABC):
 
 
 class ManifestTarget(ExportTarget):
-    """A folder whose manifest says which files are ours: they are replaced, stale ones go.
+    """A target whose manifest lists our files: changed ones are replaced, stale ones removed.
 
     Parameters
     ----------
     root : Path
-        Absolute, without links; it need not be there.
+        Absolute, without links; it may not exist yet.
     dataset_id : str
     untouchable : Path
-        The dataset's folder, from which nothing is removed.
+        The dataset's folder, in which nothing is removed.
 
     Raises
     ------
@@ -198,12 +198,12 @@ class ManifestTarget(ExportTarget):
         return path.read_bytes()
 
     def check(self, paths: Iterable[str]) -> None:
-        """Make sure that nothing of somebody else is in the way of files to be written.
+        """Check that no foreign file blocks the files to be written.
 
         Raises
         ------
         TargetExistsError
-            If something is; names up to three.
+            If one does; the message names up to three.
         """
         found: dict[str, None] = {}
         with target_errors("look at", str(self.root)):
@@ -224,7 +224,7 @@ class ManifestTarget(ExportTarget):
 
     def _end(self) -> bool:
         self._staged.clear()
-        # A journal with lines says which files are ours: the next export needs it.
+        # A journal with entries identifies our files: keep it for the next export.
         if self._journal.exists():
             if self._journal.read_bytes() != journal_header(self._dataset_id):
                 return False
@@ -232,33 +232,33 @@ class ManifestTarget(ExportTarget):
         return True
 
     def staging_area(self, paths: Iterable[str]) -> StagingArea:
-        """Return where to make the files of a part, which may need those of some paths."""
+        """Return a staging area for a part, given the paths that the part may need."""
         return StagingArea(self._known.of(paths))
 
     def take(self, area: StagingArea) -> None:
-        """Take over the files of a part; they take their places with the next :meth:`commit`."""
+        """Add the staged files of a part; the next :meth:`commit` publishes them."""
         self._staged += area.staged
         self.files |= area.kept
 
     def discard(self) -> None:
-        """Forget the files that were taken over and have not taken their places."""
+        """Drop the added files that were not published."""
         with target_errors("write to", str(self.root)):
             for item in self._staged:
                 item.temporary.unlink(missing_ok=True)
         self._staged.clear()
 
     def leave(self, owns: Callable[[str], bool]) -> bool:
-        """Leave files of an earlier export as they are, since what they follow from is damaged.
+        """Keep files of an earlier export unchanged, because their source is damaged now.
 
         Parameters
         ----------
         owns : callable
-            Tells by its path whether a file is one of them.
+            Returns True for the path of such a file.
 
         Returns
         -------
         bool
-            Whether what the earlier manifest says of them is true still.
+            Whether the earlier manifest's entries for them are still correct.
         """
         listed = self.earlier.get("files", {})
         true = True
@@ -273,7 +273,7 @@ class ManifestTarget(ExportTarget):
         return true
 
     def commit(self) -> None:
-        """Let the files that were added take their places, all that is left of them first."""
+        """Publish the added files, after recording them in the journal."""
         staged = self._staged
         if not staged:
             return
@@ -299,7 +299,7 @@ class ManifestTarget(ExportTarget):
         Returns
         -------
         removed, kept : list of str
-            Those that somebody has changed since are kept.
+            Files that were changed since are kept.
         """
         removed, kept = [], []
         with target_errors("clean up", str(self.root)):
@@ -316,7 +316,7 @@ class ManifestTarget(ExportTarget):
         return removed, kept
 
     def finish(self, manifest: bytes | None) -> None:
-        """Write the manifest, None if it is as it was; the journal is not needed any more."""
+        """Write the manifest (None: it is unchanged) and delete the journal."""
         with target_errors("write", str(self.root / MANIFEST)):
             if manifest is not None:
                 self._put(self.root / MANIFEST, manifest)
@@ -330,7 +330,7 @@ class ManifestTarget(ExportTarget):
         replace(temporary, file)
 
     def _remove_empty(self, folder: Path) -> None:
-        with contextlib.suppress(OSError):  # Not empty: something else is in it.
+        with contextlib.suppress(OSError):  # The folder is not empty: leave it.
             while folder != self.root:
                 folder.rmdir()
                 folder = folder.parent
@@ -338,23 +338,23 @@ class ManifestTarget(ExportTarget):
 
 @dataclass(frozen=True, slots=True)
 class OriginalFile:
-    """A file of the tree.
+    """A file of the original folders.
 
     Parameters
     ----------
     path : str
         Below the target, with ``/``.
     write : callable
-        Writes the file to a path where nothing is; returns how it differs from the original,
-        None if it does not.
+        Writes the file to an unused path; returns how it differs from the original, None if it does
+        not.
     kind, name
-        The part of the dataset that it is of.
+        The part of the dataset that it belongs to.
     sha256 : str, optional
-        Digest, if it is known without the file being made.
+        Digest, if it is known before the file is written.
     mtime_ns : int, optional
-        Time of the original, which the file gets unless it differs.
+        Modification time of the original, which the file gets unless it differs.
     apart : bool
-        Whether it takes so long to write that an executor may do it: it pickles.
+        Whether an executor should write it because it is slow; it can then be pickled.
     """
 
     path: str
@@ -367,7 +367,7 @@ class OriginalFile:
 
 
 class OriginalTarget(ExportTarget):
-    """A folder that becomes the original tree: what is there stays, what is missing is added."""
+    """A target for the original folders: existing files stay, missing ones are added."""
 
     _refusal = "other files"
 
@@ -379,18 +379,18 @@ class OriginalTarget(ExportTarget):
     def check(
         self, files: Iterable[OriginalFile], failed: Callable[[OriginalFile, Exception], None]
     ) -> None:
-        """Make sure that whatever is where a file has to go is that file.
+        """Check that each existing file at a target path equals the file to be written.
 
         Parameters
         ----------
         files : iterable of OriginalFile
         failed : callable
-            Takes a file that could not be made for comparison, and why.
+            Called with a file that could not be made for comparison, and the reason.
 
         Raises
         ------
         TargetExistsError
-            If something else is; names up to three. Nothing was written.
+            If one differs; the message names up to three. Nothing was written.
         """
         found: dict[str, None] = {}
         for file in files:
@@ -415,7 +415,7 @@ class OriginalTarget(ExportTarget):
         return os.path.lexists(file) and not stat.S_ISREG(file.lstat().st_mode)
 
     def _is_there(self, file: OriginalFile) -> bool:
-        """Return True if a file that is there is the one that would be written."""
+        """Return True if an existing file equals the one that would be written."""
         place = self._file(file.path)
         with target_errors("read", str(place)):
             digest = digest_file(place)[1]
@@ -434,28 +434,28 @@ class OriginalTarget(ExportTarget):
         return same
 
     def temporary(self, file: OriginalFile, broken: Container[str]) -> Path | None:
-        """Return where to make a file; None if it is there, or is one of some broken ones."""
+        """Return a temporary path for a file; None if the file exists, or is a broken one."""
         there = file.path in self._there or file.path in broken
         return None if there else temporary_in(self.root)
 
     def sync(self, made: Iterable[Path | None]) -> None:
-        """Put the bytes of files that were made on the disk, before they get their names."""
+        """Fsync the temporary files before they are renamed."""
         with target_errors("write", str(self.root)):
             sync_all([temporary for temporary in made if temporary is not None])
 
     def sync_folders(self) -> None:
-        """Put the names of the files that were placed on the disk."""
+        """Fsync the parent folders of the published files."""
         folders, self._folders = self._folders, set()
         with target_errors("write to", str(self.root)):
             sync_all([], folders)
 
     def place(self, file: OriginalFile, temporary: Path | None, reason: str | None) -> str | None:
-        """Put a file that was made where it belongs; return how it differs from the original.
+        """Publish a temporary file; return how it differs from the original.
 
         Raises
         ------
         TargetExistsError
-            If something has come into its way.
+            If something now exists at its path.
         """
         if temporary is None:
             return self._there[file.path]
@@ -475,18 +475,18 @@ class OriginalTarget(ExportTarget):
 
     def _place(self, temporary: Path, place: Path, path: str) -> None:
         try:
-            # Unlike a rename it never replaces what has come there meanwhile.
+            # Unlike a rename, a hard link never replaces a file that was created meanwhile.
             os.link(temporary, place)
         except FileExistsError:
             raise self._in_the_way([path]) from None
-        except OSError:  # A file system without such links.
+        except OSError:  # The file system does not support hard links.
             if os.path.lexists(place):
                 raise self._in_the_way([path]) from None
             replace(temporary, place)
 
 
 def make_file(task: tuple[OriginalFile, Path | None]) -> str | None:
-    """Make a file in the work folder, in whatever process; return how it differs, as it says."""
+    """Write a file to the work folder, in this process or a worker; return how it differs."""
     file, temporary = task
     if temporary is None:
         return None

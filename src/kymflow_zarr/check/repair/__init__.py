@@ -1,1 +1,1 @@
-"""Repair: what can be restored is restored, the rest is quarantined."""
+"""Repair: restore what can be restored, and quarantine the rest."""

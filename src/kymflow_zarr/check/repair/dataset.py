@@ -1,4 +1,4 @@
-"""Repair a dataset: leftovers, derived files, images, and what is at the top."""
+"""Repair a dataset: leftovers, derived files, images, and the top."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _KEPT_LIST = f"{layout.SOURCE_FILES}/files.json"
 
 
 def repair_top(storage: Storage, plan: RepairPlan, hasher: Hasher) -> None:
-    """Mend the top; the caller holds all of its locks."""
+    """Repair the top; the caller holds all of its locks."""
     for _ in range(_ROUNDS):
         scope = examine(storage, "", None, hasher)
         if not scope.errors or any(d.code == "unreadable" for d in scope.errors):
@@ -101,7 +101,7 @@ def _mended(
         plan.note("rebuild", key, what)
         return True
     if key == layout.GROUP:
-        # Without it there is no dataset; it could be read, or nobody would be here.
+        # Without this document there is no dataset; opening the dataset has read it.
         data = storage.read(key)
         if data is not None:
             listed[key] = FileSum.of(data)
@@ -161,7 +161,7 @@ def repair_dataset(
     progress: Progress | None = None,
     executor: Executor | None = None,
 ) -> RepairReport:
-    """Mend a dataset; see :meth:`kymflow_zarr.OpenDataset.repair`."""
+    """Repair a dataset; see :meth:`kymflow_zarr.OpenDataset.repair`."""
     reading = dataset.storage.reader()
     if isinstance(reading, V1Storage):
         raise FormatVersionError(
@@ -176,7 +176,7 @@ def repair_dataset(
     actions = _sweep(storage, dry_run=dry_run)
     image_ids = Index(storage).image_ids()
     with hashing(storage, None) as hasher:
-        # Writers wait for no image that is whole.
+        # Do not lock intact images, so that writers need not wait.
         found = verify_images(storage, image_ids, True, progress, executor)
         with closing(found):
             for image_id, verified in found:
@@ -237,7 +237,7 @@ def _drop_index(storage: Storage, *, dry_run: bool) -> list[RepairAction]:
         if is_index_usable(storage):
             return []
     except StorageError:
-        return []  # What the system does not let us read may be whole.
+        return []  # An unreadable file may be intact: do not repair it.
     if not dry_run:
         with storage.lock("index"), storage.transaction("") as transaction:
             transaction.remove(layout.MANIFEST)

@@ -33,7 +33,7 @@ _WHY = "why.json"
 class RepairPlan:
     """The repair of one checksum scope.
 
-    The caller holds the locks of the scope, and ``top`` if a whole image may be put aside.
+    The caller holds the locks of the scope, and ``top`` if a whole image may be quarantined.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class RepairPlan:
         Key of the image; empty for the top.
     image_id : str, optional
     dry_run : bool
-        Only say what would be done.
+        Only report the planned actions.
 
     Attributes
     ----------
@@ -64,22 +64,22 @@ class RepairPlan:
         self._box: str | None = None
 
     def note(self, kind: RepairKind, below: str, why: str, to: str | None = None) -> None:
-        """Say what is done."""
+        """Add an action to the report."""
         self.actions.append(RepairAction(kind, self._image_id, self._key(below), why, to))
 
     def restore(self, below: str, data: bytes, why: str) -> None:
-        """Put back the bytes that the list of checksums tells of, at once."""
+        """Restore the bytes that match the list of checksums, immediately."""
         if not self.dry_run:
             with self._storage.transaction(self._prefix) as transaction:
                 transaction.put(self._key(below), data)
         self.note("restore", below, why)
 
     def write(self, below: str, data: bytes) -> None:
-        """Put a file, with the next :meth:`commit`."""
+        """Write a file with the next :meth:`commit`."""
         self._files[below] = data
 
     def quarantine(self, below: str, why: str) -> None:
-        """Put a file or folder aside, the whole scope if `below` is empty."""
+        """Move a file or folder to the quarantine, the whole scope if `below` is empty."""
         to = None if self.dry_run else f"{self._new_box()}/{self._key(below)}"
         if to is not None:
             self._moved[self._key(below)] = to
@@ -87,16 +87,16 @@ class RepairPlan:
         self.note("quarantine", below, why, to)
 
     def lose(self, below: str, why: str) -> None:
-        """Take what is gone off the list, and remember that it was there."""
+        """Remove a missing file from the list, and record that it existed."""
         self._remember("lost", below, why)
         self.note("lost", below, why)
 
     def relist(self, files: dict[str, FileSum]) -> None:
-        """Say which files the scope consists of, but for those that are written."""
+        """Set the files of the scope, apart from those that are written."""
         self._listed = files
 
     def commit(self) -> None:
-        """Do all of it."""
+        """Carry out all planned actions as one transaction."""
         if self.dry_run or not (self._moved or self._files or self._notes or self._listed):
             return
         files = {self._key(below): data for below, data in self._files.items()}
@@ -139,7 +139,7 @@ class RepairPlan:
         return self._box
 
 
-# RepairPlan one thing may show another: a document is looked at when its file is whole.
+# One repair may reveal the next damage: a document is checked once its file is intact.
 _ROUNDS = 4
 ARRAY_GROUP = f"{layout.ANALYSIS_ARRAYS}/{layout.GROUP}"
 FROM_SOURCE = "made once more of its source file, byte for byte as it was"
@@ -147,13 +147,13 @@ _PLANNED = "its source files are unchanged; put aside if they do not give the sa
 
 
 def repair_image(storage: Storage, plan: RepairPlan, image_id: str, hasher: Hasher) -> None:
-    """Mend an image; the caller holds its lock, and ``top``."""
+    """Repair an image; the caller holds its lock, and ``top``."""
     prefix = layout.image_prefix(image_id)
     for _ in range(_ROUNDS):
         if not storage.is_folder(prefix):
             return
         scope = examine(storage, prefix, image_id, hasher)
-        # What the system does not let us read may be whole.
+        # An unreadable file may be intact: do not repair it.
         if not scope.errors or any(d.code == "unreadable" for d in scope.errors):
             return
         document = None
@@ -245,7 +245,7 @@ class _Image:
         self.plan.quarantine("", f"the image cannot be read without it: {why}")
 
     def _forget_kept(self, listed: Collection[str]) -> None:
-        """Take files that are kept no more out of the document."""
+        """Remove files that are no longer in the dataset from the document."""
         if self.document is None:
             return
         changed = False
@@ -260,7 +260,7 @@ class _Image:
             self.plan.write(layout.GROUP, dump(updated_group(old, new)))
 
     def _contradicted(self, listed: dict[str, FileSum]) -> None:
-        """Every file is as the list says; documents and list speak of different ones."""
+        """Repair an image whose files match the list, but whose document names other files."""
         broken = {self.scope.below(d.where): d.what for d in self.scope.errors}
         document = self.document
         if document is not None and document.image_id == self.scope.image_id:
@@ -275,7 +275,7 @@ class _Image:
     # Without a list --------------------------------------------------------------------
 
     def _without_list(self) -> None:
-        """List what is there, as far as something else tells that it is whole."""
+        """List the existing files that can be confirmed intact without the list."""
         document = self.document
         if document is None:
             self._put_aside_whole("its document is missing or broken")
@@ -310,7 +310,7 @@ class _Image:
             f"{self.scope.errors[0].what}; pixels, arrays and kept files are held against their "
             "documents; of the rest it is only known that it can be read today",
         )
-        broken.pop(layout.GROUP, None)  # What it speaks of and is gone is taken out of it.
+        broken.pop(layout.GROUP, None)  # Remove references to missing files from the document.
         self._put_aside(sums, broken, {})
 
     def _contradictions(self, sums: dict[str, FileSum]) -> dict[str, str]:
@@ -320,7 +320,7 @@ class _Image:
     def _pixels_again(
         self, document: ImageDocument, sums: dict[str, FileSum]
     ) -> dict[str, FileSum]:
-        """Restore the files of the pixels, if the sources give an array of their digest."""
+        """Restore the files of the pixels, if the source files give an array of the same digest."""
         path = document.pixels.path
         made = {f"{path}/{key}": found for key, found in self.sources.pixels().items()}
         if digest_of_files(made, path) != document.pixels.sha256:

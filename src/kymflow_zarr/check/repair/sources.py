@@ -1,4 +1,4 @@
-"""Say which files can be read, and make files again from those an image was ingested from."""
+"""Check which files are readable, and rebuild files from the image's source files."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from kymflow_zarr.storage.local.files import digest_file, digest_of_bytes
 
 
 def is_readable(storage: Storage, prefix: str, below: str, document: ImageDocument) -> str | None:
-    """Return what is wrong with a file of an image, None if nothing is known to be.
+    """Return the error of a file of an image, None if none is known.
 
-    Arrays are told by their digests, which are held against documents elsewhere.
+    Arrays are checked elsewhere, by comparing their digests with the documents.
     """
     if below.startswith(f"{layout.SOURCE_FILES}/"):
         return is_kept(storage, prefix, below, document.source_files)
@@ -52,7 +52,7 @@ def decodes(storage: Storage, key: str, below: str) -> str | None:
 def is_kept(
     storage: Storage, prefix: str, below: str, files: Iterable[SourceFileDocument]
 ) -> str | None:
-    """Return what is wrong with a kept source file, None if nothing is known to be."""
+    """Return the error of a kept source file, None if none is known."""
     try:
         data = read_kept(storage, f"{prefix}/{below}" if prefix else below)
     except StorageError:
@@ -72,7 +72,7 @@ class Sources:
     ----------
     storage : Storage
     document : ImageDocument, optional
-        None if it cannot be read, so that nothing is known of them.
+        None if it cannot be read; then no source file is known.
     """
 
     def __init__(self, storage: Storage, document: ImageDocument | None) -> None:
@@ -94,7 +94,7 @@ class Sources:
             self._draft.__exit__(kind, error, trace)
 
     def may_hold(self, below: str) -> bool:
-        """Return True if a file of the image may be made once more: its sources are unchanged."""
+        """Return True if a file of the image may be rebuilt from unchanged source files."""
         document = self._document
         if document is None:
             return False
@@ -110,21 +110,21 @@ class Sources:
         )
 
     def find(self, wanted: FileSum) -> bytes | None:
-        """Return the bytes of a file of this size and digest, if the sources give them."""
+        """Return the rebuilt bytes of a file if they have this size and digest."""
         key = self._made().get(wanted)
         if key is not None and self._draft is not None:
             return self._draft.read(key)
         files = () if self._document is None else self._document.source_files
         for file in files:
             if file.kept_as is not None and is_unchanged(file):
-                # Datasets of earlier builds hold what zlib made of it.
+                # Earlier builds compressed with zlib.
                 earlier = gzip.compress(Path(file.path).read_bytes(), mtime=0)
                 if FileSum.of(earlier) == wanted:
                     return earlier
         return None
 
     def pixels(self) -> dict[str, FileSum]:
-        """Return the files of the pixels, by key below their array, as the sources give them."""
+        """Return the rebuilt files of the pixels, by key below their array."""
         self._made()
         prefix = f"{layout.LEVEL_0}/"
         staged = {} if self._draft is None else self._draft.sums
@@ -134,7 +134,7 @@ class Sources:
         if self._staged is None:
             self._staged = {}
             if self._document is not None:
-                # Whatever cannot be read of them cannot be restored from them.
+                # Unreadable source files cannot be used for a rebuild.
                 with contextlib.suppress(KymflowZarrError, OSError):
                     self._draft = RecordDraft(self._storage)
                     rebuild_image(self._draft, self._document.source_files)
@@ -144,10 +144,10 @@ class Sources:
 
 
 def is_unchanged(file: SourceFileDocument) -> bool:
-    """Return True if a source file is where it was, with the bytes it had."""
+    """Return True if a source file exists at its path with unchanged bytes."""
     path = Path(file.path)
     try:
-        # The size first: a document may name a device that never ends.
+        # Compare the size before reading: a document may name an endless device file.
         return (
             path.is_file()
             and path.stat().st_size == file.size_bytes
@@ -158,9 +158,9 @@ def is_unchanged(file: SourceFileDocument) -> bool:
 
 
 def kept_again(files: Iterable[SourceFileDocument], key: str) -> bytes | None:
-    """Return the bytes that a kept source file is to have, from where it was read."""
+    """Return the bytes for a kept source file, read from its original path."""
     if not layout.is_source_file_key(key):
-        return None  # A document that others have made may name any file.
+        return None  # Documents are not trusted: they may name any file.
     for file in files:
         if file.kept_as == key and is_unchanged(file):
             with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Check that artifacts and tables can be read, and what a metadata payload says."""
+"""Check that artifacts and tables can be read, and the content of metadata payloads."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def check_metadata(
     document: ImageDocument | None,
     array_shape: ArrayShape,
 ) -> None:
-    """Check a payload; all of it comes back as it is, so that nothing here is an error.
+    """Check a payload. All findings are warnings, since any payload is returned unchanged.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def _check_rois(
     document: ImageDocument | None,
     array_shape: ArrayShape,
 ) -> set[int]:
-    """Check regions in today's form and return the numbers of those that lie outside."""
+    """Check regions in the current form; return the indices of those outside of the plane."""
     seen: dict[int, int] = {}
     outside = set()
     planes = None
@@ -194,7 +194,7 @@ def _check_mask(
     except (ArtifactNotFoundError, InvalidNameError):
         said = "which is no array artifact of the image"
     except KymflowZarrError:
-        return  # It is broken, which the checks of array artifacts report.
+        return  # The mask is broken, which the checks of array artifacts report.
     else:
         if shape == planes.plane_shape:
             return
@@ -213,7 +213,7 @@ def check_artifacts(
     files: Mapping[str, int],
     document: ImageDocument | None,
 ) -> None:
-    """Check what is below ``analysis/`` of an image.
+    """Check the files below ``analysis/`` of an image.
 
     Parameters
     ----------
@@ -246,13 +246,13 @@ def check_artifacts(
             if artifact == ("json", layout.CURATION):
                 with found.reading("curation", key):
                     read_curation_document(value, where=key)
-        # A file that has gone was deleted by somebody; each file is replaced in one step.
+        # Another process deleted the missing file: replacing a file is atomic.
         if found.problems and stat_of(storage, key) is not None:
             findings.extend(found)
 
 
 def _check(storage: Storage, key: str, kind: ArtifactKind) -> Any:
-    """Check the file of an artifact; return its value if it had to be decoded for that."""
+    """Check the file of an artifact; return its value if the check decoded it."""
     check = KINDS[kind].check
     if check is None:
         data = storage.read(key)
@@ -270,7 +270,7 @@ _COLUMN = "image_id"
 
 
 def check_tables(findings: Findings, storage: Storage, image_ids: Collection[str]) -> None:
-    """Check every table, and that its rows name images that are there.
+    """Check every table, and that its rows name existing images.
 
     Parameters
     ----------
@@ -328,7 +328,7 @@ def _named_images(storage: Storage, key: str) -> Counter[str]:
             if pa.types.is_nested(kind) or isinstance(kind, pa.BaseExtensionType):
                 return counts
             for batch in file.iter_batches(columns=[_COLUMN]):
-                # A missing value names no image, and claims none.
+                # A missing value refers to no image.
                 values, numbers = pc.value_counts(batch.column(0)).flatten()
                 for value, number in zip(values.to_pylist(), numbers.to_pylist(), strict=True):
                     if value is not None and number is not None:

@@ -1,4 +1,4 @@
-"""A whole dataset, or one image of it."""
+"""Validate a whole dataset, or one image of it."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from kymflow_zarr.types import Progress
 def validate_dataset(
     dataset: OpenDataset, *, progress: Progress | None = None, executor: Executor | None = None
 ) -> ValidationReport:
-    """Hold every document of a dataset against the format.
+    """Check every document of a dataset against the format.
 
-    No chunk of any array is read: only whether its files are there, and their sizes.
+    Chunks of arrays are not read; only their existence and sizes are checked.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def validate_dataset(
     progress : callable, optional
         Called as ``progress(done, total, image_id)`` after each image.
     executor : concurrent.futures.Executor, optional
-        What looks at the images; this thread if left out.
+        Runs the checks of images; this thread if left out.
 
     Returns
     -------
@@ -67,12 +67,12 @@ def validate_dataset(
 
 
 def validate_image(dataset: OpenDataset, image_id: str) -> tuple[Problem, ...]:
-    """Hold the documents of one image against the format.
+    """Check the documents of one image against the format.
 
     Raises
     ------
     RecordNotFoundError
-        If there is nothing of that id, not even a damaged image.
+        If no image has that id, not even a damaged one.
     """
     storage = dataset.storage.reader()
     if isinstance(storage, V1Storage):
@@ -120,7 +120,7 @@ def _check_kept(findings: Findings, dataset: OpenDataset, storage: Storage) -> N
 
 
 def _image_ids(findings: Findings, storage: Storage) -> list[str]:
-    """Return the ids of the images, sorted, and note what else is in their folder."""
+    """Return the sorted ids of the images, and report other entries of their folder."""
     names: list[str] = []
     with findings.reading("unreadable", layout.IMAGES):
         names = list_names(storage, layout.IMAGES)

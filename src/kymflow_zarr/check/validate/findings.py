@@ -1,4 +1,4 @@
-"""The codes of the checks, and the list that a check writes to."""
+"""The codes of the checks, and the list of findings."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ SEVERITIES: Final[dict[str, Severity]] = {
 
 
 class Findings:
-    """What the checks of a dataset, or of one image, have found so far."""
+    """The findings so far of the checks of a dataset or of one image."""
 
     def __init__(self) -> None:
         self._problems: list[Problem] = []
@@ -81,7 +81,7 @@ class Findings:
         return tuple(self._problems)
 
     def add(self, code: str, where: str, message: str) -> None:
-        """Note a finding.
+        """Add a finding.
 
         Parameters
         ----------
@@ -95,18 +95,18 @@ class Findings:
         self._problems.append(Problem(SEVERITIES[code], code, where, message))
 
     def retain(self, problems: Collection[Problem]) -> None:
-        """Forget all but these."""
+        """Drop all findings but these."""
         self._problems = [problem for problem in self._problems if problem in problems]
 
     def extend(self, other: Findings) -> None:
-        """Note the findings of another check."""
+        """Add the findings of another check."""
         self._problems.extend(other.problems)
 
     @contextmanager
     def reading(self, code: str, where: str) -> Iterator[None]:
-        """Turn an error of the body into a finding, and go on after it.
+        """Turn an error in the ``with`` block into a finding, and continue after the block.
 
-        What the operating system refuses is ``unreadable`` and an unknown version is
+        Errors of the operating system get the code ``unreadable``, and unknown versions
         ``format-version``, whatever `code` is.
         """
         try:

@@ -1,4 +1,4 @@
-"""One image: its document, its arrays, its metadata, and everything beside them."""
+"""Validate one image: its document, arrays, metadata and other files."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def check_array(
     folders: Mapping[str, Mapping[str, int]],
     dimension_names: Sequence[str] | None,
 ) -> None:
-    """Check the array of a group against what the group's document says of it.
+    """Check the array of a group against the group's document.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def check_array(
     folders : mapping of str to mapping
         The files of the group's folders, as of :func:`list_tree`.
     dimension_names : sequence of str, optional
-        What the array's document is to carry.
+        The names that the array's document must have.
     """
     check_digest(findings, f"{prefix}/{keys.GROUP}", "pixels.sha256", pixels.sha256)
     key = f"{prefix}/{pixels.path}"
@@ -148,8 +148,7 @@ def _check_files(
     files: Mapping[str, int],
 ) -> None:
     grid = layout.file_grid
-    # The grid may be of any size, what a damaged document says too: only files that are
-    # there are looped over.
+    # Loop over the existing files, not over the grid: a damaged document may state any size.
     chunks = {name for name in files if _is_chunk(name, grid)}
     # On-disk format: "Every chunk MUST be written, those of equal values too."
     missing = math.prod(grid) - len(chunks)
@@ -215,7 +214,7 @@ def check_ome(
     document: ImageDocument,
     folders: Mapping[str, Mapping[str, int]],
 ) -> None:
-    """Check ``attributes.ome``; keys that we do not write are anybody's.
+    """Check ``attributes.ome``; ignore keys that we do not write.
 
     Parameters
     ----------
@@ -334,9 +333,8 @@ _WAITS_S = (0.0, 0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 def check_image(findings: Findings, storage: Storage, image_id: str) -> None:
     """Check an image.
 
-    A writer may be at work, so that the documents and the files come from before and after a
-    change: what does not fit is looked at again until it is found twice alike. An image that
-    has gone was deleted.
+    A concurrent writer may change the image between the reads of its documents and files. A finding
+    is therefore checked again until two results are equal. A missing image was deleted.
     """
     prefix = layout.image_prefix(image_id)
     found = Findings()
@@ -349,7 +347,7 @@ def check_image(findings: Findings, storage: Storage, image_id: str) -> None:
         if found.problems in ((), before):
             break
     else:
-        # A writer without pause: what was not there a moment ago is no damage.
+        # The image keeps changing: keep only findings that the previous check had too.
         found.retain(before)
     if storage.is_folder(prefix):
         findings.extend(found)
@@ -469,7 +467,7 @@ def _check_generations(
 
 
 def _levels(ome: Any) -> set[str]:
-    """Return the folders that the OME-Zarr metadata speak of: pyramid levels are at home."""
+    """Return the folders that the OME-Zarr metadata name, such as pyramid levels."""
     try:
         levels = [level["path"] for scale in ome["multiscales"] for level in scale["datasets"]]
     except (TypeError, KeyError):
@@ -537,18 +535,18 @@ def check_each(
     progress: Progress | None,
     executor: Executor | None,
 ) -> None:
-    """Add what a check finds of each image, in their order.
+    """Add the findings of a check of each image, in their order.
 
     Parameters
     ----------
     findings : Findings
     check : callable
-        A function of a module, which pickles.
+        A module-level function, which can be pickled.
     storage : Storage
     image_ids : sequence of str
     progress : callable, optional
     executor : concurrent.futures.Executor, optional
-        Parsing JSON keeps other threads waiting, so there are none of our own.
+        Parsing JSON holds the GIL, so we start no threads of our own.
     """
     call = functools.partial(_found, check, Reading(storage))
     results = in_order(

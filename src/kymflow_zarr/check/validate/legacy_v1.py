@@ -1,7 +1,7 @@
-"""A dataset of format version 1: what can be read of it, and that it should be migrated.
+"""Validate a dataset of format version 1, and advise to migrate it.
 
-Version 1 keeps no digests and may leave chunks out that hold nothing but the fill value, so
-that less can be told than of version 2.
+Version 1 has no digests and may omit chunks of the fill value, so fewer damages can be detected
+than in version 2.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from kymflow_zarr.types import Progress
 def validate_v1(
     storage: V1Storage, *, progress: Progress | None, executor: Executor | None
 ) -> ValidationReport:
-    """Check what version 1 has in common with version 2: documents, artifacts, tables."""
+    """Check the parts that version 1 shares with version 2: documents, artifacts, tables."""
     findings = Findings()
     # On-disk format: "A dataset of version 1 SHOULD be migrated."
     findings.add(

@@ -1,4 +1,4 @@
-"""One image, or the top of a dataset, compared with its list of checksums."""
+"""Compare one image, or the top of a dataset, with its list of checksums."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from kymflow_zarr.types import Severity
 Hashed: TypeAlias = FileSum | str | None
 """What a file is; why it cannot be read; None if it is not there."""
 
-# Opened at once; SHA-256 lets other threads run, so that a few keep disk and cores busy.
+# Files open at once. SHA-256 releases the GIL, so a few threads keep disk and cores busy.
 _THREADS = 8
 _AT_ONCE = 1000
 _READ_BYTES = 1 << 20
 
 
 class Hasher:
-    """Hashes files, with or without an executor; a file is read in pieces, never whole.
+    """Hashes files, with or without an executor; reads files in pieces.
 
     Parameters
     ----------
@@ -46,12 +46,12 @@ class Hasher:
     executor : concurrent.futures.Executor, optional
         This thread if left out.
     own : bool
-        Whether it is ours: without it this thread goes on.
+        Whether the executor is ours: if it stops, this thread continues alone.
 
     Attributes
     ----------
     files, size_bytes : int
-        How many files were read, and how many bytes they held.
+        Number of files and bytes read.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Hasher:
         self.size_bytes = 0
 
     def hash(self, files: Mapping[str, str]) -> Iterator[tuple[str, Hashed]]:
-        """Yield name and digest of each file, given the keys of files by some name."""
+        """Yield name and digest of each file, given keys by name."""
         keys = list(files)
         for start in range(0, len(keys), _AT_ONCE):
             some = keys[start : start + _AT_ONCE]
@@ -76,7 +76,7 @@ class Hasher:
             except RuntimeError:
                 if not self._own:
                     raise
-                # The main thread has ended, and no more threads are given to those that go on.
+                # The main thread has ended, so the interpreter starts no more threads.
                 found = map(self._hash, wanted)
             for key, hashed in zip(some, found, strict=True):
                 self.files += 1
@@ -86,7 +86,7 @@ class Hasher:
 
 @contextmanager
 def hashing(storage: Storage, executor: Executor | None) -> Iterator[Hasher]:
-    """Give a hasher; it has threads of its own if there is no executor."""
+    """Yield a hasher, with threads of its own if there is no executor."""
     if executor is not None:
         yield Hasher(storage, executor)
         return
@@ -113,9 +113,9 @@ _CHUNK: Final = re.compile(r"c(/[0-9]+)*")
 
 
 def unit_of(prefix: str, key: str) -> str:
-    """Return the key, below its scope, of what goes as a whole if a file of it is broken.
+    """Return the key, below its scope, of the unit to quarantine if a file of it is damaged.
 
-    An array is of use only with all of its files.
+    An array is usable only with all of its files.
     """
     if not prefix:
         return key
@@ -128,14 +128,14 @@ def unit_of(prefix: str, key: str) -> str:
 
 
 def name_of(prefix: str, key: str, current: str | None) -> str:
-    """Return what a file of a scope is, in words.
+    """Return a description of a file of a scope for reports.
 
     Parameters
     ----------
     prefix, key : str
-        Of the scope, and of the file below it.
+        Key of the scope, and of the file below it.
     current : str, optional
-        Name of the array that holds the image's pixels now.
+        Name of the array that holds the image's current pixels.
     """
     first, _, rest = key.partition("/")
     if not prefix:
@@ -163,7 +163,7 @@ def name_of(prefix: str, key: str, current: str | None) -> str:
 
 
 def is_read(prefix: str, key: str, listed: Collection[str]) -> bool:
-    """Return True if a reader would take a file of this key for a part of the dataset."""
+    """Return True if a reader would treat a file of this key as part of the dataset."""
     if not prefix:
         return (
             key in {layout.GROUP, f"{layout.IMAGES}/{layout.GROUP}"}
@@ -176,7 +176,7 @@ def is_read(prefix: str, key: str, listed: Collection[str]) -> bool:
     if first == layout.ANALYSIS_ARRAYS:
         folder, _, below = rest.partition("/")
         if below and not any(k.startswith(f"{first}/{folder}/") for k in listed):
-            return True  # Whatever is in it, the folder is listed as an array.
+            return True  # The folder is listed as an array whatever it contains.
         return _is_of_group(below or rest)
     return _is_of_group(key)
 
@@ -192,9 +192,9 @@ def _is_of_group(key: str) -> bool:
 def disagreements(
     storage: Storage, prefix: str, image_id: str | None, listed: Mapping[str, FileSum]
 ) -> Iterator[tuple[str, str]]:
-    """Yield the key below the scope of what disagrees, and how.
+    """Yield keys below the scope whose files and documents disagree, and how.
 
-    The files are those of the list; so they are not read again for their digests.
+    The files match the list, so their digests come from it and the files are not read again.
     """
     where = f"{keys.SOURCE_FILES}/files.json" if image_id is None else keys.GROUP
     try:
@@ -247,7 +247,7 @@ def _of_array(
     where = f"{folder}/{keys.GROUP}"
     layout = read_array_document(load(storage, f"{prefix}/{where}"), where=where)
     if layout is None:
-        return  # Of another program, which left chunks out where it pleased.
+        return  # An array of another program may omit chunks.
     said = (pixels.shape, pixels.dtype)
     if said != (list(layout.shape), layout.data_type):
         yield where, f"it is an array of {layout.data_type} {list(layout.shape)}, not of {said}"
@@ -268,7 +268,7 @@ def _of_array(
 
 
 def digest_of_files(files: Mapping[str, FileSum], folder: str) -> str:
-    """Return the ``pixels.sha256`` that the files of an array make, given all of them."""
+    """Return the ``pixels.sha256`` of an array, given all of its files."""
     chunks = [key.removeprefix(f"{folder}/") for key in files]
     chunks = [key for key in chunks if key.startswith("c")]
     digest = FilesDigest()
@@ -302,7 +302,7 @@ _LIST: Final = "list of checksums"
 
 @dataclass(slots=True)
 class ChecksumScope:
-    """What is known of the files of a scope.
+    """The files of a scope, its list of checksums, and their differences.
 
     Attributes
     ----------
@@ -310,11 +310,11 @@ class ChecksumScope:
         Key of the image; empty for the top of the dataset.
     image_id : str, optional
     data : bytes, optional
-        The list of checksums as it is on the disk.
+        The bytes of the list of checksums.
     listed : dict of str to FileSum, optional
-        What it says, by the key below the scope; None if it cannot be read.
+        The parsed list, by key below the scope; None if it cannot be read.
     found : dict of str to Stat
-        The files there are.
+        The existing files.
     damages : list of Damage
     """
 
@@ -336,11 +336,11 @@ class ChecksumScope:
 
     @property
     def errors(self) -> list[Damage]:
-        """What is not as it was written."""
+        """The damages that readers may meet."""
         return [damage for damage in self.damages if damage.severity == "error"]
 
     def add(self, code: str, below: str, what: str, advice: str, part: str | None = None) -> None:
-        """Note a damage."""
+        """Add a damage."""
         part = part or name_of(self.prefix, below, self.current)
         self.damages.append(
             Damage(DAMAGES[code], code, self.image_id, part, self.key(below), what, advice)
@@ -354,7 +354,7 @@ def examine(
     hasher: Hasher | None,
     before: ChecksumScope | None = None,
 ) -> ChecksumScope:
-    """Hold a scope against its list.
+    """Compare a scope with its list of checksums.
 
     Parameters
     ----------
@@ -362,9 +362,9 @@ def examine(
     prefix : str
     image_id : str, optional
     hasher : Hasher, optional
-        Without one, files are not read: sizes and presence only.
+        Without one, files are not read: only presence and sizes are checked.
     before : ChecksumScope, optional
-        The same, a moment ago: what was good and has not changed is not read again.
+        The previous examination: files that were intact then and have not changed are not read.
     """
     scope = ChecksumScope(prefix, image_id)
     if image_id is not None:
@@ -387,7 +387,7 @@ def examine(
         try:
             for below, what in disagreements(storage, prefix, image_id, scope.listed):
                 scope.add("contradiction", below, what, REPAIR)
-        except StorageError as error:  # Such as a link in place of a folder that lists no file.
+        except StorageError as error:  # Such as a link in place of a folder.
             scope.add("unreadable", "", error.what, error.hint or "Check the disk.", "folder")
     return scope
 
@@ -443,13 +443,13 @@ def _note_foreign(storage: Storage, scope: ChecksumScope) -> None:
     try:
         names = list_names(storage, layout.IMAGES)
     except StorageError:
-        return  # All that is missing in it is noted.
+        return  # Every missing file in it is reported.
     unfinished = storage.unfinished(layout.IMAGES)
     for name in names:
         key = f"{layout.IMAGES}/{name}"
         is_image = layout.parse_image_folder(name) is not None and storage.is_folder(key)
-        # A link that leads nowhere has a name and nothing behind it, as has an image whose
-        # removal is committed and under way.
+        # The name exists but has no target: a dangling link, or an image whose committed removal is
+        # in progress.
         is_there = stat_of(storage, key) is not None or name not in unfinished
         if name != layout.GROUP and not is_temporary(name) and is_there and not is_image:
             _foreign(scope, key)

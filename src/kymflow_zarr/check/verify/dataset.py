@@ -1,4 +1,4 @@
-"""Whether every byte of a dataset is the one that was written."""
+"""Verify that every byte of a dataset is unchanged since it was written."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from kymflow_zarr.runtime.parallel import in_order
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import Progress
 
-# A writer changes several files by renaming them, one right after the other.
+# A writer publishes several files by consecutive renames, which take a moment.
 _WAITS_S: Final = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)
 
 
@@ -41,7 +41,7 @@ def verify_dataset(
     progress: Progress | None,
     executor: Executor | None,
 ) -> VerifyReport:
-    """Hold every file against its checksum; see :meth:`kymflow_zarr.OpenDataset.verify`."""
+    """Check every file against its checksum; see :meth:`kymflow_zarr.OpenDataset.verify`."""
     storage = _storage_of(dataset.storage, level)
     image_ids = Index(storage).image_ids()
     full = level == "full"
@@ -64,15 +64,15 @@ def verify_dataset(
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What verify found in one checksum scope; it pickles.
+    """The result of verifying one checksum scope; it can be pickled.
 
     Parameters
     ----------
     damages : tuple of Damage
     files : int
-        How many files there are.
+        Number of files.
     size_bytes : int
-        How many bytes were read.
+        Number of bytes read.
     """
 
     damages: tuple[Damage, ...]
@@ -81,7 +81,7 @@ class Verified:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every file is as it was written."""
+        """Whether every file is unchanged since it was written."""
         return not any(damage.severity == "error" for damage in self.damages)
 
 
@@ -92,7 +92,7 @@ def verify_images(
     progress: Progress | None,
     executor: Executor | None,
 ) -> Generator[tuple[str, Verified]]:
-    """Yield each image with what was found, in order; an executor gets one task an image.
+    """Yield each image with its result, in order; an executor gets one task per image.
 
     An image whose task the executor lost is verified in this process, with a warning at the end.
     """
@@ -132,7 +132,7 @@ def _verified(storage: Storage, image_id: str | None, hasher: Hasher | None) -> 
 def verify_image(
     dataset_storage: Storage, image_id: str, *, level: VerifyLevel, executor: Executor | None
 ) -> VerifyReport:
-    """Hold the files of one image against their checksums."""
+    """Check the files of one image against their checksums."""
     storage = _storage_of(dataset_storage, level)
     prefix = layout.image_prefix(image_id)
     if not storage.is_folder(prefix):
@@ -163,10 +163,10 @@ def _storage_of(dataset_storage: Storage, level: VerifyLevel) -> Storage:
 def settled(
     storage: Storage, prefix: str, image_id: str | None, hasher: Hasher | None
 ) -> ChecksumScope:
-    """Look at a scope until what is wrong with it is no change that is under way.
+    """Examine a scope until its damages cannot be a concurrent change.
 
-    A file and the list that speaks of it are renamed to their places one after the other.
-    Damage stays: it is believed when list and files are found twice alike.
+    A writer renames a file and the list of checksums one after the other. Damage persists: report
+    it if list and files are the same in two examinations.
     """
     scope = examine(storage, prefix, image_id, hasher)
     for wait_s in _WAITS_S:
@@ -174,13 +174,13 @@ def settled(
             break
         if wait_s:
             time.sleep(wait_s)
-        # What was committed meanwhile and is not in its place yet is read where it is.
+        # Read files of a committed but unfinished transaction from staging.
         storage.recover()
         before, scope = scope, examine(storage, prefix, image_id, hasher, scope)
         if (before.data, before.found, before.damages) == (scope.data, scope.found, scope.damages):
             break
     else:
-        # A writer without pause: what was not there a moment ago is no damage.
+        # The scope keeps changing: keep only damages that the previous examination had too.
         scope.damages = [damage for damage in scope.damages if damage in before.damages]
     if scope.prefix and not storage.is_folder(scope.prefix):
         scope.damages.clear()  # Deleted meanwhile.

@@ -1,4 +1,4 @@
-"""Images, tables and source files of a dataset, each as the files that it becomes."""
+"""Write images, tables and source files of a dataset as files of the export."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ __all__ = [
 
 
 class TablePlan:
-    """A table and the files it may need.
+    """The files of one table.
 
     Parameters
     ----------
@@ -70,15 +70,15 @@ class TablePlan:
 
     @property
     def paths(self) -> list[str]:
-        """All files it may need."""
+        """Paths of all files it may write."""
         return list(self._place.paths)
 
     def owns(self, path: str) -> bool:
-        """Return True if a file of an earlier export belongs to it."""
+        """Return True if a file of an earlier export belongs to this part."""
         return path in self._place.paths
 
     def write(self, area: StagingArea) -> dict[str, Any]:
-        """Make the files and return what the manifest says of the table."""
+        """Write the files and return the table's entry for the manifest."""
         place = self._place
         data = self._reading.storage.read(place.key)
         if data is None:
@@ -89,7 +89,7 @@ class TablePlan:
 
 @dataclass(frozen=True, slots=True)
 class SourceFilePlan:
-    """A source file that belongs to no single image, and where it goes.
+    """A source file that belongs to no single image, and its path in the export.
 
     Parameters
     ----------
@@ -106,20 +106,20 @@ class SourceFilePlan:
 
     @property
     def label(self) -> str:
-        """What progress and reports call it."""
+        """Its label in progress and reports."""
         return self.document.path
 
     @property
     def paths(self) -> list[str]:
-        """All files it may need."""
+        """Paths of all files it may write."""
         return [] if self.path is None else [self.path]
 
     def owns(self, path: str) -> bool:
-        """Return True if a file of an earlier export belongs to it."""
+        """Return True if a file of an earlier export belongs to this part."""
         return path == self.path
 
     def write(self, area: StagingArea) -> dict[str, Any]:
-        """Make the file and return what the manifest says of it."""
+        """Write the file and return its entry for the manifest."""
         return write_source_file(area, self.reading.storage, "", self.document, self.path)
 
 
@@ -130,7 +130,7 @@ def write_source_file(
     document: SourceFileDocument,
     path: str | None,
 ) -> dict[str, Any]:
-    """Write a source file as it was, and return what the manifest says of it.
+    """Write a source file byte for byte, and return its entry for the manifest.
 
     Parameters
     ----------
@@ -140,14 +140,14 @@ def write_source_file(
         Key of the record, with a slash at its end; empty for the dataset itself.
     document : SourceFileDocument
     path : str, optional
-        Where it goes; None if its bytes are not kept.
+        Path in the export; None if its bytes are not in the dataset.
 
     Raises
     ------
     CorruptDataError
-        If the kept bytes are damaged, or are not those of the file.
+        If the stored bytes are damaged, or do not match the file's digest.
     ArtifactNotFoundError
-        If they are gone.
+        If they are missing.
     """
     described: dict[str, Any] = msgspec.to_builtins(document)
     if path is None:
@@ -168,7 +168,7 @@ def write_frame(
     document: SourceFileDocument,
     path: str,
 ) -> None:
-    """Write what a TIFF is beside its pixels; parameters and errors as of `write_source_file`."""
+    """Write the skeleton of a TIFF; parameters and errors as for `write_source_file`."""
     origin = made_from("tiff frame", document.sha256)
     if area.holds(path, origin):
         area.keep(path)
@@ -185,7 +185,7 @@ def kept_bytes(storage: Storage, key: str, document: SourceFileDocument) -> byte
     CorruptDataError
         If they are damaged, or are not those of the file.
     ArtifactNotFoundError
-        If they are gone.
+        If they are missing.
     """
     data = read_kept(storage, key)
     if digest_of_bytes(data) != document.sha256:
@@ -193,13 +193,13 @@ def kept_bytes(storage: Storage, key: str, document: SourceFileDocument) -> byte
     return data
 
 
-# Below this an image is loaded whole, above it plane by plane.
+# Smaller images are loaded as a whole, larger ones plane by plane.
 WHOLE_IMAGE_BYTES: Final = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class ImagePlan:
-    """An image and the files it may need.
+    """The files of one image.
 
     Parameters
     ----------
@@ -215,21 +215,21 @@ class ImagePlan:
 
     @property
     def storage(self) -> Storage:
-        """What holds the bytes of the dataset."""
+        """The storage of the dataset."""
         return self.reading.storage
 
     @property
     def label(self) -> str:
-        """What progress and reports call it."""
+        """Its label in progress and reports."""
         return self.record.image_id
 
     def owns(self, path: str) -> bool:
-        """Return True if a file of an earlier export belongs to it."""
+        """Return True if a file of an earlier export belongs to this part."""
         return path.startswith(f"{image_folder(self.record.image_id)}/")
 
     @property
     def paths(self) -> list[str]:
-        """All files it may need."""
+        """Paths of all files it may write."""
         image_id = self.record.image_id
         document = load_image(self.storage, image_id)
         paths = [path for place in self._artifacts() for path in place.paths]
@@ -247,7 +247,7 @@ class ImagePlan:
         return source_places(image_folder(self.record.image_id), document.source_files)
 
     def write(self, area: StagingArea) -> dict[str, Any]:
-        """Make the files and return what the manifest says of the image."""
+        """Write the files and return the image's entry for the manifest."""
         prefix = f"{layout.image_prefix(self.record.image_id)}/"
         document = load_image(self.storage, self.record.image_id)
         pixels = None
@@ -301,7 +301,7 @@ class ImagePlan:
                         ),
                     )
             if now.pixels != document.pixels:
-                # Somebody replaced the pixels between the two.
+                # Another process replaced the pixels between the two reads.
                 return self._write_pixels(area, now)
         if empty:
             return document, {"file": path, "format": "npy"}
@@ -330,7 +330,7 @@ class ImagePlan:
         if place.plain is not None:
             return described | add_frame(area, place, data)
         if place.kind == "json":
-            # Only what can be read is passed on.
+            # Export only artifacts that can be decoded.
             self.record.load_json(place.name)
         else:
             self.record.load_df_csv_gz(place.name)
@@ -357,7 +357,7 @@ class ImagePlan:
 
 
 def pixel_bytes(document: ImageDocument) -> int:
-    """Return what the pixels of an image take in memory."""
+    """Return the size in memory of an image's pixels."""
     return math.prod(document.pixels.shape) * _dtype(document).itemsize
 
 

@@ -1,4 +1,4 @@
-"""Where in the target folder each part of a dataset goes. Pure.
+"""Map each part of a dataset to paths in the target folder, without I/O.
 
 Names are spelled as in the dataset (:mod:`kymflow_zarr.layout`), so that no two of them
 share a file on any disk, and :func:`kymflow_zarr.layout.decode_name` gives them back.
@@ -22,25 +22,25 @@ WORK: Final = ".kymflow_zarr_export"
 ARRAYS: Final = "array_artifacts"
 SOURCES: Final = "source_files"
 
-# A folder of one of these names could be where a file of another artifact has to go.
+# A folder of one of these names could collide with a file of another artifact.
 _FILE_SUFFIXES: Final = (".csv", ".npy", ".tif")
 
-# What stands as it is in the name of a source file, capitals too.
+# Characters that are not escaped in names of source files, capitals included.
 _PLAIN: Final = frozenset(f"{string.ascii_letters}{string.digits}_-+=,@(). ")
 
 
 @dataclass(frozen=True, slots=True)
 class ArtifactPlace:
-    """Where an artifact goes.
+    """The paths of an artifact.
 
     Parameters
     ----------
     name, kind, key
         As of :class:`kymflow_zarr.ArtifactInfo`.
     exact : str
-        The file that holds all of it, as the dataset does.
+        The lossless file, as in the dataset.
     plain : str, optional
-        The CSV of a data frame. Where it loses nothing, `exact` is not written.
+        The CSV of a data frame. If it is lossless, `exact` is not written.
     """
 
     name: str
@@ -61,12 +61,12 @@ def image_folder(image_id: str) -> str:
 
 
 def pixels_place(image_id: str, *, empty: bool) -> str:
-    """Return where the pixels go; an image without any is no TIFF, but NumPy can tell of it."""
+    """Return the path of the pixels: a TIFF, or a ``.npy`` for an image without pixels."""
     return f"{image_folder(image_id)}/image.{'npy' if empty else 'tif'}"
 
 
 def artifact_places(image_id: str, artifacts: Iterable[ArtifactInfo]) -> list[ArtifactPlace]:
-    """Return where the JSON and data-frame artifacts of an image go.
+    """Return the paths of the JSON and data-frame artifacts of an image.
 
     ``<name>.csv`` belongs to the Parquet artifact of that name; where there is one, a gzip
     CSV artifact of the same name is written as ``<name>.csv.gz`` alone.
@@ -90,12 +90,12 @@ def artifact_places(image_id: str, artifacts: Iterable[ArtifactInfo]) -> list[Ar
 
 
 def array_place(image_id: str, name: str) -> str:
-    """Return where an array artifact goes."""
+    """Return the path of an array artifact."""
     return f"{image_folder(image_id)}/{ARRAYS}/{_stem(name, 'artifact name')}.npy"
 
 
 def table_place(name: str) -> ArtifactPlace:
-    """Return where a table goes."""
+    """Return the paths of a table."""
     stem = f"{layout.TABLES}/{_stem(name, 'table name')}"
     return ArtifactPlace(
         name,
@@ -109,11 +109,11 @@ def table_place(name: str) -> ArtifactPlace:
 def source_places(
     folder: str, documents: Iterable[SourceFileDocument]
 ) -> list[tuple[SourceFileDocument, str | None]]:
-    """Return where the kept source files of an image, or of the dataset, go.
+    """Return the paths of the kept source files of an image, or of the dataset.
 
-    A file keeps its own name and the folders of its ``rel_path``, as far as every file system
-    takes them. Where two would meet, as files of the same ``rel_path`` below different folders
-    do, the later ones go below ``^2``, ``^3`` and so on.
+    A file keeps its name and the folders of its ``rel_path``, as far as they are valid on every
+    file system. If several files have the same path, such as files with the same ``rel_path`` below
+    different folders, the later ones go below ``^2``, ``^3`` and so on.
 
     Parameters
     ----------
@@ -146,8 +146,8 @@ def source_places(
 
 
 def frame_places(folder: str, documents: Iterable[SourceFileDocument]) -> dict[int, str]:
-    """Return where the frames of the TIFFs go, by the number of the file among `documents`."""
-    # No folder of a source file is called so: it would be spelled "%5e".
+    """Return the paths of TIFF skeletons, by the position of the file in `documents`."""
+    # No folder of a source file has this name: "^" would be escaped as "%5e".
     return {
         number: f"{folder}/{SOURCES}/^frames/{number}.frame"
         for number, document in enumerate(documents)
@@ -166,11 +166,11 @@ def _folders(path: str) -> list[str]:
 
 
 def source_segment(segment: str) -> str:
-    """Return a segment that stays where it is put, and is `segment` itself if it can be."""
+    """Return a safe path segment, which is `segment` itself if possible."""
     try:
         layout.check_name(segment, what="file name")
     except InvalidNameError:
-        # Such as "..", "" or a device of Windows. The manifest has the true name.
+        # For example "..", "" or a Windows device name. The manifest has the original name.
         return _digest(segment)
     last = len(segment) - 1
     spelled = "".join(
@@ -195,7 +195,7 @@ def _stem(name: str, what: str) -> str:
 
 def _folder(encoded: str) -> str:
     if encoded == SOURCES:
-        # What lies in that folder has names that are not ours.
+        # Files in that folder have arbitrary names.
         return SOURCES.replace("_", "%5f")
     for suffix in _FILE_SUFFIXES:
         if encoded.endswith(suffix):

@@ -1,4 +1,4 @@
-"""Plan and write every image, table and source file of a dataset; report those that are damaged."""
+"""Plan and write each part of a dataset (image, table, source file); report damaged ones."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = ["STOPPING", "ExportPlan", "require_dataset"]
 
 Plan: TypeAlias = ImagePlan | TablePlan | SourceFilePlan
 
-# These say nothing of one part: the next would fail as well.
+# These errors are not specific to one part: the next would fail as well.
 STOPPING: Final = (
     DatasetNotFoundError,
     MissingDependencyError,
@@ -44,14 +44,14 @@ STOPPING: Final = (
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """One part, to be made in whatever process.
+    """One part, to be written in this process or a worker.
 
     Parameters
     ----------
     plan : Plan
     area : StagingArea
     broken : Exception, optional
-        Why not even its files are known.
+        The error that prevented planning its files.
     """
 
     plan: Plan
@@ -59,7 +59,7 @@ class _Task:
     broken: Exception | None
 
     def made(self) -> tuple[StagingArea, dict[str, Any]]:
-        """Make the files; return where, and what the manifest says of the part."""
+        """Write the files; return the staging area and the part's entry for the manifest."""
         if self.broken is not None:
             raise self.broken
         try:
@@ -70,7 +70,7 @@ class _Task:
 
 
 class ExportPlan:
-    """The images, tables and source files of a dataset, and the files they become.
+    """The parts of a dataset and the files they become.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ class ExportPlan:
     Raises
     ------
     DatasetNotFoundError
-        If the dataset is not there any more.
+        If the dataset does not exist any more.
     """
 
     def __init__(self, dataset: OpenDataset, *, include_tiff: bool, include_tables: bool) -> None:
@@ -116,11 +116,11 @@ class ExportPlan:
 
     @property
     def paths(self) -> list[str]:
-        """All files that the export may need."""
+        """Paths of all files that the export may write."""
         return [path for paths in self._paths for path in paths]
 
     def require_dataset(self) -> None:
-        """Raise DatasetNotFoundError unless the dataset is there, and is the one it was."""
+        """Raise DatasetNotFoundError unless the same dataset still exists."""
         require_dataset(self._dataset, self._storage)
 
     def write(
@@ -129,14 +129,14 @@ class ExportPlan:
         progress: Progress | None = None,
         executor: Executor | None = None,
     ) -> None:
-        """Write every part; those that cannot be read are added to `failed`.
+        """Write all parts; add unreadable ones to `failed`.
 
-        Their files are made by the executor, and take their places here, part by part.
+        The executor writes the files to staging; this thread publishes them, part by part.
 
         Raises
         ------
         DatasetNotFoundError
-            If the dataset has gone meanwhile.
+            If the dataset disappears during the export.
         StorageError, TargetExistsError
             If the target refuses.
         """
@@ -171,7 +171,7 @@ class ExportPlan:
             if found is None:
                 raise error or AssertionError
             target.take(found[0])
-            # All files of a part take their places together.
+            # Publish all files of a part together.
             target.commit()
             self._put(plan, found[1])
         except STOPPING as error:
@@ -193,8 +193,8 @@ class ExportPlan:
             self.described["tables" if plan.kind == "table" else "source_files"].append(described)
 
     def _put_earlier(self, plan: Plan, target: ManifestTarget) -> None:
-        """Let the manifest say of a damaged part what it said before."""
-        # Others may have edited the manifest.
+        """Keep the earlier manifest entry of a damaged part."""
+        # The manifest is not trusted: another program may have edited it.
         if isinstance(plan, ImagePlan):
             match target.earlier.get("images"):
                 case {plan.label: dict(described)}:
@@ -211,10 +211,9 @@ class ExportPlan:
 
 
 def require_dataset(dataset: OpenDataset, storage: Storage) -> None:
-    """Raise DatasetNotFoundError unless the dataset is there, and is the one it was.
+    """Raise DatasetNotFoundError unless the same dataset still exists.
 
-    A folder that was renamed or unmounted lists as empty: an export of it would take
-    everything for stale.
+    A renamed or unmounted folder lists as empty: an export would treat every file as stale.
     """
     path = dataset.path
     document = load(storage, layout.GROUP)

@@ -1,1 +1,1 @@
-"""The layout of the folders that a dataset was ingested from."""
+"""The export layout of the folders that a dataset was ingested from."""

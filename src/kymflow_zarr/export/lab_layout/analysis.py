@@ -1,4 +1,4 @@
-"""Edited artifacts and pooled tables in the form of the files that they came from."""
+"""Convert edited artifacts and pooled tables back to the formats of their source files."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ _EVENTS: Final = "velocity_events"
 
 
 def plain_json(value: Any, stored: bytes) -> tuple[bytes, bool]:
-    """Return a value as JSON that every program reads, and whether ingest gives it back equal.
+    """Return a value as plain JSON, and True if ingest restores an equal value.
 
     Parameters
     ----------
     value : object
     stored : bytes
-        The artifact as the dataset has it, for values that plain JSON cannot hold.
+        The stored artifact, for values that plain JSON cannot represent.
     """
     from kymflow_zarr.formats.json import encode_json
 
@@ -58,7 +58,7 @@ def plain_json(value: Any, stored: bytes) -> tuple[bytes, bool]:
 
 
 def payload_json(payload: Any, stored: bytes) -> tuple[bytes, bool]:
-    """Return a metadata payload as the sidecar that legacy programs read; see `plain_json`."""
+    """Return a metadata payload as a sidecar for legacy programs; see `plain_json`."""
     if isinstance(payload, Mapping) and payload.get("version") == "2.0":
         payload = {**payload, "version": _SIDECAR_VERSION}
     return plain_json(payload, stored)
@@ -69,7 +69,7 @@ def _dumped(value: Any) -> bytes:
 
 
 def top_keys(data: bytes) -> set[str]:
-    """Return the keys of a JSON object, none if it is something else."""
+    """Return the keys of a JSON object, an empty set for any other value."""
     try:
         return set(_object(data))
     except ValueError:
@@ -94,9 +94,9 @@ def analysis_json(
     said: Mapping[str, Any] | None,
     elsewhere: Collection[str],
 ) -> tuple[bytes, bool]:
-    """Return an analysis file with its events, and what else it says, as they are now.
+    """Return an analysis file with the current events and other content.
 
-    It holds the events region by region: the second value tells whether the rows are so, too.
+    It groups the events by region; the second value is True if the rows have that order too.
 
     Parameters
     ----------
@@ -104,16 +104,16 @@ def analysis_json(
         The file as it was.
     kind : {"kymanalysis_json", "radon_json", "events_json"}
     events : DataFrame, optional
-        None where there are none any more.
+        None if there are none any more.
     said : mapping, optional
-        The artifact ``velocity_analysis``; None where it was deleted.
+        The artifact ``velocity_analysis``; None if it was deleted.
     elsewhere : collection of str
-        Keys that another file of the same analysis has.
+        Keys that belong to another file of the same analysis.
 
     Raises
     ------
     ValueError, TypeError, KeyError
-        If they have no such form.
+        If the values do not fit the file's format.
     """
     before = _object(kept)
     regions = before.get(_METADATA, {})
@@ -153,7 +153,7 @@ def _said(
             roi_id, channel = int(region["roi_id"]), int(region.get("channel", 1))
             key = _key(roi_id, channel, known, by_channel=by_channel)
             if key not in known and _METADATA in elsewhere and kind == "events_json":
-                continue  # The other file has it.
+                continue  # The other file holds this key.
             own = known.get(key, {"roi_id": roi_id})
             document[_METADATA][key] = {
                 name: value
@@ -168,7 +168,7 @@ def _events(
 ) -> tuple[dict[str, list[dict[str, Any]]], bool]:
     inverse = {new: old for old, new in EVENT_COLUMNS.items()}
     usual = {name for events in before.values() for event in events for name in event}
-    # A region of no events stays, as it was.
+    # Keep a region without events.
     found: dict[str, list[dict[str, Any]]] = {key: [] for key in before}
     order = []
     for row in frame.to_dict("records"):
@@ -202,15 +202,15 @@ def _plain(value: Any) -> Any:
 
 
 def edited_csv(frame: pd.DataFrame, kept: bytes, *, velocity: bool) -> tuple[bytes, bool]:
-    """Return a data frame as the CSV it came from, and whether ingest gives it back equal.
+    """Return a data frame as its source CSV, and True if ingest restores an equal one.
 
     Parameters
     ----------
     frame : DataFrame
     kept : bytes
-        The file as it was: its columns come first, in its order.
+        The source file: its columns come first, in its order.
     velocity : bool
-        Whether it is a table of velocities, with the names of the flow programs.
+        Whether it is a velocity table with the column names of the flow programs.
     """
     original = _header(kept)
     plain = _numbers_rows(frame.index)
@@ -220,7 +220,7 @@ def edited_csv(frame: pd.DataFrame, kept: bytes, *, velocity: bool) -> tuple[byt
         inverse = {new: old for old, new in VELOCITY_COLUMNS.items() if old not in taken}
         table = table.rename(columns=inverse)
         for name, usual in (("roi_id", 0), ("channel", 1)):
-            # The oldest files have neither: ingest knows what is meant.
+            # The oldest files have neither column: ingest adds the defaults.
             if name in table and name not in original and (table[name] == usual).all():
                 table = table.drop(columns=name)
     columns = [name for name in original if name in table.columns]
@@ -261,13 +261,13 @@ def _comes_back(data: bytes, frame: pd.DataFrame, *, velocity: bool) -> bool:
 
 
 def pooled_table_name(file: SourceFileDocument) -> str:
-    """Return the name of the table that a pooled file went into."""
+    """Return the name of the table that holds the rows of a pooled file."""
     return str(PurePosixPath(file.rel_path).with_suffix("")).lstrip("/")
 
 
 @dataclass
 class TreeTables:
-    """The tables on their way into the tree.
+    """Plan the files of the tables.
 
     Parameters
     ----------
@@ -275,7 +275,7 @@ class TreeTables:
     storage : Storage
     dataset : OpenDataset
     files : sequence of SourceFileDocument
-        All pooled files that the dataset has ever seen.
+        All pooled files that were ever ingested.
     """
 
     plan: TreePlan
@@ -285,7 +285,7 @@ class TreeTables:
     _from_files: set[str] = field(default_factory=set)
 
     def _load(self, name: str) -> tuple[pd.DataFrame, set[str]]:
-        """Return a table and the paths of its files; remember a table that has no other rows."""
+        """Return a table and the paths of its files; cache a table without other rows."""
         table = self.dataset.load_table(name)
         paths = {file.path for file in self.files if pooled_table_name(file) == name}
         if paths and POOLED_PATH in table.columns and table[POOLED_PATH].isin(paths).all():
@@ -293,7 +293,7 @@ class TreeTables:
         return table, paths
 
     def pooled(self, file: SourceFileDocument, place: str) -> None:
-        """Plan one pooled file: as it was, or with its rows as they are now."""
+        """Plan one pooled file: unchanged, or with its current rows."""
         kept = kept_bytes(self.storage, file.kept_as or "", file)
         name = pooled_table_name(file)
         try:
@@ -302,7 +302,7 @@ class TreeTables:
             self.plan.note(place, "not written: its table was deleted in the dataset")
             return
         except CorruptDataError:
-            # The file is not, and the table is reported by itself.
+            # The file is intact; the damaged table is reported separately.
             self._verbatim(file, place)
             return
         in_file = _of_csv(kept)
@@ -330,7 +330,7 @@ class TreeTables:
         rows: pd.DataFrame, columns: list[Any], in_table: dict[str, object], kept: bytes
     ) -> tuple[bytes, str]:
         own = rows.drop(columns=[c for c in (IMAGE_ID, POOLED_PATH) if c in rows.columns])
-        # Other files of the same table may have other columns.
+        # Files of one table may have different columns.
         others = [c for c in own.columns if c not in columns and own[c].isna().all()]
         own = own.drop(columns=others).reset_index(drop=True).rename(columns=in_table)
         data, same = edited_csv(own, kept, velocity=False)
@@ -338,7 +338,7 @@ class TreeTables:
         return data, reason if same else f"{reason}; a CSV does not hold all of their types"
 
     def other(self, name: str) -> None:
-        """Plan what is in a table and came from no file."""
+        """Plan a file for the rows of a table that came from no file."""
         if name in self._from_files:
             return
         table, paths = self._load(name)
@@ -377,11 +377,11 @@ def _of_csv(data: bytes) -> pd.DataFrame | None:
     try:
         return decode_csv(data)
     except ValueError:
-        return None  # It never became a table.
+        return None  # The file never became a table.
 
 
 def _same(now: pd.DataFrame, before: pd.DataFrame) -> bool:
-    """Return True if rows are those of a file, whatever images they mean."""
+    """Return True if rows equal those of a file, whatever images they match."""
     columns = [c for c in before.columns if c not in (IMAGE_ID, POOLED_PATH)]
     if not set(columns) <= set(now.columns) or len(now) != len(before):
         return False
@@ -395,7 +395,7 @@ def _same_column(now: pd.Series[Any], before: pd.Series[Any]) -> bool:
     one, other = now.reset_index(drop=True), before.reset_index(drop=True)
     if one.dtype == other.dtype:
         values = one.to_numpy(), other.to_numpy()
-        # Bit by bit, as 0.0 and -0.0 are equal.
+        # Compare bits, since 0.0 == -0.0.
         if one.dtype.kind in "iufb" and values[0].tobytes() == values[1].tobytes():
             return True
         if one.dtype == "str" and one.equals(other):

@@ -1,4 +1,4 @@
-"""The files of one image as they were, with what was edited in the dataset since."""
+"""Plan the original files of one image, updated with edits made in the dataset."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from kymflow_zarr.storage.local.files import digest_of_bytes
 __all__ = ["ImageTree"]
 
 _PAYLOAD: Final = layout.artifact_key("json", layout.METADATA)
-# Artifacts that ingest makes itself: a sidecar of such a name becomes none.
+# Artifacts that ingest creates itself: a sidecar of such a name would not become one.
 _DERIVED: Final = frozenset({layout.PROVENANCE, "tiff", "instrument_header", "source_metadata"})
 _EDITED: Final = "edited in the dataset"
 _NEW: Final = "made in the dataset; there was no such file"
@@ -44,7 +44,7 @@ _LOSSY: Final = "; ingest of the folder does not give it back equal"
 
 @dataclass
 class ImageTree:
-    """One image on its way into the tree.
+    """The files of one image in the original folders.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class ImageTree:
             else:
                 self._now[layout.array_artifact_prefix(name)] = digest
         for file in self.document.source_files:
-            # Ingest notes no digest where a user's artifact went before the file.
+            # Ingest records no digest if a user's artifact took precedence over the file.
             self._made |= {key: digest for key, digest in file.feeds.items() if digest}
 
     @property
@@ -95,12 +95,12 @@ class ImageTree:
     # Files of the folder ---------------------------------------------------------------
 
     def original_files(self, *, shared: set[str]) -> None:
-        """Plan the files that lay beside the TIFF.
+        """Plan the sidecars of the TIFF.
 
         Parameters
         ----------
         shared : set of str
-            Places of files that belong to other images too; those are never rewritten.
+            Paths of files that belong to other images too; they are never rewritten.
         """
         payload_file = self._payload_file(shared)
         for file in self.document.source_files:
@@ -111,7 +111,7 @@ class ImageTree:
                 self._verbatim(file, place)
 
     def _payload_file(self, shared: set[str]) -> SourceFileDocument | None:
-        """Return the file that an edited payload goes into: of several the one that counts."""
+        """Return the metadata file for an edited payload: the one that takes precedence."""
         fitting = [
             file
             for file in self.document.source_files
@@ -133,7 +133,7 @@ class ImageTree:
         return read_kept(self.storage, f"{self._prefix}/{file.kept_as}")
 
     def _rewritten(self, file: SourceFileDocument, place: str, is_payload: bool) -> bool:
-        """Plan a file anew if what was made of it was edited; False if it stays as it was."""
+        """Plan a rewritten file if its artifacts were edited; return False if they were not."""
         changed = self._changed(file)
         if file.role == "metadata":
             changed &= {_PAYLOAD} if is_payload else set()
@@ -150,7 +150,7 @@ class ImageTree:
                 build = self._builder(file, place, left)
                 self.plan.built(self.record.image_id, place, build)
         except (ValueError, TypeError, KeyError, AttributeError, KymflowZarrError):
-            # What a user put there has not the form of the file: it goes beside it.
+            # The user's value does not fit the file's format: write it to a sidecar of its own.
             return False
         self._carried |= changed
         return True
@@ -183,7 +183,7 @@ class ImageTree:
         return self.record.load_json(_name(key)), self._read(key)
 
     def _readable(self, key: str) -> bytes:
-        """Return a stored data frame; only what can be read is passed on."""
+        """Return a stored data frame, decoded to make sure that it is readable."""
         name = _name(key)
         if key.endswith(layout.SUFFIXES["parquet"]):
             self.record.load_df_parquet(name)
@@ -212,19 +212,19 @@ class ImageTree:
         )
         return data, _EDITED if in_order else f"{_EDITED}; its events stand there by region"
 
-    # What no file of the folder holds --------------------------------------------------
+    # Artifacts without a source file --------------------------------------------------
 
     def extra_files(self, stem: str, *, alone: bool, whole: bool = False) -> None:
-        """Plan sidecars for what was made in the dataset.
+        """Plan sidecars for artifacts that were created in the dataset.
 
         Parameters
         ----------
         stem : str
             Path of the TIFF without its suffix.
         alone : bool
-            Whether no other TIFF takes what lies beside that stem.
+            Whether no other TIFF claims the sidecars of that stem.
         whole : bool
-            Whether all artifacts go there, those too that files feed.
+            Whether to write all artifacts, including those made of source files.
         """
         for key, digest in sorted(self._now.items()):
             if key in self._carried or (not whole and self._made.get(key) == digest):
@@ -245,7 +245,7 @@ class ImageTree:
     def _extra_payload(self, stem: str, reason: str) -> None:
         names, place = self.plan.names, f"{stem}.json"
         if names.has(place):
-            # Of the two this counts.
+            # This one takes precedence.
             place = names.take(f"{stem}.metadata", suffix=".json")
         else:
             names.claim(place)

@@ -1,4 +1,4 @@
-"""Plan every file of the original folders, and where it goes, before any is written."""
+"""Plan all files of the original folders and their paths before any is written."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from kymflow_zarr.storage.local.files import write_file
 __all__ = ["Names", "Roots", "TreePlan", "legal_path", "root_of", "sidecar_name", "stem_of"]
 
 _WINDOWS_PATH: Final = re.compile(r"[A-Za-z]:[\\/]|\\\\")
-# What a sidecar's name cannot hold on one system or another.
+# Characters that some system does not allow in file names.
 _NOT_IN_NAMES: Final = frozenset('<>:"|?*\\/') | {chr(i) for i in range(32)}
 
 
 def root_of(document: SourceFileDocument) -> str | None:
-    """Return the folder that a file was ingested with, None if its two paths do not agree."""
+    """Return the folder of a file's ingest, None if its absolute and relative paths disagree."""
     path = document.path
     if _WINDOWS_PATH.match(path):
         path = path.replace("\\", "/")
@@ -35,19 +35,19 @@ def root_of(document: SourceFileDocument) -> str | None:
 
 
 def legal_path(rel_path: str, *, windows: bool = sys.platform == "win32") -> str:
-    """Return a path below the target, as this system can have it.
+    """Return a path below the target that is legal on this system.
 
     Parameters
     ----------
     rel_path : str
         From a document.
     windows : bool
-        Whether names that Windows does not take are spelled otherwise.
+        Whether to escape names that are illegal on Windows.
 
     Raises
     ------
     ArgumentError
-        If it leads out of the target, or is none.
+        If it leads out of the target, or is not a path.
     """
     if layout.leads_out(rel_path, windows=False):
         raise ArgumentError(f"the path {rel_path!r} leads out of the folder")
@@ -73,10 +73,10 @@ def sidecar_name(name: str) -> str:
 
 
 class Roots:
-    """The folders that files were ingested with, and where each of them goes.
+    """The folders of the ingested files, and their paths in the target.
 
-    One alone is the target itself. Of several each is a folder of its own name in the target;
-    one that lies in another stays there.
+    A single folder maps to the target itself. Several map to folders of their own names in the
+    target; nested ones stay nested.
 
     Parameters
     ----------
@@ -103,12 +103,12 @@ class Roots:
         self._other = names.take("files", "-") if several else ""
 
     def place(self, document: SourceFileDocument) -> str:
-        """Return where in the target a file goes.
+        """Return the path of a file in the target.
 
         Raises
         ------
         ArgumentError
-            If that would be outside.
+            If that path would be outside of the target.
         """
         root = root_of(document)
         relative, folder = document.rel_path, self._other
@@ -121,22 +121,22 @@ class Roots:
 
 
 class Names:
-    """Names that are taken, on disks too that do not tell capitals from small letters."""
+    """Used names, compared case-insensitively as some file systems do."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
 
     def claim(self, path: str) -> None:
-        """Take a path as it is."""
+        """Mark a path as used."""
         self._taken.add(path.casefold())
         self._taken.update(str(parent).casefold() for parent in PurePosixPath(path).parents)
 
     def has(self, path: str) -> bool:
-        """Return True if a path is taken."""
+        """Return True if a path is used."""
         return path.casefold() in self._taken
 
     def take(self, stem: str, separator: str = "_", suffix: str = "") -> str:
-        """Return `stem` and `suffix`, with a number between them if that is taken."""
+        """Return an unused path: `stem` and `suffix`, with a number between them if needed."""
         path, number = f"{stem}{suffix}", 1
         while path.casefold() in self._taken:
             number += 1
@@ -146,7 +146,7 @@ class Names:
 
 
 class TreePlan:
-    """The files of the tree, and what there is to say of them.
+    """The planned files, with differences and failures for the report.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ class TreePlan:
         self.failed: list[ExportFailure] = []
 
     def place(self, file: SourceFileDocument) -> str | None:
-        """Return where a file of the original folder goes; None, and noted, if nowhere."""
+        """Return the target path of an original file; report it and return None if it has none."""
         key = (file.path, file.rel_path)
         if key not in self._places:
             self._places[key] = self._placed(file)
@@ -184,23 +184,23 @@ class TreePlan:
         return place
 
     def note(self, path: str, reason: str) -> None:
-        """Say how a file differs from the original."""
+        """Report how a file differs from the original."""
         self.differences.append(ExportDifference(path, reason))
 
     def fail(self, kind: ExportKind, name: str, reason: str) -> None:
-        """Say what could not be exported."""
+        """Report a part that could not be exported."""
         self.failed.append(ExportFailure(kind, name, reason))
 
     # Stems -----------------------------------------------------------------------------
 
     def claim_stem(self, stem: str) -> bool:
-        """Note that a TIFF takes what lies beside a stem; False if another does already."""
+        """Claim the sidecars of a stem for a TIFF; return False if another TIFF has them."""
         free = stem.casefold() not in self._stems
         self._stems.add(stem.casefold())
         return free
 
     def belongs_elsewhere(self, named: str, stem: str) -> bool:
-        """Return True if a sidecar would be taken for that of a longer stem."""
+        """Return True if ingest would match a sidecar to a longer stem."""
         longer = (
             named[:end].casefold()
             for end in range(len(stem) + 1, len(named) + 1)
@@ -214,7 +214,7 @@ class TreePlan:
         self, name: str, file: SourceFileDocument, place: str, read: Callable[[], bytes],
         kind: ExportKind = "image",
     ) -> None:  # fmt: skip
-        """Plan a file as it was; of several states of one file the latest."""
+        """Plan an unchanged file; of several versions of one file, the latest."""
         other = self._originals.get(place)
         if other is not None and other.sha256 != file.sha256:
             self.note(place, "the dataset keeps several states of it; the latest was written")
@@ -228,8 +228,8 @@ class TreePlan:
         self, name: str, place: str, build: Callable[[], tuple[bytes, str]],
         kind: ExportKind = "image",
     ) -> None:  # fmt: skip
-        """Plan a file made of artifacts; raises what `build` does if it cannot be."""
-        # What was built is not kept: many together would be too much.
+        """Plan a file made of artifacts; raise the errors of `build`."""
+        # Build it again when it is written: keeping all results would take too much memory.
         build()
         self.files[place] = OriginalFile(place, partial(_write, build), kind, name)
 
@@ -244,7 +244,7 @@ class TreePlan:
 
 
 def stem_of(place: str) -> str:
-    """Return a path without the suffix of the file."""
+    """Return a path without its suffix."""
     path = PurePosixPath(place)
     return str(path.with_name(path.stem))
 

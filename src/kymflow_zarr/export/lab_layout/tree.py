@@ -1,4 +1,4 @@
-"""A dataset as the folders that it was ingested from."""
+"""Export a dataset as the folders that it was ingested from."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from kymflow_zarr.types import Progress
 
 __all__ = ["export_tree"]
 
-# Files that are given their names together.
+# Number of files that are synced and published together.
 _AT_ONCE: Final = 32
 _NEW: Final = "made in the dataset; there was no such file"
 
@@ -56,7 +56,7 @@ def export_tree(
     root : Path
         The target, absolute, without links.
     keep_off : callable
-        Raises if one of the files of some paths would be in the dataset.
+        Called with paths; raises if one of them lies in the dataset.
     include_tiff, include_tables : bool
     progress : callable, optional
     executor : concurrent.futures.Executor, optional
@@ -86,12 +86,12 @@ def export_tree(
             label=_path_of,
             threads=THREADS,
             here=lambda task: task[1] is None or not task[0].apart,
-            drop=lambda _: None,  # Its file is in the work folder, which is swept.
+            drop=lambda _: None,  # Its temporary file is in the work folder, which is cleaned up.
         )
         made: list[tuple[OriginalFile, Path | None, str | None]] = []
 
         def place() -> None:
-            """Give the files that were made their names; syncing them together costs less."""
+            """Publish the written files together, which needs fewer fsyncs."""
             target.sync([temporary for _, temporary, _ in made])
             for file, temporary, reason in made:
                 try:
@@ -114,7 +114,7 @@ def export_tree(
                     if len(made) == _AT_ONCE:
                         place()
         finally:
-            place()  # What was made before a call is cancelled stays.
+            place()  # Files that were finished before a cancellation stay.
     require_dataset(dataset, storage)
     return ExportReport(
         str(root),
@@ -141,12 +141,12 @@ class _Image:
 
     @property
     def order(self) -> tuple[int, str]:
-        """Of several images of one TIFF the first is the one that keeps its name."""
+        """Return the sort key: of several images of one TIFF the first keeps its name."""
         return min((file.series for file in self.tiffs), default=0), self.record.image_id
 
 
 class _Planner:
-    """Goes through the dataset and plans every file.
+    """Plans every file of the dataset.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ class _Planner:
             self._plan.place(file)
 
     def _of_this_place(self, files: list[SourceFileDocument]) -> list[SourceFileDocument]:
-        """Return the loose files without those of a folder that was moved as a whole since."""
+        """Return the loose files without earlier paths of a folder that was moved as a whole."""
         roots = {root_of(f) for image in self._images for f in image.document.source_files}
         here = {(f.rel_path, f.sha256) for f in files if root_of(f) in roots}
         return [f for f in files if root_of(f) in roots or (f.rel_path, f.sha256) not in here]
@@ -209,7 +209,7 @@ class _Planner:
                 trees.append((tree, stem, filed))
         for file in self._loose:
             self._loose_file(file)
-        # What the originals have left free.
+        # Use the paths that the original files left free.
         alone = [self._plan.claim_stem(stem) for _, stem, _ in trees]
         for (tree, stem, filed), own in zip(trees, alone, strict=True):
             with _Reporting(self._plan, "image", tree.record.image_id):
@@ -221,7 +221,7 @@ class _Planner:
         return self._plan
 
     def _shared(self) -> set[str]:
-        """Return the places of files that several images were made of."""
+        """Return the paths of source files that several images share."""
         images: dict[str | None, set[str]] = defaultdict(set)
         for image in self._images:
             for file in image.document.source_files:
@@ -231,7 +231,7 @@ class _Planner:
     # TIFFs -----------------------------------------------------------------------------
 
     def _tiffs(self, image: _Image, owners: dict[str, str]) -> tuple[str, bool]:
-        """Plan the TIFFs of an image; return their stem, and whether it is the original one."""
+        """Plan the TIFFs of an image; return their stem, and True if it is the original one."""
         found = [self._plan.place(file) for file in image.tiffs]
         places = [place for place in found if place is not None]
         image_id = image.record.image_id
@@ -293,7 +293,7 @@ class _Planner:
 
 @dataclass
 class _Reporting:
-    """Reports what is wrong with one part instead of raising."""
+    """Report the errors of one part instead of raising them."""
 
     plan: TreePlan
     kind: ExportKind

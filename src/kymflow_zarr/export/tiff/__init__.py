@@ -1,1 +1,1 @@
-"""Images as TIFF files."""
+"""Write images as TIFF files."""

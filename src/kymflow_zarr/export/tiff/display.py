@@ -1,4 +1,4 @@
-"""How the TIFF that an image came from is shown: white at zero, color maps, ImageJ's LUTs."""
+"""Display settings of the source TIFF: white at zero, color maps, ImageJ's LUTs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PALETTE: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Display:
-    """How a TIFF is shown: what its pixel values look like.
+    """Display settings of a TIFF.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class Display:
 
     @property
     def loss(self) -> str | None:
-        """What of it cannot be written, None if all can."""
+        """The settings that cannot be written, None if all can."""
         if self.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB):
             return None
         if self.photometric == _PALETTE:
@@ -52,7 +52,7 @@ class Display:
         return f"whose colors (photometric interpretation {self.photometric}) became channels"
 
     def fitting(self, dtype: np.dtype[Any]) -> Display:
-        """Return what of it pixels of a dtype can have: a color map needs a color a value."""
+        """Return the settings that fit a dtype: a color map needs one color per value."""
         values = {"uint8": 1 << 8, "uint16": 1 << 16}.get(dtype.name)
         fits = self.color_map is not None and self.color_map.shape == (3, values)
         return self if fits or self.color_map is None else replace(self, color_map=None)
@@ -67,7 +67,7 @@ class Display:
 
 
 def display_of(storage: Storage, image_id: str, channel: tuple[int, int] | None = None) -> Display:
-    """Return how the TIFF that an image came from was shown."""
+    """Return the display settings of the source TIFF of an image."""
     description = tiff_description(storage, image_id, channel)
     tags, imagej = description.get("tags"), description.get("imagej")
     photometric = tags.get("PhotometricInterpretation") if isinstance(tags, Mapping) else None
@@ -89,13 +89,13 @@ def _numbers(value: object, dtype: str) -> npt.NDArray[Any] | None:
     try:
         return None if value is None else np.asarray(value, dtype=dtype)
     except (ValueError, TypeError, OverflowError):
-        return None  # The artifact is the user's to edit.
+        return None  # Users may edit the artifact, so do not trust its values.
 
 
 def tiff_description(
     storage: Storage, image_id: str, channel: tuple[int, int] | None
 ) -> Mapping[str, Any]:
-    """Return the metadata of the TIFF that an image, or one of its channels, came from."""
+    """Return the metadata of the source TIFF of an image, or of one of its channels."""
     key = f"{layout.image_prefix(image_id)}/{layout.artifact_key('json', 'tiff')}"
     try:
         description = json.loads(storage.read(key) or b"null")

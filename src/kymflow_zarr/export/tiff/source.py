@@ -1,4 +1,4 @@
-"""The TIFF that an image came from: byte for byte where possible, else written again."""
+"""Write the TIFF that an image came from, byte for byte if possible."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _KINDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class SourceTiff:
-    """An image, or one channel of it, on its way into a TIFF.
+    """An image, or one channel of it, to be written as its source TIFF.
 
     Parameters
     ----------
@@ -51,9 +51,9 @@ class SourceTiff:
     file : SourceFileDocument, optional
         The TIFF it came from.
     channel : (int, int), optional
-        Axis and index, where each channel was a file of its own.
+        Axis and index, if each channel was a file of its own.
     reason : str, optional
-        Without `file`: why there is none.
+        If there is no `file`, the reason.
     """
 
     reading: Reading
@@ -63,7 +63,7 @@ class SourceTiff:
     reason: str | None = None
 
     def write(self, path: Path) -> str | None:
-        """Write the TIFF; return why it is not the one it was, None if it is.
+        """Write the TIFF; return why it differs from the original, None if it does not.
 
         Raises
         ------
@@ -76,7 +76,7 @@ class SourceTiff:
 
     @property
     def storage(self) -> Storage:
-        """What holds the bytes of the dataset."""
+        """The storage of the dataset."""
         return self.reading.storage
 
     def _written(self, path: Path) -> str | None:
@@ -152,12 +152,12 @@ class SourceTiff:
 
 
 def channel_place(document: ImageDocument, file: SourceFileDocument) -> tuple[int, int] | None:
-    """Return axis and index of a file that was one channel of its image; None for the only one.
+    """Return axis and index of a file that was one channel of its image; None for a single file.
 
     Raises
     ------
     CorruptDataError
-        If the image has no channel for it any more.
+        If the image no longer has that channel.
     """
     images = [each for each in document.source_files if each.role == "image"]
     if len(images) < 2:
@@ -169,7 +169,7 @@ def channel_place(document: ImageDocument, file: SourceFileDocument) -> tuple[in
     return axis, index
 
 
-# What is read of a large image at a time.
+# Bytes of a large image to read at a time.
 BLOCK_BYTES: Final = 64 << 20
 
 
@@ -200,7 +200,7 @@ def fits(skeleton: TiffSkeleton, shape: tuple[int, ...], dtype: np.dtype[Any]) -
     ----------
     skeleton : TiffSkeleton
     shape : tuple of int
-        Of the image, all channels of a set of files included.
+        Shape of the image, with all channels of a set of files.
     dtype : numpy.dtype
     """
     if np.dtype(skeleton.dtype).newbyteorder("=") != dtype:
@@ -219,10 +219,10 @@ def write_with_skeleton(path: Path, skeleton: TiffSkeleton, pixels: ArrayLike) -
     Parameters
     ----------
     path : Path
-        A file that is not there yet.
+        Path of the new file.
     skeleton : TiffSkeleton
     pixels : ArrayLike
-        Of the image; read in blocks.
+        Pixels of the image, read in blocks.
     """
     if skeleton.channel is not None:
         pixels = OneChannel(pixels, *skeleton.channel)
@@ -249,9 +249,9 @@ def write_with_skeleton(path: Path, skeleton: TiffSkeleton, pixels: ArrayLike) -
 
 
 def _blocks(skeleton: TiffSkeleton, pixels: ArrayLike) -> Iterator[npt.NDArray[Any]]:
-    """Yield the pixels as the file has them: its dtype, its order, a run at a time."""
+    """Yield the pixels in the file's dtype and order, one block at a time."""
     shape = skeleton.shape
-    # The first dimension of which a run fits; those before it are gone through one by one.
+    # Find the first dimension of which a run fits into a block; iterate over those before it.
     cut = next(
         (d for d in range(len(shape)) if _bytes_below(skeleton, d) <= BLOCK_BYTES), len(shape) - 1
     )
@@ -285,7 +285,7 @@ def _block(skeleton: TiffSkeleton, pixels: ArrayLike, ranges: list[range]) -> np
 
 
 def _slice(skeleton: TiffSkeleton, dims: list[int], ranges: list[range]) -> slice:
-    """Return where a part of the file's dimensions lies along the axis they make up."""
+    """Return the slice of an axis that corresponds to a part of its file dimensions."""
     outer = ranges[dims[0]]
     if len(dims) == 1:
         return slice(outer.start, outer.stop)

@@ -1,4 +1,4 @@
-"""Images as TIFF files that Fiji opens with the right axes and calibration."""
+"""Write images as TIFF files that Fiji opens with the right axes and calibration."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from kymflow_zarr.engine.image import StoredImage
 
 
-# Order of ImageJ's dimensions, which OME-TIFF can have, too.
+# The order of ImageJ's dimensions, which is valid in OME-TIFF too.
 _ORDER: Final = "TZCYX"
 _BY_QUANTITY: Final[dict[Quantity, str]] = {"time": "T", "space": "Z", "channel": "C"}
 _RATIONAL_MAX: Final = 2**32 - 1
 _RATIONAL_TOLERANCE: Final = Fraction(1, 10**9)
 
-# ImageJ takes any text as a unit; "um" and "sec" are its own spellings.
+# ImageJ accepts any text as a unit; "um" and "sec" are its own spellings.
 _IMAGEJ_UNITS: Final = {
     "picometer": "pm",
     "nanometer": "nm",
@@ -107,9 +107,9 @@ class TiffAxes:
 def tiff_axes(axes: Sequence[Axis]) -> TiffAxes:
     """Give each axis one of TIFF's letters.
 
-    Names count first (``t z c y x``), then quantities. Each row of a line scan ``(t, x)``
-    is a moment, so without ``y`` the time axis becomes ``Y``; its unit goes on saying that
-    it is time. What is left over takes the letters that are free.
+    Match by name first (``t z c y x``), then by quantity. Each row of a line scan ``(t, x)`` is a
+    moment, so without ``y`` the time axis becomes ``Y`` and keeps its unit of time. Remaining axes
+    take the free letters.
     """
     left = list(range(len(axes)))
     letter_of: dict[int, str] = {}
@@ -145,10 +145,10 @@ def tiff_axes(axes: Sequence[Axis]) -> TiffAxes:
 
 
 def samples_per_unit(axis: Axis | None) -> tuple[int, int] | None:
-    """Return TIFF's resolution of an axis as a RATIONAL, None where it is not known.
+    """Return the TIFF resolution of an axis as a RATIONAL, None if it is unknown.
 
     TIFF 6.0: "RATIONAL: two LONGs: the first represents the numerator of a fraction; the
-    second, the denominator". None, too, where no two of them come near enough.
+    second, the denominator". Also None if no such fraction is accurate enough.
     """
     if axis is None or axis.step is None or imagej_unit(axis) is None:
         return None
@@ -167,7 +167,7 @@ def imagej_unit(axis: Axis) -> str | None:
     if axis.unit is None:
         return None
     unit = _IMAGEJ_UNITS.get(axis.unit, axis.unit)
-    # It becomes a line of a Java properties file.
+    # The unit becomes a line of a Java properties file.
     plain = unit.isascii() and unit.isprintable() and not set(unit) & set("\\=:#!")
     return unit if plain and unit.strip() == unit else None
 
@@ -190,7 +190,7 @@ _OME_DTYPES: Final = frozenset(
     {"bool", "int8", "int16", "int32", "uint8", "uint16", "uint32"}
     | {"float32", "float64", "complex64", "complex128"}
 )
-# Offsets in a classic TIFF have 32 bits; tags and labels take some of what they can reach.
+# Classic TIFF has 32-bit offsets; leave room for tags and labels.
 _CLASSIC_BYTES: Final = 2**32 - 2**25
 _PAGE_OVERHEAD_BYTES: Final = 1024
 _MAX_COMPOSITE_CHANNELS: Final = 7
@@ -199,11 +199,11 @@ _NOT_XML: Final = re.compile("[^\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]
 
 
 def tiff_kind(axes: tuple[Axis, ...], shape: tuple[int, ...], dtype: np.dtype[Any]) -> TiffKind:
-    """Choose the dialect of TIFF that says most of an image.
+    """Choose the TIFF dialect that keeps most of an image's metadata.
 
-    ``"imagej"`` wherever ImageJ has such pixels, below 4 GB; else ``"ome"``; else a plain
-    TIFF with ImageJ's description. The last is for dtypes that OME-TIFF has not (float16,
-    64-bit integers), and for line scans, whose rows OME-TIFF cannot call time.
+    ``"imagej"`` if ImageJ supports the dtype and the file is below 4 GB; else ``"ome"``; else a
+    plain TIFF with ImageJ's description. The last is for dtypes that OME-TIFF does not support
+    (float16, 64-bit integers), and for line scans, since OME-TIFF has no rows in time.
     """
     placed = tiff_axes(axes)
     plane = [axis for axis in (placed.axis("Y"), placed.axis("X")) if axis is not None]
@@ -211,7 +211,7 @@ def tiff_kind(axes: tuple[Axis, ...], shape: tuple[int, ...], dtype: np.dtype[An
         axis.step is None or imagej_unit(axis) is None or samples_per_unit(axis) is not None
         for axis in plane
     )
-    # tifffile takes a last axis of length 1 for samples and joins the planes.
+    # tifffile treats a last axis of length 1 as samples and merges the planes.
     width = shape[placed.order[-1]]
     if dtype.name in _IMAGEJ_DTYPES and width > 1 and expressible and not _is_big(shape, dtype):
         return "imagej"
@@ -229,22 +229,22 @@ def write_tiff(
     name: str,
     display: Display | None = None,
 ) -> TiffAxes:
-    """Write an image and return how its dimensions are arranged in the file.
+    """Write an image; return the arrangement of its dimensions in the file.
 
     Parameters
     ----------
     path : Path
         A file that is not there yet.
     pixels : ArrayLike
-        2-D to 5-D, without a dimension of length 0. What is not a NumPy array is read
-        plane by plane.
+        2-D to 5-D, without a dimension of length 0. Objects other than NumPy arrays are read plane
+        by plane.
     axes : tuple of Axis
         One for each dimension.
     channel_names : list of str, optional
     name : str
         Name of the image.
     display : Display, optional
-        How it was shown in the TIFF that it came from.
+        Display settings of the source TIFF.
 
     Raises
     ------
@@ -270,10 +270,10 @@ def write_tiff(
             "metadata": _ome(placed, names, name),
         }
     else:
-        # Per unit of the description; without a word tifffile says that it is inches.
+        # Resolutions are per unit of the description; tifffile defaults to inches.
         arguments |= {"resolution": _resolution(placed), "resolutionunit": "NONE"}
         described = _imagej(placed, shape)
-        # ImageJ labels planes; C is the innermost of the leading axes.
+        # ImageJ labels planes, and C is the innermost stack axis.
         labels = {"Labels": names * (math.prod(shape[:-2]) // len(names))} if names else {}
         if kind == "imagej":
             arguments |= {"imagej": True, "metadata": described | labels | dict(display.imagej)}
@@ -353,7 +353,7 @@ def _resolution(placed: TiffAxes) -> tuple[tuple[int, int], tuple[int, int]]:
 def _names_of_channels(
     placed: TiffAxes, shape: tuple[int, ...], channel_names: list[str] | None
 ) -> list[str]:
-    """Return a name for each index of the file's C, none where there are none to give."""
+    """Return a name for each index of the file's C axis, an empty list if there are none."""
     if channel_names is None or not any(channel_names):
         return []
     axis = placed.axis("C")
@@ -363,8 +363,8 @@ def _names_of_channels(
 
 
 def _ome(placed: TiffAxes, channel_names: list[str], name: str) -> dict[str, Any]:
-    """Return the metadata of OME-XML, in the words of tifffile."""
-    # Equal images make equal files, so that a second export finds the first one's.
+    """Return the metadata of OME-XML under tifffile's keys."""
+    # Make the bytes reproducible, so that a second export recognizes the first one's file.
     found: dict[str, Any] = {"axes": placed.letters, "UUID": str(uuid5(NAMESPACE_OID, name))}
     if not _NOT_XML.search(name):
         found["Name"] = name
@@ -383,7 +383,7 @@ def _ome(placed: TiffAxes, channel_names: list[str], name: str) -> dict[str, Any
     return found
 
 
-# Below this an image is loaded whole, above it plane by plane.
+# Smaller images are loaded as a whole, larger ones plane by plane.
 _WHOLE_BYTES: Final = 256 << 20
 
 
@@ -395,13 +395,13 @@ def export_tiff(record: StoredImage, path: StrPath) -> None:
     array = record.open_array()
     if 0 in array.shape:
         raise UnsupportedDataError("the image has no pixels", where=record.image_id)
-    # The same call once more is no conflict: then what is there is this TIFF, byte for byte.
+    # Repeating the call is not a conflict: the existing file equals this TIFF byte for byte.
     is_there = os.path.lexists(target)
     if is_there and not (target.is_file() and target.stat().st_size >= array.nbytes):
         raise _taken(target)
     pixels = record.load_array() if array.nbytes <= _WHOLE_BYTES else array
     display = display_of(record.storage, record.image_id)
-    # Hidden until it is complete: a process that is killed leaves nothing under the name.
+    # Write to a hidden name first, so that a killed process leaves no partial file.
     partial = target.with_name(f".{uuid.uuid4().hex}.partial")
     try:
         axes, names = record.axes, record.channel_names
@@ -424,13 +424,13 @@ def export_tiff(record: StoredImage, path: StrPath) -> None:
 
 
 def _publish(partial: Path, target: Path) -> None:
-    """Give a complete file its name, unless something has it by now."""
+    """Rename a complete file to its final name, unless that name is taken."""
     try:
         os.link(partial, target)
     except FileExistsError:
         raise
     except OSError:
-        # Shares and memory sticks have no hard links.
+        # Network shares and USB sticks may not support hard links.
         if os.path.lexists(target):
             raise _taken(target) from None
         partial.rename(target)
