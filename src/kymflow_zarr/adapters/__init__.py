@@ -1,1 +1,1 @@
-"""Bridges to other programs' classes."""
+"""Adapters to other programs' classes."""

@@ -1,4 +1,4 @@
-"""Payloads as objects of the package `kymflow`, where that is installed."""
+"""Convert payloads to objects of the package `kymflow`, if it is installed."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _mapping(payload: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 class RecordImage:
-    """A record as `kymflow` regions expect their image to be.
+    """Presents a record through the image interface that `kymflow` regions expect.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ class RecordImage:
             )
         record = self._record
         axes = record.axes
-        # The plane is made of the last two axes that are not channels, wherever those stand.
+        # The plane consists of the last two axes other than the channel axis.
         plane = [i for i, axis in enumerate(axes) if axis.quantity != "channel"][-2:]
         index: list[int | slice] = [
             channel - 1 if axis.quantity == "channel" else slice_num if axis.name == "z" else 0
@@ -117,4 +117,4 @@ class RecordImage:
         return record.load_array(tuple(index))
 
     def mark_metadata_dirty(self) -> None:
-        """Do nothing: what changed is saved with :meth:`ZarrImageRecord.save_metadata_objects`."""
+        """Do nothing: changes are saved with :meth:`ZarrImageRecord.save_metadata_objects`."""

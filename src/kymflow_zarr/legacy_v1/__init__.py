@@ -1,1 +1,1 @@
-"""Format version 1: read, checked and migrated."""
+"""Format version 1: reading, checking and migration."""

@@ -1,4 +1,4 @@
-"""Documents and names of format version 1, read as those of version 2."""
+"""Translate documents and names of format version 1 to version 2."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ V1_ATTRIBUTES: Final = frozenset({"axes", "created_utc", "updated_utc"})
 
 
 class V1Array(msgspec.Struct, kw_only=True):
-    """``.zarray``, as far as a listing needs it."""
+    """The fields of ``.zarray`` that a listing needs."""
 
     shape: list[int]
     chunks: list[int]
@@ -42,7 +42,7 @@ class V1Array(msgspec.Struct, kw_only=True):
 
     @property
     def dtype_name(self) -> str:
-        """Name of the dtype without its byte order, as of version 2."""
+        """Name of the dtype without its byte order, as in version 2."""
         import numpy as np
 
         return "structured" if isinstance(self.dtype, list) else np.dtype(self.dtype).name
@@ -71,7 +71,7 @@ def read_v1_array(raw: Any, *, where: str) -> V1Array:
     array = read_document(V1Array, raw, where=where)
     try:
         known = array.zarr_format == 2 and bool(array.dtype_name)
-    except (TypeError, ValueError, SyntaxError, OverflowError):  # As NumPy parses the dtype.
+    except (TypeError, ValueError, SyntaxError, OverflowError):  # from parsing by NumPy
         known = False
     if not known or len(array.chunks) != len(array.shape):
         raise SchemaValidationError("this is not a Zarr v2 array document", where=where)
@@ -81,8 +81,8 @@ def read_v1_array(raw: Any, *, where: str) -> V1Array:
 def v1_root_group(attributes: Any, *, where: str) -> dict[str, Any]:
     """Return the root document of a dataset.
 
-    Version 1 gave datasets no id. This one is made of what never changes in the root's
-    attributes, so that it is the same each time, and after a migration.
+    Version 1 has no dataset id. Derive one from the constant part of the root's attributes, so that
+    it is the same on each read and after a migration.
 
     Raises
     ------
@@ -124,13 +124,13 @@ def v1_image_group(
     attributes : object
         The parsed ``.zattrs`` of its group.
     array : V1Array
-        Of its pixels.
+        The array of its pixels.
     payload : object
-        Its metadata payload: version 1 keeps calibration only there.
+        Its metadata payload, where version 1 stores the calibration.
     changed_utc : str
-        What stands in where the attributes give no time.
+        The time to use if the attributes have none.
     signature : str
-        Changes when the pixels do.
+        A string that changes with the pixels.
     where : str
         Key of the attributes, for errors.
     """
@@ -155,7 +155,7 @@ def v1_image_group(
 def v1_array_artifact_group(
     name: str, attributes: Any, array: V1Array, *, changed_utc: str, signature: str, where: str
 ) -> dict[str, Any]:
-    """Return the document of an array artifact; parameters as of :func:`v1_image_group`."""
+    """Return the document of an array artifact; parameters as for :func:`v1_image_group`."""
     own = read_document(_Attributes, attributes, where=where)
     document = ArrayArtifactDocument(
         name=name,
@@ -167,7 +167,7 @@ def v1_array_artifact_group(
 
 
 def v1_array_document(array: V1Array) -> dict[str, Any]:
-    """Return a Zarr v3 document that has no codecs of ours, so that zarr-python reads the array."""
+    """Return a Zarr v3 document without our codecs, so that zarr-python reads the array."""
     return {
         "zarr_format": 3,
         "node_type": "array",
@@ -179,7 +179,7 @@ def v1_array_document(array: V1Array) -> dict[str, Any]:
 
 
 def unknown_v1_attributes(attributes: Any) -> bool:
-    """Return True if attributes of an image or array say something version 2 has no place for."""
+    """Return True if attributes of an image or array have content that version 2 cannot hold."""
     return not isinstance(attributes, Mapping) or not set(attributes) <= V1_ATTRIBUTES
 
 
@@ -195,7 +195,7 @@ def _pixels(array: V1Array, signature: str) -> PixelsDocument:
     )
 
 
-# The order matters: "x.json.gz" is no artifact of another suffix.
+# The order matters: "x.json.gz" must not match another suffix.
 _SUFFIXES: Final[tuple[tuple[str, ArtifactKind], ...]] = (
     (".json", "json"),
     (".json.gz", "json"),
@@ -205,12 +205,12 @@ _SUFFIXES: Final[tuple[tuple[str, ArtifactKind], ...]] = (
 
 
 def image_folder(image_id: str) -> str:
-    """Return where an image is."""
+    """Return the folder of an image."""
     return f"{layout.IMAGES}/{image_id}"
 
 
 def places_of(key: str) -> tuple[str, ...]:
-    """Return where the file or folder of a key is; the first that is there counts."""
+    """Return the candidate names of a key's file or folder; the first that exists is used."""
     parts = key.split("/")
     if parts[0] == layout.TABLES:
         name = layout.parse_table_key(key)
@@ -231,7 +231,7 @@ def places_of(key: str) -> tuple[str, ...]:
 
 
 def image_key_part(folder: str) -> str | None:
-    """Return what a folder of ``images`` is called in keys, None if version 2 has no such id."""
+    """Return the key part of a folder of ``images``, None if version 2 has no such id."""
     try:
         return layout.image_prefix(folder).removeprefix(f"{layout.IMAGES}/")
     except InvalidNameError:
@@ -239,7 +239,7 @@ def image_key_part(folder: str) -> str | None:
 
 
 def array_key_part(name: str) -> str | None:
-    """Return what an array artifact's folder is called in keys, None if it has no such name."""
+    """Return the key part of an array artifact's folder, None if its name is invalid."""
     try:
         return layout.array_artifact_prefix(name).removeprefix(f"{layout.ANALYSIS_ARRAYS}/")
     except InvalidNameError:
@@ -249,7 +249,7 @@ def array_key_part(name: str) -> str | None:
 def artifact_key(relative: str) -> str | None:
     """Return the key, below its record, of the artifact in a file below ``analysis``.
 
-    None if no artifact is kept in a file of that name.
+    None if the name is not that of an artifact.
     """
     for suffix, kind in _SUFFIXES:
         if relative.endswith(suffix):
@@ -261,7 +261,7 @@ def artifact_key(relative: str) -> str | None:
 
 
 def table_key(relative: str) -> str | None:
-    """Return the key of the table in a file below ``tables``, None if it is none."""
+    """Return the key of the table in a file below ``tables``, None if it is not a table."""
     if not relative.endswith(".parquet"):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Datasets of format version 1, carried over to version 2."""
+"""Migrate datasets of format version 1 to version 2."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _PROVENANCE: Final = layout.artifact_key("json", "provenance")
 
 @dataclass(frozen=True, slots=True)
 class OldSources:
-    """What the table of sources says.
+    """The content of version 1's table of sources.
 
     Parameters
     ----------
@@ -72,28 +72,28 @@ class OldSources:
     note: str | None = None
 
     def file_of(self, image_id: str, files: Mapping[str, bytes]) -> SourceFileDocument | None:
-        """Return the document of the TIFF of an image, None where nothing names one.
+        """Return the document of the TIFF of an image, None if no TIFF is recorded.
 
         Parameters
         ----------
         image_id : str
         files : mapping of str to bytes
-            The artifacts of the image, by key below it: ``provenance`` may name a TIFF that
-            the table does not.
+            The artifacts of the image, by key below it: ``provenance`` may name a TIFF that is not
+            in the table.
         """
-        # 0 stands for what nobody recorded.
+        # 0 means "not recorded".
         path, size_bytes, mtime_ns = self.rows.get(image_id, (_provenance_path(files), 0, 0))
         if not path:
             return None
         sha256, place = "", Path(path)
         try:
             if place.is_absolute() and place.is_file():
-                place = place.resolve()  # As a scan will find it.
+                place = place.resolve()  # Use the same path as a later scan.
                 stat = place.stat()
                 if (stat.st_size, stat.st_mtime_ns) == (size_bytes, mtime_ns):
                     sha256 = sha256_of_file(place)
         except (OSError, ValueError):
-            place = Path(path)  # Not to be had from here: its digest stays unknown.
+            place = Path(path)  # The TIFF is not readable here: its digest stays unknown.
         return SourceFileDocument(
             path=str(place) if place.is_absolute() else path,
             rel_path=PureWindowsPath(path).name,
@@ -105,7 +105,7 @@ class OldSources:
 
 
 def read_sources(storage: V1Storage) -> OldSources:
-    """Read the table of sources; of several rows of an image the last ingest counts."""
+    """Read the table of sources; of several rows of an image, use the last ingest's."""
     tables = Tables(storage)
     if TABLE not in tables.names():
         return OldSources({})
@@ -143,7 +143,7 @@ _BLOCK_BYTES: Final = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class OldImage:
-    """An image of version 1, its arrays not yet read.
+    """An image of version 1 with lazily read arrays.
 
     Parameters
     ----------
@@ -151,12 +151,12 @@ class OldImage:
     document : ImageDocument
     pixels : ArrayLike
     files : dict of str to bytes
-        What its record in version 2 holds beside arrays, by keys below the record.
+        Content of its record in version 2 apart from arrays, by keys below the record.
     arrays : ArrayArtifacts
     source : SourceFileDocument, optional
         The TIFF that it came from.
     notes : tuple of str
-        What was kept in another place.
+        Notes on content that is stored in another place.
     """
 
     image_id: str
@@ -174,7 +174,7 @@ def read_image(storage: V1Storage, image_id: str, sources: OldSources) -> OldIma
     Raises
     ------
     KymflowZarrError
-        If a document of it is broken, or a file cannot be read.
+        If one of its documents is broken, or a file cannot be read.
     """
     prefix = layout.image_prefix(image_id)
     document = load_image(storage, image_id)
@@ -235,12 +235,12 @@ def carry(old: OldImage, storage: Storage) -> None:
 
 
 def difference(old: OldImage, storage: Storage) -> str | None:
-    """Compare an image with the one of its id in a dataset of version 2.
+    """Compare an image with the image of the same id in a dataset of version 2.
 
     Returns
     -------
     str or None
-        The first thing that is not equal, bit by bit; None if all is.
+        The first difference, bit by bit; None if they are equal.
 
     Raises
     ------
@@ -264,7 +264,7 @@ def difference(old: OldImage, storage: Storage) -> str | None:
 
 
 def source_differs(old: OldImage, storage: Storage) -> bool:
-    """Return True if the image came from another TIFF, or another state of it, than recorded."""
+    """Return True if the image came from another TIFF, or another version of it, than recorded."""
     now = load_image(storage, old.image_id).source
     if now is None or old.source is None:
         return now is not old.source
@@ -294,7 +294,7 @@ def _artifact(storage: Storage, key: str) -> bytes:
 
 
 def _strict_json(data: bytes, key: str) -> bytes:
-    """Return a JSON document as it is, or written anew if it is not strict JSON in UTF-8."""
+    """Return a JSON document, re-encoded if it is not strict JSON in UTF-8."""
     value = artifacts_module.decode("json", data, where=key)
     try:
         json.loads(data.decode(), parse_constant=_refuse)
@@ -304,11 +304,11 @@ def _strict_json(data: bytes, key: str) -> bytes:
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(constant)  # Python reads and writes NaN, which JSON has not.
+    raise ValueError(constant)  # Python reads and writes NaN, which is not JSON.
 
 
 class _Readable:
-    """An array of version 1; a chunk that cannot be read is an error of ours."""
+    """An array of version 1 that raises our errors for unreadable chunks."""
 
     def __init__(self, array: Any, *, where: str) -> None:
         self._array = array
@@ -357,18 +357,18 @@ MigrationStatus: TypeAlias = Literal["migrated", "unchanged", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class MigrationItem:
-    """What became of one image, table or file.
+    """The outcome for one image, table or file.
 
     Parameters
     ----------
     status : {"migrated", "unchanged", "failed"}
-        ``migrated``: carried over now and found equal. ``unchanged``: found equal, carried
-        over before. ``failed``: it could not be read, or the new dataset holds another.
+        ``migrated``: migrated by this call and verified. ``unchanged``: migrated by an earlier call
+        and verified. ``failed``: unreadable, or different in the new dataset.
     kind : {"image", "table", "file"}
     name : str
         Id of the image, name of the table, or path of the file below the old dataset.
     reason : str, optional
-        Why it failed, or what was kept in another place.
+        Why it failed, or which content is stored in another place.
     """
 
     status: MigrationStatus
@@ -379,16 +379,16 @@ class MigrationItem:
 
 @dataclass(frozen=True, slots=True)
 class MigrationReport(Report[MigrationItem]):
-    """What became of a dataset of format version 1.
+    """The outcome of a migration.
 
     Parameters
     ----------
     old, new : str
-        Where the dataset was read, and where it is in version 2.
+        Paths of the old and of the new dataset.
     items : tuple of MigrationItem
         Images, tables, then other files.
     backup : str, optional
-        Where the old dataset is now, after a migration in place.
+        Path of the old dataset after a migration in place.
     """
 
     ENTRIES: ClassVar[str] = "items"
@@ -401,22 +401,22 @@ class MigrationReport(Report[MigrationItem]):
 
     @property
     def ok(self) -> bool:
-        """Whether all of the old dataset is in the new one, equal."""
+        """Whether the new dataset holds everything of the old one, unchanged."""
         return not self.failed
 
     @property
     def migrated(self) -> tuple[MigrationItem, ...]:
-        """What was carried over now."""
+        """Items that this call migrated."""
         return self._with(status="migrated")
 
     @property
     def unchanged(self) -> tuple[MigrationItem, ...]:
-        """What was carried over before."""
+        """Items that an earlier call migrated."""
         return self._with(status="unchanged")
 
     @property
     def failed(self) -> tuple[MigrationItem, ...]:
-        """What is not in the new dataset, or not equal there, with the reason."""
+        """Items that are missing or different in the new dataset, with the reason."""
         return self._with(status="failed")
 
     def _summary(self) -> dict[str, Any]:
@@ -446,39 +446,39 @@ _BACKUP: Final = ".v1-backup"
 def migrate_dataset(
     old: StrPath, new: StrPath, *, progress: Progress | None = None
 ) -> MigrationReport:
-    """Carry a dataset of format version 1 over to a new dataset of version 2.
+    """Migrate a dataset of format version 1 to a new dataset of version 2.
 
-    The old dataset is only read. Each image is carried over in one step and then compared,
-    bit by bit, with the old one; a second call goes on where the first was stopped, and
-    never changes what the new dataset holds already.
+    The old dataset is only read. Each image is migrated in one transaction and then compared with
+    the old one, bit by bit. A second call resumes an interrupted one, and never changes existing
+    content of the new dataset.
 
     Parameters
     ----------
     old : str or Path
-        A dataset of version 1. Nobody may write to it meanwhile.
+        A dataset of version 1. No program may write to it during the migration.
     new : str or Path
-        Where the new one is made, or what an earlier call made of the same `old`.
+        Path of the new dataset; it may hold the result of an earlier call for the same `old`.
     progress : callable, optional
         Called as ``progress(done, total, name)``.
 
     Returns
     -------
     MigrationReport
-        ``ok`` if all of `old` is in `new`, equal. An image that cannot be read is named
-        there and does not stop the others.
+        ``ok`` if `new` holds everything of `old`, unchanged. An unreadable image is reported and
+        does not stop the others.
 
     Raises
     ------
     DatasetNotFoundError
         If there is no dataset at `old`.
     ArgumentError
-        If `old` is in version 2 already, or one path lies in the other.
+        If `old` already has version 2, or one path lies in the other.
     DatasetExistsError
         If there is another dataset at `new` (a FileExistsError).
     SchemaValidationError
-        If there is something else at `new`; nothing in it is changed.
+        If there is something else at `new`, which is left unchanged.
     StorageError
-        If `new` cannot be written to; what is there is complete as far as it goes.
+        If `new` cannot be written to; the images already migrated are complete.
     """
     source, target = Path(old).expanduser(), Path(new).expanduser()
     storage, document = _open_old(source)
@@ -493,36 +493,36 @@ def migrate_dataset(
 
 
 def migrate_in_place(path: StrPath, *, progress: Progress | None = None) -> MigrationReport:
-    """Put a dataset of version 2 in the place of one of format version 1.
+    """Migrate a dataset of format version 1 in place.
 
-    The new dataset is made beside the old one, as ``<name>.migrating``. When all of it was
-    found equal, the old one is renamed to ``<name>.v1-backup``, where it stays, and the new
-    one takes its name. If something could not be carried over, or this was stopped, the old
-    one stays in its place; a second call goes on.
+    The new dataset is written beside the old one, as ``<name>.migrating``. After everything was
+    verified, the old one is renamed to ``<name>.v1-backup`` and kept, and the new one takes its
+    name. If something could not be migrated, or the call is interrupted, the old one stays in its
+    place; a second call resumes.
 
     Parameters
     ----------
     path : str or Path
-        A dataset of version 1. Nobody may write to it meanwhile.
+        A dataset of version 1. No program may write to it during the migration.
     progress : callable, optional
         As for :func:`migrate_dataset`.
 
     Returns
     -------
     MigrationReport
-        With `backup` if the new dataset has taken the place of the old one.
+        With `backup` if the new dataset has replaced the old one.
 
     Raises
     ------
     TargetExistsError
-        If something else has one of the two names (a FileExistsError).
+        If something else exists under one of the two names (a FileExistsError).
     DatasetNotFoundError, ArgumentError, StorageError
         As for :func:`migrate_dataset`.
     """
     place = Path(path).expanduser().resolve()
     building = place.with_name(place.name + _BUILDING)
     backup = place.with_name(place.name + _BACKUP)
-    # Stopped between the two renamings: the old one has its new name already.
+    # Interrupted between the two renames: the old dataset is already renamed.
     moved = not os.path.lexists(place) and backup.is_dir() and building.is_dir()
     storage, document = _open_old(backup if moved else place)
     if not moved and os.path.lexists(backup):
@@ -565,7 +565,7 @@ def _open_new(path: Path, old: V1Storage, document: DatasetDocument) -> Storage:
         created_utc=document.created_utc,
         created_by=f"kymflow_zarr {__version__}",
     )
-    # All of the old root's attributes, so that none is lost.
+    # Keep all attributes of the old root.
     attributes = {_ROOT_ATTRIBUTES: old.attributes()[".zattrs"]}
     create_dataset(path, new, attributes=attributes, durability="full")
     storage, found = open_storage(path, "r+", "full")
@@ -624,7 +624,7 @@ def _carry_over(
 
 @dataclass(frozen=True, slots=True)
 class _Migration:
-    """One dataset on its way.
+    """The migration of one dataset.
 
     Parameters
     ----------
@@ -632,7 +632,7 @@ class _Migration:
     new : Storage
     sources : OldSources
     overwrite : bool
-        Whether the new dataset is ours alone, so that what differs there is an old state.
+        Whether only migrations write to the new dataset, so that differences are outdated content.
     """
 
     old: V1Storage
@@ -641,14 +641,14 @@ class _Migration:
     overwrite: bool
 
     def remove_others(self, image_ids: list[str], tables: list[str]) -> None:
-        """Remove what the old dataset has not, or not any more."""
+        """Remove items that the old dataset does not have, or no longer has."""
         for image_id in set(Index(self.new).image_ids()) - set(image_ids):
             _delete(self.new, layout.image_prefix(image_id))
         for name in set(Tables(self.new).names()) - set(tables):
             Tables(self.new).delete(name)
 
     def image(self, image_id: str) -> MigrationItem:
-        """Carry an image over, if it is not there, and compare it."""
+        """Migrate an image unless it exists, and compare it."""
         prefix = layout.image_prefix(image_id)
         try:
             image = read_image(self.old, image_id, self.sources)
@@ -665,7 +665,7 @@ class _Migration:
         try:
             carry(image, self.new)
         except StorageError:
-            raise  # A full disk is no fault of this image.
+            raise  # A full disk has nothing to do with this image: stop.
         except KymflowZarrError as error:
             return MigrationItem("failed", "image", image_id, str(error))
         differs = self._difference(image)
@@ -678,7 +678,7 @@ class _Migration:
     def _difference(self, image: OldImage) -> str | None:
         try:
             differs = difference(image, self.new)
-            # A dataset that others use may have been scanned since, and know more.
+            # A dataset in use may have been scanned since, and have more information.
             if differs is None and self.overwrite and source_differs(image, self.new):
                 return "source_files"
             return differs
@@ -686,13 +686,13 @@ class _Migration:
             return str(error)
 
     def table(self, name: str) -> MigrationItem:
-        """Carry a table over, byte by byte."""
+        """Migrate a table, byte by byte."""
         key = layout.table_key(name)
         note = self.sources.note if name == TABLE else None
         return self._bytes("table", name, self.old.place(key), key, note=note)
 
     def file(self, place: str) -> MigrationItem:
-        """Carry a file over that version 2 has no place for."""
+        """Migrate a file that is not part of version 2's format."""
         key = f"{KEPT_FILES}/{place}"
         return self._bytes("file", place, place, key, note=f"no place in version 2: kept as {key}")
 

@@ -1,7 +1,7 @@
-"""A dataset of format version 1, read as one of version 2.
+"""Read-only storage that presents a dataset of format version 1 as version 2.
 
-Keys and documents are those of version 2, so that nobody above this room notices. The
-documents are made of ``.zattrs`` and ``.zarray`` when they are asked for; nothing is written.
+Keys and documents are those of version 2, so the rest of the package needs no special cases. The
+documents are derived from ``.zattrs`` and ``.zarray`` on each read; nothing is written.
 """
 
 from __future__ import annotations
@@ -59,12 +59,12 @@ def is_v1(files: Storage) -> bool:
 
 
 def open_v1(files: Storage, mode: Mode) -> V1Storage | None:
-    """Return a dataset of format version 1 for reading, None if a storage holds something else.
+    """Return the storage of a dataset of version 1, None if a storage holds something else.
 
     Raises
     ------
     DatasetExistsError, FormatVersionError
-        If the mode is not one for reading.
+        If the mode is not read-only.
     """
     if not is_v1(files):
         return None
@@ -85,12 +85,12 @@ def open_v1(files: Storage, mode: Mode) -> V1Storage | None:
 
 
 class V1Storage(ReadOnlyStorage):
-    """The bytes of one dataset of format version 1, read-only.
+    """The read-only storage of a dataset of format version 1.
 
     Parameters
     ----------
     files : Storage
-        The dataset as it is, by its own names.
+        The dataset's own storage, with version 1's names.
     """
 
     def __init__(self, files: Storage) -> None:
@@ -109,11 +109,11 @@ class V1Storage(ReadOnlyStorage):
         return V1Storage, (self.files,)
 
     def local_path(self, key: str) -> Path:
-        """Return the path of what a key stands for."""
+        """Return the path of the file or folder that a key maps to."""
         return local_path(self.files, self.place(key))
 
     def place(self, key: str) -> str:
-        """Return the name, below the dataset's folder, of what a key stands for."""
+        """Return the name, below the dataset's folder, that a key maps to."""
         places = documents.places_of(key)
         there = (place for place in places[:-1] if self.files.stat(place) is not None)
         return next(there, places[-1])
@@ -125,7 +125,7 @@ class V1Storage(ReadOnlyStorage):
             document = self._document(folder)
             return None if document is None else json.dumps(document).encode()
         if key == layout.MANIFEST:
-            return None  # Version 1 has an index of its own; it is derived, and not used.
+            return None  # Version 1 has a derived index of its own, which is not used.
         place = self.place(key)
         data = self.files.read(place)
         if data is None or not place.endswith(".json.gz"):
@@ -143,32 +143,32 @@ class V1Storage(ReadOnlyStorage):
 
     @contextmanager
     def open(self, key: str) -> Iterator[OpenFile | None]:
-        """Open the file that a key stands for to read ranges of it; None if there is none."""
+        """Open the file of a key to read byte ranges; return None if it does not exist."""
         with self.files.open(self.place(key)) as found:
             yield found
 
     def stat(self, key: str) -> Stat | None:
-        """Return size and time of a file or folder, None if it is not there."""
+        """Return size and time of a file or folder, None if it does not exist."""
         folder, _, last = key.rpartition("/")
         if last == layout.GROUP:
-            # Of the folder that the document is made of.
+            # Use the folder of the attributes that the document is derived from.
             return self.files.stat(self.place(folder)) if self._is_node(folder) else None
         return self.files.stat(self.place(key))
 
     def is_folder(self, key: str) -> bool:
-        """Return True if a folder is at what a key stands for."""
+        """Return True if a key maps to a folder."""
         return self.files.is_folder(self.place(key))
 
     def names(self, prefix: str) -> list[str]:
-        """Return the names of all files and folders directly below what a key stands for."""
+        """Return the names of all files and folders directly below a key."""
         return self.files.names(self.place(prefix))
 
     def as_zarr_store(self, prefix: str, *, complete: bool = True) -> Store:
-        """Return the node as version 1 wrote it, which zarr-python reads."""
+        """Return the unchanged Zarr v2 node, which zarr-python can read."""
         return self.files.as_zarr_store(self.place(prefix), complete=complete)
 
     def children(self, prefix: str) -> list[str]:
-        """Return the names of the folders directly below a key, as keys spell them."""
+        """Return the names of the folders directly below a key, encoded as in keys."""
         folder = self.place(prefix)
         if prefix == layout.IMAGES:
             found = map(documents.image_key_part, self.files.children(folder))
@@ -179,7 +179,7 @@ class V1Storage(ReadOnlyStorage):
         return [name for name in found if name is not None]
 
     def versions(self, prefix: str, file: str = "") -> dict[str, int]:  # noqa: ARG002
-        """Return that nothing is known: other programs write below without changing a folder."""
+        """Return no versions: other programs write files without changing a folder's time."""
         return dict.fromkeys(self.children(prefix), UNKNOWN_VERSION)
 
     def walk(self, prefix: str) -> Iterator[tuple[str, Stat]]:
@@ -202,15 +202,15 @@ class V1Storage(ReadOnlyStorage):
             return None if artifact is None else "/".join([*parts[:2], artifact])
         return f"{key}/{relative}"
 
-    # What version 2 has no place for --------------------------------------------------
+    # Files without a key in version 2 --------------------------------------------------
 
     def foreign_files(self, image_id: str | None = None) -> list[str]:
-        """Return the files that no key stands for, by their names below the dataset's folder.
+        """Return the files without a key, by their names below the dataset's folder.
 
         Parameters
         ----------
         image_id : str, optional
-            Those of an image. None: those beside the images; version 1's index is left out.
+            Files of this image. None: files beside the images, without version 1's index.
         """
         top = "" if image_id is None else documents.image_folder(image_id)
         found = []
@@ -225,12 +225,12 @@ class V1Storage(ReadOnlyStorage):
         return found
 
     def refused_images(self) -> list[str]:
-        """Return the names of the folders of ``images`` that version 2 has no id for."""
+        """Return the names of the folders of ``images`` that are not valid ids in version 2."""
         folders = self.files.children(layout.IMAGES)
         return sorted(name for name in folders if documents.image_key_part(name) is None)
 
     def attributes(self, image_id: str | None = None) -> dict[str, Any]:
-        """Return the documents ``.zattrs`` of an image, or of the root, by their places in it."""
+        """Return the ``.zattrs`` documents of an image, or of the root, by their paths in it."""
         top = "" if image_id is None else f"{documents.image_folder(image_id)}/"
         below = [""]
         if image_id is not None:
@@ -346,10 +346,10 @@ class V1Storage(ReadOnlyStorage):
             data = self.read(f"{layout.image_prefix(image_id)}/{key}")
             return None if data is None else loads_json(data, where=key)
         except (CorruptDataError, LimitExceededError, ValueError):
-            return None  # Whoever loads it is told; without it the axes are not calibrated.
+            return None  # Loading the payload raises the error.
 
     def _signature(self, folder: str) -> str:
-        # Zarr v2 writes a chunk by renaming it into its folder, whose time so changes.
+        # Zarr v2 renames each chunk into its folder, which changes the folder's time.
         stat = self.files.stat(f"{folder}/{_DATA}")
         places = (f"{folder}/{ATTRIBUTES}", f"{folder}/{_DATA}/{_ARRAY}")
         parts = [self.files.read(place) or b"" for place in places]
@@ -381,5 +381,5 @@ def _below(folder: str, name: str) -> str:
 
 
 def _is_chunk(name: str) -> bool:
-    # Zarr v2: the indices of a chunk, with "." or "/" between them.
+    # Zarr v2: chunk indices separated by "." or "/".
     return all(part.isdecimal() for part in name.replace("/", ".").split("."))

@@ -1,4 +1,4 @@
-"""Synthetic kymographs and whole experiments, for demos, tests and benchmarks; and faults."""
+"""Synthetic kymographs and experiments for demos, tests and benchmarks; fault injection."""
 
 from kymflow_zarr.testing.experiment import write_experiment
 from kymflow_zarr.testing.faults import (

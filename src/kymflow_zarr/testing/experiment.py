@@ -1,4 +1,4 @@
-"""A whole synthetic experiment, as the folder of files that a microscope and a lab leave."""
+"""Write a synthetic experiment as a folder of a microscope's and a lab's files."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def measure(kymograph: SyntheticKymograph, region: Region, rng: np.random.Genera
     estimate = truth + (0.04 * np.abs(truth) + 0.004) * rng.standard_normal(len(starts))
     missed = rng.random(len(starts)) < 0.015
     estimate[missed] *= rng.uniform(-0.4, 1.6, size=int(missed.sum()))
-    # The transform tests streak angles on a grid of a quarter of a degree.
+    # The transform tests streak angles on a grid of 0.25 degrees.
     unit = vessel.pixel_size_um / (1000.0 * vessel.line_period_s)
     degrees = np.round(np.degrees(np.arctan(estimate / unit)) * 4) / 4
     velocity = unit * np.tan(np.radians(degrees))
@@ -147,7 +147,7 @@ def olympus_header(vessel: SyntheticVessel) -> str:
     reference_um = f"{512 * vessel.pixel_size_um:.3f} [um]"
     size = f"{vessel.n_pixels}"
     acquired = vessel.acquired
-    half = "AM" if acquired.hour < 12 else "PM"  # %p would follow the locale
+    half = "AM" if acquired.hour < 12 else "PM"  # %p depends on the locale
     clock = f"{acquired:%m/%d/%Y %I:%M:%S}.{acquired.microsecond // 1000:03d} {half}"
     sections: dict[str, list[tuple[str, str]]] = {
         "General": [
@@ -215,8 +215,8 @@ def olympus_header(vessel: SyntheticVessel) -> str:
     return "".join(f'"{key}"\t"{value}"\r\n' for key, value in rows)
 
 
-# The folder as it was called on the machine that analyzed it. It does not exist,
-# as it would not on any other machine: only rel_path can be resolved.
+# The folder's path on the machine that analyzed it. It does not exist here, so only rel_path can be
+# resolved.
 _ANALYSIS_ROOT = PurePosixPath("/Volumes/microscope/kymographs")
 REPORT_COLUMNS = (
     "roi_id",
@@ -273,7 +273,7 @@ EVENT_COLUMNS = (
 
 
 def relative_path(vessel: SyntheticVessel) -> PurePosixPath:
-    """Place of the TIFF below the folder: ``<condition>/<date>/<stem>.tif``."""
+    """Path of the TIFF below the folder: ``<condition>/<date>/<stem>.tif``."""
     return PurePosixPath(vessel.condition, vessel.date, f"{vessel.stem}.tif")
 
 
@@ -426,7 +426,7 @@ def _check_names(vessels: Sequence[SyntheticVessel]) -> None:
         for part in (vessel.condition, vessel.name):
             if not part.strip(". ") or any(letter in part for letter in '/\\:*?"<>|'):
                 raise ArgumentError(f"not a name for a file or folder: {part!r}", where=vessel.name)
-        # Many file systems do not tell upper from lower case.
+        # Many file systems are case-insensitive.
         path = str(relative_path(vessel)).casefold()
         if path in seen:
             raise ArgumentError("two vessels would be written to one file", where=path)
@@ -561,7 +561,7 @@ def _write_analysis(
 
 
 def _or_none(value: float) -> float | None:
-    """NaN is an empty cell in these files."""
+    """Return None for NaN, which is an empty cell in these files."""
     return None if math.isnan(value) else value
 
 

@@ -1,4 +1,4 @@
-"""A disk that fails, a process that dies, or Ctrl-C, at any one operation."""
+"""Inject disk errors, crashes or Ctrl-C at any single operation."""
 
 from __future__ import annotations
 
@@ -27,34 +27,34 @@ FAULT_KINDS: Final[tuple[FaultKind, ...]] = (
 
 
 class SimulatedCrash(BaseException):
-    """The process is dead from here on; no ``except Exception`` keeps it alive."""
+    """The simulated death of the process, which ``except Exception`` does not catch."""
 
 
 class FaultyDisk(Disk):
-    """The operations of the operating system, one of which fails.
+    """The operations of the operating system, with one injected fault.
 
-    Nothing is synced in truth, which is slow and shows nothing here.
+    Fsync is not called, since it is slow and has no effect that tests could observe.
 
     Parameters
     ----------
     at : int, optional
-        Number, from 1, of the operation that fails; none does if left out.
+        Number, from 1, of the operation that fails; none fails if left out.
     kind : {"crash", "ENOSPC", "EIO", "EACCES", "EMFILE", "EROFS", "Ctrl-C"}
-        Whether the process dies there, and every operation after it is refused; or which
-        OSError is raised, this once; or KeyboardInterrupt.
+        ``"crash"``: the process dies there, and every later operation is refused. Otherwise the
+        OSError or KeyboardInterrupt to raise.
     torn : bool
-        Whether what can be done in part (writing, deleting a tree) is done in part before.
+        Whether the failing operation is done in part (writing, deleting a tree).
     times : int, optional
-        How often in a row it fails; None: from then on.
+        Number of consecutive failures; None: all later operations fail.
 
     Attributes
     ----------
     operations : list of str
-        Name of each operation and of what it was about.
+        Name and target of each operation.
     struck : bool
-        Whether the operation that fails has come.
+        Whether the failing operation was reached.
     touched : set of Path
-        The folders that something was done in.
+        The folders in which operations took place.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class FaultyDisk(Disk):
             if partly is not None and self._torn and not dead:
                 partly()
             if self._kind == "crash" and not dead:
-                # Now: what the dead process drops must not be tidied up.
+                # Abandon them now: finalizers of the dead process must not clean up later.
                 abandon_sessions(self.touched)
         if self._kind == "crash":
             raise SimulatedCrash(self.operations[self._at - 1])
@@ -228,7 +228,7 @@ def fault_points(
     kind : str or iterable of str
         As of :class:`FaultyDisk`; of several, each point takes the next.
     first, step : int
-        Number of the first point, and from each to the next.
+        Number of the first point, and the increment between points.
     torn : bool
         As of :class:`FaultyDisk`.
     disk : callable, optional
@@ -263,23 +263,22 @@ def fault_points(
 class InterruptPoint:
     """Raises KeyboardInterrupt at one bytecode while the ``with`` block runs.
 
-    The block ends with the interrupt, which goes no further. Only this thread is interrupted, as
-    only the main thread is by Ctrl-C.
+    The ``with`` block ends with the interrupt, which is suppressed. Only this thread is
+    interrupted, as Ctrl-C interrupts only the main thread.
 
     Parameters
     ----------
     at : int
-        Number of the bytecode, from 1, counted over the functions that are defined in `files`.
+        Number of the bytecode, from 1, counted over the functions defined in `files`.
     files : tuple of str, optional
-        Beginnings of paths; the storage room's local implementation, and :mod:`contextlib` for it,
-        if left out.
+        Path prefixes; by default the local storage implementation and :mod:`contextlib`.
 
     Attributes
     ----------
     count : int
-        How many bytecodes have come.
+        Number of bytecodes executed.
     error : KeyboardInterrupt or None
-        The interrupt, with its traceback, as a notebook keeps it.
+        The interrupt with its traceback, which a notebook would keep alive.
     place : str
         Function and line.
     """
@@ -294,7 +293,7 @@ class InterruptPoint:
 
     @property
     def reached(self) -> bool:
-        """Whether the bytecode came; if not, the work was done before."""
+        """Whether the bytecode was reached; if not, the block completed before it."""
         return self.count >= self._at
 
     def __repr__(self) -> str:
@@ -330,12 +329,12 @@ class InterruptPoint:
 
 
 def interrupt_points(*, first: int = 1, step: int = 1) -> Iterator[InterruptPoint]:
-    """Yield the bytecodes at which Ctrl-C can come, one after the other, and one not reached.
+    """Yield an interrupt point for each bytecode, and finally one that is not reached.
 
     Parameters
     ----------
     first, step : int
-        Number of the first, and from each to the next.
+        Number of the first bytecode, and the increment between points.
 
     Yields
     ------

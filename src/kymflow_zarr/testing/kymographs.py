@@ -1,4 +1,4 @@
-"""Synthetic blood-flow kymographs whose true velocity is known, and the vessels they are of."""
+"""Synthetic blood-flow kymographs with known true velocity, and the vessels they show."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Direction: TypeAlias = Literal["forward", "backward"]
 
 @dataclass(frozen=True, slots=True)
 class SyntheticVessel:
-    """One line scan along one vessel: what flows in it and how it is seen.
+    """Parameters of one line scan along one vessel: flow and imaging.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class SyntheticVessel:
     pixel_size_um : float
         Micrometers per pixel.
     stalls : tuple of (float, float)
-        Start and end, in seconds, of the times in which nothing flows.
+        Start and end, in seconds, of periods without flow.
     plasma_level : float
         Gray level of bright plasma, within 12 bits.
     levels_per_photon : float
@@ -215,7 +215,7 @@ _MAX_LEVEL = 4095
 
 @dataclass(frozen=True, slots=True)
 class FlowEvent:
-    """A change of the flow that was put into the image.
+    """A simulated change of the flow.
 
     Parameters
     ----------
@@ -231,12 +231,12 @@ class FlowEvent:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SyntheticKymograph:
-    """A kymograph and the truth behind it.
+    """A kymograph and its ground truth.
 
     Attributes
     ----------
     vessel : SyntheticVessel
-        What it was made of.
+        The simulated vessel.
     pixels : ndarray of uint16, shape (n_lines, n_pixels)
         Gray levels, 0 to 4095; rows are time, columns are space.
     time_s, velocity_mm_s : ndarray of float64, shape (n_lines,)
@@ -258,7 +258,7 @@ def synthesize_kymograph(vessel: SyntheticVessel) -> SyntheticKymograph:
     Parameters
     ----------
     vessel : SyntheticVessel
-        What flows, and how it is seen.
+        Parameters of flow and imaging.
 
     Returns
     -------
@@ -280,7 +280,7 @@ def synthesize_kymograph(vessel: SyntheticVessel) -> SyntheticKymograph:
     light = _light(vessel, x_um[None, :] - travelled_um[:, None], rng)
     light *= _profile(vessel.n_pixels, rng)[None, :]
     light *= 0.9 * vessel.plasma_level
-    light += 0.1 * vessel.plasma_level  # what leaks in where no plasma shines
+    light += 0.1 * vessel.plasma_level  # light that leaks in where there is no plasma
     pixels = _detect(light, vessel.levels_per_photon, rng)
     stalls = [
         event

@@ -1,4 +1,4 @@
-"""What is on a disk after a power loss, as far as what was synced leaves it open."""
+"""Simulate the possible states of a disk after a power loss, given the fsyncs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Order: TypeAlias = Literal["any", "prefix"]
 
 
 class _Entry(NamedTuple):
-    """A change of names: what leaves a folder, and what comes into one."""
+    """A change of directory entries: removals from and additions to folders."""
 
     inode: int
     out_of: tuple[int, str] | None
@@ -22,16 +22,17 @@ class _Entry(NamedTuple):
 
 
 class PowerLossDisk(FaultyDisk):
-    """Writes down what is done below a folder, and tells what a power loss may leave of it.
+    """Records operations below a folder, and rebuilds possible states after a power loss.
 
-    Content of a file is safe once the file was synced; before, it may be there, be missing, or
-    end anywhere. A change of names is safe once a folder that it changed was synced. Files are
-    inodes here: one that is written, synced, and renamed is safe under the one name or the other.
+    The content of a file is durable once the file was synced; before, it may be present, missing or
+    truncated anywhere. A change of directory entries is durable once a changed folder was synced.
+    Files are modeled as inodes: a file that was written, synced and renamed is durable under one of
+    the two names.
 
     Parameters
     ----------
     top : Path
-        The folder; what is in it now is safe.
+        The folder; its current content counts as durable.
     at, kind
         As of :class:`FaultyDisk`.
     """
@@ -76,7 +77,7 @@ class PowerLossDisk(FaultyDisk):
         _apply(self._folders, entry)
 
     def revive(self) -> None:
-        """Let another process go on after a crash; power is not lost yet."""
+        """Continue as another process after a crash without a power loss."""
         self._at, self.struck = None, False
 
     # Operations ------------------------------------------------------------------------
@@ -101,7 +102,7 @@ class PowerLossDisk(FaultyDisk):
                 self._content[inode] += data
 
     def sync(self, path: StrPath) -> None:
-        """Note that the content of a file is safe."""
+        """Mark the content of a file as durable."""
         super().sync(path)
         with self._guard:
             inode = self._inode(path)
@@ -109,7 +110,7 @@ class PowerLossDisk(FaultyDisk):
                 self._safe_content[inode] = self._content[inode]
 
     def sync_folder(self, path: StrPath) -> None:
-        """Note that the names in a folder are safe."""
+        """Mark the entries of a folder as durable."""
         super().sync_folder(path)
         if not Path(path).is_relative_to(self._top):
             return
@@ -150,7 +151,7 @@ class PowerLossDisk(FaultyDisk):
         with self._guard:
             inode = self._inode(path)
             if inode is None:
-                return  # A lock file: the operating system's, not ours.
+                return  # Lock files are created outside of this class.
             for name in list(self._folders.get(inode, {})):
                 self._gone(path / name)
             self._change(_Entry(inode, (self._parent(path), path.name), None))
@@ -173,18 +174,18 @@ class PowerLossDisk(FaultyDisk):
     # After the loss --------------------------------------------------------------------
 
     def rebuild(self, target: Path, *, seed: int, order: Order = "any") -> None:
-        """Make a folder as `top` may be after power is lost now.
+        """Write a possible state of `top` after a power loss at this point to a folder.
 
         Parameters
         ----------
         target : Path
-            Where; nothing must be there.
+            Path of the folder, which must not exist.
         seed : int
-            0: whatever is not safe is lost. 1: all names are kept, and no content that is not
-            safe. 2: all is kept, and files end in their middle. Others: by chance.
+            0: everything that is not durable is lost. 1: all entries survive, without content that
+            is not durable. 2: everything survives, with truncated files. Others: random.
         order : {"any", "prefix"}
-            Whether changes of names that are not safe are lost each by itself, or the last of
-            them, as a file system with a journal does.
+            Whether changes of entries that are not durable are lost independently, or only the
+            latest of them, as on a journaling file system.
         """
         chance = random.Random(seed)
         folders = {inode: dict(names) for inode, names in self._before.items()}

@@ -1,4 +1,4 @@
-"""What a dataset holds, as a value to compare; and what must be true of it always."""
+"""Return the content of a dataset as a comparable value, and check its invariants."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from kymflow_zarr.schema.checksums import FileSum, parse_checksums
 def state_of(
     dataset: ZarrDataset, *, name: Callable[[ZarrImageRecord], str] | None = None
 ) -> dict[str, Any]:
-    """Return all that a dataset tells its user, times of changes left out.
+    """Return everything that a user can read from a dataset, except times of changes.
 
     Parameters
     ----------
     dataset : ZarrDataset
     name : callable, optional
-        What an image is called in the result; its id if left out. Ids differ where images are
-        added twice, the paths of their source files do not.
+        Returns the name of an image in the result; its id if left out. Ids differ if images are
+        added twice, while the paths of their source files do not.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def _state_of_image(dataset: ZarrDataset, record: ZarrImageRecord) -> dict[str, 
 
 
 def _state_of_curation(record: ZarrImageRecord) -> dict[str, Any]:
-    """Return what has been judged, without the times, and entries by their number."""
+    """Return the curation without times, and history entries by number."""
     told = record.curation().to_dict()
     numbers = {edit["edit_id"]: number for number, edit in enumerate(told["history"])}
     told["history"] = [
@@ -94,11 +94,11 @@ def _state_of_curation(record: ZarrImageRecord) -> dict[str, Any]:
 
 
 def check_invariants(dataset: ZarrDataset) -> None:
-    """Raise AssertionError unless a dataset that was just opened for writing is whole.
+    """Raise AssertionError unless a dataset just opened for writing is consistent.
 
-    Nothing that :meth:`ZarrDataset.validate` complains of; each file that a list of checksums
-    names is there and what the list says, and each file of a group is in its list; nothing is
-    left of dead writers.
+    The invariants: :meth:`ZarrDataset.validate` reports nothing; each file in a list of checksums
+    exists and matches it, and each file of a checksum scope is in its list; dead writers leave
+    nothing behind.
     """
     report = dataset.validate()
     assert report.problems == (), str(report)

@@ -1,4 +1,4 @@
-"""What every storage must do: one suite of tests that each implementation passes."""
+"""The contract test suite that every storage implementation must pass."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _ARRAY = {
 
 
 class Fault(Protocol):
-    """An operation that fails while a ``with`` block runs; the block's errors go no further."""
+    """Injects a fault into one operation of a ``with`` block and suppresses the block's errors."""
 
     @property
     def reached(self) -> bool:
-        """Whether the operation came; if not, all was done before."""
+        """Whether the operation was reached; if not, the block completed before it."""
 
     def __enter__(self) -> Any: ...
 
@@ -46,27 +46,27 @@ class Fault(Protocol):
 class StorageContract:
     """The tests of a storage; subclass it, name it ``Test...`` and implement three methods.
 
-    Each test makes its own storage. A test that fails names a promise of
+    Each test creates its own storage. A failing test names a promise of
     :class:`~kymflow_zarr.storage.interface.Storage` that the implementation breaks.
     """
 
     def new_storage(self) -> Storage:
-        """Return a writable storage of a place where there is no dataset."""
+        """Return a writable storage at a new location, without a dataset."""
         raise NotImplementedError
 
     def other(self, storage: Storage) -> Storage:
-        """Return another writable storage of the same dataset, as another program opens it."""
+        """Return a second writable storage of the same dataset, as for another process."""
         raise NotImplementedError
 
     def faults(self) -> Iterator[Callable[[Storage], Fault]]:
-        """Yield what makes the first operation of a storage fail, then the second, and so on.
+        """Yield faults for the first operation of a storage, the second, and so on.
 
-        It ends after a fault that was not reached.
+        Stop after a fault that was not reached.
         """
         raise NotImplementedError
 
     def settle(self, storage: Storage, key: str) -> None:
-        """Make the version of what is at a key one that the next change replaces for certain."""
+        """Make sure that the next change gives the file or folder at a key another version."""
 
     # Reading ---------------------------------------------------------------------------
 
@@ -333,7 +333,7 @@ class StorageContract:
         storage = self._filled()
         with storage.open("images/a/x") as file:
             assert file is not None
-            with contextlib.suppress(StorageError):  # Windows refuses to remove what is open.
+            with contextlib.suppress(StorageError):  # Windows refuses to remove open files.
                 _remove(storage, "images/a")
             assert file.read(0, 9) == b"a"
         _remove(storage, "images/a")
@@ -417,7 +417,7 @@ class StorageContract:
                 }, f"listed, {name}: {point!r}"
                 found.recover()
                 assert contents(found) == read, f"{name}: {point!r}"
-                # The next writer gets on with it.
+                # The next writer completes it.
                 _put(found, "images/next", b"x")
                 assert found.read("images/next") == b"x", f"{name}: {point!r}"
 
@@ -495,7 +495,7 @@ def _at_once(*calls: Callable[[], object]) -> None:
 
 @contextlib.contextmanager
 def _raises(kind: type[BaseException]) -> Iterator[None]:
-    """Expect an exception; pytest, which says the same, need not be installed."""
+    """Expect an exception, like ``pytest.raises`` but without the dependency."""
     try:
         yield
     except kind:
