@@ -1,1 +1,1 @@
-"""One kind of artifact each: JSON, data frame, array. Values to bytes and back, no I/O."""
+"""Encode values (JSON, data frames, arrays) as bytes and back; no I/O."""

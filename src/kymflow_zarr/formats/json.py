@@ -1,4 +1,4 @@
-"""JSON artifacts: any values of Python, NumPy and pandas as JSON text, and back equal."""
+"""JSON artifacts: encode Python, NumPy and pandas values as JSON, and decode them equal."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from kymflow_zarr.runtime.limits import check_json
 TYPE_KEY: Final = "__type__"
 MAX_DEPTH: Final = 200
 ARRAY_KINDS: Final = "biufcMmU"
-# A document of a few bytes must not ask for gigabytes through the width of a text dtype.
+# A document of a few bytes must not allocate gigabytes through the width of a text dtype.
 MAX_ITEM_BYTES: Final = 1 << 20
-# Python reads integers of at most 4300 digits.
+# Python parses integers of at most 4300 digits.
 _MAX_INT_BITS: Final = 14_280
 _MAX_DAYS: Final = dt.timedelta.max.days
 _MAX_PLACE: Final = 200
@@ -45,7 +45,7 @@ def encode_json(value: object, *, where: str) -> bytes:
     Raises
     ------
     UnsupportedDataError
-        If something in it could not be given back equal; names the place inside `value`.
+        If a part of it would not come back equal; names the place inside `value`.
     """
     try:
         return _encode(value, where)
@@ -54,7 +54,7 @@ def encode_json(value: object, *, where: str) -> bytes:
 
 
 def on_own_stack(work: Callable[..., T], *args: Any) -> T:
-    """Return ``work(*args)``, called where no caller has used up the stack."""
+    """Return ``work(*args)``, called in a thread with a fresh stack."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         return pool.submit(work, *args).result()
 
@@ -62,14 +62,14 @@ def on_own_stack(work: Callable[..., T], *args: Any) -> T:
 def _encode(value: object, where: str) -> bytes:
     encoder = _Encoder(where)
     plain = encoder.plain(value, "$", 0)
-    # Indented for people, unless that would give each number of an array a line.
+    # Indented for readability, unless that would put each number of an array on a line.
     indent = None if encoder.holds_array else 2
     text = json.dumps(plain, ensure_ascii=False, allow_nan=False, indent=indent)
     return text.encode() + b"\n"
 
 
 class _Encoder:
-    """Turns values into what :mod:`json` writes, and names the place that it cannot."""
+    """Converts values to plain ones that :mod:`json` writes; errors name the place."""
 
     def __init__(self, where: str) -> None:
         self._where = where
@@ -81,7 +81,7 @@ class _Encoder:
             value = value.value
         if value is None or isinstance(value, bool):
             return value
-        # A subclass may print as anything; its value is what counts.
+        # A subclass may override its text form; store its value.
         if isinstance(value, int):
             return self._int(int.__int__(value), place)
         if isinstance(value, float):
@@ -125,7 +125,7 @@ class _Encoder:
     def _special(self, value: Any, encode: Callable[[Any], object], place: str) -> object:
         if isinstance(value, dt.time) and value.tzinfo is not None and value.utcoffset() is None:
             raise self._error("is a time of day in a zone whose offset needs a date", place)
-        # Those of pandas reach further than those of Python.
+        # The range of pandas' times exceeds that of Python's.
         if isinstance(value, dt.datetime) and not (_is_nat(value) or 1 <= value.year <= 9999):
             raise self._error(
                 "is outside of the years 1 to 9999",
@@ -162,7 +162,7 @@ class _Encoder:
 
     def _mapping(self, value: Mapping[Any, Any], place: str, depth: int) -> object:
         pairs = [(_key(key), item) for key, item in value.items()]
-        # A bool is an int to Python, but not a key that would come back.
+        # A bool is an int in Python, but would not come back as a bool key.
         numbered = bool(pairs) and all(type(key) is int for key, _ in pairs)
         plain: dict[str, object] = {}
         for key, item in pairs:
@@ -193,7 +193,7 @@ class _Encoder:
                 f"is a value of the dtype {value.dtype}, which JSON cannot keep", place
             )
         item = value.item()
-        # A long double has more digits than any JSON reader keeps.
+        # A long double has more digits than JSON readers keep.
         if isinstance(item, np.generic) or (value == value and item != value):
             raise self._error(f"is a {value.dtype}, which JSON cannot keep exactly", place)
         return self.plain(item, place, depth)
@@ -229,7 +229,7 @@ class _Encoder:
 
 
 def _key(key: object) -> object:
-    """Return a key of a mapping as the plain str or int it is, anything else as it came."""
+    """Return a mapping's key as a plain str or int, anything else unchanged."""
     while isinstance(key, enum.Enum):
         key = key.value
     if isinstance(key, str):
@@ -240,7 +240,7 @@ def _key(key: object) -> object:
 def _shown(key: object) -> str:
     try:
         return repr(key)
-    except ValueError:  # It holds an integer of too many digits.
+    except ValueError:  # It contains an integer with too many digits.
         return f"of type {type(key).__qualname__}"
 
 
@@ -269,7 +269,7 @@ def _nested(array: np.ndarray[Any, Any]) -> object:
 
 
 def map_leaves(nested: Any, convert: Callable[[Any], Any]) -> Any:
-    """Convert each value of nested lists."""
+    """Return nested lists with each value converted."""
     if isinstance(nested, list):
         return [map_leaves(item, convert) for item in nested]
     return convert(nested)
@@ -287,7 +287,7 @@ def _datetime(value: dt.datetime) -> object:
         encoded["zone"] = value.tzinfo.key
     if value.fold:
         encoded["fold"] = 1
-    # pandas.Timestamp is a datetime; its nanoseconds are in its ISO form already.
+    # pandas.Timestamp is a datetime whose ISO form includes its nanoseconds.
     if getattr(value, "nanosecond", None):
         encoded["precision"] = "ns"
     return encoded
@@ -310,7 +310,7 @@ def _path(value: PurePath) -> object:
     return {TYPE_KEY: "path", "value": str(value), "flavor": flavor}
 
 
-# In this order: a datetime is a date too.
+# The order matters: a datetime is a date, too.
 _SPECIAL: Final[dict[type, Callable[[Any], object]]] = {
     dt.datetime: _datetime,
     dt.date: lambda value: {TYPE_KEY: "date", "value": value.isoformat()},
@@ -326,7 +326,7 @@ _NON_FINITE: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.
 
 
 def decode_json(data: bytes, *, where: str) -> Any:
-    """Return the value of the bytes of :func:`encode_json`, or of any JSON document.
+    """Decode the bytes of :func:`encode_json`, or of any JSON document.
 
     Raises
     ------
@@ -369,7 +369,7 @@ def _decode(plain: Any) -> Any:
         return decode(plain)
     except (RecursionError, ValueError):
         raise
-    except Exception as error:  # NumPy, for one, parses dtypes as Python does expressions.
+    except Exception as error:  # For example, NumPy parses dtypes as Python expressions.
         raise ValueError(f"{TYPE_KEY} {tag!r} without a valid value") from error
 
 
@@ -384,7 +384,7 @@ def _decode_datetime(plain: dict[str, Any]) -> dt.datetime:
             return stamp
     value = dt.datetime.fromisoformat(plain["value"]).replace(fold=plain.get("fold", 0))
     if "zone" in plain:
-        # A machine without that zone's rules still knows the offset.
+        # A machine without the time zone's rules falls back to the offset.
         try:
             return value.replace(tzinfo=ZoneInfo(plain["zone"]))
         except ZoneInfoNotFoundError:
@@ -416,7 +416,7 @@ def _not_a_time(_: dict[str, Any]) -> object:
 
 def _decode_path(plain: dict[str, Any]) -> PurePath:
     flavor = PureWindowsPath if plain.get("flavor") == "windows" else PurePosixPath
-    # A path of this kind of system is one that can be opened.
+    # A path of this operating system becomes a Path, which can be opened.
     return Path(plain["value"]) if isinstance(Path(), flavor) else flavor(plain["value"])
 
 

@@ -1,7 +1,7 @@
-"""The kinds of artifacts, a row each: how values become files, come back, and are checked.
+"""The registry of artifact kinds: how each is encoded, decoded and checked.
 
 A new kind is a row here, its name in `types.ArtifactKind` and its suffix in `layout.SUFFIXES`.
-Array artifacts are folders, and no kind of these.
+Array artifacts are folders and not in this registry.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class _Decode(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of artifacts.
+    """One kind of artifact.
 
     Parameters
     ----------
@@ -33,12 +33,12 @@ class Kind:
     loader : str
         The method of an image that returns such an artifact.
     is_dataframe : bool
-        Whether its values are data frames.
+        True if its values are data frames.
     encode, decode : callable
-        A value to the bytes of its file, and back equal.
+        Convert a value to the bytes of its file, and back equal.
     check : callable, optional
-        Raises `CorruptDataError` if an open file cannot be read, from as little of it as shows
-        that. None: the file is read and decoded.
+        Raises `CorruptDataError` if an open file cannot be read; reads as little of it as
+        possible. None means to read and decode the file.
     """
 
     name: ArtifactKind
@@ -49,7 +49,7 @@ class Kind:
     check: Callable[[BinaryIO, str], None] | None = None
 
 
-# The imports are late: nothing of pandas or pyarrow is loaded for an artifact of another kind.
+# Late imports: an artifact of one kind does not load the libraries of another.
 def _encode_json(value: Any, *, where: str) -> bytes:
     from kymflow_zarr.formats.json import encode_json
 
@@ -104,5 +104,5 @@ _ROWS: Final = (
     Kind("csv_gz", "load_df_csv_gz", True, _encode_csv_gz, _decode_csv_gz, _check_csv_gz),
 )
 KINDS: Final[dict[ArtifactKind, Kind]] = {kind.name: kind for kind in _ROWS}
-# Where an image has several of one name, the first keeps most.
+# In order of preference: the first kind preserves most.
 DATAFRAME_KINDS: Final = tuple(kind for kind in _ROWS if kind.is_dataframe)

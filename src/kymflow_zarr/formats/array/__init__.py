@@ -1,1 +1,1 @@
-"""Zarr v3 arrays: written and read directly."""
+"""Write and read Zarr v3 arrays directly, without zarr-python."""

@@ -1,7 +1,7 @@
-"""Limits for arrays of other programs: codecs that only compute, sizes that fit in memory.
+"""Check arrays of other programs: harmless codecs, and sizes that fit in memory.
 
-zarr-python looks codecs up by the name the document gives. One of them runs code (``pickle``),
-and plug-ins may register any others.
+zarr-python looks codecs up by the name in the document. One of them runs code (``pickle``),
+and plug-ins may register others.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CODECS: Final = frozenset(
     {
         # Zarr v3 core and its registry.
         "blosc", "bytes", "crc32c", "gzip", "sharding_indexed", "transpose", "zstd",
-        # numcodecs, by which Zarr v2 names them and v3 with "numcodecs." before.
+        # numcodecs: Zarr v2 uses these names, v3 the same with the prefix "numcodecs.".
         "adler32", "astype", "bitround", "bz2", "crc32", "delta", "fixedscaleoffset",
         "fletcher32", "jenkins_lookup3", "lz4", "lzma", "packbits", "quantize", "shuffle", "zlib",
     }
@@ -31,7 +31,7 @@ _ORDER: Final = ("filters", "compressor")
 
 
 def check_foreign_array(document: Any, *, where: str) -> None:
-    """Check the document of an array, Zarr v2 or v3, before it is read by zarr-python.
+    """Check the document of a Zarr v2 or v3 array before zarr-python reads it.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def check_foreign_array(document: Any, *, where: str) -> None:
     Raises
     ------
     CorruptDataError
-        If it names a codec that is not known to be harmless, or is no document of an array.
+        If it names a codec that is not known to be harmless, or is not an array document.
     LimitExceededError
         If a chunk is larger than ``array_bytes``.
     """
@@ -60,10 +60,10 @@ def check_foreign_array(document: Any, *, where: str) -> None:
                 where=where,
                 hint="If you trust its origin, read it with zarr itself.",
             )
-    # The raw form of LZMA cannot be measured: what it holds is said nowhere.
+    # Raw LZMA does not declare its unpacked size, so it cannot be checked.
     if any(codec == "lzma" and form == lzma.FORMAT_RAW for codec, form in _forms(document)):
         raise CorruptDataError("the array is compressed by lzma without a header", where=where)
-    # Each of them may unpack to any size, and only the first that decodes can be measured.
+    # Each compressor may unpack to any size, but only the first that decodes can be checked.
     if len(COMPRESSORS.intersection(names)) > 1 or any(names.count(c) > 1 for c in COMPRESSORS):
         raise CorruptDataError("the array is compressed more than once", where=where)
     for size in sizes:
@@ -71,7 +71,7 @@ def check_foreign_array(document: Any, *, where: str) -> None:
 
 
 def check_foreign_size(document: Any, *, where: str) -> None:
-    """Check an array that is to be loaded whole: as above, and that it fits the limits."""
+    """Check an array as above, and that it fits the limits when loaded whole."""
     check_foreign_array(document, where=where)
     try:
         shape = [int(n) for n in document["shape"]]
@@ -89,7 +89,7 @@ def _unreadable(error: Exception, where: str) -> CorruptDataError:
 
 
 def _codecs_of(document: Any) -> Iterator[str]:
-    """Yield the names of all codecs of an array document, those of its shards too."""
+    """Yield the names of all codecs of an array document, including those inside shards."""
     if document.get("zarr_format") == 2:
         for key in _ORDER:
             value = document.get(key)
@@ -142,4 +142,4 @@ def _item_bytes(document: Mapping[str, Any]) -> int:
         size: int = np.dtype(kind).itemsize
         return max(1, size)
     except (TypeError, SyntaxError):
-        return 8  # Text of any length and the like: at least a reference each.
+        return 8  # Variable-length types such as text: at least a pointer each.

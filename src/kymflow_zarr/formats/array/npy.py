@@ -1,4 +1,4 @@
-"""Read ``.npy`` files of any origin: one array each, nothing pickled."""
+"""Read ``.npy`` files from untrusted sources, without pickle."""
 
 from __future__ import annotations
 
@@ -24,23 +24,24 @@ def decode_npy(data: bytes, *, where: str) -> np.ndarray[Any, Any]:
     data : bytes
         The whole file.
     where : str
-        How an error message calls the file.
+        Name of the file for errors.
 
     Raises
     ------
     CorruptDataError
-        If it is none, holds Python objects, or not as many bytes as its header declares.
+        If it is not an ``.npy`` file, holds Python objects, or has another size than its
+        header declares.
     LimitExceededError
-        If the array would not fit the limit ``array_bytes``.
+        If the array exceeds the limit ``array_bytes``.
     """
     try:
-        # NumPy reads a header by ast.literal_eval; objects are pickles, which run code.
+        # NumPy parses the header with ast.literal_eval; object arrays are pickles, which run code.
         return _decode(data, where)
     except KymflowZarrError:
         raise
     except MemoryError:
         raise
-    except Exception as error:  # What a damaged header makes its parser raise is open.
+    except Exception as error:  # NumPy raises many exception types on a corrupt header.
         raise CorruptDataError(f"is no readable .npy file: {error}", where=where) from error
 
 
@@ -51,7 +52,7 @@ def _decode(data: bytes, where: str) -> np.ndarray[Any, Any]:
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
     }
-    # Version 3.0 is 2.0 with names of fields in UTF-8; an array of ours has no fields.
+    # Version 3.0 is 2.0 with field names in UTF-8, and structured arrays are not supported.
     if version not in readers:
         raise ValueError(f"its version {version} is not known")
     shape, fortran, dtype = readers[version](file, max_header_size=_MAX_HEADER_BYTES)

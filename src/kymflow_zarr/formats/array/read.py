@@ -1,4 +1,4 @@
-"""Zarr v3 arrays read directly: all of one, or a selection and only the chunks that it needs."""
+"""Read a Zarr v3 array directly, whole or a selection with only the chunks that it needs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Along(NamedTuple):
 
     @property
     def slice(self) -> slice:
-        """The same as a slice."""
+        """Return these positions as a slice."""
         return slice(self.start, self.start + self.step * self.length, self.step)
 
 
@@ -44,10 +44,10 @@ class Selection(NamedTuple):
     Parameters
     ----------
     along : tuple of Along
-        For each dimension what is to be read.
+        The positions to read along each dimension.
     turn : tuple of int or slice
-        What makes of the block that was read what was asked for: dimensions of which one
-        position was asked for go, and those that were asked for backwards are turned.
+        The index that converts the block that was read to the requested result: it drops
+        dimensions indexed by an integer, and reverses those with a negative step.
     """
 
     along: tuple[Along, ...]
@@ -67,9 +67,9 @@ class Piece(NamedTuple):
     chunk : int
         Its index.
     out : slice
-        Where it goes in the block that is read.
+        Its positions in the block that is read.
     along : Along
-        Where it is in the chunk.
+        Its positions in the chunk.
     """
 
     chunk: int
@@ -78,7 +78,7 @@ class Piece(NamedTuple):
 
 
 def pieces(along: Along, size: int) -> Iterator[Piece]:
-    """Yield what each chunk of `size` elements holds, those left out that hold nothing."""
+    """Yield the part in each chunk of `size` elements, except empty ones."""
     done = 0
     while done < along.length:
         at = along.start + done * along.step
@@ -89,21 +89,21 @@ def pieces(along: Along, size: int) -> Iterator[Piece]:
 
 
 def parse_selection(selection: object, shape: tuple[int, ...]) -> Selection:
-    """Return the region that a caller asks for.
+    """Return the region that a selection names.
 
     Parameters
     ----------
     selection : int, slice, Ellipsis, or a tuple of these
-        As between the brackets of a NumPy array.
+        A NumPy basic index.
     shape : tuple of int
-        Of the array.
+        Shape of the array.
 
     Raises
     ------
     ArgumentError
-        If there are too many, or one is outside of the array.
+        If there are too many indices, or one is out of bounds.
     ArgumentTypeError
-        If one of them is something else.
+        If an index has another type.
     """
     given = list(selection) if isinstance(selection, tuple) else [selection]
     dots = [i for i, part in enumerate(given) if part is ...]
@@ -149,17 +149,17 @@ def _part(part: Any, size: int, dimension: int) -> tuple[Along, int | slice]:
 
 
 _BLOSC_HEADER_BYTES: Final = 16
-# The CRC-32C of anything that its own CRC-32C follows.
+# The CRC-32C of any data followed by its own CRC-32C.
 _RESIDUE: Final = 0x48674BC7
 _HINT: Final = "Restore the file from a copy of the dataset, or ingest the image anew."
 
 
 class Parts(Protocol):
-    """A file of which parts are read."""
+    """A file that is read by byte ranges."""
 
     @property
     def size(self) -> int:
-        """Bytes that it has."""
+        """Size in bytes."""
 
     def read(self, start: int, size: int) -> bytes:
         """Return `size` bytes from `start` on, fewer at the end."""
@@ -172,27 +172,26 @@ def read_array(
     where: str,
     selection: object = ...,
 ) -> np.ndarray[Any, Any]:
-    """Return an array, or a part of it.
+    """Return an array, or a selection of it.
 
     Parameters
     ----------
     layout : ArrayDocument
     open_file : callable
-        Opens the file at a key below the array; None if there is none.
+        Opens the file at a key below the array; yields None if there is none.
     where : str
         Key of the array, for errors.
     selection : int, slice, Ellipsis, or a tuple of these
-        As between the brackets of a NumPy array. Only the chunks that it needs are read.
+        A NumPy basic index; only the chunks that it needs are read.
 
     Raises
     ------
     CorruptDataError
-        If a file is missing, truncated or not what was written.
+        If a file is missing, truncated or damaged.
     LimitExceededError
-        If what is asked for is larger than ``array_bytes``, or in more files than
-        ``array_chunks``.
+        If the selection exceeds ``array_bytes``, or spans more files than ``array_chunks``.
     ArgumentError
-        If there is no such part.
+        If the selection is out of bounds.
     """
     dtype = np.dtype(layout.data_type).newbyteorder("<")
     wanted = parse_selection(selection, layout.shape)
@@ -207,7 +206,7 @@ def read_array(
                 _decode_file(file, layout, along, result[out])
             except (ValueError, RuntimeError, MemoryError) as error:
                 _corrupt(f"is damaged: {error}", f"{where}/{key}", error)
-    # With dots: an array of no dimensions stays one.
+    # With an Ellipsis, so that a 0-dimensional result stays an array.
     return result[(*wanted.turn, ...)].astype(dtype.newbyteorder("="), copy=False)
 
 
@@ -218,7 +217,7 @@ def _corrupt(how: str, where: str, error: Exception | None = None) -> NoReturn:
 def _blocks(
     along: list[list[Piece]],
 ) -> Iterator[tuple[tuple[int, ...], tuple[Any, ...], tuple[Along, ...]]]:
-    """Yield index of a chunk, where what it holds goes, and where it is in the chunk."""
+    """Yield index of a chunk, the region of its part in the result, and in the chunk."""
     for block in itertools.product(*along):
         yield (
             tuple(piece.chunk for piece in block),
@@ -236,7 +235,7 @@ def _allocate(
     check_limit("array_chunks", files, "the array has", where=where)
     try:
         return np.empty(wanted.shape, dtype)
-    except (MemoryError, ValueError) as error:  # ValueError: more dimensions than NumPy has.
+    except (MemoryError, ValueError) as error:  # ValueError: more dimensions than NumPy supports.
         raise LimitExceededError(
             f"the array of shape {wanted.shape} and dtype {dtype.name} takes "
             f"{size} bytes, more than there is memory",
@@ -275,14 +274,14 @@ def _decode_chunk(
     if len(data) < _BLOSC_HEADER_BYTES + CRC_BYTES or not _is_sound(data):
         raise ValueError("a chunk does not match its checksum")
     encoded = memoryview(data)[:-CRC_BYTES]
-    # Before anything is allocated: the size that the chunk declares is the one it must have.
+    # Before allocating: the chunk must declare the expected size.
     expected = math.prod(layout.chunk_shape) * out.dtype.itemsize
     declared = int.from_bytes(encoded[4:8], "little")
     if declared != expected:
         raise ValueError(f"a chunk declares {declared} bytes instead of {expected}")
     check_blosc(encoded)
     if out.shape == layout.chunk_shape and out.flags.c_contiguous:
-        # All of it: there is no other way to be as large.
+        # The part has the size of the chunk, so it is the whole chunk: decode into place.
         blosc_decode(encoded, numthreads=1, out=_as_bytes(out))
         return
     whole = np.empty(layout.chunk_shape, out.dtype)

@@ -1,4 +1,4 @@
-"""Zarr v3 arrays as files, cut into chunks and shards, written directly without zarr-python."""
+"""Write a Zarr v3 array as chunk and shard files, directly without zarr-python."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ INNER_CHUNK_BYTES: Final = 512 << 10
 SHARD_BYTES: Final = 64 << 20
 TILE: Final = 512
 _SHUFFLE_UNIT: Final = 8
-# What blosc can take in one piece.
+# The largest input of one blosc call.
 _MAX_CHUNK_BYTES: Final = 2**31 - 1 - 16
 
 
@@ -49,9 +49,9 @@ def plan_layout(
     item_size : int
         Bytes of one element.
     axes : sequence of Axis, optional
-        Planes whose last two axes are space are cut into tiles, others into full rows.
+        Planes whose last two axes are space are split into tiles, others into full rows.
     chunks : int or sequence of int, optional
-        Shape of a chunk, as the caller wants it; None decides from the above.
+        Shape of a chunk; None chooses one.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def _default_chunk(
 ) -> tuple[int, ...]:
     if not shape:
         return ()
-    # Programs read at most one plane as a whole, so no chunk holds two.
+    # Programs rarely read more than one plane at a time, so a chunk never spans two.
     *leading, height, width = (1, *shape) if len(shape) == 1 else shape
     rows, columns = max(height, 1), max(width, 1)
     if rows * columns * item_size > ONE_CHUNK_BYTES:
@@ -111,9 +111,9 @@ def _default_chunk(
         else:
             columns = min(columns, max(_SHUFFLE_UNIT, INNER_CHUNK_BYTES // item_size))
             most = max(1, INNER_CHUNK_BYTES // (columns * item_size))
-            # All alike: what the last one lacked would be encoded and stored as zeros.
+            # Chunks of equal height: a partial last chunk would be padded with zeros.
             rows = -(-rows // -(-rows // most))
-    # Zarr pads the edge, so that a chunk may be larger than the array.
+    # Zarr pads at the edge, so a chunk may be larger than the array.
     unit = _SHUFFLE_UNIT // math.gcd(_SHUFFLE_UNIT, columns)
     if len(shape) == 1:
         return (-(-columns // _SHUFFLE_UNIT) * _SHUFFLE_UNIT,)
@@ -135,35 +135,35 @@ def _shard(shape: tuple[int, ...], chunk: tuple[int, ...], item_size: int) -> tu
 
 
 CRC_BYTES: Final = 4
-# What cannot be made smaller is stored behind a header.
+# Blosc's header, which precedes incompressible data stored as is.
 _BLOSC_BYTES: Final = 16
-# Zarr v3 sharding: "offset and nbytes ... are set to 2^64 - 1" marks an inner chunk left out.
+# Zarr v3 sharding: "offset and nbytes ... are set to 2^64 - 1" marks an absent inner chunk.
 EMPTY: Final = 2**64 - 1
-# On a busy machine fewer chunks are encoded before another thread is awake.
+# Fewer chunks are encoded in this thread before another one has started on a busy machine.
 _ENCODED_ALONE: Final = 16
 
 
 def as_array(data: object, *, what: str) -> ArrayLike:
-    """Return `data` as something with shape, dtype and regions, checked for its dtype.
+    """Return `data` as an array-like with shape, dtype and slicing, after checking its dtype.
 
     Parameters
     ----------
     data : object
         A NumPy, memory-mapped, dask or zarr array, or nested sequences of numbers.
     what : str
-        What it is, for the error.
+        Its name for errors.
 
     Raises
     ------
     UnsupportedDataError
-        If its dtype has no equal in Zarr v3, or if it is masked.
+        If its dtype has no equal in Zarr v3, or if it is a masked array.
     ArgumentTypeError
-        If it is a path, a record or something else that holds no array.
+        If it is a path, a record or anything else that is not an array.
     ArgumentError
         If its shape is not known yet.
     """
     _refuse_no_array(data, what)
-    # Dask tells by its meta what its blocks are.
+    # Dask's `_meta` shows the type of its blocks.
     if isinstance(data, np.ma.MaskedArray) or isinstance(
         getattr(data, "_meta", None), np.ma.MaskedArray
     ):
@@ -177,7 +177,7 @@ def as_array(data: object, *, what: str) -> ArrayLike:
         except ValueError as error:
             raise UnsupportedDataError(f"the {what} is not an array: {error}") from error
     array: Any = data
-    if not all(n == n for n in array.shape):  # Dask's word for unknown is NaN.
+    if not all(n == n for n in array.shape):  # Dask uses NaN for an unknown length.
         raise ArgumentError(
             f"the {what} has a shape that is not known yet, {tuple(array.shape)}",
             hint="Call compute_chunk_sizes() on the dask array first.",
@@ -220,12 +220,12 @@ def array_files(
 ) -> Iterator[tuple[str, Content]]:
     """Yield key and bytes of each file of an array, its ``zarr.json`` first.
 
-    At most one shard's worth of `array` is in memory at a time. Keys come in C order of
-    the chunk grid. The bytes of a chunk may be on their way, if no other is.
+    At most one shard of `array` is in memory at a time. Keys come in C order of the chunk
+    grid. The bytes of the only chunk of an array may be a future.
     """
     document = _document(layout, None if dimension_names is None else (*dimension_names,))
     if math.prod(layout.file_grid) == 1:
-        # While it is encoded the caller makes folders, and writes the document.
+        # While it is encoded, the caller creates folders and writes the document.
         ((index, region),) = _regions(layout)
         encoded = _encoded(_block(array, region, layout), layout)
         yield "zarr.json", document
@@ -233,13 +233,13 @@ def array_files(
         return
     yield "zarr.json", document
     for index, region in _regions(layout):
-        # Without a name for the block, which would keep it while the next one is read.
+        # Do not bind the block to a name, which would keep it while the next one is read.
         yield chunk_key(index), _encode_file(_block(array, region, layout), layout)
 
 
 def _encoded(block: np.ndarray[Any, Any], layout: ArrayDocument) -> Content:
     if math.prod(layout.chunks_per_file) >= _ENCODED_ALONE:
-        return _encode_file(block, layout)  # By several threads.
+        return _encode_file(block, layout)  # It uses several threads itself.
     return in_background(functools.partial(_encode_file, block, layout), size=block.nbytes)
 
 
@@ -248,16 +248,16 @@ def _block(
 ) -> np.ndarray[Any, Any]:
     dtype = np.dtype(layout.data_type)
     block = np.asarray(array[region]) if region else np.asarray(array)
-    # Native bytes, little-endian on disk; a plain copy of the values.
+    # Stored little-endian.
     return block.astype(dtype.newbyteorder("<"), copy=False)
 
 
-# The images of an experiment have the same few shapes.
+# Cached: the images of an experiment share a few shapes.
 @functools.lru_cache(maxsize=64)
 def _document(layout: ArrayDocument, dimension_names: tuple[str, ...] | None) -> bytes:
     item_size = np.dtype(layout.data_type).itemsize
     document = array_document(layout, item_size=item_size, dimension_names=dimension_names)
-    # With an indent json falls back to Python, ten times slower.
+    # With an indent, json uses its pure Python encoder, which is ten times slower.
     line = json.dumps(document).encode()
     return msgspec.json.format(line, indent=2) + b"\n"
 
@@ -282,14 +282,14 @@ def _usual_layout(
     return plan_layout(shape, data_type, item_size, axes=axes)
 
 
-# NumPy puts it together anew each time.
+# Cached: NumPy computes the name each time.
 @functools.lru_cache(maxsize=64)
 def _name(dtype: np.dtype[Any]) -> str:
     return dtype.name
 
 
 class FilesDigest:
-    """SHA-256 of the files of an array, and their size.
+    """Computes the SHA-256 of the files of an array, and their total size.
 
     The digest is that of the concatenated 32-byte SHA-256 digests of ``zarr.json`` and of
     the chunk files in C order of the chunk grid, so that files can be digested in parallel.
@@ -300,12 +300,12 @@ class FilesDigest:
         self.stored_bytes = 0
 
     def add(self, file: FileSum) -> None:
-        """Take in the next file."""
+        """Add the next file."""
         self._digests.update(bytes.fromhex(file.sha256))
         self.stored_bytes += file.size_bytes
 
     def hexdigest(self) -> str:
-        """Return the digest of what was taken in."""
+        """Return the digest of the files added so far."""
         return self._digests.hexdigest()
 
 
@@ -316,7 +316,7 @@ def chunk_keys(layout: ArrayDocument) -> Iterator[str]:
 
 
 def chunk_key(index: tuple[int, ...]) -> str:
-    """Return the key of a chunk file: Zarr v3's default chunk key encoding."""
+    """Return the key of a chunk file in Zarr v3's default chunk key encoding."""
     return "/".join(["c", *map(str, index)])
 
 
@@ -342,7 +342,7 @@ def _encode_file(block: np.ndarray[Any, Any], layout: ArrayDocument) -> bytes | 
         (i, _region(index, layout.chunk_shape, block.shape))
         for i, index in enumerate(itertools.product(*map(range, grid)))
     )
-    # Those wholly outside the array are left out.
+    # Leave out inner chunks that lie wholly outside the array.
     inside = {i: region for i, region in regions if all(r.start < r.stop for r in region)}
     table = np.full((math.prod(grid), 2), EMPTY, dtype="<u8")
     file, sizes = _encode_chunks(
@@ -360,15 +360,15 @@ def _encode_file(block: np.ndarray[Any, Any], layout: ArrayDocument) -> bytes | 
 def _encode_chunks(
     blocks: list[np.ndarray[Any, Any]], layout: ArrayDocument, *, beside: int
 ) -> tuple[np.ndarray[Any, Any], list[int]]:
-    """Return chunks one behind the other, how long they are, and room for `beside` bytes.
+    """Return the concatenated encoded chunks, with room for `beside` bytes, and their lengths.
 
-    They are encoded where they stay: joining them takes a fifth of the time of encoding them.
+    They are encoded in place: joining them would add a fifth of the encoding time.
     """
     most = _most_bytes(layout, blocks[0]) if blocks else 0
     if len(blocks) >= _ENCODED_ALONE:
         file = np.empty(len(blocks) * most + beside, np.uint8)
         rooms = [file[i * most : (i + 1) * most] for i in range(len(blocks))]
-        # Where the main thread has ended, no more threads are given to those that go on.
+        # While the interpreter shuts down, it starts no more threads.
         with contextlib.suppress(RuntimeError):
             sizes = list(threads().map(_encode_chunk, blocks, itertools.repeat(layout), rooms))
             end = 0
@@ -376,7 +376,7 @@ def _encode_chunks(
                 file[end : end + size] = room[:size]
                 end += size
             return file, sizes
-    # Not the one into which others may be encoding still.
+    # A new buffer: other threads may still be encoding into the first one.
     file = np.empty(len(blocks) * most + beside, np.uint8)
     sizes, end = [], 0
     for block in blocks:
@@ -392,22 +392,22 @@ def _most_bytes(layout: ArrayDocument, block: np.ndarray[Any, Any]) -> int:
 def _encode_chunk(
     block: np.ndarray[Any, Any], layout: ArrayDocument, room: np.ndarray[Any, Any]
 ) -> int:
-    """Encode a chunk to the begin of `room`; return how long it is."""
+    """Encode a chunk to the start of `room`; return its length."""
     import imagecodecs
 
     if block.shape != layout.chunk_shape:
         whole = np.zeros(layout.chunk_shape, block.dtype)
         whole[tuple(slice(n) for n in block.shape)] = block
         block = whole
-    blosc_encode: Any = imagecodecs.blosc_encode  # Its annotations leave out buffers.
+    blosc_encode: Any = imagecodecs.blosc_encode  # Its annotations lack buffers.
     encoded = blosc_encode(
-        # Typed, not as bytes: it shuffles by the size of the items, whatever `typesize` says.
+        # Typed, not as bytes: it shuffles by the item size of the array and ignores `typesize`.
         np.ascontiguousarray(block),
         level=layout.level,
         compressor=layout.compressor,
         shuffle="bitshuffle",
         numthreads=1,
-        # Given more room, blosc stores what it cannot make smaller in another way.
+        # With more room, blosc stores incompressible data in another way.
         out=room[: len(room) - CRC_BYTES],
     )
     size = len(encoded)

@@ -1,1 +1,1 @@
-"""Data frames as Parquet or gzip CSV, equal when they come back."""
+"""Encode data frames as Parquet or gzip CSV, and decode them equal."""

@@ -1,11 +1,11 @@
-"""A data frame as an Arrow table with a note, and back.
+"""Convert a data frame to an Arrow table with a note, and back.
 
-The note is JSON under the key ``kymflow_zarr`` of the schema's metadata. It says what Arrow and
+The note is JSON under the key ``kymflow_zarr`` of the schema's metadata. It stores what Arrow and
 pandas' own metadata do not: the exact dtypes, the kinds of nulls, the index with its frequency,
-labels that are not text, and ``attrs``. The metadata by which pandas itself recognizes its dtypes
-and its index ("Storing pandas DataFrame objects in Apache Parquet format",
+labels that are not text, and ``attrs``. The metadata by which pandas recognizes its dtypes and
+index ("Storing pandas DataFrame objects in Apache Parquet format",
 https://pandas.pydata.org/docs/development/developer.html) are written here, too: pyarrow derives
-them from a data frame, and a replace of rows never builds one.
+them only from a data frame, which replacing rows never builds.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def _arrow_name(arrow_type: Any) -> str:
     try:
         pd.api.types.pandas_dtype(name)
     except (TypeError, NotImplementedError):
-        # pandas writes names that it cannot read, and then fails on its own files.
+        # For other types pandas writes names that it cannot read itself.
         return "object"
     return name
 
@@ -177,14 +177,14 @@ def _conversion(value: object) -> str:
 
 
 def to_arrow_table(df: pd.DataFrame) -> pa.Table:
-    """Turn a data frame into an Arrow table that carries a note about it.
+    """Convert a data frame to an Arrow table with a note about it.
 
     Raises
     ------
     ArgumentTypeError
         If `df` is not a data frame.
     UnsupportedDataError
-        If a part of it cannot be kept; the message names the column.
+        If a part of it cannot be stored; the message names the column.
     """
     if not isinstance(df, pd.DataFrame):
         raise ArgumentTypeError(
@@ -220,26 +220,26 @@ def to_arrow_table(df: pd.DataFrame) -> pa.Table:
 
 
 def table_of(arrays: Sequence[Any], fields: Sequence[str], note: Marker) -> pa.Table:
-    """Join columns and note to a table whose metadata pandas understands, too."""
+    """Return a table of columns and note, with metadata that pandas understands, too."""
     table = pa.table(list(arrays), names=list(fields))
     return table.replace_schema_metadata(metadata_of(table.schema, note))
 
 
 def metadata_of(schema: pa.Schema, note: Marker) -> dict[bytes, bytes]:
-    """Return the metadata of a schema: the note, and what pandas understands."""
+    """Return the metadata of a schema: the note, and the metadata of pandas."""
     text = json.dumps(note, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return {b"pandas": pandas_metadata(schema, note), NOTE_KEY: text.encode()}
 
 
 def parse_note(raw: bytes | None, *, where: str) -> Marker | None:
-    """Read the note of a table; None for a table of another program.
+    """Parse the note of a table; return None for a table of another program.
 
     Raises
     ------
     FormatVersionError
-        If the note is of a version this code does not know.
+        If the note has a version that this code does not know.
     CorruptDataError
-        If the note is not what this encoding writes.
+        If the note is invalid.
     """
     if raw is None:
         return None
@@ -265,8 +265,8 @@ def parse_note(raw: bytes | None, *, where: str) -> Marker | None:
 
 
 def describes(note: Marker, table: pa.Table) -> bool:
-    """Return True if the note fits the table; other programs may copy it onto other data."""
-    # A table without columns has no rows of its own to count.
+    """Return True if the note fits the table; other programs may copy it to other data."""
+    # A table without columns has no row count of its own.
     rows = note["rows"] if table.num_columns == 0 else table.num_rows
     return note["rows"] == rows and list(note["columns"]) == table.column_names
 
@@ -277,7 +277,7 @@ def from_arrow_table(table: pa.Table, note: Marker) -> pd.DataFrame:
     level_fields = note["index"].get("fields", [])
     fields = [field for field in note["columns"] if field not in level_fields]
     data = {position: series_of(table, field, note, index) for position, field in enumerate(fields)}
-    # Each column has memory of its own. Of many, pandas is faster with blocks.
+    # Columns have separate buffers. With many columns, pandas is faster after consolidation.
     df = pd.DataFrame(data, index=index, copy=len(data) > _MANY_COLUMNS)
     df.columns = _decode_columns(note["labels"])
     df.attrs = note.get("attrs", {})
@@ -351,7 +351,7 @@ def _encode_index(
 
 
 def index_field(name: Any, position: int, taken: Container[str]) -> str:
-    """Return the field of a level of the index: the one that pandas itself would choose."""
+    """Return the field name of an index level, as pandas would choose it."""
     return f"__index_level_{position}__" if name is None or str(name) in taken else str(name)
 
 

@@ -1,7 +1,7 @@
-"""One pandas column, or the labels of an index, as an Arrow array with a marker, and back.
+"""Convert a pandas column or index to an Arrow array with a marker, and back.
 
-Columns come first: plain ones, times with their zones, categories. Then labels as JSON: the
-names of columns, and the categories of a column.
+First times with their zones and plain columns, then labels as JSON (the names of columns, and
+categories), then categorical columns.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def encode_times(plain: np.ndarray) -> tuple[Any, Marker]:
 
 
 def encode_zoned(values: Any, dtype: pd.DatetimeTZDtype, what: str) -> tuple[Any, Marker]:
-    """Encode times with a zone: the instants, and the zone as exactly as it was given."""
+    """Encode times with a zone: the instants, and exactly the given zone."""
     zone, name = _encode_zone(dtype.tz, what)
     instants = values.array.tz_convert(None).to_numpy()
     array = _ticks(instants, pa.timestamp(dtype.unit, tz=name))
@@ -63,7 +63,7 @@ def decode_times(array: Any, marker: Marker) -> Any:
     arrow_type: Any = pa.duration(unit)
     if marker["kind"] == "datetime":
         letter, arrow_type = "M", pa.timestamp(unit, tz=None if zone is None else array.type.tz)
-    # Parquet has no seconds: they come back as milliseconds.
+    # Parquet has no unit of seconds: they are stored as milliseconds.
     ticks = array.cast(arrow_type).cast(pa.int64()).fill_null(_NAT)
     plain = np.array(ticks.to_numpy(zero_copy_only=False)).view(f"{letter}8[{unit}]")
     if zone is None:
@@ -77,7 +77,7 @@ def _ticks(plain: np.ndarray, arrow_type: Any) -> Any:
 
 
 def _encode_zone(zone: Any, what: str) -> tuple[Marker, str]:
-    """Return the marker of a time zone, and the name Arrow and Parquet readers see."""
+    """Return the marker of a time zone, and its name for Arrow and Parquet readers."""
     if isinstance(zone, zoneinfo.ZoneInfo) and zone.key:
         return {"name": zone.key}, zone.key
     if getattr(zone, "zone", None):
@@ -105,7 +105,7 @@ def _decode_zone(zone: Marker) -> dt.tzinfo:
         try:
             library: Any = importlib.import_module("pytz")
         except ImportError:
-            # The same zone of the standard library: pandas 3 does without pytz.
+            # pandas 3 does not need pytz: fall back to the same zone of the standard library.
             return zoneinfo.ZoneInfo(zone["name"])
         found: dt.tzinfo = library.timezone(zone["name"])
         return found
@@ -138,7 +138,7 @@ _NOT_IN_PARQUET = (
 
 
 def encode_plain(values: Any, what: str) -> tuple[Any, Marker]:
-    """As `encode_column`, for every dtype but categories."""
+    """Encode a column as `encode_column` does, for every dtype but categories."""
     dtype = values.dtype
     try:
         if isinstance(dtype, np.dtype):
@@ -195,7 +195,7 @@ def _encode_numpy(values: Any, dtype: np.dtype[Any], what: str) -> tuple[Any, Ma
     if dtype.kind not in "biuf" or dtype.itemsize > 8:
         hint = "Store the real and the imaginary part as two columns" if dtype.kind == "c" else None
         raise UnsupportedDataError(f"{what} has the dtype {dtype}, which cannot be kept", hint=hint)
-    # As pandas does, NaN is written as null: other programs then skip it in means.
+    # NaN becomes null, as in pandas' own files, so that other programs skip it in means.
     array = pa.array(plain.astype(dtype.newbyteorder("="), copy=False), from_pandas=True)
     return array, {"kind": "numpy", "dtype": dtype.name if dtype.isnative else dtype.str}
 
@@ -203,7 +203,7 @@ def _encode_numpy(values: Any, dtype: np.dtype[Any], what: str) -> tuple[Any, Ma
 def _decode_numpy(array: Any, dtype: np.dtype[Any]) -> np.ndarray:
     if array.null_count and dtype.kind != "f":
         raise ValueError(f"nulls in a column of dtype {dtype}")
-    # Of several chunks, this is a copy already.
+    # With several chunks, this is a copy already.
     plain = array.to_numpy(zero_copy_only=False)
     if plain.dtype.kind != dtype.kind:
         raise ValueError(f"{array.type} in a column of dtype {dtype}")
@@ -229,7 +229,7 @@ def _extension_marker(dtype: Any) -> Marker | None:
 
 
 def _has_layout_of_memory(arrow_type: Any) -> bool:
-    """Return True if a type, or one inside it, is one that Parquet does not have."""
+    """Return True if a type, or a nested one, is one that Parquet does not have."""
     if any(is_a(arrow_type) for is_a in _NOT_IN_PARQUET):
         return True
     if pa.types.is_dictionary(arrow_type):
@@ -247,7 +247,7 @@ def _decode_string(array: Any, marker: Marker) -> Any:
     try:
         dtype = pd.StringDtype(marker["storage"], na_value=np.nan)
     except TypeError:
-        # pandas before 2.3 has no such dtype; its own strings are objects.
+        # pandas before 2.3 has no such dtype and keeps strings as objects.
         return decode_objects(array, {"cells": "str", "null": "nan"})
     return dtype.__from_arrow__(array)
 
@@ -267,7 +267,7 @@ def _encode_interval(values: Any, marker: Marker, what: str) -> tuple[Any, Marke
     marker = {**marker, "ends": ends}
     if "zone" not in ends:
         return pa.array(intervals), marker
-    # pandas' own Arrow type does not know ends with a time zone; a plain struct does.
+    # pandas' Arrow type does not support bounds with a time zone; a plain struct does.
     right, _ = encode_plain(pd.Index(intervals.right), what)
     mask = pa.array(intervals.isna())
     return pa.StructArray.from_arrays([left, right], ["left", "right"], mask=mask), marker
@@ -284,7 +284,7 @@ def _decode_interval(array: Any, marker: Marker) -> Any:
 
 
 def encode_labels(index: pd.Index, what: str) -> Marker:
-    """Describe an Index (column labels, categories) as JSON alone.
+    """Encode an Index (column labels, categories) as JSON only.
 
     Raises
     ------
@@ -322,12 +322,12 @@ def decode_labels(marker: Marker) -> pd.Index:
 
 
 def encode_freq(index: pd.Index, what: str) -> Marker:
-    """Describe the frequency of an index of times; nothing if it has none.
+    """Encode the frequency of a time index; return an empty marker if it has none.
 
     Raises
     ------
     UnsupportedDataError
-        If pandas would not make the same frequency of its name: a calendar with holidays, an
+        If its name does not give the same frequency in pandas: a calendar with holidays, an
         offset of several units.
     """
     freq = getattr(index, "freq", None)
@@ -346,7 +346,7 @@ def encode_freq(index: pd.Index, what: str) -> Marker:
 
 
 def with_freq(index: pd.Index, freq: str | None) -> pd.Index:
-    """Set the frequency of an index of times."""
+    """Return a time index with the given frequency."""
     if freq is not None and isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex):
         timed: Any = index
         timed.freq = freq
@@ -400,19 +400,19 @@ def _label_type(marker: Marker) -> Any:
 
 
 def encode_column(values: Any, what: str) -> tuple[Any, Marker]:
-    """Turn the values of one column into an Arrow array and its marker.
+    """Convert the values of one column to an Arrow array and its marker.
 
     Parameters
     ----------
     values : pandas.Series or pandas.Index
         One-dimensional.
     what : str
-        How an error message calls the column.
+        Name of the column for errors.
 
     Raises
     ------
     UnsupportedDataError
-        If the dtype, or a value in an object column, cannot be kept.
+        If the dtype, or a value in an object column, cannot be stored.
     """
     if isinstance(values.dtype, pd.CategoricalDtype):
         return _encode_category(values, values.dtype, what)
@@ -420,7 +420,7 @@ def encode_column(values: Any, what: str) -> tuple[Any, Marker]:
 
 
 def decode_column(array: Any, marker: Marker) -> Any:
-    """Undo `encode_column`: a NumPy array, or a pandas extension array, of its own memory."""
+    """Undo `encode_column`: return a NumPy or pandas extension array with its own memory."""
     if marker["kind"] == "category":
         return _decode_category(whole(as_storage(array)), marker)
     return decode_plain(array, marker)
@@ -434,7 +434,7 @@ def _encode_category(values: Any, dtype: pd.CategoricalDtype, what: str) -> tupl
     if pa.types.is_string(dictionary.type) or pa.types.is_large_string(dictionary.type):
         array = pa.DictionaryArray.from_arrays(indices, dictionary)
     else:
-        # Parquet keeps dictionaries of text only; anything else is written out.
+        # Parquet stores dictionaries of text only; expand all others.
         array = dictionary.take(indices)
     labels = encode_labels(dtype.categories, f"{what}, whose categories")
     return array, {
@@ -466,6 +466,6 @@ def _positions(array: Any, marker: Marker, categories: pd.Index) -> np.ndarray:
     values = decode_plain(array, marker)
     labels = pd.Index(values, dtype=getattr(values, "dtype", None))
     if isinstance(categories, pd.IntervalIndex):
-        # As objects they are looked up one by one, and so they may overlap.
+        # Objects are looked up by equality, so the intervals may overlap.
         categories, labels = categories.astype(object), labels.astype(object)
     return np.array(categories.get_indexer(labels))

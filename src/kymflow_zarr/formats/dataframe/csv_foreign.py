@@ -1,9 +1,9 @@
-"""The CSV of other programs: types as pandas infers them, wherever nothing is lost by that.
+"""Read the CSV of other programs, with types as pandas infers them where that loses nothing.
 
-CSV says neither its delimiter nor its types. A file is read only where both are beyond doubt:
-one that another delimiter fits, or whose rows are longer than its header, is refused. pyarrow
-splits the text into fields, once; the types are then decided here, column by column. Columns
-that known programs write have the type of `PINNED_COLUMNS`, whatever one file happens to hold.
+CSV declares neither its delimiter nor its types. A file that another delimiter fits as well, or
+whose rows are longer than its header, is refused as ambiguous. pyarrow splits the text into
+fields, once; the types are then decided here, column by column. Columns of known programs always
+have the type of `PINNED_COLUMNS`, whatever a single file contains.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from kymflow_zarr.schema.analysis_columns import pinned_types
 
 __all__ = ["decode_csv"]
 
-# The annotations of pyarrow know of few of the arguments that its functions take, and those of
-# pandas not of the protocol for Arrow.
+# The annotations of pyarrow lack many arguments of its functions, and those of pandas lack the
+# Arrow protocol.
 pc: Final[Any] = pyarrow.compute
 _NULLABLE_BOOLEAN: Final[Any] = pd.BooleanDtype()
 _NULLABLE_INTEGER: Final[Any] = pd.Int64Dtype()
@@ -35,7 +35,7 @@ _BOM: Final = b"\xef\xbb\xbf"
 _SEP_LINE: Final = re.compile(rb'"?sep=(.)"?\s*?(?:\r\n|\n|\r|$)', re.IGNORECASE)
 _OTHER_DELIMITERS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _QUOTED: Final = re.compile(r'"[^"]*"')
-# What pandas takes for a missing value.
+# The texts that pandas reads as missing values.
 _MISSING: Final = pa.array(
     [
         "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
@@ -45,7 +45,7 @@ _MISSING: Final = pa.array(
 _WORDS: Final = pa.array(["True", "TRUE", "true", "False", "FALSE", "false"])
 _TRUE: Final = pa.array(["True", "TRUE", "true"])
 _INTEGER: Final = r"^\s*[+-]?[0-9]+\s*$"
-# "007" is no number, and a double does not hold seventeen digits.
+# Leading zeros ("007") mean an identifier, and a double does not hold seventeen digits.
 _NOT_PLAIN_INTEGER: Final = r"^\s*[+-]?(0[0-9]+|[0-9]{17,})\s*$"
 _SIXTEEN_DIGITS: Final = r"^\s*[+-]?[0-9]{16}\s*$"
 _DECIMAL_COMMA: Final = r"^\s*[+-]?[0-9]+,[0-9]+\s*$"
@@ -61,13 +61,13 @@ def decode_csv(data: bytes) -> pd.DataFrame:
     Parameters
     ----------
     data : bytes
-        The whole file, in UTF-8. A line ``sep=,`` may stand before the header.
+        The whole file, in UTF-8. A line ``sep=,`` may precede the header.
 
     Raises
     ------
     ValueError
-        If the fields are separated by something else than commas, if a row is longer than the
-        header, or if the numbers have decimal commas; the message completes "the file ...".
+        If the delimiter is not a comma, if a row is longer than the header, or if the numbers
+        have decimal commas; the message completes "the file ...".
     """
     text, header, body = _split_header(data)
     names = _unique_names(header)
@@ -86,7 +86,7 @@ def decode_csv(data: bytes) -> pd.DataFrame:
 
 
 def _split_header(data: bytes) -> tuple[str, list[str], bytes]:
-    """Return the text of the header, its fields, and what follows it."""
+    """Return the text of the header, its fields, and the bytes after it."""
     data = data.removeprefix(_BOM)
     if sep := _SEP_LINE.match(data):
         if sep[1] != b",":
@@ -122,7 +122,7 @@ def _text(line: bytes) -> str:
 
 
 def _unique_names(header: Sequence[str]) -> list[str]:
-    """Name the columns as pandas does: ``Unnamed: 0`` if nameless, ``a.1`` for a second ``a``."""
+    """Return column names as pandas makes them: ``Unnamed: 0``, ``a.1`` for a second ``a``."""
     given = [field or f"Unnamed: {i}" for i, field in enumerate(header)]
     names: list[str] = []
     counts: dict[str, int] = {}
@@ -138,12 +138,12 @@ def _unique_names(header: Sequence[str]) -> list[str]:
 
 def _fields(body: bytes, width: int) -> list[Any]:
     """Return the fields of each column as text."""
-    # Whether the last quote is closed pyarrow does not say.
+    # pyarrow does not report an unclosed quote.
     if body.count(b'"') % 2 == 0 and width > 1:
         try:
             return _split_fast(body, width, ",").columns
         except pa.ArrowInvalid:
-            pass  # Rows of several lengths, or not UTF-8: the slow way says which.
+            pass  # Rows differ in length, or it is not UTF-8: the slow parser reports which.
     return _split_slowly(body, width)
 
 
@@ -166,7 +166,7 @@ def _split_fast(body: bytes, width: int, delimiter: str) -> pa.Table:
 
 
 def _split_slowly(body: bytes, width: int) -> list[Any]:
-    """Count the fields of each row: empty ones at the end of a row do no harm."""
+    """Return the fields of each column with a parser that allows empty fields at row ends."""
     rows: list[list[str]] = []
     longest = 0
     unclosed = body.count(b'"') % 2 == 1
@@ -194,7 +194,7 @@ def _split_slowly(body: bytes, width: int) -> list[Any]:
 
 
 def _require_commas(header: str, body: bytes, width: int) -> None:
-    """Refuse a file that has as many fields in each row with another delimiter."""
+    """Refuse a file whose rows have the same number of fields with another delimiter."""
     plain = _QUOTED.sub("", header)
     for delimiter, word in _OTHER_DELIMITERS.items():
         count = plain.count(delimiter)
@@ -204,7 +204,7 @@ def _require_commas(header: str, body: bytes, width: int) -> None:
 
 
 def _require_one_field(header: str, column: Any) -> None:
-    """Refuse a file without commas whose rows have several fields all the same."""
+    """Refuse a file without commas whose rows have several fields with another delimiter."""
     for delimiter, word in _OTHER_DELIMITERS.items():
         counts = pc.unique(pc.count_substring(column, delimiter)).to_pylist()
         if len(column) > 1 and len(counts) == 1 and counts[0]:
@@ -223,7 +223,7 @@ def _fits(body: bytes, width: int, delimiter: str) -> bool:
 
 
 def _require_decimal_points(columns: Sequence[Any], decoded: dict[str, Any]) -> None:
-    """Refuse numbers such as "1,5" in quotes, unless the decimals of the file have points."""
+    """Refuse quoted numbers such as "1,5", unless the file has decimals with points."""
     if any(values.dtype == np.float64 for values in decoded.values()) and any(
         pc.any(pc.match_substring_regex(column, r"^\s*[+-]?[0-9]*\.[0-9]")).as_py()
         for column in columns
@@ -236,7 +236,7 @@ def _require_decimal_points(columns: Sequence[Any], decoded: dict[str, Any]) -> 
 
 
 def _inferred(texts: Any) -> Any:
-    """Convert a column to the type that pandas infers, if its text comes back from that."""
+    """Convert a column to the type that pandas infers, if that loses no text."""
     missing = pc.is_in(texts, value_set=_MISSING)
     given: Any = texts.filter(pc.invert(missing))
     if not len(texts):
@@ -250,7 +250,7 @@ def _inferred(texts: Any) -> Any:
 
 
 def _pinned(texts: Any, kind: str) -> Any:
-    """Convert a column to the type it has in all files of its program, if its values fit."""
+    """Convert a column to its type in all files of its program, if its values fit."""
     if kind == "text":
         return _as_text(texts)
     missing = pc.is_in(texts, value_set=_MISSING)
@@ -272,7 +272,7 @@ def _numbers(texts: Any, given: Any, missing: Any) -> Any:
     values = _cast(given, pa.int64() if integers else pa.float64())
     if values is None or _any(given, _NOT_PLAIN_INTEGER):
         return None
-    # Numbers with gaps are doubles.
+    # Integers with missing values become doubles.
     large = pc.max(pc.abs(values)).as_py() >= _EXACT_IN_A_DOUBLE
     if large and not (integers and len(given) == len(texts)) and _any(given, _SIXTEEN_DIGITS):
         return None
@@ -285,7 +285,7 @@ def _numbers(texts: Any, given: Any, missing: Any) -> Any:
         if pc.any(infinite).as_py() and not _all(given.filter(infinite), "(?i)inf"):
             return None  # Such as 1e999.
         if pc.any(pc.is_nan(values)).as_py():
-            return None  # A word that only Arrow takes for no number.
+            return None  # A word that only Arrow reads as missing.
     out = np.full(len(texts), np.nan)
     out[~np.asarray(missing)] = np.asarray(values)
     return out
@@ -300,7 +300,7 @@ def _any(texts: Any, pattern: str) -> bool:
 
 
 def _cast(texts: Any, kind: Any) -> Any:
-    """Parse numbers; None if some are none. Signs and blanks are allowed as pandas does."""
+    """Parse numbers; return None if some are not. Signs and blanks are allowed as in pandas."""
     try:
         return texts.cast(kind)
     except pa.ArrowInvalid:
@@ -328,9 +328,9 @@ def _booleans(texts: Any, missing: Any) -> Any:
 
 
 def _as_text(texts: Any) -> Any:
-    """Return a column as text, only empty fields as missing."""
+    """Return a column as text, with only empty fields as missing."""
     given = pc.if_else(pc.equal(texts, ""), None, texts)
     dtype: Any = pd.Series(["text"]).dtype
-    # Before version 3, pandas keeps text as objects.
+    # pandas before version 3 stores text as objects.
     objects = isinstance(dtype, np.dtype)
     return given.to_pandas().to_numpy() if objects else dtype.__from_arrow__(given)

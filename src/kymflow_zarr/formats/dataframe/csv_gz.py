@@ -1,4 +1,4 @@
-"""Data frames as gzip CSV: text for everybody, dtypes in the gzip header.
+"""Data frames as gzip CSV: readable text, with the dtypes in the gzip header.
 
 CSV has no types. They are written, as the JSON note of the Parquet encoding, into
 the gzip header's extra field (RFC 1952, FEXTRA): subfield ``KZ`` holds the JSON,
@@ -45,17 +45,17 @@ _NULL_WORDS = ("NA", "NULL", "N/A", "nan", "<NA>", "None", "null", "#N/A", "n/a"
 
 
 def encode_csv_gz(df: pd.DataFrame) -> bytes:
-    """Encode a data frame as gzip CSV that also says what dtypes it had.
+    """Encode a data frame as gzip CSV that also stores its dtypes.
 
-    Equal frames give equal bytes; the header holds neither time nor name. An index
-    that only numbers the rows is not written; any other comes first.
+    Equal data frames give equal bytes; the header holds neither time nor name. An index
+    that only numbers the rows is not written; any other becomes the first columns.
 
     Raises
     ------
     ArgumentTypeError
         If `df` is not a data frame.
     UnsupportedDataError
-        If something in it would not come back equal; the message names the column.
+        If a part of it would not come back equal; the message names the column.
     """
     table = to_arrow_table(df)
     parsed = parse_note(table.schema.metadata[NOTE_KEY], where="the encoded data frame")
@@ -89,7 +89,7 @@ def decode_csv_gz(data: bytes, *, where: str) -> pd.DataFrame:
     data : bytes
         The whole file.
     where : str
-        How an error message calls the file.
+        Name of the file for errors.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def decode_csv_gz(data: bytes, *, where: str) -> pd.DataFrame:
         return from_arrow_table(_from_csv(text, note), note)
     except KymflowZarrError:
         raise
-    except Exception as error:  # What damaged bytes make the parsers raise is open.
+    except Exception as error:  # The parsers raise many exception types on corrupt input.
         raise CorruptDataError(f"not a readable gzip CSV: {error}", where=where) from error
 
 
@@ -140,7 +140,7 @@ def _type_of(text: str) -> Any:
         make: Any = pa.decimal128 if match[1] == "128" else pa.decimal256
         return make(int(match[2]), int(match[3]))
     if match := re.fullmatch(r"timestamp\[(\w+), tz=.*\]", text):
-        # Only the instants are text; the zone is in the column's marker.
+        # The text holds only the instants; the zone is in the column's marker.
         return pa.timestamp(match[1], tz="UTC")
     by_alias: Any = pa.type_for_alias
     return by_alias(text)
@@ -187,7 +187,7 @@ def _from_text(array: Any, kind: str) -> Any:
 
 
 def _without_blank_lines(array: Any, name: str) -> tuple[Any, str]:
-    """Write a word for missing values of an only column, since readers skip blank lines."""
+    """Replace missing values of a single column by a word, since readers skip blank lines."""
     array = array.cast(pa.string())
     if not array.null_count:
         return array, ""
@@ -218,7 +218,7 @@ def _from_csv(text: bytes, note: Marker) -> pa.Table:
         read_options=pa_csv.ReadOptions(
             column_names=list(types),
             skip_rows_after_names=1,
-            # One block: a value may be of any length.
+            # One block, since a value may have any length.
             block_size=min(max(len(text) + 1, 1 << 20), 2**31 - 1),
         ),
         parse_options=pa_csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),

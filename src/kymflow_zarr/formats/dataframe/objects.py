@@ -1,8 +1,8 @@
-"""Object columns: Python values to Arrow arrays and back.
+"""Convert object columns (Python values) to Arrow arrays and back.
 
-A pandas column of dtype ``object`` may hold anything. What is kept is one kind
-of value per column; the kind is written down as the column's ``cells``, and so
-is which of pandas' four nulls stood where, since Arrow has only one.
+A pandas column of dtype ``object`` may hold anything. One kind of value per column is
+supported; the column's marker stores it as ``cells``, and the positions of each of
+pandas' four nulls, since Arrow has only one.
 """
 
 from __future__ import annotations
@@ -63,19 +63,19 @@ _HINTS: dict[type, str] = {
 
 
 def encode_objects(values: np.ndarray, what: str) -> tuple[Any, Marker]:
-    """Turn an object array into an Arrow array and the marker that turns it back.
+    """Convert an object array to an Arrow array and the marker that decodes it.
 
     Parameters
     ----------
     values : numpy.ndarray
         One-dimensional, dtype object.
     what : str
-        How an error message calls the column.
+        Name of the column for errors.
 
     Raises
     ------
     UnsupportedDataError
-        If the values are of several types, or of one that cannot be kept.
+        If the values have several types, or one that cannot be stored.
     """
     nulls = _find_nulls(values)
     present = [value for value in values if _null_name(value) is None]
@@ -102,7 +102,7 @@ def encode_objects(values: np.ndarray, what: str) -> tuple[Any, Marker]:
 
 
 def decode_objects(array: Any, marker: Marker) -> np.ndarray:
-    """Undo `encode_objects`; `array` may have been through a file since."""
+    """Undo `encode_objects`; `array` may have been stored in a file meanwhile."""
     array = as_storage(array)
     null = _NULLS[marker.get("null", "None")]
     out = np.empty(len(array), dtype=object)
@@ -116,7 +116,7 @@ def decode_objects(array: Any, marker: Marker) -> np.ndarray:
 
 
 def null_positions(array: Any, marker: Marker) -> dict[str, np.ndarray]:
-    """Undo `null_marker`: positions of the nulls of an object column, by name."""
+    """Undo `null_marker`: return the positions of an object column's nulls, by name."""
     missing = np.asarray(array.is_null())
     places = {}
     for name, positions in marker.get("nulls", {}).items():
@@ -127,7 +127,7 @@ def null_positions(array: Any, marker: Marker) -> dict[str, np.ndarray]:
 
 
 def same_value(a: Any, b: Any) -> bool:
-    """Return True if two cells are equal in value and type; a NaN equals a NaN."""
+    """Return True if two cells are equal in value and type; NaN equals NaN."""
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
         return (
             isinstance(a, np.ndarray)
@@ -149,7 +149,7 @@ def same_value(a: Any, b: Any) -> bool:
 
 
 def as_storage(array: Any) -> Any:
-    """Strip an Arrow extension type; which ones a reader knows depends on its imports."""
+    """Return the storage of an Arrow extension array, whose type may not be registered."""
     if not isinstance(array.type, pa.BaseExtensionType):
         return array
     storage_type: Any = array.type.storage_type
@@ -179,7 +179,7 @@ def _find_nulls(values: np.ndarray) -> dict[str, list[int]]:
 
 
 def null_marker(nulls: Mapping[str, Sequence[int] | np.ndarray]) -> Marker:
-    """Describe which null stood where; `nulls` holds positions by name."""
+    """Return a marker of which null stood where; `nulls` holds positions by name."""
     if not nulls:
         return {}
     usual = max(sorted(nulls), key=lambda name: len(nulls[name]))
@@ -235,7 +235,7 @@ def _arrow(cells: list[Any], arrow_type: Any, what: str) -> Any:
 
 
 def _encode_nested(kind: type, cells: list[Any], what: str) -> tuple[Any, Marker]:
-    """Take the plainest form that gives the cells back: Arrow's own, a map, JSON text."""
+    """Use the simplest form that decodes equal: Arrow's own, a map, or JSON text."""
     for name, encode in _nested_forms(kind):
         marker: Marker = {"cells": kind.__name__} | ({"form": name} if name else {})
         try:
@@ -259,7 +259,7 @@ def _nested_forms(kind: type) -> Iterator[tuple[str, Callable[[list[Any]], Any]]
 
 
 def _storable(arrow_type: Any) -> bool:
-    # Parquet has no struct without fields.
+    # Parquet does not support a struct without fields.
     if pa.types.is_struct(arrow_type):
         fields = [arrow_type.field(i).type for i in range(arrow_type.num_fields)]
         return bool(fields) and all(map(_storable, fields))
@@ -341,7 +341,7 @@ def _encode_arrays(cells: list[Any], what: str) -> tuple[Any, Marker]:
 
 
 def _offsets(lengths: np.ndarray) -> Any:
-    # A safe cast: more than 2**31 elements must not wrap around.
+    # A checked cast: more than 2**31 elements would overflow int32.
     return pa.array(np.concatenate([[0], np.cumsum(lengths)])).cast(pa.int32())
 
 

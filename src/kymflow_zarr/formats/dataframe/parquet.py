@@ -1,4 +1,4 @@
-"""Data frames as Parquet bytes: equal when they come back, plain for other programs."""
+"""Data frames as Parquet, decoded equal by this package and readable by other programs."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ __all__ = [
     "written_options",
 ]
 
-# Below this, Arrow's threads cost more than they save, to a process that is about to end too.
+# Below this size, Arrow's threads cost more than they save, also at process exit.
 _ONE_THREAD_BYTES: Final = 4 << 20
 _NULLABLE: Final[dict[Any, Any]] = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
-# What a change of few rows decodes and writes anew; all else of the file it copies.
+# The rows that replacing a few rows decodes and rewrites; the other row groups are copied.
 ROW_GROUP_ROWS: Final = 1 << 16
 
 
@@ -48,14 +48,14 @@ def encode_parquet(df: pd.DataFrame) -> bytes:
 
     Values, dtypes, index, labels and ``attrs`` come back equal from
     `decode_parquet`. Other programs see ordinary Parquet columns: NaN in a plain
-    float column is null, as pandas itself writes it. Equal frames give equal bytes.
+    float column is null, as in pandas' own files. Equal data frames give equal bytes.
 
     Raises
     ------
     ArgumentTypeError
         If `df` is not a data frame.
     UnsupportedDataError
-        If something in it would not come back equal; the message names the column.
+        If a part of it would not come back equal; the message names the column.
     """
     table = to_arrow_table(df)
     data = table_to_bytes(table)
@@ -73,7 +73,7 @@ def decode_parquet(data: bytes | pa.Buffer, *, where: str) -> pd.DataFrame:
     data : bytes or pyarrow.Buffer
         The whole file.
     where : str
-        How an error message calls the file.
+        Name of the file for errors.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def decode_parquet(data: bytes | pa.Buffer, *, where: str) -> pd.DataFrame:
         return _with_exact_integers(frame, table)
     except KymflowZarrError:
         raise
-    except Exception as error:  # What damaged bytes make the parsers raise is open.
+    except Exception as error:  # The parsers raise many exception types on corrupt input.
         raise CorruptDataError(f"the data frame cannot be rebuilt: {error}", where=where) from error
 
 
@@ -107,7 +107,7 @@ def check_parquet(file: BinaryIO, *, where: str) -> None:
     try:
         with pq.ParquetFile(file) as opened:
             note = (opened.schema_arrow.metadata or {}).get(NOTE_KEY)
-    # Parquet: "File Metadata ... magic number 'PAR1'" end the file; all else follows from it.
+    # Parquet: the file ends with "File Metadata ... magic number 'PAR1'".
     except (pa.ArrowException, OSError, ValueError) as error:
         raise CorruptDataError(
             f"not a readable Parquet file: {error}",
@@ -118,7 +118,7 @@ def check_parquet(file: BinaryIO, *, where: str) -> None:
 
 
 def _with_exact_integers(frame: pd.DataFrame, table: pa.Table) -> pd.DataFrame:
-    """Take integers beside nulls from a table where pandas has made other numbers of them."""
+    """Replace integers beside nulls that pandas converted to floats by the exact ones."""
     for at, label in enumerate(frame.columns):
         if frame.dtypes.iloc[at] != np.float64 or table.column_names.count(str(label)) != 1:
             continue
@@ -126,18 +126,18 @@ def _with_exact_integers(frame: pd.DataFrame, table: pa.Table) -> pd.DataFrame:
         if pa.types.is_integer(column.type) and column.type.bit_width == 64:
             exact = column.to_pandas(types_mapper=_NULLABLE.get)
             if not exact.dropna().eq(exact.dropna().astype("float64").map(int)).all():
-                put: Any = frame.isetitem  # Its annotation leaves out a series.
+                put: Any = frame.isetitem  # Its annotation lacks Series.
                 put(at, exact.set_axis(frame.index))
     return frame
 
 
 def open_table(data: bytes | pa.Buffer, *, where: str) -> tuple[pa.Table, Marker | None]:
-    """Read the Arrow table and its note; no note if the table is not of this package.
+    """Read the Arrow table and its note; None as note for a table of another program.
 
     Raises
     ------
     CorruptDataError, FormatVersionError
-        As `decode_parquet`.
+        As for `decode_parquet`.
     """
     register_pandas_types()
     table = _read(data, where=where)
@@ -156,7 +156,7 @@ def table_to_bytes(table: pa.Table) -> bytes:
 
 
 def written_options(schema: pa.Schema) -> dict[str, Any]:
-    """Return how the columns of a table are written."""
+    """Return the writer options for the columns of a table."""
     return {
         "compression": "zstd",
         "write_page_checksum": True,
@@ -165,20 +165,20 @@ def written_options(schema: pa.Schema) -> dict[str, Any]:
 
 
 def _with_dictionary(schema: pa.Schema) -> Any:
-    """Return the columns to write with a dictionary: of numbers it costs more than it saves."""
+    """Return the columns to dictionary-encode; for numbers it costs more than it saves."""
     if any(pa.types.is_nested(kind) for kind in schema.types):
-        return True  # Their parts have other names than the columns.
+        return True  # The fields of nested columns have other names than the columns.
     numbers = (pa.types.is_integer, pa.types.is_floating)
     return [field.name for field in schema if not any(is_a(field.type) for is_a in numbers)]
 
 
 def require_same(name: str, given: Any, back: Any, *, hint: str | None = None) -> None:
-    """Compare a column with what came back of it.
+    """Compare a column with its decoded copy.
 
     Raises
     ------
     UnsupportedDataError
-        If dtype or a value differ.
+        If the dtype or a value differs.
     """
     if not _same(given, back):
         raise UnsupportedDataError(
@@ -188,8 +188,8 @@ def require_same(name: str, given: Any, back: Any, *, hint: str | None = None) -
 
 @functools.cache
 def register_pandas_types() -> None:
-    """Make Arrow know the types of pandas that are not its own."""
-    # Arrow knows pandas' periods and intervals once pandas has made one of each.
+    """Register pandas' extension types with Arrow."""
+    # pandas registers them when the first period and interval array is converted.
     for value in (pd.Period("2000-01-01", freq="D"), pd.Interval(0, 1)):
         made: Any = pd.array([value])
         pa.array(made)
@@ -200,12 +200,12 @@ def _read(data: bytes | pa.Buffer, *, where: str, columns: list[str] | None = No
     try:
         with pq.ParquetFile(arrow_reader(data), page_checksum_verification=True) as file:
             return file.read(columns=columns, use_threads=len(data) > _ONE_THREAD_BYTES)
-    except Exception as error:  # What damaged bytes make the parser raise is open.
+    except Exception as error:  # pyarrow raises many exception types on corrupt input.
         raise CorruptDataError(f"not a readable Parquet file: {error}", where=where) from error
 
 
 def _verify(df: pd.DataFrame, data: bytes, note: Marker) -> None:
-    """Read back what is not certain to come back equal, and compare."""
+    """Decode the columns that are not certain to come back equal, and compare them."""
     level_fields = note["index"].get("fields", [])
     fields = [field for field in note["columns"] if field not in level_fields]
     doubtful = {
@@ -224,7 +224,7 @@ def _verify(df: pd.DataFrame, data: bytes, note: Marker) -> None:
 
 
 def require_same_index(given: pd.Index, back: pd.Index, *, hint: str | None = None) -> None:
-    """Compare an index with what came back of it, level by level.
+    """Compare an index with its decoded copy, level by level.
 
     Raises
     ------

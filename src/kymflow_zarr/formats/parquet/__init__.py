@@ -1,1 +1,1 @@
-"""The metadata of Parquet files: footers, page headers, sizes, Thrift."""
+"""Read the metadata of Parquet files: Thrift, footers, page headers, sizes."""

@@ -1,4 +1,4 @@
-"""What a Parquet file says of itself: footer and page headers, and what it takes in memory."""
+"""Parse footer and page headers of a Parquet file, and check its size in memory."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _MAX_NESTING: Final = 16
 
 Bytes = bytes | memoryview
 Struct = dict[int, tuple[int, Any]]
-"""Fields by number: type in the protocol, and value. Of a list that is its elements' type and
-the elements."""
+"""Fields by number, each with its Thrift type and value. The value of a list is the type of its
+elements and the elements."""
 
 
 def load_struct(data: Bytes, at: int = 0) -> tuple[Struct, int]:
@@ -31,13 +31,13 @@ def load_struct(data: Bytes, at: int = 0) -> tuple[Struct, int]:
     Raises
     ------
     ValueError, IndexError
-        If it cannot be followed.
+        If it cannot be parsed.
     """
     return _struct(data, at, 0)
 
 
 def dump_struct(struct: Struct) -> bytes:
-    """Return a struct as bytes: those it was read from, if they were written as usual."""
+    """Encode a struct; the bytes are those it was parsed from if they were canonical."""
     out = bytearray()
     _put_struct(out, struct)
     return bytes(out)
@@ -56,14 +56,14 @@ def _struct(data: Bytes, at: int, depth: int) -> tuple[Struct, int]:
         else:
             number, at = _integer(data, at)
         if kind in _INTEGERS:
-            # Most fields are small numbers: those of each page of a large file are read.
+            # A fast path, since most fields are small numbers and a large file has many pages.
             value: Any = data[at]
             at += 1
             if value > 0x7F:
                 value, at = _varint(data, at - 1)
             value = (value >> 1) ^ -(value & 1)
         elif kind in (_TRUE, _FALSE):
-            value = None  # A truth value is in the type of its field, and has no bytes.
+            value = None  # The type of a Boolean field is its value, without further bytes.
         else:
             value, at = _value(data, at, kind, depth)
         fields[number] = kind, value
@@ -167,8 +167,8 @@ def _put_varint(out: bytearray, value: int) -> None:
 
 
 MAGIC: Final = b"PAR1"
-# Parquet, thrift: CompressionCodec, as pyarrow calls them; LZO it does not know, and the older
-# LZ4 has a frame of its own.
+# CompressionCodec of parquet.thrift, by pyarrow's names. pyarrow does not support LZO, and the
+# older LZ4 has its own framing.
 _CODECS: Final = {
     0: None, 1: "snappy", 2: "gzip", 3: "lzo", 4: "brotli", 5: "lz4_hadoop", 6: "zstd",
     7: "lz4_raw",
@@ -182,7 +182,7 @@ def footer_of(data: memoryview) -> Struct:
     Raises
     ------
     ValueError, IndexError
-        If there is none, or it cannot be followed.
+        If there is none, or it cannot be parsed.
     """
     if len(data) < 12 or bytes(data[-4:]) != MAGIC:
         raise ValueError("it does not end as a Parquet file")
@@ -194,7 +194,7 @@ def footer_of(data: memoryview) -> Struct:
 
 @dataclass(frozen=True, slots=True)
 class ColumnChunk:
-    """Where one column of one row group lies, and what is in it; numbers as the footer has them."""
+    """Position and content of one column of one row group, according to the footer."""
 
     start: int
     end: int
@@ -206,12 +206,12 @@ class ColumnChunk:
 
 
 def column_chunks(data: memoryview) -> Iterator[ColumnChunk]:
-    """Yield what the footer of a file says of each column of each row group.
+    """Yield the column chunks of a file, from its footer.
 
     Raises
     ------
     ValueError, KeyError, IndexError, TypeError
-        If there is no such footer, or a codec that Parquet does not have.
+        If the footer is invalid, or names an unknown codec.
     """
     footer = footer_of(data)
     # FileMetaData.schema, its root first; SchemaElement.num_children, type_length.
@@ -252,14 +252,14 @@ class PageHeader:
     Attributes
     ----------
     kind, encoding : int
-        PageType and Encoding, as Parquet numbers them.
+        PageType and Encoding of parquet.thrift.
     unpacked, packed : int
-        Bytes of what follows, unpacked and as they are in the file.
+        Size of the page data in bytes, unpacked and in the file.
     values : int
     length : int
-        Bytes of the header itself.
+        Size of the header in bytes.
     checksum : int or None
-        CRC-32 of what follows, as a number of 32 bits with a sign.
+        CRC-32 of the page data, as a signed 32-bit number.
     """
 
     def __init__(self, data: memoryview, at: int) -> None:
@@ -276,7 +276,7 @@ class PageHeader:
             raise ValueError("a page of negative size")
 
 
-# Parquet, thrift: Type, and what a value of it takes in memory; PageType; Encoding.
+# From parquet.thrift: Type, with the size of its values in memory; PageType; Encoding.
 _BYTE_ARRAY: Final = 6
 _WIDTHS: Final = {0: 1, 1: 8, 2: 8, 3: 12, 4: 8, 5: 8}
 _PLAIN_PAGE, _DICTIONARY_PAGE, _DATA_PAGE_V2 = 0, 2, 3
@@ -285,30 +285,30 @@ _LENGTH: Final = struct.Struct("<I").unpack_from
 
 
 def check_parquet_size(data: bytes | pa.Buffer, *, where: str) -> None:
-    """Raise LimitExceededError if a table would take more than the limit ``table_bytes``.
+    """Raise LimitExceededError if a table would take more memory than ``table_bytes``.
 
     Raises
     ------
     CorruptDataError
-        If the file is not Parquet, or its pages cannot be followed.
+        If the file is not Parquet, or its pages cannot be parsed.
     """
     try:
         view = memoryview(data).cast("B")
         columns = [_column(view, chunk) for chunk in column_chunks(view)]
         size = sum(column.size for column in columns)
         if size > get_limits().table_bytes >= sum(column.least for column in columns):
-            # How long the texts of the dictionaries are is looked at only where it matters.
+            # Measure the texts of the dictionaries only if the rough estimate is too large.
             size = sum(column.exact() for column in columns)
     except KymflowZarrError:
         raise
-    except Exception as error:  # What damaged bytes make the parser raise is open.
+    except Exception as error:  # Parsing corrupt input raises many exception types.
         raise CorruptDataError(f"not a readable Parquet file: {error}", where=where) from error
     check_limit("table_bytes", size, "the table takes up to", where=where)
 
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """Memory of a column, if each value is as long as its whole dictionary."""
+    """An upper bound of the memory of a column."""
 
     size: int
     values: int = 0
@@ -318,11 +318,11 @@ class _Column:
 
     @property
     def least(self) -> int:
-        """Return what it takes if the texts of the dictionary are empty."""
+        """Return its size if the texts of the dictionary are empty."""
         return self.size - self.values * self.longest
 
     def exact(self) -> int:
-        """Return what it takes, by the longest text of the dictionary."""
+        """Return its size if each text is as long as the longest of the dictionary."""
         if self.dictionary is None or not self.longest:
             return self.size
         return self.least + self.values * _longest(self.dictionary, self.codec, self.longest)
@@ -330,7 +330,7 @@ class _Column:
 
 def _column(data: memoryview, chunk: ColumnChunk) -> _Column:
     if chunk.values == 0:
-        return _Column(max(0, chunk.rows))  # A dictionary may be there, but no page of values.
+        return _Column(max(0, chunk.rows))  # There may be a dictionary, but there is no data page.
     start, end = chunk.start, chunk.end
     if not 0 <= start <= end <= len(data):
         raise ValueError(f"a column lies from byte {start} to {end}, the file has {len(data)}")
@@ -351,7 +351,7 @@ def _column(data: memoryview, chunk: ColumnChunk) -> _Column:
         elif header.kind in (_PLAIN_PAGE, _DATA_PAGE_V2):
             values += header.values
             if header.encoding == _PREFIXED:
-                # Each value may begin with all of the one before.
+                # Delta encoding: each value may contain the whole previous one as its prefix.
                 unpacked += header.values * header.unpacked
     values = max(values, chunk.values, chunk.rows)
     if chunk.kind != _BYTE_ARRAY:
@@ -364,13 +364,13 @@ def _longest(page: memoryview, codec: str | None, size: int) -> int:
     """Return the length of the longest text of a dictionary."""
     check_limit("table_bytes", size, "a dictionary takes", where=None)
     if codec is not None:
-        arrow: Any = pa  # Its annotations leave out a codec and views.
+        arrow: Any = pa  # Its annotations lack a codec and views.
         if not arrow.Codec.is_available(codec):
             return size
         page = memoryview(arrow.decompress(page, decompressed_size=size, codec=codec))
     data = bytes(page)
     if len(data) >= 4:
-        # Ids of images are often of one length: then each begins where the first one says.
+        # A fast path for texts of equal length, such as image ids.
         step = 4 + int.from_bytes(data[:4], "little")
         if all(data[i::step].count(data[i]) == len(data[i::step]) for i in range(4)):
             return min(step - 4, size)
@@ -384,10 +384,10 @@ def _longest(page: memoryview, codec: str | None, size: int) -> int:
 
 
 def arrow_reader(data: bytes | memoryview | pa.Buffer) -> Any:
-    """Return a file of bytes that are copied into memory of Arrow's own.
+    """Return a file of bytes that are copied into memory owned by Arrow.
 
-    A thread of Arrow may be the last to let go of what it has read. If that is a Python object
-    and the interpreter has ended meanwhile, the process aborts.
+    A thread of Arrow may hold the last reference to its input. If that is a Python object and
+    the interpreter has exited meanwhile, releasing it aborts the process.
     """
     if isinstance(data, pa.Buffer):
         return pa.BufferReader(data)

@@ -1,1 +1,1 @@
-"""Row groups of Parquet files, copied as bytes where a change of rows does not touch them."""
+"""Replace rows of Parquet files, copying unaffected row groups as bytes."""

@@ -1,9 +1,9 @@
 """Replace rows of single images in a large table without decoding most of it.
 
-Only the row groups that hold rows of those images are decoded, and the last one, which takes
-the new rows. All others are copied as bytes. A table that is small, damaged or not of the form
-that this package writes is left to `formats.rows.replace`, which decodes all of it; the rows that
-come of it are the same.
+Only the row groups with rows of those images are decoded, and the last one, which gets the new
+rows. All others are copied as bytes. A table that is small, damaged or not in the form that this
+package writes is left to `formats.rows.replace`, which decodes all of it; the resulting rows are
+the same.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ from kymflow_zarr.formats.rows.encoded import (
 
 __all__ = ["GroupedTable"]
 
-# Smaller row groups are joined with a neighbour, so that there are never many.
+# Smaller row groups are merged with a neighbour, so that their number stays low.
 FEW_ROWS: Final = ROW_GROUP_ROWS // 4
-# With fewer, decoding all of the table is as fast.
+# With fewer row groups, decoding the whole table is as fast.
 FEWEST_GROUPS: Final = 3
-# Each holds one row group more in memory.
+# Each thread holds one more row group in memory.
 _THREADS: Final = min(4, os.cpu_count() or 1)
 # Fields of the footer: FileMetaData.schema, column_orders.
 _SCHEMA: Final = 2
@@ -55,12 +55,12 @@ _ORDERS: Final = 7
 
 
 class _NotOrdinaryError(Exception):
-    """The whole table has to be decoded."""
+    """Raised if the whole table must be decoded."""
 
 
 @dataclass(slots=True)
 class _Run:
-    """Row groups next to each other: one that is copied, or some that are written anew."""
+    """Adjacent row groups: one that is copied, or several that are rewritten."""
 
     first: int
     last: int
@@ -97,17 +97,17 @@ class GroupedTable:
 
     @classmethod
     def of_bytes(cls, data: bytes, *, where: str) -> Self | None:
-        """Return the table; None if it has few row groups, or is of another form.
+        """Return the table; None if it has few row groups, or another form.
 
         Raises
         ------
         FormatVersionError, LimitExceededError
-            As of :func:`decode_parquet`.
+            As for :func:`decode_parquet`.
         """
         try:
             footer, groups = parse_row_groups(data)
         except (ValueError, KeyError, IndexError, TypeError):
-            return None  # It is damaged, and decoding it all finds out how.
+            return None  # It is damaged; decoding all of it reports how.
         if len(groups) < FEWEST_GROUPS:
             return None
         check_parquet_size(data, where=where)
@@ -120,7 +120,7 @@ class GroupedTable:
                 for field in schema
                 if _is_text(field.type) and not pa.types.is_dictionary(field.type)
             ]
-            # Of texts that are only copied, those of the dictionary are enough.
+            # Read texts dictionary-encoded: those that are only copied need not be expanded.
             short = pq.ParquetFile(
                 pa.BufferReader(data), page_checksum_verification=True, read_dictionary=texts
             )
@@ -132,8 +132,8 @@ class GroupedTable:
             if note is None or note["rows"] != rows or list(note["columns"]) != schema.names:
                 return None
             if note["index"].get("name") is not None:
-                return None  # The numbers of its rows have a name, and stay with them.
-            # Where in the table other nulls stand than usual.
+                return None  # A named range index belongs to its rows.
+            # A marker with positions of nulls refers to rows of the whole table.
             if any("nulls" in marker for marker in note["columns"].values()):
                 return None
         except (KeyError, TypeError, AttributeError):
@@ -143,12 +143,12 @@ class GroupedTable:
     def replaced(
         self, image_ids: Collection[str], made: Callable[[], Sequence[Rows]], *, image_id_col: str
     ) -> tuple[bytes, int] | None:
-        """Remove the rows of some images and append those that a call makes.
+        """Remove the rows of some images and append the rows that a callable returns.
 
         Returns
         -------
         tuple of (bytes, int), or None
-            The table, and how many rows went; None if the whole table has to be decoded.
+            The table and the number of removed rows; None if the whole table must be decoded.
         """
         if image_id_col not in self.note["columns"]:
             return None
@@ -156,7 +156,7 @@ class GroupedTable:
             return None
         try:
             with ThreadPoolExecutor(1) as other:
-                # Of a thousand images, making takes about as long as looking for the old rows.
+                # For a thousand images, making new rows takes about as long as finding old ones.
                 keep = other.submit(self._masks, image_ids, image_id_col)
                 more = made()
                 return self._replaced(keep.result(), more)
@@ -186,7 +186,7 @@ class GroupedTable:
         )
         made: dict[int, list[RowGroup]] = {number: [] for number in range(len(runs))}
         footer = footer_of(memoryview(_encode(schema.empty_table(), schema)))
-        # Also where nothing is encoded: what is copied gets the new footer.
+        # Also if nothing is encoded: copied row groups get the new footer.
         _require_same_columns(self._footer, footer)
         for number, data in _encoded(pieces, schema):
             written, groups = parse_row_groups(data)
@@ -200,7 +200,7 @@ class GroupedTable:
         return file_of(chosen, footer), removed
 
     def _whole(self, run: _Run) -> list[RowGroup]:
-        """Return what is to be copied; a damaged page must not get new checksums."""
+        """Return the row groups to copy; raise if a page is damaged, to give it no new checksum."""
         groups = self._groups[run.first : run.last + 1]
         try:
             whole = all(group.is_whole() for group in groups)
@@ -211,7 +211,7 @@ class GroupedTable:
         return groups
 
     def _masks(self, image_ids: Collection[str], image_id_col: str) -> dict[int, Any]:
-        """Return which rows stay of each row group that loses some."""
+        """Return, for each row group that loses rows, a mask of the rows to keep."""
         marker = self.note["columns"][image_id_col]
         texts = _is_text(self._file.schema_arrow.field(image_id_col).type)
         ids = sorted(image_id.encode() for image_id in image_ids) if texts else None
@@ -237,7 +237,7 @@ class GroupedTable:
             yield table
 
     def _followed_by(self, table: pa.Table, more: Sequence[Rows]) -> pa.Table:
-        """Append rows, as `Rows.followed_by` does it to the whole table."""
+        """Append rows, as `Rows.followed_by` does for a whole table."""
         columns = {
             name: Column(name, table[name], marker) for name, marker in self.note["columns"].items()
         }
@@ -254,20 +254,20 @@ class GroupedTable:
 
 def _read_group(file: pq.ParquetFile, number: int, columns: list[str] | None = None) -> pa.Table:
     try:
-        # Without threads of Arrow, which could outlive the bytes of Python that they read.
+        # Without Arrow's threads, which could outlive the Python bytes that they read.
         return file.read_row_group(number, columns=columns, use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise _NotOrdinaryError from error  # Damaged.
 
 
 def _require_same_columns(one: Struct, other: Struct) -> None:
-    # Of another version of the writer, it may be, or of another program.
+    # They differ if another version of the writer or another program wrote the file.
     if any(one.get(field) != other.get(field) for field in (_SCHEMA, _ORDERS)):
         raise _NotOrdinaryError
 
 
 def _appended(old: Column, new: Column | None, rows: int) -> Column:
-    """Append rows to some of a column, if that needs no other type of the rows not seen."""
+    """Append rows to a part of a column, unless that changes the type of the other rows."""
     if new is None:
         made = append_missing(old, rows)
     elif old.marker["kind"] == "object":
@@ -276,24 +276,24 @@ def _appended(old: Column, new: Column | None, rows: int) -> Column:
             raise _NotOrdinaryError
         if new.array.null_count and usual[0] != usual[1]:
             raise _NotOrdinaryError
-        # Which null is the usual one is for the whole column to say.
+        # Only the whole column determines which null is the default.
         made = Column(old.name, append_column(old, new).array, old.marker)
     elif old.all_null and not same_form(old, new):
-        raise _NotOrdinaryError  # Unless all of the column is null, its type counts.
+        raise _NotOrdinaryError  # Only the whole column shows whether it is all null.
     else:
         made = append_column(old, new)
         if pa.types.is_dictionary(old.array.type):
             try:
                 made = Column(old.name, made.array.cast(old.array.type), made.marker)
             except pa.ArrowException as error:
-                raise _NotOrdinaryError from error  # More than the width of the codes differs.
+                raise _NotOrdinaryError from error  # Not only the width of the codes differs.
     if made.marker != old.marker or made.array.type != old.array.type:
         raise _NotOrdinaryError
     return made
 
 
 def _runs(left: Sequence[int], touched: Collection[int], added: int) -> list[_Run]:
-    """Return which row groups to write anew together, so that none of few rows is left."""
+    """Return the runs of row groups to rewrite together, so that no small one is left."""
     runs: list[_Run] = []
     for i, rows in enumerate(left):
         last = i == len(left) - 1
@@ -324,7 +324,7 @@ def _append(runs: list[_Run], run: _Run) -> None:
 def _encoded(
     pieces: Iterable[tuple[int, pa.Table]], schema: pa.Schema
 ) -> Iterator[tuple[int, bytes]]:
-    """Yield each table as a file of a single row group, several of them encoded at a time."""
+    """Yield each table as a file with one row group; encode several in parallel."""
     waiting: deque[tuple[int, Future[bytes]]] = deque()
     with ThreadPoolExecutor(_THREADS) as pool:
         for number, table in pieces:
@@ -348,7 +348,7 @@ def _encode(table: pa.Table, schema: pa.Schema) -> bytes:
 
 
 def _shortened(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Return a table with dictionaries of the texts for which a schema has them."""
+    """Return a table with the texts dictionary-encoded for which a schema has dictionaries."""
     for at, field in enumerate(schema):
         if field.type != table.schema.field(at).type:
             kind: Any = field.type
@@ -358,7 +358,7 @@ def _shortened(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def _compacted(column: Any) -> Any:
-    """Return texts with a dictionary of those that are there, and no longer of any removed."""
+    """Return texts with a dictionary of only those that occur."""
     array = column.combine_chunks()
     used = array.indices.unique().drop_null()
     codes = np.zeros(len(array.dictionary), dtype=np.int32)
@@ -368,7 +368,7 @@ def _compacted(column: Any) -> Any:
 
 
 def _cut(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
-    """Cut tables into pieces of nearly equal size, few of them in memory at once."""
+    """Yield tables split into pieces of nearly equal size, with few in memory at once."""
     if rows == 0:
         return
     pieces = -(-rows // ROW_GROUP_ROWS)

@@ -1,4 +1,4 @@
-"""Row groups of Parquet files: where they lie, and a file put together of some of them as they are.
+"""Locate the row groups of Parquet files, and assemble a file from copied row groups.
 
 Imports neither Arrow nor pandas.
 """
@@ -23,11 +23,11 @@ from kymflow_zarr.formats.parquet.footer import (
 
 __all__ = ["RowGroup", "file_of", "parse_row_groups"]
 
-# Parquet, thrift: FileMetaData
+# Field numbers of parquet.thrift: FileMetaData
 _ROWS, _ROW_GROUPS, _ENCRYPTED = 3, 4, (8, 9)
 # RowGroup
 _COLUMNS, _GROUP_ROWS, _GROUP_OFFSET, _ORDINAL = 1, 3, 5, 7
-# ColumnChunk; the indexes of pages are optional, and lie behind all row groups.
+# ColumnChunk; page indexes are optional, and follow all row groups.
 _FILE_PATH, _CHUNK_OFFSET, _META, _CHUNK_ENCRYPTED = 1, 2, 3, (8, 9)
 _PAGE_INDEXES: Final = (4, 5, 6, 7)
 # ColumnMetaData, Statistics
@@ -38,16 +38,16 @@ _MAX, _MIN = 5, 6
 
 @dataclass(frozen=True, slots=True)
 class RowGroup:
-    """Rows of a file, and where their columns lie.
+    """A row group of a file, and its byte range.
 
     Parameters
     ----------
     file : memoryview
         The whole file.
     struct : dict
-        What its footer says of them.
+        Its RowGroup struct from the footer.
     start, end : int
-        Their bytes.
+        Its byte range.
     """
 
     file: memoryview
@@ -72,12 +72,12 @@ class RowGroup:
         return None
 
     def is_whole(self) -> bool:
-        """Return True if every page matches its checksum; a page without one counts as whole.
+        """Return True if every page with a checksum matches it.
 
         Raises
         ------
         ValueError, KeyError, IndexError
-            If the pages cannot be followed.
+            If the pages cannot be parsed.
         """
         return all(
             checksum is None or zlib.crc32(body) == checksum & 0xFFFFFFFF
@@ -102,7 +102,7 @@ def parse_row_groups(data: bytes) -> tuple[Struct, list[RowGroup]]:
     Raises
     ------
     ValueError, KeyError, IndexError, TypeError
-        If there is something in the file that keeps a row group from being copied.
+        If the file has a feature that prevents copying a row group.
     """
     view = memoryview(data)
     footer = footer_of(view)
@@ -121,14 +121,14 @@ def parse_row_groups(data: bytes) -> tuple[Struct, list[RowGroup]]:
 
 
 def file_of(groups: Iterable[RowGroup], footer: Struct) -> bytes:
-    """Return a file of row groups, whichever files they are from.
+    """Return a file assembled from row groups of any files.
 
     Parameters
     ----------
     groups : iterable of RowGroup
-        All of the columns that `footer` describes.
+        All must have the columns that `footer` describes.
     footer : dict
-        Of a file of such columns; rows and row groups are put into it anew.
+        The footer of a file with these columns; its row count and row groups are replaced.
     """
     pieces: list[bytes | memoryview] = [MAGIC]
     at, rows = len(MAGIC), 0
@@ -163,11 +163,11 @@ def _span(chunk: Struct) -> tuple[int, int]:
 
 
 def _moved(struct: Struct, by: int, ordinal: int) -> Struct:
-    """Return what a footer is to say of a row group that lies `by` bytes farther on."""
+    """Return the RowGroup struct of a row group moved by `by` bytes."""
     inner, chunks = struct[_COLUMNS][1]
     made = {**struct, _COLUMNS: (LIST, (inner, [_moved_chunk(chunk, by) for chunk in chunks]))}
     if _ORDINAL in struct:
-        # A number of 16 bits, which may be left out.
+        # The ordinal is optional and has only 16 bits.
         made.pop(_ORDINAL)
         if ordinal < 1 << 15:
             made[_ORDINAL] = struct[_ORDINAL][0], ordinal
@@ -183,7 +183,7 @@ def _moved_chunk(chunk: Struct, by: int) -> Struct:
 
 
 def _shifted(struct: Struct, by: int, *offsets: int) -> Struct:
-    # Zero stands for none.
+    # Zero means absent.
     changed = {
         field: (struct[field][0], struct[field][1] + by)
         for field in offsets

@@ -1,1 +1,1 @@
-"""Rows of single images in encoded tables."""
+"""Replace, remove and gather the rows of single images in encoded tables."""

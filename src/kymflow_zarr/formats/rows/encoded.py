@@ -1,7 +1,7 @@
-"""A table as its encoded columns, between the file and pandas; columns are concatenated as Arrow.
+"""Tables as encoded Arrow columns, concatenated without decoding them to pandas.
 
-Neither a value nor a dtype changes where rows are put below others: the columns find a type that
-holds both unchanged, or refuse.
+Appending rows changes no value and no dtype: two columns are joined in a type that holds both
+unchanged, or refused.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _family(marker: Marker) -> str:
 
 
 class _CannotJoinError(Exception):
-    """The two types have no common one; the text says why."""
+    """Raised if two types have no common one; the message says why."""
 
 
 def append_missing(column: Column, rows: int) -> Column:
@@ -130,7 +130,7 @@ def append_column(old: Column, new: Column) -> Column:
 def _append(old: Column, new: Column) -> Column:
     if same_form(old, new):
         return _stack(old, new)
-    # A column without a single value has no say in the type of the others.
+    # A column without values does not determine the common type.
     for empty, other in ((new, old), (old, new)):
         if empty.all_null and _says_nothing(empty.marker, other.marker):
             return _with_nulls(old, new, empty, other)
@@ -150,20 +150,20 @@ def _with_nulls(old: Column, new: Column, empty: Column, other: Column) -> Colum
 
 
 def _says_nothing(empty: Marker, other: Marker) -> bool:
-    # pandas makes a column without values an object one, or one of float NaN.
+    # pandas gives a column without values the dtype object, or float with NaN.
     if empty["kind"] == "object":
         return bool(empty["cells"] == "null")
     return empty["kind"] == "numpy" and _family(empty) == "float" != _family(other)
 
 
 def same_form(old: Column, new: Column) -> bool:
-    """Return True if the rows of both can be concatenated as they are."""
+    """Return True if the rows of both can be concatenated unchanged."""
     same = without_nulls(old.marker) == without_nulls(new.marker)
     return same and old.array.type == new.array.type
 
 
 def without_nulls(marker: Marker) -> Marker:
-    """Return a marker that says nothing of which null stands where."""
+    """Return a marker without positions of nulls."""
     return {key: value for key, value in marker.items() if key not in ("null", "nulls")}
 
 
@@ -244,7 +244,7 @@ def _join_numbers(old: Column, new: Column) -> Column:
     elif letters == {"i", "u"} and np.result_type(*types).kind == "f":
         targets = [np.dtype(np.int64), np.dtype(np.uint64)]
     elif "f" in letters and len(letters) > 1:
-        # Arrow has no checked cast from integers to half precision.
+        # Arrow has no checked cast from integers to float16.
         targets = [np.result_type(*types, np.float32)]
     else:
         targets = [np.result_type(*types)]
@@ -300,12 +300,12 @@ def _join_times(old: Column, new: Column) -> Column:
 
 
 def _zone(marker: Marker) -> Marker:
-    # pandas 2 takes the same zone from another library than pandas 3.
+    # pandas 2 and 3 take the same zone from different libraries.
     return {key: value for key, value in marker.get("zone", {}).items() if key != "library"}
 
 
 def _join_objects(old: Column, new: Column) -> Column:
-    """Encode nested cells of different Arrow types again, together."""
+    """Join nested cells of different Arrow types by encoding them together."""
     values = np.concatenate([decode_column(c.array, c.marker) for c in (old, new)])
     array, marker = encode_column(
         pd.Series(values, dtype=object, copy=False), f"column {old.name!r}"
@@ -405,7 +405,7 @@ class Rows:
         }
         index = note["index"]
         if columns and index["kind"] == "range" and index["name"] is not None:
-            # Numbers with a name, such as those of frames, belong to their rows.
+            # A named range index, such as frame numbers, belongs to its rows.
             level = index_field(index["name"], 0, columns)
             labels = np.arange(index["start"], index["stop"], index["step"], dtype=np.int64)
             marker = {"kind": "numpy", "dtype": "int64"}
@@ -430,14 +430,14 @@ class Rows:
         """Return the rows of an encoded table."""
         table, note = open_table(data, where=where)
         if note is None:
-            # Of another program: pandas decides once what its dtypes are.
+            # Written by another program: let pandas choose the dtypes once.
             return cls.of_dataframe(decode_parquet(data, where=where))
         return cls.of_table(table, note)
 
     def without(
         self, image_ids: Collection[str], image_id_col: str, *, where: str
     ) -> tuple[Rows, int]:
-        """Return the rows that are not of some images, and how many are."""
+        """Return the rows without those of some images, and the number of rows removed."""
         level_fields = self.note["index"].get("fields", [])
         column = self.columns.get(image_id_col)
         if column is None or image_id_col in level_fields:
@@ -453,7 +453,7 @@ class Rows:
         return Rows(kept, note, left), self.rows - left
 
     def followed_by(self, more: Rows) -> Rows:
-        """Return these rows with others below them."""
+        """Return these rows followed by others."""
         columns = {}
         for name in [*self.columns, *(name for name in more.columns if name not in self.columns)]:
             if name not in more.columns:
@@ -481,7 +481,7 @@ class Rows:
 
 
 def note_of(note: Marker, markers: Mapping[str, Marker], rows: int) -> Marker:
-    """Return the note of a table of other rows: its labels and ``attrs`` stay."""
+    """Return a note for other rows, with the same labels and ``attrs``."""
     index = _without_freq(note["index"])
     if index["kind"] == "range":
         index = {**index, "start": 0, "stop": rows, "step": 1}
@@ -493,7 +493,7 @@ def _without_freq(index: Marker) -> Marker:
 
 
 def names_any(column: Column, image_ids: Collection[str]) -> Any:
-    """Return, for each row, whether it is about one of the images; ids compare as text."""
+    """Return a mask of the rows of the given images; ids are compared as text."""
     array = column.array
     if pa.types.is_dictionary(array.type):
         array = array.cast(array.type.value_type)
@@ -508,7 +508,7 @@ def names_any(column: Column, image_ids: Collection[str]) -> Any:
 
 
 def united_labels(old: Marker, new: Marker) -> Marker:
-    """Return the note of the column labels of two tables together."""
+    """Return the united column labels of two tables, as a note."""
     if old["multi"] or new["multi"]:
         raise ArgumentError("tables with several levels of column labels cannot get other rows")
     before, after = (decode_labels(labels["levels"][0]) for labels in (old, new))

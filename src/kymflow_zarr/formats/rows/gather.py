@@ -1,7 +1,7 @@
-"""The data frames of many images as one, each row with the id of its image.
+"""Gather the data frames of many images as one, each row with the id of its image.
 
-As a data frame or an Arrow table that holds all rows, or as an Arrow dataset that is decoded only
-as far as it is asked.
+The result is a data frame or Arrow table with all rows, or an Arrow dataset that is decoded
+lazily.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ Part = Rows
 
 
 def part_of_bytes(data: bytes, image_id: str, *, where: str) -> Part:
-    """Return the rows of one image, from a Parquet file.
+    """Return the rows of one image from a Parquet file.
 
-    Row labels become columns, as `reset_index` makes them; those that only number the rows
-    are dropped.
+    Row labels become columns, as in `reset_index`; labels that only number the rows are
+    dropped.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def part_of_bytes(data: bytes, image_id: str, *, where: str) -> Part:
 
 
 def part_of_dataframe(df: pd.DataFrame, image_id: str, *, where: str) -> Part:
-    """Return the rows of one image, from a data frame; otherwise as `part_of_bytes`."""
+    """Return the rows of one image from a data frame, as `part_of_bytes` does."""
     df = _labels_as_columns(df, where)
     if df.columns.nlevels > 1:
         raise ArgumentError("the data frame has several levels of column labels", where=where)
@@ -81,7 +81,7 @@ def part_of_dataframe(df: pd.DataFrame, image_id: str, *, where: str) -> Part:
 
 
 def _labels_as_columns(df: pd.DataFrame, where: str) -> pd.DataFrame:
-    # What `set_index(name, drop=False)` leaves is there already.
+    # After `set_index(name, drop=False)` the column exists already.
     columns: list[Any] = list(df.columns)
     there = [
         level
@@ -114,7 +114,7 @@ def has_plain_index(note: Marker) -> bool:
 def gather_dataframe(parts: Mapping[str, Part]) -> pd.DataFrame:
     """Return the rows of all images, in their order, with ``image_id`` as the first column.
 
-    Columns are united as `replace_rows` does it.
+    Columns are united as in `replace_rows`.
 
     Raises
     ------
@@ -133,14 +133,14 @@ def gather_dataframe(parts: Mapping[str, Part]) -> pd.DataFrame:
 
 
 def gather_arrow(parts: Mapping[str, Part]) -> pa.Table:
-    """Return what `gather_dataframe` does as an Arrow table, without metadata."""
+    """Return the rows of `gather_dataframe` as an Arrow table, without metadata."""
     rows, order = _united(parts)
     table = rows.to_table().replace_schema_metadata(None)
     return table if order is None else table.take(pa.array(order))
 
 
 def _united(parts: Mapping[str, Part]) -> tuple[Rows, Any]:
-    """Return the rows, those of equal schema next to each other, and their right order."""
+    """Return the rows, grouped by schema, and the indices that restore their order."""
     groups: dict[Any, list[tuple[str, Rows]]] = defaultdict(list)
     for image_id, rows in parts.items():
         groups[_signature(rows)].append((image_id, rows))
@@ -165,9 +165,9 @@ def _united(parts: Mapping[str, Part]) -> tuple[Rows, Any]:
 
 
 def _alike(tables: Iterable[Rows]) -> list[Rows]:
-    """Turn integers into text in columns that known programs mean as text.
+    """Convert integers to text in columns that are text in known programs.
 
-    Earlier releases stored the folder ``20250722`` as a number where all rows of a file had it.
+    Earlier releases stored the folder ``20250722`` as a number if all rows of a file had it.
     """
     tables = list(tables)
     texts = {
@@ -189,9 +189,9 @@ def _starts(counts: Iterable[int]) -> list[int]:
 
 
 def _signature(rows: Rows) -> Any:
-    """Return what rows must have in common to be put under each other as they are."""
+    """Return a key that is equal for rows that can be concatenated unchanged."""
     if any("nulls" in column.marker for column in rows.columns.values()):
-        return object()  # The places of its nulls are its own.
+        return object()  # Positions of nulls are specific to these rows.
     return (
         tuple((name, str(c.array.type), repr(c.marker)) for name, c in rows.columns.items()),
         repr(rows.note["labels"]),
@@ -199,12 +199,12 @@ def _signature(rows: Rows) -> Any:
 
 
 def _with_ids(group: Sequence[tuple[str, Rows]]) -> Rows:
-    """Put the rows of some images under each other, with their ids."""
+    """Concatenate the rows of some images, with their ids."""
     first = group[0][1]
     counts = [rows.rows for _, rows in group]
     named = Rows.of_dataframe(pd.DataFrame({IMAGE_ID: pd.Series([], dtype="str")}))
     column = named.columns[IMAGE_ID]
-    # Not through pandas, which makes a Python object for each row.
+    # Not through pandas, which creates a Python object per row.
     ids = pa.array([image_id for image_id, _ in group], column.array.type)
     repeated = ids.take(pa.array(np.repeat(np.arange(len(group)), counts)))
     columns = {IMAGE_ID: Column(IMAGE_ID, pa.chunked_array([repeated]), column.marker)}
@@ -222,12 +222,12 @@ def _chunks(array: Any) -> list[Any]:
     return array.chunks if isinstance(array, pa.ChunkedArray) else [array]
 
 
-# Its annotations know of paths alone.
+# Its annotations accept only paths.
 _FORMAT: Final[Any] = pads.ParquetFileFormat()
 
 
 def lazy_part_of_bytes(data: bytes, image_id: str, *, where: str) -> bytes:
-    """Return the rows of one image as Parquet: the very file if there is nothing to change.
+    """Return the rows of one image as Parquet: the given bytes if nothing needs to change.
 
     Errors are those of :func:`part_of_bytes`.
     """
@@ -236,7 +236,7 @@ def lazy_part_of_bytes(data: bytes, image_id: str, *, where: str) -> bytes:
     try:
         file = pq.ParquetFile(pa.BufferReader(data))
         schema, rows = file.schema_arrow, file.metadata.num_rows
-    except Exception as error:  # What damaged bytes make the parser raise is open.
+    except Exception as error:  # pyarrow raises many exception types on corrupt input.
         raise CorruptDataError(f"not a readable Parquet file: {error}", where=where) from error
     note = parse_note((schema.metadata or {}).get(NOTE_KEY), where=where)
     try:
@@ -249,7 +249,7 @@ def lazy_part_of_bytes(data: bytes, image_id: str, *, where: str) -> bytes:
 
 
 def lazy_part_of_dataframe(df: pd.DataFrame, image_id: str, *, where: str) -> bytes:
-    """Return the rows of one image, from a data frame; otherwise as `lazy_part_of_bytes`."""
+    """Return the rows of one image from a data frame, as `lazy_part_of_bytes` does."""
     return part_of_dataframe(df, image_id, where=where).to_bytes()
 
 
@@ -261,7 +261,7 @@ def dataset_of(parts: Mapping[str, bytes], metadata: dict[str, str] | None = Non
     parts : mapping of str to bytes
         Parquet files by image id.
     metadata : dict of str to str, optional
-        Of the schema.
+        Metadata of the schema.
 
     Raises
     ------
@@ -306,10 +306,10 @@ def _unify(schemas: list[pa.Schema]) -> pa.Schema:
 
 
 def _rewritten_alike(parts: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Write files anew whose columns differ in type from others, as far as nothing is lost.
+    """Rewrite files whose column types differ from the others', if nothing is lost.
 
-    As `gather_arrow` does it: a column without a value has no say in the type, and integers
-    become text in columns that known programs mean as text.
+    As in `gather_arrow`, columns without values do not determine the type, and integers become
+    text in columns that are text in known programs.
     """
     kinds: dict[str, list[Any]] = {}
     for data in parts.values():
@@ -357,7 +357,7 @@ def _as_wanted(data: bytes, wanted: Mapping[str, Any]) -> bytes:
 
 
 def _plain(schema: pa.Schema) -> pa.Schema:
-    """Return a schema whose texts are texts, however they are kept."""
+    """Return a schema with plain text types, whatever the encoding of texts."""
     fields = []
     for field in schema:
         kind = field.type

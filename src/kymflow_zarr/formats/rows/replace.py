@@ -1,8 +1,8 @@
 """Replace and remove the rows of single images in an encoded table, and count them.
 
-The rows that stay are never turned into pandas objects: they go through Arrow as they are, so
-that neither their values nor their dtypes can change. New rows come as thousands of small data
-frames at once: they are checked, and joined where they are alike.
+The remaining rows are never converted to pandas but stay in Arrow, so that neither their values
+nor their dtypes can change. New rows may come as thousands of small data frames at once: they are
+checked, and joined if they are alike.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _RESET = "Call reset_index() first: a replace keeps columns, not row labels"
 
 
 def check_dataframes(frames: Mapping[str, pd.DataFrame], image_id_col: str) -> None:
-    """Refuse what has no rows of images; :func:`merged` sees whether they name the right ones.
+    """Check that data frames have an image id column; :func:`merged` checks the ids in it.
 
     Raises
     ------
     ArgumentError
         If rows lack the column, or have it twice.
     ArgumentTypeError
-        If something is no data frame.
+        If a value is not a data frame.
     """
     seen: pd.Index | None = None
     for image_id, df in frames.items():
@@ -47,7 +47,7 @@ def check_dataframes(frames: Mapping[str, pd.DataFrame], image_id_col: str) -> N
                 f"the new rows of image {image_id!r} are a {type(df).__name__},"
                 " not a pandas DataFrame"
             )
-        # Parts of one frame share its labels.
+        # Parts of one data frame share its labels.
         if not len(df) or (seen is not None and df.columns.is_(seen)):
             continue
         if df.columns.nlevels > 1 or image_id_col not in df.columns:
@@ -64,20 +64,20 @@ def check_dataframes(frames: Mapping[str, pd.DataFrame], image_id_col: str) -> N
 def merged(
     frames: Mapping[str, pd.DataFrame], note: Marker | None, image_id_col: str
 ) -> Iterator[pd.DataFrame]:
-    """Yield the rows of frames, those of the very same columns and dtypes joined.
+    """Yield the rows of data frames; those with identical columns and dtypes are joined.
 
     Parameters
     ----------
     frames : mapping of str to pandas.DataFrame
-        Of :func:`check_dataframes`, by image id.
+        By image id, checked by :func:`check_dataframes`.
     note : mapping, optional
-        What a table says of its rows; the first frame says it where there is none.
+        The note of the table; None takes that of the first data frame.
     image_id_col : str
 
     Raises
     ------
     ArgumentError
-        If rows name another image, or are labeled in another way than the table's.
+        If rows name another image, or their index differs in kind from the table's.
     """
     model = note
     aligned: list[tuple[str, pd.DataFrame]] = []
@@ -103,7 +103,7 @@ def _check_ids(joined: pd.DataFrame, group: Mapping[str, pd.DataFrame], image_id
         return
     named = joined[image_id_col].tolist()
     wanted = [image_id for image_id, df in group.items() for _ in range(len(df))]
-    # Whatever else may be in a column may not be comparable.
+    # Values of other types may not be comparable.
     if all(type(name) is str for name in named) and named == wanted:
         return
     for image_id, df in group.items():
@@ -123,14 +123,14 @@ def _check_id(column: pd.Series[Any], image_id: str, image_id_col: str) -> None:
 
 
 def signatures() -> Callable[[pd.DataFrame], tuple[Any, ...]]:
-    """Return what tells of frames, one after the other, what those that can be joined share."""
-    # Labels and types are asked for once, where frames are parts of one.
+    """Return a function whose results are equal for data frames that can be joined."""
+    # Cache labels and dtypes, which are the same objects for parts of one data frame.
     columns: pd.Index | None = None
     labels: list[Any] = []
     names: dict[int, tuple[Any, str]] = {}
 
     def name_of(dtype: Any) -> str:
-        # With the dtype, so that nothing else gets its id.
+        # Store the dtype too, so that its id is not reused.
         return names.setdefault(id(dtype), (dtype, str(dtype)))[1]
 
     def signature(df: pd.DataFrame) -> tuple[Any, ...]:
@@ -141,7 +141,7 @@ def signatures() -> Callable[[pd.DataFrame], tuple[Any, ...]]:
         several = index.nlevels > 1
         levels = map(index.get_level_values, range(index.nlevels)) if several else [index]
         types = [*df.dtypes.array, *(level.dtype for level in levels)]
-        # pandas calls some of its types equal that are not; NumPy does not.
+        # Some different pandas dtypes compare equal, so add their names; NumPy's do not.
         told = [name_of(dtype) for dtype in types if not isinstance(dtype, np.dtype)]
         return labels, columns.dtype, types, told
 
@@ -156,7 +156,7 @@ def _index_model(index: pd.Index) -> Marker:
 
 
 def _counts_rows(index: pd.Index) -> bool:
-    """Return True if the labels only number the rows, also after a selection of rows."""
+    """Return True if the labels only number the rows, even after selecting rows."""
     return index.nlevels == 1 and index.name is None and index.dtype == np.int64
 
 
@@ -181,7 +181,7 @@ _IMAGE_ID = "image_id"
 
 
 def count_rows(data: bytes, *, where: str) -> dict[str, int] | None:
-    """Return the number of rows by image id; None if the table does not name images.
+    """Return the number of rows by image id; None if the table has no image ids.
 
     Raises
     ------
@@ -198,7 +198,7 @@ def count_rows(data: bytes, *, where: str) -> dict[str, int] | None:
             column = file.read(columns=[_IMAGE_ID])[_IMAGE_ID]
             counts = pc.value_counts(pc.cast(column, pa.string()))
     except pa.ArrowNotImplementedError:
-        return None  # Lists and the like name no image.
+        return None  # Nested types are not image ids.
     except Exception as error:  # What damaged bytes make the parser raise is open.
         raise CorruptDataError(f"not a readable Parquet file: {error}", where=where) from error
     names: list[str | None] = counts.field("values").to_pylist()
@@ -215,21 +215,21 @@ def replace_rows(
 ) -> bytes:
     """Replace all rows of some images in one rewrite of the table.
 
-    The rows of every image named are removed and its new rows are appended, in the
-    order given; all other rows keep their order, values and dtypes. Columns are
-    united: those of the table first, then new ones. Where a side lacks a column its
-    rows get nulls, and an integer column then becomes pandas' nullable ``Int64``.
+    The rows of each given image are removed and its new rows are appended, in the given
+    order; all other rows keep their order, values and dtypes. Columns are united: those
+    of the table first, then new ones. Rows that lack a column get nulls, and an integer
+    column then becomes pandas' nullable ``Int64``.
 
     Parameters
     ----------
     existing : bytes or None
         The table as Parquet; None if there is none yet.
     replacements : mapping of str to pandas.DataFrame
-        New rows by image id. An empty frame only removes.
+        New rows by image id. An empty data frame only removes rows.
     image_id_col : str
-        The column that says which image a row is about; compared as text.
+        The column with the image id of a row; compared as text.
     where : str
-        How an error message calls the table.
+        Name of the table for errors.
 
     Raises
     ------
@@ -277,7 +277,7 @@ def remove_rows(
     Returns
     -------
     tuple of (bytes, int)
-        The table as Parquet, and how many rows went; the bytes given if none did.
+        The table as Parquet and the number of removed rows; the given bytes if that is 0.
 
     Raises
     ------
@@ -303,7 +303,7 @@ def remove_rows(
 def _without_labels(
     existing: bytes, image_ids: Collection[str], level: str, *, where: str
 ) -> tuple[bytes, int]:
-    """Remove rows of a table whose image ids are in its index."""
+    """Remove rows from a table that has the image ids in its index."""
     frame = decode_parquet(existing, where=where)
     kept = frame[~frame.index.get_level_values(level).astype(str).isin(list(image_ids))]
     removed = len(frame) - len(kept)
@@ -311,7 +311,7 @@ def _without_labels(
 
 
 def names_image(existing: bytes, image_id: str, *, where: str) -> bool:
-    """Return True if a table has rows of an image, from its column ``image_id`` alone.
+    """Return True if a table has rows of an image; reads only its column ``image_id``.
 
     Raises
     ------
@@ -326,6 +326,6 @@ def names_image(existing: bytes, image_id: str, *, where: str) -> bool:
             column = file.read(columns=["image_id"], use_threads=False)["image_id"]
             return bool(pc.any(pc.equal(pc.cast(column, pa.string()), pa.scalar(image_id))).as_py())
     except pa.ArrowNotImplementedError:
-        return False  # Lists and the like name no image.
+        return False  # Nested types are not image ids.
     except Exception as error:  # What damaged bytes make the parser raise is open.
         raise CorruptDataError(f"not a readable Parquet file: {error}", where=where) from error
