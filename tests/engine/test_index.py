@@ -213,6 +213,20 @@ def test_a_damaged_index_is_as_good_as_none(ds: ZarrDataset, damage: str) -> Non
     assert len(pq.read_table(path)) == 3
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a_named_pipe_in_place_of_the_index_hides_no_image(ds: ZarrDataset) -> None:
+    fill(ds, MANY)
+    ds["image-001"].save_df_parquet("v", pd.DataFrame({"x": [1]}))
+    ds.update_manifest()
+    index_of(ds).unlink()
+    os.mkfifo(index_of(ds))
+    with ZarrDataset(ds.path, "r") as reader:
+        assert len(reader.images()) == MANY
+        assert reader.gather("v")["x"].tolist() == [1]
+        assert reader.sql("select count(*) n from v")["n"].tolist() == [1]
+    assert len(ds.images()) == MANY
+
+
 def test_every_flipped_byte_is_noticed(ds: ZarrDataset) -> None:
     fill(ds, 2)
     ds.update_manifest()

@@ -101,7 +101,7 @@ class Index:
         from kymflow_zarr.engine.index import file
 
         wanted = list(dict.fromkeys(["image_id", "changed_ns", "error", *names]))
-        data = self._storage.read(layout.MANIFEST)
+        data = self._saved()
         with ThreadPoolExecutor(1) as other:
             # Arrow decodes the file while this thread reads the times.
             unpacked = None if data is None else other.submit(file.from_bytes, data, wanted)
@@ -151,6 +151,13 @@ class Index:
         fresh = file.table_of(self._read(missing))
         keep(fresh)
         return fresh if kept is None else file.merged(kept, fresh)
+
+    def _saved(self) -> bytes | None:
+        """Return the bytes of the index file; None where it cannot be read."""
+        try:
+            return self._storage.read(layout.MANIFEST)
+        except KymflowZarrError:
+            return None  # Derived data: the documents hold the same.
 
     def _unfinished(self) -> set[str]:
         """Return the images with a pending journal, whose folder times cannot be trusted."""
