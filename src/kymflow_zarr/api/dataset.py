@@ -1,4 +1,4 @@
-"""The dataset."""
+"""The dataset as users see it."""
 
 from __future__ import annotations
 
@@ -52,28 +52,29 @@ class ZarrDataset:
     Parameters
     ----------
     path : str or Path
-        The dataset's folder, by custom named ``*.zarr``.
+        The dataset's folder, by convention named ``*.zarr``.
     mode : {"r", "r+", "a", "w", "w-"}
-        As zarr has them. ``"r"`` reads only and ``"r+"`` reads and writes, both a dataset
-        that is there; ``"a"`` creates one where there is none; ``"w"`` empties the dataset
-        first; ``"w-"`` creates one and refuses one that is there. Opening a dataset that is
-        there writes nothing, except for ``"w"``.
+        The modes of zarr. ``"r"`` opens an existing dataset for reading, ``"r+"`` for reading
+        and writing; ``"a"`` creates it if it does not exist; ``"w"`` empties it first;
+        ``"w-"`` creates it and fails if it exists. Opening an existing dataset writes nothing,
+        except in mode ``"w"``.
     durability : {"full", "relaxed"}
-        ``"full"``: what a call wrote survives a power cut once it has returned.
-        ``"relaxed"`` is faster and may lose the last moments, and never leaves a half.
+        ``"full"``: data survives a power cut once the call that wrote it has returned.
+        ``"relaxed"`` is faster; a power cut may lose the last writes, but never leaves a
+        partial one.
 
     Raises
     ------
     DatasetNotFoundError
-        Modes ``"r"`` and ``"r+"`` where there is nothing (a FileNotFoundError).
+        If there is no dataset, in modes ``"r"`` and ``"r+"`` (a FileNotFoundError).
     DatasetExistsError
-        Mode ``"w-"`` where there is a dataset (a FileExistsError).
+        If the dataset exists, in mode ``"w-"`` (a FileExistsError).
     SchemaValidationError
-        Where there is something that is not a dataset; nothing in it is changed.
+        If the path holds something else than a dataset; it is not changed.
     FormatVersionError
-        Where there is a dataset of a format version this code does not know.
+        If the dataset has a format version that this code does not know.
     ArgumentError
-        An unknown mode or durability.
+        If the mode or durability is unknown.
 
     Examples
     --------
@@ -91,10 +92,10 @@ class ZarrDataset:
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopened, self._open.__reduce__()
 
-    if not TYPE_CHECKING:  # Type checkers would otherwise take any attribute for granted.
+    if not TYPE_CHECKING:  # Otherwise type checkers would accept any attribute.
 
         def __getattr__(self, name: str) -> Any:
-            # Methods of 0.1 that belonged to the engine; they leave with the next release.
+            # Methods of 0.1 that belong to the engine; the next release removes them.
             if name in ("change_token", "new_record", "stored_table", "update_record"):
                 return getattr(self._open, name)
             if name == "kept_files":
@@ -134,7 +135,7 @@ class ZarrDataset:
 
     @property
     def dataset_id(self) -> str:
-        """Id of the dataset, given once when it was created."""
+        """Id of the dataset, set once when it is created."""
         return self._open.dataset_id
 
     @property
@@ -147,7 +148,7 @@ class ZarrDataset:
         return self._open.require_writable()
 
     def close(self) -> None:
-        """Leave the work folder; every call leaves the dataset complete on disk anyway."""
+        """Release the session; the dataset is complete on disk after every call anyway."""
         return self._open.close()
 
     def __enter__(self) -> Self:
@@ -162,7 +163,7 @@ class ZarrDataset:
         self.close()
 
     def __bool__(self) -> bool:
-        # An empty dataset is there all the same.
+        # An empty dataset is still a dataset.
         return True
 
     def __getitem__(self, image_id: str) -> ZarrImageRecord:
@@ -190,14 +191,14 @@ class ZarrDataset:
         Parameters
         ----------
         order_by : {"image_id", "created_utc", "acquired_local_epoch_ns"}
-            Images that are equal in it come in the order of their ids.
+            The value to sort by; ties are sorted by id.
         missing : {"last", "first"}
-            Where images without that value come.
+            The position of images without that value.
 
         Raises
         ------
         ArgumentError
-            If one of them is something else.
+            If an argument is none of these.
         """
         return map(ZarrImageRecord, self._open.iter_records(order_by, missing))
 
@@ -218,23 +219,23 @@ class ZarrDataset:
         ----------
         arr : array_like
             2-D to 5-D; bool, (u)int8-64, float16-64 or complex64-128. NumPy, memory-mapped,
-            dask and zarr arrays are read block by block. Of an xarray.DataArray, dimensions,
-            even coordinates with their ``units`` and names of channels are taken, unless
-            `axes` says otherwise.
+            dask and zarr arrays are read block by block. An xarray.DataArray supplies
+            dimensions, evenly spaced coordinates with their ``units``, and channel names,
+            unless `axes` is given.
         axes : str or sequence of str or Axis, optional
-            One for each dimension, such as ``"tyx"``; :class:`~kymflow_zarr.Axis` values
+            One axis per dimension, such as ``"tyx"``; :class:`~kymflow_zarr.Axis` values
             carry calibration. The default is ``yx``, ``zyx``, ``czyx`` or ``tczyx``.
         chunks : int or sequence of int, optional
             Shape of a chunk; chosen by size and axes if left out.
         image_id : str, optional
             A new UUID if left out.
         channel_names : sequence of str, optional
-            One for each channel.
+            One name per channel.
         line_period_s : float, optional
-            Seconds from line to line. Makes the rows the time axis of a kymograph where no
+            Seconds from line to line. Makes the rows the time axis of a kymograph if no
             other axis is time.
         pixel_size_um : float, optional
-            Micrometers from pixel to pixel along ``x``, and ``y`` where it is space.
+            Micrometers from pixel to pixel along ``x``, and along ``y`` if it is space.
 
         Returns
         -------
@@ -243,11 +244,11 @@ class ZarrDataset:
         Raises
         ------
         UnsupportedDataError
-            If the pixels have a dtype that Zarr has not (objects, structures, long double).
+            If Zarr does not support the dtype (objects, structured, long double).
         ArgumentError
             If dimensions, axes, chunks or calibration do not fit.
         RecordExistsError
-            If there is an image of that id (a ValueError).
+            If an image of that id exists (a ValueError).
         ReadOnlyError
             In mode ``"r"`` (a PermissionError).
         """
@@ -269,7 +270,7 @@ class ZarrDataset:
         Returns
         -------
         int
-            How many table rows went with it.
+            The number of table rows deleted with it.
 
         Raises
         ------
@@ -281,19 +282,19 @@ class ZarrDataset:
         return self._open.delete_image(image_id)
 
     def load_sources_index(self) -> pd.DataFrame:
-        """Return which file each image came from.
+        """Return the source file of each image.
 
         Returns
         -------
         DataFrame
-            One row for each TIFF: ``source_primary_path`` (absolute), ``image_id``,
+            One row per TIFF: ``source_primary_path`` (absolute), ``image_id``,
             ``source_mtime_ns``, ``source_size_bytes``, ``ingested_epoch_ns`` (UTC, when the
             pixels were last read from it).
         """
         return self._open.load_sources_index()
 
     def load_manifest(self) -> dict[str, Any]:
-        """Return what the index says of every image; never stale, and nothing is written.
+        """Return the index entry of every image; never stale, and nothing is written.
 
         Returns
         -------
@@ -305,7 +306,7 @@ class ZarrDataset:
         return self._open.load_manifest()
 
     def update_manifest(self) -> dict[str, Any]:
-        """Make the index anew from the documents, write it, and return the manifest."""
+        """Rebuild the index from the documents, write it, and return the manifest."""
         return self._open.update_manifest()
 
     # Tables
@@ -335,7 +336,7 @@ class ZarrDataset:
         return self._open.list_table_names()
 
     def delete_table(self, name: str) -> None:
-        """Delete a table; TableNotFoundError if there is none of that name."""
+        """Delete a table; raise TableNotFoundError if there is none of that name."""
         return self._open.delete_table(name)
 
     def replace_rows_for_image_id(
@@ -346,18 +347,18 @@ class ZarrDataset:
         Parameters
         ----------
         name : str
-            The table; it is created if it is not there.
+            The table; it is created if it does not exist.
         image_id : str
         rows : DataFrame
-            The new rows, each naming `image_id`; none removes the image's rows. Columns are
-            united; where one side lacks a column, integers stay integers.
+            The new rows, each with `image_id`; an empty data frame removes the image's rows.
+            Columns are united; missing values leave integer columns integer.
         image_id_col : str
-            The column that names the image.
+            The column with the image id.
 
         Raises
         ------
         ArgumentError
-            If a row names another image, or columns do not go together (a ValueError);
+            If a row names another image, or columns have no common type (a ValueError);
             nothing is written.
         """
         return self._open.replace_rows_for_image_id(name, image_id, rows, image_id_col=image_id_col)
@@ -372,40 +373,40 @@ class ZarrDataset:
         name, image_id_col
             As for :meth:`replace_rows_for_image_id`.
         rows : mapping of str to DataFrame
-            For each image its new rows.
+            The new rows by image id.
         """
         return self._open.replace_rows_for_image_ids(name, rows, image_id_col=image_id_col)
 
     # Questions about all images
 
     def images(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Return what is known of each image, without reading a pixel.
+        """Return a data frame with a row for each image, without reading pixels.
 
         Parameters
         ----------
         columns : sequence of str, optional
-            Only these, in this order; all if left out.
+            Only these columns, in this order; all if left out.
 
         Returns
         -------
         DataFrame
-            One row for each image, in the order of their ids:
+            One row per image, sorted by id:
 
             - ``image_id``, ``shape`` (tuple of int, pixels), ``dtype``, ``axes`` (tuple of str)
-            - ``line_period_s`` and ``pixel_size_um`` (float, NaN where unknown), and for each
+            - ``line_period_s`` and ``pixel_size_um`` (float, NaN if unknown), and for each
               axis ``<axis>_step`` (float, in ``<axis>_unit``)
             - ``channel_names`` (tuple of str, or None)
-            - ``acquired`` (datetime64[ns], the clock at the microscope) and
+            - ``acquired`` (datetime64[ns], local time of the microscope) and
               ``acquired_local_epoch_ns`` (Int64); ``created_utc``, ``updated_utc`` (ISO 8601)
             - ``source_path``, ``rel_path``, ``parent_folder``, ``grandparent_folder`` of the
               file that it was ingested from
             - ``verdict``: ``"accepted"``, ``"rejected"`` or missing
             - ``n_rois``, ``artifacts`` (tuple of names), ``n_artifacts``
-            - ``error``: why an image cannot be read; None for all others
+            - ``error``: why the image cannot be read; None if it can
             - a column for each key of the experiment's metadata
-              (``experiment_metadata.<key>`` where a column of that name is there already)
-            - ``n_rows:<table>`` for each table that names images; all missing where the table is
-              damaged, and ``attrs["errors"]`` says why, text by key of the table
+              (``experiment_metadata.<key>`` if that column name is taken)
+            - ``n_rows:<table>`` for each table with image ids; missing for a damaged table, whose
+              error is in ``attrs["errors"]``, by key of the table
 
         Raises
         ------
@@ -473,21 +474,21 @@ class ZarrDataset:
         Parameters
         ----------
         name : str
-            Name of the artifact, as ``"velocity_events/events"``.
+            Name of the artifact, such as ``"velocity_events/events"``.
         kind : {"parquet", "csv_gz", "json"}, optional
-            How it was saved; of JSON artifacts, lists of objects are data frames. The first
-            of them that an image has, if left out.
+            Kind of the artifact; a JSON artifact counts if it is a list of objects. If left
+            out, the first of these kinds that an image has.
         ids : iterable of str, or str, optional
-            Of these images, in this order, or of one; of all if left out.
+            Only these images, in this order, or a single one; all if left out.
         as_ : {"pandas", "arrow", "dataset"}
-            What is returned. ``"dataset"`` decodes nothing yet: Arrow, Polars or DuckDB take
-            from it the columns and rows that they are asked for.
+            The type of the result. ``"dataset"`` is lazy: Arrow, Polars or DuckDB decode only
+            the columns and rows that they need.
         missing : {"skip", "raise"}
-            What becomes of images that have no such artifact.
+            How to treat images without the artifact.
         on_error : {"raise", "report"}
-            What becomes of an artifact that cannot be read. ``"report"`` leaves it out and
-            lists it in ``attrs["errors"]``, text by image id (in Arrow in the schema's
-            metadata, as JSON under ``errors``).
+            How to treat an artifact that cannot be read. ``"report"`` leaves it out and lists
+            its error in ``attrs["errors"]``, by image id (in Arrow in the schema's metadata, as
+            JSON under ``errors``).
         executor : concurrent.futures.Executor, optional
             Threads if left out.
         progress : callable, optional
@@ -496,10 +497,11 @@ class ZarrDataset:
         Returns
         -------
         DataFrame, pyarrow.Table or pyarrow.dataset.Dataset
-            ``image_id``, then the columns of the artifact. Row labels that are more than
-            numbers become columns. Columns are united as by
-            :meth:`replace_rows_for_image_ids`; in a dataset, as by ``pyarrow.unify_schemas``,
-            text is plain text, and all of the files' bytes are in memory, not decoded.
+            ``image_id``, then the columns of the artifact. An index that does not just number
+            the rows becomes columns. Columns are united as in
+            :meth:`replace_rows_for_image_ids`. In a dataset they are united as by
+            ``pyarrow.unify_schemas``, text is plain text, and the bytes of all files are in
+            memory, not decoded.
 
         Raises
         ------
@@ -508,7 +510,7 @@ class ZarrDataset:
         CorruptDataError
             If a file is damaged; names it.
         ArgumentError
-            If columns of two images do not go together, or an argument is unknown.
+            If columns of two images have no common type, or an argument is unknown.
         """
         gathered: pd.DataFrame | pa.Table | pads.Dataset = self._open.gather(
             name,
@@ -571,12 +573,12 @@ class ZarrDataset:
         *,
         as_: Literal["pandas", "arrow"] = "pandas",
     ) -> pd.DataFrame | pa.Table:
-        """Answer a question in the SQL of DuckDB.
+        """Return the result of a query in DuckDB's SQL.
 
-        A query sees every table of the dataset by its name, ``images`` (what :meth:`images`
-        returns), and every data-frame artifact by its name (what :meth:`gather` returns), the
-        first of these where they have the same. Names that are not plain words go into double
-        quotes: ``"velocity_events/events"``. It reads nothing else, and writes nothing.
+        A query sees every table of the dataset by name, ``images`` (as :meth:`images` returns
+        it), and every data-frame artifact by name (as :meth:`gather` returns it); of equal
+        names, the first in this order. Quote names that are not identifiers:
+        ``"velocity_events/events"``. A query can read nothing else and cannot write.
 
         Parameters
         ----------
@@ -585,15 +587,15 @@ class ZarrDataset:
         params : sequence or mapping, optional
             Values of ``?``, or of ``$name``.
         as_ : {"pandas", "arrow"}
-            What is returned. Integers stay exact beside missing values (Int64), sums of
-            integers are int64 where they fit, and times with a zone are in UTC.
+            The type of the result. Integers stay exact beside missing values (Int64), sums of
+            integers are int64 if they fit, and times with a zone are in UTC.
 
         Raises
         ------
         ArgumentError
-            If DuckDB refuses the query, or it does more than read.
+            If DuckDB refuses the query, or the query is not read-only.
         LimitExceededError
-            If it takes longer than the limit ``sql_seconds``.
+            If it exceeds the time limit ``sql_seconds``.
         MissingDependencyError
             If DuckDB is not installed; names the extra (an ImportError).
         CorruptDataError
@@ -610,53 +612,53 @@ class ZarrDataset:
         executor: Executor | None = None,
         progress: Progress | None = None,
     ) -> MapResult[R]:
-        """Call a function for the record of each image, several at a time.
+        """Call a function for the record of each image, in parallel.
 
         Parameters
         ----------
         fn : callable
-            Called as ``fn(record)``. For processes it must be one that pickles, as functions
-            of a module are.
+            Called as ``fn(record)``. For processes it must pickle, as module-level functions
+            do.
         ids : iterable of str, or str, optional
-            For these images, in this order, or for one; for all if left out.
+            Only these images, in this order, or a single one; all if left out.
         executor : concurrent.futures.Executor, optional
-            Threads if left out. Any other does, as one of processes or of a cluster: datasets
-            and records pickle as a path and an id.
+            Threads if left out. Process pools and clusters work, too: datasets and records
+            pickle as a path and an id.
         progress : callable, optional
-            Called as ``progress(done, total, image_id)``. What it raises cancels what has not
-            begun, as ``KeyboardInterrupt`` does.
+            Called as ``progress(done, total, image_id)``. Raising from it cancels the calls
+            that have not started, as ``KeyboardInterrupt`` does.
 
         Returns
         -------
         MapResult
-            What `fn` returned, by image id in the order of `ids`. An image that failed is in
-            its ``errors``, and the others went on.
+            The results of `fn`, by image id, in the order of `ids`. Images that failed are in
+            its ``errors`` and do not stop the others.
 
         Raises
         ------
         concurrent.futures.BrokenExecutor
-            If the executor cannot go on, as when one of its processes was killed.
+            If the executor fails, for example because one of its processes was killed.
         """
         return self._open.map(OfRecord(fn), ids, executor=executor, progress=progress)
 
     # Ingest, export, checks
 
     def ingest_image(self, source: object, *, image_id: str | None = None) -> ZarrImageRecord:
-        """Add the image that another program's object holds.
+        """Add the image in another program's object.
 
         Parameters
         ----------
         source : object
-            Offers ``getChannelData(channel)`` or ``get_channel(channel)``, channels counted
-            from 1; all that ``channels_available()`` names, or the first. If it has them,
-            ``getHeader()/header``, ``getExperimentMetadata()/experiment_metadata`` and
-            ``rois()/rois`` make up the metadata payload.
+            Has ``getChannelData(channel)`` or ``get_channel(channel)``, channels counted from
+            1. Takes the channels that ``channels_available()`` lists, or else the first. If
+            present, ``getHeader()/header``, ``getExperimentMetadata()/experiment_metadata``
+            and ``rois()/rois`` become the metadata payload.
         image_id : str, optional
 
         Raises
         ------
         ArgumentTypeError
-            If it offers no channel.
+            If it has no such method.
         """
         from kymflow_zarr.ingest.sources.objects import ingest_object
 
@@ -671,25 +673,24 @@ class ZarrDataset:
         image_id: str | None = None,
         verify: bool = False,
     ) -> ZarrImageRecord:
-        """Add the image of a TIFF file, with all that the file says of it.
+        """Add the image of a TIFF file, with its axes, calibration and metadata.
 
         Parameters
         ----------
         path : str or Path
-            Anything that tifffile reads.
+            Any file that tifffile reads.
         series : int
-            Which image of a file that holds several.
+            Index of the image in a file with several.
         include_sidecars : bool
-            Whether the files beside the TIFF become metadata and artifacts.
+            Add the files beside the TIFF as metadata and artifacts.
         image_id : str, optional
         verify : bool
-            Whether the pixels are read back and compared with the file's before the image is
-            added.
+            Read the pixels back and compare them with the file before adding the image.
 
         Returns
         -------
         ZarrImageRecord
-            Where the file was ingested before and has not changed, the record of then.
+            If the file was ingested before and has not changed, its existing record.
 
         Raises
         ------
@@ -700,7 +701,7 @@ class ZarrDataset:
         FileNotFoundError
             If there is no such file.
         CorruptDataError
-            If `verify` finds other pixels than those of the file; nothing is added.
+            If `verify` finds that pixels differ from the file; nothing is added.
         """
         from kymflow_zarr.ingest.image import ingest_tiff
 
@@ -725,36 +726,36 @@ class ZarrDataset:
         progress: Progress | None = None,
         executor: Executor | None = None,
     ) -> IngestReport:
-        """Add the TIFFs of a folder and of all folders below it, with their sidecars.
+        """Add the TIFFs of a folder and all its subfolders, with their sidecars.
 
         Parameters
         ----------
         folder : str or Path
         pattern : str
-            File names to take; case does not matter, and ``*.tif`` takes ``.tiff`` too.
+            File names to match; case-insensitive, and ``*.tif`` matches ``.tiff``, too.
         include_sidecars : bool
-            Whether the files beside a TIFF become metadata and artifacts.
+            Add the files beside a TIFF as metadata and artifacts.
         verify : bool
-            Whether the pixels of each image are read back and compared with the file's before
-            it is added; one that differs has failed.
+            Read the pixels of each image back and compare them with the file before adding
+            it; an image that differs counts as failed.
         progress : callable, optional
             Called as ``progress(done, total, label)``.
         executor : concurrent.futures.Executor, optional
-            What reads and packs the images; threads if left out. Any will do, as one of
-            processes or of a cluster that sees the folder and the dataset.
+            Reads and encodes the images; threads if left out. Process pools work, too, and
+            clusters with access to the folder and the dataset.
 
         Returns
         -------
         IngestReport
-            One item for each file. A file that cannot be read is named there with its
-            reason and does not stop the others; a file that is in already is left alone.
+            One item per file. A file that cannot be read is listed there with the reason
+            and does not stop the others; a file that was ingested before is skipped.
 
         Raises
         ------
         FileNotFoundError
             If there is no such folder.
         concurrent.futures.BrokenExecutor
-            If the executor cannot go on. What was added before stays.
+            If the executor fails. Images that were added before stay.
         """
         from kymflow_zarr.ingest.folder.folder import ingest_folder
 
@@ -780,12 +781,11 @@ class ZarrDataset:
         progress: Progress | None = None,
         executor: Executor | None = None,
     ) -> RefreshResult:
-        """Scan a folder again: add what is new, find what has moved, update what has changed.
+        """Scan a folder again: add new files, follow moved ones, update changed ones.
 
-        Where nothing has changed, no file is opened and nothing is written. A file whose
-        content is found under another path, and not under its own any more, has moved; one
-        beside its original is a copy and an image of its own. A deleted file is reported and
-        its image stays.
+        If nothing has changed, no file is opened and nothing is written. A file whose content
+        is found at another path, and no longer at its own, was moved; a copy beside its
+        original becomes an image of its own. A deleted file is reported and its image stays.
 
         Parameters
         ----------
@@ -793,16 +793,16 @@ class ZarrDataset:
         pattern : str
             As for :meth:`ingest_legacy_folder`.
         mode : {"skip", "reingest_if_changed"}
-            Whether an image is left alone whose files have changed, or updated in place: its
-            id and its artifacts stay; those made from the earlier pixels are listed by
-            :meth:`ZarrImageRecord.list_earlier_artifacts`.
+            Skip an image whose files have changed, or update it in place: it keeps its id and
+            its artifacts, and :meth:`ZarrImageRecord.list_earlier_artifacts` lists those
+            computed from the earlier pixels.
         include_sidecars : bool
-            Whether what lies beside the TIFFs counts.
+            Include the files beside the TIFFs.
         dry_run : bool
-            Say what would be done, and do nothing.
+            Report what would be done, without doing it.
         overwrite_edits : bool
-            Whether what was edited in the dataset gives way to a file that has changed. By
-            default it stays and the report names the conflict.
+            Let changed files overwrite what was edited in the dataset. By default edits stay
+            and the report names the conflict.
         progress : callable, optional
             Called as ``progress(done, total, label)``.
         executor : concurrent.futures.Executor, optional
@@ -811,7 +811,7 @@ class ZarrDataset:
         Returns
         -------
         RefreshResult
-            The list of the ids that were added or updated; its ``report`` has everything.
+            The list of ids that were added or updated; its ``report`` has all details.
 
         Raises
         ------
@@ -820,7 +820,7 @@ class ZarrDataset:
         ArgumentError
             If the mode is unknown.
         concurrent.futures.BrokenExecutor
-            If the executor cannot go on. What was added and updated before stays.
+            If the executor fails. Images that were added or updated before stay.
         """
         from kymflow_zarr.ingest.folder.folder import refresh_folder
 
@@ -851,26 +851,26 @@ class ZarrDataset:
         Parameters
         ----------
         folder : str or Path
-            Files of an earlier export of this dataset are replaced, stale ones removed;
-            everything else in it stays as it is.
+            Files of an earlier export of this dataset are replaced, and stale ones removed;
+            everything else in it is left alone.
         include_tiff, include_tables : bool
-            False leaves TIFFs or tables out; those of an earlier export are stale then.
+            False leaves TIFFs or tables out; those of an earlier export are then stale.
         layout : {"dataset", "kymflow"}
-            ``"dataset"``: a folder for each image, from which an equal dataset can be made.
-            ``"kymflow"``: the folders that the dataset was ingested from, with the same files in
-            the same places. Those that are not byte for byte the same, because something was
-            edited since or the pixels of a TIFF were compressed, are named in ``differences`` of
-            the report. Nothing in the folder is overwritten or removed.
+            ``"dataset"``: a folder for each image, from which an equal dataset can be created.
+            ``"kymflow"``: the folders that the dataset was ingested from, with the same files
+            at the same paths. Files that are not identical byte for byte, because something was
+            edited since or the pixels of a TIFF were compressed, are listed in ``differences``
+            of the report. Nothing in the folder is overwritten or removed.
         progress : callable, optional
             Called as ``progress(done, total, label)``.
         executor : concurrent.futures.Executor, optional
-            What makes the files; threads if left out. Processes, or those of a cluster, must
-            see the dataset and the folder.
+            Writes the files; threads if left out. The workers of a process pool or cluster
+            need access to the dataset and the folder.
 
         Raises
         ------
         TargetExistsError
-            If a file of somebody else is in the way (a FileExistsError); nothing is written.
+            If it would overwrite a foreign file (a FileExistsError); nothing is written.
         ArgumentError
             If the folder lies inside the dataset, or the layout is unknown.
         CorruptDataError
@@ -878,8 +878,8 @@ class ZarrDataset:
         LockTimeoutError
             If another export is writing to the folder.
         concurrent.futures.BrokenExecutor
-            If the executor cannot go on. What was written before stays, and the next call goes
-            on from there.
+            If the executor fails. Files that were written before stay, and the next call
+            resumes from there.
         """
         from kymflow_zarr.export.folder import export_folder
 
@@ -896,21 +896,21 @@ class ZarrDataset:
     def validate(
         self, *, progress: Progress | None = None, executor: Executor | None = None
     ) -> ValidationReport:
-        """Hold every document of the dataset against the format; reads no pixels.
+        """Check every document against the on-disk format, without reading pixels.
 
         Parameters
         ----------
         progress : callable, optional
-            Called as ``progress(done, total, image_id)``; raising from it ends the work.
+            Called as ``progress(done, total, image_id)``; raising from it cancels the call.
         executor : concurrent.futures.Executor, optional
-            What looks at the images; this thread if left out, since threads would be no faster.
+            Checks the images; this thread if left out, since threads would be no faster.
         """
         from kymflow_zarr.check.validate.dataset import validate_dataset
 
         return validate_dataset(self._open, progress=progress, executor=executor)
 
     def validate_image(self, image_id: str) -> tuple[Problem, ...]:
-        """Hold the documents of one image against the format.
+        """Check the documents of one image against the on-disk format.
 
         Raises
         ------
@@ -928,19 +928,19 @@ class ZarrDataset:
         progress: Progress | None = None,
         executor: Executor | None = None,
     ) -> VerifyReport:
-        """Hold every file of the dataset against its checksum; writes nothing.
+        """Check every file of the dataset against its checksum, without writing.
 
-        Whoever writes meanwhile is not in the way, and makes no false alarm.
+        Concurrent writers are not blocked and cause no false alarms.
 
         Parameters
         ----------
         level : {"full", "fast"}
-            ``"full"`` reads every byte. ``"fast"`` looks at presence and size of the files, and
-            so does not find a flipped bit.
+            ``"full"`` reads every byte. ``"fast"`` checks only presence and size of the files,
+            and so does not detect a flipped bit.
         progress : callable, optional
-            Called as ``progress(done, total, image_id)``; raising from it ends the work.
+            Called as ``progress(done, total, image_id)``; raising from it cancels the call.
         executor : concurrent.futures.Executor, optional
-            What reads the files; eight threads if left out.
+            Reads the files; eight threads if left out.
 
         Returns
         -------
@@ -951,7 +951,7 @@ class ZarrDataset:
         ArgumentError
             If the level is unknown.
         FormatVersionError
-            If the dataset is of format version 1, which keeps no checksums.
+            If the dataset has format version 1, which has no checksums.
         """
         from kymflow_zarr.check.verify.dataset import verify_dataset
 
@@ -964,23 +964,23 @@ class ZarrDataset:
         progress: Progress | None = None,
         executor: Executor | None = None,
     ) -> RepairReport:
-        """Mend what `verify` finds: sweep, make anew, restore, or put aside; delete nothing.
+        """Repair what `verify` finds: sweep, rebuild, restore or quarantine; delete no data.
 
-        What was made of files that are still there, unchanged, is made of them again, and
-        counts as restored if that gives the very bytes that were written. What is broken
-        otherwise goes to the folder ``quarantine`` of the dataset, so that the rest works: an
-        artifact or a table alone, an image as a whole if its document or its pixels are broken.
+        Damaged files are rebuilt from their source files if those still exist unchanged, and
+        count as restored if that gives the original bytes. Other damaged data is moved to the
+        folder ``quarantine`` of the dataset, so that the rest works: a single artifact or table,
+        or a whole image if its document or its pixels are damaged.
 
-        It can be called while others write, and again after a crash.
+        It can run while other programs write, and again after a crash.
 
         Parameters
         ----------
         dry_run : bool
-            Say what would be done, and do nothing. What would be restored is not tried.
+            Report what would be done, without doing it; rebuilding is not tried.
         progress : callable, optional
-            Called as ``progress(done, total, image_id)``; raising from it ends the work.
+            Called as ``progress(done, total, image_id)``; raising from it cancels the call.
         executor : concurrent.futures.Executor, optional
-            What reads the files, as for :meth:`verify`.
+            Reads the files, as for :meth:`verify`.
 
         Returns
         -------
@@ -991,7 +991,7 @@ class ZarrDataset:
         ReadOnlyError
             In mode ``"r"``, unless it is a dry run.
         FormatVersionError
-            If the dataset is of format version 1.
+            If the dataset has format version 1.
         """
         from kymflow_zarr.check.repair.dataset import repair_dataset
 
@@ -1009,40 +1009,40 @@ class ZarrDataset:
         token: str | None = None,
         open_browser: bool = False,
     ) -> Viewer:
-        """Serve a page that shows the dataset in a browser, and return at once.
+        """Start a web viewer of the dataset, and return immediately.
 
         Parameters
         ----------
         host : str
-            Where it listens. Any other than this machine itself asks for a token.
+            The address to listen on. Any other than the local machine requires a token.
         port : int
-            0 takes a free one.
+            0 takes a free port.
         edit : bool
-            Whether images can be judged and regions changed.
+            Allow verdicts, notes and regions to be edited.
         who : str, optional
-            Who edits; the user of the operating system if left out.
+            Name of the editor; the user of the operating system if left out.
         token : str, optional
-            What the address has to tell. One is made where it is needed and left out.
+            The secret that the URL must contain. If required and left out, one is generated.
         open_browser : bool
-            Whether the page is opened.
+            Open the page in a browser.
 
         Returns
         -------
         Viewer
-            Its ``url`` is the address; ``close()`` ends it.
+            Its ``url`` is the address; ``close()`` stops it.
 
         Raises
         ------
         ReadOnlyError
-            If `edit` is asked for and the mode is ``"r"``.
+            If `edit` is True and the mode is ``"r"``.
         StorageError
-            If it cannot listen there.
+            If it cannot listen on that address.
         MissingDependencyError
             If the packages for it are not installed; names the extra (an ImportError).
 
         Notes
         -----
-        As a context manager it ends with the block::
+        As a context manager it stops at the end of the block::
 
             with ds.view() as viewer:
                 print(viewer.url)

@@ -1,4 +1,4 @@
-"""One image of a dataset."""
+"""One image of a dataset as users see it."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ R = TypeVar("R")
 
 
 class ZarrImageRecord:
-    """One image: its pixels, its metadata and what was made of it.
+    """One image: its pixels, its metadata and its artifacts.
 
     Records come from :meth:`ZarrDataset.add_image`, :meth:`ZarrDataset.record` and
-    iteration. A record is a handle: it reads from the dataset each time it is asked, and so
-    sees what other programs have changed. Every method raises
+    iteration. A record is a handle: it reads from the dataset on each access, and so sees
+    changes by other programs. Every method raises
     :class:`~kymflow_zarr.errors.RecordNotFoundError` (a KeyError) once the image is deleted,
     and every method that writes raises :class:`~kymflow_zarr.errors.ReadOnlyError` (a
-    PermissionError) where the dataset was opened with mode ``"r"``.
+    PermissionError) if the dataset was opened with mode ``"r"``.
 
     Attributes
     ----------
@@ -47,10 +47,10 @@ class ZarrImageRecord:
     def __init__(self, image: StoredImage) -> None:
         self._image = image
 
-    if not TYPE_CHECKING:  # Type checkers would otherwise take any attribute for granted.
+    if not TYPE_CHECKING:  # Otherwise type checkers would accept any attribute.
 
         def __getattr__(self, name: str) -> Any:
-            # A method of 0.1 that belonged to the engine; it leaves with the next release.
+            # A method of 0.1 that belongs to the engine; the next release removes it.
             if name == "stored_file":
                 return self._image.stored_file
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -96,16 +96,16 @@ class ZarrImageRecord:
 
     @property
     def axes(self) -> tuple[Axis, ...]:
-        """The true axes with their calibration, one for each dimension."""
+        """The true axes with their calibration, one per dimension."""
         return self._image.axes
 
     def get_axes(self) -> list[str]:
-        """Return the names of the axes, one for each dimension."""
+        """Return the names of the axes, one per dimension."""
         return self._image.get_axes()
 
     @property
     def channel_names(self) -> list[str] | None:
-        """Names of the channels, None where nobody gave any."""
+        """Names of the channels, None if not set."""
         return self._image.channel_names
 
     @property
@@ -120,18 +120,18 @@ class ZarrImageRecord:
 
     @property
     def source(self) -> SourceFileDocument | None:
-        """The file the image was ingested from (path, size, time, SHA-256), if it was."""
+        """The file that the image was ingested from (path, size, time, SHA-256), None if none."""
         return self._image.source
 
     @property
     def source_files(self) -> list[SourceFileDocument]:
-        """All files that the image and what lies beside it were ingested from."""
+        """All files that the image and its artifacts were ingested from."""
         return self._image.source_files
 
     def list_earlier_artifacts(self) -> list[str]:
-        """Return the keys, relative to the dataset, of artifacts made from earlier pixels.
+        """Return the keys, relative to the dataset, of artifacts computed from earlier pixels.
 
-        A refresh notes them when it replaces pixels; saving an artifact anew takes it off.
+        A refresh lists them when it replaces pixels; saving an artifact again removes it.
         """
         return self._image.list_earlier_artifacts()
 
@@ -139,34 +139,34 @@ class ZarrImageRecord:
         """Return ``{"width", "height", "num_slices"}``, in pixels and planes.
 
         Width and height are the last two axes that are not channels; slices are the planes
-        along ``z``, 1 where there is no such axis.
+        along ``z``, 1 without such an axis.
         """
         return self._image.get_image_bounds()
 
     def load_array(self, selection: object = ...) -> np.ndarray[Any, Any]:
-        """Return the pixels, or a part of them.
+        """Return the pixels, or a selection of them.
 
         Parameters
         ----------
         selection : int, slice, Ellipsis, or a tuple of these, optional
-            What stands between the brackets of a NumPy array, as ``np.s_[2, 0, :, 100:200]``.
-            Only the chunks that it needs are read: a plane of a stack, or some lines of a
-            kymograph, take a small part of the time that the whole image takes.
+            A NumPy basic index, such as ``np.s_[2, 0, :, 100:200]``. Only the chunks that it
+            needs are read: a plane of a stack, or some lines of a kymograph, take a small part
+            of the time of the whole image.
 
         Returns
         -------
         ndarray
-            Of :attr:`dtype`. Of :attr:`shape`, without a selection; else of the shape that
-            indexing the whole would give.
+            With :attr:`dtype`. Its shape is :attr:`shape`, or with a selection that of the
+            indexed array.
 
         Raises
         ------
         CorruptDataError
             If a stored file that is needed is missing or damaged.
         ArgumentError
-            If there is no such part of the image (a ValueError).
+            If the selection is out of bounds (a ValueError).
         ArgumentTypeError
-            If the selection is of another kind (a TypeError).
+            If the selection has another type (a TypeError).
 
         Examples
         --------
@@ -178,21 +178,21 @@ class ZarrImageRecord:
         return self._image.load_array(selection)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        """Return all pixels, so that ``np.asarray(record)`` has them.
+        """Return all pixels, for ``np.asarray(record)``.
 
         Raises
         ------
         ValueError
-            If `copy` is False: pixels come from the disk.
+            If `copy` is False, since pixels are read from disk.
         """
         return self._image.__array__(dtype, copy)
 
     def open_array(self) -> zarr.Array[Any]:
         """Return the pixels as a lazy, read-only :class:`zarr.Array`.
 
-        It reads only what is indexed, as :meth:`load_array` with a selection does faster. To
-        change pixels use :meth:`save_array`; an array opened before that goes on reading the old
-        ones, until the replacement after or until the image is deleted.
+        It reads only what is indexed; :meth:`load_array` with a selection does so faster. To
+        change pixels use :meth:`save_array`. An array that was opened before continues to read
+        the old pixels until they are replaced once more or the image is deleted.
         """
         return self._image.open_array()
 
@@ -206,15 +206,15 @@ class ZarrImageRecord:
         line_period_s: float | None = None,
         pixel_size_um: float | None = None,
     ) -> str:
-        """Replace the pixels in one step; the old ones stay until the new ones are complete.
+        """Replace the pixels atomically: readers see either the old ones or the new ones.
 
         Parameters
         ----------
         arr : array_like
             As for :meth:`ZarrDataset.add_image`.
         axes, channel_names
-            What was known of the old pixels is kept where the number of dimensions (of
-            channels) is the same and nothing is given.
+            If left out, those of the old pixels, if the number of dimensions (of channels) is
+            the same.
         chunks, line_period_s, pixel_size_um
             As for :meth:`ZarrDataset.add_image`.
 
@@ -240,29 +240,29 @@ class ZarrImageRecord:
     def save_metadata_objects(
         self, header: object = None, experiment: object = None, rois: object = None
     ) -> str:
-        """Save the payload that three objects make up, and return its key.
+        """Save the payload composed of three objects, and return its key.
 
-        What the payload holds already and the objects do not speak of is kept, such as an
-        acquisition time that a header class has no field for.
+        Other keys of an existing payload are kept, such as an acquisition time for which a
+        header class has no field.
 
         Parameters
         ----------
         header, experiment : object, optional
-            With `to_dict()`, a dataclass or a mapping. None keeps what is there.
+            An object with `to_dict()`, a dataclass or a mapping. None keeps the section.
         rois : object, optional
-            With `to_list()`, or a sequence of the above. None keeps what is there.
+            An object with `to_list()`, or a sequence of the above. None keeps the section.
 
         Raises
         ------
         ArgumentTypeError
-            If one of them is none of these.
+            If an object is none of these.
         """
         return self._image.save_metadata_objects(header, experiment, rois)
 
     def verify(
         self, *, level: VerifyLevel = "full", executor: Executor | None = None
     ) -> VerifyReport:
-        """Hold every file of the image against its checksum; see :meth:`ZarrDataset.verify`.
+        """Check every file of the image against its checksum; see :meth:`ZarrDataset.verify`.
 
         Raises
         ------
@@ -295,11 +295,11 @@ class ZarrImageRecord:
         Parameters
         ----------
         name : str
-            Any Unicode; ``/`` nests.
+            Any Unicode; ``/`` nests names.
         obj : object
             Nested dicts and lists of None, bool, int, float (NaN and infinities too), str,
             bytes, dates, times, paths, dataclasses, NumPy scalars and arrays. Tuples come
-            back as lists, dataclasses as dicts and enums as their values, everything else
+            back as lists, dataclasses as dicts and enums as their values; everything else
             comes back equal.
 
         Returns
@@ -310,9 +310,9 @@ class ZarrImageRecord:
         Raises
         ------
         UnsupportedDataError
-            If something in `obj` cannot be kept; names the place. Nothing is written.
+            If a part of `obj` cannot be stored; names the place. Nothing is written.
         InvalidNameError
-            If no file system could keep the name.
+            If the name is not valid on every file system.
         """
         return self._image.save_json(name, obj)
 
@@ -336,10 +336,10 @@ class ZarrImageRecord:
         Raises
         ------
         UnsupportedDataError
-            If a column holds what Parquet cannot (complex, mixed objects); names it.
-            Nothing is written.
+            If Parquet cannot store a column (complex, mixed objects); names it. Nothing is
+            written.
         InvalidNameError
-            If no file system could keep the name.
+            If the name is not valid on every file system.
         """
         return self._image.save_df_parquet(name, df)
 
@@ -350,8 +350,8 @@ class ZarrImageRecord:
     def save_df_csv_gz(self, name: str, df: pd.DataFrame) -> str:
         """Save a data frame as gzipped CSV and return its key, ending in ``.csv.gz``.
 
-        For programs that read nothing else; dtypes are noted in the gzip header. Errors as
-        for :meth:`save_df_parquet`, which holds more types and is smaller.
+        For programs that cannot read Parquet; dtypes are stored in the gzip header. Errors as
+        for :meth:`save_df_parquet`, which supports more types and is smaller.
         """
         return self._image.save_df_csv_gz(name, df)
 
@@ -364,18 +364,18 @@ class ZarrImageRecord:
         return self._image.list_artifacts()
 
     def list_analysis_keys(self) -> list[str]:
-        """Return the keys of the JSON and data-frame artifacts, relative to the dataset."""
+        """Return the keys, relative to the dataset, of the JSON and data-frame artifacts."""
         return self._image.list_analysis_keys()
 
     def delete_analysis(self, suffixes: str | Iterable[str] | None = None) -> int:
-        """Delete JSON and data-frame artifacts and return how many there were.
+        """Delete JSON and data-frame artifacts and return their number.
 
         Parameters
         ----------
         suffixes : str or iterable of str, optional
             Ends of keys or names (``".parquet"``, ``"velocity_events/events"``). None
-            deletes all but the metadata payload, the provenance and the curation, which go
-            only when they are named (``"metadata.json"``, ``"provenance"``).
+            deletes all but the metadata payload, the provenance and the curation, which are
+            deleted only by name (``"metadata.json"``, ``"provenance"``).
         """
         return self._image.delete_analysis(suffixes)
 
@@ -387,16 +387,16 @@ class ZarrImageRecord:
         axes: Sequence[str] | None = None,
         chunks: int | Sequence[int] | None = None,
     ) -> str:
-        """Save an N-D array, such as a mask, beside the image; replace one of that name.
+        """Save an N-D array, such as a mask, beside the image, replacing one of that name.
 
         Parameters
         ----------
         name : str
-            Any Unicode, ``/`` too.
+            Any Unicode, including ``/``.
         arr : array_like
             Any shape; dtypes as for :meth:`ZarrDataset.add_image`.
         axes : sequence of str, optional
-            A name for each dimension.
+            One name per dimension.
         chunks : int or sequence of int, optional
             Shape of a chunk.
 
@@ -408,7 +408,7 @@ class ZarrImageRecord:
         Raises
         ------
         UnsupportedDataError
-            If Zarr has no such dtype.
+            If Zarr does not support the dtype.
         ArgumentError
             If axes or chunks do not fit; nothing is written.
         """
@@ -430,7 +430,7 @@ class ZarrImageRecord:
         return self._image.list_array_artifacts()
 
     def delete_array_artifact(self, name: str) -> None:
-        """Delete an array artifact; KeyError if there is none of that name."""
+        """Delete an array artifact; raise KeyError if there is none of that name."""
         return self._image.delete_array_artifact(name)
 
     def save_metadata_payload(self, payload: Mapping[str, Any]) -> str:
@@ -467,13 +467,13 @@ class ZarrImageRecord:
 
         Older forms are read as well. An image without a payload has no regions. A region of
         an unknown kind, or a damaged one, is an ``UnknownRoi``: its ``roi_type`` is
-        ``"unknown"``, its ``error`` says what is wrong, its ``raw`` is what the payload holds,
-        and `save_rois` writes it back as it was.
+        ``"unknown"``, its ``error`` says what is wrong, its ``raw`` is its value in the
+        payload, and `save_rois` writes that back unchanged.
 
         Raises
         ------
         SchemaValidationError
-            If what the payload holds for regions is no list.
+            If the regions in the payload are not a list.
         """
         return self._image.load_rois()
 
@@ -490,10 +490,10 @@ class ZarrImageRecord:
         Raises
         ------
         ArgumentTypeError
-            If one is not such a value.
+            If a value is not a region.
         ArgumentError
-            If one reaches out of the image, if its mask is not there or of another shape than
-            the plane, or if two have the same id; names the region and the field.
+            If a region extends beyond the image, if its mask does not exist or does not have
+            the shape of the plane, or if two have the same id; names the region and the field.
         """
         return self._image.save_rois(rois)
 
@@ -507,17 +507,17 @@ class ZarrImageRecord:
         channel: int = 1,
         z: int = 0,
     ) -> MaskRoi:
-        """Save a mask as an array artifact and put the region that it makes in the payload.
+        """Save a mask as an array artifact and add its region to the payload.
 
         Parameters
         ----------
         name : str
             Name of the array artifact and of the region. A mask of that name is replaced: its
-            region keeps its id and counts one revision more.
+            region keeps its id and gets the next revision number.
         mask : array_like of bool or int
-            Shape of the plane, (height, width); true, or not 0, inside. It is kept as bool.
+            Shape of the plane, (height, width); true, or not 0, inside. It is stored as bool.
         roi_id : int, optional
-            None takes that of the region that is replaced, or the next that is free.
+            None takes the id of the replaced region, or the next free one.
         note : str, optional
         channel : int, optional
             From 1.
@@ -531,9 +531,9 @@ class ZarrImageRecord:
         Raises
         ------
         UnsupportedDataError
-            If the mask holds neither bool nor whole numbers.
+            If the mask is neither bool nor integer.
         ArgumentError
-            If it has another shape than the plane, if channel or plane are not there, or if
+            If it does not have the shape of the plane, if channel or plane do not exist, or if
             another region has the id. Nothing is written.
         """
         return self._image.save_mask(name, mask, roi_id=roi_id, note=note, channel=channel, z=z)
@@ -546,7 +546,7 @@ class ZarrImageRecord:
         z: int | Literal["all"] | None = None,
         at: Mapping[str, int] | None = None,
     ) -> np.ndarray[Any, Any]:
-        """Return the pixels of a region; no more of the image is read than it covers.
+        """Return the pixels of a region, reading only the part of the image that it covers.
 
         Parameters
         ----------
@@ -556,21 +556,21 @@ class ZarrImageRecord:
         z : int or "all", optional
             Plane along ``z``, from 0; that of the region by default.
         at : mapping of str to int, optional
-            Positions along other axes, from 0, such as ``{"t": 3}``; all where there is none.
+            Positions along other axes, from 0, such as ``{"t": 3}``; all if left out.
 
         Returns
         -------
         numpy.ndarray
-            dtype of the image. A rectangle: rows and columns are the last two axes; before
-            them, in the image's order, those along which more than one position was asked for.
-            A mask: the pixels inside, row after row, along the last axis.
+            With the dtype of the image. For a rectangle, rows and columns are the last two axes,
+            preceded, in the image's order, by the axes along which all positions are selected.
+            For a mask, the pixels inside it, row by row, are along the last axis.
 
         Raises
         ------
         ArgumentError
-            If the region or what is asked for lies outside of the image; names the field.
+            If the region or an argument lies outside of the image; names the field.
         ArtifactNotFoundError
-            If the mask is not there.
+            If the mask does not exist.
         """
         return self._image.roi_pixels(roi, channel=channel, z=z, at=at)
 
@@ -582,9 +582,9 @@ class ZarrImageRecord:
         z: int | Literal["all"] | None = None,
         at: Mapping[str, int] | None = None,
     ) -> RoiStatistics:
-        """Return the statistics of the pixels of a region, all that are asked for together.
+        """Return the statistics of the pixels of a region, over all selected planes together.
 
-        Pixels that are NaN or infinite do not count. One plane is in memory at a time.
+        Pixels that are NaN or infinite are ignored. One plane is in memory at a time.
 
         Parameters
         ----------
@@ -608,18 +608,18 @@ class ZarrImageRecord:
         z: int | Literal["all"] | None = "all",
         at: Mapping[str, int] | None = None,
     ) -> list[RoiStatistics]:
-        """Return the statistics of a region in each channel and plane of its own.
+        """Return the statistics of a region for each channel and plane separately.
 
         Parameters
         ----------
         roi, channel, z, at
-            As for :meth:`roi_pixels`, but all channels and planes by default; None for that of
-            the region.
+            As for :meth:`roi_pixels`, but all channels and planes by default; None takes that
+            of the region.
 
         Returns
         -------
         list of RoiStatistics
-            In the order of the pixels; `channel`, `z` and `at` tell which one it is.
+            In the order of the pixels; `channel`, `z` and `at` identify the plane.
 
         Raises
         ------
@@ -632,16 +632,16 @@ class ZarrImageRecord:
 
     @property
     def revision(self) -> str:
-        """Digest, 64 hexadecimal digits, that is another one when anything in the image is.
+        """Digest, 64 hexadecimal digits, that changes when anything in the image changes.
 
         It is the SHA-256 of the image's list of checksums, which each write of this package
-        brings up to date. Of an image that has none, since another program wrote it, it is
-        made of names, sizes and times of its files.
+        updates. For an image without one, which another program wrote, it is computed from
+        names, sizes and times of the files.
         """
         return self._image.revision
 
     def curation(self) -> Curation:
-        """Return verdict, note and the history of edits.
+        """Return the verdict, the note and the history of edits.
 
         Raises
         ------
@@ -655,17 +655,18 @@ class ZarrImageRecord:
     def edit(
         self, who: str | None = None, expect: str | None = None
     ) -> AbstractContextManager[RecordEdit]:
-        """Change verdict, note, regions and types of events in one step.
+        """Change verdict, note, regions and event types in one step.
 
         The image stays locked while the block runs. At its end all changes are written as one
-        commit and one entry of the history: nothing if it raises, or if nothing is another one.
+        commit and one entry of the history; nothing is written if the block raises or no value
+        changed.
 
         Parameters
         ----------
         who : str, optional
             Name for the history; the user of the operating system if left out.
         expect : str, optional
-            The :attr:`revision` that the changes were decided on.
+            The :attr:`revision` that the changes are based on.
 
         Yields
         ------
@@ -674,7 +675,7 @@ class ZarrImageRecord:
         Raises
         ------
         EditConflictError
-            If the image is of another revision, or something else wrote to it inside of the
+            If the image has another revision, or was written to in another way inside the
             block. Nothing is written.
         ReadOnlyError
             If the dataset was opened with mode ``"r"``.
@@ -684,13 +685,13 @@ class ZarrImageRecord:
     def undo(
         self, edit_id: str | None = None, *, who: str | None = None, expect: str | None = None
     ) -> Edit:
-        """Take an edit back; that is an entry of the history as well.
+        """Undo an edit; the undo becomes an entry of the history, too.
 
         Parameters
         ----------
         edit_id : str, optional
-            Any edit, also one that took another one back. If left out, the last one that did not
-            and is not taken back.
+            Any edit, including an undo. If left out, the last edit that is neither an undo nor
+            undone.
         who, expect : str, optional
             As for :meth:`edit`.
 
@@ -702,9 +703,9 @@ class ZarrImageRecord:
         Raises
         ------
         ArgumentError
-            If there is no such edit, or it is taken back already.
+            If there is no such edit, or it is undone already.
         EditConflictError
-            If something that it changed has been changed since; names it. Nothing is written.
+            If a value that it changed has changed since; names it. Nothing is written.
         """
         return self._image.undo(edit_id, who=who, expect=expect)
 
@@ -724,32 +725,32 @@ class ZarrImageRecord:
         rois: bool = True,
         scale_bar: bool = False,
     ) -> Axes:
-        """Draw one plane with matplotlib, its axes in real units.
+        """Plot one plane with matplotlib, with axes in real units.
 
-        Times are in seconds and lengths in micrometers; an axis that is not calibrated counts
-        lines or pixels. A kymograph has time along x. The first sample reaches from 0 to one
-        step, and space runs downwards.
+        Times are in seconds and lengths in micrometers; an uncalibrated axis counts lines or
+        pixels. A kymograph has time along x. The first sample extends from 0 to one step, and
+        space runs downwards.
 
         Parameters
         ----------
         ax : matplotlib.axes.Axes, optional
-            Where to draw; a figure of its own if left out.
+            The axes to plot into; a new figure if left out.
         t, z : int
-            Moment and plane along ``z``, from 0, of images that have such an axis beyond the
+            Time point and plane along ``z``, from 0, for images with such an axis beyond the
             plane.
         channel : int or str
             From 1, or its name.
         at : mapping of str to int, optional
             Positions along other axes, from 0.
         cmap : str
-            Color map of matplotlib.
+            A matplotlib color map.
         vmin, vmax : float, optional
-            Gray levels of the ends of the color map; the 0.5th and 99.5th percentile if left
+            Intensities at the ends of the color map; the 0.5th and 99.5th percentile if left
             out.
         rois : bool
             Draw the regions of this channel and plane.
         scale_bar : bool
-            Draw a scale bar along x, where x is calibrated.
+            Draw a scale bar along x, if x is calibrated.
 
         Returns
         -------
@@ -789,18 +790,18 @@ class ZarrImageRecord:
         cmap: str = "gray",
         figsize: tuple[float, float] = (10.0, 5.0),
     ) -> Figure:
-        """Draw a kymograph, and under it its velocity on the same time axis, events marked.
+        """Plot a kymograph and, below it, its velocity with events on the same time axis.
 
         Parameters
         ----------
         velocity : str
-            Data frame with ``time_s`` and `column`; a line for each ``roi_id`` and ``channel``
-            in it.
+            Data frame with ``time_s`` and `column`; plotted as one line per ``roi_id`` and
+            ``channel``.
         events : str
-            Data frame with ``t_start_s``, in seconds. An event is a bar where ``t_end_s`` is
-            known, and else a line; ``event_type`` colors it. An image without has none drawn.
+            Data frame with ``t_start_s``, in seconds. An event is a bar if ``t_end_s`` is
+            known, else a line, colored by ``event_type``. The image may lack this artifact.
         column : str
-            What is drawn over time.
+            The column to plot over time.
         roi_id, channel : int, optional
             Only that region, or channel (from 1); all if left out.
         cmap : str
@@ -818,7 +819,7 @@ class ZarrImageRecord:
         ArtifactNotFoundError
             If there is no such velocity (a KeyError).
         ArgumentError
-            If the image is no kymograph with calibrated time, or a column is missing.
+            If the image is not a kymograph with calibrated time, or a column is missing.
         MissingDependencyError
             If matplotlib is not installed; names the extra (an ImportError).
         """
@@ -838,15 +839,16 @@ class ZarrImageRecord:
     def to_xarray(self) -> xr.DataArray:
         """Return the image as an xarray.DataArray.
 
-        Dimensions are named as the axes. An axis with a known step has a coordinate, from 0 in
-        steps, with its unit in ``attrs["units"]``; channels have their names. Where dask is
-        installed the pixels are lazy, in blocks as large as dask is set to; else they are read.
+        Dimensions have the names of the axes. An axis with a known step has a coordinate that
+        starts at 0, with its unit in ``attrs["units"]``; that of channels has their names. If
+        dask is installed the pixels are lazy, in dask's configured block size; else they are
+        read.
 
         Returns
         -------
         xarray.DataArray
-            Shape and dtype as of the image; ``attrs`` hold ``image_id`` and ``quantities``, what
-            runs along each axis.
+            With shape and dtype of the image; ``attrs`` hold ``image_id`` and ``quantities``,
+            the quantity of each axis.
 
         Raises
         ------
@@ -858,12 +860,12 @@ class ZarrImageRecord:
         return to_xarray(self._image)
 
     def thumbnail(self, size: int = 256) -> bytes:
-        """Return a small picture of the image as PNG, in gray.
+        """Return a grayscale thumbnail of the image as PNG.
 
-        It shows the first moment and channel and the middle of a stack, and of a large image
-        the beginning or the middle. A kymograph has time to the right and is twice as wide as
-        high. Where the dataset can be written to, a picture of 256 pixels is kept with the
-        index, and is drawn again when the pixels or the axes have changed.
+        It shows the first time point and channel and the middle of a stack, and of a large
+        image the beginning or the middle. A kymograph has time to the right and is twice as
+        wide as high. If the dataset is writable, a thumbnail of 256 pixels is cached with the
+        index, and drawn again when the pixels or the axes have changed.
 
         Parameters
         ----------
@@ -873,7 +875,7 @@ class ZarrImageRecord:
         Raises
         ------
         ArgumentError
-            If the size is another.
+            If the size is out of range.
         UnsupportedDataError
             If the image has no pixels.
         LimitExceededError
@@ -891,16 +893,16 @@ class ZarrImageRecord:
         Parameters
         ----------
         path : str or Path
-            A file that is not there yet. It appears when it is complete.
+            A new file. It appears when it is complete.
 
         Raises
         ------
         TargetExistsError
-            If something else than this very TIFF is there (a FileExistsError).
+            If the path exists and is not this same TIFF (a FileExistsError).
         UnsupportedDataError
             If the image has no pixels.
         CorruptDataError
-            If a stored file is missing or damaged; nothing is left at `path`.
+            If a stored file is missing or damaged; no file is left at `path`.
         """
         from kymflow_zarr.export.tiff.write import export_tiff
 
@@ -908,17 +910,17 @@ class ZarrImageRecord:
 
     @property
     def chunks(self) -> tuple[int, ...]:
-        """Shape of what is compressed at a time, in pixels."""
+        """Shape of a chunk, the unit of compression, in pixels."""
         return self._image.chunks
 
     @property
     def pixels_sha256(self) -> str:
-        """SHA-256 of the stored pixels, as the format defines it; another one once they change."""
+        """SHA-256 of the stored pixels, as the format defines it."""
         return self._image.pixels_sha256
 
 
 class OfRecord(Generic[R]):
-    """A function of a record, called with the stored image; it pickles as the function does."""
+    """A function of a record, callable with a stored image; it pickles if the function does."""
 
     def __init__(self, fn: Callable[[ZarrImageRecord], R]) -> None:
         self._fn = fn

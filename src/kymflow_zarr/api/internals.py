@@ -1,6 +1,6 @@
 """The engine objects behind the face, for the rooms that import the face.
 
-It imports the face for annotations alone, so that what the face imports late may import it.
+It imports the face only for annotations, so that modules that the face imports late may import it.
 """
 
 from __future__ import annotations
