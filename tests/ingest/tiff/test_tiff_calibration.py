@@ -324,3 +324,44 @@ def test_imagej_counts_images_of_one_directory_without_naming_an_axis(
     with open_tiff(path) as image:
         np.testing.assert_array_equal(np.asarray(image), data[:planes])
         assert names(image) == "zyx"
+
+
+@pytest.mark.parametrize(
+    ("meta", "note"),
+    [
+        ({"unit": "furlong", "spacing": 2.0}, "z 2.0 furlong, y 0.25 furlong, x 0.25 furlong"),
+        ({"unit": "um", "spacing": "1,5"}, "z 1,5 um"),
+        ({"unit": "um", "spacing": float("nan")}, None),
+        ({"unit": "um", "spacing": 0}, None),
+        ({"unit": "pixel", "spacing": 1.0}, None),
+        ({"spacing": 1.0}, None),
+        ({"unit": "um", "spacing": -1.5}, None),
+        ({"unit": "um", "zunit": "slice", "spacing": 1.5}, "z 1.5 slice"),
+    ],
+)
+def test_a_calibration_that_is_not_understood_is_in_the_report(
+    tmp_path: Path, meta: dict[str, Any], note: str | None
+) -> None:
+    data = pixels(3, 4, 5)
+    options: dict[str, Any] = {"imagej": True, "metadata": {"axes": "ZYX", **meta}}
+    with written(tmp_path / "a.tif", data, resolution=(4, 4), **options) as image:
+        assert image.notes == (
+            () if note is None else (f"its sampling is not understood and was left out: {note}",)
+        )
+
+
+@pytest.mark.parametrize(("interval", "lost"), [("0,1", True), (-0.1, True), (0, False)])
+def test_a_frame_interval_that_is_no_positive_number_is_in_the_report(
+    tmp_path: Path, interval: object, lost: bool
+) -> None:
+    meta = {"axes": "TYX", "finterval": interval}
+    with written(tmp_path / "a.tif", pixels(3, 4, 5), imagej=True, metadata=meta) as image:
+        assert axis(image, "t").step is None
+        assert any(f"t {interval} s" in note for note in image.notes) == lost
+
+
+def test_an_ome_unit_that_is_not_known_is_in_the_report(tmp_path: Path) -> None:
+    meta = {"axes": "YX", "PhysicalSizeX": 0.5, "PhysicalSizeXUnit": "reference frame"}
+    with written(tmp_path / "a.ome.tif", pixels(4, 5), metadata=meta) as image:
+        assert image.axes[-1].step is None
+        assert any("x 0.5 reference frame" in note for note in image.notes)

@@ -97,6 +97,7 @@ _TIMES: Final = _spellings(
         "day": "d day days",
     }
 )
+_PIXELS: Final = ("", "pixel", "pixels", "px")
 _ESCAPE: Final = re.compile(r"\\u([0-9A-Fa-f]{4})")
 
 
@@ -172,6 +173,54 @@ def scales_of(
         printed = series.keyframe.tags.valueof(_PAGE_NAME)
         found = _fluoview(tif.fluoview_metadata or {}, printed, line_scan="Y" not in series.axes)
     return {letter: scale for letter, scale in found.items() if scale is not None}
+
+
+def stated_but_unknown(
+    tif: TiffFile, series: TiffPageSeries, pixels: ET.Element | None
+) -> dict[str, str]:
+    """Return what ImageJ and OME-XML state of axes in units or numbers that are not understood.
+
+    Zero and pixels state nothing. Parameters as for :func:`scales_of`.
+
+    Returns
+    -------
+    dict
+        Step and unit as text, by tifffile's letter of the axis.
+    """
+    stated: dict[str, tuple[object, object]] = {}
+    if series.kind == "imagej":
+        meta, page = tif.imagej_metadata or {}, series.keyframe
+        unit = meta.get("unit")
+        stated = {
+            "X": (_pixel_step(page, _X_RESOLUTION), meta.get("xunit", unit)),
+            "Y": (_pixel_step(page, _Y_RESOLUTION), meta.get("yunit", unit)),
+            "Z": (meta.get("spacing"), meta.get("zunit", unit)),
+            "T": (meta.get("finterval"), meta.get("tunit", "s")),
+        }
+    elif pixels is not None:
+        stated = {
+            letter: (
+                pixels.get(f"PhysicalSize{letter}"),
+                pixels.get(f"PhysicalSize{letter}Unit", "\u00b5m"),
+            )
+            for letter in "XYZ"
+        }
+        stated["T"] = (pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s"))
+    return {
+        letter: f"{str(step)[:40]} {str(unit)[:40]}"
+        for letter, (step, unit) in stated.items()
+        if _states_something(step) and str(unit or "pixel").strip().lower() not in _PIXELS
+    }
+
+
+def _states_something(step: object) -> bool:
+    """Return False for a missing step, zero and NaN: programs write these for an unknown step."""
+    if step is None or isinstance(step, bool):
+        return False
+    try:
+        return abs(float(str(step))) > 0
+    except ValueError:
+        return bool(str(step).strip())
 
 
 def channel_names_of(

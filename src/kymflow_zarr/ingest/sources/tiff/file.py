@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +25,7 @@ from kymflow_zarr.ingest.sources.tiff.calibration import (
     ome_image,
     plan_axes,
     scales_of,
+    stated_but_unknown,
 )
 from kymflow_zarr.ingest.sources.tiff.integrity import (
     check_image_size,
@@ -201,7 +202,10 @@ class TiffImage:
         self.acquired_local_epoch_ns = None if image is None else acquired_local_epoch_ns(image)
         fits = pixels is not None and self._series.kind in OME_KINDS
         self.frame_times_s = frame_times_s(pixels) if fits and pixels is not None else None
-        self.notes: tuple[str, ...] = tuple(self._noted(page_count))
+        self.notes: tuple[str, ...] = (
+            *self._noted(page_count),
+            *self._noted_steps(stated_but_unknown(tif, self._series, pixels)),
+        )
 
     def _chosen(self, index: int) -> TiffPageSeries:
         if self._tif.is_imagej and self._ome is None:
@@ -269,6 +273,16 @@ class TiffImage:
                 )
         if self.frame_times_s is not None:
             yield from self._noted_times(self.frame_times_s)
+
+    def _noted_steps(self, stated: Mapping[str, str]) -> Iterator[str]:
+        """Yield a note on steps of axes that the file states and that the image does not have."""
+        lost = [
+            f"{axis.name} {stated[letter]}"
+            for index, axis in enumerate(self.axes)
+            if axis.step is None and (letter := self._plan.letter(index)) in stated
+        ]
+        if lost:
+            yield f"its sampling is not understood and was left out: {', '.join(lost)}"
 
     def _noted_times(self, times: tuple[float, ...]) -> Iterator[str]:
         even, axis = even_step(times), next((a for a in self.axes if a.name == "t"), None)
