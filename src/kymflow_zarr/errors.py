@@ -1,6 +1,6 @@
-"""The error tree: what went wrong, where, and what to do about it.
+"""The error tree: each error says what went wrong, where, and what to do about it.
 
-Every error is also the builtin exception a Python caller would expect, so that
+Every error is also the builtin exception that a Python caller would expect, so that
 ``except KeyError`` and ``except RecordNotFoundError`` both work::
 
     KymflowZarrError
@@ -13,19 +13,19 @@ Every error is also the builtin exception a Python caller would expect, so that
     │   └── SourceNotFoundError        (FileNotFoundError)  no such file or folder to ingest
     ├── ArgumentError                  (ValueError)         the call itself is wrong
     │   ├── ArgumentTypeError          (ValueError, TypeError)
-    │   ├── InvalidNameError           (ValueError)         a name no file system could keep
+    │   ├── InvalidNameError           (ValueError)         a name not valid on all file systems
     │   ├── UnsupportedDataError       (ValueError)         a value that would not come back equal
     │   └── RecordExistsError          (ValueError)         that image id is taken
-    ├── DatasetExistsError             (FileExistsError)    mode "w-" on something that is there
+    ├── DatasetExistsError             (FileExistsError)    mode "w-" on a path that exists
     ├── TargetExistsError              (FileExistsError)    an export would overwrite foreign files
     ├── ReadOnlyError                  (PermissionError)    a write on a read-only dataset
-    ├── EditConflictError              (RuntimeError)       it was changed since it was looked at
-    ├── SchemaValidationError          (ValueError)         a broken or foreign store
+    ├── EditConflictError              (RuntimeError)       the image changed since it was read
+    ├── SchemaValidationError          (ValueError)         a damaged or foreign store
     │   ├── FormatVersionError         (ValueError)         an unknown format version
     │   └── CorruptDataError           (ValueError)         stored bytes lost or changed
     ├── SourceFileError                (ValueError)         a file to ingest that cannot be read
-    ├── LimitExceededError             (ValueError)         a file asks for more than the limits
-    ├── StorageError                   (OSError)            the disk refused
+    ├── LimitExceededError             (ValueError)         a file exceeds a limit
+    ├── StorageError                   (OSError)            a file system operation failed
     │   └── LockTimeoutError           (OSError, TimeoutError)
     └── MissingDependencyError         (ImportError)        an optional package; names the extra
 """
@@ -62,16 +62,16 @@ __all__ = [
 
 
 def printable(text: str, *, keep: str = "") -> str:
-    r"""Return a text whose control characters are spelled out, as ``\x1b``.
+    r"""Return a text with control characters escaped, such as ``\x1b``.
 
-    A name or a note that somebody else wrote could otherwise move the cursor of a terminal,
-    change the title of its window or imitate lines of ours.
+    Otherwise an untrusted name or note could move the cursor of a terminal, change its window
+    title or imitate our output.
 
     Parameters
     ----------
     text : str
     keep : str
-        Characters that stay as they are.
+        Characters to leave unchanged.
     """
     if text.isprintable():
         return text
@@ -81,14 +81,14 @@ def printable(text: str, *, keep: str = "") -> str:
 
 
 class KymflowZarrError(Exception):
-    """Root of the tree.
+    """The base of all errors of this package.
 
     Parameters
     ----------
     what : str
-        What is wrong, as one sentence without a full stop.
+        The problem, as one sentence without a full stop.
     where : str, optional
-        The file, key, column or place inside an object that it is about.
+        The file, key, column or place inside an object.
     hint : str, optional
         What the caller can do about it.
     """
@@ -100,14 +100,13 @@ class KymflowZarrError(Exception):
         super().__init__(what)
 
     def __str__(self) -> str:
-        # KeyError would print the repr of its argument and OSError an errno; a
-        # sentence helps more than either.
+        # KeyError would print the repr of its argument, and OSError an errno.
         text = self.what if self.where is None else f"{self.what} (at {self.where})"
         return printable(text if self.hint is None else f"{text}. {self.hint}", keep="\n")
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Errors travel back from process pools; keyword-only arguments do not
-        # survive the default pickling.
+        # Errors are pickled in process pools, and the default pickling loses keyword-only
+        # arguments.
         return _rebuild, (type(self), self.what, self.where, self.hint)
 
 
@@ -118,15 +117,15 @@ def _rebuild(
 
 
 class NotFoundError(KymflowZarrError):
-    """Something that was asked for by name is not there."""
+    """There is nothing of the requested name."""
 
 
 class RecordNotFoundError(NotFoundError, KeyError):
-    """The dataset holds no image of that id."""
+    """The dataset has no image of that id."""
 
 
 class ArtifactNotFoundError(NotFoundError, KeyError):
-    """The image holds no artifact of that kind and name."""
+    """The image has no artifact of that kind and name."""
 
 
 class DatasetNotFoundError(NotFoundError, FileNotFoundError):
@@ -134,11 +133,11 @@ class DatasetNotFoundError(NotFoundError, FileNotFoundError):
 
 
 class TableNotFoundError(NotFoundError, FileNotFoundError):
-    """The dataset holds no table of that name."""
+    """The dataset has no table of that name."""
 
 
 class MetadataNotFoundError(NotFoundError, FileNotFoundError):
-    """The image holds no metadata payload."""
+    """The image has no metadata payload."""
 
 
 class SourceNotFoundError(NotFoundError, FileNotFoundError):
@@ -146,70 +145,70 @@ class SourceNotFoundError(NotFoundError, FileNotFoundError):
 
 
 class ArgumentError(KymflowZarrError, ValueError):
-    """An argument has a value the call cannot take."""
+    """An argument has an invalid value."""
 
 
 class ArgumentTypeError(ArgumentError, TypeError):
-    """An argument has a type the call cannot take."""
+    """An argument has an invalid type."""
 
 
 class InvalidNameError(ArgumentError):
-    """A name that cannot be kept safely on every file system."""
+    """A name is not valid on every file system."""
 
 
 class UnsupportedDataError(ArgumentError):
-    """A value that the store could not give back equal; nothing was written."""
+    """A value would not come back equal; nothing was written."""
 
 
 class RecordExistsError(ArgumentError):
-    """An image of that id is there already."""
+    """An image of that id exists already."""
 
 
 class DatasetExistsError(KymflowZarrError, FileExistsError):
-    """Mode ``"w-"`` on a path where something is."""
+    """The dataset exists already, in mode ``"w-"``."""
 
 
 class TargetExistsError(KymflowZarrError, FileExistsError):
-    """An export would overwrite files it did not write; nothing was written."""
+    """An export would overwrite files that it did not write; nothing was written."""
 
 
 class ReadOnlyError(KymflowZarrError, PermissionError):
-    """A write on a dataset that was opened with mode ``"r"``."""
+    """A write to a dataset that was opened with mode ``"r"``."""
 
 
 class EditConflictError(KymflowZarrError, RuntimeError):
-    """What was to be changed, or taken back, is not what it was any more; nothing was written."""
+    """The image changed since it was read; nothing was written."""
 
 
 class SchemaValidationError(KymflowZarrError, ValueError):
-    """A store, or a document in it, is broken or not one of ours."""
+    """A store, or a document in it, is damaged or not one of ours."""
 
 
 class FormatVersionError(SchemaValidationError):
-    """A document carries a format version this code does not know."""
+    """A document has a format version that this code does not know."""
 
 
 class CorruptDataError(SchemaValidationError):
-    """Stored bytes are missing or are not those that were written."""
+    """Stored bytes are missing or differ from those that were written."""
 
 
 class SourceFileError(KymflowZarrError, ValueError):
-    """A file that was to be ingested cannot be read."""
+    """A file to ingest cannot be read."""
 
 
 class LimitExceededError(KymflowZarrError, ValueError):
-    """A file asks for more memory, depth or pages than the limits allow; nothing was allocated."""
+    """A file needs more memory, depth or pages than the limits allow; nothing was allocated."""
 
 
 class StorageError(KymflowZarrError, OSError):
-    """The file system refused an operation; what was there before is intact.
+    """A file system operation failed; the previous content is intact.
 
-    The operating system's own error, with its ``errno``, is the ``__cause__``.
+    The error of the operating system, with its ``errno``, is the ``__cause__``.
     """
 
 
 class LockTimeoutError(StorageError, TimeoutError):
-    """Another writer held a lock for longer than this one was willing to wait."""
+    """Another writer held a lock for longer than the timeout."""
 
 
 class MissingDependencyError(KymflowZarrError, ImportError):

@@ -1,17 +1,16 @@
-r"""The only place that spells a key or a path. Pure: nothing here touches a disk.
+r"""All keys and paths of the format, and the rule for safe keys; no I/O.
 
-A name that a user gives (of an artifact, a table, an image) becomes a part of a file
-name in a way that can be undone, that no two names share, not even on a disk that folds
-case or normalizes Unicode, and that every file system accepts:
+The name that a user gives to an artifact, a table or an image is encoded as a part of a file
+name. The encoding is reversible, valid on every file system, and unique even on file systems
+that fold case or normalize Unicode:
 
 1. every character outside ``a-z A-Z 0-9 _ - + = , @ ( ) .`` and space is written as the
    ``%xx`` of its UTF-8 bytes, in lower-case hexadecimal;
-2. so is a dot or a space that begins or ends the segment, and the dot of a ``.json``,
+2. so is a dot or a space that begins or ends the segment, the dot of a ``.json``,
    ``.parquet`` or ``.csv.gz`` that ends a folder's name, and the first letter of ``zarr``,
-   whose ``.json`` file a Zarr reader would take for its own;
-3. where the segment holds capital letters A-Z, ``^`` and a hexadecimal number follow, in
-   which bit *i* says that character *i* of the name is one (``ROI_mask`` ->
-   ``ROI_mask^7``).
+   whose ``.json`` file Zarr readers would mistake for their own;
+3. if the segment has capital letters A-Z, ``^`` and a hexadecimal number follow, in which bit
+   *i* is set if character *i* of the name is a capital (``ROI_mask`` -> ``ROI_mask^7``).
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ SOURCE_FILES: Final = "source_files"
 CHECKSUMS: Final = "checksums.sha256"
 QUARANTINE: Final = "quarantine"
 WORK: Final = ".kymflow_zarr"
-# What a dataset's folder holds.
+# The entries of a dataset's folder.
 OWN_NAMES: Final = frozenset(
     {GROUP, CHECKSUMS, IMAGES, TABLES, INDEX, SOURCE_FILES, QUARANTINE, WORK}
 )
@@ -49,7 +48,7 @@ _LITTER: Final = re.compile(
     r"|Thumbs\.db|ehthumbs\.db|desktop\.ini|\$RECYCLE\.BIN|System Volume Information|~\$.*"
     # Linux, NFS, FUSE and LibreOffice
     r"|\.directory|\.Trash-\d+|lost\+found|\.nfs[0-9a-fA-F]+|\.fuse_hidden[0-9a-f]+|\.~lock\..*#"
-    # NAS and programs that synchronize
+    # NAS and synchronization programs
     r"|@eaDir|@Recycle|@Recently-Snapshot|#recycle|#snapshot|\.snapshots?|\.@__thumb|\.streams"
     r"|\.st(?:folder|versions|ignore)|\.syncthing\..*|~syncthing~.*|\.sync|\.dropbox(?:\.cache|\.attr)?"
     r"|\.owncloudsync\.log|\._sync_.*|\.tmp\.drive(?:down|up)load",
@@ -71,10 +70,10 @@ SUFFIXES: Final[dict[ArtifactKind, str]] = {
     "csv_gz": ".csv.gz",
 }
 
-# Linux, macOS and Windows all take 255; the rest is for suffixes and temporary names.
+# Linux, macOS and Windows allow 255; the rest is for suffixes and temporary names.
 MAX_SEGMENT_BYTES: Final = 200
 MAX_NAME_BYTES: Final = 1024
-# What file systems take as one segment, and as a path; keys of long names stay below.
+# The limits of file systems for one segment and for a path; our keys stay below them.
 _MAX_FILE_NAME_BYTES: Final = 255
 _MAX_KEY_BYTES: Final = 4096
 
@@ -84,7 +83,7 @@ _PLAIN: Final = frozenset(
 _RESERVED: Final = re.compile(
     r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\..*)?", re.IGNORECASE | re.DOTALL
 )
-# A hundred thousand ids are mostly of this kind: names and file names at once, as they are.
+# A fast path: most ids are their own file names.
 _SIMPLE: Final = r"(?!con|prn|aux|nul|com|lpt|zarr(?:/|\Z))[a-z0-9_-]{1,200}+"
 _is_simple: Final = re.compile(_SIMPLE).fullmatch
 _SIMPLE_NAMES: Final = re.compile(f"(?:{_SIMPLE}/)*+")
@@ -100,10 +99,10 @@ def leads_out(path: str, *, windows: bool = sys.platform == "win32") -> bool:
     Parameters
     ----------
     path : str
-        From a document or another program: the name may be any that a file system holds.
+        From a document or another program, with any name that a file system allows.
     windows : bool
-        Whether Windows is to take it: there ``\\`` separates, ``:`` begins a drive or a stream,
-        dots and spaces that end a segment are dropped, and devices have names.
+        Apply the rules of Windows: ``\\`` is a separator, ``:`` marks a drive or a stream,
+        trailing dots and spaces of a segment are dropped, and device names are reserved.
     """
     segments = path.split("/")
     if "\0" in path or not _NOT_A_CHILD.isdisjoint(segments):
@@ -112,7 +111,7 @@ def leads_out(path: str, *, windows: bool = sys.platform == "win32") -> bool:
 
 
 def is_legal_on_windows(segment: str) -> bool:
-    """Return True if Windows keeps a file name as it is."""
+    """Return True if Windows stores a file name unchanged."""
     return (
         _ILLEGAL_ON_WINDOWS.isdisjoint(segment)
         and segment[-1:] not in {"", ".", " "}
@@ -125,10 +124,9 @@ ZARR_V2_NAMES: Final = frozenset({".zgroup", ".zattrs", ".zarray", ".zmetadata"}
 
 
 def is_safe_key(key: str) -> bool:
-    """Return True if a key that a document names stays in the dataset on every file system.
+    """Return True if a key in a document stays in the dataset on every file system.
 
-    Keys that this package spells always do. Any other comes from a document that was damaged
-    or made to reach other files.
+    All keys of this package do. Any other is from a damaged or malicious document.
     """
     try:
         data = key.encode()
@@ -138,28 +136,28 @@ def is_safe_key(key: str) -> bool:
         return False
     if max(map(len, data.split(b"/"))) > _MAX_FILE_NAME_BYTES:
         return False
-    # Some shares fold compatibility forms, such as U+2025, into the dots they look like.
+    # Some shares normalize compatibility characters, such as U+2025, to dots.
     folded = key if key.isascii() else unicodedata.normalize("NFKC", key)
     return folded.count("/") == key.count("/") and not leads_out(folded, windows=True)
 
 
 def is_source_file_key(key: str) -> bool:
-    """Return True if a key, below its record or the dataset, can be a source file's."""
+    """Return True if a key, below its record or the dataset, can be that of a source file."""
     folder, _, name = key.partition("/")
     if folder != SOURCE_FILES or name in _NOT_A_CHILD or "/" in name:
         return False
-    # The name of a device may be there: it was not spelled otherwise in the first datasets.
+    # Allow device names, which the first datasets did not encode.
     return is_safe_key(f"-{name}")
 
 
 def is_litter(name: str) -> bool:
-    """Return True if desktops, NAS or synchronizing programs drop such a file into folders."""
+    """Return True if desktops, NAS or synchronization programs put such a file into folders."""
     return _LITTER.fullmatch(name) is not None
 
 
 def image_prefix(image_id: str) -> str:
     """Return the key of an image record's group."""
-    if type(image_id) is str and _is_simple(image_id):  # Asked of every image: no detour.
+    if type(image_id) is str and _is_simple(image_id):  # Fast path for every image.
         return f"{IMAGES}/{image_id}"
     return f"{IMAGES}/{encode_segment(image_id, what='image id')}"
 
@@ -185,7 +183,7 @@ def parse_array_artifact(folder: str) -> str | None:
     try:
         is_own = name is not None and array_artifact_prefix(name) == f"{ANALYSIS_ARRAYS}/{folder}"
     except InvalidNameError:
-        return None  # Longer than a name of ours can be.
+        return None  # Too long to be a name of ours.
     return name if is_own else None
 
 
@@ -195,20 +193,20 @@ def table_key(name: str) -> str:
 
 
 def thumbnail_key(image_id: str) -> str:
-    """Return the key of the small picture of an image."""
+    """Return the key of the thumbnail of an image."""
     return f"{THUMBNAILS}/{encode_segment(image_id, what='image id')}.png"
 
 
 def parse_thumbnail(name: str) -> str | None:
-    """Return the id of the image that a file of the thumbnails shows, or None."""
+    """Return the id of the image that a thumbnail file shows, or None."""
     return parse_image_folder(name.removesuffix(".png")) if name.endswith(".png") else None
 
 
 def source_file_key(name: str) -> str:
-    """Return the key of a kept source file, below its record or the dataset.
+    """Return the key of a stored source file, below its record or the dataset.
 
-    `name` is the file's path as its folder has it. It is free text, not checked as a name of
-    ours is: every segment is encoded, and ``..`` becomes harmless text.
+    `name` is the file's path in its folder. It is not checked as our names are: every segment
+    is encoded, and ``..`` becomes harmless text.
     """
     encoded = "%2f".join(_encode(segment) for segment in name.split("/"))
     if _RESERVED.fullmatch(encoded):
@@ -224,14 +222,14 @@ def pixels_path(generation: int) -> str:
 
 
 def parse_pixels_path(name: str) -> int | None:
-    """Return the generation of pixels in a folder, or None if it holds none."""
+    """Return the generation of pixels in a folder, or None if it is not one of pixels."""
     number = "1" if name == LEVEL_0 else name.removeprefix(f"{LEVEL_0}-")
     generation = int(number) if number.isdecimal() else 0
     return generation if generation > 0 and pixels_path(generation) == name else None
 
 
 def parse_image_folder(name: str) -> str | None:
-    """Return the id of the image in a folder of ``images/``, or None if it is no image's."""
+    """Return the id of the image in a folder of ``images/``, or None if it is not an image."""
     if _is_simple(name):
         return name
     image_id = _name_of(name, "")
@@ -239,14 +237,14 @@ def parse_image_folder(name: str) -> str | None:
 
 
 def parse_image_folders(names: Sequence[str]) -> Sequence[str | None]:
-    """Return for each folder of ``images/`` what :func:`parse_image_folder` does; fast."""
+    """Return :func:`parse_image_folder` of each folder of ``images/``, quickly."""
     if _SIMPLE_NAMES.fullmatch("/".join([*names, ""])):
         return names
     return [parse_image_folder(name) for name in names]
 
 
 def parse_artifact_key(key: str) -> tuple[ArtifactKind, str] | None:
-    """Return kind and name of a key below ``analysis/``, or None if it is no artifact's."""
+    """Return kind and name of a key below ``analysis/``, or None if it is not an artifact."""
     relative = key.removeprefix(f"{ANALYSIS}/")
     for kind, suffix in SUFFIXES.items():
         name = _name_of(relative, suffix)
@@ -256,7 +254,7 @@ def parse_artifact_key(key: str) -> tuple[ArtifactKind, str] | None:
 
 
 def parse_table_key(key: str) -> str | None:
-    """Return the name of the table at a key, or None if it is no table's."""
+    """Return the name of the table at a key, or None if it is not a table."""
     return _name_of(key.removeprefix(f"{TABLES}/"), ".parquet")
 
 
@@ -268,7 +266,7 @@ def _name_of(relative: str, suffix: str) -> str | None:
     try:
         return name if name is not None and encode_name(name, what="name") == encoded else None
     except InvalidNameError:
-        return None  # Longer than a name of ours can be.
+        return None  # Too long to be a name of ours.
 
 
 def encode_name(name: str, *, what: str) -> str:
@@ -277,8 +275,8 @@ def encode_name(name: str, *, what: str) -> str:
     Raises
     ------
     InvalidNameError
-        If the name is empty or absolute, holds ``..``, an empty segment or NUL, or a name
-        that Windows reserves for a device, or is too long.
+        If the name is empty, absolute or too long, or contains ``..``, an empty segment, NUL,
+        or a name that Windows reserves for a device.
     """
     check_name(name, what=what)
     *folders, last = name.split("/")
@@ -299,7 +297,7 @@ def encode_segment(name: str, *, what: str) -> str:
 
 
 def decode_name(key: str) -> str | None:
-    """Return the name that a key was made of, or None if none could have been."""
+    """Return the name that a key encodes, or None if it encodes none."""
     segments = [_decode(segment) for segment in key.split("/")]
     if any(segment is None or segment == "" for segment in segments):
         return None
@@ -312,7 +310,7 @@ def decode_name(key: str) -> str | None:
 
 
 def check_name(name: str, *, what: str) -> str:
-    """Return `name` as a plain str; InvalidNameError unless every file system can keep it."""
+    """Return `name` as a plain str; raise InvalidNameError if it is not a valid name."""
     if not isinstance(name, str):
         raise ArgumentTypeError(
             f"the {what} must be a str, not {type(name).__name__}",
@@ -323,7 +321,7 @@ def check_name(name: str, *, what: str) -> str:
     problem = _problem(name)
     if problem is not None:
         raise InvalidNameError(f"the {what} {name!r} {problem}")
-    return str.__str__(name)  # NumPy's texts are str too, and documents hold plain ones.
+    return str.__str__(name)  # np.str_ is a str, too; documents need plain ones.
 
 
 def _problem(name: str) -> str | None:
@@ -360,7 +358,7 @@ def _bounded(encoded: str, name: str, what: str) -> str:
 
 
 def _encode_folder(segment: str) -> str:
-    # The folder of "a.json/b" must not be the file of the artifact "a".
+    # The folder of "a.json/b" must not clash with the file of the artifact "a".
     for suffix in SUFFIXES.values():
         if segment.lower().endswith(suffix):
             cut = len(segment) - len(suffix)
@@ -396,7 +394,7 @@ def _decode(encoded: str) -> str | None:
         plain = raw.decode()
     except UnicodeError:
         return None
-    # A file system may have folded the letters; the number knows better.
+    # A file system may have folded the case; restore it from the number.
     folded = "".join(c.lower() if "A" <= c <= "Z" else c for c in plain)
     if capitals >> len(folded):
         return None

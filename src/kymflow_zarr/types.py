@@ -1,4 +1,4 @@
-"""Literals and small value types that every room may use."""
+"""Literals and small value types that all rooms use."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ JsonValue: TypeAlias = (
 Progress: TypeAlias = Callable[[int, int, str], object]
 """Called as ``progress(done, total, label)`` while long work goes on.
 
-Raising from it (``KeyboardInterrupt`` included) cancels the work between two steps.
+Raising from it, including ``KeyboardInterrupt``, cancels the work between two items.
 """
 
 
 class ArrayLike(Protocol):
-    """What the store asks of pixels: NumPy, memory-mapped, dask and zarr arrays fit."""
+    """The interface that pixels need: NumPy, memory-mapped, dask and zarr arrays have it."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -67,19 +67,19 @@ class ArrayLike(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """One axis of an image, as the microscope meant it.
+    """One axis of an image, with its true quantity.
 
     Parameters
     ----------
     name : str
         Short name, one letter for the usual ones: ``t c z y x``.
     quantity : {"space", "time", "channel", "other"}
-        What runs along the axis. In a kymograph ``y`` has the quantity ``"time"``.
+        The quantity along the axis. In a kymograph ``y`` has the quantity ``"time"``.
     unit : str, optional
-        Name of the unit of `step`, spelled as UDUNITS-2 and OME-Zarr do
-        (``"micrometer"``, ``"second"``); None where nothing is known.
+        Name of the unit of `step` as in UDUNITS-2 and OME-Zarr (``"micrometer"``,
+        ``"second"``); None if unknown.
     step : float, optional
-        Distance between two neighbouring samples, in `unit`; None where unknown.
+        Distance between two neighbouring samples, in `unit`; None if unknown.
     """
 
     name: str
@@ -94,9 +94,9 @@ class ImageBounds(dict[str, int]):
     Parameters
     ----------
     width, height : int
-        Pixels of a plane along its last axis and along the one before.
+        Number of pixels of a plane along its last axis and along the one before.
     num_slices : int
-        Planes along ``z``; 1 where there is no such axis.
+        Number of planes along ``z``; 1 without such an axis.
     """
 
     def __init__(self, width: int, height: int, num_slices: int) -> None:
@@ -104,23 +104,23 @@ class ImageBounds(dict[str, int]):
 
     @property
     def width(self) -> int:
-        """Pixels along the last axis."""
+        """Number of pixels along the last axis."""
         return self["width"]
 
     @property
     def height(self) -> int:
-        """Pixels along the last axis but one."""
+        """Number of pixels along the second to last axis."""
         return self["height"]
 
     @property
     def num_slices(self) -> int:
-        """Planes along ``z``."""
+        """Number of planes along ``z``."""
         return self["num_slices"]
 
 
 @dataclass(frozen=True, slots=True)
 class ArtifactInfo:
-    """What a listing says of one artifact.
+    """One artifact in a listing.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ class ArtifactInfo:
         The name it was saved under.
     kind : {"json", "parquet", "csv_gz"}
     key : str
-        Its place in the dataset.
+        Its key, relative to the dataset.
     size_bytes : int
     """
 

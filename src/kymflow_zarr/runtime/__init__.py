@@ -1,1 +1,1 @@
-"""Limits, parallel work and the memory budget: nothing of datasets."""
+"""Limits, parallel work and the memory budget, independent of datasets."""

@@ -1,8 +1,8 @@
 """Background threads that encode and digest pixels while the caller waits for the file system.
 
-Both take about as long as creating the folders and files of an image, and neither needs the
-interpreter's lock. Measured with two busy cores (best of 7): an image of 51 MB
-is added in 0.6 of the time with relaxed durability; kymographs of up to 4 MB gain nothing.
+Encoding and digesting take about as long as creating the folders and files of an image, and both
+release the GIL. Measured with two busy cores (best of 7): an image of 51 MB is added in 0.6 of
+the time with relaxed durability; kymographs of up to 4 MB gain nothing.
 """
 
 from __future__ import annotations
@@ -12,34 +12,34 @@ import os
 import threading
 from collections.abc import Callable
 
-# Not late: once the main thread has ended, threads go on, and Python refuses to import this.
+# Not a late import: Python refuses it in threads that run on after the main thread has ended.
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeAlias, TypeVar
 
-# Waking a thread costs as much as encoding some 100 kB.
+# Waking a thread costs as much as encoding about 100 kB.
 _WORTH_BYTES: Final = 1 << 18
 _THREADS: Final = min(4, os.cpu_count() or 1)
 
 T = TypeVar("T")
 
-# The bytes of a file, or the future that returns them.
+# The bytes of a file, or a future that returns them.
 Content: TypeAlias = bytes | memoryview | Future[bytes | memoryview]
 
 
 def in_background(call: Callable[[], T], *, size: int) -> T | Future[T]:
-    """Call a function in another thread, or at once where that gains nothing.
+    """Call a function in a background thread, or directly if that gains nothing.
 
     Parameters
     ----------
     call : callable
-        It must not wait for another call in the background.
+        It must not wait for another background call.
     size : int
-        Bytes that it works on.
+        Number of bytes that it processes.
 
     Returns
     -------
     T or Future of T
-        What :func:`finished` takes.
+        For :func:`finished`.
     """
     if size < _WORTH_BYTES or _THREADS == 1:
         return call()
@@ -47,7 +47,7 @@ def in_background(call: Callable[[], T], *, size: int) -> T | Future[T]:
         return call()  # The caller is one of several threads, which keep the cores busy already.
     try:
         return threads().submit(call)
-    except RuntimeError:  # While the interpreter ends, no new threads are started.
+    except RuntimeError:  # The interpreter is shutting down and starts no more threads.
         return call()
 
 
@@ -63,10 +63,10 @@ def arrived(data: Content) -> bytes | memoryview:
 
 @functools.cache
 def threads() -> ThreadPoolExecutor:
-    """Return the threads of this process for encoding and digesting."""
+    """Return this process's thread pool for encoding and digesting."""
     return ThreadPoolExecutor(_THREADS, thread_name_prefix="kymflow_zarr background")
 
 
 if hasattr(os, "register_at_fork"):
-    # A forked child has none of its parent's threads.
+    # A forked child does not have the threads of its parent.
     os.register_at_fork(after_in_child=threads.cache_clear)

@@ -1,4 +1,4 @@
-"""How much a file may ask for, and how much memory work on pixels may hold."""
+"""Limits for untrusted files and queries, and a memory budget for work on pixels."""
 
 from __future__ import annotations
 
@@ -30,31 +30,31 @@ _PIECE_BYTES: Final = 64 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The most that one file, one array, or one query may ask for.
+    """The limits for one file, one array, or one query.
 
     Parameters
     ----------
     json_bytes : int
         Size of one JSON document.
     json_depth : int
-        Lists and objects inside each other in a JSON document.
+        Nesting depth of a JSON document.
     gzip_bytes : int
-        What one gzip file holds, unpacked.
+        Unpacked size of one gzip file.
     table_bytes : int
-        What one Parquet file takes in memory, from its own account of rows and pages.
+        Size of one Parquet file in memory, according to its metadata of rows and pages.
     array_bytes : int
-        What must be in memory at once: a Zarr array that is loaded whole, a chunk of another
-        program's array, an ``.npy`` file, a page of a compressed TIFF.
+        Size of data that must be in memory at once: a Zarr array that is loaded whole, a chunk
+        of another program's array, an ``.npy`` file, a page of a compressed TIFF.
     array_chunks : int
-        Chunks of one array that is loaded whole.
+        Number of chunks of one array that is loaded whole.
     image_bytes : int
-        Pixels of one TIFF image that is compressed, or stored with gaps.
+        Size of the pixels of one TIFF image that is compressed, or stored with gaps.
     tiff_pages : int
-        Pages of one TIFF file.
+        Number of pages of one TIFF file.
     sql_seconds : int
-        How long one query in SQL takes.
+        Time limit of one SQL query.
     worker_seconds : int
-        How long a call waits for one result of an executor that it was given.
+        Time that a call waits for one result of a given executor.
     """
 
     json_bytes: int = 512 << 20
@@ -70,7 +70,7 @@ class Limits:
 
 
 class _Undo:
-    """Puts the limits back at the end of a ``with`` block."""
+    """Restores the limits at the end of a ``with`` block."""
 
     def __init__(self, before: Limits | None) -> None:
         self._before = before
@@ -88,12 +88,12 @@ class _Undo:
         _current = self._before
 
 
-# One for the process, not for a thread or task: the threads that read chunks must see it.
+# One for the whole process, since the threads that read chunks must see it.
 _current: Limits | None = None
 
 
 def get_limits() -> Limits:
-    """Return the limits that hold now.
+    """Return the current limits.
 
     Raises
     ------
@@ -117,12 +117,12 @@ def set_limits(**changes: int) -> _Undo:
     Returns
     -------
     context manager
-        May be ignored. In a ``with`` statement it puts back what was before.
+        Optional to use. In a ``with`` statement it restores the previous limits at the end.
 
     Raises
     ------
     ArgumentError
-        If there is no limit of that name, or a value is no positive integer.
+        If there is no limit of that name, or a value is not a positive integer.
 
     Examples
     --------
@@ -137,14 +137,14 @@ def set_limits(**changes: int) -> _Undo:
 
 
 def check_limit(name: str, found: int, what: str, *, where: str | None) -> None:
-    """Raise LimitExceededError if `found` is more than the limit called `name`.
+    """Raise LimitExceededError if `found` exceeds the limit `name`.
 
     Parameters
     ----------
     name : str
         A field of :class:`Limits`.
     found : int
-        What the file asks for.
+        The amount that the file needs.
     what : str
         Subject and verb of the message: ``"the array takes"``.
     where : str, optional
@@ -164,8 +164,8 @@ def check_limit(name: str, found: int, what: str, *, where: str | None) -> None:
 def check_json(data: bytes, *, where: str | None) -> None:
     """Raise LimitExceededError if a JSON document is too large or too deep to be parsed."""
     check_limit("json_bytes", len(data), "the JSON document has", where=where)
-    # The first look takes brackets inside of strings for real ones, and is a hundred times
-    # faster. Where those hide something the parser's own limit is left.
+    # The first estimate also counts brackets inside strings, and is a hundred times faster. If
+    # they distort it downwards, the parser's own limit still holds.
     if _depth(data, enough=get_limits().json_depth) > get_limits().json_depth:
         depth = _depth(_STRING.sub(b"", data))
         check_limit("json_depth", depth, "the JSON document nests lists or objects", where=where)
@@ -193,9 +193,9 @@ def loads_json(data: bytes, *, where: str | None) -> Any:
 
 
 def repeated_keys(data: bytes) -> list[str]:
-    """Return the keys of a JSON document that occur twice in one object, sorted.
+    """Return the keys that occur twice in one object of a JSON document, sorted.
 
-    Parsers keep one of the values and do not say so.
+    Parsers silently keep one of the values.
     """
     repeated: set[str] = set()
 
@@ -209,14 +209,14 @@ def repeated_keys(data: bytes) -> list[str]:
 
 
 def gunzip(data: bytes, *, where: str | None) -> bytes:
-    """Return what a gzip file holds; all members of it.
+    """Return the unpacked content of all members of a gzip file.
 
     Raises
     ------
     LimitExceededError
-        If that is more than ``gzip_bytes``; no more than that was unpacked.
+        If it exceeds ``gzip_bytes``; no more than that is unpacked.
     ValueError
-        If it is not a gzip file, is damaged or cut short.
+        If it is not a gzip file, is damaged or truncated.
     """
     limit = get_limits().gzip_bytes
     pieces: list[bytes] = []
@@ -233,7 +233,7 @@ def gunzip(data: bytes, *, where: str | None) -> bytes:
                 pieces.append(piece)
                 size += len(piece)
                 check_limit("gzip_bytes", size, "the gzip file unpacks to at least", where=where)
-            # RFC 1952 allows for members one after another; tape writers pad with zeros.
+            # RFC 1952 allows several members in a row; tape writers pad with zeros.
             rest = member.unused_data.lstrip(b"\0")
             if not rest:
                 return pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -280,12 +280,12 @@ def _from_environment(text: str) -> Limits:
     return _changed(Limits(), changes, where=ENVIRONMENT)
 
 
-# A block, its chunks and the file made of them; see docs/ingest.md.
+# For blocks with their chunks and encoded files; see docs/ingest.md.
 PIXELS_BYTES: Final = 384 << 20
 
 
 class MemoryBudget:
-    """An amount of memory that threads share; a thread that asks for more than is left waits.
+    """An amount of memory that threads share; a thread that needs more than is left waits.
 
     Parameters
     ----------
@@ -297,7 +297,7 @@ class MemoryBudget:
         self.reset()
 
     def reset(self) -> None:
-        """Release everything: a forked child has none of the threads that reserved."""
+        """Release everything, in a forked child, which has none of the reserving threads."""
         self._left = self._size
         self._turn = threading.Lock()
         self._changed = threading.Condition()
@@ -306,7 +306,7 @@ class MemoryBudget:
     def reserve(self, size: int) -> Iterator[None]:
         """Reserve memory for a block; a request for more than the whole budget gets it alone."""
         size = min(size, self._size)
-        # First come, first served: otherwise small requests could starve a large one.
+        # In order of arrival: otherwise small requests could starve a large one.
         with self._turn, self._changed:
             self._changed.wait_for(lambda: size <= self._left)
             self._left -= size

@@ -1,4 +1,4 @@
-"""One call for each of many items, through any executor: in order, and a few at a time."""
+"""Call a function for many items through any executor, in order, with a bounded queue."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from kymflow_zarr.types import Progress
 T = TypeVar("T")
 R = TypeVar("R")
 
-# For tasks that keep a core busy; more than four threads would only compete for the disk.
+# For CPU-bound tasks; more than four threads would only compete for the disk.
 THREADS: Final = min(4, os.cpu_count() or 1)
-# Queued items cost memory; without a queue workers are idle while one item takes long.
+# Queued items cost memory, but without a queue workers idle while one item takes long.
 _WAITING_PER_WORKER: Final = 4
-# Of an executor that does not say how many workers it has.
+# Assumed for an executor that does not report its number of workers.
 _WORKERS_OF_OTHERS: Final = 256
 _token: str | None = None
 
 
 def process_token() -> str:
-    """Return a text that no other process has: two containers may both run process 1."""
+    """Return a token unique to this process; process ids may repeat across containers."""
     global _token
     if _token is None:
         _token = os.urandom(16).hex()
@@ -64,39 +64,39 @@ def in_order(
     here: Callable[[T], bool] = lambda _: False,
     drop: Callable[[R], object] | None = None,
 ) -> Generator[tuple[T, R | None, Exception | None]]:
-    """Yield each item with what the call returned, or the exception that it raised.
+    """Yield each item with the result of its call, or the exception that it raised.
 
     Parameters
     ----------
     call : callable
-        For an executor of processes it must be one that pickles.
+        For an executor with processes it must pickle.
     items : sequence
     executor : concurrent.futures.Executor, optional
-        Threads of our own if left out. It is not shut down.
+        Own threads if left out. A given executor is not shut down.
     progress : callable, optional
         Called as ``progress(done, total, label)`` after each item, in this thread.
     label : callable
-        Names an item for `progress`, and where the executor breaks down.
+        Names an item for `progress`, and for the error of an executor that fails.
     threads : int, optional
-        How many threads of our own there are at most.
+        Maximum number of own threads.
     waiting : int
-        Submit at least so many items before waiting for the first.
+        Submit at least this many items before waiting for the first.
     here : callable
-        Returns True for an item that this thread does itself when its turn comes, because
-        it is too small to hand over, or cannot be.
+        Returns True for an item that this thread processes itself in its turn, because it is
+        too small to submit, or cannot be.
     drop : callable, optional
         Called with each result that was not yielded because the caller stopped early; waits
-        for running tasks. A caller that gives it has kept what was yielded before.
+        for running tasks. It implies that the caller has saved the results yielded before.
 
     Raises
     ------
     BrokenExecutor
-        If the executor cannot go on, has cancelled a task, or returns nothing for as long as
-        the limit ``worker_seconds``.
+        If the executor fails, has cancelled a task, or returns nothing within the limit
+        ``worker_seconds``.
 
     Notes
     -----
-    When the caller stops early, for whatever reason, tasks that have not begun are cancelled.
+    When the caller stops early, for any reason, tasks that have not started are cancelled.
     """
     workers = min(threads or min(32, (os.cpu_count() or 1) + 4), max(len(items), 1))
     begun: deque[tuple[T, Future[R | _Packed] | None]] = deque()
@@ -117,7 +117,7 @@ def in_order(
                     result = call(item) if future is None else _result(future, patience)
                 except BrokenExecutor:
                     raise
-                except Exception as raised:  # noqa: BLE001 - It is handed on.
+                except Exception as raised:  # noqa: BLE001 - It is yielded.
                     error = raised
             begun.popleft()
             yield item, result, error
@@ -127,7 +127,7 @@ def in_order(
 
 @contextmanager
 def _naming(item: T, label: Callable[[T], str], *, kept: bool) -> Iterator[None]:
-    """Name the item in the error of an executor that cannot go on."""
+    """Name the item in the error of an executor that fails."""
     try:
         yield
     except BrokenExecutor as broken:
@@ -150,9 +150,9 @@ def _submitted(
     most: int,
     here: Callable[[T], bool],
 ) -> Iterator[None]:
-    """Submit items while there is room; yield whenever the first may be waited for."""
-    # The random text makes the tasks of each call others: Dask gives a task that it has done
-    # before, or that failed before, the old result.
+    """Submit items while there is room; yield whenever the caller may wait for the first."""
+    # The random token makes the tasks of each call unique: Dask returns the old result of an
+    # equal task, even if it failed.
     there = partial(_done, call, process_token(), os.urandom(8).hex())
     for item in items:
         begun.append((item, None if here(item) else executor.submit(there, item)))
@@ -164,16 +164,16 @@ def _submitted(
 
 @dataclass(frozen=True, slots=True)
 class _Packed:
-    """The pickled result of another process; the caller unpickles it, and reports an error."""
+    """A pickled result of another process, which the caller unpickles, to catch errors of that."""
 
     data: bytes
 
 
 def _done(call: Callable[[T], R], caller: str, _unique: str, item: T) -> R | _Packed:
-    """Call the function in a worker, so that any error is an error of its item alone.
+    """Call the function in a worker, so that any error affects only its item.
 
-    A result that cannot be pickled or unpickled would break a pool of processes, and make the
-    caller of a cluster wait for ever.
+    Otherwise a result that cannot be pickled or unpickled would break a process pool, or make
+    the caller of a cluster wait forever.
     """
     at_home = process_token() == caller
     try:
@@ -181,7 +181,7 @@ def _done(call: Callable[[T], R], caller: str, _unique: str, item: T) -> R | _Pa
     except SystemExit as left:
         if at_home and threading.current_thread() is threading.main_thread():
             raise
-        # It would end the calling program.
+        # SystemExit would end the calling program.
         message = f"what was called for it left with SystemExit: {left}"
     except Exception as error:
         if at_home or _travels(error):
@@ -189,12 +189,12 @@ def _done(call: Callable[[T], R], caller: str, _unique: str, item: T) -> R | _Pa
         message = f"{type(error).__name__}: {error}"
     else:
         return result if at_home else _Packed(_dumps(result))
-    # Raised outside of the except blocks to have no cause: Dask pickles causes too.
+    # Raised outside of the except blocks to have no cause, which Dask would pickle, too.
     raise RuntimeError(message)
 
 
 def _result(future: Future[R | _Packed], patience: float | None) -> R:
-    """Return the result of a task; BrokenExecutor if its executor will not do it."""
+    """Return the result of a task; raise BrokenExecutor if its executor does not run it."""
     try:
         return _unpacked(future.result(patience))
     except CancelledError as error:
@@ -217,7 +217,7 @@ def _unpacked(result: R | _Packed) -> R:
 def _travels(error: Exception) -> bool:
     try:
         return isinstance(pickle.loads(_dumps(error)), Exception)
-    except Exception:  # noqa: BLE001 - What the making of an error raises is open.
+    except Exception:  # noqa: BLE001 - Constructors of errors may raise anything.
         return False
 
 
@@ -232,11 +232,11 @@ def _stop(
     begun: Iterable[tuple[Any, Future[Any] | None]], drop: Callable[[Any], object] | None
 ) -> None:
     left = [future for _, future in begun if future is not None]
-    # Cancel all first: while we wait for one, no other may begin.
+    # Cancel all first, so that none starts while we wait for another.
     running = [future for future in left if not future.cancel()]
     if drop is not None:
         for future in running:
-            # Ctrl-C has reached the workers too; their error must not stop this loop.
+            # Ctrl-C reaches the workers, too; their error must not stop this loop.
             if future.exception() is None:
                 with suppress(Exception):
                     drop(_unpacked(future.result()))

@@ -1,4 +1,4 @@
-"""The base of what long work returns: a report one can print, save as JSON and count."""
+"""Base classes for the reports of long calls, which can be printed and saved as JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ E = TypeVar("E")
 
 
 class Report(Generic[E]):
-    """A frozen dataclass with a tuple of entries, each a frozen dataclass too.
+    """A frozen dataclass with a tuple of entries, which are frozen dataclasses, too.
 
     A subclass names the field that holds its entries and their class.
     """
@@ -33,7 +33,7 @@ class Report(Generic[E]):
         )
 
     def _summary(self) -> dict[str, Any]:
-        """Return what `to_dict` says beyond the fields."""
+        """Return the values that `to_dict` adds to the fields."""
         return {}
 
     def to_dict(self) -> dict[str, Any]:
@@ -42,7 +42,7 @@ class Report(Generic[E]):
         return self._summary() | values
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return a row for each entry, with a column for each of its fields."""
+        """Return a data frame with a row for each entry and a column for each of its fields."""
         import pandas as pd
 
         rows = [asdict(entry) for entry in getattr(self, self.ENTRIES)]
@@ -50,7 +50,7 @@ class Report(Generic[E]):
 
     @staticmethod
     def _text(head: str, *notes: object) -> str:
-        """Return a line of text and, below it, one for each note; safe to print to a terminal."""
+        """Return a line of text and one for each note, safe to print to a terminal."""
         return "\n".join(printable(line) for line in [head, *(f"  {note}" for note in notes)])
 
 
@@ -61,7 +61,7 @@ class FindingsReport(Report[E]):
 
     @property
     def ok(self) -> bool:
-        """Whether there is no error; warnings do not count."""
+        """True if there is no error; warnings do not count."""
         return not self._with(severity="error")
 
     def _summary(self) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Typed models of every document on disk. No I/O, no zarr."""
+"""Typed models of every document on disk; no I/O, no zarr-python."""

@@ -1,4 +1,4 @@
-"""Columns of the flow programs' files: their names in the dataset, and their types. Pure."""
+"""Names and types of the columns in files of the flow programs."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ EVENT_COLUMNS: Final = {
     "t_end": "t_end_s",
     "duration_sec": "duration_s",
 }
-# What a pooled table has beside the columns of its file: the image a row means, and the file.
+# The columns that a pooled table adds to those of its file: the image of a row, and the file.
 IMAGE_ID: Final = "image_id"
 POOLED_PATH: Final = "pooled_path"
 
-# A CSV says no types: a folder called 20250722 looks like a number in one file and not in the
-# next. Where the header of a CSV is one of these, its columns have the types that follow.
+# CSV declares no types: a folder named 20250722 looks like a number in one file and not in the
+# next. A CSV whose header includes one of these sets has the column types below.
 _MARKERS: Final = (
     {"velocity", "parentFolder", "file"},  # kymflow: a table of velocities
     {"rel_path"},  # kymflow: tables pooled over a folder, worklists
@@ -77,10 +77,10 @@ _PINNED: Final = {name: kind for kind, names in _TYPES.items() for name in names
 
 
 def pinned_types(header: Iterable[str]) -> dict[str, str]:
-    """Return the types that columns of a known program have in all of its files, by name.
+    """Return the fixed types of the columns of a known program's files, by name.
 
-    A type is ``text``, ``integer``, ``number`` or ``boolean``. Columns of no known type, and
-    those of a CSV of no known program, are left out.
+    A type is ``text``, ``integer``, ``number`` or ``boolean``. Columns without a known type,
+    and those of unknown programs, are left out.
     """
     names = set(header)
     if not any(marker <= names for marker in _MARKERS):
@@ -90,14 +90,14 @@ def pinned_types(header: Iterable[str]) -> dict[str, str]:
 
 
 def is_known_text(name: str) -> bool:
-    """Return True if a column, as its program or the dataset names it, is text by its meaning."""
+    """Return True if a column, by its name in the program or dataset, is always text."""
     return _PINNED.get(name) == "text" or name.endswith(_TEXT_ENDINGS)
 
 
 def names_in_table(columns: Sequence[object]) -> dict[object, str]:
-    """Return the new names of columns of a pooled file that are called as the two added ones.
+    """Return new names for columns of a pooled file that clash with the two added columns.
 
-    A lab may have its own ``image_id``: its column is ``file_image_id`` in the table.
+    A lab's own ``image_id`` becomes ``file_image_id`` in the table.
     """
     renamed: dict[object, str] = {}
     for name in (IMAGE_ID, POOLED_PATH):

@@ -1,4 +1,4 @@
-"""The Zarr v3 array document, as we write it and as far as we read it ourselves."""
+"""The Zarr v3 array document: write ours, and recognize ours when reading."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 from kymflow_zarr.errors import SchemaValidationError
 
-# Zarr v3 core data types that NumPy has too.
+# Zarr v3 core data types that NumPy has, too.
 DATA_TYPES: Final = frozenset(
     {
         "bool",
@@ -38,15 +38,15 @@ class ArrayDocument(msgspec.Struct, kw_only=True, frozen=True):
     ----------
     shape : tuple of int
     data_type : str
-        Zarr v3 name, which is NumPy's too.
+        Zarr v3 name, the same as NumPy's.
     chunk_shape : tuple of int
-        What is compressed at a time (the inner chunk where there are shards).
+        Shape of a chunk (of an inner chunk, if there are shards).
     shard_shape : tuple of int, optional
-        What is one file, a multiple of `chunk_shape`; None where each chunk is a file.
+        Shape of a shard, a multiple of `chunk_shape`; None if each chunk is a file.
     compressor : str
         Name of the compressor inside blosc.
     level : int
-        How much that tries, 0 to 9.
+        Its compression level, 0 to 9.
     """
 
     shape: tuple[int, ...]
@@ -58,7 +58,7 @@ class ArrayDocument(msgspec.Struct, kw_only=True, frozen=True):
 
     @property
     def file_shape(self) -> tuple[int, ...]:
-        """Shape of what one file holds."""
+        """Shape of the chunk or shard in one file."""
         return self.chunk_shape if self.shard_shape is None else self.shard_shape
 
     @property
@@ -68,7 +68,7 @@ class ArrayDocument(msgspec.Struct, kw_only=True, frozen=True):
 
     @property
     def chunks_per_file(self) -> tuple[int, ...]:
-        """Number of inner chunks of one file along each dimension."""
+        """Number of inner chunks in one file along each dimension."""
         return tuple(s // c for s, c in zip(self.file_shape, self.chunk_shape, strict=True))
 
 
@@ -96,7 +96,7 @@ def array_document(
                 "blocksize": 0,
             },
         },
-        # Any reader notices a flipped byte, not only ours.
+        # Lets any reader detect a flipped byte.
         {"name": "crc32c"},
     ]
     if layout.shard_shape is not None:
@@ -147,7 +147,7 @@ def read_array_document(document: Any, *, where: str) -> ArrayDocument | None:
     Raises
     ------
     SchemaValidationError
-        If it is not a Zarr v3 array document at all.
+        If it is not a Zarr v3 array document.
     """
     if not (
         isinstance(document, Mapping)
@@ -161,7 +161,7 @@ def read_array_document(document: Any, *, where: str) -> ArrayDocument | None:
         dimension_names = None if names is None else list(names)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError):
         return None
-    # Compare with the document that we would write, rather than each key of a foreign one.
+    # Compare with the document that we would write, instead of checking each key.
     item_size = _item_size(layout.data_type)
     ours = array_document(layout, item_size=item_size, dimension_names=dimension_names)
     same = all(document.get(key) == value for key, value in ours.items() if key != "attributes")

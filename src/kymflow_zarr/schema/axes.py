@@ -1,4 +1,4 @@
-"""Axes: names, quantities and units, and which of them OME-Zarr can express."""
+"""Axes: names, quantities and units, and their expression in OME-Zarr."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _QUANTITIES: Final[dict[str, Quantity]] = {
     "channels": "channel",
     "space": "space",
 }
-# What microscopes and ImageJ write, and the UDUNITS-2 names that OME-Zarr 0.5 recommends.
+# Spellings of microscopes and ImageJ, and the UDUNITS-2 names that OME-Zarr 0.5 recommends.
 _UNITS: Final = {
     "um": "micrometer",
     "µm": "micrometer",  # U+00B5 MICRO SIGN
@@ -50,7 +50,7 @@ _NO_UNIT: Final = frozenset({"", "px", "pixel", "pixels", "none"})
 
 
 class HasQuantity(Protocol):
-    """An axis, as a value or as a document."""
+    """An axis: a value or a document."""
 
     @property
     def quantity(self) -> str:
@@ -76,7 +76,7 @@ def default_axis_names(ndim: int) -> tuple[str, ...]:
 
 
 def channel_count(axes: Sequence[HasQuantity], shape: Sequence[int]) -> int:
-    """Return the number of channels of an image; 1 where it has no channel axis."""
+    """Return the number of channels of an image, 1 without a channel axis."""
     sizes = zip(axes, shape, strict=True)
     return next((size for axis, size in sizes if axis.quantity == "channel"), 1)
 
@@ -90,7 +90,7 @@ def normalize_unit(unit: str | None) -> str | None:
 
 
 def normalize_axes(axes: str | Sequence[str | Axis] | None, ndim: int) -> tuple[Axis, ...]:
-    """Return one axis for each dimension from what a caller said of them.
+    """Return one axis per dimension from a caller's `axes` argument.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def normalize_axes(axes: str | Sequence[str | Axis] | None, ndim: int) -> tuple[
         If there are not `ndim` of them, if two have the same name, or if a step is not
         a positive number.
     ArgumentTypeError
-        If `axes` is no sequence, or a part of an axis has another type.
+        If `axes` is not a sequence, or a field of an axis has a wrong type.
     """
     if axes is None or type(axes) is str:
         return _named_axes(axes, ndim)
@@ -122,7 +122,7 @@ def normalize_axes(axes: str | Sequence[str | Axis] | None, ndim: int) -> tuple[
     return _checked_axes(axes, ndim)
 
 
-# The images of an experiment have the same few kinds of axes.
+# Cached: the images of an experiment share a few kinds of axes.
 @functools.lru_cache(maxsize=64)
 def _named_axes(axes: str | None, ndim: int) -> tuple[Axis, ...]:
     return _checked_axes(default_axis_names(ndim) if axes is None else axes, ndim)
@@ -146,24 +146,24 @@ def _checked_axes(axes: Iterable[str | Axis], ndim: int) -> tuple[Axis, ...]:
 def calibrate(
     axes: Sequence[Axis], *, line_period_s: float | None, pixel_size_um: float | None
 ) -> tuple[Axis, ...]:
-    """Return the axes with the time of a line and the size of a pixel filled in.
+    """Return the axes with the line period and pixel size as steps.
 
     Parameters
     ----------
     axes : sequence of Axis
-        Of :func:`normalize_axes`.
+        From :func:`normalize_axes`.
     line_period_s : float, optional
-        Seconds from one line to the next. It belongs to the time axis; where there is none,
-        the rows are the lines: the last axis but one becomes time.
+        Seconds from one line to the next: the step of the time axis. Without a time axis the
+        rows are the lines, and the second to last axis becomes time.
     pixel_size_um : float, optional
-        Micrometers from one pixel to the next, along ``x`` and ``y`` as far as they are space.
+        Micrometers from one pixel to the next, along ``x`` and ``y`` if they are space.
 
     Raises
     ------
     ArgumentError
-        If one of them is not a positive number.
+        If a value is not positive.
     ArgumentTypeError
-        If one of them is not a number.
+        If a value is not a number.
     """
     _check_step(line_period_s, "line_period_s", hint="Give the seconds from line to line.")
     _check_step(
@@ -175,7 +175,7 @@ def calibrate(
     return _calibrated(tuple(axes), line_period_s, pixel_size_um)
 
 
-# As above. Typed, since 1 and 1.0 would be one key.
+# Cached as above; typed, since 1 and 1.0 would be one key.
 @functools.lru_cache(maxsize=64, typed=True)
 def _calibrated(
     axes: tuple[Axis, ...], line_period_s: float | None, pixel_size_um: float | None
@@ -194,7 +194,7 @@ def _calibrated(
 
 def _axis(axis: object) -> Axis:
     if isinstance(axis, str):
-        # A NumPy text is a str too; documents hold plain ones.
+        # np.str_ is a str, too; documents need plain ones.
         name = str.__str__(axis).strip()
         name = name.lower() if len(name) == 1 else name
         axis = Axis(name, _QUANTITIES.get(name.lower(), "other"))
@@ -243,17 +243,17 @@ def _check_step(step: object, what: str, *, hint: str, where: str | None = None)
 
 
 def ome_axes(axes: Sequence[Axis]) -> tuple[Axis, ...] | None:
-    """Return the axes as OME-Zarr 0.5 may be told of them, or None if it cannot be.
+    """Return the axes as expressed in OME-Zarr 0.5, or None if they cannot be.
 
     A line scan has one space axis, which OME-Zarr does not allow. Its time axis is then
-    presented as the space axis ``y``, without a unit and with its true step.
+    written as the space axis ``y``, without a unit and with its true step.
 
     Source: OME-Zarr 0.5, "multiscales" metadata, https://ngff.openmicroscopy.org/0.5/.
     """
     return _told(tuple(axes))
 
 
-# The images of an experiment have the same few axes.
+# Cached: the images of an experiment share a few axes.
 @functools.lru_cache(maxsize=64)
 def _told(axes: tuple[Axis, ...]) -> tuple[Axis, ...] | None:
     if _is_ome(axes):
@@ -274,15 +274,15 @@ def array_dimension_names(axes: Sequence[Axis]) -> tuple[str, ...]:
     """Return the ``dimension_names`` of the array that holds the pixels of an image.
 
     OME-Zarr 0.5: the "dimension_names" of the array of a level "MUST match the names in the
-    'axes' metadata", so that a line scan's array has those of the axes as they are told. The
-    array of an image that OME-Zarr cannot express has the names of the true axes.
+    'axes' metadata", so a line scan's array has the names of its OME axes. The array of an
+    image that OME-Zarr cannot express has the names of the true axes.
     """
     return tuple(axis.name for axis in ome_axes(axes) or axes)
 
 
 def _is_ome(axes: Sequence[Axis]) -> bool:
     quantities = [axis.quantity for axis in axes]
-    # "The length of 'axes' ... MUST be 2-5": held by every image of ours.
+    # "The length of 'axes' ... MUST be 2-5": true for all our images.
     # "The 'axes' MUST contain 2 or 3 entries of type:space".
     if quantities.count("space") not in (2, 3):
         return False

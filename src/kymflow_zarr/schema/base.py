@@ -1,4 +1,4 @@
-"""Documents of this format: format and version, strict reading, and the document of the root."""
+"""The base of all documents (format, version, strict reading), and the root document."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Document(msgspec.Struct, kw_only=True, omit_defaults=False):
 
 
 def own_attributes(group: Any, *, where: str) -> Mapping[str, Any]:
-    """Return ``attributes.kymflow_zarr`` of a Zarr v3 group document, version checked.
+    """Return ``attributes.kymflow_zarr`` of a Zarr v3 group document, after checking its version.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def own_attributes(group: Any, *, where: str) -> Mapping[str, Any]:
     SchemaValidationError
         If the document is not a Zarr v3 group, or not one of ours.
     FormatVersionError
-        If it was written in a version this code does not know.
+        If it has a version that this code does not know.
     """
     # Zarr v3: "zarr_format ... MUST be 3", "node_type ... MUST be 'group'".
     if not (
@@ -74,7 +74,7 @@ def own_attributes(group: Any, *, where: str) -> Mapping[str, Any]:
 
 
 def read_document(cls: type[D], raw: Mapping[str, Any], *, where: str) -> D:
-    """Convert plain values into a document, or name the key that does not fit."""
+    """Convert plain values to a document; errors name the key that does not fit."""
     try:
         return msgspec.convert(raw, cls, strict=True)
     except msgspec.ValidationError as error:
@@ -82,23 +82,23 @@ def read_document(cls: type[D], raw: Mapping[str, Any], *, where: str) -> D:
 
 
 def group_document(own: Document, *, ome: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Wrap a document of ours as the Zarr v3 group document that carries it."""
+    """Return the Zarr v3 group document that contains a document of ours."""
     attributes: dict[str, Any] = {} if ome is None else {"ome": dict(ome)}
     attributes[ATTRIBUTES_KEY] = own.to_dict()
     return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
 
 
 def plain_group_document() -> dict[str, Any]:
-    """Return the document of a Zarr v3 group that only holds other nodes."""
+    """Return the document of a Zarr v3 group without attributes."""
     return {"zarr_format": 3, "node_type": "group", "attributes": {}}
 
 
 def preserve_unknown(old: Any, new: Any) -> Any:
-    """Return `new` with the keys of `old` that `new` does not speak of.
+    """Return `new` with the keys of `old` that `new` does not have.
 
     On-disk format: "A writer MUST preserve keys it does not know." Mappings are merged
-    key by key and lists of equal length item by item; everything else is `new`. So are
-    mappings whose keys are data: what is not in them any more must not come back.
+    key by key and lists of equal length item by item; everything else is taken from `new`,
+    including mappings whose keys are data, so that removed entries do not come back.
     """
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         merged = {key: value for key, value in old.items() if key not in new}
@@ -113,17 +113,16 @@ def preserve_unknown(old: Any, new: Any) -> Any:
 
 
 def _is_same_entry(before: Any, after: Any) -> bool:
-    # Entries of source files have a path; at one place of the list there may be another now.
+    # Entries of source files are identified by their path, not by their position.
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         return bool(before.get("path") == after.get("path"))
     return True
 
 
 def updated_group(old: Any, new: Mapping[str, Any]) -> Any:
-    """Return a group document with what others have added to it.
+    """Return a new group document, preserving what other programs added to the old one.
 
-    The ``ome`` attribute is ours as a whole, because it describes the pixels: that of other
-    pixels would be wrong.
+    The ``ome`` attribute is replaced as a whole, because it describes the pixels.
     """
     attributes = old.get("attributes") if isinstance(old, Mapping) else None
     if isinstance(attributes, Mapping):
@@ -151,7 +150,7 @@ def read_dataset_document(group: Any, *, where: str) -> DatasetDocument:
     Raises
     ------
     SchemaValidationError, FormatVersionError
-        If it is not one of ours, or of a version this code does not know.
+        If it is not one of ours, or has a version that this code does not know.
     """
     own = own_attributes(group, where=where)
     if own.get("document", "dataset") != "dataset":

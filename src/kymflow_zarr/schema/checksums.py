@@ -1,6 +1,6 @@
-"""The checksum list of some files.
+"""Lists of checksums.
 
-``sha256sum -c`` reads it too, so that a flipped byte is found without this package: lines of 64
+``sha256sum -c`` reads them too, so that a flipped byte is found without this package: lines of 64
 hexadecimal digits, two spaces and a path. Lines that begin with ``#`` are for this package.
 """
 
@@ -19,7 +19,7 @@ from kymflow_zarr.errors import SchemaValidationError
 _HEAD: Final = re.compile(rb"# kymflow_zarr checksums 1, ([0-9]+) files, ([0-9a-f]{64})")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f]")
 _SIZE: Final = re.compile(rb"# ([0-9]{1,18}) bytes")
-# Where the key begins in a line: after the digest and two spaces.
+# Offset of the key in a line, after the digest and two spaces.
 _KEY_AT: Final = 66
 _LINE: Final = re.compile(rb"([0-9a-f]{64})  ([^\x00-\x1f\x7f]+)")
 
@@ -32,22 +32,22 @@ class FileSum(NamedTuple):
 
     @classmethod
     def of(cls, data: bytes | memoryview) -> FileSum:
-        """Return those of some bytes."""
+        """Return size and digest of bytes."""
         return cls(len(data), hashlib.sha256(data).hexdigest())
 
 
 def dump_checksums(files: Mapping[str, FileSum]) -> bytes:
-    """Return the bytes of the checksums of files by their key below the group."""
-    # Names are ours and plain, but for files carried over from format version 1.
+    """Return the list of the checksums of files, by key below the group."""
+    # Names are plain, except in files carried over from format version 1.
     return _with_head([line for key in sorted(files) for line in _pair(key, files[key])])
 
 
 def updated_checksums(
     data: bytes, changed: Mapping[str, FileSum], removed: Iterable[str] = (), *, where: str
 ) -> bytes:
-    """Return a list in which some files are others: what parsing and dumping it would give.
+    """Return a list with some files changed, as parsing, changing and dumping it would.
 
-    It costs a small part of that, which counts where an image has thousands of files.
+    It is much faster than that, which matters for images with thousands of files.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def updated_checksums(
     changed : mapping of str to FileSum
         Files that are new or changed, by key.
     removed : iterable of str
-        Keys of files, and of folders with all that is in them, that go first.
+        Keys of files and folders to remove first; a folder includes its content.
 
     Raises
     ------
@@ -66,13 +66,13 @@ def updated_checksums(
     keys = [line[_KEY_AT:] for line in lines[1::2]]
     in_order = all(map(operator.lt, keys, keys[1:]))
     if not (in_order and data.isascii() and all(map(str.isascii, (*changed, *removed)))):
-        # Bytes are in another order than text then, or another program wrote the list.
+        # Bytes sort differently than text here, or another program wrote the list.
         gone = tuple(f"{key}/" for key in removed)
         files = parse_checksums(data, where=where)
         files = {key: found for key, found in files.items() if not f"{key}/".startswith(gone)}
         return dump_checksums(files | dict(changed))
     for name in (key.encode() for key in removed):
-        # "0" comes right after "/".
+        # "0" is the character after "/".
         for first, end in ((name, name + b"\0"), (name + b"/", name + b"0")):
             start, stop = bisect_left(keys, first), bisect_left(keys, end)
             del keys[start:stop], lines[2 * start : 2 * stop]
@@ -96,18 +96,18 @@ def _pair(key: str, found: FileSum) -> list[bytes]:
 
 def _with_head(lines: Sequence[bytes]) -> bytes:
     body = b"\n".join([*lines, b""])
-    # Where list and file differ, it must be told which of the two is damaged.
+    # The list's own digest shows, if list and file differ, which of them is damaged.
     own = hashlib.sha256(body).hexdigest()
     return f"# kymflow_zarr checksums 1, {len(lines) // 2} files, {own}\n".encode("ascii") + body
 
 
 def parse_checksums(data: bytes, *, where: str) -> dict[str, FileSum]:
-    """Return files by their key below the group.
+    """Return the checksums of files, by key below the group.
 
     Raises
     ------
     SchemaValidationError
-        If it is not as :func:`dump_checksums` wrote it.
+        If the list is not valid output of :func:`dump_checksums`.
     """
     lines = _lines(data, where)
     files: dict[str, FileSum] = {}
@@ -126,7 +126,7 @@ def parse_checksums(data: bytes, *, where: str) -> dict[str, FileSum]:
 
 
 def _lines(data: bytes, where: str) -> list[bytes]:
-    """Return the lines after the first, two for each file, if they are as they were written."""
+    """Return the lines after the first, two per file, after checking count and digest."""
     head, _, body = data.partition(b"\n")
     lines = body.split(b"\n")
     # On-disk format: "The first line MUST name the number of files."

@@ -1,4 +1,4 @@
-"""Model of ``curation.json``: judgements of people about an image, and their history."""
+"""The model of ``curation.json``: verdict and note about an image, and the history of edits."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ class _ChangeDocument(msgspec.Struct, kw_only=True, tag_field="what"):
 
 
 class VerdictChangeDocument(_ChangeDocument, kw_only=True, tag="verdict"):
-    """Another verdict."""
+    """A change of the verdict."""
 
     before: Verdict | None
     after: Verdict | None
 
 
 class NoteChangeDocument(_ChangeDocument, kw_only=True, tag="note"):
-    """Another note."""
+    """A change of the note."""
 
     before: str
     after: str
 
 
 class RoiChangeDocument(_ChangeDocument, kw_only=True, tag="roi"):
-    """A region of the metadata payload that is new, another one, or gone."""
+    """A region of the metadata payload that was added, changed or removed."""
 
     roi_id: int
     before: Annotated[dict[str, Any] | None, Meta(description="Null where it was not there.")]
@@ -47,7 +47,7 @@ class RoiChangeDocument(_ChangeDocument, kw_only=True, tag="roi"):
 
 
 class EventTypeChangeDocument(_ChangeDocument, kw_only=True, tag="event_type"):
-    """Another type of an event, which is a row of a data-frame artifact."""
+    """A change of the type of an event, which is a row of a data-frame artifact."""
 
     artifact_kind: FrameKind
     name: Annotated[str, Meta(description="Of the artifact.")]
@@ -66,7 +66,7 @@ ChangeDocument: TypeAlias = (
 
 
 class EditDocument(msgspec.Struct, kw_only=True):
-    """One entry of the history: who changed what, and when."""
+    """One entry of the history: the editor, the time and the changes."""
 
     edit_id: Annotated[str, Meta(min_length=1, description="Unique in the image.")]
     who: str
@@ -76,7 +76,7 @@ class EditDocument(msgspec.Struct, kw_only=True):
 
 
 class CurationDocument(msgspec.Struct, kw_only=True):
-    """Judgements about an image. Keys that are not listed are kept, at every level."""
+    """Verdict, note and history of an image. Unknown keys are kept at every level."""
 
     format: Literal["kymflow_zarr"]
     document: Literal["curation"]
@@ -87,7 +87,7 @@ class CurationDocument(msgspec.Struct, kw_only=True):
 
 
 def new_curation() -> dict[str, Any]:
-    """Return the document of an image without judgements."""
+    """Return an empty curation document."""
     return {
         "format": FORMAT,
         "document": _DOCUMENT,
@@ -99,14 +99,14 @@ def new_curation() -> dict[str, Any]:
 
 
 def read_curation_document(raw: Any, *, where: str) -> CurationDocument:
-    """Return the document of decoded JSON.
+    """Convert decoded JSON to a curation document.
 
     Raises
     ------
     SchemaValidationError
-        If it is broken, or not one of ours; names the key.
+        If it is damaged, or not one of ours; names the key.
     FormatVersionError
-        If it was written in a version this code does not know.
+        If it has a version that this code does not know.
     """
     if (
         not isinstance(raw, Mapping)

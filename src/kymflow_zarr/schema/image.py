@@ -18,7 +18,7 @@ _MAX_ELEMENTS: Final = 2**56
 
 
 class AxisDocument(msgspec.Struct, kw_only=True):
-    """One axis as it truly is; see :class:`kymflow_zarr.Axis`."""
+    """One true axis; see :class:`kymflow_zarr.Axis`."""
 
     name: str
     quantity: Quantity
@@ -36,10 +36,10 @@ class AxisDocument(msgspec.Struct, kw_only=True):
 
 
 class PixelsDocument(msgspec.Struct, kw_only=True):
-    """Where the current pixels are, and what they are.
+    """Location and layout of the current pixels.
 
     ``path`` names the array beside the document. Replacing pixels writes a new array
-    under a new name and then this document: that switch is the commit.
+    under a new name and then this document, which is the commit.
     """
 
     path: str
@@ -52,7 +52,7 @@ class PixelsDocument(msgspec.Struct, kw_only=True):
 
 
 class SourceFileDocument(msgspec.Struct, kw_only=True):
-    """One file that an image, or something beside it, was read from.
+    """One file that an image or one of its artifacts was read from.
 
     Parameters
     ----------
@@ -64,23 +64,23 @@ class SourceFileDocument(msgspec.Struct, kw_only=True):
         ``image``, ``member`` (of a set of files), ``companion``, ``picture``, ``header``,
         ``metadata``, ``analysis``, ``sidecar`` or ``unknown``.
     size_bytes, mtime_ns : int
-        As the file system had them.
+        From the file system.
     sha256 : str
         Digest of the file's bytes.
     series : int
-        Which image of a file that holds several.
+        Index of the image in a file with several.
     series_name : str, optional
-        What such a file calls it: a stage position, a scene.
+        Its name in such a file: a stage position, a scene.
     gone : bool
-        Whether a later scan did not find it any more.
+        True if a later scan did not find the file.
     kept_as : str, optional
         Key, below the record, of the file's own bytes.
     frame_as : str, optional
-        Key, below the record, of what a TIFF is beside its pixels
+        Key, below the record, of the TIFF's skeleton
         (:class:`kymflow_zarr.schema.tiff_skeleton.TiffSkeleton`).
     feeds : dict of str to str
-        For each artifact made of it, by its key below the record, the SHA-256 it was
-        stored with: an artifact that has another now was edited since.
+        SHA-256 of each artifact made from it, by key below the record, when it was stored:
+        an artifact with another digest was edited since.
     """
 
     path: str
@@ -112,7 +112,7 @@ class ImageDocument(Document, kw_only=True):
 
     @property
     def source(self) -> SourceFileDocument | None:
-        """The file the pixels came from, the first where there are several."""
+        """The source file of the pixels, the first if there are several."""
         return next((file for file in self.source_files if file.role == "image"), None)
 
     def axis_values(self) -> tuple[Axis, ...]:
@@ -120,7 +120,7 @@ class ImageDocument(Document, kw_only=True):
         return tuple(axis.value() for axis in self.axes)
 
     def to_group(self, *, ome: Mapping[str, Any] | None) -> dict[str, Any]:
-        """Return the whole ``zarr.json``, with `ome` where the axes can be expressed."""
+        """Return the whole ``zarr.json``, with `ome` unless it is None."""
         return group_document(self, ome=ome)
 
 
@@ -144,7 +144,7 @@ def read_image_document(group: Any, *, where: str) -> ImageDocument:
     Raises
     ------
     SchemaValidationError, FormatVersionError
-        If it is not one of ours, or of a version this code does not know.
+        If it is not one of ours, or has a version that this code does not know.
     """
     document = read_document(ImageDocument, own_attributes(group, where=where), where=where)
     _check_shape(document.pixels, where=where)
@@ -165,7 +165,7 @@ def _check_shape(pixels: PixelsDocument, *, where: str) -> None:
     shape = " x ".join(map(str, pixels.shape))
     if any(n < 0 for n in pixels.shape):
         raise SchemaValidationError(f"no array can have the shape {shape}", where=where)
-    # Programs multiply lengths; beyond this the products overflow somewhere.
+    # Programs multiply the lengths; beyond this the products may overflow.
     if math.prod(n or 1 for n in pixels.shape) > _MAX_ELEMENTS:
         raise LimitExceededError(
             f"the array has the shape {shape}, more than array_bytes can ever allow",
@@ -202,7 +202,7 @@ class ChannelWindow(NamedTuple):
 def ome_attributes(
     axes: Sequence[Axis], *, path: str, name: str, channels: Sequence[ChannelWindow] = ()
 ) -> dict[str, Any] | None:
-    """Return the ``ome`` attribute of an image group, or None where OME cannot express it.
+    """Return the ``ome`` attribute of an image group, or None if OME-Zarr cannot express it.
 
     Parameters
     ----------
@@ -213,7 +213,7 @@ def ome_attributes(
     name : str
         Name of the image in viewers.
     channels : sequence of ChannelWindow
-        Named channels, for the ``omero`` block; none leaves the block out.
+        Named channels, for the ``omero`` block; if empty, the block is left out.
 
     Notes
     -----
@@ -241,7 +241,7 @@ def ome_attributes(
 def _axis(axis: Axis) -> dict[str, Any]:
     described: dict[str, Any] = {"name": axis.name}
     # "The value of 'type' ... SHOULD be one of 'space', 'time' or 'channel'": a custom axis
-    # is left without one.
+    # has no type.
     if axis.quantity != "other":
         described["type"] = axis.quantity
     if axis.unit is not None:

@@ -1,6 +1,6 @@
-"""The metadata payload of an image: its model, its upgrade, and what deviates from it.
+"""The metadata payload of an image: its model, upgrades, and deviations from the model.
 
-Source: payloads that kymflow wrote, version "1.0" beside TIFFs and "2.0" in datasets.
+Source: payloads written by kymflow, version "1.0" beside TIFFs and "2.0" in datasets.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _Text: TypeAlias = str | None
 
 
 class HeaderDocument(msgspec.Struct, kw_only=True):
-    """Facts about the acquisition; lists have one entry for each axis."""
+    """Metadata of the acquisition; lists have one entry per axis."""
 
     shape: (
         Annotated[list[Annotated[int, Meta(ge=0)]] | None, Meta(description="Of the pixels.")]
@@ -66,7 +66,7 @@ class HeaderDocument(msgspec.Struct, kw_only=True):
 
 
 class ExperimentDocument(msgspec.Struct, kw_only=True):
-    """The specimen and the conditions; empty text and null both mean unknown."""
+    """Metadata of specimen and conditions; an empty string and null both mean unknown."""
 
     species: _Text | UnsetType = UNSET
     region: _Text | UnsetType = UNSET
@@ -100,7 +100,7 @@ class ExperimentDocument(msgspec.Struct, kw_only=True):
 
 
 class PayloadDocument(msgspec.Struct, kw_only=True):
-    """The metadata of one image. Keys that are not listed are kept, at every level."""
+    """The metadata of one image. Unknown keys are kept at every level."""
 
     version: Literal["2.0"]
     header: HeaderDocument
@@ -109,7 +109,7 @@ class PayloadDocument(msgspec.Struct, kw_only=True):
 
 
 class Deviation(NamedTuple):
-    """One place of a payload that is not as the model has it.
+    """One place of a payload that deviates from the model.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ class Deviation(NamedTuple):
     what : str
         What is wrong with it.
     readable : bool
-        Whether it is an older form, which :func:`upgrade_payload` understands.
+        True if it is an older form, which :func:`upgrade_payload` converts.
     """
 
     key: str
@@ -130,12 +130,12 @@ class Deviation(NamedTuple):
 
 
 def upgrade_payload(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a payload of any version as version "2.0" means it; `raw` stays as it is.
+    """Return a payload of any version converted to version "2.0"; `raw` is not modified.
 
-    Sections that are missing or null become empty ones; regions take today's form
-    (:func:`upgrade_roi`); ``acq_date`` and ``acq_time`` are the header's ``date_str`` and
-    ``time_str`` too, where it has none. Unknown keys and what is of no known form stay, and so
-    does an unknown version.
+    Missing or null sections become empty; regions get the current form
+    (:func:`upgrade_roi`); ``acq_date`` and ``acq_time`` also become the header's ``date_str``
+    and ``time_str`` if it has none. Unknown keys, values of unknown form and an unknown version
+    are kept.
     """
     payload = dict(raw)
     if not _is_unknown_version(payload.get("version")):
@@ -164,12 +164,12 @@ def _is_unknown_version(version: object) -> bool:
 
 
 def payload_deviations(payload: object) -> Iterator[Deviation]:
-    """Yield each key of a payload that is not as the model has it; unknown keys never are.
+    """Yield the deviations of a payload from the model; unknown keys are none.
 
     Parameters
     ----------
     payload : object
-        As it was decoded from JSON.
+        Decoded JSON.
     """
     if not isinstance(payload, Mapping):
         yield Deviation("", f"is {type(payload).__name__}, not a mapping")
@@ -193,7 +193,7 @@ def payload_deviations(payload: object) -> Iterator[Deviation]:
 
 
 def roi_deviations(roi: object) -> Iterator[Deviation]:
-    """Yield each key of a region that is not as the model has it, as `payload_deviations`."""
+    """Yield the deviations of a region from the model, as `payload_deviations` does."""
     if not isinstance(roi, Mapping):
         yield Deviation("", f"is {type(roi).__name__}, not a mapping")
         return
@@ -220,7 +220,7 @@ def _typed_deviations(roi: Any) -> Iterator[Deviation]:
 def _deviations(
     section: Mapping[Any, Any], model: type[msgspec.Struct], *, skip: str | None = None
 ) -> Iterator[Deviation]:
-    # Key by key: msgspec alone stops at the first.
+    # Convert key by key, since msgspec stops at the first error.
     for field in msgspec.structs.fields(model):
         key = field.encode_name
         if key == skip:
@@ -245,7 +245,7 @@ def _deviations(
 
 
 def _struct_of(kind: Any) -> type[msgspec.Struct] | None:
-    """Return the model of a field that is one, with or without UNSET beside it."""
+    """Return the struct type of a field, with or without UNSET beside it; None if it has none."""
     for candidate in (kind, *getattr(kind, "__args__", ())):
         if isinstance(candidate, type) and issubclass(candidate, msgspec.Struct):
             model: type[msgspec.Struct] = candidate
@@ -262,17 +262,18 @@ _TIME_UNITS: Final = frozenset({"second", "millisecond", "microsecond", "minute"
 
 
 def stated_axes(axes: Sequence[Axis], shape: Sequence[int], payload: Any) -> tuple[Axis, ...]:
-    """Return the axes with the steps and units that a payload's header states.
+    """Return the axes with the steps and units in a payload's header.
 
-    Rows whose step is a time are the lines of a scan: their axis has the quantity ``"time"``.
+    If the unit of the rows is a time, they are the lines of a scan: their axis gets the quantity
+    ``"time"``.
 
     Parameters
     ----------
     axes : sequence of Axis
     shape : sequence of int
-        Shape of the pixels; a header of another shape speaks of another image.
+        Shape of the pixels; a header with another shape is ignored.
     payload : object
-        A metadata payload, or anything else, which states nothing.
+        A metadata payload; anything else is ignored.
     """
     header = payload.get("header") if isinstance(payload, Mapping) else None
     if not isinstance(header, Mapping):
@@ -291,7 +292,7 @@ def _stated(axis: Axis, step: object, unit: object) -> Axis:
     if not isinstance(unit, str) or isinstance(step, bool) or not isinstance(step, int | float):
         return axis
     name = normalize_unit(unit)
-    # A whole number may be larger than any float.
+    # An int may be larger than any float.
     if name is None or not 0 < step < 1e300 or axis.quantity == "channel":
         return axis
     quantity: Quantity = "time" if name in _TIME_UNITS else "space"

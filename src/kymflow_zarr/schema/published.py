@@ -1,4 +1,4 @@
-"""JSON Schema of the documents, made from their models."""
+"""JSON Schemas of the documents, generated from their models."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def json_schema(name: SchemaName = "payload") -> dict[str, Any]:
     ----------
     name : {"payload", "dataset", "image", "array_artifact", "curation"}
         ``"payload"`` is ``analysis/metadata.json`` and ``"curation"``
-        ``analysis/curation.json`` as they are written. The others are the ``zarr.json`` of the
+        ``analysis/curation.json``, as written. The others are the ``zarr.json`` of the
         dataset, of an image and of an array artifact.
 
     Returns
     -------
     dict
-        Keys that the schema does not list are allowed everywhere, as the format has it.
+        The schema. It allows unknown keys everywhere, as the format does.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def _model_schema(model: type[msgspec.Struct]) -> dict[str, Any]:
 
 
 def _without_discriminator(node: Any) -> None:
-    """Take out OpenAPI's "discriminator", which JSON Schema does not have."""
+    """Remove OpenAPI's "discriminator", which JSON Schema does not have."""
     if isinstance(node, dict):
         node.pop("discriminator", None)
         for item in node.values():

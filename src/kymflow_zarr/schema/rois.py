@@ -1,6 +1,6 @@
 """Regions in the metadata payload: their model, and the upgrade of older forms.
 
-Source of both forms: files that kymflow wrote from 2025 to 2026.
+Source of both forms: files written by kymflow in 2025 and 2026.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ ROI_MODELS: Final[dict[str, type[msgspec.Struct]]] = {
 }
 
 _META: Final = ("revision", "img_min", "img_max", "img_mean", "img_std", "mask_ref")
-# Today's coordinate and the flat key that it was: x is dimension 1, y is dimension 0.
+# Current coordinates and their older flat keys: x is dimension 1, y is dimension 0.
 _FLAT_DATA: Final = {
     "x0": "dim1_start",
     "x1": "dim1_stop",
@@ -96,7 +96,7 @@ def is_flat_roi(roi: object) -> bool:
 
 
 def old_key(key: str) -> str:
-    """Return the flat key that a key of today's form was, such as ``dim1_stop`` for ``data.x1``."""
+    """Return the older flat key of a current key, such as ``dim1_stop`` for ``data.x1``."""
     section, _, name = key.partition(".")
     if section == "roi_id":
         return "id"
@@ -104,11 +104,11 @@ def old_key(key: str) -> str:
 
 
 def upgrade_roi(roi: object) -> object:
-    """Return a region in today's form, with what it means and all unknown keys kept.
+    """Return a region converted to the current form, with all unknown keys.
 
-    Flat regions become nested ones, a missing or null name, note, channel, plane or meta the
-    default, and a missing type the one that ``data`` tells. What is none of the known
-    forms comes back as it is.
+    Flat regions become nested; a missing or null name, note, channel, plane or meta becomes the
+    default; a missing type is derived from ``data``. A value of unknown form is returned
+    unchanged.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def upgrade_roi(roi: object) -> object:
         data = {key: _whole(value) if key in _FLAT_DATA else value for key, value in data.items()}
     reference = meta.get("mask_ref") if isinstance(meta, Mapping) else None
     if today.get("roi_type") == "mask" and isinstance(reference, str):
-        # Some files name the mask in one of the two places only.
+        # Some files name the mask in only one of the two places.
         data = {"mask_ref": reference, **(data or {})} if isinstance(data, Mapping | None) else data
     if not isinstance(data, Mapping):
         return today
@@ -151,5 +151,5 @@ def _nested(roi: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 def _whole(value: object) -> object:
-    """Return 3 for 3.0: some programs write every number with a point."""
+    """Return an integral float as int: some programs write every number with a decimal point."""
     return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,7 +1,7 @@
-"""The skeleton of a TIFF: every byte of the file that is no pixel, and where the pixels go.
+"""The skeleton of a TIFF: all bytes of the file but its pixels, and the positions of the pixels.
 
-With the pixels of the image it gives back the file. On disk it is one line of JSON and then
-the bytes; both are pure data here.
+Together with the pixels of the image it restores the file. On disk it is one line of JSON,
+followed by the bytes.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ _MAX_DIMS_OF_AXIS: Final = 2
 
 
 class TiffSkeleton(msgspec.Struct, kw_only=True):
-    """The bytes of a TIFF that are no pixels, and where its pixels go.
+    """The bytes of a TIFF that are not pixels, and the positions of its pixels.
 
     Parameters
     ----------
     size_bytes : int
-        Of the file.
+        Size of the file.
     dtype : str
-        Of the pixels in the file, as NumPy spells it: ``<u2``.
+        NumPy dtype of the pixels in the file, such as ``<u2``.
     shape : list of int
-        Of the pixels in the file; the last dimension runs fastest.
+        Shape of the pixels in the file, in C order.
     dims : list of list of int
-        For each axis of the image the dimensions of the file that it consists of, the outer
-        one first: one, or two. A dimension of the file that no axis has is of length 1.
+        For each axis of the image, the one or two dimensions of the file that form it, the
+        outer one first. Dimensions of the file that belong to no axis have length 1.
     ranges : list of (int, int)
-        Offset and number of the bytes that are pixels, in the order of the pixels.
+        Offset and length of the byte ranges that are pixels, in the order of the pixels.
     channel : (int, int), optional
-        For a file that is one channel of the image: the image's axis of the channels, and
-        the file's index. `dims` does not speak of that axis.
+        For a file that is one channel of the image: the channel axis of the image, and the
+        index of the file along it. `dims` leaves that axis out.
     rest : bytes
-        All other bytes of the file, in its order.
+        All other bytes of the file, in file order.
     """
 
     size_bytes: int
@@ -56,7 +56,7 @@ class TiffSkeleton(msgspec.Struct, kw_only=True):
 
     @property
     def itemsize(self) -> int:
-        """Bytes of a pixel."""
+        """Size of a pixel in bytes."""
         return int(self.dtype[2:])
 
     @property
@@ -66,7 +66,7 @@ class TiffSkeleton(msgspec.Struct, kw_only=True):
 
     @property
     def gaps(self) -> list[tuple[int, int]]:
-        """Offset and number of the bytes that `rest` fills, in the order of the file."""
+        """Offset and length of the byte ranges that `rest` fills, in file order."""
         return gaps_of(self.ranges, self.size_bytes)
 
 
@@ -81,7 +81,7 @@ class _Head(msgspec.Struct, kw_only=True):
 
 
 def coalesced(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return ranges of bytes with those made one that follow each other without a gap."""
+    """Return byte ranges with adjacent ones merged."""
     found: list[tuple[int, int]] = []
     for offset, count in ranges:
         if found and sum(found[-1]) == offset:
@@ -92,12 +92,12 @@ def coalesced(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def gaps_of(ranges: Sequence[tuple[int, int]], size_bytes: int) -> list[tuple[int, int]]:
-    """Return what ranges leave free of a file.
+    """Return the gaps between byte ranges of a file.
 
     Raises
     ------
     ValueError
-        If they overlap, or lie outside of the file.
+        If ranges overlap, or lie outside of the file.
     """
     edges = [(0, 0), *sorted(ranges), (size_bytes, 0)]
     gaps = []
@@ -123,12 +123,12 @@ def encode_skeleton(skeleton: TiffSkeleton) -> bytes:
 
 
 def decode_skeleton(data: bytes, *, where: str) -> TiffSkeleton:
-    """Read the bytes of a skeleton, which may be damaged or hostile.
+    """Decode the bytes of a skeleton, which may be damaged or hostile.
 
     Raises
     ------
     SchemaValidationError
-        If they are not those of a skeleton, or do not fit each other.
+        If they are not a skeleton, or its fields are inconsistent.
     """
     line, _, rest = data.partition(b"\n")
     try:
