@@ -12,7 +12,7 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command line; the exit code is 0, 1 (found problems), 2 (could not run) or 130."""
     for stream in (sys.stdout, sys.stderr):
-        # A letter that the terminal does not have is spelled out, and is no error.
+        # Escape characters that the terminal's encoding lacks, instead of failing.
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
     try:
@@ -23,9 +23,9 @@ def main() -> None:
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        # The reader has seen enough, as `head` has; the interpreter flushes once more at its end.
+        # The reader of the pipe has exited, like `head`. The interpreter flushes again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except KeyboardInterrupt:  # before or after the command itself
+    except KeyboardInterrupt:  # the option may precede or follow the command
         print("cancelled", file=sys.stderr)
         sys.exit(130)

@@ -37,7 +37,7 @@ class _Program(click.Group):
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         try:
-            return super().make_context(*args, **kwargs)  # Prints --help and --version.
+            return super().make_context(*args, **kwargs)  # Prints --help and --version here.
         except click.ClickException as error:
             raise _printable(error) from None
         except BrokenPipeError:
@@ -58,11 +58,11 @@ class _Program(click.Group):
             raise _printable(error) from None
         except click.exceptions.Exit:
             raise
-        except (KeyboardInterrupt, click.Abort):  # Abort is Ctrl-C at a question.
+        except (KeyboardInterrupt, click.Abort):  # Abort means Ctrl-C at a prompt.
             click.echo("cancelled; what was finished is kept", err=True)
             ctx.exit(130)
         except DatasetNotFoundError as error:
-            # The hint of the error speaks of Python.
+            # The hint of this error is about Python.
             _refuse(ctx, f"{error.what} (at {error.where}). kymflow-zarr ingest makes one.")
         except KymflowZarrError as error:
             _refuse(ctx, str(error))
@@ -75,8 +75,8 @@ class _Program(click.Group):
 
 
 def _printable(error: click.ClickException) -> click.ClickException:
-    """Return an error of click's whose message, which repeats arguments, is safe to print."""
-    vars(error)["message"] = printable(error.message)  # Final, but shown by error.show().
+    """Return a click error with a message (which repeats arguments) that is safe to print."""
+    vars(error)["message"] = printable(error.message)  # final, but shown by error.show()
     return error
 
 
@@ -88,12 +88,12 @@ def _refuse(ctx: click.Context, message: str) -> NoReturn:
             click.echo(printable(traceback.format_exc().rstrip(), keep="\n"), err=True)
         say("error: " + " ".join(message.split()), err=True)
     except BrokenPipeError:
-        _silence(sys.stderr)  # The exit code still tells.
+        _silence(sys.stderr)  # The exit code still reports the error.
     ctx.exit(2)
 
 
 def _silence(stream: TextIO) -> None:
-    """Send a stream whose reader is gone to nowhere: what is left of it is written at the end."""
+    """Redirect a stream without a reader to devnull, since its buffer is flushed at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
@@ -119,7 +119,7 @@ def app() -> None:
       kymflow-zarr tables experiment.zarr        its tables; head, cat and sql look into them
       kymflow-zarr export experiment.zarr out    TIFF, JSON and CSV files again
 
-    An image id may be shortened as far as no other begins the same way. With --debug, or with
+    An image id may be shortened to a unique prefix. With --debug, or with
     KYMFLOW_ZARR_DEBUG=1 in the environment, an error shows its traceback.
 
     Exit codes: 0 fine, 1 problems were found, 2 could not run, 130 cancelled.

@@ -1,4 +1,4 @@
-"""Names that the shell offers at the Tab key: ids, artifacts, tables and columns of a dataset."""
+"""Shell completions of ids, artifacts, tables and columns of a dataset."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ __all__ = ["complete_artifacts", "complete_columns", "complete_ids", "complete_t
 
 
 def complete_ids(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """Offer the ids of the images."""
+    """Complete ids of images."""
     return _offer(ctx, incomplete, lambda ds: ds.list_image_ids())
 
 
 def complete_tables(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """Offer the names of the tables."""
+    """Complete names of tables."""
     return _offer(ctx, incomplete, lambda ds: ds.list_table_names())
 
 
 def complete_artifacts(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """Offer the names of the artifacts: of the image, or of all where none was named."""
+    """Complete names of artifacts of the image, or of all images if none was named."""
 
     def names(ds: ZarrDataset) -> list[str]:
         from kymflow_zarr.cli.output.facts import find_record
@@ -41,7 +41,7 @@ def complete_artifacts(ctx: click.Context, _param: click.Parameter, incomplete: 
 
 
 def complete_columns(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """Offer the columns of the list of images; in a list of them, after the last comma."""
+    """Complete columns of the list of images, in a comma-separated list after the last comma."""
     before, comma, last = incomplete.rpartition(",")
     found = _offer(ctx, last, lambda ds: list(map(str, ds.images().columns)))
     return [f"{before}{comma}{name}" for name in found]
@@ -53,12 +53,12 @@ def _offer(
     from kymflow_zarr import ZarrDataset
 
     try:
-        # While an option still lacks its value, click has put the arguments there.
+        # While an option still lacks its value, click stores the arguments here.
         dataset = ctx.params.get("dataset") or ctx.args[0]
         with ZarrDataset(dataset, mode="r") as ds:
-            # A control character would reach the terminal, or end a line of the reply to the shell.
+            # A control character could reach the terminal, or split the reply to the shell.
             return [
                 name for name in names(ds) if name.startswith(incomplete) and name.isprintable()
             ]
-    except Exception:  # noqa: BLE001 - an error has no place on a line that is being typed
+    except Exception:  # noqa: BLE001 - never print an error into the line being typed
         return []

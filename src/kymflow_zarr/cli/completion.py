@@ -1,8 +1,8 @@
-"""``kymflow-zarr completion``, and how each shell gets its completions.
+"""``kymflow-zarr completion``, and the completion classes of the shells.
 
-A stranger may have chosen the names in a dataset, and bash inserts a completion as it is: a name
-like ``$(command)`` would run at the next Enter. Here completions for bash are quoted; zsh and
-fish quote what they insert.
+Names in a dataset are not trusted, and bash inserts completions unquoted: a name like
+``$(command)`` would run at the next Enter. Completions for bash are therefore quoted here; zsh and
+fish quote them themselves.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _BASH: Final = """\
 complete -o nosort -F %(complete_func)s %(prog_name)s 2>/dev/null ||
     complete -F %(complete_func)s %(prog_name)s
 """
-# As click's, which cuts a name at a comma.
+# Based on click's script, which splits a name at a comma.
 _FISH: Final = """\
 function %(complete_func)s
     set -l response (env %(complete_var)s=fish_complete COMP_WORDS=(commandline -cp) \
@@ -76,13 +76,13 @@ class _Word:
     Parameters
     ----------
     start : int
-        Where it begins in the line.
+        Start of the word in the line.
     kept : int
-        Where the part begins that bash replaces: after the last of its word breaks.
+        Start of the part that bash replaces, after its last word break.
     quote : str
-        The quote that is open at its end; empty if none is.
+        The quote that is open at the end of the word; empty if none is.
     mixed : bool
-        Whether it has other quotes as well, so that what bash replaces is not certain.
+        Whether the word has other quotes too, so that the replaced part is uncertain.
     """
 
     start: int
@@ -148,14 +148,14 @@ class _Bash(BashComplete):
 
 def _unquoted(word: str) -> str:
     """Return a word without its quotes; one quote may be open at its end."""
-    # In double quotes shlex keeps the backslash of what only a shell has to quote.
+    # In double quotes shlex keeps backslashes before characters that only a shell escapes.
     if word.startswith('"'):
         word = re.sub(r"\\([$`])", r"\1", word)
     return next(iter(split_arg_string(word)), "")
 
 
 def _quoted(text: str, quote: str) -> str:
-    """Return a text as bash reads it back: without quotes, or inside of an open one."""
+    """Return a text escaped for bash, outside of quotes or inside of an open quote."""
     if not quote:
         return "".join(c if c.isalnum() or c in _PLAIN else f"\\{c}" for c in text)
     if quote == "'":
@@ -163,7 +163,7 @@ def _quoted(text: str, quote: str) -> str:
     else:
         special = {**{c: f"\\{c}" for c in '"\\$`'}, "!": '"\\!"'}
         quoted = "".join(special.get(c, c) for c in text)
-    # Bash closes the quote, but takes one at the end for the closing one.
+    # Bash closes the quote itself, unless the text ends with a quote.
     return quoted + quote if quoted.endswith(quote) else quoted
 
 
@@ -173,7 +173,7 @@ class _Fish(FishComplete):
     source_template = _FISH
 
     def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem[str]]:
-        # The one character that fish does not quote: it is the home folder.
+        # fish does not quote "~", the home folder.
         found = super().get_completions(args, incomplete)
         return [item for item in found if not str(item.value).startswith("~")]
 
@@ -198,6 +198,6 @@ def completion(ctx: click.Context, shell: str) -> None:
       kymflow-zarr completion fish > ~/.config/fish/completions/kymflow-zarr.fish
     """
     kind = get_completion_class(shell)
-    assert kind is not None  # click has each of the choices
+    assert kind is not None  # click has validated the choice
     program = "kymflow-zarr"
     click.echo(kind(ctx.find_root().command, {}, program, "_KYMFLOW_ZARR_COMPLETE").source())

@@ -31,7 +31,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _remember_debug(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
-    # It may stand before the command, or after it.
+    # The option may precede or follow the command.
     if value:
         ctx.meta["debug"] = True
 
@@ -62,12 +62,12 @@ def form_options(command: F) -> F:
 
 
 def form_of(*, as_json: bool, as_csv: bool, as_table: bool) -> Form | None:
-    """Return the form that was asked for; None if none was.
+    """Return the requested form, None if none was given.
 
     Raises
     ------
     click.UsageError
-        If it was more than one.
+        If several were given.
     """
     asked: list[Form] = []
     asked += ["json"] if as_json else []
@@ -79,7 +79,7 @@ def form_of(*, as_json: bool, as_csv: bool, as_table: bool) -> Form | None:
 
 
 def workers_options(command: F) -> F:
-    """Add --workers and --processes to a command whose work an executor can do."""
+    """Add --workers and --processes to a command that can use an executor."""
     several = click.IntRange(min=1)
     workers = click.option(
         "--workers", type=several, metavar="N", help="So many threads; chosen if left out."
@@ -92,12 +92,12 @@ def workers_options(command: F) -> F:
 
 @contextmanager
 def executor_of(workers: int | None, processes: int | None) -> Iterator[Executor | None]:
-    """Give the executor that was asked for; None if none was.
+    """Yield the requested executor, None if none was given.
 
     Raises
     ------
     click.UsageError
-        If it was both.
+        If both were given.
     """
     if workers is not None and processes is not None:
         raise click.UsageError("Give one of --workers and --processes.")
@@ -110,7 +110,7 @@ def executor_of(workers: int | None, processes: int | None) -> Iterator[Executor
         import multiprocessing
         from concurrent.futures import ProcessPoolExecutor
 
-        # Not forked: this process may have threads by now, of libraries too.
+        # Do not fork: this process may have threads, including those of libraries.
         with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as others:
             yield others
     else:

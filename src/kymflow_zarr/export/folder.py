@@ -64,33 +64,31 @@ def export_folder(
     and a gzip CSV artifact have the same name, ``<name>.csv`` is the first and
     ``<name>.csv.gz`` the second.
 
-    Files take their places one by one, complete. After a crash, a cancellation or an error a
-    second call goes on where the first stopped; files that would not change are not written.
+    Each file is published atomically. After a crash, a cancellation or an error a second call
+    resumes the export; unchanged files are not written again. Unreadable parts do not stop the
+    rest: the report names them, and their files of an earlier export stay.
 
-    What cannot be read does not stop the rest: the report names it, and its files of an
-    earlier export stay as they are.
-
-    With the layout ``"kymflow"`` the folders are written that the dataset was ingested from: the
-    same files in the same places, byte by byte where nothing was edited since; ``differences``
-    of the report names every other file. Nothing in the target is overwritten or removed, and
-    nothing else is written to it.
+    The layout ``"kymflow"`` restores the folders that the dataset was ingested from: the same files
+    at the same paths, byte for byte unless they were edited since; ``differences`` of the report
+    lists all other files. Nothing in the target is overwritten or removed, and nothing else is
+    written to it.
 
     Parameters
     ----------
     dataset : OpenDataset
         May be read-only.
     folder : str or Path
-        It is created if it is not there. Files of an earlier export of this dataset are
-        replaced; stale ones, and the folders they leave empty, are removed, unless somebody
-        has changed them since. Everything else in it stays as it is.
+        It is created if missing. Files of an earlier export of this dataset are replaced; stale
+        ones, and the folders they leave empty, are removed unless they were changed since.
+        Everything else in it is left unchanged.
     include_tiff, include_tables : bool
-        What is left out is not part of the export: TIFFs or tables of an earlier export to
-        the same folder are stale and go.
+        Excluded files are not part of the export: TIFFs or tables of an earlier export to the same
+        folder are stale and are removed.
     layout : {"dataset", "kymflow"}
     progress : callable, optional
         Called as ``progress(done, total, label)`` after each image, table and source file.
     executor : concurrent.futures.Executor, optional
-        What makes the files; threads if left out.
+        Writes the files; threads if left out.
 
     Returns
     -------
@@ -99,16 +97,16 @@ def export_folder(
     Raises
     ------
     TargetExistsError
-        If a file, folder or link of somebody else is in the way, an exported file that was
-        changed since included (a FileExistsError); nothing is written.
+        If a foreign file, folder or link, or an exported file that was changed since, is in the way
+        (a FileExistsError); nothing is written.
     ArgumentError
         If the folder lies in the dataset, or the dataset where files would go, or the layout is
         unknown.
     DatasetNotFoundError
-        If the dataset's folder is not there any more (a FileNotFoundError), or goes away
-        meanwhile; nothing is removed.
+        If the dataset's folder does not exist (a FileNotFoundError), or disappears during the
+        export; nothing is removed.
     StorageError
-        If the disk of the folder refuses (an OSError). What was written before stays.
+        If the folder cannot be written to (an OSError). Files already written stay.
     LockTimeoutError
         If another export is writing to the folder.
     """

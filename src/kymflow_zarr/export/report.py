@@ -62,13 +62,13 @@ class ExportReport(Report[ExportFailure]):
     removed : tuple of str
         Files of an earlier export of this dataset that were stale.
     kept : tuple of str
-        Stale ones that somebody has changed since, and that were left alone.
+        Stale files that were changed since the earlier export, and so were not removed.
     written : tuple of str
-        Those of `files` that were written now, sorted; the others were there already.
+        Those of `files` that this call wrote, sorted; the others existed already.
     failed : tuple of ExportFailure
-        What could not be read. Its files of an earlier export, if any, are left as they were.
+        Parts that could not be read. Their files of an earlier export, if any, are kept.
     differences : tuple of ExportDifference
-        With the layout ``"kymflow"``: files that are not those that were ingested.
+        With the layout ``"kymflow"``: files that differ from the ingested ones.
     """
 
     ENTRIES: ClassVar[str] = "failed"

@@ -1,1 +1,1 @@
-"""The page in the browser and the napari plugin."""
+"""The browser page and the napari plugin."""

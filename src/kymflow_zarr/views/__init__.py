@@ -1,1 +1,1 @@
-"""Pictures, plots, notebook HTML and xarray: ways to look at an image."""
+"""Views of images: pictures, plots, notebook HTML and xarray."""

@@ -1,4 +1,4 @@
-"""A picture with axes in real units, a scale bar and regions, as SVG in the page."""
+"""Draw a picture with axes in real units, a scale bar and regions as inline SVG."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _KYMOGRAPH_HEIGHT: Final = 160
 _THUMB: Final = (168, 112)
 _MARGINS: Final = (64, 10, 12, 42)  # left, top, right, bottom
 _MAX_ROIS: Final = 50
-# A mask is read as a whole.
+# Masks of more pixels are not read.
 _MAX_MASK: Final = 2**24
 _INK: Final = 'fill="currentColor" font-size="11"'
 
@@ -33,7 +33,7 @@ Reader = Callable[[str], npt.NDArray[Any]]
 
 
 def nice_step(extent: float, count: int) -> float:
-    """Return 1, 2 or 5 times a power of ten, of which about `count` go into an extent."""
+    """Return a step of 1, 2 or 5 times a power of ten that fits about `count` times."""
     raw = extent / max(count, 1)
     power = 10.0 ** math.floor(math.log10(raw))
     return next(f * power for f in (1, 2, 5, 10) if f * power >= raw * 0.999)
@@ -47,7 +47,7 @@ def ticks(start: float, stop: float, count: int) -> list[float]:
 
 
 def bar_length(extent: float) -> float:
-    """Return the length of a scale bar: about a fifth of what is seen."""
+    """Return the length of a scale bar, about a fifth of the visible extent."""
     return nice_step(extent, 5)
 
 
@@ -67,12 +67,12 @@ def thumbnail(seen: Preview, alt: str) -> str:
 
 
 def _factors(seen: Preview, width: int, height: int) -> tuple[int, int]:
-    """Return how many samples go into a pixel of the picture, down and across."""
+    """Return the numbers of samples per pixel of the picture, vertical and horizontal."""
     down, across = (
         max(1, math.ceil(n / most))
         for n, most in zip(seen.pixels.shape, (height, width), strict=True)
     )
-    # Where both are space a circle is to stay one.
+    # If both axes are space, use one factor so that circles stay circles.
     both = max(down, across)
     down, across = (down, across) if seen.plane.is_kymograph else (both, both)
     return min(down, seen.pixels.shape[0]), min(across, seen.pixels.shape[1])
@@ -89,7 +89,7 @@ def _shown_size(seen: Preview, width: int, height: int, line: int) -> tuple[floa
 
 
 def figure(seen: Preview, rois: Sequence[RectRoi | MaskRoi], read_mask: Reader, alt: str) -> str:
-    """Return the picture with its axes, the regions that are of this plane, and a scale bar."""
+    """Return the picture with its axes, the regions of this plane, and a scale bar."""
     left, top, right, bottom = _MARGINS
     width, height = _shown_size(seen, *_BOX, _KYMOGRAPH_HEIGHT)
     image = gray_levels(reduced(seen.pixels, *_factors(seen, *_BOX)))
@@ -102,7 +102,7 @@ def figure(seen: Preview, rois: Sequence[RectRoi | MaskRoi], read_mask: Reader, 
             inner.append(_region(seen, roi, color, read_mask, width, height))
     place = f'x="{left}" y="{top}" width="{width:.1f}" height="{height:.1f}"'
     parts = [
-        # In an SVG of its own, which cuts off the regions that reach out.
+        # A nested SVG clips regions that extend beyond the picture.
         f"<svg {place}>",
         *inner,
         "</svg>",
@@ -195,7 +195,7 @@ def _scale_bar(axis: Drawn, n: int, width: float, height: float) -> Iterator[str
     length = bar_length(n * axis.step)
     end, y = left + width - 12, top + height - 10
     begin = end - length / (n * axis.step) * width
-    # White on black, for the picture under it may be anything.
+    # Draw white on black, to be visible on any picture.
     for color, thick in (("#000", 5), ("#fff", 3)):
         yield (
             f'<line x1="{begin:.1f}" x2="{end:.1f}" y1="{y:.1f}" y2="{y:.1f}" stroke="{color}" '

@@ -76,7 +76,7 @@ def _picture(record: StoredImage) -> str:
         if unknown:
             trouble = _not_drawn("; ".join(unknown))
         picture = figure(seen, rois, record.load_array_artifact, f"image {record.image_id}")
-    except Exception as error:  # noqa: BLE001 - without its regions, but drawn
+    except Exception as error:  # noqa: BLE001 - draw the picture without its regions
         trouble = _not_drawn(error)
         picture = figure(seen, [], record.load_array_artifact, f"image {record.image_id}")
     said = _which(seen)
@@ -89,7 +89,7 @@ def _not_drawn(why: object) -> str:
 
 
 def _which(seen: Preview) -> str:
-    """Say which plane it is, and which part of it, where there is more."""
+    """Return a caption with the plane and the part of it that are shown, if there are more."""
     said = []
     plane = seen.plane
     for axis, size, position in zip(plane.axes, plane.shape, seen.index, strict=True):
@@ -156,7 +156,7 @@ def dataset_html(dataset: OpenDataset) -> str:
     ----------
     dataset : OpenDataset
     count_rows : callable
-        Returns how many rows a table has.
+        Returns the number of rows of a table.
     """
     return page(
         guarded(lambda: _summary(dataset)),
@@ -207,7 +207,7 @@ def _thumbnail(dataset: OpenDataset, image_id: str) -> str:
 
 
 def _kinds(dataset: OpenDataset) -> str:
-    """Return how many images there are of each set of axes; from the index alone."""
+    """Return the number of images for each set of axes, from the index alone."""
     found = dataset.images(["axes", "dtype", "shape", "error"])
     if not len(found):
         return ""
@@ -242,7 +242,7 @@ def _rows_text(dataset: OpenDataset, name: str) -> str:
         return f"{type(error).__name__}: {error}"
 
 
-# In this order; a file that was not touched is the last thing one wants to read.
+# Order of the rows: files with problems first, unchanged files last.
 _ORDER = (
     "failed", "skipped", "missing", "unmatched", "updated", "moved", "ingested", "pooled",
     "unchanged",
@@ -250,7 +250,7 @@ _ORDER = (
 
 
 def report_html(folder: str, items: Iterable[tuple[str, str, str | None, str | None]]) -> str:
-    """Return counts and a table of the files, those with trouble first.
+    """Return counts and a table of the files, those with problems first.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""HTML out of plain values. Every text goes through :func:`text`, which escapes it."""
+"""Build HTML from plain values. Every text goes through :func:`text`, which escapes it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Sequence
 __all__ = ["error_box", "guarded", "is_blank", "page", "pairs", "section", "table", "text"]
 
 _MAX_LETTERS = 300
-# Control characters, halves of pairs, and marks that turn the direction of what follows.
+# Control characters, lone surrogates and marks that change the text direction.
 _UNSEEN = frozenset({"Cc", "Cs", "Cf", "Cn"})
 _CELL = "padding:2px 10px 2px 0;text-align:left;vertical-align:top;overflow-wrap:anywhere"
 _LINE = "border-bottom:1px solid rgba(128,128,128,.35)"
 
 
 def text(value: object, most: int = _MAX_LETTERS) -> str:
-    """Return the text of a value, escaped; a long one is cut."""
+    """Return the text of a value, escaped; truncate a long one."""
     said = str(value)
     if len(said) > most:
         said = f"{said[: most - 1]}…"
@@ -29,26 +29,26 @@ def _is_unseen(letter: str) -> bool:
 
 
 def page(*parts: str) -> str:
-    """Return the parts in one box. Colors are those of the notebook, light or dark."""
+    """Return the parts in one box with the notebook's colors, light or dark."""
     style = "font:13px/1.45 system-ui,sans-serif;color:inherit;max-width:960px"
     return f'<div class="kymflow-zarr" style="{style}">{"".join(parts)}</div>'
 
 
 def section(title: str, body: str) -> str:
-    """Return a part with a heading; nothing where there is nothing to say."""
+    """Return a part with a heading; an empty text if the part is empty."""
     if not body:
         return ""
     return f'<div style="margin-top:10px"><strong>{text(title)}</strong>{body}</div>'
 
 
 def is_blank(value: object) -> bool:
-    """Return whether there is nothing to show."""
-    # Of an array one must not ask whether it equals a text.
+    """Return True if a value has nothing to show."""
+    # Comparing an array with a text is elementwise: test the type first.
     return value is None or (isinstance(value, str) and not value)
 
 
 def pairs(facts: Iterable[tuple[object, object]]) -> str:
-    """Return names and values; those without a value are left out."""
+    """Return names and values; leave out those without a value."""
     rows = [
         f'<tr><th style="{_CELL};font-weight:normal;opacity:.7;white-space:nowrap">{text(name)}'
         f'</th><td style="{_CELL}">{text(value)}</td></tr>'
@@ -59,7 +59,7 @@ def pairs(facts: Iterable[tuple[object, object]]) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, most: int = 50) -> str:
-    """Return a table; of the rows beyond `most` only how many there are."""
+    """Return a table of at most `most` rows and the number of the other ones."""
     if not rows:
         return ""
     head = "".join(f'<th style="{_CELL};{_LINE}">{text(name)}</th>' for name in columns)
@@ -77,13 +77,13 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, most: int
 def _table(head: str, rows: Sequence[str]) -> str:
     if not rows:
         return ""
-    # Notebooks stripe tables and align to the right; ours are quiet lists.
+    # Override the notebook's stripes and right alignment.
     style = "border-collapse:collapse;margin:4px 0 0 0;font-size:inherit;background:none"
     return f'<table style="{style}">{head}<tbody>{"".join(rows)}</tbody></table>'
 
 
 def error_box(error: Exception) -> str:
-    """Return what went wrong, in place of what could not be shown."""
+    """Return an error as HTML, in place of the part that could not be shown."""
     style = "border-left:3px solid #d33;padding:2px 8px;margin-top:4px;overflow-wrap:anywhere"
     return f'<div style="{style}">{text(type(error).__name__)}: {text(_said(error))}</div>'
 
@@ -91,12 +91,12 @@ def error_box(error: Exception) -> str:
 def _said(error: Exception) -> str:
     try:
         return str(error)
-    except Exception:  # noqa: BLE001 - an error that cannot be printed must not hide the rest
+    except Exception:  # noqa: BLE001 - an unprintable error must not hide the rest
         return ""
 
 
 def guarded(make: Callable[[], str]) -> str:
-    """Return what `make` returns, or its error: what is broken must not hide what is not."""
+    """Return the result of `make`, or its error as HTML, so that intact parts stay visible."""
     try:
         return make()
     except Exception as error:  # noqa: BLE001 - shown where the part would be

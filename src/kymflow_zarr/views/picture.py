@@ -1,4 +1,4 @@
-"""Small gray pictures of large images: few chunks are read, and the contrast fits."""
+"""Small gray pictures of large images, with few chunk reads and automatic contrast."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _PERCENTILES: Final = (0.5, 99.5)
 
 @dataclass(frozen=True)
 class Preview:
-    """A plane, or a part of one that is too large to be shown in passing.
+    """A plane, or a part of a large one.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class Preview:
     index : tuple
         Which plane it is.
     pixels : ndarray
-        As drawn: (vertical, horizontal).
+        Pixels in drawing orientation: (vertical, horizontal).
     start : tuple of int
         First sample, (vertical, horizontal).
     """
@@ -59,15 +59,14 @@ class Preview:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing of the plane is missing."""
+        """Whether it shows the whole plane."""
         return self.pixels.shape == (self.plane.vertical.size, self.plane.horizontal.size)
 
 
 def preview(record: StoredImage, *, channel: int = 1) -> Preview:
-    """Read a plane for a picture: the first moment, one channel, the middle of the stack.
+    """Read a plane for a picture: the first time, one channel, the middle of the stack.
 
-    No more than 4 million pixels are taken: the first moments of a long kymograph, the
-    middle of a large image.
+    Read at most 4 million pixels: the start of a long kymograph, the middle of a large image.
 
     Raises
     ------
@@ -96,11 +95,11 @@ def preview(record: StoredImage, *, channel: int = 1) -> Preview:
 
 
 def _window(height: int, width: int, plane: Plane) -> tuple[int, int]:
-    """Return how many rows and columns are read."""
+    """Return the numbers of rows and columns to read."""
     if height * width <= _MAX_PIXELS:
         return height, width
     if plane.is_kymograph:
-        # Of the line as much as can be, and then as much time.
+        # Read as much of the line as possible, then as much time as fits.
         if plane.turned:
             width = min(width, _MAX_PIXELS)
             return max(1, _MAX_PIXELS // width), width
@@ -131,7 +130,7 @@ def _refuse_large_chunks(record: StoredImage, spans: Sequence[slice], plane: Pla
 
 
 def reduced(pixels: Array, vertical: int, horizontal: int) -> npt.NDArray[np.float64]:
-    """Return the means of blocks of so many samples; NaN where one of them is not finite."""
+    """Return the means of blocks; NaN if a sample is not finite."""
     values = np.abs(pixels) if pixels.dtype.kind == "c" else pixels
     height, width = (n // f for n, f in zip(values.shape, (vertical, horizontal), strict=True))
     blocks = values[: height * vertical, : width * horizontal].reshape(
@@ -144,7 +143,7 @@ def reduced(pixels: Array, vertical: int, horizontal: int) -> npt.NDArray[np.flo
 
 
 def contrast(values: Array) -> tuple[float, float]:
-    """Return the 0.5th and the 99.5th percentile of what is finite; 0 and 1 where nothing is."""
+    """Return the 0.5th and 99.5th percentiles of the finite values; 0 and 1 if there are none."""
     flat = np.asarray(values).reshape(-1)
     # A million values are a sufficient sample.
     flat = flat[:: max(1, flat.size // 2**20)]
@@ -157,7 +156,7 @@ def contrast(values: Array) -> tuple[float, float]:
 
 
 def gray_levels(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
-    """Return values as 0 to 255; what is not finite is 0."""
+    """Return values scaled to 0 to 255; non-finite ones become 0."""
     low, high = contrast(values)
     with np.errstate(all="ignore"):
         levels = (values - low) / max(high - low, 1e-300) * 255
@@ -165,7 +164,7 @@ def gray_levels(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
 
 
 def data_uri(image: npt.NDArray[np.uint8]) -> str:
-    """Return a picture, gray (h, w) or RGBA (h, w, 4), as the address of a PNG in itself."""
+    """Return a picture, gray (h, w) or RGBA (h, w, 4), as a data URI with a PNG."""
     import imagecodecs
 
     png = bytes(imagecodecs.png_encode(np.ascontiguousarray(image)))
@@ -199,7 +198,7 @@ def thumbnail_png(record: StoredImage, size: int) -> bytes:
 def _shown_size(seen: Preview, size: int) -> tuple[int, int]:
     """Return height and width in pixels of the picture."""
     if seen.plane.is_kymograph:
-        # Time and space have no common scale: a strip, which shows streaks best.
+        # Time and space have no common scale: draw a strip, which shows streaks best.
         return max(1, size // 2), size
     tall, wide = map(float, seen.pixels.shape)
     if seen.plane.is_true_to_scale:
@@ -220,16 +219,16 @@ def _stretched(levels: npt.NDArray[np.uint8], height: int, width: int) -> npt.ND
 def histogram_edges(
     least: float, most: float, *, whole: bool, bins: int
 ) -> npt.NDArray[np.floating[Any]]:
-    """Return edges that differ, in order; the first and the last hold all the values.
+    """Return distinct edges in ascending order, which enclose all values.
 
     Parameters
     ----------
     least, most : float
         The smallest and the largest value, finite.
     whole : bool
-        Whether all values are whole numbers: a bin holds as many of them as every other.
+        Whether all values are integers; each bin then covers the same number of integers.
     bins : int
-        No more than so many; fewer where there are not so many numbers between.
+        Maximum number of bins; there are fewer if the range has fewer distinct numbers.
     """
     if whole:
         span = int(most) - int(least) + 1
@@ -239,7 +238,7 @@ def histogram_edges(
         # Halve first: `upper - least` can overflow float64.
         upper = most if most > least else least + 1.0
         edges = np.linspace(least / 2, upper / 2, bins + 1) * 2
-    # Large numbers lie further apart than the bins would.
+    # Adjacent large floats lie further apart than the bin width.
     edges = np.unique(edges)
     edges[0], edges[-1] = min(edges[0], least), max(edges[-1], most)
     if len(edges) > 1:

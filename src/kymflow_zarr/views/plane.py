@@ -1,4 +1,4 @@
-"""Which plane of an image is shown, and what its two axes are in real units."""
+"""The displayed plane of an image, and its two axes in real units."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Drawn", "Plane", "plane_of"]
 
-# What a unit is drawn in, and how many of that it is.
+# The display unit of each unit, and the conversion factor.
 _UNITS: Final[dict[str, tuple[str, float]]] = {
     "nanosecond": ("s", 1e-9),
     "microsecond": ("s", 1e-6),
@@ -37,7 +37,7 @@ _UNITS: Final[dict[str, tuple[str, float]]] = {
 
 @dataclass(frozen=True)
 class Drawn:
-    """One axis of the picture.
+    """One axis of a displayed plane.
 
     Parameters
     ----------
@@ -46,9 +46,9 @@ class Drawn:
     size : int
         Samples.
     step : float
-        From sample to sample, in `unit`; 1 where it is not known.
+        Distance between samples in `unit`; 1 if it is unknown.
     unit : str
-        ``"s"``, ``"µm"``, another one as it is, or ``"lines"`` or ``"pixels"``.
+        ``"s"``, ``"µm"``, any other unit unchanged, or ``"lines"`` or ``"pixels"``.
     calibrated : bool
         Whether the step is known.
     """
@@ -66,22 +66,22 @@ class Drawn:
 
     @property
     def extent(self) -> float:
-        """From the edge of the first sample to that of the last, in `unit`."""
+        """Distance from the outer edge of the first sample to that of the last, in `unit`."""
         return self.size * self.step
 
 
 @dataclass(frozen=True)
 class Plane:
-    """The plane that two axes of an image make, time to the right.
+    """The plane of two axes of an image, with time to the right.
 
     Parameters
     ----------
     axes : tuple of Axis
     shape : tuple of int
     rows, columns : int
-        Positions of the axes that make the plane.
+        Positions of the plane's axes in the image.
     channel_names : tuple of str
-        Empty where the channels have none.
+        Empty if the channels have no names.
     """
 
     axes: tuple[Axis, ...]
@@ -92,7 +92,7 @@ class Plane:
 
     @property
     def turned(self) -> bool:
-        """Whether rows are moments, which are drawn from left to right."""
+        """Whether rows are points in time, which are drawn from left to right."""
         return self.axes[self.rows].quantity == "time"
 
     @property
@@ -112,7 +112,7 @@ class Plane:
 
     @property
     def is_true_to_scale(self) -> bool:
-        """Whether both axes have one unit, so that a circle is to look like one."""
+        """Whether both axes have the same unit, so that a circle must look like one."""
         return not self.is_kymograph and self.horizontal.unit == self.vertical.unit
 
     def _drawn(self, position: int) -> Drawn:
@@ -132,12 +132,12 @@ class Plane:
         channel: int | str = 1,
         at: Mapping[str, int] | None = None,
     ) -> tuple[int | slice, ...]:
-        """Return where in the pixels the plane is.
+        """Return the index of the plane in the pixels.
 
         Raises
         ------
         ArgumentError
-            If the image has no such plane; names the axis and what there is.
+            If the image has no such plane; the message names the axis and its valid range.
         UnsupportedDataError
             If the image has no pixels at all.
         """
@@ -200,7 +200,7 @@ class Plane:
         return _whole(channel, "channel", 1, size) - 1
 
     def shows(self, roi: RectRoi | MaskRoi, index: Sequence[int | slice]) -> bool:
-        """Return whether a region is of the plane at an index: its channel and its z."""
+        """Return True if a region's channel and z are those of the plane at an index."""
         for axis, position in zip(self.axes, index, strict=True):
             if isinstance(position, slice):
                 continue
@@ -211,7 +211,7 @@ class Plane:
         return True
 
     def arrange(self, pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return a plane, shape (rows, columns), as it is drawn."""
+        """Return a plane of shape (rows, columns) in drawing orientation."""
         return pixels.T if self.turned else pixels
 
 

@@ -43,7 +43,7 @@ def require_matplotlib() -> Any:
 
 
 def plain(text: object) -> str:
-    """Return a text that matplotlib does not take for a formula."""
+    """Return a text with ``$`` escaped, so that matplotlib does not parse a formula."""
     return str(text).replace("$", r"\$")
 
 
@@ -86,7 +86,7 @@ def plot(
         if scale_bar:
             _draw_scale_bar(ax, plane)
     except BaseException:
-        # A notebook would show the empty figure.
+        # Close it, or a notebook would show the empty figure.
         if own is not None:
             pyplot.close(own)
         raise
@@ -111,7 +111,7 @@ def _draw_plane(
         cmap=cmap,
         vmin=vmin,
         vmax=vmax,
-        # From edge to edge; space downwards, as in every program for images.
+        # Edge to edge, with space downwards as in image viewers.
         extent=(0.0, across.extent, down.extent, 0.0),
         aspect="equal" if plane.is_true_to_scale else "auto",
         interpolation="antialiased",
@@ -146,7 +146,7 @@ def _draw_roi(
         mask = plane.arrange(record.load_array_artifact(roi.mask_ref) != 0)
         if not mask.any():
             return
-        # A frame of nothing around it, so that the outline closes at the edge of the image.
+        # Pad the mask with zeros, so that its outline closes at the edge of the image.
         framed = np.pad(mask.astype(float), 1)
         x = (np.arange(framed.shape[1]) - 0.5) * across.step
         y = (np.arange(framed.shape[0]) - 0.5) * down.step
@@ -177,7 +177,7 @@ def _draw_scale_bar(ax: Axes, plane: Plane) -> None:
         return
     length, end = bar_length(across.extent), 0.97 * across.extent
     outline = [withStroke(linewidth=3, foreground="black")]
-    # Along the axis in its own unit, down in parts of the picture.
+    # x in data units of the axis, y in fractions of the picture.
     where = ax.get_xaxis_transform()
     ax.plot(
         [end - length, end], [0.06, 0.06], transform=where, color="white", linewidth=3,
@@ -201,7 +201,7 @@ def plot_events(
     cmap: str,
     figsize: tuple[float, float],
 ) -> Figure:
-    """Draw it; see :meth:`kymflow_zarr.StoredImage.plot_events`."""
+    """Draw the events; see :meth:`kymflow_zarr.StoredImage.plot_events`."""
     pyplot = require_matplotlib()
 
     from kymflow_zarr.views.plane import plane_of
@@ -231,7 +231,7 @@ def plot_events(
         pyplot.close(figure)
         raise
     above.set_xlabel("")
-    # A line has the color of its region in the picture.
+    # Use the color of the region in the picture.
     colors = {roi.roi_id: f"C{i % 10}" for i, roi in enumerate(known_rois(record.load_rois()))}
     for key, label, time_s, values in traces:
         below.plot(time_s, values, linewidth=0.8, label=label, color=colors.get(key))
@@ -309,7 +309,7 @@ def _numbers(frame: pd.DataFrame, column: str, name: str) -> npt.NDArray[np.floa
 
 
 def _marks(frame: pd.DataFrame | None, name: str) -> Iterator[tuple[str, float, float]]:
-    """Yield type, start and end in seconds of each event; the end is NaN of a moment."""
+    """Yield type, start and end in seconds of each event; the end may be NaN."""
     if frame is None:
         return
     starts = _numbers(frame, "t_start_s", name)
@@ -327,7 +327,7 @@ def _draw_marks(axes: tuple[Axes, Axes], marks: list[tuple[str, float, float]]) 
         color = f"C{(kinds.index(kind) + 3) % 10}"
         for ax in axes:
             first = ax is axes[1] and kind not in labelled
-            # A label that begins with an underscore would stay out of the legend.
+            # matplotlib leaves labels that begin with an underscore out of the legend.
             label = plain(kind).lstrip("_") or "event" if first else "_"
             if math.isfinite(end) and end > start:
                 ax.axvspan(start, end, color=color, alpha=0.25, linewidth=0, label=label)

@@ -46,7 +46,7 @@ def to_xarray(record: StoredImage) -> xr.DataArray:
             "image_id": record.image_id,
             "axes": [axis.name for axis in axes],
             "quantities": [axis.quantity for axis in axes],
-            # Coordinates of one pixel tell no step.
+            # A single coordinate does not determine the step.
             "steps": [np.nan if axis.step is None else axis.step for axis in axes],
         },
     )
@@ -59,7 +59,7 @@ def _pixels(record: StoredImage) -> Any:
         return record.load_array()
     array = record.open_array()
     from_array: Any = da.from_array
-    # Blocks of whole chunks, as large as dask is set to. A name at random spares hashing them,
-    # and an empty array to go by spares dask a look at the pixels.
+    # Blocks of whole chunks, of dask's configured size. A random name avoids hashing them, and an
+    # empty `meta` array avoids reading pixels to infer it.
     kind = np.empty((0,) * array.ndim, array.dtype)
     return from_array(array, chunks="auto", name=False, meta=kind)

@@ -1,1 +1,1 @@
-"""Commands that take files in and give them back."""
+"""Commands that import and export files."""

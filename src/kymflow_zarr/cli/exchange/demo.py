@@ -1,4 +1,4 @@
-"""``kymflow-zarr demo``, and the analysis that it shows: velocity by cross-correlation."""
+"""``kymflow-zarr demo``, and its example analysis: velocity by cross-correlation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MIN_STALL_S = 0.2
 def measure_velocity(
     pixels: npt.NDArray[Any], *, line_period_s: float, pixel_size_um: float
 ) -> pd.DataFrame:
-    """Measure how far the pattern of cells moves from line to line.
+    """Measure the displacement of the cells' pattern from line to line.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def measure_velocity(
     peak = np.clip(table.argmax(axis=0), 1, len(shifts) - 2)
     window = np.arange(len(starts))
     below, at, above = (table[peak + step, window] for step in (-1, 0, 1))
-    # The vertex of the parabola through the best shift and its neighbors.
+    # Find the vertex of the parabola through the best shift and its neighbors.
     shift_pixels = shifts[peak] + 0.5 * (below - above) / (below - 2 * at + above)
     return pd.DataFrame(
         {
@@ -71,7 +71,7 @@ def measure_velocity(
 
 
 def find_stalls(velocity: pd.DataFrame) -> list[tuple[float, float]]:
-    """Return start and end, in seconds, of the times in which nothing moved."""
+    """Return start and end, in seconds, of the periods without motion."""
     speed = velocity["velocity_mm_s"].abs().rolling(5, center=True, min_periods=1).median()
     still = (speed < 0.25 * speed.median()).to_numpy()
     edges = np.flatnonzero(np.diff(np.concatenate([[False], still, [False]]).astype(int)))
@@ -80,7 +80,7 @@ def find_stalls(velocity: pd.DataFrame) -> list[tuple[float, float]]:
     return [(start, stop) for start, stop in runs if stop - start >= _MIN_STALL_S]
 
 
-# What the demo writes, and the export that it suggests.
+# Names of the demo's outputs, and of the suggested export.
 _OWN_NAMES = {"experiment", "experiment.zarr", "exported"}
 
 
@@ -96,9 +96,9 @@ _OWN_NAMES = {"experiment", "experiment.zarr", "exported"}
 def demo(folder: Path, keep: bool) -> None:
     """Make a synthetic experiment in FOLDER, ingest it, and show what came of it.
 
-    FOLDER is ./kymflow_zarr_demo if left out; it must be empty or not there. The experiment
-    is a folder as a lab has them: line scans of blood flow in six capillaries, as TIFFs, with
-    instrument headers, metadata, regions and analysis beside them.
+    FOLDER defaults to ./kymflow_zarr_demo; it must be empty or missing. The experiment is a typical
+    lab folder: line scans of blood flow in six capillaries, as TIFFs, with instrument headers,
+    metadata, regions and analysis beside them.
 
     \b
     Examples:
@@ -150,7 +150,7 @@ def demo(folder: Path, keep: bool) -> None:
 
 
 def _require_empty(folder: Path) -> None:
-    """Make the folder if need be, and see that it is empty and can be written to."""
+    """Create the folder if missing; check that it is empty and writable."""
     import tempfile
 
     from kymflow_zarr.errors import StorageError, TargetExistsError
@@ -177,7 +177,7 @@ def _require_empty(folder: Path) -> None:
 
 
 def _analyze(dataset: ZarrDataset) -> None:
-    """Measure the velocity in each image; keep it beside the image, and its mean in a table."""
+    """Measure the velocity in each image; save it as an artifact, and its mean in a table."""
     import pandas as pd
 
     from kymflow_zarr.cli.exchange.demo import find_stalls, measure_velocity
@@ -231,7 +231,7 @@ def _print_conditions(console: Console, dataset: ZarrDataset) -> None:
 
 
 def _print_stall(console: Console, dataset: ZarrDataset) -> str:
-    """Draw the lines around the first stall; return the id of the image."""
+    """Print a picture of the lines around the first stall; return the id of the image."""
     from kymflow_zarr.cli.output.picture import picture
 
     stall = dataset.load_table("stalls").iloc[0]
@@ -239,7 +239,7 @@ def _print_stall(console: Console, dataset: ZarrDataset) -> str:
     line_period_s = record.axes[0].step or 1.0
     columns = min(console.width, 100)
     first = max(0, round(float(stall["start_s"]) / line_period_s) - columns)
-    # Only these lines are read, whatever the size of the image.
+    # Read only these lines, whatever the size of the image.
     lines = record.load_array(slice(first, first + 2 * columns))
     console.print(picture(lines, columns=columns, color=console.color_system is not None))
     console.print(
@@ -274,5 +274,5 @@ def _print_next(console: Console, dataset: ZarrDataset, image_id: str) -> None:
 
 
 def _quoted(text: object) -> str:
-    """Return a Python string in double quotes, as the lines around it have them."""
+    """Return a Python string literal in double quotes, like those in the printed code."""
     return json.dumps(str(text), ensure_ascii=False)

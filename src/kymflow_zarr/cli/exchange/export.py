@@ -51,8 +51,8 @@ def export(
     own are never overwritten. What cannot be read is reported and skipped; its files of an
     earlier export stay as they are.
 
-    With --layout kymflow the original folders are written back, and every file is named that is
-    not byte by byte what it was. Nothing in FOLDER is overwritten or removed then.
+    With --layout kymflow the original folders are restored, and every file that differs from the
+    original is named. Nothing in FOLDER is overwritten or removed then.
 
     \b
     Examples:

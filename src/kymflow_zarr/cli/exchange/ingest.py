@@ -42,9 +42,9 @@ def ingest(
 ) -> None:
     """Read SOURCE, a folder of TIFFs or one TIFF, into DATASET.
 
-    DATASET is made if it is not there; left out, it is SOURCE's name with .zarr, in the
-    current folder. Images that are in already are left alone, so the command goes on where
-    it was stopped. A file that cannot be read is reported and skipped.
+    DATASET is created if missing; it defaults to SOURCE's name with .zarr, in the current folder.
+    Images already in it are skipped, so the command resumes after an interrupt. A file that cannot
+    be read is reported and skipped.
 
     \b
     Examples:
@@ -60,7 +60,7 @@ def ingest(
     from kymflow_zarr.ingest.folder.folder import find_tiffs
     from kymflow_zarr.ingest.sources.registry import open_image_file
 
-    # Before a dataset is made: a wrong call changes nothing on disk.
+    # Check the arguments before a dataset is created on the disk.
     if not source.exists():
         raise SourceNotFoundError(
             "there is no such file or folder", where=str(source), hint="Check the path."
@@ -125,7 +125,7 @@ def _ingest_file(
 
 
 def print_ingested(console: Console, report: IngestReport) -> None:
-    """Print how many images came in, and which files did not and why."""
+    """Print the number of ingested images, and the other files with reasons."""
     from rich.text import Text
 
     from kymflow_zarr.cli.output.terminal import add_column, new_table

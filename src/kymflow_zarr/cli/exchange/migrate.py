@@ -19,18 +19,18 @@ __all__ = ["migrate"]
 @debug_option
 @click.pass_context
 def migrate(ctx: click.Context, old: Path, new: Path | None, in_place: bool, as_json: bool) -> None:
-    """Carry OLD, a dataset of format version 1, over to NEW, in version 2.
+    """Migrate OLD, a dataset of format version 1, to NEW, in version 2.
 
-    OLD is only read; whatever is carried over is compared with it. Stopped, the command goes
-    on where it was when it is run again. In place, the new dataset takes the name of the old
-    one when all of it was found equal, and the old one is kept beside it.
+    OLD is only read, and everything that was migrated is compared with it. An interrupted migration
+    resumes when the command is run again. In place, the new dataset takes the name of the old one
+    after everything was found equal, and the old one is kept beside it.
 
     \b
     Examples:
       kymflow-zarr migrate old.zarr new.zarr     leave old.zarr as it is
       kymflow-zarr migrate lab.zarr --in-place   keep the old one as lab.zarr.v1-backup
 
-    Exits with 1 if something could not be carried over; in place, nothing is renamed then.
+    Exits with 1 if something could not be migrated; in place, nothing is renamed then.
     """
     from kymflow_zarr.cli.output.terminal import command_line, print_json, progress_bar, screen
     from kymflow_zarr.legacy_v1.migrate import migrate_dataset, migrate_in_place

@@ -49,8 +49,8 @@ def refresh(
 ) -> None:
     """Scan FOLDER again: add what is new, find what has moved, update what has changed.
 
-    Where nothing is new, nothing is opened and nothing written. Images whose files are gone
-    stay. What you have edited in the dataset stays, and the report names the conflict.
+    If nothing has changed, no file is opened or written. Images whose files are gone stay. Your
+    edits in the dataset stay, and the report names conflicts.
 
     \b
     Examples:

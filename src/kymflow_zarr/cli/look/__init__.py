@@ -1,1 +1,1 @@
-"""Commands that show what is in a dataset."""
+"""Commands that show the content of a dataset."""

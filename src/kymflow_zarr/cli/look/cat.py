@@ -49,9 +49,9 @@ def cat(
 ) -> None:
     """Print an ARTIFACT of the image ID of DATASET.
 
-    JSON is printed with indents. A data frame is a table on a terminal, of its first rows,
-    and CSV in a pipe, all of it. Of an array a summary is printed; --csv prints its numbers,
-    if it has one or two axes.
+    JSON is printed with indents. A data frame is printed as a table of its first rows on a
+    terminal, and completely as CSV in a pipe. For an array a summary is printed; --csv prints its
+    numbers, if it has one or two axes.
 
     \b
     Examples:
@@ -127,7 +127,7 @@ def _print_document(name: str, value: Any, form: Form | None) -> None:
     import pandas as pd
 
     names = list(dict.fromkeys(key for row in value for key in row))
-    # Of the type object: a number does not become another because one is missing.
+    # Use dtype object, so that missing values do not convert integers to floats.
     columns = {key: pd.Series([row.get(key) for row in value], dtype=object) for key in names}
     print_frame(pd.DataFrame(columns, index=pd.RangeIndex(len(value))), form)
 

@@ -1,4 +1,4 @@
-"""The images that ``ls`` lists: which, in which order, with which facts; and their table."""
+"""Select, sort and print the images that ``ls`` lists."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ __all__ = [
     "read_images",
 ]
 
-# What the columns of ls are called on a terminal.
+# Headings of the columns of ls on a terminal.
 _SHORT_NAMES: Final = {
     "id": "image_id",
     "created": "created_utc",
@@ -67,14 +67,14 @@ class Condition:
     def holds(self, value: Any) -> bool:
         """Return True if a cell meets the condition.
 
-        Numbers are compared as numbers, and texts that look like them where it is about more
-        and less; "007" and "7" are two names all the same.
+        Numbers are compared as numbers, and so are numeric texts in order comparisons; but "007"
+        and "7" are not equal.
         """
         said = cell_text(value)
         if self.operator == "~":
             return self.text.casefold() in said.casefold()
         if is_missing(value) and self.text:
-            return self.operator == "!="  # It is neither less nor more than anything.
+            return self.operator == "!="  # A missing value has no order.
         compare = _COMPARE[self.operator]
         same = self.operator in ("=", "!=")
         numbers = _number(value), _number(self.text)
@@ -87,12 +87,12 @@ class Condition:
 
 
 def parse_condition(text: str) -> Condition:
-    """Return the condition that a text spells.
+    """Parse a condition.
 
     Raises
     ------
     ArgumentError
-        If it is none.
+        If the text is not a condition.
     """
     found = re.fullmatch(r"\s*([^=!<>~]+?)\s*(!=|<=|>=|=|<|>|~)\s*(.*?)\s*", text, re.DOTALL)
     if found is None:
@@ -106,17 +106,17 @@ def parse_condition(text: str) -> Condition:
 
 @dataclass(frozen=True)
 class Selection:
-    """What ``ls`` was asked for.
+    """The options of ``ls`` that select and sort images.
 
     Parameters
     ----------
     where : sequence of Condition
         All of them must hold.
     since, until : datetime, optional
-        The first moment of the clock at the microscope, and the first one too late.
+        Start (inclusive) and end (exclusive) of the microscope's wall clock.
     min_rois : int
     has : sequence of str
-        Names of artifacts, in which ``*`` stands for anything; the image has all of them.
+        Names of artifacts, with ``*`` as wildcard; the image must have all of them.
     sort : str, optional
         Column; the time of acquisition if left out.
     reverse : bool
@@ -134,18 +134,18 @@ class Selection:
 
     @property
     def columns(self) -> list[str]:
-        """The columns that it takes to select."""
+        """The columns needed to select."""
         return [condition.column for condition in self.where] + ([self.sort] if self.sort else [])
 
     def of(self, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-        """Return the rows that were asked for, in order.
+        """Return the selected rows in order.
 
         Broken images come last in any case: it is unknown whether they match.
         """
         broken = [row for row in rows if not is_missing(row["error"])]
         chosen = [row for row in rows if is_missing(row["error"]) and self._takes(row)]
         column = self.sort or "acquired_local_epoch_ns"
-        # Of those that are equal the one that was acquired first.
+        # Sort equal rows by acquisition time.
         chosen.sort(key=lambda row: _time_key(row["acquired_local_epoch_ns"]))
         known = [row for row in chosen if not is_missing(row[column])]
         known.sort(key=lambda row: _sort_key(row[column]), reverse=self.reverse)
@@ -170,12 +170,12 @@ class Selection:
 
 
 def read_images(dataset: ZarrDataset, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Return a row for each image with some columns, and those that it takes to select.
+    """Return a row for each image with the given columns and those needed to select.
 
     Raises
     ------
     ArgumentError
-        If there is no such column.
+        If a column does not exist.
     """
     from kymflow_zarr.cli.output.cells import records
     from kymflow_zarr.cli.output.facts import did_you_mean
@@ -197,13 +197,13 @@ def read_images(dataset: ZarrDataset, columns: Sequence[str]) -> list[dict[str, 
 
 
 def column_name(dataset: ZarrDataset, name: str) -> str:
-    """Return the column that is meant, which may be spelled as ls prints it."""
+    """Return the column of a name, which may be the heading that ls prints."""
     if name in _SHORT_NAMES:
         return _SHORT_NAMES[name]
     prefix = "experiment_metadata."
     if not name.startswith(prefix) or name in dataset.images().columns:
         return name
-    return name.removeprefix(prefix)  # It has the long name only where the short one is taken.
+    return name.removeprefix(prefix)  # Only a taken short name gets the prefix.
 
 
 def _time_key(epoch_ns: Any) -> tuple[bool, int]:
@@ -219,7 +219,7 @@ def _number(value: Any) -> float | None:
     if isinstance(value, bool | np.bool_) or not isinstance(value, str | int | float | np.number):
         return None
     if isinstance(value, str) and re.fullmatch(r"\s*-?[0-9]{1,30}\s*", value):
-        return int(value)  # Nanoseconds are more than a float can tell apart.
+        return int(value)  # A float cannot represent nanoseconds exactly.
     try:
         number = value if isinstance(value, int) else float(value)
     except (ValueError, OverflowError):
@@ -232,7 +232,7 @@ def _is_time(value: Any) -> bool:
 
 
 def _sort_key(value: Any) -> tuple[int, Any]:
-    """Return what numbers, times and texts are sorted by, each among its own."""
+    """Return a sort key that groups numbers, times and texts."""
     if isinstance(value, bool | np.bool_ | int | float | np.number):
         return (0, float(value)) if isinstance(value, np.floating) else (0, value)
     if isinstance(value, tuple | list):
@@ -254,12 +254,12 @@ _EVERYTHING = Selection()
 
 
 def choose_columns(dataset: ZarrDataset, names: str) -> list[str]:
-    """Return the columns that a list with commas names; ``all`` is every one.
+    """Return the columns in a comma-separated list; ``all`` selects every column.
 
     Raises
     ------
     ArgumentError
-        If it names none.
+        If the list is empty.
     """
     if names == "all":
         return [str(name) for name in dataset.images().columns]
@@ -278,16 +278,16 @@ def list_images(
     columns: Sequence[str] | None = None,
     with_axes: bool = False,
 ) -> list[dict[str, Any]]:
-    """Return the facts of each image; of a broken one, its id and what is wrong.
+    """Return the facts of each image; for a broken one, its id and the error.
 
     Parameters
     ----------
     dataset : ZarrDataset
     selection : Selection
     columns : sequence of str, optional
-        Columns of the list of images, instead of the usual facts.
+        Columns of the list of images, instead of the default facts.
     with_axes : bool
-        Read of each image what its axes mean, which the list does not tell.
+        Also read the calibration of each image's axes, which the list does not contain.
     """
     if columns is not None:
         rows = selection.of(read_images(dataset, [*columns, *selection.columns]))
@@ -311,7 +311,7 @@ def _steps(axis: str) -> list[str]:
 def _with_other_steps(
     dataset: ZarrDataset, rows: Sequence[dict[str, Any]]
 ) -> Sequence[dict[str, Any]]:
-    """Return the rows with the calibration of axes other than y and x, which few images have."""
+    """Return the rows, with the calibration of axes other than y and x added."""
     axes = {axis for row in rows if is_missing(row["error"]) for axis in row["axes"]}
     found: dict[str, dict[str, Any]] = {row["image_id"]: row for row in rows}
     for axis in sorted(axes - {"y", "x"}):
@@ -363,7 +363,7 @@ def _with_axes(dataset: ZarrDataset, image: dict[str, Any]) -> dict[str, Any]:
 def print_chosen(
     console: Console, columns: Sequence[str], images: Sequence[dict[str, Any]]
 ) -> None:
-    """Print a table of images with the columns that were asked for."""
+    """Print a table of images with the requested columns."""
     from kymflow_zarr.cli.output.facts import shape_text, shortest_prefixes
 
     whole = [image for image in images if not is_broken(image)]
@@ -382,7 +382,7 @@ def is_broken(image: Mapping[str, Any]) -> bool:
 
 
 def print_images(console: Console, images: Sequence[dict[str, Any]]) -> None:
-    """Print a table of images, one line each; what a narrow terminal cannot hold is left out."""
+    """Print a table of images, one line each; omit columns that do not fit the terminal."""
     from rich.text import Text
 
     from kymflow_zarr.cli.output.facts import shortest_prefixes
@@ -403,7 +403,7 @@ def print_images(console: Console, images: Sequence[dict[str, Any]]) -> None:
         if cells is None:
             table.add_row(shown[image["image_id"]], Text("broken", "red"))
         else:
-            # The end of a file name tells more than its beginning.
+            # The end of a file name is more informative than its start.
             values = [_last(cells[title], room) for title, room in titles.items()]
             table.add_row(shown[image["image_id"]], *values)
     console.print(table)
@@ -433,7 +433,7 @@ def _cells(image: dict[str, Any]) -> dict[str, str]:
 
 
 def _fit(rows: Sequence[dict[str, str]], width: int) -> dict[str, int]:
-    """Return the columns that fit into a width, and the letters that each may have."""
+    """Return the columns that fit into a width, and the maximum width of each."""
     if not rows:
         return {}
     room = {title: max(len(title), *(len(row[title]) for row in rows)) for title in rows[0]}

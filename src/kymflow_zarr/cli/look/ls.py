@@ -18,7 +18,7 @@ __all__ = ["ls"]
 
 
 def _moment(_ctx: click.Context, param: click.Parameter, text: str | None) -> dt.datetime | None:
-    """Return a day or a moment, by the clock at the microscope."""
+    """Parse a day or a time of the microscope's wall clock."""
     if text is None:
         return None
     try:
@@ -29,7 +29,7 @@ def _moment(_ctx: click.Context, param: click.Parameter, text: str | None) -> dt
         ) from None
     if moment.tzinfo is not None:
         raise click.BadParameter(f"{text!r} has a time zone, and the time of acquisition has none.")
-    # Until a day means to its end.
+    # --until with a day includes that whole day.
     whole_day = param.name == "until" and ":" not in text and moment < dt.datetime(9999, 12, 31)
     return moment + dt.timedelta(days=1) if whole_day else moment
 
@@ -80,9 +80,8 @@ def ls(
 ) -> None:
     """List the images of DATASET, one line each, in the order they were acquired.
 
-    On a terminal an id is shortened to what tells it from the others, which is enough for
-    the other commands; in a pipe it is whole. Nothing is opened but the list of images, so
-    that it is fast for thousands of them.
+    On a terminal an id is shortened to a unique prefix, which the other commands accept; in a pipe
+    it is complete. Only the list of images is read, so that it is fast for thousands of them.
 
     \b
     Examples:
@@ -93,7 +92,7 @@ def ls(
       kymflow-zarr ls all.zarr --columns image_id,condition,n_rois
       kymflow-zarr ls all.zarr --json | jq '.[].image_id'
 
-    Broken images are listed last, whatever was asked for. Exits with 1 if there are any.
+    Broken images are always listed last. Exits with 1 if there are any.
     """
     from dataclasses import replace
 

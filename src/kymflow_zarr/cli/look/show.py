@@ -41,7 +41,7 @@ def show(
 ) -> None:
     """Show one image of DATASET: a small picture, axes, metadata, regions, artifacts, tables.
 
-    ID is an image id, or as much of its beginning as no other id shares.
+    ID is an image id or a unique prefix of one.
 
     \b
     Examples:
@@ -96,7 +96,7 @@ def show(
 
 
 def _judged(record: ZarrImageRecord) -> dict[str, str | None]:
-    """Return verdict and note; an artifact of that name may be something else."""
+    """Return verdict and note, if the artifact of that name is a valid curation."""
     try:
         curation = record.curation()
     except SchemaValidationError as error:
@@ -105,11 +105,11 @@ def _judged(record: ZarrImageRecord) -> dict[str, str | None]:
 
 
 def _table_rows(dataset: ZarrDataset, name: str, image_id: str) -> int | None:
-    """Count the rows of a table that are about the image; None if no column names images."""
+    """Count the rows of a table that name the image; None if no column names images."""
     table = dataset.load_table(name)
     if [str(label) for label in table.columns].count("image_id") != 1:
         return None
-    # Cell by cell: == of a column of some Arrow types with text is an error.
+    # Compare cell by cell: == of some Arrow types with text raises.
     return sum(1 for cell in table["image_id"] if _is_text(cell, image_id))
 
 
@@ -160,7 +160,7 @@ def _is_blank(value: object) -> bool:
 
 
 def _print_pairs(console: Console, pairs: Mapping[Any, Any]) -> None:
-    """Print names and values; those without a value are left out."""
+    """Print names and values; omit those without a value."""
     from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
@@ -170,7 +170,7 @@ def _print_pairs(console: Console, pairs: Mapping[Any, Any]) -> None:
     grid.add_column(overflow="fold")
     for name, value in pairs.items():
         if not _is_blank(value):
-            # The lines of a note stay lines.
+            # Keep the line breaks of a note.
             grid.add_row(str(name), Text(printable(str(value), keep="\n\t")))
     console.print(Padding(grid, (0, 0, 0, 2), expand=False))
 
@@ -211,7 +211,7 @@ def _print_regions(console: Console, rois: Sequence[Any]) -> None:
         if not isinstance(roi, dict):
             table.add_row("", "", "", "", f"no region: {roi!r}")
             continue
-        # Regions come as version 1.0 wrote them, nested, and flat as before it.
+        # Regions are nested since payload version 1.0, and flat before.
         data = part_of(roi, "data")
         y = (roi.get("dim0_start", data.get("y0")), roi.get("dim0_stop", data.get("y1")))
         x = (roi.get("dim1_start", data.get("x0")), roi.get("dim1_stop", data.get("x1")))

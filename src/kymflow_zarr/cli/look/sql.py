@@ -47,7 +47,7 @@ def sql(dataset: Path, query: str, as_json: bool, as_csv: bool, as_table: bool) 
 
 
 def _frame(answer: pa.Table) -> pd.DataFrame:
-    """Return an answer as a data frame; integers stay integers where some are missing."""
+    """Return a result as a data frame; integer columns with missing values stay integers."""
     import pandas as pd
     import pyarrow as pa
 
@@ -62,7 +62,7 @@ def _frame(answer: pa.Table) -> pd.DataFrame:
         pa.uint64(): pd.UInt64Dtype(),
         pa.bool_(): pd.BooleanDtype(),
     }
-    # Two columns may have one name, as in `select a.x, b.x`.
+    # Columns may share a name, as in `select a.x, b.x`.
     names = [str(name) for name in answer.column_names]
     numbered = answer.rename_columns([str(number) for number in range(len(names))])
     frame: pd.DataFrame = numbered.to_pandas(types_mapper=kinds.get, ignore_metadata=True)

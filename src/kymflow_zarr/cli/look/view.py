@@ -81,7 +81,7 @@ def view(
                 click.echo("Ctrl-C ends it.", err=True)
                 viewer.wait()
         except KeyboardInterrupt:
-            click.echo("ended", err=True)  # As it was meant to be: no error.
+            click.echo("ended", err=True)  # Ctrl-C is the normal way to stop.
 
 
 def _ome_zarr_image(record: ZarrImageRecord) -> str:
@@ -113,7 +113,7 @@ def _opened(dataset: Path, *, edit: bool, read_only: bool) -> ZarrDataset:
         try:
             return ZarrDataset(dataset, mode="r+")
         except (FormatVersionError, ReadOnlyError):
-            # One of version 1 can be looked at, and is never written to.
+            # A dataset of version 1 is opened read-only.
             if edit:
                 raise
     return ZarrDataset(dataset, mode="r")

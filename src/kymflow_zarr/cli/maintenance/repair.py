@@ -23,17 +23,17 @@ __all__ = ["repair"]
 @debug_option
 @click.pass_context
 def repair(ctx: click.Context, dataset: Path, yes: bool, as_json: bool) -> None:
-    """Show what would be done to mend DATASET, and do it with --yes, or when asked on a terminal.
+    """Show the repairs of DATASET; carry them out with --yes, or after asking on a terminal.
 
-    What was made of files that are still there, unchanged, is made of them again. What is
-    broken otherwise is moved to the folder quarantine of the dataset; nothing is deleted.
+    Files that were made of source files are rebuilt if those are unchanged. Other broken files are
+    moved to the folder quarantine of the dataset; nothing is deleted.
 
     \b
     Examples:
       kymflow-zarr repair all.zarr               show what would be done
       kymflow-zarr repair all.zarr --yes         do it
 
-    Exits with 1 if there is something that was not done, was put aside, or is lost.
+    Exits with 1 if a repair was not carried out, or if something was quarantined or is lost.
     """
     from kymflow_zarr import ZarrDataset
     from kymflow_zarr.cli.output.terminal import print_json, progress_bar

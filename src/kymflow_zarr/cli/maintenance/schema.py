@@ -17,7 +17,7 @@ _Document: TypeAlias = Literal["payload", "dataset", "image", "array_artifact", 
 @click.argument("document", type=click.Choice(get_args(_Document)), default="payload")
 @json_option
 @debug_option
-def schema(document: _Document, as_json: bool) -> None:  # noqa: ARG001 - it prints nothing else
+def schema(document: _Document, as_json: bool) -> None:  # noqa: ARG001 - JSON is the only output
     """Print the JSON Schema (draft 2020-12) of a DOCUMENT.
 
     \b

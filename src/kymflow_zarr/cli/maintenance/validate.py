@@ -23,17 +23,18 @@ __all__ = ["validate"]
 @debug_option
 @click.pass_context
 def validate(ctx: click.Context, dataset: Path, as_json: bool) -> None:
-    """Check that DATASET is what its format promises.
+    """Check DATASET against its format.
 
-    Documents, artifacts and tables are read; of pixels, that their files are there and as
-    large as they were. Their bytes are not read: checksums tell of damage when they are loaded.
+    Documents, artifacts and tables are read. For pixels, only the existence and the sizes of the
+    files are checked; their bytes are not read, since checksums detect damage when pixels are
+    loaded.
 
     \b
     Examples:
       kymflow-zarr validate all.zarr
       kymflow-zarr validate all.zarr --json | jq '.problems[].where'
 
-    Exits with 1 if there are errors; warnings alone are none.
+    Exits with 1 if there are errors; warnings do not count.
     """
     from kymflow_zarr import ZarrDataset
     from kymflow_zarr.cli.output.terminal import print_json, progress_bar, screen

@@ -34,7 +34,7 @@ def verify(
 ) -> None:
     """Check that every file of DATASET is there, with the bytes that were written.
 
-    Nothing is written, and others may write meanwhile. What is damaged is named with the
+    Nothing is written, and other programs may write meanwhile. Each damage is reported with the
     image and the artifact that it belongs to.
 
     \b
@@ -43,7 +43,7 @@ def verify(
       kymflow-zarr verify all.zarr --fast        find lost files in a moment
       kymflow-zarr verify all.zarr --json | jq '.damages[].where'
 
-    Exits with 1 if something is damaged; warnings alone are none.
+    Exits with 1 if something is damaged; warnings do not count.
     """
     from kymflow_zarr import ZarrDataset
     from kymflow_zarr.cli.output.terminal import (

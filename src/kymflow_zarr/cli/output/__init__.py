@@ -1,1 +1,1 @@
-"""What the commands print: cells, facts, pictures, the terminal."""
+"""Output of the commands: cells, facts, pictures, the terminal."""

@@ -1,4 +1,4 @@
-"""Cells of lists and data frames: as text for eyes, as CSV and as JSON for programs."""
+"""Format cells of lists and data frames as text, CSV and JSON."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["Form", "cell_text", "flat", "is_missing", "print_frame", "print_rows
 
 Form: TypeAlias = Literal["json", "csv", "table"]
 
-# A terminal shows a look at a data frame; a pipe takes all of it.
+# Number of rows on a terminal; a pipe gets the whole data frame.
 _LOOK_ROWS = 40
 _GAP = 2
 _MAX_LETTERS = 60
@@ -44,7 +44,7 @@ def is_missing(value: object) -> bool:
 
 
 def cell_text(value: Any) -> str:
-    """Return a cell in a few letters on one line."""
+    """Return a cell as a short text on one line."""
     if is_missing(value):
         return ""
     if isinstance(value, bool | np.bool_):
@@ -61,7 +61,7 @@ def cell_text(value: Any) -> str:
 
 
 def flat(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a data frame whose columns are texts that differ; row labels become columns."""
+    """Return a data frame with distinct texts as column names; row labels become columns."""
     import pandas as pd
 
     labels = [_label_text(label) for label in frame.columns]
@@ -98,14 +98,14 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def print_frame(frame: pd.DataFrame, form: Form | None, *, look: int = _LOOK_ROWS) -> None:
-    """Print a data frame: if no form is asked for, a table on a terminal and CSV in a pipe.
+    """Print a data frame: by default a table on a terminal and CSV in a pipe.
 
     Parameters
     ----------
     frame : DataFrame
     form : {"json", "csv", "table"}, optional
     look : int
-        How many rows a terminal shows if no form is asked for.
+        Number of rows on a terminal if no form is given.
     """
     frame = flat(frame)
     if form == "json":
@@ -126,9 +126,9 @@ def _print_csv(frame: pd.DataFrame) -> None:
 
     is_terminal = sys.stdout.isatty()
     for name in frame.columns:
-        # Numbers, booleans and times have no control characters.
+        # Numbers, booleans and times contain no control characters.
         if frame[name].dtype == object or (is_terminal and not _is_plain(frame[name].dtype)):
-            # The type stays object, so that no number is converted.
+            # Keep dtype object, so that no number is converted.
             cells = [_csv_cell(value, for_terminal=is_terminal) for value in frame[name]]
             frame[name] = pd.Series(cells, dtype=object, index=frame.index)
     if is_terminal:
@@ -147,7 +147,7 @@ def _csv_cell(value: Any, *, for_terminal: bool) -> Any:
 
 
 def print_rows(console: Console, names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print rows as a table: on a terminal what it can hold, in a pipe all there is."""
+    """Print rows as a table: truncated to the terminal's size, complete in a pipe."""
     titles = {name: printable(name) for name in names}
     cells = {name: [cell_text(row.get(name)) for row in rows] for name in names}
     numbers = {name: _are_numbers([row.get(name) for row in rows]) for name in names}

@@ -1,4 +1,4 @@
-"""What the commands tell about an image: plain values, and the same in a few words."""
+"""Facts about an image for the commands, as plain values and as short texts."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ _UNITS = {"second": "s", "millisecond": "ms", "micrometer": "µm", "nanometer": 
 
 
 def find_record(dataset: ZarrDataset, text: str) -> ZarrImageRecord:
-    """Return the image whose id is `text`, or the only one whose id begins with it.
+    """Return the image whose id is `text`, or the only one whose id starts with it.
 
     Raises
     ------
     RecordNotFoundError
-        No id begins like that.
+        No id starts with `text`.
     ArgumentError
         Several do.
     """
@@ -61,13 +61,13 @@ def find_record(dataset: ZarrDataset, text: str) -> ZarrImageRecord:
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """Return a question that names what is spelled nearly like that; empty if nothing is."""
+    """Return a "did you mean" question with similar names, empty if there are none."""
     near = difflib.get_close_matches(name, known, n=1)
     return f"Did you mean {near[0]!r}? " if near else ""
 
 
 def shortest_prefixes(ids: Sequence[str]) -> dict[str, str]:
-    """Return for each id the shortest beginning, of 8 letters or more, that no other id has."""
+    """Return the shortest unique prefix of each id, of at least 8 letters."""
     ordered = sorted(ids)
     prefixes = {}
     for number, image_id in enumerate(ordered):
@@ -80,7 +80,7 @@ def shortest_prefixes(ids: Sequence[str]) -> dict[str, str]:
 
 
 def metadata_of(record: ZarrImageRecord) -> Any:
-    """Return the metadata payload as it is, of whatever type; empty where the image has none."""
+    """Return the metadata payload unchanged, of any type; empty if the image has none."""
     try:
         return record.load_json("metadata")
     except ArtifactNotFoundError:
@@ -88,13 +88,13 @@ def metadata_of(record: ZarrImageRecord) -> Any:
 
 
 def part_of(payload: object, key: str) -> Mapping[Any, Any]:
-    """Return a mapping inside another; an empty one where there is none."""
+    """Return a nested mapping, an empty one if it is missing."""
     part = payload.get(key) if isinstance(payload, dict) else None
     return part if isinstance(part, dict) else {}
 
 
 def image_facts(record: ZarrImageRecord, metadata: object) -> dict[str, Any]:
-    """Return what ``ls`` prints about an image, ready for JSON."""
+    """Return the facts that ``ls`` prints about an image, as JSON types."""
     header = part_of(metadata, "header")
     return {
         "image_id": record.image_id,
@@ -108,7 +108,7 @@ def image_facts(record: ZarrImageRecord, metadata: object) -> dict[str, Any]:
 
 
 def local_iso(epoch_ns: object) -> str | None:
-    """Return the wall clock at the microscope; no time zone, because none was recorded."""
+    """Return the microscope's wall clock without a time zone, since none was recorded."""
     if isinstance(epoch_ns, bool) or not isinstance(epoch_ns, int):
         return None
     if not 0 <= epoch_ns < _YEAR_10000_NS:
@@ -120,7 +120,7 @@ def local_iso(epoch_ns: object) -> str | None:
 def _source_path(record: ZarrImageRecord) -> str | None:
     if record.source is not None:
         return record.source.path
-    # Who adds an image by hand may save where it is from as provenance.
+    # Users may save the source of an image added by hand as provenance.
     try:
         provenance = record.load_json("provenance")
     except ArtifactNotFoundError:
@@ -130,7 +130,7 @@ def _source_path(record: ZarrImageRecord) -> str | None:
 
 
 def source_name(path: str | None) -> str:
-    """Return the file name of a source, whichever system its path came from."""
+    """Return the file name of a source path of any system."""
     if path is None:
         return ""
     windows = "\\" in path and "/" not in path
@@ -157,6 +157,6 @@ def _step_text(axis: Mapping[str, Any]) -> str:
 
 
 def local_minute(utc: str) -> str:
-    """Return a time in UTC as that of this machine's time zone, to the minute."""
+    """Return a UTC time in this machine's time zone, to the minute."""
     moment = dt.datetime.fromisoformat(utc)
     return f"{moment.astimezone():%Y-%m-%d %H:%M}"

@@ -1,4 +1,4 @@
-"""Images drawn with characters, two pixels to a cell."""
+"""Draw images with characters, two pixels per cell."""
 
 from __future__ import annotations
 
@@ -62,18 +62,18 @@ def _level(gray: npt.NDArray[np.float64]) -> list[int]:
 
 
 _MAX_COLUMNS = 100
-_MAX_HEIGHT = 32  # pixels, two to a line
+_MAX_HEIGHT = 32  # pixels, two per line
 _MAX_PIXELS = 2**25
 
 
 def print_glance(console: Console, record: ZarrImageRecord) -> None:
-    """Draw one plane of an image; say why where that cannot be done."""
+    """Draw one plane of an image, or print why that is not possible."""
     from kymflow_zarr import KymflowZarrError
 
     try:
         plane, told = _plane(record)
     except (KymflowZarrError, OSError, ValueError, RuntimeError) as error:
-        # All else about the image is worth being shown.
+        # The rest of the image's facts should still be shown.
         said = " ".join(str(error).split())
         console.print(f"no picture: {said}", style="red", soft_wrap=True)
         return
@@ -85,7 +85,7 @@ def print_glance(console: Console, record: ZarrImageRecord) -> None:
 
 
 def _plane(record: ZarrImageRecord) -> tuple[npt.NDArray[Any] | None, str]:
-    """Return a plane, (what runs to the right, what runs downwards), and what it shows."""
+    """Return a plane, its axes (horizontal, vertical), and a caption."""
     shape, axes = record.shape, record.axes
     if [axis.name for axis in axes[-2:]] != ["y", "x"] or record.dtype.kind not in "biuf":
         return None, "no picture: these pixels are no gray plane of y and x"
@@ -105,7 +105,7 @@ def _plane(record: ZarrImageRecord) -> tuple[npt.NDArray[Any] | None, str]:
 
 
 def _shrunk(plane: npt.NDArray[Any], columns: int, *, stretch: bool) -> npt.NDArray[np.float64]:
-    """Average neighbors until the plane fits; time may shrink by another factor than space."""
+    """Average neighbors until the plane fits; time and space may shrink by different factors."""
     across, down = (-(-plane.shape[0] // columns), -(-plane.shape[1] // _MAX_HEIGHT))
     if not stretch:
         across = down = max(across, down)

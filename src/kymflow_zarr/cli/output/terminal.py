@@ -1,4 +1,4 @@
-"""Writing to the terminal: text, tables, JSON and progress; control characters are spelled out."""
+"""Write text, tables, JSON and progress to the terminal, with control characters escaped."""
 
 from __future__ import annotations
 
@@ -40,24 +40,24 @@ __all__ = [
     "screen",
 ]
 
-# Piped text is for grep and cut, so do not wrap it.
+# Do not wrap piped text, which grep and cut may read.
 _PIPE_WIDTH = 1000
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print a line of text outside of a console, as errors and hints are."""
+    """Print a line of text without a console, for errors and hints."""
     click.echo(printable(text), err=err)
 
 
 class _Screen(Console):
     def render_str(self, text: str, **options: Any) -> Text:
-        # Before widths are measured, so that columns stay aligned.
+        # Escape before widths are measured, so that columns stay aligned.
         return super().render_str(printable(text), **options)
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
-        # Text objects do not pass render_str.
+        # Text objects bypass render_str.
         for segment in super().render(renderable, options):
             if segment.control or segment.text.isprintable():
                 yield segment
@@ -65,18 +65,18 @@ class _Screen(Console):
                 yield segment._replace(text=printable(segment.text, keep="\n"))
 
     def on_broken_pipe(self) -> NoReturn:
-        # Rich would exit with 1, which says that problems were found.
+        # Rich would exit with 1, which means that problems were found.
         raise BrokenPipeError
 
 
 def screen() -> Console:
-    """Return a console on standard output that takes text as it is, without markup."""
+    """Return a console on standard output that prints text verbatim, without markup."""
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
     return _Screen(width=width, highlight=False, markup=False, emoji=False)
 
 
 def new_table() -> Table:
-    """Return a table without lines, the way commands print lists."""
+    """Return a table without rules, for the lists of commands."""
     return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
 
 
@@ -89,18 +89,18 @@ def add_column(
     keep: bool = False,
     style: str = "",
 ) -> None:
-    """Add a column; `keep` is for what must not be wrapped because it is copied."""
+    """Add a column; `keep` disables wrapping, for values that users copy."""
     table.add_column(title, justify=justify, overflow=overflow, no_wrap=keep, style=style)
 
 
 def print_title(console: Console, title: str) -> None:
-    """Print the title of a section, with a line of space before it."""
+    """Print the title of a section after an empty line."""
     console.print()
     console.print(Text(title, style="bold"))
 
 
 def command_line(*parts: object) -> str:
-    """Return a command that can be pasted into the shell of this system."""
+    """Return a command quoted for the shell of this system."""
     words = [str(part) for part in parts]
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
@@ -108,15 +108,16 @@ def command_line(*parts: object) -> str:
 def print_json(document: Any) -> None:
     """Print one JSON document.
 
-    What JSON does not have: NaN, infinities, NaT and NA become null, dates and times ISO 8601,
-    bytes hexadecimal digits, arrays lists; paths, durations and complex numbers become text.
+    Values that JSON lacks are converted: NaN, infinities, NaT and NA to null, dates and times to
+    ISO 8601, bytes to hexadecimal digits, arrays to lists, and paths, durations and complex numbers
+    to text.
     """
-    # The only control character that JSON leaves as it is.
+    # DEL is the only control character that JSON does not escape.
     print(json.dumps(plain(document), indent=2).replace("\x7f", "\\u007f"))
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON has it; see :func:`print_json`."""
+    """Return a value as JSON types; see :func:`print_json`."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -144,9 +145,9 @@ def plain(value: Any) -> Any:
 
 @contextlib.contextmanager
 def progress_bar(action: str) -> Iterator[Progress]:
-    """Show a bar on standard error while work goes on; nothing where that is no terminal.
+    """Show a progress bar on standard error, if that is a terminal.
 
-    It tells how much is done, how fast that went, and how long the rest will take.
+    The bar shows the amount done, the rate, and the estimated time left.
 
     Yields
     ------

@@ -1,4 +1,4 @@
-"""The reader that napari finds by `napari.yaml`, and the layers that it returns."""
+"""The reader declared in `napari.yaml`, and the layers that it returns."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 LayerData: TypeAlias = tuple[Any, ...]
 """``(data, options, "image" | "shapes" | "labels")``, as napari takes it."""
 
-# The longest side that graphics hardware draws in one piece, on most machines.
+# The maximum texture size of most graphics hardware.
 _LONGEST: Final = 16384
 _COLORMAPS: Final = ("red", "green", "blue", "gray", "cyan", "magenta", "yellow")
 
@@ -72,17 +72,17 @@ def layers_of(dataset: ZarrDataset, record: ZarrImageRecord) -> list[LayerData]:
 
 @dataclass(frozen=True)
 class _Layout:
-    """How the axes of an image become those of its layers.
+    """The mapping from the axes of an image to those of its layers.
 
-    Channels are layers. The plane comes last, time to the right, and ``z`` right before it,
-    so that what is of one z reaches over all moments.
+    Channels become layers. The plane comes last, with time to the right, and ``z`` directly before
+    it, so that an object in one z extends over all times.
     """
 
     plane: Plane
 
     @cached_property
     def channel(self) -> int | None:
-        """The axis whose positions are layers."""
+        """The axis that is split into layers."""
         return next(
             (i for i, axis in enumerate(self.plane.axes)
              if axis.quantity == "channel" and i not in (self.plane.rows, self.plane.columns)),
@@ -91,7 +91,7 @@ class _Layout:
 
     @cached_property
     def z(self) -> int | None:
-        """The axis of the stack, where it is more than one plane."""
+        """The stack axis, if it has more than one plane."""
         return next((i for i in self.order[:-2] if self.plane.axes[i].name == "z"), None)
 
     @cached_property
@@ -103,7 +103,7 @@ class _Layout:
         return (*others, *(last[::-1] if self.plane.turned else last))
 
     def placed(self, axes: Sequence[int]) -> dict[str, Any]:
-        """Return the calibration of a layer of these axes."""
+        """Return the calibration of a layer with these axes."""
         steps, units, labels = [], [], []
         for i in axes:
             axis = self.plane.axes[i]
@@ -116,18 +116,18 @@ class _Layout:
         return {"scale": tuple(steps), "units": tuple(units), "axis_labels": tuple(labels)}
 
     def arranged(self, pixels: Any, axes: Sequence[int]) -> Any:
-        """Return pixels that have these axes, in the image's order, in that of the layer."""
+        """Return pixels with these axes, transposed from the image's order to the layer's."""
         return pixels.transpose([sorted(axes).index(i) for i in axes])
 
 
 def _unit(name: str | None) -> str:
-    """Return a unit as napari spells it; one it does not know would keep it from opening."""
+    """Return a unit in napari's spelling; an unknown unit would make napari fail."""
     try:
         pint: Any = import_module("pint")
         pint.get_application_registry().Unit(name)
     except ImportError:
         pass
-    except Exception:  # noqa: BLE001 - pint raises what its parser happens to raise
+    except Exception:  # noqa: BLE001 - pint's parser raises many exception types
         return "dimensionless"
     return str(name)
 
@@ -147,7 +147,7 @@ def _images(dataset: ZarrDataset, record: ZarrImageRecord, layout: _Layout) -> l
         one = pixels
         if layout.channel is not None:
             one = pixels[(slice(None),) * layout.channel + (number,)]
-        # Without the channel the axes after it have moved up; their order has not changed.
+        # Removing the channel axis shifts the later axes, but keeps their order.
         levels = _levels(layout.arranged(one, layout.order))
         options = {
             **layout.placed(layout.order),
@@ -167,7 +167,7 @@ def _images(dataset: ZarrDataset, record: ZarrImageRecord, layout: _Layout) -> l
 
 
 def _lazy(array: Any, layout: _Layout | None = None) -> Any:
-    """Return a zarr array as one of dask, in blocks of whole planes; without dask read it."""
+    """Return a Zarr array as a dask array in blocks of whole planes; without dask, read it."""
     try:
         import dask.array as da
     except ImportError:
@@ -177,13 +177,13 @@ def _lazy(array: Any, layout: _Layout | None = None) -> Any:
         ours = (layout.plane.rows, layout.plane.columns)
         chunks = tuple("auto" if i in ours else n for i, n in enumerate(array.chunks))
     from_array: Any = da.from_array
-    # A name at random spares hashing the pixels, an empty array to go by a look at them.
+    # A random name avoids hashing the pixels, and an empty `meta` array avoids reading them.
     kind = np.empty((0,) * array.ndim, array.dtype)
     return from_array(array, chunks=chunks, name=False, meta=kind)
 
 
 def _levels(pixels: Any) -> list[Any]:
-    """Return the pixels, and every 2nd, 4th, ... of them until they can be drawn in one piece."""
+    """Return the pixels and subsampled levels (2, 4, ...) until one fits into a texture."""
     levels = [pixels]
     while max(levels[-1].shape[-2:]) > _LONGEST:
         steps = (slice(None, None, 2 if n > _LONGEST else 1) for n in levels[-1].shape[-2:])
@@ -199,13 +199,13 @@ def _limits(
     try:
         seen = preview(stored_image_of(record), channel=channel).pixels
     except LimitExceededError:
-        return None  # napari looks for itself, at what it shows first.
+        return None  # napari determines the contrast itself from the first view.
     low, high = contrast(np.abs(seen) if seen.dtype.kind == "c" else seen)
     return low, max(high, float(np.nextafter(np.float32(low), np.float32(np.inf))))
 
 
 def _display(dataset: ZarrDataset, record: ZarrImageRecord) -> list[Any]:
-    """Return how OME-Zarr says that the channels are to be shown; nothing where it does not."""
+    """Return the channels' display settings from the OME-Zarr metadata, empty if it has none."""
     document = dataset.path / "images" / record.image_id / "zarr.json"
     try:
         channels = json.loads(document.read_bytes())["attributes"]["ome"]["omero"]["channels"]
@@ -223,7 +223,7 @@ def _colormap(told: Sequence[Any], number: int) -> str:
 
 
 def _chosen_window(told: Sequence[Any], number: int) -> tuple[float, float] | None:
-    """Return the display window if it was chosen, i.e. is not the whole range."""
+    """Return the display window if it was chosen, i.e. differs from the full range."""
     try:
         window = told[number]["window"]
         low, high, least, most = (float(window[key]) for key in ("start", "end", "min", "max"))
@@ -236,7 +236,7 @@ def _chosen_window(told: Sequence[Any], number: int) -> tuple[float, float] | No
 
 
 def _shapes(layout: _Layout, rois: Sequence[RectRoi]) -> list[LayerData]:
-    """Return rectangles, in real units; each in its own plane of a stack."""
+    """Return rectangles in real units, each in its plane of a stack."""
     if not rois:
         return []
     axes = layout.order[-2:] if layout.z is None else layout.order[-3:]
@@ -247,13 +247,13 @@ def _shapes(layout: _Layout, rois: Sequence[RectRoi]) -> list[LayerData]:
         y0, y1, x0, x1 = roi.y0, roi.y1, roi.x0, roi.x1
         if layout.plane.turned:
             y0, y1, x0, x1 = x0, x1, y0, y1
-        # A region reaches from edge to edge, and napari has the first pixel's middle at 0.
+        # Regions extend from pixel edge to edge, while napari puts the first pixel's center at 0.
         corner = np.array([[y0, x0], [y0, x1], [y1, x1], [y1, x0]], float) - 0.5
         corner *= down, across
         if layout.z is not None:
             corner = np.column_stack([np.full(4, float(roi.z)), corner])
         corners.append(corner)
-    # The plane is in real units already, so that a line is as wide down as across.
+    # Coordinates are in real units already, so that lines have equal width in both directions.
     options["scale"] = (*options["scale"][:-2], 1.0, 1.0)
     height, width = (
         layout.plane.shape[i] * step for i, step in zip(axes[-2:], (down, across), strict=True)
@@ -279,7 +279,7 @@ def _shapes(layout: _Layout, rois: Sequence[RectRoi]) -> list[LayerData]:
 
 
 def _labels(record: ZarrImageRecord, layout: _Layout, rois: Sequence[MaskRoi]) -> list[LayerData]:
-    """Return the arrays of bool or whole numbers that fit the image."""
+    """Return the array artifacts of bools or integers whose shape fits the image."""
     region_of = {roi.mask_ref: roi for roi in rois}
     found = []
     for name in record.list_array_artifacts():
@@ -291,7 +291,7 @@ def _labels(record: ZarrImageRecord, layout: _Layout, rois: Sequence[MaskRoi]) -
         options = layout.placed(axes)
         roi = region_of.get(name)
         if roi is not None:
-            # The number of a label is that of its region.
+            # The label value is the id of its region.
             number = roi.roi_id if 0 < roi.roi_id < 2**31 else 1
             mask = (mask != 0).astype(np.min_scalar_type(number)) * number
             options["features"] = {"index": [number], "roi_id": [roi.roi_id], "name": [roi.name]}
@@ -308,7 +308,7 @@ def _labels(record: ZarrImageRecord, layout: _Layout, rois: Sequence[MaskRoi]) -
 
 
 def _axes_of(shape: tuple[int, ...], layout: _Layout) -> tuple[int, ...] | None:
-    """Return the axes of the image that an array of a shape has, in the layer's order."""
+    """Return the axes of the image that match an array's shape, in the layer's order."""
     order = layout.order
     for axes in (order, order if layout.z is None else order[-3:], order[-2:]):
         if shape == tuple(layout.plane.shape[i] for i in sorted(axes)):
@@ -324,9 +324,9 @@ Paths: TypeAlias = "str | os.PathLike[str] | Sequence[str | os.PathLike[str]]"
 
 
 def get_reader(path: Paths) -> Callable[[Paths], list[LayerData]] | None:
-    """Return :func:`read` if all that is to be opened is ours, and None if it is another's.
+    """Return :func:`read` if all paths are datasets or images of ours, else None.
 
-    napari asks for each folder that is dropped on it, so this neither raises nor reads pixels.
+    napari calls this for each dropped folder, so it neither raises nor reads pixels.
     """
     return read if all(_is_ours(Path(one)) for one in _each(path)) else None
 
@@ -334,13 +334,13 @@ def get_reader(path: Paths) -> Callable[[Paths], list[LayerData]] | None:
 def read(path: Paths) -> list[LayerData]:
     """Return the layers of datasets and images.
 
-    Of a dataset the first :data:`MOST_IMAGES`, in the order they were acquired; all but the
-    first image are hidden.
+    For a dataset, return the first :data:`MOST_IMAGES` images in order of acquisition, with all but
+    the first hidden.
 
     Raises
     ------
     KymflowZarrError
-        If it cannot be read; says why.
+        If a path cannot be read.
     """
     found: list[LayerData] = []
     for one in _each(path):
@@ -350,12 +350,12 @@ def read(path: Paths) -> list[LayerData]:
             found += layers_of(dataset, dataset.record(folder.name))
         else:
             found += _gallery(_opened(folder))
-    # So napari is told that there is nothing to show.
+    # This tells napari that there is nothing to show.
     return found or [(None,)]
 
 
 def folder_of(dataset: ZarrDataset, image_id: str) -> Path:
-    """Return the folder of an image, which :func:`read` takes."""
+    """Return the folder of an image, which can be passed to :func:`read`."""
     return dataset.path / _IMAGES / image_id
 
 
@@ -386,7 +386,7 @@ def _is_ours(folder: Path) -> bool:
     try:
         _opened(folder)
     except FormatVersionError:
-        return True  # Of a later version: reading it says what to do.
+        return True  # A later format version: reading it raises an error with advice.
     except KymflowZarrError:
         return False
     return True
@@ -414,5 +414,5 @@ def _gallery(dataset: ZarrDataset) -> Iterator[LayerData]:
 
 
 def _tell(message: str) -> None:
-    """Say something that is no error; napari shows warnings in its window."""
+    """Show a notice: napari displays warnings in its window."""
     warnings.warn(message, stacklevel=2)

@@ -1,4 +1,4 @@
-"""The list of a dataset's images in napari's window. Loaded only when napari asks for it."""
+"""The napari widget that lists a dataset's images; napari imports it on demand."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _COLUMNS = ("image_id", "shape", "dtype", "acquired", "rel_path")
 
 
 class DatasetImages(Container[Any]):
-    """Choose a dataset, find images in it, and open those that are chosen.
+    """A widget to choose a dataset, search its images, and open the selected ones.
 
     Parameters
     ----------
@@ -88,13 +88,13 @@ class DatasetImages(Container[Any]):
 
 
 def _lines(images: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    """Yield what is listed of each image, and its id; in the order they were acquired."""
+    """Yield the list entry and id of each image, in order of acquisition."""
     images = images.sort_values(["acquired", "rel_path", "image_id"], na_position="last")
     for image_id, shape, dtype, acquired, rel_path in images[list(_COLUMNS)].itertuples(
         index=False, name=None
     ):
         facts = [str(rel_path) if isinstance(rel_path, str) else image_id]
-        if isinstance(shape, tuple):  # None of an image that cannot be read.
+        if isinstance(shape, tuple):  # None for an unreadable image.
             facts.append(f"{' x '.join(map(str, shape))} {dtype}")
         # NaT is not equal to itself.
         if acquired == acquired:

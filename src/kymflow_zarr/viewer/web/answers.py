@@ -1,4 +1,4 @@
-"""Answers: JSON, files as they are, and errors as JSON with their status."""
+"""Responses: JSON, static files, and errors as JSON with a status."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def error_answer(status: int, kind: str, what: str, **more: str | None) -> Respo
 
 
 def failed(error: Exception) -> Response:
-    """Return what an exception says."""
+    """Return the response for an exception."""
     if isinstance(error, errors.KymflowZarrError):
         status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
         return error_answer(
@@ -59,13 +59,13 @@ def failed(error: Exception) -> Response:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as what JSON has; numbers that are not finite are None."""
+    """Return a value as JSON types; non-finite numbers become None."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
         return value.encode(errors="replace").decode() if _is_broken(value) else value
     if isinstance(value, int):
-        # JavaScript would round it: its numbers have 53 bits.
+        # JavaScript would round it: its numbers have 53-bit precision.
         return value if -_EXACT <= value <= _EXACT else str(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
@@ -91,7 +91,7 @@ def _is_broken(text: str) -> bool:
 
 def _plain_array(value: np.ndarray[Any, Any]) -> Any:
     if value.dtype.kind == "f":
-        # Check all at once: one call for each of 100,000 numbers is slow.
+        # Check all values at once: a call for each of 100,000 numbers is slow.
         finite = np.isfinite(value)
         listed = value.astype(np.float64).tolist()
         return listed if finite.all() else plain(listed)
@@ -145,7 +145,7 @@ _UNBUILT: Final = (
 
 
 def page(_request: Request) -> Response:
-    """Answer any address of the page: it finds out itself what it is to show."""
+    """Answer any route of the page, which is resolved in the browser."""
     index = STATIC / "index.html"
     if not index.is_file():
         return HTMLResponse(_UNBUILT, status_code=503, headers={"Cache-Control": "no-store"})
@@ -153,7 +153,7 @@ def page(_request: Request) -> Response:
 
 
 def asset(request: Request) -> Response:
-    """Answer ``/assets/...`` and the like: files of the page, and no others."""
+    """Answer ``/assets/...`` and similar: the page's own files only."""
     name = request.url.path.strip("/")
     # Look the name up in a list of our files; never build a path from a request.
     found = {
@@ -164,7 +164,7 @@ def asset(request: Request) -> Response:
     path = found.get(name)
     if path is None:
         return PlainTextResponse("not found", status_code=404)
-    # The build gives each asset a name that changes with its content.
+    # The names of built assets contain a hash of their content.
     caching = "public, max-age=31536000, immutable" if name.startswith("assets/") else "no-cache"
     kind = _TYPES.get(path.suffix, "application/octet-stream")
     return FileResponse(path, media_type=kind, headers={"Cache-Control": caching})
@@ -176,7 +176,7 @@ def ome_zarr(request: Request) -> Response:
     parts = segments(request)
     if len(parts) < 5 or parts[:3] != ["zarr", site.rules.zarr_key, "images"]:
         return error_answer(404, "NotFoundError", "there is nothing at this address")
-    # A slash that came encoded belongs to no name of a file.
+    # No file name contains an encoded slash.
     if any("/" in part or "\\" in part or "\0" in part for part in parts[4:]):
         raise ArtifactNotFoundError("the image has no such file")
     image_id, key = parts[3], "/".join(parts[4:])

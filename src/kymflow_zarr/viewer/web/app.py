@@ -59,13 +59,13 @@ _ROUTES = (
 def make_app(
     dataset: ZarrDataset, rules: Rules, *, edit: bool = False, who: str | None = None
 ) -> Starlette:
-    """Return the application that shows a dataset.
+    """Return the ASGI application for a dataset.
 
     Parameters
     ----------
     dataset : ZarrDataset
     rules : Rules
-        Which requests are answered.
+        The access rules for requests.
     edit : bool
         Whether requests may change the dataset.
     who : str, optional

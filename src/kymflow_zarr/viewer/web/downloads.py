@@ -1,7 +1,7 @@
-"""Files to keep: always as attachments, so that none is ever shown as a page of ours.
+"""Downloads, sent as attachments so that the browser never renders them in our origin.
 
-No download takes more memory than :data:`MAX_BYTES` a few times over: pixels are written plane
-by plane, arrays part by part, and what cannot be taken apart is refused where it is larger.
+A download takes at most a few times :data:`MAX_BYTES` of memory: pixels are written plane by plane,
+arrays part by part, and larger files that cannot be split are refused.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["download_artifact", "download_image", "download_table"]
 
 MAX_BYTES: Final = 2**28
-# Text that repeats itself, as numbers do, is seldom packed better.
+# Repetitive text such as numbers rarely compresses better than this.
 _GZIP_RATIO: Final = 20
 _KINDS: Final = {
     "csv": "text/csv",
@@ -55,12 +55,12 @@ async def download_artifact(request: Request) -> Response:
 
 
 async def download_table(request: Request) -> Response:
-    """Answer ``GET /download/table/{name}``: all rows, or those that a query finds."""
+    """Answer ``GET /download/table/{name}``: all rows, or those that match a query."""
     return await _in_turn(request, _table)
 
 
 async def _in_turn(request: Request, answer: Callable[[Request], Response]) -> Response:
-    # Those that wait hold no thread.
+    # Waiting requests do not occupy a thread.
     async with site_of(request).downloads:
         return await run_in_threadpool(answer, request)
 
@@ -119,14 +119,14 @@ def _table(request: Request) -> Response:
 
 
 def _unpacked_bytes(path: Path) -> int:
-    """Return the size of a Parquet file without compression."""
+    """Return the uncompressed size of a Parquet file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         file = pq.read_metadata(path)
     except (OSError, pa.ArrowException):
-        return 0  # Reading it names what is wrong.
+        return 0  # Reading the file raises a precise error.
     return sum(file.row_group(i).total_byte_size for i in range(file.num_row_groups))
 
 
@@ -141,7 +141,7 @@ def _require_small(n_bytes: int, where: str) -> None:
 
 
 def _write_npy(array: Any, path: Path) -> None:
-    """Write an array part by part: as many rows at a time as its chunks have."""
+    """Write an array part by part, one row of chunks at a time."""
     with path.open("wb") as file:
         if not array.ndim:
             np.save(file, array[...], allow_pickle=False)

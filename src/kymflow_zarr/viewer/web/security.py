@@ -30,7 +30,7 @@ POLICY: Final = (
     "font-src 'self'; connect-src 'self'; worker-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
 )
-# A response of data is never rendered as a page, whatever type a browser guesses.
+# Never render data as a page, whatever type a browser guesses.
 _POLICY_OF_DATA: Final = "default-src 'none'; frame-ancestors 'none'; sandbox"
 _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
@@ -56,17 +56,17 @@ def is_loopback(host: str) -> bool:
 
 @dataclass(frozen=True)
 class Rules:
-    """Which requests are answered.
+    """The access rules for requests.
 
     Parameters
     ----------
     host : str
-        Where the server listens.
+        Host on which the server listens.
     port : int
     token : str, optional
-        A request must carry it; None on the loopback interface.
+        The token that requests must carry; None on the loopback interface.
     zarr_key : str
-        A part of the addresses of OME-Zarr files, which pages of others may read.
+        The secret segment in URLs of OME-Zarr files, which other sites' pages may read.
     """
 
     host: str
@@ -76,7 +76,7 @@ class Rules:
 
     @property
     def cookie(self) -> str:
-        """Name of the cookie: those of one host are shared by all of its ports."""
+        """Name of the cookie, with the port since all ports of a host share cookies."""
         return f"{_COOKIE}_{self.port}"
 
     def is_ours(self, host: str) -> bool:
@@ -85,7 +85,7 @@ class Rules:
         if port != self.port:
             return False
         if is_loopback(name):
-            # A server on the loopback interface, or on all, is reached by these names.
+            # These names reach a server on the loopback interface, or on all interfaces.
             return is_loopback(self.host) or _is_any(self.host)
         if _is_any(self.host):
             # Any name can be made to resolve to this machine; addresses and our own name cannot.
@@ -104,7 +104,7 @@ class Rules:
 
 
 def _parts(host: str) -> tuple[str, int]:
-    """Return name and port of a ``Host``; -1 for what is none."""
+    """Return name and port of a ``Host``; the port is -1 if it is invalid."""
     name, _, port = host.rpartition(":") if not host.endswith("]") else (host, ":", "80")
     if not name:
         name, port = host, "80"
@@ -169,7 +169,7 @@ class Guard:
         try:
             await (refused or self._app)(scope, receive, send_guarded)
         except Exception as error:
-            # An unexpected error. A response that has begun can only be cut off.
+            # An unexpected error. A response that has started can only be aborted.
             _log.exception("cannot answer %s", path)
             if begun:
                 raise
@@ -207,7 +207,7 @@ class Guard:
         )
 
     def _admitted(self, address: str) -> Response:
-        # Not an HTTP redirect: after one from another site a browser withholds strict cookies.
+        # Not an HTTP redirect: after a cross-site one, browsers withhold SameSite=Strict cookies.
         shown = html.escape(address, quote=True)
         response = HTMLResponse(
             f'<!doctype html><meta http-equiv="refresh" content="0;url={shown}">',
@@ -267,12 +267,12 @@ def _add_headers(headers: MutableHeaders, *, is_data: bool, public: bool) -> Non
         headers["Access-Control-Expose-Headers"] = (
             "Accept-Ranges, Content-Length, Content-Range, ETag"
         )
-        # A page of the web asks a server of this machine.
+        # A public site sends a request to a server on this machine.
         headers["Access-Control-Allow-Private-Network"] = "true"
 
 
 async def _limited(receive: Receive) -> tuple[Receive, Response | None]:
-    """Read the body of a request, no more of it than an edit can be long."""
+    """Read the body of a request, up to the maximum length of an edit."""
     parts: list[bytes] = []
     size = 0
     while True:

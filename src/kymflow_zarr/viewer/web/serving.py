@@ -1,4 +1,4 @@
-"""The server: a thread that listens, limits on its connections, and the handle that ends it."""
+"""The server thread, limits on its connections, and the handle that stops it."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _listen(host: str, port: int) -> socket.socket:
     except (OSError, UnicodeError) as error:
         raise StorageError(f"there is no host {host!r} to listen on: {error}") from error
     try:
-        if os.name == "posix":  # On Windows it would take the port of another program.
+        if os.name == "posix":  # On Windows SO_REUSEADDR would steal the port of another program.
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
         listening.listen(128)
@@ -105,7 +105,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 class Viewer:
-    """A page that is being served; leaving a ``with`` block ends it.
+    """A running server of the page; leaving a ``with`` block stops it.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ class Viewer:
         self._server = server
         self._rules = rules
         self._listening = listening
-        # In a thread of its own uvicorn leaves the signals of the process alone.
+        # Outside of the main thread uvicorn installs no signal handlers.
         self._thread = threading.Thread(target=self._run, name="kymflow_zarr view", daemon=True)
         self._thread.start()
 
@@ -151,29 +151,28 @@ class Viewer:
 
     @property
     def url(self) -> str:
-        """Address of the page, with the token where one is needed."""
+        """URL of the page, with the token if one is needed."""
         return self._address("/")
 
     def address_of(self, image_id: str) -> str:
-        """Return the address of the page of an image."""
+        """Return the URL of the page of an image."""
         return self._address(f"/image/{quote(image_id, safe='')}")
 
     def ome_zarr_url(self, image_id: str) -> str:
-        """Return the address at which other viewers open an image as OME-Zarr.
+        """Return the URL at which other viewers open an image as OME-Zarr.
 
-        Any program that knows the address can read the image without a token while the server
-        runs.
+        Any program that knows the URL can read the image without a token while the server runs.
         """
         return f"{self._origin}{self._rules.ome_zarr_path(image_id)}"
 
     def wait(self) -> None:
-        """Return when the server has ended."""
+        """Block until the server has stopped."""
         while self._thread.is_alive():
-            # With a limit, so that Ctrl-C comes through on every system.
+            # Wait with a timeout, so that Ctrl-C works on every system.
             self._thread.join(0.5)
 
     def close(self) -> None:
-        """End the server; what it is answering it answers first."""
+        """Stop the server after it has completed the current responses."""
         self._server.should_exit = True
         self._thread.join(_BEGIN_S)
 
@@ -185,17 +184,17 @@ class Viewer:
 
 
 MAX_CONNECTIONS: Final = 128
-# Answers that were sent and not read yet, of all connections.
+# Limit of response bytes that clients have not read yet, over all connections.
 MAX_UNREAD_BYTES: Final = 2**28
 REQUEST_S: Final = 20.0
-# An answer of which less than this is read in that time is given up.
+# Drop a response if the client reads less than this many bytes in that time.
 READ_S: Final = 30.0
 _MIN_READ_BYTES: Final = 2**14
 _CHECK_S: Final = 2.0
 
 
 class Connection(H11Protocol):
-    """A connection of the page's server; uvicorn makes them."""
+    """A connection of the server, created by uvicorn."""
 
     max_connections = MAX_CONNECTIONS
     max_unread_bytes = MAX_UNREAD_BYTES
@@ -209,7 +208,7 @@ class Connection(H11Protocol):
     _check: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take the place of the connection that has waited longest where there are too many."""
+        """Register the connection; if there are too many, drop the one that has waited longest."""
         super().connection_made(transport)
         self.waiting_since_s = self.loop.time()
         self._check = self.loop.call_later(_CHECK_S, self._require_progress)
@@ -225,12 +224,12 @@ class Connection(H11Protocol):
         super().connection_lost(exc)
 
     def on_response_complete(self) -> None:
-        """Begin to wait for the next request."""
+        """Start waiting for the next request."""
         self.waiting_since_s = self.loop.time()
         super().on_response_complete()
 
     def shutdown(self) -> None:
-        """End the connection with the server, after the answer that is being sent."""
+        """Close the connection on shutdown, after the current response."""
         if not self.is_waiting:
             super().shutdown()
         elif self.unread_bytes:
@@ -239,7 +238,7 @@ class Connection(H11Protocol):
             self.drop()
 
     def pause_writing(self) -> None:
-        """Stop the answer until the client has read of it; drop the slowest if all are too much."""
+        """Pause the response until the client reads; over the total limit, drop the slowest one."""
         super().pause_writing()
         self._unread = self.loop.time(), self.unread_bytes
         slow = [c for c in self._others() if c.unread_bytes]
@@ -253,22 +252,22 @@ class Connection(H11Protocol):
 
     @property
     def is_waiting(self) -> bool:
-        """Whether the server waits for the client to send a request, or the rest of one."""
-        cycle: RequestResponseCycle | None = self.cycle  # None before the first request.
+        """Whether the server waits for a request, or for the rest of one."""
+        cycle: RequestResponseCycle | None = self.cycle  # It is None before the first request.
         return cycle is None or cycle.response_complete or cycle.more_body
 
     @property
     def unread_bytes(self) -> int:
-        """How much of the answer the client has not taken yet."""
+        """Number of response bytes that the client has not read yet."""
         return self.transport.get_write_buffer_size()
 
     @property
     def stalled_since_s(self) -> float:
-        """When the client was last seen to read; infinity if it has read everything so far."""
+        """Time at which the client last read; infinity if it has read everything."""
         return float("inf") if self._unread is None else self._unread[0]
 
     def drop(self) -> None:
-        """End the connection at once, and forget what was to be sent."""
+        """Close the connection immediately, and discard unsent bytes."""
         self.connections.discard(self)
         self.transport.abort()
 

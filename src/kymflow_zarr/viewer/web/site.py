@@ -1,4 +1,4 @@
-"""What all requests share: the dataset, and a cache of what was computed."""
+"""The state that all requests share: the dataset and a cache."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MAX_BYTES: Final = 2**27
 
 
 class Cache:
-    """Values by key; the one that was not asked for the longest goes first.
+    """An LRU cache with a limit in bytes.
 
     Parameters
     ----------
@@ -41,15 +41,15 @@ class Cache:
         self._guard = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], T], size: Callable[[T], int]) -> T:
-        """Return the value of a key, made if there is none.
+        """Return the value of a key; compute it if it is not cached.
 
         Parameters
         ----------
         key : hashable
-            Names all that the value depends on.
+            Contains everything that the value depends on.
         make : callable
         size : callable
-            Returns how many bytes a value takes.
+            Returns the size of a value in bytes.
         """
         with self._guard:
             found = self._values.get(key)
@@ -70,13 +70,13 @@ class Cache:
 
 
 _PIXEL_THREADS = 4
-# Made at a time; sending them takes next to nothing.
+# Limit of responses computed at a time; sending them takes almost no memory.
 _DOWNLOADS = 2
 
 
 @dataclass(frozen=True)
 class Site:
-    """A dataset that is being shown.
+    """The dataset being served, with its caches.
 
     Parameters
     ----------
@@ -86,10 +86,10 @@ class Site:
     gallery : Gallery
     tables : Tables
     cache : Cache
-        What was read or computed and may be asked for again.
+        Data that was read or computed for earlier requests.
     editable : bool
     who : str, optional
-        Name of the person who edits.
+        Name of the person who edits, for the history.
     """
 
     dataset: ZarrDataset
@@ -99,7 +99,7 @@ class Site:
     cache: Cache
     editable: bool
     who: str | None
-    # Requests run in parallel, and each that reads pixels needs memory.
+    # Requests run in parallel: limit those that read pixels, which need memory.
     pixels: threading.BoundedSemaphore = field(
         default_factory=lambda: threading.BoundedSemaphore(_PIXEL_THREADS)
     )
@@ -107,30 +107,30 @@ class Site:
 
 
 def site_of(request: Request) -> Site:
-    """Return the site that a request is for."""
+    """Return the site of a request."""
     site: Site = request.app.state.site
     return site
 
 
 def segments(request: Request) -> list[str]:
-    """Return the parts of the path as they were before a ``%2f`` in one of them was read."""
+    """Return the segments of the raw path, split before ``%2f`` is decoded."""
     raw: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
     path = raw.partition(b"?")[0].decode("latin-1")
     return [unquote(part, errors="replace") for part in path.removeprefix("/").split("/")]
 
 
 def image_of(request: Request) -> str:
-    """Return the id of the image that an address below ``/api/images/`` or alike names."""
+    """Return the image id in a path below ``/api/images/`` or similar."""
     return segments(request)[2]
 
 
 def number_of(request: Request, name: str, default: int, *, most: int | None = None) -> int:
-    """Return a whole number of the query, 0 or more.
+    """Return a non-negative integer of the query.
 
     Raises
     ------
     ArgumentError
-        If it is none, or more than is allowed.
+        If it is not one, or exceeds the limit.
     """
     said: Any = request.query_params.get(name)
     if said is None:

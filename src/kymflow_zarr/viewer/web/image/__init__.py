@@ -1,1 +1,1 @@
-"""What the page shows of one image: facts, pixels, data frames, edits."""
+"""The page's endpoints for one image: facts, pixels, data frames, edits."""

@@ -1,4 +1,4 @@
-"""Artifacts of an image: to be read, and data frames as traces over time and as events."""
+"""Endpoints for artifacts of an image, and for data frames as traces and events."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 __all__ = ["artifact", "describe_frames", "events", "load_frame", "series", "unit_of"]
 
 _LOADERS: Final = {"parquet": "load_df_parquet", "csv_gz": "load_df_csv_gz"}
-# A larger data frame is offered for download only.
+# Larger data frames can only be downloaded.
 _MAX_LOOKED_INTO: Final = 2**26
 _TIMES: Final = ("time_s", "t_s", "time")
 _START: Final = "t_start_s"
 _TYPES: Final = ("user_type", "event_type")
 _GROUPS: Final = ("roi_id", "channel")
-# Many times the columns of a screen; longer traces keep only their extremes.
+# Several times the width of a screen; longer traces are reduced to their extremes.
 _MAX_POINTS: Final = 100_000
 _UNITS: Final = (
     ("_mm_s", "mm/s"), ("_um_s", "µm/s"), ("_mm_per_s", "mm/s"), ("_um_per_s", "µm/s"),
@@ -45,18 +45,18 @@ _NOT_DRAWN: Final = re.compile(r"roi_id|channel|i_.*|.*_id|row|index", re.IGNORE
 
 
 def unit_of(column: str) -> str:
-    """Return the unit that the end of a column's name tells; empty if it tells none."""
+    """Return the unit in the suffix of a column's name, empty if there is none."""
     name = column.lower()
     return next((unit for end, unit in _UNITS if name.endswith(end)), "")
 
 
 def load_frame(site: Site, record: ZarrImageRecord, kind: str, name: str) -> pd.DataFrame:
-    """Return a data-frame artifact; its columns are texts.
+    """Return a data-frame artifact with texts as column names.
 
     Raises
     ------
     ArtifactNotFoundError
-        If there is none of that kind and name.
+        If there is no artifact of that kind and name.
     """
     if kind not in _LOADERS:
         raise ArgumentError(
@@ -77,7 +77,7 @@ def load_frame(site: Site, record: ZarrImageRecord, kind: str, name: str) -> pd.
 
 
 def named(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a data frame whose columns are texts that differ, its labels among them."""
+    """Return a data frame with distinct texts as column names; the index becomes columns."""
     plain = isinstance(frame.index, pd.RangeIndex)
     if not plain:
         taken = {str(label) for label in frame.columns}
@@ -104,7 +104,7 @@ def _free(name: str, taken: set[str]) -> str:
 def describe_frames(
     site: Site, record: ZarrImageRecord, infos: list[ArtifactInfo]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, dict[str, str]]]:
-    """Return which artifacts can be drawn over time, which hold events, and why others do not."""
+    """Return the artifacts with traces over time, those with events, and reasons for others."""
     traces, marks, damaged = [], [], {}
     for info in infos:
         if info.kind not in _LOADERS or info.size_bytes > _MAX_LOOKED_INTO:
@@ -195,7 +195,7 @@ def _floats(values: pd.Series[Any]) -> npt.NDArray[np.float64]:
 def _thinned(
     time_s: npt.NDArray[np.float64], values: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return values in the order of their times; of very many the extremes of short runs."""
+    """Return values in order of time; reduce long traces to the extremes of short runs."""
     there = np.isfinite(time_s)
     time_s, values = time_s[there], values[there]
     order = np.argsort(time_s, kind="stable")
@@ -220,7 +220,7 @@ def events(request: Request) -> Response:
     frame = load_frame(site, record, kind, name)
     if _START not in frame:
         raise ArgumentError(f"{name!r} has no column {_START!r}", where=name)
-    # As an edit of a type has it: the user's word, where there is a column for it.
+    # Prefer the column that edits of a type write, if there is one.
     told = next((column for column in _TYPES if column in frame), None)
     types: set[str] = set()
     for column in _TYPES:
@@ -229,7 +229,7 @@ def events(request: Request) -> Response:
     columns = [str(column) for column in frame]
     listed = [frame[column].astype(object).to_numpy() for column in columns]
     rows = [
-        # The position, by which a type is set, even if a column has this name too.
+        # The row's position, which edits refer to, even if a column has this name too.
         {**dict(zip(columns, values, strict=True)), "row": row}
         for row, values in enumerate(zip(*listed, strict=True))
     ]

@@ -1,4 +1,4 @@
-"""All that is known of one image and of the dataset; judging an image."""
+"""Endpoints for the facts about the dataset and one image, and for edits of an image."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ def image(request: Request) -> Response:
 
 
 def image_facts(site: Site, image_id: str, query: QueryParams) -> dict[str, Any]:
-    """Return all that is known of an image; what cannot be read is named in ``error``.
+    """Return all facts about an image, with unreadable parts in ``error``.
 
     Parameters
     ----------
     site : Site
     image_id : str
     query : QueryParams
-        Of the list that its neighbors are of.
+        Query of the list in which its neighbors are looked up.
 
     Raises
     ------
@@ -90,14 +90,14 @@ def image_facts(site: Site, image_id: str, query: QueryParams) -> dict[str, Any]
             found = part(site, record)
             facts |= {**found, "error": facts["error"] or found.get("error")}
         except KymflowZarrError as error:
-            # One damaged part does not hide the others.
+            # A damaged part must not hide the others.
             if facts["error"] is None:
                 facts["error"] = str(error)
     return facts
 
 
 def _ome_zarr(site: Site, record: ZarrImageRecord) -> str | None:
-    """Return where other viewers open the image; None of one of format version 1."""
+    """Return the OME-Zarr path for other viewers; None for format version 1."""
     try:
         stored_image_of(record).stored_file("zarr.json")
     except KymflowZarrError:
@@ -158,7 +158,7 @@ def _drawn(axis: Drawn) -> dict[str, Any]:
 
 
 def _sliders(plane: Plane) -> list[dict[str, Any]]:
-    """Return the axes beyond the plane; a stack is shown from its middle."""
+    """Return the axes other than the plane's; the initial position of a stack is its middle."""
     titles = {"channel": "channel", "time": "time"}
     sliders = []
     for position, (axis, size) in enumerate(zip(plane.axes, plane.shape, strict=True)):
@@ -192,7 +192,7 @@ def _payload(_site: Site, record: ZarrImageRecord) -> dict[str, Any]:
 
 
 def _rois(_site: Site, record: ZarrImageRecord) -> dict[str, Any]:
-    # Regions of older forms are converted to today's; one of an unknown kind is not drawn.
+    # Older forms of regions are converted; regions of unknown kinds are not drawn.
     rois = record.load_rois()
     unknown = [roi.error for roi in rois if not isinstance(roi, RectRoi | MaskRoi)]
     return {
@@ -209,7 +209,7 @@ def _json_or_none(record: ZarrImageRecord, name: str) -> Any:
 
 
 def _acquired(epoch_ns: object) -> str | None:
-    """Return the clock at the microscope; no time zone, because none was recorded."""
+    """Return the microscope's wall clock without a time zone, since none was recorded."""
     if isinstance(epoch_ns, bool) or not isinstance(epoch_ns, int):
         return None
     if not 0 <= epoch_ns < _YEAR_10000_NS:
@@ -335,7 +335,7 @@ def _apply(editing: Any, change: dict[str, Any]) -> None:
 
 def _of(change: dict[str, Any], key: str, *kinds: type | None) -> Any:
     value = change.get(key)
-    # True is a number in Python, and in no request.
+    # Exclude bools, which are ints in Python.
     fits = isinstance(value, tuple(kind for kind in kinds if kind is not None))
     if (fits and not isinstance(value, bool)) or (value is None and None in kinds):
         return value

@@ -1,4 +1,4 @@
-"""Pixels as the page asks for them: planes, and means of blocks, never a large image as a whole."""
+"""Read planes and block means for the page, never a large image as a whole."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ __all__ = [
     "wire_dtype",
 ]
 
-_OPENED_BYTES = 2**14  # A few objects.
+_OPENED_BYTES = 2**14  # Size of a cache entry: a few Python objects.
 _RELOAD = "Reload the image."
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """The pixels of an image as they are now.
+    """The current pixels of an image.
 
     Parameters
     ----------
@@ -56,16 +56,16 @@ class Pixels:
     def window(
         self, at: dict[str, int], rows: slice, columns: slice, step: tuple[int, int]
     ) -> npt.NDArray[Any]:
-        """Return the means of the blocks of a rectangle of one plane.
+        """Return the block means of a rectangle of one plane.
 
         Raises
         ------
         ArgumentError
             If the image has no such plane.
         LimitExceededError
-            If too much would be read for it.
+            If it would read too many bytes.
         EditConflictError
-            If the pixels were replaced meanwhile: half of each would be no image.
+            If the pixels were replaced during the read, so that the result would mix both.
         """
         where: list[Any] = list(self.plane.index(at=at))
         down, across = self.plane.rows, self.plane.columns
@@ -91,7 +91,7 @@ class Pixels:
 
 
 def open_pixels(site: Site, image_id: str) -> Pixels:
-    """Return the pixels of an image as they are now.
+    """Return the current pixels of an image.
 
     Raises
     ------
@@ -105,23 +105,23 @@ def open_pixels(site: Site, image_id: str) -> Pixels:
         plane = plane_of(stored_image_of(record))
         return Pixels(record, version, plane, record.chunks, record.dtype)
 
-    # The same pixels may have got other axes.
+    # The axes may have changed while the pixels have not.
     key = ("pixels", image_id, version, record.axes, tuple(record.channel_names or ()))
     return site.cache.get(key, opened, lambda _: _OPENED_BYTES)
 
 
 def version_of(record: ZarrImageRecord) -> str:
-    """Return what changes with the pixels of an image."""
+    """Return a version string that changes with the pixels of an image."""
     return record.pixels_sha256[:16]
 
 
 def at_of(text: str) -> dict[str, int]:
-    """Return positions along axes of a text such as ``c:0,z:3``.
+    """Parse positions along axes such as ``c:0,z:3``.
 
     Raises
     ------
     ArgumentError
-        If it is none.
+        If the text is not of that form.
     """
     at = {}
     for part in filter(None, text.split(",")):
@@ -134,20 +134,20 @@ def at_of(text: str) -> dict[str, int]:
 
 Array = npt.NDArray[Any]
 
-# What is held at a time, and what one request may have decoded.
+# Bytes held at a time, and bytes that one request may decode.
 _BAND_BYTES: Final = 2**25
 _MAX_DECODED_BYTES: Final = 2**30
 _EXACT: Final = frozenset({"u1", "i1", "u2", "i2", "u4", "i4", "f4", "f8"})
 
 
 def wire_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the type in which values of a type are sent: one that a page has arrays of."""
+    """Return the dtype for sending values, one for which JavaScript has typed arrays."""
     name = f"{dtype.kind}{dtype.itemsize}"
     if name in _EXACT:
         return np.dtype(f"<{name}")
     if dtype.kind == "b":
         return np.dtype("u1")
-    # Halves fit into singles; integers of 64 bits are numbers of 53 bits in a page anyway.
+    # float16 fits into float32; JavaScript numbers hold only 53 bits of 64-bit integers anyway.
     small = name == "f2" or name == "c8"
     return np.dtype("<f4" if small else "<f8")
 
@@ -155,16 +155,16 @@ def wire_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
 def check_cost(
     spans: tuple[slice, slice], chunks: tuple[int, int], n_bytes: int, *, deep: int
 ) -> None:
-    """Refuse what would decode too much.
+    """Refuse a request that would decode too many bytes.
 
     Parameters
     ----------
     spans : (slice, slice)
-        What is read of rows and columns.
+        Rows and columns to read.
     chunks : (int, int)
-        Length of a chunk along them.
+        Lengths of a chunk along rows and columns.
     n_bytes : int
-        Of one element.
+        Size of one element.
     deep : int
         Elements of a chunk along the other axes.
 
@@ -193,12 +193,12 @@ def block_means(
     *,
     chunk_rows: int = 1,
 ) -> Array:
-    """Return the mean of each block of a rectangle; blocks at its end may be smaller.
+    """Return the mean of each block of a rectangle; blocks at the end may be smaller.
 
     Parameters
     ----------
     read : callable
-        ``read(rows, columns)`` returns that part of the plane, shape (rows, columns).
+        ``read(rows, columns)`` returns that part of the plane.
     rows, columns : slice
         The rectangle, inside the plane.
     step : (int, int)
@@ -206,18 +206,18 @@ def block_means(
     dtype : dtype
         Of the plane.
     chunk_rows : int
-        Rows that are decoded together anyway.
+        Number of rows in a chunk, which are decoded together.
 
     Returns
     -------
     ndarray
-        Shape (ceil(rows / step), ceil(columns / step)), of :func:`wire_dtype`; integers are
-        rounded to even. Complex numbers count by their magnitude.
+        Shape (ceil(rows / step), ceil(columns / step)), of :func:`wire_dtype`; integers are rounded
+        half to even, and complex numbers become magnitudes.
     """
     down, across = step
     height, width = rows.stop - rows.start, columns.stop - columns.start
     out = np.empty((-(-height // down), -(-width // across)), wire_dtype(dtype))
-    # Whole blocks at a time, and about as many rows as chunks have.
+    # Read whole blocks, about as many rows at a time as a chunk has.
     most = max(1, _BAND_BYTES // max(1, width * dtype.itemsize))
     band = max(1, min(most, max(chunk_rows, 512)) // down) * down
     if most < down:
@@ -237,7 +237,7 @@ def _of_tall_blocks(
     out: Array,
     most: int,
 ) -> Array:
-    """Fill in the means of blocks of which even one row of blocks is too much at a time."""
+    """Fill in block means if even one row of blocks is too large to hold at once."""
     down, across = step
     for number, first in enumerate(range(rows.start, rows.stop, down)):
         last = min(rows.stop, first + down)
@@ -255,7 +255,7 @@ def _numbers(part: Array) -> Array:
 
 
 def _means(part: Array, down: int, across: int) -> Array:
-    """Return the mean of each block, as float64; the values as they are if blocks are of one."""
+    """Return the mean of each block as float64; the unchanged values if blocks have one value."""
     if down == across == 1:
         return part
     # Integers of up to 32 bits are summed exactly.
@@ -292,5 +292,5 @@ def _counts(size: int, step: int) -> Array:
 def _rounded(values: Array, dtype: np.dtype[Any]) -> Array:
     if dtype.kind == "f" or values.dtype.kind != "f":
         return values.astype(dtype, copy=False)
-    # The mean of integers lies between them, and so fits.
+    # The mean of integers lies in their range, so the cast cannot overflow.
     return np.rint(values).astype(dtype)

@@ -1,4 +1,4 @@
-"""Pictures and numbers of an image: thumbnail, windows, histogram."""
+"""Endpoints for the pixels of an image: thumbnail, windows, histogram."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 __all__ = ["histogram", "intensities", "thumbnail", "window"]
 
-# A response of this address never changes: other pixels have another address.
+# The response of this URL never changes, since the URL contains the pixels' version.
 _FOR_EVER: Final = "private, max-age=31536000, immutable"
 _NEVER: Final = "no-store"
 _PAIR: Final = re.compile(r"([0-9]{1,12})([:,])([0-9]{1,12})", re.ASCII)
-# Numbers of one answer.
+# Maximum number of values in a response.
 _MAX_NUMBERS: Final = 2**22
 _BINS: Final = 256
-# A histogram is of so many numbers, read in so many runs of rows.
+# Number of values of a histogram, and number of runs of rows to read them from.
 _SAMPLE: Final = 2**21
 _RUNS: Final = 16
 
@@ -96,7 +96,7 @@ def histogram(request: Request) -> Response:
 
 
 def intensities(site: Site, pixels: Pixels, at: dict[str, int]) -> dict[str, Any]:
-    """Return the histogram of a plane, and the range that shows it well."""
+    """Return the histogram of a plane, and a display range."""
 
     def made() -> dict[str, Any]:
         with site.pixels:
@@ -137,7 +137,7 @@ def _histogram(pixels: Pixels, at: dict[str, int]) -> dict[str, Any]:
 
 
 def _runs(height: int, width: int) -> list[slice]:
-    """Return the rows that are looked at: all, or runs spread over the plane."""
+    """Return the rows to sample: all, or runs spread over the plane."""
     if height * width <= _SAMPLE:
         return [slice(0, height)]
     taken = max(1, _SAMPLE // max(1, min(width, _SAMPLE)) // _RUNS)

@@ -1,1 +1,1 @@
-"""What the page lists: the gallery and the tables."""
+"""The page's lists: the gallery and the tables."""

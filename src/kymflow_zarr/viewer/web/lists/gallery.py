@@ -1,4 +1,4 @@
-"""The list of images, held in memory between requests."""
+"""The list of images, cached between requests."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Gallery", "images", "picture_version", "thumbnail_address"]
 
-# A page that is being typed in asks several times a second.
+# Typing into the search field sends several requests per second.
 _TRUSTED_S: Final = 1.0
 _MAX_ROWS: Final = 1000
 _TIMES: Final = frozenset({"created_utc", "updated_utc"})
-# Of what every image has, that which people search for; all of its metadata comes on top.
+# Searched columns that every image has; all metadata columns are searched too.
 _SEARCHED: Final = (
     "image_id", "rel_path", "parent_folder", "grandparent_folder", "channel_names", "verdict",
 )  # fmt: skip
@@ -62,7 +62,7 @@ class Gallery:
         self._asked_s = 0.0
 
     def rows(self) -> Rows:
-        """Return the list as it was within the last second."""
+        """Return the list, at most one second old."""
         with self._guard:
             now_s = time.monotonic()
             if self._rows is None or now_s - self._asked_s > _TRUSTED_S:
@@ -74,14 +74,14 @@ class Gallery:
             return self._rows
 
     def forget(self) -> None:
-        """Look once more before the next answer: something was changed."""
+        """Invalidate the list after a change."""
         with self._guard:
             self._asked_s = float("-inf")
 
     def neighbors(self, image_id: str, query: QueryParams) -> dict[str, Any]:
-        """Return the ids before and after an image in the list that a query asks for.
+        """Return the ids before and after an image in the list of a query.
 
-        An image that is not in the list, or no longer, has the neighbors that it would have.
+        An image that is not in the list gets the neighbors of its would-be position.
         """
         rows = self.rows()
         ids = rows.columns["image_id"].objects
@@ -129,12 +129,12 @@ def images(request: Request) -> Response:
 
 
 def thumbnail_address(image_id: str, facts: Mapping[str, Any]) -> str:
-    """Return the address of the picture of an image, which changes with its pixels."""
+    """Return the URL of the thumbnail of an image, which changes with its pixels."""
     return f"/api/images/{quote(image_id, safe='')}/thumbnail?v={picture_version(facts)}"
 
 
 def picture_version(facts: Mapping[str, Any] | ZarrImageRecord) -> str:
-    """Return what changes with the picture of an image: of a row of the list, or of the image."""
+    """Return the version of an image's thumbnail, from a row of the list or the image."""
     if not isinstance(facts, dict):
         record: Any = facts
         facts = {

@@ -1,4 +1,4 @@
-"""Rows that are searched, filtered and sorted: a data frame held in memory."""
+"""Search, filter and sort the rows of a data frame in memory."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _MANY: Final = (list, tuple, set, frozenset, dict, np.ndarray)
 
 
 class Column:
-    """One column with what it takes to compare and to sort.
+    """One column, with cached forms for comparing and sorting.
 
     Parameters
     ----------
     values : Series
     is_time : bool
-        Whether its texts are times of ISO 8601.
+        Whether its texts are ISO 8601 times.
     """
 
     def __init__(self, values: pd.Series[Any], *, is_time: bool = False) -> None:
@@ -48,17 +48,17 @@ class Column:
 
     @cached_property
     def objects(self) -> npt.NDArray[np.object_]:
-        """Its values as Python has them."""
+        """Its values as Python objects."""
         return self._values.astype(object).to_numpy()
 
     @cached_property
     def missing(self) -> Mask:
-        """Which of its values are missing."""
+        """Mask of the missing values."""
         return np.asarray(self._values.isna(), dtype=bool)
 
     @cached_property
     def kind(self) -> Kind:
-        """What its values are."""
+        """Kind of its values."""
         kind = self._values.dtype.kind
         if kind == "M" or self._is_time:
             return "time"
@@ -75,16 +75,16 @@ class Column:
 
     @cached_property
     def texts(self) -> list[str]:
-        """Its values as texts to be searched: without capitals, empty where there is none."""
+        """Its values as case-folded texts for searching, empty if missing."""
         pairs = zip(self.objects, self.missing, strict=True)
         return ["" if gone else _text(value).casefold() for value, gone in pairs]
 
     @cached_property
     def numbers(self) -> npt.NDArray[np.float64]:
-        """Numbers; of times, seconds since 1970. NaN where there is none."""
+        """Its values as numbers; times as seconds since 1970. NaN if missing."""
         if self.kind == "time":
             times: Any = pd.to_datetime(self._values, errors="coerce", utc=True, format="ISO8601")
-            # In their own unit: a nanosecond counts no further than the year 2262.
+            # Use the values' own unit: nanoseconds overflow after the year 2262.
             per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[times.dt.unit]
             whole = times.astype("int64").to_numpy()
             return np.where(times.isna(), np.nan, whole / per_second)
@@ -109,12 +109,12 @@ class Column:
         return np.concatenate([there[np.argsort(by, kind="stable")], np.flatnonzero(gone)])
 
     def holds(self, op: str, value: str) -> Mask:
-        """Return which rows fulfil a condition.
+        """Return a mask of the rows that fulfil a condition.
 
         Raises
         ------
         ArgumentError
-            If values of this kind have no such condition, or the value is of another kind.
+            If the condition does not apply to this kind of values, or its value is of another kind.
         """
         if op in ("present", "absent"):
             return self.missing if op == "absent" else ~self.missing
@@ -159,7 +159,7 @@ def _text(value: Any) -> str:
 
 
 def _sortable(value: Any) -> tuple[tuple[bool, float, str], ...]:
-    """Return what lists are sorted by: numbers as numbers, and before texts."""
+    """Return the sort key of a value: numbers precede texts."""
     parts = list(value) if isinstance(value, _MANY) else [value]
     return tuple(
         (False, float(part), "")
@@ -171,7 +171,7 @@ def _sortable(value: Any) -> tuple[tuple[bool, float, str], ...]:
 
 def _is(each: Any, value: str) -> bool:
     if isinstance(each, _BOOLS):
-        return value.casefold() == str(each).casefold()  # JSON has no capitals in it.
+        return value.casefold() == str(each).casefold()  # JSON literals are lower-case.
     if isinstance(each, _MANY):
         return value == _text(each) or any(value == str(part) for part in each)
     return value == str(each)
@@ -194,19 +194,19 @@ def _moment(text: str) -> float | None:
 
 @dataclass(frozen=True)
 class Asked:
-    """What is asked of rows.
+    """A query of rows.
 
     Parameters
     ----------
     q : str
-        Words, each of which a row has somewhere.
+        Words that a row must all contain.
     where : sequence of (column, op, value)
-        All of which a row fulfils.
+        Conditions that a row must all fulfil.
     sort : str
-        Column; empty for the order that is there.
+        Column to sort by; empty keeps the existing order.
     descending : bool
     offset, limit : int
-        Which of the rows found are returned.
+        The range of the matching rows to return.
     """
 
     q: str = ""
@@ -218,12 +218,12 @@ class Asked:
 
     @classmethod
     def of(cls, query: QueryParams, *, offset: int = 0, limit: int = 100) -> Asked:
-        """Return what the query of an address asks.
+        """Return the query of a URL.
 
         Raises
         ------
         ArgumentError
-            If a condition is none.
+            If a condition is invalid.
         """
         where = []
         for said in query.getlist("where"):
@@ -244,9 +244,9 @@ class Rows:
     Parameters
     ----------
     frame : DataFrame
-        Its columns are texts that differ.
+        Its column names are distinct texts.
     searched : sequence of str, optional
-        The columns that words are looked for in; those of text if left out.
+        The columns in which words are searched; those of text if left out.
     times : collection of str
         Columns whose texts are times.
     """
@@ -275,12 +275,12 @@ class Rows:
         return list(map("\n".join, zip(*(self.columns[n].texts for n in wanted), strict=True)))
 
     def find(self, asked: Asked) -> Positions:
-        """Return the positions of all rows that fulfil what is asked, in the order asked for.
+        """Return the positions of all rows that match a query, in its order.
 
         Raises
         ------
         ArgumentError
-            If there is no such column, or a condition does not fit it.
+            If a column does not exist, or a condition does not apply to it.
         """
         mask = self.mask(asked)
         if not asked.sort:
@@ -294,7 +294,7 @@ class Rows:
         return order[mask[order]]
 
     def mask(self, asked: Asked) -> Mask:
-        """Return which rows fulfil what is asked."""
+        """Return a mask of the rows that match a query."""
         mask = np.ones(len(self.frame), dtype=bool)
         for name, op, value in asked.where:
             mask &= self.column(name).holds(op, value)
@@ -306,7 +306,7 @@ class Rows:
         return mask
 
     def column(self, name: str) -> Column:
-        """Return a column; ArgumentError if there is none of that name."""
+        """Return a column; raise ArgumentError if there is none of that name."""
         if name not in self.columns:
             known = ", ".join(list(self.columns)[:20])
             raise ArgumentError(f"there is no column {name!r}", where=name, hint=f"Some: {known}.")

@@ -1,4 +1,4 @@
-"""Tables of the dataset: rows to browse, and simple plots."""
+"""Endpoints for tables of the dataset: rows and simple plots."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 _BINS: Final = 40
-# Beyond it there are no halves.
+# Larger floats have no fractional part.
 _HALVES: Final = 2.0**52
 _MAX_POINTS: Final = 5000
 _MAX_GROUPS: Final = 12
@@ -35,21 +35,21 @@ _OTHERS: Final = "others"
 
 
 def plot(rows: Rows, images: Callable[[], Rows], query: QueryParams) -> dict[str, Any]:
-    """Return what is to be drawn.
+    """Return the data of a plot.
 
     Parameters
     ----------
     rows : Rows
         The table.
     images : callable
-        Returns the list of images: of a table that names images, their metadata group it too.
+        Returns the list of images, whose metadata can group the rows of a table that names images.
     query : QueryParams
         ``x``, ``y``, ``by`` and conditions.
 
     Raises
     ------
     ArgumentError
-        If a column is not there, or holds no numbers.
+        If a column does not exist, or holds no numbers.
     """
     mask = rows.mask(Asked.of(query))
     x, y = query.get("x", ""), query.get("y", "")
@@ -68,7 +68,7 @@ def plot(rows: Rows, images: Callable[[], Rows], query: QueryParams) -> dict[str
         sampled = total > _MAX_POINTS
         taken = np.flatnonzero(mask)
         if sampled:
-            # At random, as every n-th row of a table may be of one kind; the same ones each time.
+            # Sample at random, since every n-th row may be of one kind; use a fixed seed.
             chosen = np.random.default_rng(0).choice(total, _MAX_POINTS, replace=False)
             taken = taken[np.sort(chosen)]
         told = []
@@ -109,7 +109,7 @@ def _histograms(
     there = values[mask]
     low, high = (float(there.min()), float(there.max())) if len(there) else (0.0, 1.0)
     if whole and high - low < _BINS and max(-low, high) < _HALVES:
-        # Each number is in the middle of its bin.
+        # Center each integer in its bin.
         edges = np.arange(low - 0.5, high + 1.0)
     else:
         edges = histogram_edges(low, high, whole=False, bins=_BINS)
@@ -122,7 +122,7 @@ def _histograms(
 def _groups(
     rows: Rows, images: Callable[[], Rows], by: str, mask: npt.NDArray[np.bool_]
 ) -> list[tuple[str, npt.NDArray[np.bool_]]]:
-    """Return labels, and which rows have each; the most frequent ones."""
+    """Return the most frequent labels, and the rows of each."""
     if not by:
         return [("", np.ones(len(rows), dtype=bool))]
     labels = np.array(_labels(rows, images, by), dtype=object)
@@ -153,7 +153,7 @@ _MAX_ROWS: Final = 5000
 
 
 class Tables:
-    """A cache of the tables that were used last; a table that has changed is read again.
+    """A cache of the recently used tables; changed tables are read again.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ class Tables:
         Raises
         ------
         TableNotFoundError
-            If there is none of that name.
+            If there is no table of that name.
         """
         token = open_dataset_of(self._dataset).change_token(name)
         with self._guard:
@@ -185,7 +185,7 @@ class Tables:
             return cached[1]
 
     def described(self) -> list[dict[str, Any]]:
-        """Return name, number of rows and columns of each table, by the end of its file."""
+        """Return name, number of rows and columns of each table, from the Parquet footers."""
         return [self._described(name) for name in self._dataset.list_table_names()]
 
     def _described(self, name: str) -> dict[str, Any]:
