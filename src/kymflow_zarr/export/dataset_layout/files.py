@@ -12,6 +12,7 @@ from kymflow_zarr import layout
 from kymflow_zarr.engine.documents import load_image
 from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.engine.images.array_artifacts import ArrayArtifacts
+from kymflow_zarr.engine.images.artifacts import decode
 from kymflow_zarr.engine.query.map import Reading
 from kymflow_zarr.engine.source_files import read_kept
 from kymflow_zarr.errors import ArtifactNotFoundError, CorruptDataError, TableNotFoundError
@@ -329,11 +330,8 @@ class ImagePlan:
         described: dict[str, Any] = {"name": place.name, "kind": place.kind, "sha256": digest}
         if place.plain is not None:
             return described | add_frame(area, place, data)
-        if place.kind == "json":
-            # Export only artifacts that can be decoded.
-            self.record.load_json(place.name)
-        else:
-            self.record.load_df_csv_gz(place.name)
+        # Export only artifacts that can be decoded.
+        decode(place.kind, data, where=place.key)
         add_bytes(area, place.exact, made_from("verbatim", digest), data)
         return described | {"file": place.exact}
 

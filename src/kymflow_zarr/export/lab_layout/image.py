@@ -11,6 +11,7 @@ from typing import Any, Final
 from kymflow_zarr import layout
 from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.engine.images.array_artifacts import ArrayArtifacts
+from kymflow_zarr.engine.images.artifacts import decode
 from kymflow_zarr.engine.source_files import read_kept
 from kymflow_zarr.errors import (
     ArtifactNotFoundError,
@@ -31,6 +32,7 @@ from kymflow_zarr.export.staging_area import numpy_writer, target_errors
 from kymflow_zarr.schema.image import ImageDocument, SourceFileDocument
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.local.files import digest_of_bytes
+from kymflow_zarr.types import ArtifactKind
 
 __all__ = ["ImageTree"]
 
@@ -183,13 +185,10 @@ class ImageTree:
         return self.record.load_json(_name(key)), self._read(key)
 
     def _readable(self, key: str) -> bytes:
-        """Return a stored data frame, decoded to make sure that it is readable."""
-        name = _name(key)
-        if key.endswith(layout.SUFFIXES["parquet"]):
-            self.record.load_df_parquet(name)
-        else:
-            self.record.load_df_csv_gz(name)
-        return self._read(key)
+        """Return a stored artifact, decoded to make sure that it is readable."""
+        data = self._read(key)
+        decode(_kind(key), data, where=key)
+        return data
 
     def _frame(self, key: str) -> Any:
         return self.record.load_df_parquet(_name(key))
@@ -291,8 +290,12 @@ class ImageTree:
         self.plan.made(self.record.image_id, place, write)
 
 
+def _kind(key: str) -> ArtifactKind:
+    return next(kind for kind, suffix in layout.SUFFIXES.items() if key.endswith(suffix))
+
+
 def _suffix(key: str) -> str:
-    return next(suffix for suffix in layout.SUFFIXES.values() if key.endswith(suffix))
+    return layout.SUFFIXES[_kind(key)]
 
 
 def _name(key: str) -> str:

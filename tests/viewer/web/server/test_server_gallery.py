@@ -163,3 +163,10 @@ def test_the_thumbnail_of_a_row_has_an_address_that_changes_with_its_pixels(
     assert client.get(after["thumbnail"]).content != picture.content
     # What the old address shows now is not kept under it.
     assert client.get(before["thumbnail"]).headers["cache-control"] == "no-store"
+
+
+def test_search_takes_no_column_of_the_list_itself_for_metadata() -> None:
+    from kymflow_zarr.engine.index.columns import IMAGES
+    from kymflow_zarr.viewer.web.lists.gallery import _OURS
+
+    assert set(IMAGES) <= _OURS

@@ -41,7 +41,7 @@ _OURS: Final = frozenset(
         "image_id", "shape", "dtype", "axes", "line_period_s", "pixel_size_um", "channel_names",
         "acquired", "acquired_local_epoch_ns", "created_utc", "updated_utc", "source_path",
         "rel_path", "parent_folder", "grandparent_folder", "n_rois", "artifacts", "n_artifacts",
-        "error", "verdict",
+        "error", "verdict", "source_image",
     }
 )  # fmt: skip
 
