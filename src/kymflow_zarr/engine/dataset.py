@@ -443,8 +443,8 @@ class OpenDataset:
         else:
             tables = [table]
         for key in map(layout.table_key, tables):
-            found = self.storage.stat(key)
-            seen.append((key, *((0, -1) if found is None else (found.version, found.size))))
+            stat = self.storage.stat(key)
+            seen.append((key, *((0, -1) if stat is None else (stat.version, stat.size))))
         return hashlib.sha256(repr(seen).encode()).hexdigest()
 
     def number_of_rows(self, table: str) -> int:

@@ -535,17 +535,17 @@ class StoredImage:
     def _rois_of(self, payload: object) -> list[Roi]:
         from kymflow_zarr.engine.rois.values import UnknownRoi, roi_from_dict
 
-        found = payload.get("rois") if isinstance(payload, Mapping) else payload
-        if found is None:
+        entries = payload.get("rois") if isinstance(payload, Mapping) else payload
+        if entries is None:
             return []
-        if not isinstance(found, list):
+        if not isinstance(entries, list):
             raise SchemaValidationError(
-                f"the regions are {type(found).__name__}, not a list",
+                f"the regions are {type(entries).__name__}, not a list",
                 where=f"{self._payload_key}: rois",
                 hint="save_rois() replaces them.",
             )
         rois: list[Roi] = []
-        for raw in found:
+        for raw in entries:
             try:
                 rois.append(roi_from_dict(raw))
             except ArgumentError as error:

@@ -153,9 +153,9 @@ def _submitted(
     """Submit items while there is room; yield whenever the caller may wait for the first."""
     # The random token makes the tasks of each call unique: Dask returns the old result of an
     # equal task, even if it failed.
-    there = partial(_done, call, process_token(), os.urandom(8).hex())
+    task = partial(_done, call, process_token(), os.urandom(8).hex())
     for item in items:
-        begun.append((item, None if here(item) else executor.submit(there, item)))
+        begun.append((item, None if here(item) else executor.submit(task, item)))
         if len(begun) >= most:
             yield
     while begun:

@@ -262,12 +262,14 @@ def _told(axes: tuple[Axis, ...]) -> tuple[Axis, ...] | None:
     spaces = [i for i, axis in enumerate(axes) if axis.quantity == "space"]
     if len(times) != 1 or len(spaces) != 1:
         return None
-    told = list(axes)
+    expressed = list(axes)
     line = sorted((times[0], spaces[0]))
     for i, name in zip(line, "yx", strict=True):
-        axis = told[i]
-        told[i] = Axis(name, "space", axis.unit if axis.quantity == "space" else None, axis.step)
-    return tuple(told) if _is_ome(told) else None
+        axis = expressed[i]
+        expressed[i] = Axis(
+            name, "space", axis.unit if axis.quantity == "space" else None, axis.step
+        )
+    return tuple(expressed) if _is_ome(expressed) else None
 
 
 def array_dimension_names(axes: Sequence[Axis]) -> tuple[str, ...]:

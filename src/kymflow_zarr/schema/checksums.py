@@ -67,17 +67,21 @@ def updated_checksums(
     in_order = all(map(operator.lt, keys, keys[1:]))
     if not (in_order and data.isascii() and all(map(str.isascii, (*changed, *removed)))):
         # Bytes sort differently than text here, or another program wrote the list.
-        gone = tuple(f"{key}/" for key in removed)
+        removed_folders = tuple(f"{key}/" for key in removed)
         files = parse_checksums(data, where=where)
-        files = {key: found for key, found in files.items() if not f"{key}/".startswith(gone)}
+        files = {
+            key: file_sum
+            for key, file_sum in files.items()
+            if not f"{key}/".startswith(removed_folders)
+        }
         return dump_checksums(files | dict(changed))
     for name in (key.encode() for key in removed):
         # "0" is the character after "/".
         for first, end in ((name, name + b"\0"), (name + b"/", name + b"0")):
             start, stop = bisect_left(keys, first), bisect_left(keys, end)
             del keys[start:stop], lines[2 * start : 2 * stop]
-    for key, found in changed.items():
-        (pair, name) = _pair(key, found), key.encode()
+    for key, file_sum in changed.items():
+        (pair, name) = _pair(key, file_sum), key.encode()
         place = bisect_left(keys, name)
         if place < len(keys) and keys[place] == name:
             lines[2 * place : 2 * place + 2] = pair

@@ -219,15 +219,15 @@ def ome_attributes(
     -----
     Source: OME-Zarr 0.5, https://ngff.openmicroscopy.org/0.5/.
     """
-    told = ome_axes(axes)
-    if told is None:
+    expressed = ome_axes(axes)
+    if expressed is None:
         return None
     # "The length of the 'scale' array MUST be the same as the length of 'axes'"; an unknown
     # step is 1, the specification's value for "no scaling".
-    scale = [1.0 if axis.step is None else axis.step for axis in told]
+    scale = [1.0 if axis.step is None else axis.step for axis in expressed]
     multiscale = {
         "name": name,
-        "axes": [_axis(axis) for axis in told],
+        "axes": [_axis(axis) for axis in expressed],
         "datasets": [
             {"path": path, "coordinateTransformations": [{"type": "scale", "scale": scale}]}
         ],

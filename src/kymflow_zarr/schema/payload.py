@@ -199,10 +199,10 @@ def roi_deviations(roi: object) -> Iterator[Deviation]:
         return
     if not list(_typed_deviations(roi)):
         return
-    found = list(_typed_deviations(upgrade_roi(roi)))
-    if not found:
+    deviations = list(_typed_deviations(upgrade_roi(roi)))
+    if not deviations:
         yield Deviation("", "has an older form", readable=True)
-    for deviation in found:
+    for deviation in deviations:
         yield deviation._replace(key=old_key(deviation.key)) if is_flat_roi(roi) else deviation
 
 
@@ -239,9 +239,9 @@ def _deviations(
             msgspec.convert(value, field.type, strict=True)
         except msgspec.ValidationError as error:
             reason, _, place = str(error).partition(" - at `$")
-            said = reason.replace("`", "").replace("Expected", "should be", 1)
-            said = said.replace("object", "mapping").replace("array", "list")
-            yield Deviation(key + place.rstrip("`"), f"is {_short(value)}: {said}")
+            message = reason.replace("`", "").replace("Expected", "should be", 1)
+            message = message.replace("object", "mapping").replace("array", "list")
+            yield Deviation(key + place.rstrip("`"), f"is {_short(value)}: {message}")
 
 
 def _struct_of(kind: Any) -> type[msgspec.Struct] | None:

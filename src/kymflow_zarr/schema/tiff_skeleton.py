@@ -82,13 +82,13 @@ class _Head(msgspec.Struct, kw_only=True):
 
 def coalesced(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     """Return byte ranges with adjacent ones merged."""
-    found: list[tuple[int, int]] = []
+    merged: list[tuple[int, int]] = []
     for offset, count in ranges:
-        if found and sum(found[-1]) == offset:
-            found[-1] = (found[-1][0], found[-1][1] + count)
+        if merged and sum(merged[-1]) == offset:
+            merged[-1] = (merged[-1][0], merged[-1][1] + count)
         else:
-            found.append((offset, count))
-    return found
+            merged.append((offset, count))
+    return merged
 
 
 def gaps_of(ranges: Sequence[tuple[int, int]], size_bytes: int) -> list[tuple[int, int]]:

@@ -179,8 +179,8 @@ class ReadingStore(Store):
     async def exists(self, key: str) -> bool:
         """Return True if a file is at a key."""
         whole = f"{self._prefix}/{key}"
-        found = await asyncio.to_thread(self._storage.stat, whole)
-        return found is not None and not self._storage.is_folder(whole)
+        stat = await asyncio.to_thread(self._storage.stat, whole)
+        return stat is not None and not self._storage.is_folder(whole)
 
     async def list(self) -> AsyncIterator[str]:
         """Yield all keys."""

@@ -133,14 +133,14 @@ class EditedImage:
         self.written.append(entry)
 
     def _changes(self) -> list[EditChange]:
-        found = [
+        changes = [
             EditChange(what="verdict", before=self._before.verdict, after=self._verdict),
             EditChange(what="note", before=self._before.note, after=self._note),
         ]
-        found += [] if self._rois is None else self._rois.changes()
+        changes += [] if self._rois is None else self._rois.changes()
         for events in self._events.values():
-            found += events.changes()
-        return [change for change in found if not _same(change.before, change.after)]
+            changes += events.changes()
+        return [change for change in changes if not _same(change.before, change.after)]
 
     def _encoded(self, kind: ArtifactKind, name: str, value: Any) -> tuple[str, bytes]:
         key = layout.artifact_key(kind, name)
@@ -359,16 +359,16 @@ class EditedRois:
 
     def changes(self) -> list[EditChange]:
         """Return the changes of regions, in the order of their previous positions."""
-        found = []
+        changes = []
         for roi_id in self._touched:
             was = self._place(roi_id, self._at_first)
             before = None if was is None else self._at_first[was]
             after = copy.deepcopy(self.now(roi_id))
-            found.append(
+            changes.append(
                 EditChange(what="roi", roi_id=roi_id, position=was, before=before, after=after)
             )
         last = len(self._at_first)
-        return sorted(found, key=lambda c: last if c.position is None else c.position)
+        return sorted(changes, key=lambda c: last if c.position is None else c.position)
 
     def payload(self) -> dict[str, Any]:
         """Return the payload with the edited regions."""

@@ -202,7 +202,7 @@ class RecordDraft(RecordWriter):
     @property
     def size_bytes(self) -> int:
         """Total size of its files so far."""
-        return sum(found.size_bytes for found in self.staged.sums.values())
+        return sum(file.size_bytes for file in self.staged.sums.values())
 
     def complete(self) -> str:
         """Write the remaining documents; return the key to publish the files at."""

@@ -54,9 +54,9 @@ def thumbnail(
         return draw(size)
     note = _note(document)
     place = layout.thumbnail_key(document.image_id)
-    kept = _read(storage, place)
-    if kept is not None and kept[_HEAD : _HEAD + len(note)] == note:
-        return kept
+    cached = _read(storage, place)
+    if cached is not None and cached[_HEAD : _HEAD + len(note)] == note:
+        return cached
     png = draw(size)
     noted = png[:_HEAD] + note + png[_HEAD:]
     # If it cannot be cached (no permission, full disk), return it anyway.
@@ -96,8 +96,8 @@ def _note(document: ImageDocument) -> bytes:
 
 def _read(storage: Storage, place: str) -> bytes | None:
     with contextlib.suppress(KymflowZarrError):
-        found = storage.stat(place)
-        if found is not None and _HEAD < found.size <= _MAX_BYTES:
+        stat = storage.stat(place)
+        if stat is not None and _HEAD < stat.size <= _MAX_BYTES:
             data = storage.read(place)
             if data is not None and _is_whole(data):
                 return data

@@ -65,8 +65,8 @@ def _acquired(facts: ImageFacts) -> int | None:
 
 
 def _experiment(facts: ImageFacts) -> Mapping[str, Any] | None:
-    found = facts.payload.get("experiment_metadata")
-    return found if isinstance(found, Mapping) and found else None
+    experiment = facts.payload.get("experiment_metadata")
+    return experiment if isinstance(experiment, Mapping) and experiment else None
 
 
 def _n_rois(facts: ImageFacts) -> int:
@@ -98,8 +98,8 @@ def _source_image(facts: ImageFacts) -> str | None:
 
 def _verdict(facts: ImageFacts) -> str | None:
     # Another artifact may have that name; curation() raises an error for it.
-    found = facts.curation.get("verdict") if facts.curation.get("format") == FORMAT else None
-    return found if found in get_args(Verdict) else None
+    verdict = facts.curation.get("verdict") if facts.curation.get("format") == FORMAT else None
+    return verdict if verdict in get_args(Verdict) else None
 
 
 INDEX: Final[dict[str, IndexColumn]] = {
@@ -216,8 +216,8 @@ def _document(storage: Storage, image_id: str, key: str) -> ImageDocument:
 def _mapping(storage: Storage, prefix: str, name: str) -> Mapping[str, Any]:
     key = f"{prefix}/{layout.artifact_key('json', name)}"
     raw = _fast(storage, key)
-    found = load(storage, key) if raw is None else raw
-    return found if isinstance(found, Mapping) else {}
+    value = load(storage, key) if raw is None else raw
+    return value if isinstance(value, Mapping) else {}
 
 
 def _fast(storage: Storage, key: str) -> Any | None:

@@ -144,7 +144,7 @@ def entries_of(table: pa.Table) -> dict[str, dict[str, Any]]:
     texts = {name: values(table, name) for name in table.column_names}
     texts |= {name: parsed(texts[name]) for name in _PARSED}
     texts["axes"] = [None if axes is None else [axis[0] for axis in axes] for axes in texts["axes"]]
-    found: dict[str, dict[str, Any]] = {}
+    entries: dict[str, dict[str, Any]] = {}
     for image_id, error, keys, *facts in zip(
         texts["image_id"],
         texts["error"],
@@ -152,14 +152,14 @@ def entries_of(table: pa.Table) -> dict[str, dict[str, Any]]:
         *(texts[name] for name in _MANIFEST_KEYS),
         strict=True,
     ):
-        found[image_id] = entry = {"image_id": image_id}
+        entries[image_id] = entry = {"image_id": image_id}
         if error is not None:
             entry["error"] = error
             continue
         prefix = layout.image_prefix(image_id)
         entry |= zip(_MANIFEST_KEYS, facts, strict=True)
         entry["analysis_keys"] = [f"{prefix}/{key}" for key in keys if key.startswith(_ANALYSIS)]
-    return found
+    return entries
 
 
 def values(table: pa.Table, column: str) -> list[Any]:

@@ -91,8 +91,8 @@ def _as_it_is(table: pa.Table, name: str) -> dict[str, Any]:
 
 def _sequences(table: pa.Table, name: str) -> dict[str, Any]:
     codes, texts = _distinct(table, name)
-    found = [None if value is None else tuple(value) for value in parsed(texts)]
-    return {name: _spread(codes, found, object)}
+    values = [None if value is None else tuple(value) for value in parsed(texts)]
+    return {name: _spread(codes, values, object)}
 
 
 def _acquired(table: pa.Table, name: str) -> dict[str, Any]:
@@ -112,14 +112,14 @@ def _axes(table: pa.Table, name: str) -> dict[str, Any]:
     others = [axis for axis in kinds if kinds[axis] != "channel" and axis not in usual]
     names = [None if listed is None else tuple(axis[0] for axis in listed) for listed in axes_of]
     facts = [_calibration(listed or ()) for listed in axes_of]
-    found = {name: _spread(codes, names, object)}
+    columns = {name: _spread(codes, names, object)}
     for key in ("line_period_s", "pixel_size_um"):
-        found[key] = _spread(codes, [fact.get(key) for fact in facts], "float64")
+        columns[key] = _spread(codes, [fact.get(key) for fact in facts], "float64")
     for axis in [*usual, *others]:
         step, unit = (f"{axis}{end}" for end in _CALIBRATION)
-        found[step] = _spread(codes, [fact.get(step) for fact in facts], "float64")
-        found[unit] = _spread(codes, _texts([fact.get(unit) for fact in facts]))
-    return found
+        columns[step] = _spread(codes, [fact.get(step) for fact in facts], "float64")
+        columns[unit] = _spread(codes, _texts([fact.get(unit) for fact in facts]))
+    return columns
 
 
 def _calibration(axes: Sequence[Sequence[Any]]) -> dict[str, Any]:
@@ -173,12 +173,12 @@ def artifact_name(key: str) -> str:
 def _experiment(table: pa.Table, name: str) -> dict[str, Any]:
     codes, texts = _distinct(table, name)
     payloads = [_decoded(text) for text in texts]
-    found = {}
+    columns = {}
     for key in sorted({key for each in payloads for key in each}):
         column = [each.get(key) for each in payloads]
         taken = key in IMAGES or key.startswith(ROWS) or key.endswith(_CALIBRATION)
-        found[f"{name}.{key}" if taken else key] = _spread(codes, column, _dtype_of(column))
-    return found
+        columns[f"{name}.{key}" if taken else key] = _spread(codes, column, _dtype_of(column))
+    return columns
 
 
 def _dtype_of(items: Sequence[Any]) -> Any:
@@ -207,18 +207,18 @@ def _row_counts(
     tables: Tables, table: pa.Table, names: Sequence[str], errors: dict[str, str]
 ) -> dict[str, Any]:
     """Return the number of rows of each image in each table; missing for a damaged table."""
-    found: dict[str, Any] = {}
+    columns: dict[str, Any] = {}
     ids = values(table, "image_id")
     for name in names:
         try:
             counts = tables.count_rows(name)
         except KymflowZarrError as error:
             errors[layout.table_key(name)] = str(error)
-            found[f"{ROWS}{name}"] = pd.Series([pd.NA] * len(ids), dtype="Int64")
+            columns[f"{ROWS}{name}"] = pd.Series([pd.NA] * len(ids), dtype="Int64")
             continue
         if counts is not None:
-            found[f"{ROWS}{name}"] = pd.Series([counts.get(i, 0) for i in ids], dtype="int64")
-    return found
+            columns[f"{ROWS}{name}"] = pd.Series([counts.get(i, 0) for i in ids], dtype="int64")
+    return columns
 
 
 def _distinct(table: pa.Table, name: str) -> tuple[Any, list[str | None]]:

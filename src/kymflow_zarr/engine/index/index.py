@@ -105,22 +105,22 @@ class Index:
         with ThreadPoolExecutor(1) as other:
             # Arrow decodes the file while this thread reads the times.
             unpacked = None if data is None else other.submit(file.from_bytes, data, wanted)
-            found = self._found()
+            folders = self._found()
             known = None if unpacked is None else unpacked.result()
         if self._places is None:
             self._places = file.Places()
-        current, stale = file.compare(known, found, self._places)
+        current, stale = file.compare(known, folders, self._places)
         if not stale:
             return current
         gone = 0 if known is None else len(known) - len(current)
-        keep = self._keeper(stale, len(found), gone)
+        keep = self._keeper(stale, len(folders), gone)
         if keep is None:
             return file.merged(current, self._unwritten(stale).select(wanted))
         fresh = file.table_of(self._read(stale))
         new = keep(fresh)
-        if self._is_worthwhile(len(new) + gone, len(found)):
+        if self._is_worthwhile(len(new) + gone, len(folders)):
             saved = None if data is None else file.from_bytes(data, list(INDEX))
-            old = file.compare(saved, found)[0]
+            old = file.compare(saved, folders)[0]
             with contextlib.suppress(KymflowZarrError, OSError):
                 self._write(file.merged(old, new))
         return file.merged(current, fresh.select(wanted))
@@ -129,9 +129,9 @@ class Index:
         """Rebuild the index from the documents, write it, and return its entries."""
         from kymflow_zarr.engine.index import file
 
-        found = self._found()
-        keep = self._keeper(found, 0, len(found))
-        fresh = file.table_of(self._read(found))
+        folders = self._found()
+        keep = self._keeper(folders, 0, len(folders))
+        fresh = file.table_of(self._read(folders))
         if keep is not None:
             self._write(keep(fresh))
         return file.entries_of(fresh)
@@ -140,9 +140,9 @@ class Index:
         """Return the rows of images that are not in the index file and not worth writing now."""
         from kymflow_zarr.engine.index import file
 
-        kept, missing = self._unwritten_rows.current(stale)
-        if not missing and kept is not None:
-            return kept
+        cached, missing = self._unwritten_rows.current(stale)
+        if not missing and cached is not None:
+            return cached
         try:
             doubtful: Container[str] = self._unfinished()
         except (KymflowZarrError, OSError):
@@ -150,7 +150,7 @@ class Index:
         keep = self._unwritten_rows.keeper(missing, doubtful)
         fresh = file.table_of(self._read(missing))
         keep(fresh)
-        return fresh if kept is None else file.merged(kept, fresh)
+        return fresh if cached is None else file.merged(cached, fresh)
 
     def _saved(self) -> bytes | None:
         """Return the bytes of the index file; None where it cannot be read."""

@@ -126,7 +126,7 @@ class Gatherer:
         on_error : callable, optional
             Called with id and error of an image that cannot be read. None raises the error.
         """
-        found: dict[str, P] = {}
+        parts: dict[str, P] = {}
         for image_id, part, error in in_order(
             read, ids, executor=executor, progress=progress, threads=THREADS
         ):
@@ -138,14 +138,14 @@ class Gatherer:
                 error.add_note(f"image {image_id!r}")
                 raise error
             elif part is not None:
-                found[image_id] = part
+                parts[image_id] = part
             elif raise_missing:
                 raise ArtifactNotFoundError(
                     f"the image {image_id!r} has no data frame {self.name!r}",
                     where=layout.image_prefix(image_id),
                     hint='missing="skip" leaves such images out.',
                 )
-        return found
+        return parts
 
 
 def read_part(storage: Storage, keys: Mapping[ArtifactKind, str], image_id: str) -> Part | None:
@@ -246,8 +246,8 @@ def gather(
 def frame_names(index: Index) -> list[str]:
     """Return the names of all data-frame artifacts (Parquet, CSV) of the dataset, sorted."""
     texts = dict.fromkeys(values(index.columns(["artifacts"]), "artifacts"))
-    found = {layout.parse_artifact_key(key) for text in texts for key in parsed([text])[0]}
-    return sorted({key[1] for key in found if key is not None and key[0] != "json"})
+    keys = {layout.parse_artifact_key(key) for text in texts for key in parsed([text])[0]}
+    return sorted({key[1] for key in keys if key is not None and key[0] != "json"})
 
 
 def report_of(errors: Mapping[str, Exception]) -> dict[str, str] | None:

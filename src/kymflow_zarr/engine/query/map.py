@@ -109,11 +109,11 @@ _readings: dict[str, Reading] = {}
 
 
 def _reading(storage: Storage, call: str) -> Reading:
-    found = _readings.get(call)
-    if found is None:
-        found = Reading(storage.reader(), call)
-        found.storage.recover()
+    reading = _readings.get(call)
+    if reading is None:
+        reading = Reading(storage.reader(), call)
+        reading.storage.recover()
         for old in list(_readings)[:-7]:
             _readings.pop(old, None)
-        _readings[call] = found
-    return found
+        _readings[call] = reading
+    return reading

@@ -411,16 +411,16 @@ def _mentioned(
     # DuckDB does not report its own views, and would read them instead of a table of that name.
     doubtful = {name for name in all_names if names is None or name.startswith(_OF_DUCKDB)}
     names = (names or set()) | {n for n in doubtful if _is_word_in(n, query.casefold())}
-    found = {name: source for name, source in sources.items() if name.casefold() in names}
+    mentioned = {name: source for name, source in sources.items() if name.casefold() in names}
     folded: dict[str, str] = {}
-    for name in found:
+    for name in mentioned:
         other = folded.setdefault(name.casefold(), name)
         if other != name:
             raise ArgumentError(
                 f"SQL does not tell {other!r} from {name!r}, which differ in capitals alone",
                 where="query",
             )
-    return found
+    return mentioned
 
 
 def _names_in(connection: Any, query: str) -> set[str] | None:
@@ -515,17 +515,17 @@ class FileCache:
 
     def get(self, name: str, stat: Stat | None) -> SealedFile | None:
         """Return the cached file of a table, None if the table has changed."""
-        kept = self._kept.get(name)
-        return kept[1] if kept is not None and kept[0] == stat else None
+        cached = self._kept.get(name)
+        return cached[1] if cached is not None and cached[0] == stat else None
 
     def keep(self, name: str, stat: Stat | None, file: SealedFile) -> None:
         """Cache the file of a table; `stat` is from before the table was read."""
-        kept = {other: found for other, found in self._kept.items() if other != name}
+        cached = {other: entry for other, entry in self._kept.items() if other != name}
         if stat is not None and stat.settled and stat.size == file.size <= _KEPT_BYTES:
-            kept[name] = stat, file
-        while len(kept) > _KEPT_FILES or sum(f.size for _, f in kept.values()) > _KEPT_BYTES:
-            del kept[next(iter(kept))]
-        self._kept = kept
+            cached[name] = stat, file
+        while len(cached) > _KEPT_FILES or sum(f.size for _, f in cached.values()) > _KEPT_BYTES:
+            del cached[next(iter(cached))]
+        self._kept = cached
 
 
 @dataclass(frozen=True, slots=True)

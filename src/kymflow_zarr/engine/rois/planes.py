@@ -239,11 +239,11 @@ def statistics(blocks: Iterable[np.ndarray[Any, Any]], place: Mapping[str, Any])
 
 def bounding_box(mask: np.ndarray[Any, Any]) -> tuple[slice, slice]:
     """Return the rows and columns that a mask covers; empty slices for an empty mask."""
-    found: Sequence[slice] = [
+    extents: Sequence[slice] = [
         slice(int(hit[0]), int(hit[-1]) + 1) if hit.size else slice(0, 0)
         for hit in (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     ]
-    return found[0], found[1]
+    return extents[0], extents[1]
 
 
 _Pixels: TypeAlias = np.ndarray[Any, Any]

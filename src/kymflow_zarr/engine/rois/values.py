@@ -258,8 +258,8 @@ class UnknownRoi:
     @property
     def name(self) -> str:
         """The name in `raw`, empty if it has none."""
-        found = self.raw.get("name") if isinstance(self.raw, Mapping) else None
-        return found if isinstance(found, str) else ""
+        name = self.raw.get("name") if isinstance(self.raw, Mapping) else None
+        return name if isinstance(name, str) else ""
 
     def to_dict(self) -> Any:
         """Return the region in the form of the metadata payload."""
@@ -283,10 +283,10 @@ def roi_from_dict(raw: Mapping[str, Any]) -> KnownRoi:
     """
     if not isinstance(raw, Mapping):
         raise ArgumentTypeError(f"a region is a mapping, not {type(raw).__qualname__}")
-    said = raw.get("roi_id", raw.get("id"))
+    roi_id = raw.get("roi_id", raw.get("id"))
     for deviation in roi_deviations(raw):
         if not deviation.readable:
-            raise ArgumentError(str(deviation), where=f"roi {said}")
+            raise ArgumentError(str(deviation), where=f"roi {roi_id}")
     upgraded: Any = upgrade_roi(raw)
     roi = copy.deepcopy(dict(upgraded))
     data, meta = dict(roi.pop("data")), dict(roi.pop("meta"))

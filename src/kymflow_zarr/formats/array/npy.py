@@ -62,9 +62,9 @@ def _decode(data: bytes, where: str) -> np.ndarray[Any, Any]:
         raise ValueError(f"its shape is {shape}")
     size = math.prod(shape) * dtype.itemsize
     check_limit("array_bytes", size, "the array takes", where=where)
-    found = len(data) - file.tell()
-    if size > found:
-        raise ValueError(f"its header declares {size} bytes, and there are {found}")
+    available = len(data) - file.tell()
+    if size > available:
+        raise ValueError(f"its header declares {size} bytes, and there are {available}")
     flat = np.frombuffer(data, dtype, math.prod(shape), file.tell())
     array = flat.reshape(shape, order="F" if fortran else "C")
     return array.copy(order="K")

@@ -200,19 +200,19 @@ def as_array(data: object, *, what: str) -> ArrayLike:
 
 def _refuse_no_array(data: object, what: str) -> None:
     if isinstance(data, str | os.PathLike):
-        said = "is text or a path, not an array"
+        problem = "is text or a path, not an array"
         hint = "ingest_tiff() takes the path of a TIFF; of another file, read the pixels first."
     elif data is None:
-        said, hint = "is None, which is no array", "Check what the call before it returned."
+        problem, hint = "is None, which is no array", "Check what the call before it returned."
     elif hasattr(data, "load_array"):
-        said = "is a record, not an array"
+        problem = "is a record, not an array"
         hint = "Pass its pixels: rec.load_array(), or rec.open_array() to copy block by block."
     elif isinstance(data, Iterator):
-        said = f"is a {type(data).__name__}, not an array"
+        problem = f"is a {type(data).__name__}, not an array"
         hint = "Collect it first, as np.stack(list(...))."
     else:
         return
-    raise ArgumentTypeError(f"the {what} {said}", hint=hint)
+    raise ArgumentTypeError(f"the {what} {problem}", hint=hint)
 
 
 def array_files(

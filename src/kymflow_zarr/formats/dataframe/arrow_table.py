@@ -401,5 +401,5 @@ def _encode_attrs(attrs: Any) -> Marker:
             "df.attrs would not come back equal from JSON",
             hint="Use text, numbers, None, lists and dicts whose keys are text",
         )
-    kept: Marker = back
-    return kept
+    attrs_marker: Marker = back
+    return attrs_marker

@@ -107,8 +107,8 @@ def _decode_zone(zone: Marker) -> dt.tzinfo:
         except ImportError:
             # pandas 3 does not need pytz: fall back to the same zone of the standard library.
             return zoneinfo.ZoneInfo(zone["name"])
-        found: dt.tzinfo = library.timezone(zone["name"])
-        return found
+        zone_info: dt.tzinfo = library.timezone(zone["name"])
+        return zone_info
     return zoneinfo.ZoneInfo(zone["name"])
 
 
@@ -277,10 +277,10 @@ def _decode_interval(array: Any, marker: Marker) -> Any:
     left, right = (
         pd.Index(decode_plain(array.field(name), marker["ends"])) for name in ("left", "right")
     )
-    made = pd.arrays.IntervalArray.from_arrays(left, right, closed=marker["closed"])
+    intervals = pd.arrays.IntervalArray.from_arrays(left, right, closed=marker["closed"])
     if array.null_count:
-        made[array.is_null().to_numpy(zero_copy_only=False)] = None
-    return made
+        intervals[array.is_null().to_numpy(zero_copy_only=False)] = None
+    return intervals
 
 
 def encode_labels(index: pd.Index, what: str) -> Marker:

@@ -170,12 +170,12 @@ def _null_name(value: Any) -> str | None:
 
 
 def _find_nulls(values: np.ndarray) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {}
+    positions: dict[str, list[int]] = {}
     for position in np.flatnonzero(pd.isna(values)).tolist():
         name = _null_name(values[position])
         if name is not None:
-            found.setdefault(name, []).append(position)
-    return found
+            positions.setdefault(name, []).append(position)
+    return positions
 
 
 def null_marker(nulls: Mapping[str, Sequence[int] | np.ndarray]) -> Marker:

@@ -191,8 +191,8 @@ def register_pandas_types() -> None:
     """Register pandas' extension types with Arrow."""
     # pandas registers them when the first period and interval array is converted.
     for value in (pd.Period("2000-01-01", freq="D"), pd.Interval(0, 1)):
-        made: Any = pd.array([value])
-        pa.array(made)
+        array: Any = pd.array([value])
+        pa.array(array)
 
 
 def _read(data: bytes | pa.Buffer, *, where: str, columns: list[str] | None = None) -> pa.Table:

@@ -184,18 +184,18 @@ class GroupedTable:
             if run.anew
             for table in _cut(self._tables(run, keep, more if run is runs[-1] else ()), run.rows)
         )
-        made: dict[int, list[RowGroup]] = {number: [] for number in range(len(runs))}
+        rewritten: dict[int, list[RowGroup]] = {number: [] for number in range(len(runs))}
         footer = footer_of(memoryview(_encode(schema.empty_table(), schema)))
         # Also if nothing is encoded: copied row groups get the new footer.
         _require_same_columns(self._footer, footer)
         for number, data in _encoded(pieces, schema):
             written, groups = parse_row_groups(data)
-            made[number] += groups
+            rewritten[number] += groups
             _require_same_columns(written, footer)
         chosen = (
             group
             for number, run in enumerate(runs)
-            for group in (made[number] if run.anew else self._whole(run))
+            for group in (rewritten[number] if run.anew else self._whole(run))
         )
         return file_of(chosen, footer), removed
 
@@ -220,9 +220,9 @@ class GroupedTable:
             if ids is not None and _excludes(group.bounds(image_id_col), ids):
                 continue
             column = _read_group(self._file, i, [image_id_col])[image_id_col]
-            gone = names_any(Column(image_id_col, column, marker), image_ids)
-            if pc.any(gone).as_py():
-                masks[i] = pc.invert(gone)
+            removed = names_any(Column(image_id_col, column, marker), image_ids)
+            if pc.any(removed).as_py():
+                masks[i] = pc.invert(removed)
         return masks
 
     def _tables(self, run: _Run, keep: dict[int, Any], more: Sequence[Rows]) -> Iterator[pa.Table]:
@@ -269,7 +269,7 @@ def _require_same_columns(one: Struct, other: Struct) -> None:
 def _appended(old: Column, new: Column | None, rows: int) -> Column:
     """Append rows to a part of a column, unless that changes the type of the other rows."""
     if new is None:
-        made = append_missing(old, rows)
+        appended = append_missing(old, rows)
     elif old.marker["kind"] == "object":
         usual = [column.marker.get("null", "None") for column in (old, new)]
         if not same_form(old, new) or "nulls" in new.marker:
@@ -277,19 +277,19 @@ def _appended(old: Column, new: Column | None, rows: int) -> Column:
         if new.array.null_count and usual[0] != usual[1]:
             raise _NotOrdinaryError
         # Only the whole column determines which null is the default.
-        made = Column(old.name, append_column(old, new).array, old.marker)
+        appended = Column(old.name, append_column(old, new).array, old.marker)
     elif old.all_null and not same_form(old, new):
         raise _NotOrdinaryError  # Only the whole column shows whether it is all null.
     else:
-        made = append_column(old, new)
+        appended = append_column(old, new)
         if pa.types.is_dictionary(old.array.type):
             try:
-                made = Column(old.name, made.array.cast(old.array.type), made.marker)
+                appended = Column(old.name, appended.array.cast(old.array.type), appended.marker)
             except pa.ArrowException as error:
                 raise _NotOrdinaryError from error  # Not only the width of the codes differs.
-    if made.marker != old.marker or made.array.type != old.array.type:
+    if appended.marker != old.marker or appended.array.type != old.array.type:
         raise _NotOrdinaryError
-    return made
+    return appended
 
 
 def _runs(left: Sequence[int], touched: Collection[int], added: int) -> list[_Run]:
@@ -337,13 +337,13 @@ def _encoded(
 
 
 def _encode(table: pa.Table, schema: pa.Schema) -> bytes:
-    made = table.replace_schema_metadata(schema.metadata).unify_dictionaries()
+    encoded = table.replace_schema_metadata(schema.metadata).unify_dictionaries()
     for at, field in enumerate(schema):
-        column: Any = made.column(at)
+        column: Any = encoded.column(at)
         if pa.types.is_dictionary(column.type) and not pa.types.is_dictionary(field.type):
-            made = made.set_column(at, field.name, _compacted(column))
+            encoded = encoded.set_column(at, field.name, _compacted(column))
     sink = pa.BufferOutputStream()
-    pq.write_table(made, sink, row_group_size=max(1, len(made)), **written_options(schema))
+    pq.write_table(encoded, sink, row_group_size=max(1, len(encoded)), **written_options(schema))
     return sink.getvalue().to_pybytes()
 
 

@@ -66,9 +66,9 @@ class RowGroup:
         for chunk in _chunks(self.struct):
             meta = chunk[_META][1]
             if meta[_PATH][1][1] == [column.encode()] and _STATISTICS in meta:
-                found = meta[_STATISTICS][1]
-                if _MIN in found and _MAX in found:
-                    return found[_MIN][1], found[_MAX][1]
+                statistics = meta[_STATISTICS][1]
+                if _MIN in statistics and _MAX in statistics:
+                    return statistics[_MIN][1], statistics[_MAX][1]
         return None
 
     def is_whole(self) -> bool:
@@ -138,8 +138,8 @@ def file_of(groups: Iterable[RowGroup], footer: Struct) -> bytes:
         pieces.append(group.file[group.start : group.end])
         at += group.end - group.start
         rows += group.rows
-    made = dump_struct({**footer, _ROWS: (I64, rows), _ROW_GROUPS: (LIST, (STRUCT, structs))})
-    return b"".join([*pieces, made, len(made).to_bytes(4, "little"), MAGIC])
+    new_footer = dump_struct({**footer, _ROWS: (I64, rows), _ROW_GROUPS: (LIST, (STRUCT, structs))})
+    return b"".join([*pieces, new_footer, len(new_footer).to_bytes(4, "little"), MAGIC])
 
 
 def _chunks(struct: Struct) -> list[Struct]:
@@ -165,21 +165,21 @@ def _span(chunk: Struct) -> tuple[int, int]:
 def _moved(struct: Struct, by: int, ordinal: int) -> Struct:
     """Return the RowGroup struct of a row group moved by `by` bytes."""
     inner, chunks = struct[_COLUMNS][1]
-    made = {**struct, _COLUMNS: (LIST, (inner, [_moved_chunk(chunk, by) for chunk in chunks]))}
+    moved = {**struct, _COLUMNS: (LIST, (inner, [_moved_chunk(chunk, by) for chunk in chunks]))}
     if _ORDINAL in struct:
         # The ordinal is optional and has only 16 bits.
-        made.pop(_ORDINAL)
+        moved.pop(_ORDINAL)
         if ordinal < 1 << 15:
-            made[_ORDINAL] = struct[_ORDINAL][0], ordinal
-    return _shifted(made, by, _GROUP_OFFSET)
+            moved[_ORDINAL] = struct[_ORDINAL][0], ordinal
+    return _shifted(moved, by, _GROUP_OFFSET)
 
 
 def _moved_chunk(chunk: Struct, by: int) -> Struct:
     kind, meta = chunk[_META]
-    kept = {field: value for field, value in meta.items() if field not in _BLOOM_FILTER}
-    made = {field: value for field, value in chunk.items() if field not in _PAGE_INDEXES}
-    made[_META] = kind, _shifted(kept, by, _DATA, _INDEX, _DICTIONARY)
-    return _shifted(made, by, _CHUNK_OFFSET)
+    meta_data = {field: value for field, value in meta.items() if field not in _BLOOM_FILTER}
+    moved = {field: value for field, value in chunk.items() if field not in _PAGE_INDEXES}
+    moved[_META] = kind, _shifted(meta_data, by, _DATA, _INDEX, _DICTIONARY)
+    return _shifted(moved, by, _CHUNK_OFFSET)
 
 
 def _shifted(struct: Struct, by: int, *offsets: int) -> Struct:

@@ -95,18 +95,18 @@ def append_missing(column: Column, rows: int) -> Column:
     """Append `rows` missing values; integers become pandas' nullable integers."""
     if rows == 0:
         return column
-    made = _nullable(column)
-    nulls = pa.chunked_array([_nulls(rows, made.array.type)])
-    return _stack(made, Column(made.name, nulls, without_nulls(made.marker)))
+    nullable = _nullable(column)
+    nulls = pa.chunked_array([_nulls(rows, nullable.array.type)])
+    return _stack(nullable, Column(nullable.name, nulls, without_nulls(nullable.marker)))
 
 
 def missing_before(column: Column, rows: int) -> Column:
     """Put `rows` missing values before the column's own."""
     if rows == 0:
         return column
-    made = _nullable(column)
-    nulls = pa.chunked_array([_nulls(rows, made.array.type)])
-    return _stack(Column(made.name, nulls, without_nulls(made.marker)), made)
+    nullable = _nullable(column)
+    nulls = pa.chunked_array([_nulls(rows, nullable.array.type)])
+    return _stack(Column(nullable.name, nulls, without_nulls(nullable.marker)), nullable)
 
 
 def append_column(old: Column, new: Column) -> Column:
@@ -192,8 +192,8 @@ def _nulls(rows: int, arrow_type: Any) -> Any:
 def _nullable(column: Column) -> Column:
     marker = column.marker
     if marker["kind"] == "numpy" and (kind := np.dtype(marker["dtype"]).kind) != "f":
-        made = {"kind": "nullable", "dtype": _nullable_name(np.dtype(marker["dtype"]))}
-        return Column(column.name, column.array, made if kind in "iub" else marker)
+        nullable = {"kind": "nullable", "dtype": _nullable_name(np.dtype(marker["dtype"]))}
+        return Column(column.name, column.array, nullable if kind in "iub" else marker)
     if marker["kind"] == "interval" and marker["ends"].get("dtype", "float")[:3] in ("int", "uin"):
         raise ArgumentError(
             f"column {column.name!r} holds intervals of integers, which cannot be missing",
@@ -269,16 +269,16 @@ def _join_text(old: Column, new: Column) -> Column:
     target = old.array.type
     if new.array.type != target:
         target = pa.large_string()
-    kept, added = old.marker, old.marker
+    joined, added = old.marker, old.marker
     if old.marker["kind"] == "object":
         plain: Marker = {"kind": "object", "cells": "str"}
-        kept = plain | _nulls_of(old.marker)
+        joined = plain | _nulls_of(old.marker)
         given = new.marker
         added = plain | (
             _nulls_of(given) if given["kind"] == "object" else {"null": given["missing"]}
         )
     return _stack(
-        Column(old.name, old.array.cast(target), kept),
+        Column(old.name, old.array.cast(target), joined),
         Column(new.name, new.array.cast(target), added),
     )
 
@@ -347,8 +347,8 @@ def _join_categories(old: Column, new: Column) -> Column:
 def _as_category(column: Column, model: Column) -> Column:
     array = column.array.cast(model.array.type.value_type).dictionary_encode()
     known = decode_labels(model.marker["categories"])
-    found: list[str] = array.cast(model.array.type.value_type).unique().drop_null().to_pylist()
-    labels = [*known, *sorted(set(found) - set(known))]
+    values: list[str] = array.cast(model.array.type.value_type).unique().drop_null().to_pylist()
+    labels = [*known, *sorted(set(values) - set(known))]
     index = pd.Index(labels, dtype=known.dtype) if labels else known
     marker = {**model.marker, "categories": encode_labels(index, "the categories")}
     return Column(column.name, array, marker)
@@ -447,10 +447,10 @@ class Rows:
                 hint="Name the column that holds the image ids with image_id_col",
             )
         mask = pc.invert(names_any(column, image_ids))
-        kept = {name: keep_rows(each, mask) for name, each in self.columns.items()}
+        columns = {name: keep_rows(each, mask) for name, each in self.columns.items()}
         left = int(pc.sum(mask).as_py() or 0)
         note = {**self.note, "index": _without_freq(self.note["index"])}
-        return Rows(kept, note, left), self.rows - left
+        return Rows(columns, note, left), self.rows - left
 
     def followed_by(self, more: Rows) -> Rows:
         """Return these rows followed by others."""
@@ -499,12 +499,12 @@ def names_any(column: Column, image_ids: Collection[str]) -> Any:
         array = array.cast(array.type.value_type)
     if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
         return pc.is_in(array, value_set=pa.array(list(image_ids), array.type))
-    found = array.unique().drop_null()
+    distinct = array.unique().drop_null()
     marker = {key: value for key, value in column.marker.items() if key != "nulls"}
     if marker["kind"] == "category":
         marker = marker["cells"]
-    named = [str(value) in image_ids for value in decode_column(found, marker)]
-    return pc.is_in(array, value_set=found.filter(pa.array(named, pa.bool_())))
+    named = [str(value) in image_ids for value in decode_column(distinct, marker)]
+    return pc.is_in(array, value_set=distinct.filter(pa.array(named, pa.bool_())))
 
 
 def united_labels(old: Marker, new: Marker) -> Marker:

@@ -83,15 +83,15 @@ def part_of_dataframe(df: pd.DataFrame, image_id: str, *, where: str) -> Part:
 def _labels_as_columns(df: pd.DataFrame, where: str) -> pd.DataFrame:
     # After `set_index(name, drop=False)` the column exists already.
     columns: list[Any] = list(df.columns)
-    there = [
+    duplicates = [
         level
         for level, name in enumerate(df.index.names)
         if name is not None
         and columns.count(name) == 1
         and df.index.get_level_values(level).equals(pd.Index(df[name]))
     ]
-    if there:
-        df = df.reset_index(level=there, drop=True)
+    if duplicates:
+        df = df.reset_index(level=duplicates, drop=True)
     numbers = df.index.nlevels == 1 and df.index.name is None
     if numbers and pd.api.types.is_integer_dtype(df.index.dtype):
         return df
@@ -287,8 +287,8 @@ def dataset_of(parts: Mapping[str, bytes], metadata: dict[str, str] | None = Non
     ]
     if metadata is not None:
         united = united.with_metadata(metadata)
-    made: Any = pads.FileSystemDataset
-    dataset: pads.Dataset = made(fragments, united, _FORMAT)
+    constructor: Any = pads.FileSystemDataset
+    dataset: pads.Dataset = constructor(fragments, united, _FORMAT)
     return dataset
 
 

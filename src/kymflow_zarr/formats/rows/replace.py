@@ -111,11 +111,11 @@ def _check_ids(joined: pd.DataFrame, group: Mapping[str, pd.DataFrame], image_id
 
 
 def _check_id(column: pd.Series[Any], image_id: str, image_id_col: str) -> None:
-    found = sorted({str(value) for value in column[column.notna()]})
+    ids = sorted({str(value) for value in column[column.notna()]})
     if column.isna().any():
-        found.append("null")
-    if found != [image_id]:
-        named = ", ".join(repr(name) for name in found[:10]) + (" ..." if len(found) > 10 else "")
+        ids.append("null")
+    if ids != [image_id]:
+        named = ", ".join(repr(name) for name in ids[:10]) + (" ..." if len(ids) > 10 else "")
         raise ArgumentError(
             f"the new rows of image {image_id!r} name other images in {image_id_col!r}: {named}",
             hint="Pass the rows of each image under its own id",
@@ -142,8 +142,8 @@ def signatures() -> Callable[[pd.DataFrame], tuple[Any, ...]]:
         levels = map(index.get_level_values, range(index.nlevels)) if several else [index]
         types = [*df.dtypes.array, *(level.dtype for level in levels)]
         # Some different pandas dtypes compare equal, so add their names; NumPy's do not.
-        told = [name_of(dtype) for dtype in types if not isinstance(dtype, np.dtype)]
-        return labels, columns.dtype, types, told
+        names_of_types = [name_of(dtype) for dtype in types if not isinstance(dtype, np.dtype)]
+        return labels, columns.dtype, types, names_of_types
 
     return signature
 
@@ -305,9 +305,9 @@ def _without_labels(
 ) -> tuple[bytes, int]:
     """Remove rows from a table that has the image ids in its index."""
     frame = decode_parquet(existing, where=where)
-    kept = frame[~frame.index.get_level_values(level).astype(str).isin(list(image_ids))]
-    removed = len(frame) - len(kept)
-    return (encode_parquet(kept), removed) if removed else (existing, 0)
+    remaining = frame[~frame.index.get_level_values(level).astype(str).isin(list(image_ids))]
+    removed = len(frame) - len(remaining)
+    return (encode_parquet(remaining), removed) if removed else (existing, 0)
 
 
 def names_image(existing: bytes, image_id: str, *, where: str) -> bool:

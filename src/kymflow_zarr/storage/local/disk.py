@@ -191,8 +191,8 @@ def allow_group(path: StrPath, descriptor: int | None) -> None:
 
 
 def _root_of(path: str) -> str | None:
-    found = [root for root in _roots if path.startswith(root)]
-    return max(found, key=len, default=None)
+    roots = [root for root in _roots if path.startswith(root)]
+    return max(roots, key=len, default=None)
 
 
 @contextlib.contextmanager
@@ -257,8 +257,8 @@ def _through_a_link(where: str) -> StorageError:
 
 def _remove_below(name: str, parent: int | None) -> None:
     """Delete a file, a link, or a folder and all below it."""
-    found = os.lstat(name, dir_fd=parent)
-    if not stat.S_ISDIR(found.st_mode):
+    status = os.lstat(name, dir_fd=parent)
+    if not stat.S_ISDIR(status.st_mode):
         os.unlink(name, dir_fd=parent)
         return
     try:

@@ -92,17 +92,17 @@ def _permission_hint(path: str) -> str | None:
     while not os.path.lexists(path) and os.path.dirname(path) != path:  # noqa: PTH120 - text
         path = os.path.dirname(path)  # noqa: PTH120 - as above
     try:
-        found = os.lstat(path)
+        status = os.lstat(path)
         folder = os.path.dirname(path)  # noqa: PTH120 - as above
-        if found.st_uid == os.geteuid() and not stat.S_ISDIR(found.st_mode):
-            path, found = folder, os.lstat(folder)
+        if status.st_uid == os.geteuid() and not stat.S_ISDIR(status.st_mode):
+            path, status = folder, os.lstat(folder)
     except OSError:
         return None
     try:
-        user = f"the user {pwd.getpwuid(found.st_uid).pw_name!r}"
+        user = f"the user {pwd.getpwuid(status.st_uid).pw_name!r}"
     except KeyError:
-        user = f"the user of number {found.st_uid}"
-    mode = stat.filemode(found.st_mode)
+        user = f"the user of number {status.st_uid}"
+    mode = stat.filemode(status.st_mode)
     return (
         f"This user has no permission to do that there: {path} belongs to {user}, with the "
         f"permissions {mode}. Ask that user to close the dataset and to let the group write "
@@ -129,10 +129,10 @@ class ParentSync:
     def make_safe(self, folder: Path) -> None:
         """Fsync the parents of a folder, up to the dataset's folder."""
         # The inode distinguishes a folder from one that was deleted and created again.
-        found = (folder, folder.stat().st_ino)
-        if folder != self._root and found not in self._safe:
+        identity = (folder, folder.stat().st_ino)
+        if folder != self._root and identity not in self._safe:
             sync_all((), [path for path in folder.parents if path.is_relative_to(self._root)])
-            self._safe.add(found)
+            self._safe.add(identity)
 
 
 def write_file(path: Path, data: bytes | memoryview, *, durable: bool) -> None:
@@ -159,17 +159,17 @@ def _open_regular(path: StrPath, flags: int) -> tuple[int, int]:
                 hint="Move what it leads to into the dataset, in place of the link.",
             ) from error
         raise
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode):
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
-        if stat.S_ISDIR(found.st_mode):
+        if stat.S_ISDIR(status.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         raise StorageError(
             "this is no file, but a device, a named pipe or a socket",
             where=str(path),
             hint="Delete it, and restore the file from a copy of the dataset.",
         )
-    return descriptor, found.st_size
+    return descriptor, status.st_size
 
 
 def read_file(path: str, key: str) -> bytes:
@@ -430,7 +430,7 @@ def _times(names: list[str], look: Callable[[str], os.stat_result]) -> dict[str,
     try:
         # A comprehension: a loop takes half as long again.
         times = [
-            found.st_mtime_ns if (found := look(name)).st_mode & _KIND == stat.S_IFDIR else None
+            status.st_mtime_ns if (status := look(name)).st_mode & _KIND == stat.S_IFDIR else None
             for name in names
         ]
     except OSError:  # One was deleted since it was listed, or is a link that points to itself.
@@ -455,18 +455,18 @@ def _many(paths: list[str]) -> list[int | None]:
     with ThreadPoolExecutor(1) as other:
         first = other.submit(look, paths[:half])
         second = look(paths[half:])
-        found = first.result() + second
-    return [info.mtime_ns for info in found]
+        infos = first.result() + second
+    return [info.mtime_ns for info in infos]
 
 
 def _time(name: str, look: Callable[[str], os.stat_result]) -> int | None:
     try:
-        found = look(name)
+        status = look(name)
     except OSError as error:
         if isinstance(error, FileNotFoundError) or error.errno == errno.ELOOP:
             return None
         raise
-    return found.st_mtime_ns if found.st_mode & _KIND == stat.S_IFDIR else None
+    return status.st_mtime_ns if status.st_mode & _KIND == stat.S_IFDIR else None
 
 
 def first_link(root: Path, key: str) -> str | None:

@@ -149,11 +149,11 @@ class Scoped:
 
 
 def _is_on_stack(frame: FrameType, thread: int) -> bool:
-    found = sys._current_frames().get(thread)  # noqa: SLF001
-    while found is not None:
-        if found is frame:
+    current = sys._current_frames().get(thread)  # noqa: SLF001
+    while current is not None:
+        if current is frame:
             return True
-        found = found.f_back
+        current = current.f_back
     return False
 
 
@@ -408,8 +408,8 @@ class Locks:
 
     def holds(self) -> list[weakref.ref[Hold]]:
         """Return the holds of this thread."""
-        found: list[weakref.ref[Hold]] = self._thread.__dict__.setdefault("holds", [])
-        return found
+        holds: list[weakref.ref[Hold]] = self._thread.__dict__.setdefault("holds", [])
+        return holds
 
     @property
     def held(self) -> tuple[str, ...]:
@@ -417,12 +417,12 @@ class Locks:
         holds = self.holds()
         if not holds:
             return ()
-        found = [hold for ref in list(holds) if (hold := ref()) is not None]
-        for hold in found:
+        live = [hold for ref in list(holds) if (hold := ref()) is not None]
+        for hold in live:
             if not hold.is_live():
                 hold.end()
-        holds[:] = [weakref.ref(hold) for hold in found if hold.names]
-        return tuple(name for hold in found for name in hold.names)
+        holds[:] = [weakref.ref(hold) for hold in live if hold.names]
+        return tuple(name for hold in live for name in hold.names)
 
     def hold(
         self, scopes: Iterable[str], *, acquired: Callable[[set[str]], None] = lambda _: None

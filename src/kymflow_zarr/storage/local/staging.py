@@ -67,11 +67,11 @@ class StagedTree:
         with os_errors("write", key):
             path = self._place(key)
         content = arrived(data)
-        found = in_background(functools.partial(FileSum.of, content), size=len(content))
+        file_sum = in_background(functools.partial(FileSum.of, content), size=len(content))
         with os_errors("write", key):
             disk().create(path, content)
         self.files.append(path)
-        self.sums[key] = finished(found)
+        self.sums[key] = finished(file_sum)
         return self.sums[key]
 
     @property

@@ -142,18 +142,18 @@ class LocalStorage(Storage):
     @contextlib.contextmanager
     def open(self, key: str) -> Iterator[FileParts | None]:
         """Open the file at a key to read byte ranges; yield None if there is none."""
-        found = None
+        file = None
         with os_errors("read", key):
             self.refuse_links(key, "read")
             for _ in range(2 if self._pending else 1):  # A writer may apply the journal meanwhile.
                 with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
-                    found = FileParts(self._text(key), key)
+                    file = FileParts(self._text(key), key)
                     break
         try:
-            yield found
+            yield file
         finally:
-            if found is not None:
-                found.close()
+            if file is not None:
+                file.close()
 
     def stat(self, key: str) -> Stat | None:
         """Return size and version of the file or folder at a key, None if there is none."""
@@ -178,14 +178,14 @@ class LocalStorage(Storage):
         """Return the names of all files and folders directly below a key, sorted."""
         with os_errors("list", key):
             try:
-                found = os.listdir(self.path(key))  # noqa: PTH208 - names alone
+                names = os.listdir(self.path(key))  # noqa: PTH208 - names alone
             except (FileNotFoundError, NotADirectoryError):
-                found = []
+                names = []
         if self._pending:
             prefix = f"{key}/" if key else ""
-            found = [*{*found, *self.children(key)}]
-            found = [name for name in found if os.path.lexists(self.path(prefix + name))]
-        return sorted(found)
+            names = [*{*names, *self.children(key)}]
+            names = [name for name in names if os.path.lexists(self.path(prefix + name))]
+        return sorted(names)
 
     def children(self, key: str) -> list[str]:
         """Return the names of the folders directly below a key, hidden ones left out."""
@@ -227,9 +227,9 @@ class LocalStorage(Storage):
             keys += [below for key in new for below in files_below(key, self.path(key))]
             keys = sorted(set(keys), key=lambda key: key.split("/"))
         for below in keys:
-            found = self.stat(below)
-            if found is not None:  # Another process may have deleted it meanwhile.
-                yield below, found
+            stat = self.stat(below)
+            if stat is not None:  # Another process may have deleted it meanwhile.
+                yield below, stat
 
     def refuse_links(self, key: str, done: str) -> None:
         """Raise StorageError if a key or one of its parents is a link, which may lead outside."""
@@ -494,8 +494,8 @@ class LocalStorage(Storage):
         except PermissionError:
             # Without permission to open the lock files we cannot tell live sessions from dead.
             return {}
-        found = {"journal": dead, "sessions": sessions}
-        return {name: [path.name for path in paths] for name, paths in found.items()}
+        leftovers = {"journal": dead, "sessions": sessions}
+        return {name: [path.name for path in paths] for name, paths in leftovers.items()}
 
     # Other processes, other libraries --------------------------------------------------
 

@@ -79,8 +79,8 @@ def names_in(root: Path, name: str) -> list[str]:
 
 def session_names(root: Path) -> list[str]:
     """Return the names of the sessions that have a folder or a lock file."""
-    found = map(_SESSION_ENTRY.fullmatch, names_in(root, "sessions"))
-    return sorted({match[1] for match in found if match is not None})
+    matches = map(_SESSION_ENTRY.fullmatch, names_in(root, "sessions"))
+    return sorted({match[1] for match in matches if match is not None})
 
 
 def journal_names(root: Path) -> list[str]:
@@ -101,11 +101,11 @@ def entries_of_unknown_origin(root: Path) -> list[str]:
     for folder in WORK_FOLDERS:
         with (
             contextlib.suppress(FileNotFoundError),
-            os.scandir(root / layout.WORK / folder) as found,
+            os.scandir(root / layout.WORK / folder) as entries,
         ):
             keys += [
                 f"{layout.WORK}/{folder}/{entry.name}"
-                for entry in found
+                for entry in entries
                 if not _is_harmless(folder, entry)
             ]
     return sorted(keys)
@@ -113,13 +113,15 @@ def entries_of_unknown_origin(root: Path) -> list[str]:
 
 def foreign_entries(root: Path) -> list[str]:
     """Return the keys of files and folders that other programs put into the work folder."""
-    found = {(layout.WORK, name) for name in _names(root / layout.WORK) - {*WORK_FOLDERS, _RESERVE}}
+    entries = {
+        (layout.WORK, name) for name in _names(root / layout.WORK) - {*WORK_FOLDERS, _RESERVE}
+    }
     for folder in WORK_FOLDERS:
         for name in _names(root / layout.WORK / folder):
             is_session = folder == "sessions" and SESSION_NAME.fullmatch(name) is not None
             if not is_session and not _is_own_file(folder, name):
-                found.add((f"{layout.WORK}/{folder}", name))
-    return sorted(f"{folder}/{name}" for folder, name in found)
+                entries.add((f"{layout.WORK}/{folder}", name))
+    return sorted(f"{folder}/{name}" for folder, name in entries)
 
 
 def _names(folder: Path) -> set[str]:
