@@ -12,7 +12,7 @@ from kymflow_zarr.errors import CorruptDataError
 _LEVEL: Final = 6
 # Longer than any gzip header, so that it includes the start of the first block.
 _HEAD_BYTES: Final = 256 << 10
-_ANEW: Final = "Restore it from a copy of the dataset, or save it anew."
+_HINT: Final = "Restore it from a copy of the dataset, or save it anew."
 
 
 def gzip_bytes(data: bytes) -> bytes:
@@ -44,7 +44,7 @@ def check_gzip(file: BinaryIO, *, where: str) -> None:
         decoder.decompress(head, _HEAD_BYTES)
     except zlib.error as error:
         raise CorruptDataError(
-            f"not a readable gzip file: {error}", where=where, hint=_ANEW
+            f"not a readable gzip file: {error}", where=where, hint=_HINT
         ) from error
     if len(head) < _HEAD_BYTES and not decoder.eof and not decoder.unconsumed_tail:
-        raise CorruptDataError("the gzip file was cut off", where=where, hint=_ANEW)
+        raise CorruptDataError("the gzip file was cut off", where=where, hint=_HINT)

@@ -250,12 +250,12 @@ def ome_axes(axes: Sequence[Axis]) -> tuple[Axis, ...] | None:
 
     Source: OME-Zarr 0.5, "multiscales" metadata, https://ngff.openmicroscopy.org/0.5/.
     """
-    return _told(tuple(axes))
+    return _ome_axes(tuple(axes))
 
 
 # Cached: the images of an experiment share a few axes.
 @functools.lru_cache(maxsize=64)
-def _told(axes: tuple[Axis, ...]) -> tuple[Axis, ...] | None:
+def _ome_axes(axes: tuple[Axis, ...]) -> tuple[Axis, ...] | None:
     if _is_ome(axes):
         return axes
     times = [i for i, axis in enumerate(axes) if axis.quantity == "time"]

@@ -65,7 +65,7 @@ class _Run:
     first: int
     last: int
     rows: int
-    anew: bool
+    rewritten: bool
 
     def joined(self, other: _Run) -> _Run:
         return _Run(self.first, other.last, self.rows + other.rows, True)
@@ -181,7 +181,7 @@ class GroupedTable:
         pieces = (
             (number, table)
             for number, run in enumerate(runs)
-            if run.anew
+            if run.rewritten
             for table in _cut(self._tables(run, keep, more if run is runs[-1] else ()), run.rows)
         )
         rewritten: dict[int, list[RowGroup]] = {number: [] for number in range(len(runs))}
@@ -195,7 +195,7 @@ class GroupedTable:
         chosen = (
             group
             for number, run in enumerate(runs)
-            for group in (rewritten[number] if run.anew else self._whole(run))
+            for group in (rewritten[number] if run.rewritten else self._whole(run))
         )
         return file_of(chosen, footer), removed
 
@@ -297,11 +297,11 @@ def _runs(left: Sequence[int], touched: Collection[int], added: int) -> list[_Ru
     runs: list[_Run] = []
     for i, rows in enumerate(left):
         last = i == len(left) - 1
-        anew = i in touched or rows < FEW_ROWS or (last and added > 0)
-        _append(runs, _Run(i, i, rows + (added if last else 0), anew))
+        rewritten = i in touched or rows < FEW_ROWS or (last and added > 0)
+        _append(runs, _Run(i, i, rows + (added if last else 0), rewritten))
     at = 0
     while at < len(runs):
-        if runs[at].anew and 0 < runs[at].rows < FEW_ROWS and len(runs) > 1:
+        if runs[at].rewritten and 0 < runs[at].rows < FEW_ROWS and len(runs) > 1:
             at = min(at, len(runs) - 2)
             rest = runs[at + 2 :]
             joined = runs[at].joined(runs[at + 1])
@@ -315,7 +315,7 @@ def _runs(left: Sequence[int], touched: Collection[int], added: int) -> list[_Ru
 
 
 def _append(runs: list[_Run], run: _Run) -> None:
-    if runs and runs[-1].anew and run.anew:
+    if runs and runs[-1].rewritten and run.rewritten:
         runs[-1] = runs[-1].joined(run)
     else:
         runs.append(run)
