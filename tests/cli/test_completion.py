@@ -128,7 +128,9 @@ def test_a_completed_id_is_the_argument_whatever_it_holds(
     with ZarrDataset(folder / "gift.zarr", "w-") as ds:
         ds.add_image(np.ones((3, 3)), image_id=image_id)
     got = called_with(shell, folder, "kymflow-zarr show gift.zarr ")
-    assert got == ["show", "gift.zarr", image_id]
+    # fish does not quote the name of the home folder, so that such an id is not offered there.
+    offered = [] if shell == "fish" and image_id.startswith("~") else [image_id]
+    assert got == ["show", "gift.zarr", *offered]
     assert not (folder / "PWNED").exists()
 
 
