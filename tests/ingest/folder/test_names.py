@@ -220,25 +220,3 @@ def test_sidecars_are_found_by_name_and_not_by_looking_at_every_tiff() -> None:
     assert [len(acquisition.attached) for acquisition in plan.acquisitions] == [3] * 1000
     assert len(plan.unmatched) == 1000
     assert calls < 500 * len(files)
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
-def test_a_named_pipe_or_a_link_to_a_device_is_a_line_of_the_report(
-    lab: Path, tmp_path: Path
-) -> None:
-    tifffile.imwrite(lab / "cell.tif", PIXELS)
-    os.mkfifo(lab / "cell.json")
-    os.mkfifo(lab / "pipe.tif")
-    (lab / "null.tif").symlink_to(os.devnull)
-    (lab / "gone.tif").symlink_to("nothing.tif")
-    ds = ZarrDataset(tmp_path / "ds.zarr", mode="w")
-    report = ds.ingest_legacy_folder(lab)
-    assert [Path(item.path).name for item in report.ingested] == ["cell.tif"]
-    no_file = "is no file, but a device, a named pipe or a socket"
-    assert {Path(item.path).name: item.reason for item in report.failed} == {
-        "cell.json": no_file,
-        "pipe.tif": no_file,
-        "null.tif": no_file,
-        "gone.tif": "the link leads nowhere",
-    }
-    assert list(ds.refresh_from_folder(lab)) == []

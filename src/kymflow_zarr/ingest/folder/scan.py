@@ -208,14 +208,12 @@ def _walk(folder: Path, prefix: str, scan: Scan, depth: int = 1000) -> None:
                     continue
                 stat = entry.stat()
                 scan.files.append(Found(entry.path, rel_path, stat.st_size, stat.st_mtime_ns))
-            else:
-                why = "is no file, but a device, a named pipe or a socket"
-                if entry.is_symlink():
-                    if entry.is_dir():
-                        why = "is a link to a folder, which is not followed"
-                    elif not Path(entry.path).exists():
-                        why = "the link leads nowhere"
-                scan.unreadable.append((spelled_out(entry.path), why))
+            elif entry.is_symlink():
+                why = "is a link to a folder, which is not followed"
+                leads = entry.is_dir()
+                scan.unreadable.append(
+                    (spelled_out(entry.path), why if leads else "the link leads nowhere")
+                )
         except FileNotFoundError:
             continue  # Deleted since it was listed.
         except OSError as error:
