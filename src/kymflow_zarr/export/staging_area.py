@@ -44,8 +44,10 @@ def target_errors(doing: str, where: str) -> Iterator[None]:
         try:
             with os_errors(doing, where):
                 raise
-        except StorageError as told:
-            raise TargetStorageError(told.what, where=told.where, hint=told.hint) from error
+        except StorageError as storage_error:
+            raise TargetStorageError(
+                storage_error.what, where=storage_error.where, hint=storage_error.hint
+            ) from error
 
 
 _LOCK: Final = "lock"

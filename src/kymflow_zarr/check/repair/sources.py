@@ -59,8 +59,8 @@ def is_kept(
         raise
     except KymflowZarrError as error:
         return error.what
-    said = {file.sha256 for file in files if file.kept_as == below}
-    if said and hashlib.sha256(data).hexdigest() not in said:
+    recorded = {file.sha256 for file in files if file.kept_as == below}
+    if recorded and hashlib.sha256(data).hexdigest() not in recorded:
         return "it is not the file that was kept"
     return None
 

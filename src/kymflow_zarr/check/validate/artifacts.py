@@ -143,11 +143,11 @@ def _check_rois(
                 "measured in one cannot be told from the other. Correct it and save_rois().",
             )
         if planes is not None:
-            said = _outside(roi, planes)
-            if said is not None:
+            fault = _outside(roi, planes)
+            if fault is not None:
                 outside.add(number)
                 findings.add(
-                    "roi-outside", where, f"rois[{number}] {said}. Correct it and save_rois()."
+                    "roi-outside", where, f"rois[{number}] {fault}. Correct it and save_rois()."
                 )
             _check_mask(findings, where, number, roi, planes, array_shape)
     return outside
@@ -192,17 +192,17 @@ def _check_mask(
     try:
         shape = array_shape(name)
     except (ArtifactNotFoundError, InvalidNameError):
-        said = "which is no array artifact of the image"
+        fault = "which is no array artifact of the image"
     except KymflowZarrError:
         return  # The mask is broken, which the checks of array artifacts report.
     else:
         if shape == planes.plane_shape:
             return
-        said = f"an array of {shape}; the plane has {planes.plane_shape}"
+        fault = f"an array of {shape}; the plane has {planes.plane_shape}"
     findings.add(
         "roi-mask",
         where,
-        f"rois[{number}].data.mask_ref is {name!r}, {said}. save_mask() saves it anew.",
+        f"rois[{number}].data.mask_ref is {name!r}, {fault}. save_mask() saves it anew.",
     )
 
 

@@ -280,9 +280,9 @@ def _multiscale_faults(
     first = _item(found.get("multiscales"), 0)
     axes = _list(first.get("axes"))
     kept = ("name", "type", "unit")
-    told = [[_mapping(axis).get(k) for k in kept] for axis in axes]
+    stated_axes = [[_mapping(axis).get(k) for k in kept] for axis in axes]
     faults = []
-    if told != [[axis.get(k) for k in kept] for axis in wanted["axes"]]:
+    if stated_axes != [[axis.get(k) for k in kept] for axis in wanted["axes"]]:
         faults.append(f"has axes {axes}, where the image's make it {wanted['axes']}")
     datasets = _list(first.get("datasets"))
     level = _item(datasets, 0)

@@ -195,18 +195,21 @@ class ImageTree:
 
     def _analysis(self, file: SourceFileDocument, kind: str, left: set[str]) -> tuple[bytes, str]:
         events = next((key for key in left if key.endswith(".parquet")), None)
-        said = next((key for key in left if key.endswith(".json")), None)
+        analysis_key = next((key for key in left if key.endswith(".json")), None)
         others = [
             each
             for each in self.document.source_files
-            if each is not file and each.kept_as and said is not None and said in each.feeds
+            if each is not file
+            and each.kept_as
+            and analysis_key is not None
+            and analysis_key in each.feeds
         ]
         elsewhere: set[str] = set().union(*(top_keys(self._kept(each)) for each in others))
         data, in_order = analysis_json(
             self._kept(file),
             kind,
             events=None if events is None else self._frame(events),
-            said=None if said is None else self.record.load_json(_name(said)),
+            said=None if analysis_key is None else self.record.load_json(_name(analysis_key)),
             elsewhere=elsewhere,
         )
         return data, _EDITED if in_order else f"{_EDITED}; its events stand there by region"

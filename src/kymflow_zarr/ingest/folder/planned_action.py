@@ -241,8 +241,8 @@ class PlannedAction:
             if taken is not None:
                 yield self._of_another(draft.image_id)
                 continue
-            said = [note for note in (self._copied(), *notes) if note is not None]
-            yield IngestItem("ingested", self._path, draft.image_id, "; ".join(said) or None)
+            remarks = [note for note in (self._copied(), *notes) if note is not None]
+            yield IngestItem("ingested", self._path, draft.image_id, "; ".join(remarks) or None)
         for series, image_id in self.taken.items():
             if series:
                 yield IngestItem("unchanged", self._path, image_id)

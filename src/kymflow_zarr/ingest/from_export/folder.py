@@ -106,8 +106,8 @@ class ExportedFolder:
         known = set(self.dataset.list_image_ids())
         images = self.manifest.images
         found = [
-            self._image(image_id, said, there=image_id in known, dry_run=dry_run)
-            for image_id, said in images.items()
+            self._image(image_id, planned, there=image_id in known, dry_run=dry_run)
+            for image_id, planned in images.items()
         ]
         if progress is not None and images:
             progress(0, len(images), found[0][0])
@@ -121,10 +121,10 @@ class ExportedFolder:
             drop=lambda _: None,
         )
         with closing(added):
-            for done, ((image_id, said), image, error) in enumerate(added):
+            for done, ((image_id, planned), image, error) in enumerate(added):
                 if progress is not None and done:
                     progress(done, len(images), image_id)
-                items.extend(self._told(image_id, said, image, error))
+                items.extend(self._told(image_id, planned, image, error))
         if progress is not None:
             progress(len(images), len(images), "")
         items.extend(self._table(table, dry_run=dry_run) for table in self.manifest.tables)
@@ -139,12 +139,12 @@ class ExportedFolder:
     # Images ----------------------------------------------------------------------------
 
     def _image(
-        self, image_id: str, said: object, *, there: bool, dry_run: bool
+        self, image_id: str, planned: object, *, there: bool, dry_run: bool
     ) -> tuple[str, ExportedImage | IngestItem]:
         """Return an image to import, or the report's item if there is nothing to import."""
         path = self._path(layout.EXPORT_MANIFEST)
         try:
-            entry = msgspec.convert(said, ImageEntry)
+            entry = msgspec.convert(planned, ImageEntry)
         except msgspec.ValidationError as error:
             why = f"the manifest is not valid: {error}"
             return image_id, IngestItem("failed", path, image_id, why)
@@ -163,14 +163,14 @@ class ExportedFolder:
     def _told(
         self,
         image_id: str,
-        said: ExportedImage | IngestItem,
+        planned: ExportedImage | IngestItem,
         image: ExportedImage | None,
         error: Exception | None,
     ) -> Iterator[IngestItem]:
-        if isinstance(said, IngestItem):
-            yield said
+        if isinstance(planned, IngestItem):
+            yield planned
             return
-        path = self._path(said.pixels.file)
+        path = self._path(planned.pixels.file)
         if isinstance(error, StorageError):
             raise error  # On a full disk every later image would fail too.
         if image is None:

@@ -188,7 +188,7 @@ def _add_documents(
     contents: SidecarContents, documents: list[tuple[Attached, dict[str, Any]]], suffix: str
 ) -> None:
 
-    said: dict[str, Any] = {}
+    parsed: dict[str, Any] = {}
     made_of: list[str] = []
     for attached, document in documents:
         with _Noted(contents, attached):
@@ -200,13 +200,13 @@ def _add_documents(
                     "parquet", f"{folder}{suffix}/{name}", events, (rel_path,)
                 )
                 contents.artifacts.append(artifact)
-            said[attached.kind] = analysis_document(document, where=where)
+            parsed[attached.kind] = analysis_document(document, where=where)
             made_of.append(rel_path)
-    if said:
+    if parsed:
         # Two files of one format complement each other: "radon" has the regions, "events" the rest.
-        merged: dict[str, Any] = {"versions": {k: d.get("version") for k, d in said.items()}}
+        merged: dict[str, Any] = {"versions": {k: d.get("version") for k, d in parsed.items()}}
         regions: list[Any] = []
-        for document in said.values():
+        for document in parsed.values():
             regions += document["regions"]
             merged |= {k: v for k, v in document.items() if k not in ("version", "regions")}
         merged["regions"] = regions
@@ -297,8 +297,8 @@ class _Noted:
         # Parsers raise many exception types on damaged files. The file is kept verbatim.
         if kind is None or not issubclass(kind, Exception):
             return False
-        said = error.what if isinstance(error, KymflowZarrError) else str(error)
-        self._contents.notes.append(f"{_name(self._attached)} {said}; it was kept as it is")
+        message = error.what if isinstance(error, KymflowZarrError) else str(error)
+        self._contents.notes.append(f"{_name(self._attached)} {message}; it was kept as it is")
         return True
 
 

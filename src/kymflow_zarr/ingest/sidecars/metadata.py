@@ -67,8 +67,10 @@ def calibration_notes(
         return []
     stated = header.get("shape")
     if stated is not None and stated != list(shape):
-        said = f"the metadata's header is of an image of shape {stated}, this one has {list(shape)}"
-        return [f"{said}: its calibration was left out"]
+        message = (
+            f"the metadata's header is of an image of shape {stated}, this one has {list(shape)}"
+        )
+        return [f"{message}: its calibration was left out"]
     units = header.get("voxels_units")
     named = isinstance(units, list) and any(normalize_unit(str(unit)) for unit in units)
     if named and all(axis.step is None for axis in axes):
