@@ -6,7 +6,8 @@ import multiprocessing
 import os
 import stat
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -24,20 +25,20 @@ two_users = pytest.mark.skipif(
 
 
 @pytest.fixture
-def shared(tmp_path: Path) -> Path:
+def shared() -> Iterator[Path]:
     """A folder of a group, as `chmod 2775` makes it."""
-    # Only the owner may enter the folders of pytest, of which a parallel run makes one more.
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == os.getuid() and folder.stat().st_mode & 0o077 == 0:
-            folder.chmod(0o755)
-    place = tmp_path / "shared"
-    place.mkdir()
-    os.chown(place, 0, GROUP)
-    place.chmod(0o2775)
-    with ZarrDataset(tmp_path / "warm.zarr") as warm:  # What is imported late is there after.
-        warm.add_image(PIXELS, image_id="a").save_json("n", 1)
-        warm.save_table("t", pd.DataFrame({"image_id": ["a"]}))
-    return place / "lab.zarr"
+    # Not below pytest's own folder: each run of pytest closes that to other users.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        place = folder / "shared"
+        place.mkdir()
+        os.chown(place, 0, GROUP)
+        place.chmod(0o2775)
+        with ZarrDataset(folder / "warm.zarr") as warm:  # What is imported late is there after.
+            warm.add_image(PIXELS, image_id="a").save_json("n", 1)
+            warm.save_table("t", pd.DataFrame({"image_id": ["a"]}))
+        yield place / "lab.zarr"
 
 
 def as_user(user: int, work: Callable[[], object]) -> str:
