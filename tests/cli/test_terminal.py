@@ -46,7 +46,7 @@ def has_controls(text: str) -> bool:
 
 @pytest.fixture
 def hostile(tmp_path: Path) -> Path:
-    """A dataset that somebody else made."""
+    """A dataset that another user made."""
     path = tmp_path / "gift.zarr"
     with ZarrDataset(path, "w-") as ds:
         record = ds.add_image(

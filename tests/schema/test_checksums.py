@@ -1,4 +1,4 @@
-"""The list of checksums: changed in its place, it is the list that writing it anew would give."""
+"""The list of checksums: changed in place, it equals the list that is written from scratch."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def held(path: Path) -> list[str]:
-    """Return the lock files that somebody holds, as another process sees it."""
+    """Return the lock files that are held, as another process sees it."""
     found = []
     for file in (path / ".kymflow_zarr" / "locks").glob("*.lock"):
         with file.open("r+b") as opened:
