@@ -10,6 +10,7 @@ from typing import Any
 from kymflow_zarr import ZarrDataset, ZarrImageRecord, layout
 from kymflow_zarr.api.internals import open_dataset_of
 from kymflow_zarr.engine.source_files import read_kept
+from kymflow_zarr.formats.kinds import KINDS
 from kymflow_zarr.schema.checksums import FileSum, parse_checksums
 
 
@@ -66,12 +67,10 @@ def _state_of_image(dataset: ZarrDataset, record: ZarrImageRecord) -> dict[str, 
     for info in record.list_artifacts():
         if info.name == layout.CURATION and info.kind == "json":
             value = json.dumps(_state_of_curation(record), sort_keys=True)
-        elif info.kind == "json":
-            value = json.dumps(record.load_json(info.name), sort_keys=True)
-        elif info.kind == "parquet":
-            value = record.load_df_parquet(info.name).to_csv()
         else:
-            value = record.load_df_csv_gz(info.name).to_csv()
+            kind = KINDS[info.kind]
+            loaded = getattr(record, kind.loader)(info.name)
+            value = loaded.to_csv() if kind.is_dataframe else json.dumps(loaded, sort_keys=True)
         state[f"{info.kind} {info.name}"] = value
     for array in record.list_array_artifacts():
         values = record.load_array_artifact(array)

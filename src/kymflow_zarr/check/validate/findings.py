@@ -8,6 +8,7 @@ from typing import Final
 
 from kymflow_zarr.check.report import Problem
 from kymflow_zarr.errors import FormatVersionError, KymflowZarrError, StorageError
+from kymflow_zarr.formats.kinds import KINDS
 from kymflow_zarr.types import Severity
 
 RESTORE: Final = "Restore it from a copy of the dataset."
@@ -50,9 +51,7 @@ SEVERITIES: Final[dict[str, Severity]] = {
     "leftover-pixels": "warning",
     "source-file": "error",
     # Artifacts and tables
-    "json": "error",
-    "parquet": "error",
-    "csv-gz": "error",
+    **{kind.replace("_", "-"): "error" for kind in KINDS},
     "array-artifact-document": "error",
     "array-artifact-name": "error",
     "table-image-id": "warning",
