@@ -36,6 +36,12 @@ if TYPE_CHECKING:
     )
     from kymflow_zarr.export.report import ExportDifference, ExportFailure, ExportReport
     from kymflow_zarr.ingest.report import IngestItem, IngestReport, RefreshResult
+    from kymflow_zarr.legacy_v1.migrate import (
+        MigrationItem,
+        MigrationReport,
+        migrate_dataset,
+        migrate_in_place,
+    )
     from kymflow_zarr.runtime.limits import Limits, get_limits, set_limits
     from kymflow_zarr.schema.published import json_schema
     from kymflow_zarr.types import ArtifactInfo, Axis, ImageBounds
@@ -59,6 +65,8 @@ __all__ = [
     "MapResult",
     "MaskRoi",
     "MetadataNotFoundError",
+    "MigrationItem",
+    "MigrationReport",
     "Problem",
     "RecordEdit",
     "RectRoi",
@@ -77,6 +85,8 @@ __all__ = [
     "errors",
     "get_limits",
     "json_schema",
+    "migrate_dataset",
+    "migrate_in_place",
     "set_limits",
 ]
 
@@ -99,6 +109,8 @@ _HOMES = {
     "MapResult": "engine.query.map",
     "MaskRoi": "engine.rois.values",
     "MetadataNotFoundError": "errors",
+    "MigrationItem": "legacy_v1.migrate",
+    "MigrationReport": "legacy_v1.migrate",
     "Problem": "check.report",
     "RecordEdit": "engine.curation.editing",
     "RectRoi": "engine.rois.values",
@@ -115,6 +127,8 @@ _HOMES = {
     "ZarrImageRecord": "api.image",
     "get_limits": "runtime.limits",
     "json_schema": "schema.published",
+    "migrate_dataset": "legacy_v1.migrate",
+    "migrate_in_place": "legacy_v1.migrate",
     "set_limits": "runtime.limits",
 }
 

@@ -80,3 +80,12 @@ def test_methods_of_the_engine_are_offered_by_no_completion(kind: Any, tmp_path:
         assert [name for name in FORMER[kind] if not hasattr(value, name)] == []
         with pytest.raises(AttributeError, match="no attribute 'nothing'"):
             _ = value.nothing
+
+
+def test_the_migration_is_where_programs_of_the_last_release_look_for_it() -> None:
+    from kymflow_zarr import ingest
+
+    for name in ("MigrationItem", "MigrationReport", "migrate_dataset", "migrate_in_place"):
+        assert getattr(ingest, name) is getattr(kymflow_zarr, name)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = ingest.nothing

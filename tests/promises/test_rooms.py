@@ -26,16 +26,13 @@ from tests.helpers.imports import (
 
 MAX_FILES = 12
 # Users import these from the package and from its tests; the command line begins in `cli`.
-NAMED = {"kymflow_zarr", "kymflow_zarr.testing", "kymflow_zarr.cli"}
-# ``ds.view()`` starts the server of the page, which is made of the face.
-UPWARDS = {("api.dataset", "viewer.web.serving")}
+NAMED = {"kymflow_zarr", "kymflow_zarr.testing", "kymflow_zarr.cli", "kymflow_zarr.ingest"}
+# ``ds.view()`` starts the server of the page, which is made of the face; and `ingest` forwards
+# names that the package offers now.
+UPWARDS = {("api.dataset", "viewer.web.serving"), ("ingest", "kymflow_zarr")}
 
-# What the face does not offer: a look at a source before a dataset is created, and migration,
-# which has a dataset only afterwards.
-BESIDE_THE_FACE = {
-    ("kymflow_zarr.cli.exchange.ingest", "ingest"),
-    ("kymflow_zarr.cli.exchange.migrate", "legacy_v1"),
-}
+# What the face does not offer: a look at a source before a dataset is created.
+BESIDE_THE_FACE = {("kymflow_zarr.cli.exchange.ingest", "ingest")}
 
 
 def test_a_room_imports_only_rooms_below_it() -> None:
@@ -153,11 +150,12 @@ def test_the_public_names_are_these() -> None:
     assert sorted(kymflow_zarr.__all__) == [
         "ArtifactInfo", "Axis", "Curation", "Damage", "Edit", "EditChange", "ExportDifference",
         "ExportFailure", "ExportReport", "ImageBounds", "IngestItem", "IngestReport",
-        "KymflowZarrError", "Limits", "MapResult", "MaskRoi", "MetadataNotFoundError", "Problem",
-        "RecordEdit", "RectRoi", "RefreshResult", "RepairAction", "RepairReport", "RoiStatistics",
-        "SchemaValidationError", "UnknownRoi", "ValidationReport", "VerifyReport", "Viewer",
-        "ZarrDataset", "ZarrImageRecord", "__version__", "errors", "get_limits", "json_schema",
-        "set_limits",
+        "KymflowZarrError", "Limits", "MapResult", "MaskRoi", "MetadataNotFoundError",
+        "MigrationItem", "MigrationReport", "Problem", "RecordEdit", "RectRoi", "RefreshResult",
+        "RepairAction", "RepairReport", "RoiStatistics", "SchemaValidationError", "UnknownRoi",
+        "ValidationReport", "VerifyReport", "Viewer", "ZarrDataset", "ZarrImageRecord",
+        "__version__", "errors", "get_limits", "json_schema", "migrate_dataset",
+        "migrate_in_place", "set_limits",
     ]  # fmt: skip
     assert all(hasattr(kymflow_zarr, name) for name in kymflow_zarr.__all__)
 

@@ -32,8 +32,8 @@ def migrate(ctx: click.Context, old: Path, new: Path | None, in_place: bool, as_
 
     Exits with 1 if something could not be migrated; in place, nothing is renamed then.
     """
+    from kymflow_zarr import migrate_dataset, migrate_in_place
     from kymflow_zarr.cli.output.terminal import command_line, print_json, progress_bar, screen
-    from kymflow_zarr.legacy_v1.migrate import migrate_dataset, migrate_in_place
 
     if in_place == (new is not None):
         raise click.UsageError("Give either NEW or --in-place.")
