@@ -9,6 +9,7 @@ import ast
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import kymflow_zarr
@@ -123,38 +124,18 @@ def _name(node: ast.expr) -> str:
     return node.attr if isinstance(node, ast.Attribute) else ""
 
 
-def circles() -> list[list[str]]:
-    """Return each set of modules that import one another, however late, sorted."""
+def circle() -> list[str]:
+    """Return modules that import one another in a circle, however late; none if there is none."""
     graph: dict[str, set[str]] = defaultdict(set)
     for item in imports():
         if not item.typing_only:
             graph[item.importer].add(item.imported)
-    # Tarjan's algorithm, with a stack of its own so that depth does not matter.
-    index: dict[str, int] = {}
-    low: dict[str, int] = {}
-    stack: list[str] = []
-    found: list[list[str]] = []
-
-    def visit(node: str) -> None:
-        index[node] = low[node] = len(index)
-        stack.append(node)
-        for other in sorted(graph[node]):
-            if other not in index:
-                visit(other)
-                low[node] = min(low[node], low[other])
-            elif other in stack:
-                low[node] = min(low[node], index[other])
-        if low[node] == index[node]:
-            start = stack.index(node)
-            circle = stack[start:]
-            del stack[start:]
-            if len(circle) > 1:
-                found.append(sorted(circle))
-
-    for node in sorted(modules()):
-        if node not in index:
-            visit(node)
-    return found
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        found: list[str] = error.args[1]
+        return found
+    return []
 
 
 def drawing() -> str:

@@ -17,7 +17,7 @@ from tests.helpers.imports import (
     LEVEL,
     OUTSIDE,
     ROWS,
-    circles,
+    circle,
     drawing,
     imports,
     modules,
@@ -64,7 +64,7 @@ def test_the_rooms_on_top_use_the_face_only() -> None:
 
 
 def test_no_files_import_each_other_in_a_circle() -> None:
-    assert circles() == []
+    assert circle() == []
 
 
 def test_a_folder_holds_at_most_twelve_files() -> None:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import html
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["error_box", "guarded", "is_blank", "page", "pairs", "section", "table", "text"]
+__all__ = [
+    "error_box",
+    "guarded",
+    "is_blank",
+    "local_iso",
+    "page",
+    "pairs",
+    "section",
+    "table",
+    "text",
+]
 
 _MAX_LETTERS = 300
+_YEAR_10000_NS = 253_402_300_800 * 10**9
 # Control characters, lone surrogates and marks that change the text direction.
 _UNSEEN = frozenset({"Cc", "Cs", "Cf", "Cn"})
 _CELL = "padding:2px 10px 2px 0;text-align:left;vertical-align:top;overflow-wrap:anywhere"
@@ -101,3 +113,13 @@ def guarded(make: Callable[[], str]) -> str:
         return make()
     except Exception as error:  # noqa: BLE001 - shown where the part would be
         return error_box(error)
+
+
+def local_iso(epoch_ns: object) -> str | None:
+    """Return the microscope's wall clock without a time zone, since none was recorded."""
+    if isinstance(epoch_ns, bool) or not isinstance(epoch_ns, int):
+        return None
+    if not 0 <= epoch_ns < _YEAR_10000_NS:
+        return None
+    clock = dt.datetime(1970, 1, 1) + dt.timedelta(microseconds=epoch_ns // 1000)
+    return clock.isoformat(timespec="milliseconds")

@@ -326,7 +326,7 @@ def _with_other_steps(
 
 
 def _facts(row: Mapping[str, Any]) -> dict[str, Any]:
-    from kymflow_zarr.cli.output.facts import local_iso
+    from kymflow_zarr.views.markup import local_iso
 
     epoch_ns = row["acquired_local_epoch_ns"]
     return {

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from kymflow_zarr.errors import ArgumentError, ArtifactNotFoundError, RecordNotFoundError
+from kymflow_zarr.views.markup import local_iso
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,7 +21,6 @@ __all__ = [
     "did_you_mean",
     "find_record",
     "image_facts",
-    "local_iso",
     "local_minute",
     "metadata_of",
     "part_of",
@@ -30,7 +30,6 @@ __all__ = [
 ]
 
 _MIN_PREFIX = 8
-_YEAR_10000_NS = 253_402_300_800 * 10**9
 _UNITS = {"second": "s", "millisecond": "ms", "micrometer": "µm", "nanometer": "nm"}
 
 
@@ -105,16 +104,6 @@ def image_facts(record: ZarrImageRecord, metadata: object) -> dict[str, Any]:
         "created_utc": record.created_utc,
         "source": _source_path(record),
     }
-
-
-def local_iso(epoch_ns: object) -> str | None:
-    """Return the microscope's wall clock without a time zone, since none was recorded."""
-    if isinstance(epoch_ns, bool) or not isinstance(epoch_ns, int):
-        return None
-    if not 0 <= epoch_ns < _YEAR_10000_NS:
-        return None
-    clock = dt.datetime(1970, 1, 1) + dt.timedelta(microseconds=epoch_ns // 1000)
-    return clock.isoformat(timespec="milliseconds")
 
 
 def _source_path(record: ZarrImageRecord) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from types import TracebackType
@@ -41,7 +42,7 @@ from kymflow_zarr.storage.local.files import digest_of_bytes
 from kymflow_zarr.types import ArrayLike, ArtifactKind, Axis
 
 
-class RecordWriter:
+class RecordWriter(ABC):
     """Writes the artifacts and source files of one image; the base of its draft and its update.
 
     Parameters
@@ -66,9 +67,9 @@ class RecordWriter:
         self.write(key, gzip_bytes(data))
         return key
 
+    @abstractmethod
     def write(self, key: str, data: bytes) -> None:
         """Put bytes at a key below the record."""
-        raise NotImplementedError
 
 
 class RecordDraft(RecordWriter):

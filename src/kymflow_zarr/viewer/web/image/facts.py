@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +24,7 @@ from kymflow_zarr.viewer.web.image.pixels import open_pixels, version_of
 from kymflow_zarr.viewer.web.image.windows import intensities
 from kymflow_zarr.viewer.web.lists.gallery import thumbnail_address
 from kymflow_zarr.viewer.web.site import Site, image_of, site_of
+from kymflow_zarr.views.markup import local_iso
 
 if TYPE_CHECKING:
     from starlette.datastructures import QueryParams
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
     from kymflow_zarr import ZarrImageRecord
     from kymflow_zarr.views.plane import Drawn, Plane
-
-
-_YEAR_10000_NS: Final = 253_402_300_800 * 10**9
 
 
 def dataset(request: Request) -> Response:
@@ -187,7 +184,7 @@ def _payload(_site: Site, record: ZarrImageRecord) -> dict[str, Any]:
     return {
         "metadata": {key: value for key, value in told.items() if key != "rois"},
         "provenance": _json_or_none(record, "provenance"),
-        "acquired": _acquired(stated),
+        "acquired": local_iso(stated),
     }
 
 
@@ -206,16 +203,6 @@ def _json_or_none(record: ZarrImageRecord, name: str) -> Any:
         return record.load_json(name)
     except ArtifactNotFoundError:
         return None
-
-
-def _acquired(epoch_ns: object) -> str | None:
-    """Return the microscope's wall clock without a time zone, since none was recorded."""
-    if isinstance(epoch_ns, bool) or not isinstance(epoch_ns, int):
-        return None
-    if not 0 <= epoch_ns < _YEAR_10000_NS:
-        return None
-    clock = dt.datetime(1970, 1, 1) + dt.timedelta(microseconds=epoch_ns // 1000)
-    return clock.isoformat(timespec="milliseconds")
 
 
 def _origin(_site: Site, record: ZarrImageRecord) -> dict[str, Any]:
