@@ -68,9 +68,10 @@ def mine(tmp_path: Path) -> Iterator[ZarrDataset]:
 
 
 @pytest.fixture
-def editing(mine: ZarrDataset) -> Iterator[Viewer]:
+def editing(mine: ZarrDataset, visits: Visits) -> Iterator[Viewer]:
     with mine.view(edit=True, who="ada") as server:
         yield server
+        visits.leave()
 
 
 @pytest.fixture(scope="session")

@@ -37,9 +37,10 @@ def many_images(tmp_path: Path) -> Iterator[ZarrDataset]:
 
 
 @pytest.fixture
-def judging(many_images: ZarrDataset) -> Iterator[Viewer]:
+def judging(many_images: ZarrDataset, visits: Visits) -> Iterator[Viewer]:
     with many_images.view(edit=True, who="ada") as server:
         yield server
+        visits.leave()
 
 
 def slowed(page: Page, latency_ms: int) -> None:
