@@ -66,8 +66,9 @@ class _Dataset:
         self.staged: weakref.WeakValueDictionary[str, MemoryStaged] = weakref.WeakValueDictionary()
 
     def find(self, key: str) -> _Node | None:
+        """Return the node at a key; raise StorageError if the key leads out of the dataset."""
         node: _Node | None = self.root
-        for name in key.split("/") if key else ():
+        for name in check_key(key).split("/") if key else ():
             node = node.entries.get(name) if isinstance(node, _Folder) else None
         return node
 
@@ -342,7 +343,7 @@ class MemoryStaged:
         dataset = self._storage._dataset  # noqa: SLF001 - one module
         self._storage._operation(f"write {key}")  # noqa: SLF001
         node = _File(content, next(dataset.versions))
-        self.folder = dataset.with_node(self.folder, key, node)
+        self.folder = dataset.with_node(self.folder, check_key(key), node)
         self.sums[key] = FileSum.of(content)
         return self.sums[key]
 

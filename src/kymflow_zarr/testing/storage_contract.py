@@ -16,7 +16,12 @@ from kymflow_zarr.errors import CorruptDataError, KymflowZarrError, ReadOnlyErro
 from kymflow_zarr.storage.interface import Staged, Storage
 
 GROUP = b'{"zarr_format":3,"node_type":"group","attributes":{}}'
-HOSTILE_KEYS = ("../x", "images/../../x", "/x", "images//x", "images/./x", "images/a\0b", "..", "")
+# They lead out of the dataset, on every system.
+HOSTILE_KEYS = (
+    "/", "/etc/passwd", "//server/share/x", "..", "../x", "images/..", "images/../../x",
+    "images/../images/a/x", "images/./x", ".", "./x", "images//x", "images/", "images/a\0b", "\0",
+    "images/a/\0",
+)  # fmt: skip
 _ARRAY = {
     "zarr_format": 3, "node_type": "array", "shape": [3], "data_type": "uint8", "fill_value": 0,
     "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [1]}},
@@ -221,15 +226,27 @@ class StorageContract:
     def test_hostile_keys_are_refused(self) -> None:
         storage = self._filled()
         before = contents(storage)
+        reads: list[Callable[[str], object]] = [
+            storage.read, storage.stat, storage.is_folder, storage.names, storage.children,
+            storage.versions, lambda key: [*storage.walk(key)],
+            lambda key: storage.open(key).__enter__(),
+        ]  # fmt: skip
         for key in HOSTILE_KEYS:
-            with contextlib.suppress(KymflowZarrError, ValueError):
-                assert storage.read(key) is None
+            for read in reads:
+                with _raises(StorageError):
+                    read(key)
+            with _raises(StorageError), storage.stage() as staged:
+                staged.write("x", b"x")
+                staged.publish(key)
+        for key in (*HOSTILE_KEYS, ""):
             with _raises(KymflowZarrError), storage.lock("top"):
                 _put(storage, key, b"x")
             with _raises(KymflowZarrError), storage.lock("top"):
                 _remove(storage, key)
             with _raises(KymflowZarrError):
                 storage.put_derived(key, b"x")
+            with _raises(KymflowZarrError), storage.stage() as staged:
+                staged.write(key, b"x")
         assert contents(storage) == before
 
     def test_derived_bytes_are_put_and_removed(self) -> None:

@@ -14,6 +14,7 @@ from typing import Self
 
 from kymflow_zarr.runtime.background import Content, arrived, finished, in_background
 from kymflow_zarr.schema.checksums import FileSum
+from kymflow_zarr.storage.interface import check_key
 from kymflow_zarr.storage.local.disk import disk
 from kymflow_zarr.storage.local.files import os_errors, sync_all
 
@@ -65,7 +66,7 @@ class StagedTree:
     def write(self, key: str, data: Content) -> FileSum:
         """Write a file at a key below the tree; return its size and digest."""
         with os_errors("write", key):
-            path = self._place(key)
+            path = self._place(check_key(key))
         content = arrived(data)
         file_sum = in_background(functools.partial(FileSum.of, content), size=len(content))
         with os_errors("write", key):
@@ -99,8 +100,8 @@ class StagedTree:
         return f"{folder}{os.sep}{name}"
 
     def place(self, key: str) -> str:
-        """Return the path of a key of the dataset."""
-        return f"{self._root}{os.sep}{key.replace('/', os.sep)}"
+        """Return the path of a key of the dataset; raise StorageError if it leads out of it."""
+        return f"{self._root}{os.sep}{check_key(key).replace('/', os.sep)}"
 
     def take_place(self, target: str) -> bool:
         """Rename the folder to its target; return False if the target exists."""

@@ -111,11 +111,13 @@ class LocalStorage(Storage):
         self._parent_sync = ParentSync(root)
 
     def path(self, key: str) -> Path:
-        """Return the path of a key."""
-        staged = self._pending.place(key)
+        """Return the path of a key; raise StorageError if it leads out of the dataset."""
+        if not key:
+            return self.root
+        staged = self._pending.place(check_key(key))
         if staged is not None:
             return staged
-        return self.root.joinpath(*key.split("/")) if key else self.root
+        return self.root.joinpath(*key.split("/"))
 
     def local_path(self, key: str) -> Path:
         """Return the path of the file at a key; raise StorageError if a part of it is a link."""
@@ -126,6 +128,7 @@ class LocalStorage(Storage):
         """Return the path of a key as str, which is faster than a Path."""
         if self._pending or not key:
             return str(self.path(key))
+        check_key(key)
         return self._top + (key if os.sep == "/" else key.replace("/", os.sep))
 
     # Reading ---------------------------------------------------------------------------
