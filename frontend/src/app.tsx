@@ -6,6 +6,7 @@ import { Gallery } from "./gallery/Gallery";
 import { ImagePage } from "./image/ImagePage";
 import { backToGallery, path, route } from "./lib/router";
 import { theme, toggleTheme } from "./lib/theme";
+import { Busy } from "./parts/Busy";
 import { ErrorBox } from "./parts/ErrorBox";
 import { Help, helpOpen } from "./parts/Help";
 import { Icon } from "./parts/icons";
@@ -105,6 +106,7 @@ export function App() {
   return (
     <>
       <a class="skip" href="#main">To the content</a>
+      <Busy />
       <Header />
       <Guard at={path.value}>
         <Page />

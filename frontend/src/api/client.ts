@@ -1,5 +1,6 @@
 /** Requests to the server that this page is from; there is no other. */
 
+import { signal } from "@preact/signals";
 import { samplesOf, type Samples } from "../lib/lut";
 
 export class ApiError extends Error {
@@ -38,8 +39,12 @@ export const downloadUrl = (kind: "image" | "artifact" | "table", id: string, qu
 
 export const isAbort = (error: unknown) => error instanceof DOMException && error.name === "AbortError";
 
-async function ask(address: string, init: RequestInit): Promise<Response> {
+/** How many answers the page waits for. */
+export const inFlight = signal(0);
+
+async function ask(address: string, init: RequestInit, quiet = false): Promise<Response> {
   let answer: Response;
+  if (!quiet) inFlight.value = inFlight.peek() + 1;
   try {
     answer = await fetch(address, { credentials: "same-origin", ...init });
   } catch (error) {
@@ -48,6 +53,8 @@ async function ask(address: string, init: RequestInit): Promise<Response> {
       0, "NoAnswer", "The server does not answer.", null,
       "Is `kymflow-zarr view` still running? Start it again and reload this page.",
     );
+  } finally {
+    if (!quiet) inFlight.value = inFlight.peek() - 1;
   }
   if (!answer.ok) throw await errorOf(answer);
   return answer;
@@ -64,6 +71,12 @@ async function errorOf(answer: Response): Promise<ApiError> {
 export async function getJson<T>(address: string, signal?: AbortSignal): Promise<T> {
   const answer = await ask(address, { signal: signal ?? null, headers: { Accept: "application/json" } });
   return (await answer.json()) as T;
+}
+
+/** What has changed since; nobody waits for the answer. */
+export async function getChanges(image?: string): Promise<{ list: string; revision: string | null }> {
+  const answer = await ask(url("/api/changes", { image }), { headers: { Accept: "application/json" } }, true);
+  return await answer.json();
 }
 
 export async function postJson<T>(address: string, body: unknown): Promise<T> {

@@ -1,9 +1,10 @@
 import { url } from "../api/client";
 import type { ImageRow, Verdict } from "../api/types";
 import { imagePath } from "../lib/router";
+import { Icon } from "../parts/icons";
 import { VerdictBadge } from "../parts/VerdictBadge";
 import { Thumbnail } from "./Thumbnail";
-import { acquired, condition, facts, title } from "./facts";
+import { acquired, condition, facts, noteOf, title } from "./facts";
 
 interface Props {
   row: ImageRow | undefined;
@@ -24,6 +25,7 @@ export function Card({ row, index, active, list, from, box, onFocus }: Props) {
   const { name, folder } = title(row);
   const place = condition(row);
   const time = acquired(row);
+  const note = noteOf(row);
   const picture = (
     <span class="thumb">
       {row.thumbnail ? <Thumbnail src={row.thumbnail} /> : <span class="no-thumb">no picture</span>}
@@ -42,6 +44,7 @@ export function Card({ row, index, active, list, from, box, onFocus }: Props) {
       <span class="card-facts">
         {place && <span class="tag">{place}</span>}
         {time && <span>{time}</span>}
+        {note && <span class="card-note" title={note} data-testid="card-note"><Icon name="note" /> {note}</span>}
         {typeof row.error === "string" && row.error !== "" && <span class="bad" title={row.error}>damaged</span>}
       </span>
       {list && <span class="card-verdict"><VerdictBadge verdict={row.verdict as Verdict} /></span>}

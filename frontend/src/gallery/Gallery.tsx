@@ -1,6 +1,8 @@
 import { useComputed } from "@preact/signals";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { getChanges } from "../api/client";
 import type { DatasetInfo } from "../api/types";
+import { loadDataset } from "../dataset";
 import { count, plural } from "../lib/format";
 import { patched } from "../lib/query";
 import { params, setQuery } from "../lib/router";
@@ -8,6 +10,7 @@ import { useTyped } from "../lib/typed";
 import { ErrorBox } from "../parts/ErrorBox";
 import { Icon } from "../parts/icons";
 import { useKeys } from "../parts/keys";
+import { usePoll } from "../parts/usePoll";
 import { Card } from "./Card";
 import { Filters } from "./Filters";
 import { boxOf, inView, layoutFor, moved, rowHeight, totalHeight } from "./layout";
@@ -30,12 +33,16 @@ export function Gallery({ info }: { info: DatasetInfo }) {
   const [typed, type] = useTyped(q, 30, (text) => setQuery({ q: text, row: null }));
 
   useEffect(() => store.ask({ q, sort, descending, where }), [q, sort, descending, where.join("\n")]);
-  useEffect(() => {
-    const look = () => document.visibilityState === "visible" && store.refresh();
-    look();
-    document.addEventListener("visibilitychange", look);
-    return () => document.removeEventListener("visibilitychange", look);
-  }, []);
+  useEffect(() => store.refresh(), []);
+  const seen = useRef<string | null>(null);
+  usePoll(async () => {
+    const { list } = await getChanges();
+    if (seen.current !== null && seen.current !== list) {
+      store.refresh();
+      void loadDataset();
+    }
+    seen.current = list;
+  }, 3000);
   useKeys((event) => {
     if (event.key === "/") search.current?.select();
     return event.key === "/";
@@ -80,12 +87,12 @@ export function Gallery({ info }: { info: DatasetInfo }) {
         </span>
       </div>
       <ErrorBox error={store.error.value} retry={() => store.again()} />
-      <Cards list={list} question={patched(asked, { as: null }).slice(1)} />
+      <Cards list={list} question={patched(asked, { as: null }).slice(1)} empty={info.n_images === 0} />
     </main>
   );
 }
 
-function Cards({ list, question }: { list: boolean; question: string }) {
+function Cards({ list, question, empty }: { list: boolean; question: string; empty: boolean }) {
   const scroller = useRef<HTMLDivElement>(null);
   const [box, setBox] = useState({ width: 0, height: 0 });
   const [top, setTop] = useState(0);
@@ -163,7 +170,8 @@ function Cards({ list, question }: { list: boolean; question: string }) {
   return (
     <div class={list ? "cards as-list" : "cards"} ref={scroller} onScroll={onScroll} onKeyDown={onKey} data-testid="cards">
       {total === 0 && store.total.value !== null && !store.error.value && (
-        <p class="empty">No images match. <button type="button" onClick={() => setQuery({ q: null, where: null }, "push")}>Show all</button></p>
+        empty ? <p class="empty">The dataset holds no images yet. <code>kymflow-zarr ingest</code> adds those of a folder; they then show here.</p>
+        : <p class="empty">No images match. <button type="button" onClick={() => setQuery({ q: null, where: null }, "push")}>Show all</button></p>
       )}
       <div class="cards-inner" role="group" aria-label="Images" style={{ height: `${totalHeight(layout, total)}px` }}>
         {shown.map((i) => (

@@ -31,3 +31,5 @@ export function facts(row: ImageRow): string[] {
 export const acquired = (row: ImageRow) => when(row.acquired ?? "") || null;
 
 export const condition = (row: ImageRow) => text(row.condition);
+
+export const noteOf = (row: ImageRow) => text(row.curation_note);

@@ -9,6 +9,7 @@ import { Json } from "../side/Json";
 import { ConflictBar, History, Note, VerdictButtons } from "../side/Judge";
 import { useJudgeKeys } from "./judgekeys";
 import { Section } from "../side/Section";
+import { Steps } from "./Steps";
 
 /** An image that cannot be drawn: what is wrong, and all that can be read all the same. */
 export function Damaged({ first, editable }: { first: AnyImage; editable: boolean }) {
@@ -20,6 +21,7 @@ export function Damaged({ first, editable }: { first: AnyImage; editable: boolea
   const why = info.plane && !info.error ? "The image has no pixels." : (info.error ?? "The image cannot be read.");
   return (
     <main class="page" id="main" tabIndex={-1} data-testid="image-page" data-image-id={info.image_id}>
+      <div class="image-head"><Steps info={info} /></div>
       <h1>{info.image_id}</h1>
       <ErrorBox error={why} />
       {curator && <ConflictBar curator={curator} />}

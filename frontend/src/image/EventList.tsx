@@ -45,7 +45,7 @@ export function EventList({ stage, info, chosen, loaded, types, curator }: Props
         )}
         <button type="button" data-testid="event-previous" disabled={!events.length} title="Previous (p)" onClick={() => stage.step(-1)}>Previous</button>
         <button type="button" data-testid="event-next" disabled={!events.length} title="Next (n)" onClick={() => stage.step(1)}>Next</button>
-        <span class="dim">{at >= 0 ? `${at + 1} of ${events.length}` : `${events.length}`}</span>
+        <span class="dim">{at >= 0 ? `event ${selected! + 1}, in time ${at + 1} of ${events.length}` : `${events.length}`}</span>
       </div>
       <ErrorBox error={loaded.error} retry={loaded.reload} />
       {events.length > 0 && (
@@ -60,7 +60,7 @@ export function EventList({ stage, info, chosen, loaded, types, curator }: Props
               <div key={event.data.row} role="option" aria-selected={event.data.row === selected} data-testid="event-row" data-row={event.data.row}
                 class={event.data.row === selected ? "event-row selected" : "event-row"} onClick={() => stage.goTo(event)}>
                 <span class="swatch" style={{ background: eventColor(types.indexOf(event.type)) }} />
-                <span class="event-type">{event.type}</span>
+                <span class="event-type"><span class="dim">{event.data.row + 1}</span> {event.type}</span>
                 <span class="num">{event.start === null ? "–" : `${number(event.start, 4)}${event.end === null ? "" : `–${number(event.end, 4)}`} s`}</span>
                 <span class="dim event-said">{[event.data.roi_id != null && `ROI ${event.data.roi_id}`, said].filter(Boolean).join(" · ")}</span>
               </div>

@@ -1,15 +1,14 @@
 import { useComputed } from "@preact/signals";
 import { useEffect, useMemo, useRef } from "preact/hooks";
-import { getJson, imageUrl } from "../api/client";
+import { getChanges, getJson, imageUrl } from "../api/client";
 import { canBeDrawn, getImage } from "../api/image";
 import type { DatasetInfo, EventsData, Histogram, ImageInfo, SeriesData } from "../api/types";
-import { count } from "../lib/format";
 import { formatAt, joinKey } from "../lib/query";
-import { imagePath, params, route } from "../lib/router";
+import { params, route } from "../lib/router";
 import { ErrorBox } from "../parts/ErrorBox";
-import { Icon } from "../parts/icons";
 import { useKeys } from "../parts/keys";
 import { useLoad } from "../parts/useLoad";
+import { usePoll } from "../parts/usePoll";
 import { VerdictBadge } from "../parts/VerdictBadge";
 import { Curator } from "../side/curator";
 import { ConflictBar, Unwritten, VerdictButtons } from "../side/Judge";
@@ -17,10 +16,11 @@ import { SidePanel } from "../side/SidePanel";
 import { ChartPanel } from "./ChartPanel";
 import { Damaged } from "./Damaged";
 import { hasSeconds, placed } from "./events";
-import { forgetKeys, goTo, useJudgeKeys } from "./judgekeys";
+import { forgetKeys, useJudgeKeys } from "./judgekeys";
 import { ImageCanvas } from "./ImageCanvas";
 import { Readout } from "./Readout";
 import { Stage } from "./stage";
+import { Steps } from "./Steps";
 import type { TileCache } from "./tilecache";
 import { Toolbar } from "./Toolbar";
 import { choices, chosen, tracesOf } from "./traces";
@@ -59,14 +59,13 @@ function Whole({ first, editable }: { first: ImageInfo; editable: boolean }) {
       const here = route.peek();
       if (here.page === "image" && here.id === id) stage.follow(params.peek());
     };
-    const look = () => document.visibilityState === "visible" && void watcher.look();
     addEventListener("popstate", follow);
-    document.addEventListener("visibilitychange", look);
-    return () => {
-      removeEventListener("popstate", follow);
-      document.removeEventListener("visibilitychange", look);
-    };
+    return () => removeEventListener("popstate", follow);
   }, []);
+  usePoll(async () => {
+    const { revision } = await getChanges(id);
+    if (revision !== stage.info.peek().revision) await watcher.look();
+  }, 2000);
 
   const at = formatAt(stage.at.value);
   const histogram = useLoad(imageUrl(id, "histogram", { at, v: info.pixels }), (address, abort) => getJson<Histogram>(address, abort));
@@ -100,15 +99,14 @@ function Whole({ first, editable }: { first: ImageInfo; editable: boolean }) {
     <main class="image-page" id="main" tabIndex={-1} data-testid="image-page" data-image-id={id} data-revision={info.revision}>
       <div class="image-main">
         <div class="image-head">
-          <Step to={info.previous} label="Previous image" hint="[" icon="left" testid="image-previous" />
-          <Step to={info.next} label="Next image" hint="]" icon="right" testid="image-next" />
-          {info.n_listed > 0 && <span class="dim" data-testid="position">{info.position ?? "–"} of {count(info.n_listed)}</span>}
+          <Steps info={info} />
           <h1 title={id}>{name ?? id}{name && <span class="dim"> {id}</span>}</h1>
           <span class="spacer" />
           {curator ? <VerdictButtons curator={curator} verdict={info.curation.verdict} /> : <VerdictBadge verdict={info.curation.verdict} />}
         </div>
         {curator && <ConflictBar curator={curator} />}
         <ErrorBox error={info.error} />
+        {info.artifacts.filter((one) => one.error).map((one) => <ErrorBox key={one.key} error={`${one.name} cannot be shown: ${one.error}`} />)}
         <Toolbar stage={stage} />
         <Readout stage={stage} cache={() => cache.current} traces={traces} unit={choice?.unit ?? null} aligned={aligned} />
         <ImageCanvas stage={stage} labelled={!(choice && aligned)} types={types} editable={editable} onCache={(made) => (cache.current = made)}
@@ -117,14 +115,6 @@ function Whole({ first, editable }: { first: ImageInfo; editable: boolean }) {
       </div>
       <SidePanel stage={stage} info={info} curator={curator} events={{ chosen: source, loaded: events, types }} />
     </main>
-  );
-}
-
-function Step({ to, label, hint, icon, testid }: { to: string | null; label: string; hint: string; icon: "left" | "right"; testid: string }) {
-  return to ? (
-    <a class="icon-button" href={imagePath(to)} onClick={(event) => { event.preventDefault(); goTo(to); }} aria-label={label} title={`${label} (${hint})`} data-testid={testid}><Icon name={icon} /></a>
-  ) : (
-    <span class="icon-button off" aria-hidden="true"><Icon name={icon} /></span>
   );
 }
 
@@ -141,6 +131,11 @@ function useImageKeys(stage: Stage, curator: Curator | null): void {
       case "p": case "k": stage.step(-1); break;
       case "e": stage.showEvents.value = !stage.showEvents.value; break;
       case "o": stage.showRois.value = !stage.showRois.value; break;
+      case "Enter":
+        // A rectangle for those who draw by keys: its edges are fields of the form.
+        if (!stage.drawing.peek()) return false;
+        stage.draftInView();
+        break;
       case "d": if (curator) stage.drawing.value = !stage.drawing.value; break;
       case "Escape":
         if (stage.draft.peek() || stage.drawing.peek()) {

@@ -7,6 +7,7 @@ import { formatAt, parseAt, parseNumbers } from "../lib/query";
 import { params, setQuery } from "../lib/router";
 import type { Plane } from "../lib/tiles";
 import type { Mask } from "./masks";
+import { wholeBox } from "./rois";
 import { centredOn, clamped, fit, isWhole, panned, squared, viewText, zoomed, type Along, type Frame, type View } from "../lib/view";
 
 export interface Hover {
@@ -191,6 +192,16 @@ export class Stage {
     this.#auto.value = range;
     const channel = this.info.peek().axes.find((axis) => axis.quantity === "channel");
     this.#autos.set(channel ? (this.at.peek()[channel.name] ?? 0) : 0, range);
+  }
+
+  /** Begin a rectangle in the middle of what is seen. */
+  draftInView(): void {
+    const { x0, x1, y0, y1 } = this.view.peek();
+    const box = wholeBox({ x0: (3 * x0 + x1) / 4, x1: (x0 + 3 * x1) / 4, y0: (3 * y0 + y1) / 4, y1: (y0 + 3 * y1) / 4 }, this.plane.peek());
+    batch(() => {
+      this.draft.value = { roi: null, name: "", note: "", ...box };
+      this.drawing.value = false;
+    });
   }
 
   /** Move to an event and select it. */

@@ -52,8 +52,9 @@ export const onImage = (index: number) => ON_IMAGE[index % ON_IMAGE.length]!;
 export const onPage = (index: number) =>
   (theme.value === "dark" ? ON_IMAGE : ON_PAPER)[index % ON_IMAGE.length]!;
 
-const EVENT_DARK = ["#ff6b6b", "#5ad1a5", "#ffd166", "#6ea8fe", "#d996ff", "#f4978e", "#8bd3dd", "#c5e063"];
-const EVENT_LIGHT = ["#c92a2a", "#0b7a55", "#9a6700", "#1f5fbf", "#8a3ab9", "#b5483c", "#0b7285", "#5c7a00"];
+// After Okabe and Ito, "Color Universal Design" (2008): told apart with every common form of colour blindness.
+const EVENT_DARK = ["#e69f00", "#56b4e9", "#f0e442", "#cc79a7", "#00b884", "#d55e00", "#a08cff", "#bbbbbb"];
+const EVENT_LIGHT = ["#b36b00", "#0072b2", "#7a7000", "#a8467f", "#00714f", "#b84700", "#4b3fb5", "#555555"];
 
 export const eventColor = (index: number, image = false) =>
   (image || theme.value === "dark" ? EVENT_DARK : EVENT_LIGHT)[((index % 8) + 8) % 8]!;

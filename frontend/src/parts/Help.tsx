@@ -27,7 +27,7 @@ const KEYS: [string, [string, string][]][] = [
   ]],
   ["Judging (with --edit)", [
     ["a  r  u", "accept, reject, undecided"],
-    ["d", "draw a rectangle"],
+    ["d", "draw a rectangle; Enter puts one in the middle of the view"],
   ]],
 ];
 

@@ -20,7 +20,7 @@ export function EventType({ curator, event, data, column, from }: Props) {
     const wanted = value.trim() === "" ? null : value.trim();
     const done = await curator.apply(
       [{ kind: "event_type", artifact_kind: from.kind, name: from.name, row: event.row, value: wanted }],
-      `event ${event.row} is ${wanted ?? "of no type"}`,
+      `event ${event.row + 1} is ${wanted ?? "of no type"}`,
     );
     if (done) setTyped(null);
   };

@@ -9,11 +9,9 @@ const WORDS: [Verdict, string, string][] = [
   ["accepted", "Accept", "a"], ["rejected", "Reject", "r"], [null, "Undecided", "u"],
 ];
 
-export const setVerdict = (curator: Curator, value: Verdict) => {
-  // While another is being written, that is not what the verdict will be.
-  if (!curator.busy.peek() && curator.peek().curation.verdict === value) return;
+/** Sent even where it seems to be so already: somebody else may have changed it. */
+export const setVerdict = (curator: Curator, value: Verdict) =>
   void curator.apply([{ kind: "verdict", value }], `the verdict “${value ?? "undecided"}”`);
-};
 
 /** The three verdicts as buttons. */
 export function VerdictButtons({ curator, verdict }: { curator: Curator; verdict: Verdict }) {

@@ -147,7 +147,7 @@ export function described(entry: HistoryEntry): string {
       case "roi":
         return change.before === null ? `ROI ${change.roi_id} drawn` : change.after === null ? `ROI ${change.roi_id} removed` : `ROI ${change.roi_id} changed`;
       case "event_type":
-        return `event ${change.row}: ${quoted(change.before)} → ${quoted(change.after)}`;
+        return `event ${(change.row ?? 0) + 1}: ${quoted(change.before)} → ${quoted(change.after)}`;
       default:
         return change.what;
     }

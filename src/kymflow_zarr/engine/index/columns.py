@@ -102,6 +102,11 @@ def _verdict(facts: ImageFacts) -> str | None:
     return verdict if verdict in get_args(Verdict) else None
 
 
+def _note(facts: ImageFacts) -> str | None:
+    note = facts.curation.get("note") if facts.curation.get("format") == FORMAT else None
+    return note or None
+
+
 INDEX: Final[dict[str, IndexColumn]] = {
     "image_id": IndexColumn("string", lambda facts: facts.image_id),
     "changed_ns": IndexColumn("int64", lambda _: NEVER_TRUSTED),
@@ -124,6 +129,7 @@ INDEX: Final[dict[str, IndexColumn]] = {
     "artifacts": IndexColumn("json", lambda facts: facts.artifact_keys),
     "source_files": IndexColumn("json", lambda facts: facts.document.source_files),
     "verdict": IndexColumn("string", _verdict),
+    "curation_note": IndexColumn("string", _note),
 }
 
 IMAGES: Final[dict[str, ImagesColumn]] = {
@@ -144,6 +150,7 @@ IMAGES: Final[dict[str, ImagesColumn]] = {
     "parent_folder": ImagesColumn("source_path"),
     "grandparent_folder": ImagesColumn("source_path"),
     "verdict": ImagesColumn("verdict"),
+    "curation_note": ImagesColumn("curation_note"),
     "n_rois": ImagesColumn("n_rois"),
     "artifacts": ImagesColumn("artifacts"),
     "n_artifacts": ImagesColumn("artifacts"),

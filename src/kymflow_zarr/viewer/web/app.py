@@ -16,7 +16,7 @@ from kymflow_zarr.viewer.web.image.artifacts import artifact, events, series
 from kymflow_zarr.viewer.web.image.facts import dataset as about_dataset
 from kymflow_zarr.viewer.web.image.facts import edit, image, undo
 from kymflow_zarr.viewer.web.image.windows import histogram, thumbnail, window
-from kymflow_zarr.viewer.web.lists.gallery import Gallery, images
+from kymflow_zarr.viewer.web.lists.gallery import Gallery, changes, images
 from kymflow_zarr.viewer.web.lists.tables import Tables, table
 from kymflow_zarr.viewer.web.security import Guard, Rules
 from kymflow_zarr.viewer.web.site import Cache, Site
@@ -31,6 +31,7 @@ __all__ = ["make_app"]
 
 _ROUTES = (
     Route("/api/dataset", about_dataset),
+    Route("/api/changes", changes),
     Route("/api/images", images),
     Route("/api/images/{image_id}", image),
     Route("/api/images/{image_id}/thumbnail", thumbnail),

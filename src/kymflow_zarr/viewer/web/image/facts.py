@@ -17,6 +17,7 @@ from kymflow_zarr.errors import (
     ArtifactNotFoundError,
     KymflowZarrError,
     ReadOnlyError,
+    RecordNotFoundError,
 )
 from kymflow_zarr.viewer.web.answers import answer
 from kymflow_zarr.viewer.web.image.artifacts import describe_frames
@@ -75,10 +76,17 @@ def image_facts(site: Site, image_id: str, query: QueryParams) -> dict[str, Any]
     RecordNotFoundError
         If there is no such image.
     """
-    record = site.dataset.record(image_id)
+    around = site.gallery.neighbors(image_id, query)
+    try:
+        record = site.dataset.record(image_id)
+    except RecordNotFoundError as error:
+        if not around["n_listed"]:
+            raise
+        # The list has it, so its document was lost: it must not be the end of the way.
+        return {"image_id": image_id, **around, "error": str(error)}
     facts: dict[str, Any] = {
         "image_id": image_id,
-        **site.gallery.neighbors(image_id, query),
+        **around,
         "ome_zarr": _ome_zarr(site, record),
         "error": None,
     }

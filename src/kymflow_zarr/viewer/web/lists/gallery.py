@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from kymflow_zarr import ZarrDataset, ZarrImageRecord
 
-__all__ = ["Gallery", "images", "picture_version", "thumbnail_address"]
+__all__ = ["Gallery", "changes", "images", "picture_version", "thumbnail_address"]
 
 # Typing into the search field sends several requests per second.
 _TRUSTED_S: Final = 1.0
@@ -35,13 +35,14 @@ _TIMES: Final = frozenset({"created_utc", "updated_utc"})
 # Searched columns that every image has; all metadata columns are searched too.
 _SEARCHED: Final = (
     "image_id", "rel_path", "parent_folder", "grandparent_folder", "channel_names", "verdict",
+    "curation_note",
 )  # fmt: skip
 _OURS: Final = frozenset(
     {
         "image_id", "shape", "dtype", "axes", "line_period_s", "pixel_size_um", "channel_names",
         "acquired", "acquired_local_epoch_ns", "created_utc", "updated_utc", "source_path",
         "rel_path", "parent_folder", "grandparent_folder", "n_rois", "artifacts", "n_artifacts",
-        "error", "verdict", "source_image",
+        "error", "verdict", "curation_note", "source_image",
     }
 )  # fmt: skip
 
@@ -73,6 +74,11 @@ class Gallery:
                 self._asked_s = now_s
             return self._rows
 
+    def version(self) -> str:
+        """Return a text that changes with the list; at most one second old."""
+        self.rows()
+        return self._token
+
     def forget(self) -> None:
         """Invalidate the list after a change."""
         with self._guard:
@@ -103,8 +109,9 @@ class Gallery:
 
 
 def _rows_of(frame: pd.DataFrame) -> Rows:
-    if "verdict" not in frame:
-        frame = frame.assign(verdict=None)
+    for name in ("verdict", "curation_note"):
+        if name not in frame:
+            frame = frame.assign(**{name: None})
     names = [str(name) for name in frame.columns]
     told = [
         name for name in names
@@ -126,6 +133,14 @@ def images(request: Request) -> Response:
     for row in told:
         row["thumbnail"] = None if row["error"] else thumbnail_address(row["image_id"], row)
     return answer({"total": len(found), "offset": asked.offset, "rows": told})
+
+
+def changes(request: Request) -> Response:
+    """Answer ``GET /api/changes``: what an open page compares to see the edits of others."""
+    site = site_of(request)
+    image_id = request.query_params.get("image")
+    revision = None if image_id is None else site.dataset.record(image_id).revision
+    return answer({"list": site.gallery.version(), "revision": revision})
 
 
 def thumbnail_address(image_id: str, facts: Mapping[str, Any]) -> str:
