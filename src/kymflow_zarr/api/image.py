@@ -190,9 +190,10 @@ class ZarrImageRecord:
     def open_array(self) -> zarr.Array[Any]:
         """Return the pixels as a lazy, read-only :class:`zarr.Array`.
 
-        It reads only what is indexed; :meth:`load_array` with a selection does so faster. To
-        change pixels use :meth:`save_array`. An array that was opened before continues to read
-        the old pixels until they are replaced once more or the image is deleted.
+        It reads only what is indexed, and keeps up to 8 MiB of decoded chunks: open it once to
+        page through an image. For a single part :meth:`load_array` with a selection is faster.
+        To change pixels use :meth:`save_array`. An array that was opened before continues to
+        read the old pixels until they are replaced once more or the image is deleted.
         """
         return self._image.open_array()
 

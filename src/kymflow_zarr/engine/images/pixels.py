@@ -143,7 +143,7 @@ def _load(
 
 def _load_foreign(storage: Storage, key: str, selection: object) -> np.ndarray[Any, Any]:
     check = check_foreign_size if selection is ... else check_foreign_array
-    for document in _foreign_documents(storage, key):
+    for _, document in _foreign_documents(storage, key):
         check(document, where=key)
     array: Any = open_zarr_array(storage, key, complete=False)
     wanted = parse_selection(selection, array.shape)
@@ -167,17 +167,25 @@ def _load_foreign(storage: Storage, key: str, selection: object) -> np.ndarray[A
 def open_pixels(storage: Storage, prefix: str, pixels: PixelsDocument) -> zarr.Array[Any]:
     """Return the current array of the group at `prefix` as a lazy array."""
     key = f"{prefix}/{pixels.path}"
-    for document in _foreign_documents(storage, key):
+    documents = dict(_foreign_documents(storage, key))
+    for document in documents.values():
         check_foreign_array(document, where=key)
-    return open_zarr_array(storage, key)
+    document = documents.get(keys.GROUP)
+    layout = None if document is None else read_array_document(document, where=key)
+    if layout is None:
+        return open_zarr_array(storage, key)
+    from kymflow_zarr.formats.array.opened import OpenedArray
+
+    array = open_zarr_array(storage, key, document=document)
+    return OpenedArray(array, layout, storage, key)
 
 
-def _foreign_documents(storage: Storage, key: str) -> Iterator[Any]:
-    """Yield the Zarr v3 and v2 documents of an array, either of which zarr-python may read."""
+def _foreign_documents(storage: Storage, key: str) -> Iterator[tuple[str, Any]]:
+    """Yield the names and Zarr v3 and v2 documents of an array: zarr-python may read either."""
     for name in (keys.GROUP, ".zarray"):
         document = load(storage, f"{key}/{name}")
         if document is not None:
-            yield document
+            yield name, document
 
 
 def replace_pixels(

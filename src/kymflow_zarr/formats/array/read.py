@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 import operator
-from collections.abc import Callable, Iterator
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, Final, NamedTuple, NoReturn, Protocol
 
@@ -20,6 +22,7 @@ from kymflow_zarr.errors import (
 from kymflow_zarr.formats.array.write import CRC_BYTES, EMPTY, chunk_key
 from kymflow_zarr.runtime.limits import check_limit
 from kymflow_zarr.schema.array import ArrayDocument
+from kymflow_zarr.storage.interface import Stat, Storage
 from kymflow_zarr.storage.unpacking import check_blosc
 
 _USE = "Use numbers, slices and ..., as in np.s_[2, 0, :, 100:200]; index the result for more."
@@ -151,6 +154,7 @@ def _part(part: Any, size: int, dimension: int) -> tuple[Along, int | slice]:
 _BLOSC_HEADER_BYTES: Final = 16
 # The CRC-32C of any data followed by its own CRC-32C.
 _RESIDUE: Final = 0x48674BC7
+_CACHED_BYTES: Final = 8 << 20
 _HINT: Final = "Restore the file from a copy of the dataset, or ingest the image anew."
 
 
@@ -163,6 +167,57 @@ class Parts(Protocol):
 
     def read(self, start: int, size: int) -> bytes:
         """Return `size` bytes from `start` on, fewer at the end."""
+
+
+class ChunkCache:
+    """The chunks that one open array decoded last, valid while their files are unchanged.
+
+    A program that pages through a recording asks for the same chunk many times.
+
+    Parameters
+    ----------
+    storage : Storage
+    prefix : str
+        Key of the array.
+    """
+
+    def __init__(self, storage: Storage, prefix: str) -> None:
+        self._storage = storage
+        self._prefix = prefix
+        self._chunks: OrderedDict[tuple[str, Index], tuple[Stat, np.ndarray[Any, Any]]]
+        self._chunks = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ChunkCache, (self._storage, self._prefix)
+
+    def version(self, key: str) -> Stat | None:
+        """Return the version of a file; None if its chunks cannot be cached."""
+        stat = self._storage.stat(f"{self._prefix}/{key}")
+        return stat if stat is not None and stat.settled else None
+
+    def get(self, version: Stat | None, key: str, at: Index) -> np.ndarray[Any, Any] | None:
+        """Return a decoded chunk of this version of the file, None if it is not cached."""
+        if version is None:
+            return None
+        with self._lock:
+            known = self._chunks.get((key, at))
+            if known is None or known[0] != version:
+                return None
+            self._chunks.move_to_end((key, at))
+            return known[1]
+
+    def put(self, version: Stat | None, key: str, at: Index, chunk: np.ndarray[Any, Any]) -> None:
+        """Cache a decoded chunk; `version` is from before the file was read."""
+        if version is None or chunk.nbytes > _CACHED_BYTES:
+            return
+        with self._lock:
+            before = self._chunks.pop((key, at), None)
+            self._bytes += chunk.nbytes - (0 if before is None else before[1].nbytes)
+            self._chunks[key, at] = version, chunk
+            while self._bytes > _CACHED_BYTES:
+                self._bytes -= self._chunks.popitem(last=False)[1][1].nbytes
 
 
 def read_array(
@@ -193,31 +248,69 @@ def read_array(
     ArgumentError
         If the selection is out of bounds.
     """
-    dtype = np.dtype(layout.data_type).newbyteorder("<")
     wanted = parse_selection(selection, layout.shape)
-    result = _allocate(layout, wanted, dtype, where=where)
+    size = math.prod(wanted.shape) * np.dtype(layout.data_type).itemsize
+    files = math.prod(map(min, layout.file_grid, wanted.shape))
+    check_limit("array_bytes", size, "the array takes", where=where)
+    check_limit("array_chunks", files, "the array has", where=where)
+    return read_selection(layout, open_file, wanted, where=where)
+
+
+def read_selection(
+    layout: ArrayDocument,
+    open_file: Callable[[str], AbstractContextManager[Parts | None]],
+    wanted: Selection,
+    *,
+    where: str,
+    cache: ChunkCache | None = None,
+    hint: str = _HINT,
+) -> np.ndarray[Any, Any]:
+    """Return a selection of an array, of any size; parameters and errors as `read_array`.
+
+    Parameters
+    ----------
+    cache : ChunkCache, optional
+        Takes chunks that are decoded, and spares decoding them again.
+    hint : str
+        What to do about a missing or damaged file, for errors.
+    """
+    dtype = np.dtype(layout.data_type).newbyteorder("<")
+    result = _allocate(wanted.shape, dtype, where=where)
     grid = zip(wanted.along, layout.file_shape, strict=True)
     for index, out, along in _blocks([list(pieces(part, size)) for part, size in grid]):
         key = chunk_key(index)
+        block, parts = result[out], _chunks_of(layout, along)
+        version = None
+        if cache is not None:
+            version = cache.version(key)
+            parts = [
+                part for part in parts if not _copied(cache.get(version, key, part[0]), part, block)
+            ]
+            if not parts:
+                continue
         with open_file(key) as file:
             if file is None:
-                _corrupt("is missing", f"{where}/{key}")
+                _corrupt("is missing", f"{where}/{key}", hint)
             try:
-                _decode_file(file, layout, along, result[out])
+                for at, chunk in _decode_file(file, layout, parts, block):
+                    if cache is not None:
+                        cache.put(version, key, at, chunk)
             except (ValueError, RuntimeError, MemoryError) as error:
-                _corrupt(f"is damaged: {error}", f"{where}/{key}", error)
+                _corrupt(f"is damaged: {error}", f"{where}/{key}", hint, error)
     # With an Ellipsis, so that a 0-dimensional result stays an array.
     return result[(*wanted.turn, ...)].astype(dtype.newbyteorder("="), copy=False)
 
 
-def _corrupt(how: str, where: str, error: Exception | None = None) -> NoReturn:
-    raise CorruptDataError(f"a file of the array {how}", where=where, hint=_HINT) from error
+def _corrupt(how: str, where: str, hint: str, error: Exception | None = None) -> NoReturn:
+    raise CorruptDataError(f"a file of the array {how}", where=where, hint=hint) from error
 
 
-def _blocks(
-    along: list[list[Piece]],
-) -> Iterator[tuple[tuple[int, ...], tuple[Any, ...], tuple[Along, ...]]]:
-    """Yield index of a chunk, the region of its part in the result, and in the chunk."""
+Index = tuple[int, ...]
+Part = tuple[Index, tuple[Any, ...], tuple[Along, ...]]
+"""Index of a chunk, the region of its part in the result, and in the chunk."""
+
+
+def _blocks(along: list[list[Piece]]) -> Iterator[Part]:
     for block in itertools.product(*along):
         yield (
             tuple(piece.chunk for piece in block),
@@ -226,18 +319,28 @@ def _blocks(
         )
 
 
-def _allocate(
-    layout: ArrayDocument, wanted: Selection, dtype: np.dtype[Any], *, where: str
-) -> np.ndarray[Any, Any]:
-    size = math.prod(wanted.shape) * dtype.itemsize
-    files = math.prod(map(min, layout.file_grid, wanted.shape))
-    check_limit("array_bytes", size, "the array takes", where=where)
-    check_limit("array_chunks", files, "the array has", where=where)
+def _chunks_of(layout: ArrayDocument, along: tuple[Along, ...]) -> Iterable[Part]:
+    """Return the parts of a file's selection that lie in each of its chunks."""
+    if layout.shard_shape is None:
+        return [((), (...,), along)]
+    inside = zip(along, layout.chunk_shape, strict=True)
+    return _blocks([list(pieces(each, chunk)) for each, chunk in inside])
+
+
+def _copied(chunk: np.ndarray[Any, Any] | None, part: Part, block: np.ndarray[Any, Any]) -> bool:
+    """Copy a part of a chunk to its place; return False if there is no chunk."""
+    if chunk is not None:
+        block[part[1]] = chunk[tuple(along.slice for along in part[2])]
+    return chunk is not None
+
+
+def _allocate(shape: tuple[int, ...], dtype: np.dtype[Any], *, where: str) -> np.ndarray[Any, Any]:
     try:
-        return np.empty(wanted.shape, dtype)
+        return np.empty(shape, dtype)
     except (MemoryError, ValueError) as error:  # ValueError: more dimensions than NumPy supports.
+        size = math.prod(shape) * dtype.itemsize
         raise LimitExceededError(
-            f"the array of shape {wanted.shape} and dtype {dtype.name} takes "
+            f"the array of shape {shape} and dtype {dtype.name} takes "
             f"{size} bytes, more than there is memory",
             where=where,
             hint="Read it in parts, with load_array(selection).",
@@ -245,48 +348,55 @@ def _allocate(
 
 
 def _decode_file(
-    file: Parts, layout: ArrayDocument, along: tuple[Along, ...], out: np.ndarray[Any, Any]
-) -> None:
-    if layout.shard_shape is None:
-        _decode_chunk(file.read(0, file.size), layout, along, out)
-        return
-    grid = layout.chunks_per_file
-    size = math.prod(grid) * 16 + CRC_BYTES
-    end = file.size - size
-    index = file.read(end, size) if end >= 0 else b""
-    if len(index) != size or not _is_sound(index):
-        raise ValueError("the index of the shard does not match its checksum")
-    table = np.frombuffer(index, "<u8", math.prod(grid) * 2).reshape(*grid, 2)
-    inside = zip(along, layout.chunk_shape, strict=True)
-    for at, to, part in _blocks([list(pieces(each, chunk)) for each, chunk in inside]):
-        offset, nbytes = table[at].tolist()
+    file: Parts, layout: ArrayDocument, parts: Iterable[Part], out: np.ndarray[Any, Any]
+) -> Iterator[tuple[Index, np.ndarray[Any, Any]]]:
+    """Decode parts of chunks to their places; yield the chunks that were decoded beside it."""
+    table = None
+    end = file.size
+    if layout.shard_shape is not None:
+        grid = layout.chunks_per_file
+        size = math.prod(grid) * 16 + CRC_BYTES
+        end -= size
+        index = file.read(end, size) if end >= 0 else b""
+        if len(index) != size or not _is_sound(index):
+            raise ValueError("the index of the shard does not match its checksum")
+        table = np.frombuffer(index, "<u8", math.prod(grid) * 2).reshape(*grid, 2)
+    for part in parts:
+        at, to, along = part
+        offset, nbytes = (0, end) if table is None else table[at].tolist()
         if offset == EMPTY or offset + nbytes > end:
             raise ValueError(f"inner chunk {at} is missing")
-        _decode_chunk(file.read(offset, nbytes), layout, part, out[to])
+        place = out[to]
+        encoded = _sound_chunk(file.read(offset, nbytes), layout, out.dtype)
+        if place.shape == layout.chunk_shape and place.flags.c_contiguous:
+            # The part has the size of the chunk, so it is the whole chunk: decode into place.
+            _decode(encoded, place)
+            continue
+        chunk = np.empty(layout.chunk_shape, out.dtype)
+        _decode(encoded, chunk)
+        place[...] = chunk[tuple(each.slice for each in along)]
+        yield at, chunk
 
 
-def _decode_chunk(
-    data: bytes, layout: ArrayDocument, along: tuple[Along, ...], out: np.ndarray[Any, Any]
-) -> None:
-    import imagecodecs
-
-    blosc_decode: Any = imagecodecs.blosc_decode
+def _sound_chunk(data: bytes, layout: ArrayDocument, dtype: np.dtype[Any]) -> memoryview:
+    """Return an encoded chunk without its checksum, after checking it and its header."""
     if len(data) < _BLOSC_HEADER_BYTES + CRC_BYTES or not _is_sound(data):
         raise ValueError("a chunk does not match its checksum")
     encoded = memoryview(data)[:-CRC_BYTES]
     # Before allocating: the chunk must declare the expected size.
-    expected = math.prod(layout.chunk_shape) * out.dtype.itemsize
+    expected = math.prod(layout.chunk_shape) * dtype.itemsize
     declared = int.from_bytes(encoded[4:8], "little")
     if declared != expected:
         raise ValueError(f"a chunk declares {declared} bytes instead of {expected}")
     check_blosc(encoded)
-    if out.shape == layout.chunk_shape and out.flags.c_contiguous:
-        # The part has the size of the chunk, so it is the whole chunk: decode into place.
-        blosc_decode(encoded, numthreads=1, out=_as_bytes(out))
-        return
-    whole = np.empty(layout.chunk_shape, out.dtype)
-    blosc_decode(encoded, numthreads=1, out=_as_bytes(whole))
-    out[...] = whole[tuple(part.slice for part in along)]
+    return encoded
+
+
+def _decode(encoded: memoryview, out: np.ndarray[Any, Any]) -> None:
+    import imagecodecs
+
+    blosc_decode: Any = imagecodecs.blosc_decode
+    blosc_decode(encoded, numthreads=1, out=_as_bytes(out))
 
 
 def _as_bytes(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
