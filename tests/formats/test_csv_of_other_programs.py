@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kymflow_zarr import ZarrDataset
-from kymflow_zarr.formats.dataframe.csv_foreign import decode_csv
+from kymflow_zarr.formats.dataframe.csv_foreign import decode_csv, read_csv
+from kymflow_zarr.formats.dataframe.parquet import encode_parquet
 
 
 def test_rows_that_end_in_a_comma_keep_their_columns() -> None:
@@ -186,3 +187,26 @@ def files(draw: st.DrawFn) -> bytes:
 @given(files())
 def test_values_and_types_are_those_that_pandas_infers(data: bytes) -> None:
     pd.testing.assert_frame_equal(decode_csv(data), by_pandas(data), check_exact=True)
+
+
+@given(files())
+def test_the_parquet_of_a_csv_is_that_of_its_data_frame(data: bytes) -> None:
+    assert read_csv(data).to_bytes() == encode_parquet(decode_csv(data))
+
+
+@st.composite
+def pooled_files(draw: st.DrawFn) -> tuple[bytes, bytes]:
+    """Return one table of a known program twice: without quotes, and with text in quotes."""
+    header = "rel_path,roi_id,i_start,t_start,strength,accepted,note,mine"
+    cell = CELLS.filter(lambda text: text.isprintable() and not set(text) & set('",'))
+    rows = draw(st.lists(st.lists(cell, min_size=7, max_size=7), max_size=4))
+    quoted, plain = ("".join(f"{q}a.tif{q},{','.join(row)}\n" for row in rows) for q in ('"', ""))
+    return f"{header}\n{plain}".encode(), f"{header}\n{quoted}".encode()
+
+
+@given(pooled_files())
+def test_numbers_of_known_programs_do_not_depend_on_quotes_around_other_fields(
+    data: tuple[bytes, bytes],
+) -> None:
+    plain, quoted = (read_csv(each).to_bytes() for each in data)
+    assert plain == quoted

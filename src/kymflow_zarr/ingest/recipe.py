@@ -30,8 +30,10 @@ from kymflow_zarr.ingest.sidecars.artifacts import (
     SidecarContents,
     SourceArtifact,
     distinct,
+    encode_artifact,
     feeds_of,
     files_of,
+    key_of,
     read_sidecars,
 )
 from kymflow_zarr.ingest.sidecars.metadata import build_payload, calibration_notes, true_axes
@@ -212,7 +214,7 @@ def save_artifact(record: RecordDraft | RecordUpdate, artifact: SourceArtifact) 
     """Save an artifact; return its key below the record and the digest of what was stored."""
     if artifact.kind == "array":
         return record.save_array(artifact.name, artifact.value)
-    return record.save(artifact.kind, artifact.name, artifact.value)
+    return record.save_encoded(key_of(artifact), encode_artifact(artifact))
 
 
 def files_of_acquisition(acquisition: Acquisition) -> list[Found]:

@@ -57,7 +57,10 @@ class RecordWriter(ABC):
     def save(self, kind: ArtifactKind, name: str, value: Any) -> tuple[str, str]:
         """Save an artifact; return its key below the record and its SHA-256."""
         key = layout.artifact_key(kind, name)
-        data = artifacts.encode(kind, value, where=f"{self._prefix}/{key}")
+        return self.save_encoded(key, artifacts.encode(kind, value, where=f"{self._prefix}/{key}"))
+
+    def save_encoded(self, key: str, data: bytes) -> tuple[str, str]:
+        """Save the bytes of an artifact; return its key below the record and its SHA-256."""
         self.write(key, data)
         return key, digest_of_bytes(data)
 

@@ -14,6 +14,7 @@ import json
 from collections.abc import Container, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -43,8 +44,10 @@ __all__ = [
     "index_field",
     "index_of",
     "metadata_of",
+    "note_of_rows",
     "pandas_metadata",
     "parse_note",
+    "require_unique",
     "series_of",
     "table_of",
     "to_arrow_table",
@@ -103,7 +106,7 @@ def _column(marker: Marker, arrow_type: Any) -> Marker:
     kind = marker["kind"]
     pandas_type, numpy_type, extra = "object", "object", None
     if kind == "numpy":
-        pandas_type = numpy_type = str(pd.api.types.pandas_dtype(marker["dtype"]).name)
+        pandas_type = numpy_type = np.dtype(marker["dtype"]).name
     elif kind == "datetime":
         pandas_type, numpy_type = "datetime", f"datetime64[{marker['unit']}]"
         if "zone" in marker:
@@ -219,6 +222,19 @@ def to_arrow_table(df: pd.DataFrame) -> pa.Table:
         ) from error
 
 
+def note_of_rows(names: pd.Index, rows: int, markers: dict[str, Marker]) -> Marker:
+    """Return the note of columns with plain names whose rows are numbered from 0."""
+    levels = [encode_labels(names, "the column labels")]
+    return {
+        "encoding": "dataframe",
+        "encoding_version": ENCODING_VERSION,
+        "rows": rows,
+        "labels": {"names": [None], "multi": False, "levels": levels},
+        "index": {"kind": "range", "name": None, "start": 0, "stop": rows, "step": 1},
+        "columns": markers,
+    }
+
+
 def table_of(arrays: Sequence[Any], fields: Sequence[str], note: Marker) -> pa.Table:
     """Return a table of columns and note, with metadata that pandas understands, too."""
     table = pa.table(list(arrays), names=list(fields))
@@ -312,13 +328,18 @@ def _field_names(df: pd.DataFrame) -> list[str]:
             raise UnsupportedDataError(
                 f"the name of column {field!a} is not text", hint=NOT_TEXT_HINT
             )
-    if len(set(fields)) < len(fields):
-        twice = sorted({field for field in fields if fields.count(field) > 1})
+    require_unique(fields)
+    return fields
+
+
+def require_unique(names: Sequence[str]) -> None:
+    """Raise UnsupportedDataError if two columns have the same name."""
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
         raise UnsupportedDataError(
             f"several columns have the same name: {', '.join(map(repr, twice))}",
             hint="Rename them; in a file, names are text",
         )
-    return fields
 
 
 def _is_text(name: str) -> bool:

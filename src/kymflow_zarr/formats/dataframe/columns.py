@@ -32,6 +32,7 @@ __all__ = [
     "encode_column",
     "encode_freq",
     "encode_labels",
+    "whole",
     "with_freq",
 ]
 

@@ -3,15 +3,19 @@
 CSV declares neither its delimiter nor its types. A file that another delimiter fits as well, or
 whose rows are longer than its header, is refused as ambiguous. pyarrow splits the text into
 fields, once; the types are then decided here, column by column. Columns of known programs always
-have the type of `PINNED_COLUMNS`, whatever a single file contains.
+have the type of `PINNED_COLUMNS`, whatever a single file contains; their numbers are parsed while
+the text is split. The columns stay in Arrow: pandas is needed only by callers that want its
+data frame.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import functools
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -20,28 +24,31 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.csv as pa_csv
 
+from kymflow_zarr.formats.dataframe.arrow_table import from_arrow_table
+from kymflow_zarr.formats.dataframe.columns import encode_column
+from kymflow_zarr.formats.dataframe.objects import Marker
 from kymflow_zarr.formats.parquet.footer import arrow_reader
+from kymflow_zarr.formats.rows.encoded import Column, Rows
 from kymflow_zarr.schema.analysis_columns import pinned_types
 
-__all__ = ["decode_csv"]
+__all__ = ["decode_csv", "read_csv"]
 
 # The annotations of pyarrow lack many arguments of its functions, and those of pandas lack the
 # Arrow protocol.
 pc: Final[Any] = pyarrow.compute
-_NULLABLE_BOOLEAN: Final[Any] = pd.BooleanDtype()
-_NULLABLE_INTEGER: Final[Any] = pd.Int64Dtype()
+_NUMBER: Final[Marker] = {"kind": "numpy", "dtype": "float64"}
+_TYPES_WHILE_SPLIT: Final = {"number": pa.float64(), "integer": pa.int64()}
 
 _BOM: Final = b"\xef\xbb\xbf"
 _SEP_LINE: Final = re.compile(rb'"?sep=(.)"?\s*?(?:\r\n|\n|\r|$)', re.IGNORECASE)
 _OTHER_DELIMITERS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _QUOTED: Final = re.compile(r'"[^"]*"')
 # The texts that pandas reads as missing values.
-_MISSING: Final = pa.array(
-    [
-        "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
-        "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
-    ]
-)  # fmt: skip
+_MISSING_TEXTS: Final = [
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
+    "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
+]  # fmt: skip
+_MISSING: Final = pa.array(_MISSING_TEXTS)
 _WORDS: Final = pa.array(["True", "TRUE", "true", "False", "FALSE", "false"])
 _TRUE: Final = pa.array(["True", "TRUE", "true"])
 _INTEGER: Final = r"^\s*[+-]?[0-9]+\s*$"
@@ -53,6 +60,12 @@ _EXACT_IN_A_DOUBLE: Final = 2**53
 
 
 def decode_csv(data: bytes) -> pd.DataFrame:
+    """Decode a CSV as `read_csv` does, to a data frame."""
+    rows = read_csv(data)
+    return from_arrow_table(rows.to_table(), rows.note)
+
+
+def read_csv(data: bytes) -> Rows:
     """Decode a CSV with one header line; floats exactly.
 
     A column whose text would not come back from its numbers (leading zeros, more digits than a
@@ -72,21 +85,40 @@ def decode_csv(data: bytes) -> pd.DataFrame:
     text, header, body = _split_header(data)
     names = _unique_names(header)
     _require_commas(text, body, len(names))
-    columns = _fields(body, len(names))
+    types = pinned_types(names)
+    columns = _fields(body, [types.get(name) for name in names])
     if len(columns) == 1:
         _require_one_field(text, columns[0])
-    types = pinned_types(names)
     decoded = {
-        name: _pinned(column, types[name]) if name in types else _inferred(column)
+        name: Column(name, *(_pinned(column, types[name]) if name in types else _inferred(column)))
         for name, column in zip(names, columns, strict=True)
     }
-    if len(columns) > 1 and b'"' in body:
+    if len(columns) > 1 and body.quotes:
         _require_decimal_points(columns, decoded)
-    return pd.DataFrame(decoded, columns=pd.Index(names))
+    return Rows.of_columns(decoded.values())
 
 
-def _split_header(data: bytes) -> tuple[str, list[str], bytes]:
-    """Return the text of the header, its fields, and the bytes after it."""
+class _Body:
+    """The rows of a file, below its header: a part of its bytes, which is not copied."""
+
+    def __init__(self, data: bytes, start: int) -> None:
+        self._data, self._start = data, start
+        self.quotes = data.count(b'"', start)
+        self.view = memoryview(data)[start:]
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether there is nothing but white space."""
+        head = self._data[self._start : self._start + 64]
+        return not head.strip() and not self.to_bytes().strip()
+
+    def to_bytes(self) -> bytes:
+        """Return a copy."""
+        return self._data[self._start :]
+
+
+def _split_header(data: bytes) -> tuple[str, list[str], _Body]:
+    """Return the text of the header, its fields, and the rows below it."""
     data = data.removeprefix(_BOM)
     if sep := _SEP_LINE.match(data):
         if sep[1] != b",":
@@ -107,7 +139,7 @@ def _split_header(data: bytes) -> tuple[str, list[str], bytes]:
     try:
         for fields in csv.reader(raw_lines()):
             if fields and (len(fields) > 1 or fields[0].strip()):
-                return "".join(lines), fields, data[read:]
+                return "".join(lines), fields, _Body(data, read)
             lines.clear()
     except csv.Error as error:
         raise ValueError(f"has a header that is no CSV: {error}") from error
@@ -136,10 +168,14 @@ def _unique_names(header: Sequence[str]) -> list[str]:
     return names
 
 
-def _fields(body: bytes, width: int) -> list[Any]:
-    """Return the fields of each column as text."""
+def _fields(body: _Body, kinds: Sequence[str | None]) -> list[Any]:
+    """Return the fields of each column as text, or as numbers if that is its pinned kind."""
+    width = len(kinds)
     # pyarrow does not report an unclosed quote.
-    if body.count(b'"') % 2 == 0 and width > 1:
+    if body.quotes % 2 == 0 and width > 1:
+        if any(kinds) and not body.quotes:
+            with contextlib.suppress(pa.ArrowInvalid):  # Not all are numbers: see their text.
+                return _split_fast(body, width, ",", kinds).columns
         try:
             return _split_fast(body, width, ",").columns
         except pa.ArrowInvalid:
@@ -147,31 +183,39 @@ def _fields(body: bytes, width: int) -> list[Any]:
     return _split_slowly(body, width)
 
 
-def _split_fast(body: bytes, width: int, delimiter: str) -> pa.Table:
+def _split_fast(
+    body: _Body, width: int, delimiter: str, kinds: Sequence[str | None] = ()
+) -> pa.Table:
     names = [str(i) for i in range(width)]
-    if not body.strip():
+    if body.is_blank:
         return pa.schema([(name, pa.string()) for name in names]).empty_table()
+    types: dict[str, Any] = dict.fromkeys(names, pa.string())
+    for name, kind in zip(names, kinds, strict=False):
+        types[name] = _TYPES_WHILE_SPLIT.get(kind or "", pa.string())
     return pa_csv.read_csv(
-        arrow_reader(body),
+        arrow_reader(body.view),
         read_options=pa_csv.ReadOptions(
-            column_names=names, block_size=min(max(len(body) // 4, 1 << 20), 1 << 26)
+            # Each worker of an ingest parses a file of its own.
+            use_threads=False,
+            column_names=names,
+            block_size=min(max(len(body.view) // 4, 1 << 20), 1 << 26),
         ),
         parse_options=pa_csv.ParseOptions(
-            delimiter=delimiter, newlines_in_values=b'"' in body and delimiter == ","
+            delimiter=delimiter, newlines_in_values=bool(body.quotes) and delimiter == ","
         ),
         convert_options=pa_csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
+            column_types=types, null_values=_MISSING_TEXTS, strings_can_be_null=False
         ),
     )
 
 
-def _split_slowly(body: bytes, width: int) -> list[Any]:
+def _split_slowly(body: _Body, width: int) -> list[Any]:
     """Return the fields of each column with a parser that allows empty fields at row ends."""
     rows: list[list[str]] = []
     longest = 0
-    unclosed = body.count(b'"') % 2 == 1
-    blank_is_none = width > 1 or b'"' not in body
-    reader = csv.reader(io.StringIO(_text(body), newline=""), strict=unclosed)
+    unclosed = body.quotes % 2 == 1
+    blank_is_none = width > 1 or not body.quotes
+    reader = csv.reader(io.StringIO(_text(body.to_bytes()), newline=""), strict=unclosed)
     try:
         for row in reader:
             if not row or (blank_is_none and len(row) == 1 and row[0].isspace()):
@@ -193,7 +237,7 @@ def _split_slowly(body: bytes, width: int) -> list[Any]:
     return [pa.chunked_array([list(column)], pa.string()) for column in columns]
 
 
-def _require_commas(header: str, body: bytes, width: int) -> None:
+def _require_commas(header: str, body: _Body, width: int) -> None:
     """Refuse a file whose rows have the same number of fields with another delimiter."""
     plain = _QUOTED.sub("", header)
     for delimiter, word in _OTHER_DELIMITERS.items():
@@ -215,16 +259,16 @@ def _require_one_field(header: str, column: Any) -> None:
         raise ValueError("has fields separated by spaces, not by commas")
 
 
-def _fits(body: bytes, width: int, delimiter: str) -> bool:
+def _fits(body: _Body, width: int, delimiter: str) -> bool:
     try:
         return _split_fast(body, width, delimiter).num_rows > 0
     except pa.ArrowInvalid:
         return False
 
 
-def _require_decimal_points(columns: Sequence[Any], decoded: dict[str, Any]) -> None:
+def _require_decimal_points(columns: Sequence[Any], decoded: Mapping[str, Column]) -> None:
     """Refuse quoted numbers such as "1,5", unless the file has decimals with points."""
-    if any(values.dtype == np.float64 for values in decoded.values()) and any(
+    if any(column.marker == _NUMBER for column in decoded.values()) and any(
         pc.any(pc.match_substring_regex(column, r"^\s*[+-]?[0-9]*\.[0-9]")).as_py()
         for column in columns
     ):
@@ -235,41 +279,63 @@ def _require_decimal_points(columns: Sequence[Any], decoded: dict[str, Any]) -> 
             raise ValueError(f"has numbers with a comma in column {name!r}")
 
 
-def _inferred(texts: Any) -> Any:
+def _inferred(texts: Any) -> tuple[Any, Marker]:
     """Convert a column to the type that pandas infers, if that loses no text."""
     missing = pc.is_in(texts, value_set=_MISSING)
     given: Any = texts.filter(pc.invert(missing))
     if not len(texts):
-        return np.array([], dtype=object)
+        return _objects(np.array([], dtype=object))
     if not len(given):
-        return np.full(len(texts), np.nan)
+        return pa.nulls(len(texts), pa.float64()), _NUMBER
     if pc.all(pc.is_in(given, value_set=_WORDS)).as_py():
         return _booleans(texts, missing)
-    values = _numbers(texts, given, missing)
-    return _as_text(texts) if values is None else values
+    return _numbers(texts, given, missing) or _as_text(texts)
 
 
-def _pinned(texts: Any, kind: str) -> Any:
+def _pinned(values: Any, kind: str) -> tuple[Any, Marker]:
     """Convert a column to its type in all files of its program, if its values fit."""
+    if kind in _TYPES_WHILE_SPLIT and values.type == _TYPES_WHILE_SPLIT[kind]:
+        return _whole_numbers(values) if kind == "integer" else _decimals(values)
     if kind == "text":
-        return _as_text(texts)
-    missing = pc.is_in(texts, value_set=_MISSING)
-    if kind == "boolean" and pc.all(pc.or_(missing, pc.is_in(texts, value_set=_WORDS))).as_py():
-        truth = pc.if_else(missing, None, pc.is_in(texts, value_set=_TRUE))
-        return _NULLABLE_BOOLEAN.__from_arrow__(truth) if truth.null_count else _flat(truth)
-    given = pc.if_else(missing, None, texts)
+        return _as_text(values)
+    missing = pc.is_in(values, value_set=_MISSING)
+    if kind == "boolean" and pc.all(pc.or_(missing, pc.is_in(values, value_set=_WORDS))).as_py():
+        truth = pc.if_else(missing, None, pc.is_in(values, value_set=_TRUE))
+        return truth, _nullable("boolean") if truth.null_count else _numpy("bool")
+    given = pc.if_else(missing, None, values)
     if kind == "integer" and (integers := _cast(given, pa.int64())) is not None:
-        gaps = integers.null_count
-        return _NULLABLE_INTEGER.__from_arrow__(integers) if gaps else _flat(integers)
+        return _whole_numbers(integers)
     if kind == "number" and (numbers := _cast(given, pa.float64())) is not None:
-        return _flat(numbers)
-    return _inferred(texts)
+        return _decimals(numbers)
+    return _inferred(values)
 
 
-def _numbers(texts: Any, given: Any, missing: Any) -> Any:
+def _whole_numbers(values: Any) -> tuple[Any, Marker]:
+    return values, _nullable("Int64") if values.null_count else _numpy("int64")
+
+
+def _decimals(values: Any) -> tuple[Any, Marker]:
+    """Return a column of float64, whose NaNs are nulls, as `encode_column` writes them."""
+    nans = pc.is_nan(values)
+    return pc.if_else(nans, None, values) if pc.any(nans).as_py() else values, _NUMBER
+
+
+def _numpy(dtype: str) -> Marker:
+    return {"kind": "numpy", "dtype": dtype}
+
+
+def _nullable(dtype: str) -> Marker:
+    return {"kind": "nullable", "dtype": dtype}
+
+
+def _objects(values: np.ndarray) -> tuple[Any, Marker]:
+    return encode_column(pd.Series(values, dtype=object, copy=False), "the column")
+
+
+def _numbers(texts: Any, given: Any, missing: Any) -> tuple[Any, Marker] | None:
     """Return a column as numbers; None if it is text, or if digits would be lost."""
     integers = re.match(_INTEGER, given[0].as_py()) is not None and _all(given, _INTEGER)
-    values = _cast(given, pa.int64() if integers else pa.float64())
+    values = _cast(pc.if_else(missing, None, texts), pa.int64() if integers else pa.float64())
     if values is None or _any(given, _NOT_PLAIN_INTEGER):
         return None
     # Integers with missing values become doubles.
@@ -278,17 +344,14 @@ def _numbers(texts: Any, given: Any, missing: Any) -> Any:
         return None
     if integers:
         if len(given) == len(texts):
-            return _flat(values)
-        values = values.cast(pa.float64())
-    else:
-        infinite = pc.is_inf(values)
-        if pc.any(infinite).as_py() and not _all(given.filter(infinite), "(?i)inf"):
-            return None  # Such as 1e999.
-        if pc.any(pc.is_nan(values)).as_py():
-            return None  # A word that only Arrow reads as missing.
-    out = np.full(len(texts), np.nan)
-    out[~np.asarray(missing)] = np.asarray(values)
-    return out
+            return values, _numpy("int64")
+        return values.cast(pa.float64()), _NUMBER
+    infinite = pc.fill_null(pc.is_inf(values), False)
+    if pc.any(infinite).as_py() and not _all(texts.filter(infinite), "(?i)inf"):
+        return None  # Such as 1e999.
+    if pc.any(pc.is_nan(values)).as_py():
+        return None  # A word that only Arrow reads as missing.
+    return values, _NUMBER
 
 
 def _all(texts: Any, pattern: str) -> bool:
@@ -312,25 +375,28 @@ def _cast(texts: Any, kind: Any) -> Any:
             return None
 
 
-def _flat(values: Any) -> np.ndarray:
-    return np.array(values.to_numpy(), copy=True)
-
-
-def _booleans(texts: Any, missing: Any) -> Any:
+def _booleans(texts: Any, missing: Any) -> tuple[Any, Marker]:
     truth = pc.is_in(texts, value_set=_TRUE)
     if not pc.any(missing).as_py():
-        return _flat(truth)
+        return truth, _numpy("bool")
     if pc.any(pc.and_(missing, pc.not_equal(texts, ""))).as_py():
         return _as_text(texts)
     out = np.asarray(truth).astype(object)
     out[np.asarray(missing)] = np.nan
-    return out
+    return _objects(out)
 
 
-def _as_text(texts: Any) -> Any:
+def _as_text(texts: Any) -> tuple[Any, Marker]:
     """Return a column as text, with only empty fields as missing."""
     given = pc.if_else(pc.equal(texts, ""), None, texts)
-    dtype: Any = pd.Series(["text"]).dtype
-    # pandas before version 3 stores text as objects.
-    objects = isinstance(dtype, np.dtype)
-    return given.to_pandas().to_numpy() if objects else dtype.__from_arrow__(given)
+    kind, marker = _text_type()
+    if marker["kind"] == "object":  # pandas before version 3 stores text as objects.
+        return _objects(given.to_pandas().to_numpy())
+    return given.cast(kind), marker
+
+
+@functools.cache
+def _text_type() -> tuple[Any, Marker]:
+    """Return the Arrow type and marker of the dtype that pandas gives to text."""
+    array, marker = encode_column(pd.Series(["text"]), "the column")
+    return array.type, marker

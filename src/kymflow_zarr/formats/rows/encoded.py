@@ -6,8 +6,8 @@ unchanged, or refused.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,9 @@ from kymflow_zarr.errors import ArgumentError
 from kymflow_zarr.formats.dataframe.arrow_table import (
     NOTE_KEY,
     index_field,
+    note_of_rows,
     parse_note,
+    require_unique,
     table_of,
     to_arrow_table,
 )
@@ -28,6 +30,7 @@ from kymflow_zarr.formats.dataframe.columns import (
     decode_labels,
     encode_column,
     encode_labels,
+    whole,
 )
 from kymflow_zarr.formats.dataframe.objects import Marker, null_marker, null_positions
 from kymflow_zarr.formats.dataframe.parquet import decode_parquet, open_table, table_to_bytes
@@ -41,6 +44,7 @@ __all__ = [
     "missing_before",
     "names_any",
     "note_of",
+    "repeated",
     "same_form",
     "united_labels",
     "without_nulls",
@@ -68,6 +72,10 @@ class Column:
         """True if no row has a value."""
         return bool(self.array.null_count == len(self.array))
 
+    def renamed(self, name: str) -> Column:
+        """Return the column under another name."""
+        return self if name == self.name else replace(self, name=name)
+
     @property
     def family(self) -> str:
         """The kind of its values: ``int``, ``float``, ``bool``, ``text`` or others."""
@@ -85,6 +93,12 @@ def _family(marker: Marker) -> str:
         letter = np.dtype(_number_type(marker)).kind
         return {"i": "int", "u": "int", "f": "float", "b": "bool"}[letter]
     return str(kind)
+
+
+def repeated(name: str, value: int | str, rows: int) -> Column:
+    """Return a column with the same value in each row."""
+    array, marker = encode_column(pd.Series([value]), f"column {name!r}")
+    return Column(name, pa.repeat(whole(array)[0], rows), marker)
 
 
 class _CannotJoinError(Exception):
@@ -416,6 +430,26 @@ class Rows:
                 "columns": {**note["columns"], level: marker},
             }
         return cls(columns, note, table.num_rows)
+
+    @classmethod
+    def of_columns(cls, columns: Iterable[Column]) -> Rows:
+        """Return the rows of columns of one length, numbered from 0.
+
+        Raises
+        ------
+        UnsupportedDataError
+            If two of them have the same name.
+        """
+        columns = list(columns)
+        require_unique([column.name for column in columns])
+        # One chunk each: the pages of the written file follow the chunks.
+        named = {
+            column.name: replace(column, array=pa.chunked_array([whole(column.array)]))
+            for column in columns
+        }
+        count = next((column.rows for column in named.values()), 0)
+        note = note_of_rows(pd.Index(list(named)), count, {n: c.marker for n, c in named.items()})
+        return cls(named, note, count)
 
     @classmethod
     def of_dataframe(cls, df: pd.DataFrame) -> Rows:

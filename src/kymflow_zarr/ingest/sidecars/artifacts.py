@@ -25,6 +25,8 @@ from kymflow_zarr.storage.local.files import digest_of_bytes
 if TYPE_CHECKING:
     import pandas as pd
 
+    from kymflow_zarr.formats.rows.encoded import Rows
+
 
 SourceArtifactKind: TypeAlias = Literal["json", "parquet", "csv_gz", "array"]
 
@@ -56,6 +58,7 @@ class SourceArtifact:
     kind : {"json", "parquet", "csv_gz", "array"}
     name : str
     value : object
+        As a caller would save it, or the rows of a CSV, which need no data frame.
     made_of : tuple of str
         ``rel_path`` of the files.
     """
@@ -216,10 +219,10 @@ def _add_documents(
 
 
 def _velocity(attached: Attached, data: bytes, name: str) -> SourceArtifact:
-    from kymflow_zarr.formats.dataframe.csv_foreign import decode_csv
+    from kymflow_zarr.formats.dataframe.csv_foreign import read_csv
 
     return SourceArtifact(
-        "parquet", name, velocity_frame(decode_csv(data)), (attached.found.rel_path,)
+        "parquet", name, velocity_rows(read_csv(data)), (attached.found.rel_path,)
     )
 
 
@@ -244,14 +247,14 @@ def _sidecar(contents: SidecarContents, attached: Attached, data: bytes) -> Sour
         from kymflow_zarr.formats.array.npy import decode_npy
 
         return SourceArtifact("array", attached.name, decode_npy(data, where=where), made_of)
-    from kymflow_zarr.formats.dataframe.csv_foreign import decode_csv
+    from kymflow_zarr.formats.dataframe.csv_foreign import read_csv
     from kymflow_zarr.formats.dataframe.csv_gz import decode_csv_gz
     from kymflow_zarr.formats.dataframe.parquet import decode_parquet
 
     if attached.kind == ".parquet":
         return SourceArtifact("parquet", attached.name, decode_parquet(data, where=where), made_of)
     if attached.kind == ".csv":
-        return SourceArtifact("parquet", attached.name, decode_csv(data), made_of)
+        return SourceArtifact("parquet", attached.name, read_csv(data), made_of)
     return SourceArtifact("csv_gz", attached.name, decode_csv_gz(data, where=where), made_of)
 
 
@@ -326,8 +329,24 @@ def digest_of_artifact(artifact: SourceArtifact) -> str:
             write=lambda _, data: FileSum.of(arrived(data)),
         )
         return document.sha256
-    data = encode(artifact.kind, artifact.value, where=artifact.name)
-    return digest_of_bytes(data)
+    return digest_of_bytes(encode_artifact(artifact))
+
+
+def encode_artifact(artifact: SourceArtifact) -> bytes:
+    """Return the bytes of an artifact that is no array.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If its value would not come back equal.
+    """
+    assert artifact.kind != "array"
+    if artifact.kind == "parquet":
+        from kymflow_zarr.formats.rows.encoded import Rows
+
+        if isinstance(artifact.value, Rows):
+            return artifact.value.to_bytes()
+    return encode(artifact.kind, artifact.value, where=artifact.name)
 
 
 def distinct(
@@ -386,19 +405,23 @@ _EVENT_DTYPES: Final = {
 }
 
 
-def velocity_frame(table: pd.DataFrame) -> pd.DataFrame:
+def velocity_rows(table: Rows) -> Rows:
     """Return a velocity table of any version with the columns of the schema.
 
     The oldest tables have an unnamed row number, which is dropped, and one region, the whole
     image: their ``roi_id`` is 0 and their ``channel`` 1.
     """
-    unnamed = [name for name in table.columns if str(name).startswith("Unnamed:")]
-    frame = table.drop(columns=unnamed).rename(columns=VELOCITY_COLUMNS)
-    if "roi_id" not in frame.columns:
-        frame.insert(0, "roi_id", 0)
-    if "channel" not in frame.columns:
-        frame.insert(1, "channel", 1)
-    return frame
+    from kymflow_zarr.formats.rows.encoded import Rows, repeated
+
+    columns = [
+        column.renamed(VELOCITY_COLUMNS.get(name, name))
+        for name, column in table.columns.items()
+        if not name.startswith("Unnamed:")
+    ]
+    for position, (name, value) in enumerate((("roi_id", 0), ("channel", 1))):
+        if all(column.name != name for column in columns):
+            columns.insert(position, repeated(name, value, table.rows))
+    return Rows.of_columns(columns)
 
 
 def events_frame(velocity_events: object, *, where: str) -> pd.DataFrame:
