@@ -52,6 +52,9 @@ export interface Roi {
   note?: string;
   version?: string;
   data: { x0?: number; x1?: number; y0?: number; y1?: number; mask_ref?: string };
+  /** Of lines, areas and points: what is drawn, as [x, y] from the center of the first pixel. */
+  outline?: [number, number][];
+  closed?: boolean;
   meta?: Record<string, unknown>;
 }
 

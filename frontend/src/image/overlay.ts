@@ -5,7 +5,7 @@ import { eventColor, onImage } from "../lib/theme";
 import type { View } from "../lib/view";
 import { toX, toY, type Area } from "./geometry";
 import { drawMask, type Mask } from "./masks";
-import { boxOfRoi, roiLabel } from "./rois";
+import { boxOfRoi, outlineOfRoi, roiLabel } from "./rois";
 import type { Draft, Hover, PlacedEvent } from "./stage";
 
 export const boxPixels = (box: View, view: View, area: Area): View => ({
@@ -43,8 +43,10 @@ export function drawAbove(context: CanvasRenderingContext2D, view: View, area: A
     const mask = above.masks.get(roi.roi_id);
     if (mask) drawMask(context, mask, view, area);
     const box = mask ? mask.box : boxOfRoi(roi, above.turned);
-    // A mask has an edge of its own; its box is drawn when it is selected.
-    if (box) drawBox(context, boxPixels(box, view, area), onImage(index), roiLabel(roi), chosen, area, !mask || chosen);
+    const outline = outlineOfRoi(roi, above.turned);
+    if (outline) drawOutline(context, outline.map(([x, y]) => [toX(view, area, x), toY(view, area, y)]), roi, onImage(index), chosen);
+    // Masks and outlines have an edge of their own; the box of a mask is drawn when it is selected.
+    if (box) drawBox(context, boxPixels(box, view, area), onImage(index), roiLabel(roi), chosen, area, mask ? chosen : !outline);
   }
   if (above.draft) drawDraft(context, boxPixels(above.draft, view, area), above.accent);
   if (above.hover) {
@@ -87,6 +89,25 @@ function drawEvent(context: CanvasRenderingContext2D, view: View, area: Area, ev
   context.fillRect(Math.round(x0) - (chosen ? 1 : 0), area.top, chosen ? 2 : 1, area.height);
   if (x1 - x0 > 1.5) context.fillRect(Math.round(x1), area.top, chosen ? 2 : 1, area.height);
   context.globalAlpha = 1;
+}
+
+function drawOutline(context: CanvasRenderingContext2D, points: [number, number][], roi: Roi, color: string, chosen: boolean): void {
+  const path = new Path2D();
+  if (roi.roi_type === "points") {
+    for (const [x, y] of points) {
+      path.moveTo(x + 4, y);
+      path.arc(x, y, 4, 0, 2 * Math.PI);
+    }
+  } else {
+    points.forEach(([x, y], i) => (i ? path.lineTo(x, y) : path.moveTo(x, y)));
+    if (roi.closed) path.closePath();
+  }
+  context.lineWidth = chosen ? 4 : 3;
+  context.strokeStyle = "rgba(0,0,0,.5)";
+  context.stroke(path);
+  context.lineWidth = chosen ? 2.5 : 1.5;
+  context.strokeStyle = color;
+  context.stroke(path);
 }
 
 function drawBox(context: CanvasRenderingContext2D, box: View, color: string, label: string, chosen: boolean, area: Area, edges: boolean): void {

@@ -4,8 +4,18 @@ import type { Roi } from "../api/types";
 import type { Plane } from "../lib/tiles";
 import type { View } from "../lib/view";
 
+/** The points of a line, an area or points as drawn, in samples from the edge; null of other kinds. */
+export function outlineOfRoi(roi: Roi, turned: boolean): [number, number][] | null {
+  return roi.outline?.map(([x, y]) => (turned ? [y + 0.5, x + 0.5] : [x + 0.5, y + 0.5])) ?? null;
+}
+
 /** Where a region is as drawn; null of a mask, whose pixels are its own array. */
 export function boxOfRoi(roi: Roi, turned: boolean): View | null {
+  const outline = outlineOfRoi(roi, turned);
+  if (outline) {
+    const [xs, ys] = [outline.map(([x]) => x), outline.map(([, y]) => y)];
+    return { x0: Math.min(...xs), x1: Math.max(...xs), y0: Math.min(...ys), y1: Math.max(...ys) };
+  }
   const { x0, x1, y0, y1 } = roi.data ?? {};
   if (x0 === undefined || x1 === undefined || y0 === undefined || y1 === undefined) return null;
   return turned ? { x0: y0, x1: y1, y0: x0, y1: x1 } : { x0, x1, y0, y1 };

@@ -22,7 +22,8 @@ export function RoiList({ stage, info, curator }: Props) {
     if (!box) return roi.roi_type === "mask" ? `mask ${roi.data?.mask_ref ?? ""}` : "";
     const side = (a: number, b: number, axis: typeof horizontal) =>
       `${number(a * axis.step, 4)}–${number(b * axis.step, 4)} ${axis.unit}`;
-    return `${side(box.x0, box.x1, horizontal)} × ${side(box.y0, box.y1, vertical)}`;
+    const kind = roi.outline ? `${roi.roi_type} ` : "";
+    return `${kind}${side(box.x0, box.x1, horizontal)} × ${side(box.y0, box.y1, vertical)}`;
   };
   const edit = (roi: Roi) => {
     const box = boxOfRoi(roi, turned);
@@ -57,7 +58,7 @@ export function RoiList({ stage, info, curator }: Props) {
               </button>
               {curator && !draft && boxOfRoi(roi, turned) && (
                 <span class="roi-tools">
-                  <button type="button" class="quiet" data-testid="roi-edit" onClick={() => edit(roi)}>Edit</button>
+                  {!roi.outline && <button type="button" class="quiet" data-testid="roi-edit" onClick={() => edit(roi)}>Edit</button>}
                   <button type="button" class="quiet" data-testid="roi-delete" disabled={curator.busy.value} onClick={() => remove(roi)}>Delete</button>
                 </span>
               )}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kymflow_zarr.engine.curation.document import Curation, Edit
     from kymflow_zarr.engine.curation.editing import RecordEdit
     from kymflow_zarr.engine.rois.planes import RoiStatistics
-    from kymflow_zarr.engine.rois.values import MaskRoi, RectRoi, Roi
+    from kymflow_zarr.engine.rois.values import KnownRoi, MaskRoi, Roi
     from kymflow_zarr.schema.image import SourceFileDocument
 
 R = TypeVar("R")
@@ -485,8 +485,8 @@ class ZarrImageRecord:
 
         Parameters
         ----------
-        rois : iterable of RectRoi, MaskRoi or UnknownRoi
-            All regions of the image.
+        rois : iterable of regions
+            All regions of the image, of any kind; an UnknownRoi is written back unchanged.
 
         Raises
         ------
@@ -497,6 +497,58 @@ class ZarrImageRecord:
             the shape of the plane, or if two have the same id; names the region and the field.
         """
         return self._image.save_rois(rois)
+
+    def ingest_rois(self, path: StrPath) -> list[Roi]:
+        """Add the regions of a ``.roi`` or ``.zip`` file of ImageJ, with the next free ids.
+
+        Needs the extra ``rois``. Rectangles, ovals, lines, polylines, polygons and points become
+        regions of these kinds. Others, such as composites, are kept as they are: they are an
+        ``UnknownRoi``, and `export_rois` writes them back.
+
+        Parameters
+        ----------
+        path : str or Path
+
+        Returns
+        -------
+        list of regions
+            Those that were added.
+
+        Raises
+        ------
+        SourceNotFoundError
+            If there is no such file.
+        SourceFileError
+            If it is not a file of regions.
+        ArgumentError
+            If a region extends beyond the image; names the region and the field.
+        MissingDependencyError
+            If roifile is not installed.
+        """
+        return self._image.ingest_rois(path)
+
+    def export_rois(self, path: StrPath, *, rois: Iterable[Roi] | None = None) -> None:
+        """Write regions to a new ``.zip`` file that ImageJ opens in its ROI Manager.
+
+        Needs the extra ``rois``. A mask is written as a composite.
+
+        Parameters
+        ----------
+        path : str or Path
+            Must not exist.
+        rois : iterable of regions, optional
+            All regions of the image by default.
+
+        Raises
+        ------
+        TargetExistsError
+            If the path exists (a FileExistsError).
+        UnsupportedDataError
+            If a region is of an unknown kind.
+        MissingDependencyError
+            If roifile is not installed.
+        """
+        self._image.export_rois(path, rois=rois)
 
     def save_mask(
         self,
@@ -541,7 +593,7 @@ class ZarrImageRecord:
 
     def roi_pixels(
         self,
-        roi: RectRoi | MaskRoi,
+        roi: KnownRoi,
         *,
         channel: int | Literal["all"] | None = None,
         z: int | Literal["all"] | None = None,
@@ -551,7 +603,7 @@ class ZarrImageRecord:
 
         Parameters
         ----------
-        roi : RectRoi or MaskRoi
+        roi : region of a known kind
         channel : int or "all", optional
             From 1; that of the region by default.
         z : int or "all", optional
@@ -564,7 +616,9 @@ class ZarrImageRecord:
         numpy.ndarray
             With the dtype of the image. For a rectangle, rows and columns are the last two axes,
             preceded, in the image's order, by the axes along which all positions are selected.
-            For a mask, the pixels inside it, row by row, are along the last axis.
+            For a mask, a polygon or an ellipse, the pixels inside it, row by row, are along the
+            last axis; for a line, one pixel for each step from its start to its end; for points,
+            the pixel that each lies in.
 
         Raises
         ------
@@ -577,7 +631,7 @@ class ZarrImageRecord:
 
     def roi_statistics(
         self,
-        roi: RectRoi | MaskRoi,
+        roi: KnownRoi,
         *,
         channel: int | Literal["all"] | None = None,
         z: int | Literal["all"] | None = None,
@@ -603,7 +657,7 @@ class ZarrImageRecord:
 
     def roi_statistics_by_plane(
         self,
-        roi: RectRoi | MaskRoi,
+        roi: KnownRoi,
         *,
         channel: int | Literal["all"] | None = "all",
         z: int | Literal["all"] | None = "all",

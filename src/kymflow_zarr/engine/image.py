@@ -25,14 +25,16 @@ from kymflow_zarr.errors import (
     MetadataNotFoundError,
     RecordNotFoundError,
     SchemaValidationError,
+    SourceNotFoundError,
     StorageError,
+    TargetExistsError,
     UnsupportedDataError,
 )
 from kymflow_zarr.formats.array.write import as_array
 from kymflow_zarr.schema.checksums import parse_checksums
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.local.storage import local_path
-from kymflow_zarr.types import ArtifactInfo, ArtifactKind, Axis, ImageBounds
+from kymflow_zarr.types import ArtifactInfo, ArtifactKind, Axis, ImageBounds, StrPath
 
 # Reading one image needs none of these, and each import takes time at start-up.
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     from kymflow_zarr.engine.curation.editing import EditedImage, RecordEdit
     from kymflow_zarr.engine.images.array_artifacts import ArrayArtifacts
     from kymflow_zarr.engine.rois.planes import ImagePlanes, RoiReader, RoiStatistics
-    from kymflow_zarr.engine.rois.values import MaskRoi, RectRoi, Roi
+    from kymflow_zarr.engine.rois.values import KnownRoi, MaskRoi, Roi
     from kymflow_zarr.schema.image import ImageDocument, SourceFileDocument
 
 
@@ -455,6 +457,42 @@ class StoredImage:
             self._write_rois(change, self._payload_or_none(), checked)
         return self._payload_key
 
+    def ingest_rois(self, path: StrPath) -> list[Roi]:
+        """Add the regions of a file of ImageJ and return them."""
+        from kymflow_zarr.engine.rois.imagej import decode_rois
+        from kymflow_zarr.engine.rois.values import check_rois
+
+        self.storage.require_writable()
+        file = Path(path)
+        try:
+            data = file.read_bytes()
+        except FileNotFoundError:
+            raise SourceNotFoundError("there is no such file", where=str(file)) from None
+        with self._lock(), self._change() as change:
+            payload = self._payload_or_none()
+            rois = [] if payload is None else self._rois_of(payload)
+            planes = self._reader().planes
+            new = decode_rois(data, where=str(file), first_id=_next_id(rois))
+            for roi in new:
+                roi.check(planes.bounds, channels=planes.channels)
+            self._write_rois(change, payload, check_rois([*rois, *new]))
+        return new
+
+    def export_rois(self, path: StrPath, *, rois: Iterable[Roi] | None = None) -> None:
+        """Write regions as a ``.zip`` of ImageJ."""
+        from kymflow_zarr.engine.rois.imagej import encode_rois
+        from kymflow_zarr.engine.rois.values import check_rois
+
+        listed = self.load_rois() if rois is None else check_rois(rois)
+        data = encode_rois(listed, self.load_array_artifact, where=self.prefix)
+        try:
+            with Path(path).open("xb") as file:
+                file.write(data)
+        except FileExistsError:
+            raise TargetExistsError(
+                "there is such a file already", where=str(path), hint="Choose another name."
+            ) from None
+
     def save_mask(
         self,
         name: str,
@@ -486,9 +524,7 @@ class StoredImage:
             rois = [] if payload is None else self._rois_of(payload)
             old = next((r for r in rois if isinstance(r, MaskRoi) and r.mask_ref == name), None)
             if roi_id is None:
-                ids = (roi.roi_id for roi in rois if isinstance(roi.roi_id, int))
-                free = 1 + max(ids, default=0)
-                roi_id = free if old is None else old.roi_id
+                roi_id = _next_id(rois) if old is None else old.roi_id
             roi = MaskRoi(
                 roi_id=roi_id, name=name, note=note, channel=channel, z=z, mask_ref=name,
                 revision=0 if old is None else old.revision + 1,
@@ -568,7 +604,7 @@ class StoredImage:
 
     def roi_pixels(
         self,
-        roi: RectRoi | MaskRoi,
+        roi: KnownRoi,
         *,
         channel: int | Literal["all"] | None = None,
         z: int | Literal["all"] | None = None,
@@ -579,7 +615,7 @@ class StoredImage:
 
     def roi_statistics(
         self,
-        roi: RectRoi | MaskRoi,
+        roi: KnownRoi,
         *,
         channel: int | Literal["all"] | None = None,
         z: int | Literal["all"] | None = None,
@@ -590,7 +626,7 @@ class StoredImage:
 
     def roi_statistics_by_plane(
         self,
-        roi: RectRoi | MaskRoi,
+        roi: KnownRoi,
         *,
         channel: int | Literal["all"] | None = "all",
         z: int | Literal["all"] | None = "all",
@@ -713,3 +749,7 @@ def _describe(axis: Axis) -> str:
 def _without_statistics(meta: Mapping[str, Any]) -> dict[str, Any]:
     """Return the `meta` of a region without the statistics of its replaced mask."""
     return {key: value for key, value in meta.items() if not key.startswith("img_")}
+
+
+def _next_id(rois: Iterable[Roi]) -> int:
+    return 1 + max((roi.roi_id for roi in rois if isinstance(roi.roi_id, int)), default=0)

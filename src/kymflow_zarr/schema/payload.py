@@ -14,8 +14,7 @@ from msgspec import UNSET, Meta, UnsetType
 from kymflow_zarr.schema.axes import normalize_unit
 from kymflow_zarr.schema.rois import (
     ROI_MODELS,
-    MaskRoiDocument,
-    RectRoiDocument,
+    RoiDocument,
     is_flat_roi,
     old_key,
     upgrade_roi,
@@ -105,7 +104,7 @@ class PayloadDocument(msgspec.Struct, kw_only=True):
     version: Literal["2.0"]
     header: HeaderDocument
     experiment_metadata: ExperimentDocument
-    rois: list[RectRoiDocument | MaskRoiDocument]
+    rois: list[RoiDocument]
 
 
 class Deviation(NamedTuple):
@@ -212,7 +211,7 @@ def _typed_deviations(roi: Any) -> Iterator[Deviation]:
     if model is not None:
         yield from _deviations(roi, model)
     elif "roi_type" in roi:
-        yield Deviation("roi_type", f'is {kind!r}, not "rect" or "mask"')
+        yield Deviation("roi_type", f"is {kind!r}, not one of {', '.join(ROI_MODELS)}")
     else:
         yield Deviation("roi_type", "is missing")
 

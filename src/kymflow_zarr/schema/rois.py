@@ -6,7 +6,7 @@ Source of both forms: files written by kymflow in 2025 and 2026.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -31,6 +31,51 @@ class MaskDataDocument(msgspec.Struct, kw_only=True):
     """A mask beside the image."""
 
     mask_ref: Annotated[str, Meta(description="Name of an array artifact, shaped as the plane.")]
+
+
+_Number: TypeAlias = Annotated[float, Meta(description="In pixels, as points are.")]
+_Point: TypeAlias = Annotated[
+    list[float],
+    Meta(min_length=2, max_length=2, description="Column and row; (0, 0) is a pixel's center."),
+]
+
+
+class LineDataDocument(msgspec.Struct, kw_only=True):
+    """A straight line, directed."""
+
+    points: Annotated[
+        list[_Point], Meta(min_length=2, max_length=2, description="Start and end, both included.")
+    ]
+
+
+class PolylineDataDocument(msgspec.Struct, kw_only=True):
+    """A line with bends, directed."""
+
+    points: Annotated[list[_Point], Meta(min_length=2)]
+
+
+class PolygonDataDocument(msgspec.Struct, kw_only=True):
+    """A polygon; its last point is joined to the first."""
+
+    points: Annotated[list[_Point], Meta(min_length=3)]
+
+
+class PointsDataDocument(msgspec.Struct, kw_only=True):
+    """Single points."""
+
+    points: Annotated[list[_Point], Meta(min_length=1)]
+
+
+class EllipseDataDocument(msgspec.Struct, kw_only=True):
+    """An ellipse."""
+
+    x: Annotated[_Number, Meta(description="Column of the center.")]
+    y: Annotated[_Number, Meta(description="Row of the center.")]
+    radius_x: Annotated[_Number, Meta(gt=0, description="Half the first diameter.")]
+    radius_y: Annotated[_Number, Meta(gt=0, description="Half the second diameter.")]
+    angle_deg: (
+        Annotated[float, Meta(description="Of the first diameter, from x towards y.")] | UnsetType
+    ) = UNSET
 
 
 class RoiMetaDocument(msgspec.Struct, kw_only=True):
@@ -70,9 +115,47 @@ class MaskRoiDocument(_RoiDocument, kw_only=True, tag="mask"):
     data: MaskDataDocument
 
 
+class LineRoiDocument(_RoiDocument, kw_only=True, tag="line"):
+    """A region that is a straight line."""
+
+    data: LineDataDocument
+
+
+class PolylineRoiDocument(_RoiDocument, kw_only=True, tag="polyline"):
+    """A region that is a line with bends."""
+
+    data: PolylineDataDocument
+
+
+class PolygonRoiDocument(_RoiDocument, kw_only=True, tag="polygon"):
+    """A region that is a polygon."""
+
+    data: PolygonDataDocument
+
+
+class EllipseRoiDocument(_RoiDocument, kw_only=True, tag="ellipse"):
+    """A region that is an ellipse."""
+
+    data: EllipseDataDocument
+
+
+class PointsRoiDocument(_RoiDocument, kw_only=True, tag="points"):
+    """A region of single points."""
+
+    data: PointsDataDocument
+
+
+RoiDocument: TypeAlias = (
+    RectRoiDocument
+    | MaskRoiDocument
+    | LineRoiDocument
+    | PolylineRoiDocument
+    | PolygonRoiDocument
+    | EllipseRoiDocument
+    | PointsRoiDocument
+)
 ROI_MODELS: Final[dict[str, type[msgspec.Struct]]] = {
-    "rect": RectRoiDocument,
-    "mask": MaskRoiDocument,
+    str(model.__struct_config__.tag): model for model in get_args(RoiDocument)
 }
 
 _META: Final = ("revision", "img_min", "img_max", "img_mean", "img_std", "mask_ref")

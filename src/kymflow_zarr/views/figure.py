@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from kymflow_zarr.engine.rois.values import MaskRoi
+from kymflow_zarr.engine.rois.values import MaskRoi, PointsRoi, RectRoi
 from kymflow_zarr.views.markup import text
 from kymflow_zarr.views.picture import Preview, data_uri, gray_levels, reduced
 
 if TYPE_CHECKING:
-    from kymflow_zarr.engine.rois.values import RectRoi
+    from kymflow_zarr.engine.rois.values import KnownRoi
     from kymflow_zarr.views.plane import Drawn
 
 __all__ = ["bar_length", "figure", "nice_step", "thumbnail", "ticks"]
@@ -88,7 +88,7 @@ def _shown_size(seen: Preview, width: int, height: int, line: int) -> tuple[floa
     return max(1.0, wide * scale), max(1.0, tall * scale)
 
 
-def figure(seen: Preview, rois: Sequence[RectRoi | MaskRoi], read_mask: Reader, alt: str) -> str:
+def figure(seen: Preview, rois: Sequence[KnownRoi], read_mask: Reader, alt: str) -> str:
     """Return the picture with its axes, the regions of this plane, and a scale bar."""
     left, top, right, bottom = _MARGINS
     width, height = _shown_size(seen, *_BOX, _KYMOGRAPH_HEIGHT)
@@ -128,7 +128,7 @@ def _image(levels: npt.NDArray[np.uint8], width: float, height: float) -> str:
 
 def _region(
     seen: Preview,
-    roi: RectRoi | MaskRoi,
+    roi: KnownRoi,
     color: str,
     read_mask: Reader,
     width: float,
@@ -146,14 +146,25 @@ def _region(
         levels = np.zeros((*part.shape, 4), np.uint8)
         levels[part] = [*bytes.fromhex(color[1:]), 110]
         return f"<g>{name}{_image(levels, width, height)}</g>"
+    kx, ky = width / n_across, height / n_down
+    stroke = f'fill="none" stroke="{color}" stroke-width="2"'
+    if not isinstance(roi, RectRoi):
+        points = [(y, x) if seen.plane.turned else (x, y) for x, y in roi.outline]
+        # Points count from the center of the first pixel, the picture from its edge.
+        places = [((x + 0.5 - across) * kx, (y + 0.5 - down) * ky) for x, y in points]
+        if isinstance(roi, PointsRoi):
+            dots = (f'<circle cx="{x:.2f}" cy="{y:.2f}" r="3" {stroke}/>' for x, y in places)
+            return f"<g>{name}{''.join(dots)}</g>"
+        tag = "polygon" if roi.is_closed else "polyline"
+        path = " ".join(f"{x:.2f},{y:.2f}" for x, y in places)
+        return f'<{tag} points="{path}" {stroke}>{name}</{tag}>'
     x0, x1, y0, y1 = roi.x0, roi.x1, roi.y0, roi.y1
     if seen.plane.turned:
         x0, x1, y0, y1 = y0, y1, x0, x1
-    kx, ky = width / n_across, height / n_down
     return (
         f'<rect x="{(x0 - across) * kx:.2f}" y="{(y0 - down) * ky:.2f}" '
         f'width="{(x1 - x0) * kx:.2f}" height="{(y1 - y0) * ky:.2f}" '
-        f'fill="none" stroke="{color}" stroke-width="2">{name}</rect>'
+        f"{stroke}>{name}</rect>"
     )
 
 

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from kymflow_zarr.engine.rois.values import MaskRoi, UnknownRoi, known_rois
+from kymflow_zarr.engine.rois.values import UnknownRoi, known_rois, roi_text
 from kymflow_zarr.errors import ArtifactNotFoundError
 from kymflow_zarr.views.figure import figure, thumbnail
 from kymflow_zarr.views.markup import (
@@ -24,7 +24,7 @@ from kymflow_zarr.views.picture import Preview, preview
 if TYPE_CHECKING:
     from kymflow_zarr.engine.dataset import OpenDataset
     from kymflow_zarr.engine.image import StoredImage
-    from kymflow_zarr.engine.rois.values import RectRoi
+    from kymflow_zarr.engine.rois.values import KnownRoi
 
 __all__ = ["axes_text", "dataset_html", "record_html", "report_html"]
 
@@ -67,7 +67,7 @@ def _facts(record: StoredImage) -> str:
 
 def _picture(record: StoredImage) -> str:
     seen = preview(record)
-    rois: list[RectRoi | MaskRoi] = []
+    rois: list[KnownRoi] = []
     trouble = ""
     try:
         listed = record.load_rois()
@@ -128,11 +128,7 @@ def _regions(record: StoredImage) -> str:
         if isinstance(roi, UnknownRoi):
             rows.append((roi.roi_id, roi.name, f"cannot be read: {roi.error}", "", "", ""))
             continue
-        if isinstance(roi, MaskRoi):
-            where = f"mask {roi.mask_ref}"
-        else:
-            where = f"rows {roi.y0}:{roi.y1}, columns {roi.x0}:{roi.x1}"
-        rows.append((roi.roi_id, roi.name, where, roi.channel, roi.z, roi.note))
+        rows.append((roi.roi_id, roi.name, roi_text(roi), roi.channel, roi.z, roi.note))
     return table(["id", "name", "where", "channel", "z", "note"], rows, most=20)
 
 

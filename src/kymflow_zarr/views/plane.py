@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from kymflow_zarr.engine.image import StoredImage
-    from kymflow_zarr.engine.rois.values import MaskRoi, RectRoi
+    from kymflow_zarr.engine.rois.values import KnownRoi
 
 __all__ = ["Drawn", "Plane", "plane_of"]
 
@@ -199,7 +199,7 @@ class Plane:
             return self.channel_names.index(channel)
         return _whole(channel, "channel", 1, size) - 1
 
-    def shows(self, roi: RectRoi | MaskRoi, index: Sequence[int | slice]) -> bool:
+    def shows(self, roi: KnownRoi, index: Sequence[int | slice]) -> bool:
         """Return True if a region's channel and z are those of the plane at an index."""
         for axis, position in zip(self.axes, index, strict=True):
             if isinstance(position, slice):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from kymflow_zarr.engine.image import StoredImage
-    from kymflow_zarr.engine.rois.values import MaskRoi, RectRoi
+    from kymflow_zarr.engine.rois.values import KnownRoi
     from kymflow_zarr.views.plane import Plane
 
 __all__ = ["plain", "plot", "plot_events", "require_matplotlib"]
@@ -131,14 +131,12 @@ def _drawable(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return pixels
 
 
-def _draw_roi(
-    ax: Axes, plane: Plane, roi: RectRoi | MaskRoi, color: str, record: StoredImage
-) -> None:
+def _draw_roi(ax: Axes, plane: Plane, roi: KnownRoi, color: str, record: StoredImage) -> None:
     import numpy as np
     from matplotlib.patches import Rectangle
     from matplotlib.patheffects import withStroke
 
-    from kymflow_zarr.engine.rois.values import MaskRoi
+    from kymflow_zarr.engine.rois.values import MaskRoi, PointsRoi, RectRoi
 
     across, down = plane.horizontal, plane.vertical
     label = plain(f"ROI {roi.roi_id}")
@@ -153,6 +151,17 @@ def _draw_roi(
         ax.contour(x, y, framed, levels=[0.5], colors=[color])
         first = np.argwhere(mask)[0]
         corner = first[1] * across.step, first[0] * down.step
+    elif not isinstance(roi, RectRoi):
+        # Points count from the center of the first pixel, the axes from its edge.
+        points = np.array(roi.outline) + 0.5
+        if plane.turned:
+            points = points[:, ::-1]
+        points = points * [across.step, down.step]
+        if roi.is_closed:
+            points = np.concatenate([points, points[:1]])
+        look = "o" if isinstance(roi, PointsRoi) else "-"
+        ax.plot(points[:, 0], points[:, 1], look, color=color, label=label, fillstyle="none")
+        corner = points[0, 0], points[0, 1]
     else:
         x0, x1, y0, y1 = roi.x0, roi.x1, roi.y0, roi.y1
         if plane.turned:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
@@ -11,7 +12,9 @@ from kymflow_zarr.check.files import check_foreign, list_files, stat_of
 from kymflow_zarr.check.validate.findings import Findings
 from kymflow_zarr.engine.images.array_artifacts import ArrayArtifacts
 from kymflow_zarr.engine.rois.planes import ImagePlanes
+from kymflow_zarr.engine.rois.values import roi_from_dict
 from kymflow_zarr.errors import (
+    ArgumentError,
     ArtifactNotFoundError,
     CorruptDataError,
     InvalidNameError,
@@ -166,6 +169,15 @@ def _outside(roi: Mapping[Any, Any], planes: ImagePlanes) -> str | None:
                 f"reaches from {x0} to {x1} of {width} columns and from {y0} to {y1} of "
                 f"{height} rows"
             )
+    elif roi.get("roi_type") not in ("rect", "mask"):
+        # On-disk format: "Points of lines, polygons and point regions, and the center of an
+        # ellipse, SHOULD lie in the plane."
+        with contextlib.suppress(ArgumentError):  # The model's deviations tell what is wrong.
+            shape = roi_from_dict(roi)
+            try:
+                shape.check({**planes.bounds, "num_slices": shape.z + 1})
+            except ArgumentError as error:
+                return error.what
     # On-disk format: "Its channel and its z SHOULD be there."
     channel, z = roi.get("channel"), roi.get("z")
     if isinstance(channel, int) and channel > planes.channels:

@@ -23,7 +23,7 @@ from kymflow_zarr.engine.images import artifacts
 from kymflow_zarr.engine.images.payload import payload_of
 from kymflow_zarr.engine.images.update import digest_of_artifact
 from kymflow_zarr.engine.rois.planes import ImagePlanes
-from kymflow_zarr.engine.rois.values import MaskRoi, RectRoi, roi_from_dict
+from kymflow_zarr.engine.rois.values import KnownRoi, MaskRoi, RectRoi, roi_from_dict
 from kymflow_zarr.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -391,12 +391,13 @@ def _id_of(roi: object) -> object:
     return roi.get("roi_id", roi.get("id")) if isinstance(roi, Mapping) else None
 
 
-def _require_rectangle(roi: RectRoi | MaskRoi) -> RectRoi:
+def _require_rectangle(roi: KnownRoi) -> RectRoi:
     if not isinstance(roi, RectRoi):
+        call = "save_mask" if isinstance(roi, MaskRoi) else "save_rois"
         raise ArgumentError(
-            f"region {roi.roi_id} is a mask",
+            f"region {roi.roi_id} is a {roi.roi_type}",
             where=f"roi {roi.roi_id}: roi_type",
-            hint="save_mask() replaces it.",
+            hint=f"{call}() replaces it.",
         )
     return roi
 

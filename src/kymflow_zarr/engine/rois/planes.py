@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from kymflow_zarr.engine.rois.shapes import covered_pixels
 from kymflow_zarr.engine.rois.values import KnownRoi, MaskRoi, RectRoi
 from kymflow_zarr.errors import ArgumentError, ArgumentTypeError, UnsupportedDataError
 from kymflow_zarr.types import Axis, ImageBounds
@@ -106,7 +107,7 @@ class ImagePlanes:
 
         Parameters
         ----------
-        roi : RectRoi or MaskRoi
+        roi : region of a known kind
             Supplies channel and plane if the caller does not.
         channel : int or "all", optional
             From 1.
@@ -247,8 +248,8 @@ def bounding_box(mask: np.ndarray[Any, Any]) -> tuple[slice, slice]:
 
 
 _Pixels: TypeAlias = np.ndarray[Any, Any]
-# Rows, columns, and for a mask its pixels in them.
-_Region: TypeAlias = tuple[slice, slice, np.ndarray[Any, Any] | None]
+# Rows, columns, and of regions that are no rectangle the index of their pixels in them.
+_Region: TypeAlias = tuple[slice, slice, tuple[np.ndarray[Any, Any], ...] | None]
 
 
 class RoiReader:
@@ -314,24 +315,29 @@ class RoiReader:
     def _read(self, array: Any, region: _Region, chosen: Chosen) -> _Pixels:
         rows, columns, inside = region
         block = self.planes.read(array, self.planes.index(chosen, rows, columns))
-        return block if inside is None else block[..., inside]
+        if inside is None:
+            return block
+        covered: np.ndarray[Any, Any] = block[(slice(None),) * (block.ndim - 2) + inside]
+        return covered
 
     def _place(self, roi: object) -> _Region:
-        """Return rows and columns of a region, and for a mask its pixels in them."""
-        if isinstance(roi, RectRoi):
-            # The caller may override channel and plane; choose() checks them.
-            replace(roi, z=0).check({**self.planes.bounds, "num_slices": 1})
-            return slice(roi.y0, roi.y1), slice(roi.x0, roi.x1), None
-        if not isinstance(roi, MaskRoi):
+        """Return rows and columns of a region, and the index of its pixels in them."""
+        if not isinstance(roi, KnownRoi):
             raise ArgumentTypeError(
-                f"a region is a RectRoi or a MaskRoi, not {type(roi).__qualname__}",
+                f"a region is one of the classes of regions, not {type(roi).__qualname__}",
                 hint="load_rois() returns those of the image.",
             )
+        if not isinstance(roi, MaskRoi):
+            # The caller may override channel and plane; choose() checks them.
+            replace(roi, z=0).check({**self.planes.bounds, "num_slices": 1})
+            if isinstance(roi, RectRoi):
+                return slice(roi.y0, roi.y1), slice(roi.x0, roi.x1), None
+            return covered_pixels(roi, self.planes.plane_shape)
         mask = self._load_mask(roi.mask_ref)
         check_mask_shape(roi.mask_ref, mask.shape, self.planes)
         inside = mask != 0
         rows, columns = bounding_box(inside)
-        return rows, columns, inside[rows, columns]
+        return rows, columns, (inside[rows, columns],)
 
 
 def check_mask_shape(name: str, shape: tuple[int, ...], planes: ImagePlanes) -> None:

@@ -1,18 +1,24 @@
-"""Values for regions: rectangles and masks in the plane of an image."""
+"""Values for regions in the plane of an image: rectangles, lines, areas, points and masks.
+
+Points are ``(x, y)``, column and row, in pixels: ``(0, 0)`` is the center of the first pixel, as
+in scikit-image and napari, so that a pixel reaches half a pixel to each side.
+"""
 
 from __future__ import annotations
 
 import copy
+import math
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, Literal, Self, TypeAlias
+from typing import Any, ClassVar, Final, Self, TypeAlias, get_args
 
 from kymflow_zarr.errors import ArgumentError, ArgumentTypeError
 from kymflow_zarr.schema.payload import roi_deviations
 from kymflow_zarr.schema.rois import ROI_VERSION, upgrade_roi
 
 _KNOWN: Final = frozenset({"roi_id", "roi_type", "name", "note", "channel", "z", "meta"})
+_ELLIPSE_POINTS: Final = 72
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +100,7 @@ class _Roi:
     def to_dict(self) -> dict[str, Any]:
         """Return the region in the form of the metadata payload, with unknown keys."""
         extra = copy.deepcopy(dict(self.extra))
-        data = {key: getattr(self, key) for key in self._coordinates} | extra.pop("data", {})
+        data = self._data() | extra.pop("data", {})
         return {
             "roi_id": self.roi_id,
             "roi_type": self.roi_type,
@@ -107,6 +113,9 @@ class _Roi:
             "meta": {"revision": self.revision, **copy.deepcopy(dict(self.meta))},
             **extra,
         }
+
+    def _data(self) -> dict[str, Any]:
+        return {key: getattr(self, key) for key in self._coordinates}
 
     def check(self, bounds: Mapping[str, int], *, channels: int | None = None) -> None:
         """Check that the region lies in an image.
@@ -129,7 +138,7 @@ class _Roi:
         if channels is not None and self.channel > channels:
             raise self._outside("channel", self.channel, f"{channels} channels, counted from 1")
 
-    def _outside(self, key: str, value: int, extent: str) -> ArgumentError:
+    def _outside(self, key: str, value: float, extent: str) -> ArgumentError:
         return ArgumentError(
             f"{key} is {value}, outside of the image, which has {extent}",
             where=f"roi {self.roi_id}: {key}",
@@ -231,6 +240,225 @@ class MaskRoi(_Roi):
         super().__post_init__()
 
 
+@dataclass(frozen=True, kw_only=True)
+class _PathRoi(_Roi):
+    points: Sequence[tuple[float, float]]
+
+    is_closed: ClassVar[bool] = False
+    _coordinates: ClassVar[tuple[str, ...]] = ("points",)
+    _least: ClassVar[int]
+    _most: ClassVar[int | None] = None
+
+    def __post_init__(self) -> None:
+        try:
+            points = tuple((float(x), float(y)) for x, y in self.points)
+        except (TypeError, ValueError):
+            raise self._type_error("points", "pairs of x and y") from None
+        if not all(math.isfinite(value) for point in points for value in point):
+            raise ArgumentError("a point is not finite", where=f"roi {self.roi_id}: points")
+        if len(points) < self._least or (self._most is not None and len(points) > self._most):
+            wanted = f"{self._least}" if self._most == self._least else f"at least {self._least}"
+            raise ArgumentError(
+                f"a {self.roi_type} has {wanted} points, not {len(points)}",
+                where=f"roi {self.roi_id}: points",
+            )
+        object.__setattr__(self, "points", points)
+        super().__post_init__()
+
+    def _data(self) -> dict[str, Any]:
+        return {"points": [list(point) for point in self.points]}
+
+    @property
+    def outline(self) -> Sequence[tuple[float, float]]:
+        """The points to draw; those of an area are joined at the end."""
+        return self.points
+
+    def check(self, bounds: Mapping[str, int], *, channels: int | None = None) -> None:
+        """Check that all points lie in an image, its channel and its plane too."""
+        for x, y in self.points:
+            if not -0.5 <= x <= bounds["width"] - 0.5:
+                raise self._outside("points", x, f"{bounds['width']} columns")
+            if not -0.5 <= y <= bounds["height"] - 0.5:
+                raise self._outside("points", y, f"{bounds['height']} rows")
+        super().check(bounds, channels=channels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineRoi(_PathRoi):
+    """A region that is a straight line from its first point to its second.
+
+    Parameters
+    ----------
+    roi_id : int
+        Unique in the image.
+    points : sequence of (float, float)
+        Start and end as ``(x, y)`` in pixels, both included; ``(0, 0)`` is the center of the
+        first pixel. The line is directed, and may run towards smaller rows.
+    name, note, channel, z, revision, meta, extra
+        As for :class:`RectRoi`.
+
+    Raises
+    ------
+    ArgumentError
+        If there are not two points, or one is not finite.
+    ArgumentTypeError
+        If a field has a wrong type.
+    """
+
+    roi_type: ClassVar[str] = "line"
+    _least: ClassVar[int] = 2
+    _most: ClassVar[int | None] = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolylineRoi(_PathRoi):
+    """A region that is a line with bends, such as the path of a line scan.
+
+    Parameters
+    ----------
+    roi_id : int
+        Unique in the image.
+    points : sequence of (float, float)
+        At least two, as ``(x, y)`` in pixels; ``(0, 0)`` is the center of the first pixel.
+    name, note, channel, z, revision, meta, extra
+        As for :class:`RectRoi`.
+
+    Raises
+    ------
+    ArgumentError
+        If there are fewer points, or one is not finite.
+    ArgumentTypeError
+        If a field has a wrong type.
+    """
+
+    roi_type: ClassVar[str] = "polyline"
+    _least: ClassVar[int] = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolygonRoi(_PathRoi):
+    """A region that is a polygon; its pixels are those whose center is inside (even-odd rule).
+
+    Parameters
+    ----------
+    roi_id : int
+        Unique in the image.
+    points : sequence of (float, float)
+        At least three, as ``(x, y)`` in pixels; ``(0, 0)`` is the center of the first pixel.
+        The last is joined to the first.
+    name, note, channel, z, revision, meta, extra
+        As for :class:`RectRoi`.
+
+    Raises
+    ------
+    ArgumentError
+        If there are fewer points, or one is not finite.
+    ArgumentTypeError
+        If a field has a wrong type.
+    """
+
+    roi_type: ClassVar[str] = "polygon"
+    is_closed: ClassVar[bool] = True
+    _least: ClassVar[int] = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointsRoi(_PathRoi):
+    """A region of single points.
+
+    Parameters
+    ----------
+    roi_id : int
+        Unique in the image.
+    points : sequence of (float, float)
+        At least one, as ``(x, y)`` in pixels; ``(0, 0)`` is the center of the first pixel.
+    name, note, channel, z, revision, meta, extra
+        As for :class:`RectRoi`.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no point, or one is not finite.
+    ArgumentTypeError
+        If a field has a wrong type.
+    """
+
+    roi_type: ClassVar[str] = "points"
+    _least: ClassVar[int] = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class EllipseRoi(_Roi):
+    """A region that is an ellipse; its pixels are those whose center is inside.
+
+    Parameters
+    ----------
+    roi_id : int
+        Unique in the image.
+    x, y : float
+        Center, column and row in pixels; ``(0, 0)`` is the center of the first pixel.
+    radius_x, radius_y : float
+        Half diameters in pixels, along x and y if `angle_deg` is 0.
+    angle_deg : float
+        Rotation from x towards y (clockwise on the screen), in degrees.
+    name, note, channel, z, revision, meta, extra
+        As for :class:`RectRoi`.
+
+    Raises
+    ------
+    ArgumentError
+        If a number is not finite, or a radius is not positive.
+    ArgumentTypeError
+        If a field has a wrong type.
+    """
+
+    x: float
+    y: float
+    radius_x: float
+    radius_y: float
+    angle_deg: float = 0.0
+
+    roi_type: ClassVar[str] = "ellipse"
+    is_closed: ClassVar[bool] = True
+    _coordinates: ClassVar[tuple[str, ...]] = ("x", "y", "radius_x", "radius_y", "angle_deg")
+
+    def __post_init__(self) -> None:
+        for key in self._coordinates:
+            value = getattr(self, key)
+            try:
+                if isinstance(value, bool | str):
+                    raise TypeError
+                number = float(value)
+            except (TypeError, ValueError):
+                raise self._type_error(key, "a number") from None
+            if not math.isfinite(number) or (key.startswith("radius") and number <= 0):
+                raise ArgumentError(
+                    f"{key} is {number}, not a size", where=f"roi {self.roi_id}: {key}"
+                )
+            object.__setattr__(self, key, number)
+        super().__post_init__()
+
+    @property
+    def outline(self) -> Sequence[tuple[float, float]]:
+        """Points of the edge to draw, joined at the end."""
+        angle = math.radians(self.angle_deg)
+        points = []
+        for turn in (2 * math.pi * i / _ELLIPSE_POINTS for i in range(_ELLIPSE_POINTS)):
+            along, across = self.radius_x * math.cos(turn), self.radius_y * math.sin(turn)
+            x = self.x + along * math.cos(angle) - across * math.sin(angle)
+            y = self.y + along * math.sin(angle) + across * math.cos(angle)
+            points.append((x, y))
+        return points
+
+    def check(self, bounds: Mapping[str, int], *, channels: int | None = None) -> None:
+        """Check that the center lies in an image, its channel and its plane too."""
+        if not -0.5 <= self.x <= bounds["width"] - 0.5:
+            raise self._outside("x", self.x, f"{bounds['width']} columns")
+        if not -0.5 <= self.y <= bounds["height"] - 0.5:
+            raise self._outside("y", self.y, f"{bounds['height']} rows")
+        super().check(bounds, channels=channels)
+
+
 @dataclass(frozen=True)
 class UnknownRoi:
     """A region that cannot be read: of an unknown kind, or damaged.
@@ -269,8 +497,11 @@ class UnknownRoi:
         """Check nothing: the position of the region is not known."""
 
 
-KnownRoi: TypeAlias = RectRoi | MaskRoi
+KnownRoi: TypeAlias = (
+    RectRoi | MaskRoi | LineRoi | PolylineRoi | PolygonRoi | EllipseRoi | PointsRoi
+)
 Roi: TypeAlias = KnownRoi | UnknownRoi
+ROI_CLASSES: Final[Mapping[str, type[KnownRoi]]] = {cls.roi_type: cls for cls in get_args(KnownRoi)}
 
 
 def roi_from_dict(raw: Mapping[str, Any]) -> KnownRoi:
@@ -290,17 +521,30 @@ def roi_from_dict(raw: Mapping[str, Any]) -> KnownRoi:
     upgraded: Any = upgrade_roi(raw)
     roi = copy.deepcopy(dict(upgraded))
     data, meta = dict(roi.pop("data")), dict(roi.pop("meta"))
-    kind: Literal["rect", "mask"] = roi.pop("roi_type")
+    cls = ROI_CLASSES[roi.pop("roi_type")]
     if roi.get("version") == ROI_VERSION:
         del roi["version"]
     known = {key: roi.pop(key) for key in ("roi_id", "name", "note", "channel", "z")}
     revision = meta.pop("revision", None)
-    cls = RectRoi if kind == "rect" else MaskRoi
-    coordinates = {key: data.pop(key) for key in cls._coordinates}
+    coordinates = {key: data.pop(key) for key in cls._coordinates if key in data}
     extra = roi | ({"data": data} if data else {})
     return cls(
         **known, **coordinates, revision=0 if revision is None else revision, meta=meta, extra=extra
     )
+
+
+def roi_text(roi: KnownRoi) -> str:
+    """Return where a region is, in words."""
+    if isinstance(roi, RectRoi):
+        return f"rows {roi.y0}:{roi.y1}, columns {roi.x0}:{roi.x1}"
+    if isinstance(roi, MaskRoi):
+        return f"mask {roi.mask_ref}"
+    if isinstance(roi, EllipseRoi):
+        return f"ellipse around row {roi.y:g}, column {roi.x:g}"
+    if isinstance(roi, LineRoi):
+        (x0, y0), (x1, y1) = roi.points
+        return f"line from row {y0:g}, column {x0:g} to row {y1:g}, column {x1:g}"
+    return f"{roi.roi_type} with {len(roi.points)} points"
 
 
 def known_rois(rois: Iterable[Roi]) -> list[KnownRoi]:
@@ -323,7 +567,7 @@ def check_rois(rois: Iterable[object]) -> list[Roi]:
         if isinstance(roi, UnknownRoi):
             checked.append(roi)
             continue
-        if not isinstance(roi, RectRoi | MaskRoi):
+        if not isinstance(roi, KnownRoi):
             raise ArgumentTypeError(
                 f"a region is of type {type(roi).__qualname__}",
                 where=f"rois[{number}]",

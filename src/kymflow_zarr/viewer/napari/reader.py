@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
-from kymflow_zarr import MaskRoi, RectRoi
+from kymflow_zarr import (
+    EllipseRoi,
+    LineRoi,
+    MaskRoi,
+    PointsRoi,
+    PolygonRoi,
+    PolylineRoi,
+    RectRoi,
+    UnknownRoi,
+)
 from kymflow_zarr.api.internals import stored_image_of
 from kymflow_zarr.errors import (
     FormatVersionError,
@@ -34,7 +43,9 @@ if TYPE_CHECKING:
 
 
 LayerData: TypeAlias = tuple[Any, ...]
-"""``(data, options, "image" | "shapes" | "labels")``, as napari takes it."""
+"""``(data, options, "image" | "shapes" | "points" | "labels")``, as napari takes it."""
+
+OutlinedRoi: TypeAlias = RectRoi | LineRoi | PolylineRoi | PolygonRoi | EllipseRoi | PointsRoi
 
 # The maximum texture size of most graphics hardware.
 _LONGEST: Final = 16384
@@ -51,7 +62,10 @@ def layers_of(dataset: ZarrDataset, record: ZarrImageRecord) -> list[LayerData]:
     found = [
         *_images(dataset, record, layout),
         *_labels(record, layout, [roi for roi in rois if isinstance(roi, MaskRoi)]),
-        *_shapes(layout, [roi for roi in rois if isinstance(roi, RectRoi)]),
+        *_shapes(
+            layout, [roi for roi in rois if not isinstance(roi, MaskRoi | PointsRoi | UnknownRoi)]
+        ),
+        *_points(layout, [roi for roi in rois if isinstance(roi, PointsRoi)]),
     ]
     source = record.source
     name = record.image_id if source is None else PurePath(source.rel_path).stem
@@ -235,44 +249,76 @@ def _chosen_window(told: Sequence[Any], number: int) -> tuple[float, float] | No
 # Regions -----------------------------------------------------------------------------------
 
 
-def _shapes(layout: _Layout, rois: Sequence[RectRoi]) -> list[LayerData]:
-    """Return rectangles in real units, each in its plane of a stack."""
-    if not rois:
-        return []
+def _corners(roi: OutlinedRoi) -> Sequence[tuple[float, float]]:
+    """Return the points of a region as (x, y), the center of the first pixel at 0."""
+    if not isinstance(roi, RectRoi):
+        return roi.outline
+    # Rectangles extend from pixel edge to edge.
+    x0, x1, y0, y1 = (value - 0.5 for value in (roi.x0, roi.x1, roi.y0, roi.y1))
+    return [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
+
+
+def _shape_type(roi: OutlinedRoi) -> str:
+    if isinstance(roi, RectRoi):
+        return "rectangle"
+    return "polygon" if roi.is_closed else "path"
+
+
+def _placed_regions(
+    layout: _Layout, rois: Sequence[OutlinedRoi]
+) -> tuple[list[np.ndarray[Any, Any]], dict[str, Any], float]:
+    """Return points of regions in real units, options of their layer, and the width of lines."""
     axes = layout.order[-2:] if layout.z is None else layout.order[-3:]
     options = layout.placed(axes)
     down, across = options["scale"][-2:]
     corners = []
     for roi in rois:
-        y0, y1, x0, x1 = roi.y0, roi.y1, roi.x0, roi.x1
-        if layout.plane.turned:
-            y0, y1, x0, x1 = x0, x1, y0, y1
-        # Regions extend from pixel edge to edge, while napari puts the first pixel's center at 0.
-        corner = np.array([[y0, x0], [y0, x1], [y1, x1], [y1, x0]], float) - 0.5
-        corner *= down, across
+        corner = np.array(_corners(roi), float)
+        corner = (corner if layout.plane.turned else corner[:, ::-1]) * (down, across)
         if layout.z is not None:
-            corner = np.column_stack([np.full(4, float(roi.z)), corner])
+            corner = np.column_stack([np.full(len(corner), float(roi.z)), corner])
         corners.append(corner)
     # Coordinates are in real units already, so that lines have equal width in both directions.
     options["scale"] = (*options["scale"][:-2], 1.0, 1.0)
     height, width = (
         layout.plane.shape[i] * step for i, step in zip(axes[-2:], (down, across), strict=True)
     )
+    return corners, options | {"ndim": len(axes)}, min(height, width) / 100
+
+
+def _features(rois: Sequence[OutlinedRoi]) -> dict[str, list[Any]]:
+    return {
+        "roi_id": [roi.roi_id for roi in rois],
+        "name": [roi.name for roi in rois],
+        "note": [roi.note for roi in rois],
+        "channel": [roi.channel for roi in rois],
+        "z": [roi.z for roi in rois],
+        "label": [f"{roi.roi_id} {roi.name}".strip() for roi in rois],
+    }
+
+
+def _points(layout: _Layout, rois: Sequence[PointsRoi]) -> list[LayerData]:
+    """Return the points of point regions in one layer, each with the features of its region."""
+    if not rois:
+        return []
+    corners, options, line = _placed_regions(layout, rois)
+    each = [roi for roi in rois for _ in roi.points]
+    options |= {"name": "points", "size": 5 * line, "features": _features(each)}
+    return [(np.concatenate(corners), options, "points")]
+
+
+def _shapes(layout: _Layout, rois: Sequence[OutlinedRoi]) -> list[LayerData]:
+    """Return rectangles, lines and areas in real units, each in its plane of a stack."""
+    if not rois:
+        return []
+    corners, options, line = _placed_regions(layout, rois)
     options |= {
         "name": "regions",
-        "ndim": len(axes),
-        "shape_type": "rectangle",
+        "shape_type": [_shape_type(roi) for roi in rois],
         "face_color": "transparent",
         "edge_color": [ROI_COLORS[i % len(ROI_COLORS)] for i in range(len(rois))],
-        "edge_width": min(height, width) / 100,
-        "features": {
-            "roi_id": [roi.roi_id for roi in rois],
-            "name": [roi.name for roi in rois],
-            "note": [roi.note for roi in rois],
-            "channel": [roi.channel for roi in rois],
-            "z": [roi.z for roi in rois],
-            "label": [f"{roi.roi_id} {roi.name}".strip() for roi in rois],
-        },
+        "edge_width": line,
+        "features": _features(rois),
         "text": {"string": "{label}", "anchor": "upper_left", "color": "white", "size": 10},
     }
     return [(corners, options, "shapes")]

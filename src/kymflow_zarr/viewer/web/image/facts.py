@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from starlette.concurrency import run_in_threadpool
 
-from kymflow_zarr import MaskRoi, RectRoi
+from kymflow_zarr import MaskRoi, RectRoi, UnknownRoi
 from kymflow_zarr._version import __version__
 from kymflow_zarr.api.internals import stored_image_of
 from kymflow_zarr.errors import (
@@ -199,9 +199,18 @@ def _payload(_site: Site, record: ZarrImageRecord) -> dict[str, Any]:
 def _rois(_site: Site, record: ZarrImageRecord) -> dict[str, Any]:
     # Older forms of regions are converted; regions of unknown kinds are not drawn.
     rois = record.load_rois()
-    unknown = [roi.error for roi in rois if not isinstance(roi, RectRoi | MaskRoi)]
+    unknown = [roi.error for roi in rois if isinstance(roi, UnknownRoi)]
+    drawn = []
+    for roi in rois:
+        if isinstance(roi, UnknownRoi):
+            continue
+        if isinstance(roi, RectRoi | MaskRoi):
+            drawn.append(roi.to_dict())
+        else:
+            shape = {"outline": roi.outline, "closed": roi.is_closed}
+            drawn.append({**roi.to_dict(), **shape})
     return {
-        "rois": [roi.to_dict() for roi in rois if isinstance(roi, RectRoi | MaskRoi)],
+        "rois": drawn,
         **({"error": "; ".join(unknown)} if unknown else {}),
     }
 
