@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import shutil
 import sys
 import threading
@@ -27,10 +28,15 @@ import pytest
 import tifffile
 
 from kymflow_zarr import ZarrDataset, set_limits
+from kymflow_zarr.runtime.lease import working_under
 from kymflow_zarr.runtime.parallel import in_order, process_token
+from kymflow_zarr.storage.local import staging
+from kymflow_zarr.storage.local.disk import Disk, disk_replaced
+from kymflow_zarr.storage.memory import MemoryStorage
 from kymflow_zarr.testing import SyntheticVessel, check_invariants, state_of, write_experiment
 from tests.conftest import files_of
 from tests.helpers.operations import by_source
+from tests.storage.test_dataset_on_memory import dataset_on
 
 
 class Here(Executor):
@@ -577,3 +583,214 @@ def _needs_no(path: str, record: Any) -> str:
     if Path(path).exists():
         raise ValueError("it is still there")
     return str(record.image_id)
+
+
+# Work that goes on after its call has ended --------------------------------------------------
+
+
+class Unstoppable(Executor):
+    """Says that it has cancelled a task that runs, as executors of clusters do.
+
+    The first `calls` tasks end at once; the others begin when `late` is called.
+    """
+
+    def __init__(self, calls: int) -> None:
+        self._calls = calls
+        self._waiting: list[tuple[Future[Any], Callable[[], Any]]] = []
+        self.errors: list[BaseException | None] = []
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self._calls -= 1
+        future: Future[Any] = Future()
+        if self._calls >= 0:
+            future.set_result(fn(*args, **kwargs))
+        else:
+            self._waiting.append((future, partial(fn, *args, **kwargs)))
+        return future
+
+    def late(self) -> None:
+        """Do in threads what was cancelled."""
+        with ThreadPoolExecutor(4) as threads:
+            done = [threads.submit(call) for future, call in self._waiting if future.cancelled()]
+        self.errors = [future.exception() for future in done]
+
+
+def _stop_at(number: int) -> Callable[[int, int, str], None]:
+    def progress(done: int, total: int, label: str) -> None:
+        if done == number:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def test_images_are_not_replaced_after_a_refresh_was_stopped(singles: Path, tmp_path: Path) -> None:
+    with ZarrDataset(tmp_path / "a.zarr") as ds:
+        ds.ingest_legacy_folder(singles)
+        for path in singles.iterdir():
+            tifffile.imwrite(path, tifffile.imread(path) + 100)
+        cluster = Unstoppable(2)
+        with pytest.raises(KeyboardInterrupt):
+            ds.refresh_from_folder(
+                singles, mode="reingest_if_changed", executor=cluster, progress=_stop_at(1)
+            )
+        when_it_ended = state_of(ds)
+        assert sum(rec.load_array()[0, 0] >= 100 for rec in ds.iter_records()) == 2
+        cluster.late()
+        assert len(cluster.errors) == 4
+        assert all("has ended" in str(error) for error in cluster.errors)
+        assert state_of(ds) == when_it_ended
+        assert no_leftovers(ds)
+        require_whole(ds)
+        result = ds.refresh_from_folder(singles, mode="reingest_if_changed")
+        assert sum(item.status == "updated" for item in result.report.items) == 4
+
+
+@pytest.mark.parametrize("exported", [False, True])
+def test_images_are_not_added_after_an_ingest_was_stopped(
+    singles: Path, tmp_path: Path, *, exported: bool
+) -> None:
+    folder = singles
+    if exported:
+        folder = tmp_path / "out"
+        with ZarrDataset(tmp_path / "b.zarr") as source:
+            source.ingest_legacy_folder(singles)
+            source.export_legacy_folder(folder)
+    with ZarrDataset(tmp_path / "a.zarr") as ds:
+        cluster = Unstoppable(2)
+        with pytest.raises(KeyboardInterrupt):
+            ds.ingest_legacy_folder(folder, executor=cluster, progress=_stop_at(1))
+        when_it_ended = ds.list_image_ids()
+        assert 1 <= len(when_it_ended) <= 2
+        cluster.late()
+        assert ds.list_image_ids() == when_it_ended
+        require_whole(ds)
+        assert len(ds.ingest_legacy_folder(folder).ingested) == 6 - len(when_it_ended)
+
+
+def _saves(record: Any) -> None:
+    record.save_json("note", record.image_id)
+
+
+@pytest.mark.parametrize("place", ["folder", "memory"])
+def test_a_function_saves_nothing_after_map_was_stopped(tmp_path: Path, place: str) -> None:
+    dataset = ZarrDataset(tmp_path / "a.zarr") if place == "folder" else dataset_on(MemoryStorage())
+    with dataset as ds:
+        for number in range(5):
+            ds.add_image(np.zeros((2, 2)), image_id=f"i{number}")
+        cluster = Unstoppable(2)
+        with pytest.raises(KeyboardInterrupt):
+            ds.map(_saves, executor=cluster, progress=_stop_at(2))
+        cluster.late()
+        assert [rec.list_analysis_keys() != [] for rec in ds.iter_records()] == [
+            True, True, False, False, False,
+        ]  # fmt: skip
+        assert ds.map(_saves, executor=Here()).ok
+        assert ds.validate().ok
+
+
+class _Waits:
+    """Saves a note when a file appears, in a process that was told to stop before."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, record: Any) -> str:
+        if record.image_id != "i0":
+            (self.folder / f"{record.image_id} has begun").touch()
+            while not (self.folder / "go").exists():
+                time.sleep(0.01)
+        try:
+            record.save_json("note", 1)
+        finally:
+            (self.folder / f"{record.image_id} has ended").touch()
+        return str(record.image_id)
+
+
+def test_a_process_saves_nothing_after_its_call_has_ended(
+    tmp_path: Path, processes: dict[str, Executor]
+) -> None:
+    with ZarrDataset(tmp_path / "a.zarr") as ds:
+        for number in range(2):
+            ds.add_image(np.zeros((2, 2)), image_id=f"i{number}")
+
+        def stop(done: int, total: int, label: str) -> None:
+            while not (tmp_path / "i1 has begun").exists():
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            ds.map(_Waits(tmp_path), executor=processes["spawn"], progress=stop)
+        (tmp_path / "go").touch()
+        while not (tmp_path / "i1 has ended").exists():
+            time.sleep(0.01)
+        assert ds["i0"].list_analysis_keys() != []
+        assert ds["i1"].list_analysis_keys() == []
+        assert no_leftovers(ds)
+
+
+def test_a_call_waits_for_a_commit_that_is_under_way(tmp_path: Path) -> None:
+    with ZarrDataset(tmp_path / "a.zarr") as ds:
+        rec = ds.add_image(np.zeros((2, 2)))
+        begun, ended = threading.Event(), threading.Event()
+
+        class Slow(Disk):
+            def replace(self, source: Path, target: Path) -> None:
+                begun.set()
+                assert not ended.wait(0.2), "the call has ended while its worker commits"
+                super().replace(source, target)
+
+        with ThreadPoolExecutor(1) as pool, disk_replaced(Slow()):
+            with ds._open.storage.lease() as lease:
+                assert lease is not None
+
+                def save() -> None:
+                    with working_under(lease):
+                        rec.save_json("note", 1)
+
+                saved = pool.submit(save)
+                assert begun.wait(20)
+            ended.set()
+            saved.result()
+        assert rec.load_json("note") == 1
+
+
+def test_what_another_host_stages_is_synced_there(
+    singles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An fsync of the caller does not reach the cache of the worker's host."""
+    synced: set[str] = set()
+
+    class Noting(Disk):
+        def sync(self, path: Any) -> None:
+            synced.add(str(path))
+
+    class Elsewhere(Here):
+        def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+            with monkeypatch.context() as patch:
+                patch.setattr(staging, "host_token", lambda: "another")
+                synced.clear()
+                result = pickle.loads(pickle.dumps(fn(*args, **kwargs)))
+                sent.append({Path(path).name for path in synced})
+                missing.extend(
+                    path for path in staged_files(tmp_path / "a.zarr") if path not in synced
+                )
+            future: Future[Any] = Future()
+            future.set_result(result)
+            return future
+
+    sent: list[set[str]] = []
+    missing: list[str] = []
+    with ZarrDataset(tmp_path / "a.zarr") as ds, disk_replaced(Noting()):
+        tifffile.imwrite(tmp_path / "one.tif", np.zeros((20, 8), "uint16"))
+        (singles / "only").mkdir()
+        shutil.move(tmp_path / "one.tif", singles / "only" / "one.tif")
+        ds.ingest_legacy_folder(singles / "only", executor=Elsewhere())
+        assert len(ds) == 1
+    (names,) = sent
+    assert "zarr.json" in names
+    assert missing == []
+
+
+def staged_files(dataset: Path) -> list[str]:
+    sessions = dataset / ".kymflow_zarr" / "sessions"
+    return [str(path) for path in sessions.glob("*/*/*/**/*") if path.is_file()]

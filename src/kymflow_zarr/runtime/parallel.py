@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import platform
 import sys
 import threading
 from collections import deque
@@ -15,11 +16,13 @@ from concurrent.futures import (
     Future,
     ThreadPoolExecutor,
 )
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from kymflow_zarr.runtime.lease import Lease, Leased, current_lease, working_under
 from kymflow_zarr.runtime.limits import get_limits
 from kymflow_zarr.types import Progress
 
@@ -43,6 +46,15 @@ def process_token() -> str:
     return _token
 
 
+@cache
+def host_token() -> str:
+    """Return a token of this host, without colons; its processes share the cache of its disks."""
+    # Containers of one host share its kernel, though they have names of their own.
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return platform.node().replace(":", "-")
+
+
 def _forget_token() -> None:
     global _token
     _token = None
@@ -63,6 +75,7 @@ def in_order(
     waiting: int = 0,
     here: Callable[[T], bool] = lambda _: False,
     drop: Callable[[R], object] | None = None,
+    leased: Leased = nullcontext,
 ) -> Generator[tuple[T, R | None, Exception | None]]:
     """Yield each item with the result of its call, or the exception that it raised.
 
@@ -87,6 +100,9 @@ def in_order(
     drop : callable, optional
         Called with each result that was not yielded because the caller stopped early; waits
         for running tasks. It implies that the caller has saved the results yielded before.
+    leased : callable, optional
+        ``storage.lease`` where the calls change a dataset: tasks of the executor that still run
+        when this ends, though they were cancelled, change nothing any more.
 
     Raises
     ------
@@ -105,9 +121,13 @@ def in_order(
         if executor is None:
             executor = stack.enter_context(ThreadPoolExecutor(workers))
         workers = getattr(executor, "_max_workers", None) or _WORKERS_OF_OTHERS
+        lease = current_lease()
+        if patience is not None and not all(map(here, items)):  # Own threads are waited for.
+            lease = stack.enter_context(leased()) or lease
         stack.callback(_stop, begun, drop)
         most = max(workers * _WAITING_PER_WORKER, waiting)
-        ready = _submitted(call, items, executor, begun, most, here)
+        task = partial(_leased, lease, call) if lease is not None else call
+        ready = _submitted(task, items, executor, begun, most, here)
         for done, item in enumerate(items, start=1):
             result, error = None, None
             with _naming(item, label, kept=drop is not None):
@@ -160,6 +180,11 @@ def _submitted(
             yield
     while begun:
         yield
+
+
+def _leased(lease: Lease, call: Callable[[T], R], item: T) -> R:
+    with working_under(lease):
+        return call(item)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,14 @@ A file system folder is one implementation, memory another; an object store can 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from kymflow_zarr.errors import ReadOnlyError, StorageError
 from kymflow_zarr.layout import leads_out
 from kymflow_zarr.runtime.background import Content
+from kymflow_zarr.runtime.lease import Lease
 from kymflow_zarr.schema.checksums import FileSum
 
 if TYPE_CHECKING:
@@ -279,6 +280,13 @@ class Storage(Protocol):
         list of bool
             False for each that was not published because its key is taken.
         """
+
+    def lease(self) -> AbstractContextManager[Lease | None]:
+        """Permit workers to commit in a ``with`` block; none of them does after it.
+
+        None if they are always permitted to.
+        """
+        return nullcontext()
 
     def transaction(self, prefix: str) -> Transaction:
         """Return a transaction; the caller holds the locks of the keys that it changes.

@@ -20,6 +20,7 @@ from typing import Any, Final, Self, TypeAlias
 
 from kymflow_zarr.errors import LockTimeoutError, StorageError
 from kymflow_zarr.runtime.background import Content, arrived
+from kymflow_zarr.runtime.lease import call_has_ended, committing
 from kymflow_zarr.schema.checksums import FileSum
 from kymflow_zarr.storage.interface import Staged, Stat, Storage, Transaction, check_key
 
@@ -48,6 +49,30 @@ class _Folder:
 _Node: TypeAlias = _File | _Folder
 
 
+@dataclass(frozen=True, slots=True)
+class _Lease:
+    """The lease of a call whose workers are threads; it is one of those of its dataset."""
+
+    storage: MemoryStorage
+    number: int
+
+    @contextlib.contextmanager
+    def committing(self) -> Iterator[None]:
+        leases = self.storage._dataset.leases  # noqa: SLF001 - one module
+        with leases.guard:
+            if self.number not in leases.numbers:
+                raise call_has_ended(self.storage.location)
+            yield
+
+
+class _Leases:
+    """The numbers of the calls that run."""
+
+    def __init__(self) -> None:
+        self.guard = threading.Lock()
+        self.numbers: set[int] = set()
+
+
 class _Dataset:
     """The content and locks that all storages of one dataset share.
 
@@ -63,6 +88,7 @@ class _Dataset:
         self.versions = itertools.count(1)
         self.unlocked = threading.Condition()
         self.holders: dict[str, int] = {}
+        self.leases = _Leases()
         self.staged: weakref.WeakValueDictionary[str, MemoryStaged] = weakref.WeakValueDictionary()
 
     def find(self, key: str) -> _Node | None:
@@ -228,13 +254,24 @@ class MemoryStorage(Storage):
         """Publish several staged folders, each at its key."""
         return [tree.publish(key) for tree, key in staged]
 
+    @contextlib.contextmanager
+    def lease(self) -> Iterator[_Lease]:
+        """Yield the permission of a call's workers to commit; withdraw it on exit."""
+        leases, number = self._dataset.leases, next(self._dataset.versions)
+        leases.numbers.add(number)
+        try:
+            yield _Lease(self, number)
+        finally:
+            with leases.guard:
+                leases.numbers.discard(number)
+
     def transaction(self, prefix: str) -> Transaction:
         """Return a transaction; see :class:`kymflow_zarr.storage.interface.Storage`."""
         return Transaction(prefix, self._commit)
 
     def _commit(self, changes: Transaction) -> None:
         self.require_writable()
-        with self._dataset.guard, self._changed_root() as change:
+        with self._dataset.guard, committing(), self._changed_root() as change:
             if not self.is_folder(changes.prefix):
                 raise FileNotFoundError(changes.prefix)
             for key, to in changes.moves.items():
@@ -359,7 +396,7 @@ class MemoryStaged:
     def publish(self, key: str) -> bool:
         """Make all files visible below a key, in one step; False if something is there."""
         storage, dataset = self._storage, self._storage._dataset  # noqa: SLF001 - one module
-        with dataset.guard, storage._changed_root() as change:  # noqa: SLF001
+        with dataset.guard, committing(), storage._changed_root() as change:  # noqa: SLF001
             if dataset.find(key) is not None:
                 return False
             parent = key.rpartition("/")[0]

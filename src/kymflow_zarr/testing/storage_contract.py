@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from kymflow_zarr.errors import CorruptDataError, KymflowZarrError, ReadOnlyError, StorageError
+from kymflow_zarr.runtime.lease import working_under
 from kymflow_zarr.storage.interface import Staged, Storage
 
 GROUP = b'{"zarr_format":3,"node_type":"group","attributes":{}}'
@@ -318,6 +319,28 @@ class StorageContract:
         _at_once(lambda: count(storage), lambda: count(storage), lambda: count(self.other(storage)))
         assert errors == []
         assert storage.read("counter") == b"30"
+
+    def test_work_of_a_call_that_has_ended_changes_nothing(self) -> None:
+        storage = self._dataset()
+        with storage.lease() as lease:
+            if lease is None:
+                return  # Workers of this storage may always commit.
+            with working_under(lease):
+                _put(storage, "images/x", b"x")
+            with working_under(pickle.loads(pickle.dumps(lease))):
+                _put(self.other(storage), "images/y", b"y")
+        with working_under(lease):
+            with _raises(KymflowZarrError):
+                _put(storage, "images/x", b"late")
+            with _raises(KymflowZarrError):
+                _put_several(storage)
+            with storage.stage() as staged:
+                staged.write("x", b"late")
+                with _raises(KymflowZarrError):
+                    staged.publish("images/z")
+        _put(storage, "images/y", b"of another call")
+        assert storage.names("images") == ["x", "y", "zarr.json"]
+        assert (storage.read("images/x"), storage.read("images/y")) == (b"x", b"of another call")
 
     def test_an_error_under_a_lock_releases_it(self) -> None:
         storage = self._dataset()

@@ -6,6 +6,7 @@ import functools
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from kymflow_zarr.engine.image import StoredImage
@@ -74,11 +75,16 @@ def map_images(
     values: dict[str, R] = {}
     errors: dict[str, Exception] = {}
     call = functools.partial(_call, fn, dataset)
-    for image_id, value, error in in_order(call, ids, executor=executor, progress=progress):
-        if error is None:
-            values[image_id] = value  # type: ignore[assignment]
-        else:
-            errors[image_id] = error
+    # The function may change the images, and so must end with the call.
+    leased = dataset.storage.lease
+    with closing(
+        in_order(call, ids, executor=executor, progress=progress, leased=leased)
+    ) as results:
+        for image_id, value, error in results:
+            if error is None:
+                values[image_id] = value  # type: ignore[assignment]
+            else:
+                errors[image_id] = error
     return MapResult(values, errors)
 
 

@@ -160,6 +160,7 @@ class _FolderWork:
                     waiting=2 * BATCH_IMAGES,
                     here=lambda action: not action.changes_something(options.mode),
                     drop=_drop,
+                    leased=self.dataset.storage.lease,
                 )
                 with closing(work):
                     for done, (action, result, error) in enumerate(work):

@@ -119,6 +119,7 @@ class ExportedFolder:
             threads=THREADS,
             here=lambda image: not isinstance(image[1], ExportedImage),
             drop=lambda _: None,
+            leased=self.dataset.storage.lease,
         )
         with closing(added):
             for done, ((image_id, planned), image, error) in enumerate(added):

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from kymflow_zarr.runtime.background import Content, arrived, finished, in_background
+from kymflow_zarr.runtime.lease import committing
+from kymflow_zarr.runtime.parallel import host_token
 from kymflow_zarr.schema.checksums import FileSum
 from kymflow_zarr.storage.interface import check_key
 from kymflow_zarr.storage.local.disk import disk
@@ -32,6 +34,9 @@ class StagedTree:
         True if publishing must survive a power cut.
     in_use : callable
         Returns a context manager that keeps the folder from being swept.
+    is_for_another_host : bool
+        True if another host publishes the tree. An fsync there does not reach what this host
+        has in its cache, so it is made here, when the tree is handed over.
 
     Attributes
     ----------
@@ -52,8 +57,10 @@ class StagedTree:
         root: Path,
         durable: bool,
         in_use: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+        is_for_another_host: bool = False,
     ) -> None:
         self.in_use = in_use
+        self._is_for_another_host = is_for_another_host
         self.sums: dict[str, FileSum] = {}
         self.folder = folder
         self.durable = durable
@@ -77,8 +84,15 @@ class StagedTree:
 
     @property
     def area(self) -> str:
-        """Path of the folder, in which others can be staged."""
-        return str(self.folder)
+        """Host and path of the folder, in which others can be staged."""
+        return f"{host_token()}:{self.folder}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Pickling hands the tree over to the process that publishes it.
+        if self._is_for_another_host:
+            with os_errors("write", str(self.folder)):
+                sync_trees([self])
+        return self.__dict__.copy()
 
     def read(self, key: str) -> bytes:
         """Return the bytes of a file that was written."""
@@ -130,12 +144,14 @@ class StagedTree:
                 disk().remove_tree(self.folder)
 
 
-def staged_in(area: Path, *, root: Path, durable: bool) -> StagedTree:
+def staged_in(area: str, *, root: Path, durable: bool) -> StagedTree:
     """Return a tree inside the folder of another tree, whose owner keeps it in use."""
-    folder = area / uuid.uuid4().hex
-    with os_errors("write", str(area)):
+    host, _, path = area.partition(":")
+    folder = Path(path) / uuid.uuid4().hex
+    with os_errors("write", path):
         disk().make_folder(folder)
-    return StagedTree(folder, root=root, durable=durable)
+    foreign = host != host_token()
+    return StagedTree(folder, root=root, durable=durable, is_for_another_host=foreign)
 
 
 def sync_trees(trees: Iterable[StagedTree]) -> None:
@@ -163,6 +179,7 @@ def commit_trees(trees: Sequence[tuple[StagedTree, str]]) -> list[bool]:
     with os_errors("write", trees[0][1] if trees else ""), contextlib.ExitStack() as stack:
         for tree, _ in trees:
             stack.enter_context(tree.in_use())
+        stack.enter_context(committing())
         sync_trees(tree for tree, _ in trees)
         targets = [tree.place(key) for tree, key in trees]
         for (tree, _), target in zip(trees, targets, strict=True):

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 from kymflow_zarr import layout
 from kymflow_zarr.errors import StorageError
+from kymflow_zarr.runtime.lease import committing
 from kymflow_zarr.storage.interface import (
     UNKNOWN_VERSION,
     Staged,
@@ -50,6 +51,7 @@ from kymflow_zarr.storage.local.journal import (
     read_journals,
     recover,
 )
+from kymflow_zarr.storage.local.lease import LocalLease
 from kymflow_zarr.storage.local.locks import Hold, Locks
 from kymflow_zarr.storage.local.session import Session, dead_sessions, is_dead, sweep
 from kymflow_zarr.storage.local.staging import StagedTree, commit_trees, staged_in, sync_trees
@@ -255,7 +257,8 @@ class LocalStorage(Storage):
         made_room = False
         while True:
             try:
-                self._commit_once(changes)
+                with committing():
+                    self._commit_once(changes)
             except StorageError as error:
                 full = getattr(error.__cause__, "errno", 0) in (errno.ENOSPC, errno.EDQUOT)
                 # On a full disk users delete to make room, so a deletion may use the reserve.
@@ -379,7 +382,7 @@ class LocalStorage(Storage):
         """Return an empty staged folder, inside another staged folder if its `area` is given."""
         self.require_writable()
         if area is not None:
-            return staged_in(Path(area), root=self.root, durable=self.durable)
+            return staged_in(area, root=self.root, durable=self.durable)
         with os_errors("write", layout.WORK):
             folder = self._session.new_path()
             disk().make_folder(folder)
@@ -389,6 +392,20 @@ class LocalStorage(Storage):
     def publish(self, staged: Sequence[tuple[Staged, str]]) -> list[bool]:
         """Publish several staged folders; they share the cost of fsync."""
         return commit_trees([(_as_tree(tree), key) for tree, key in staged])
+
+    @contextlib.contextmanager
+    def lease(self) -> Iterator[LocalLease | None]:
+        """Yield the permission of a call's workers to commit; withdraw it on exit."""
+        if not self.writable:
+            yield None
+            return
+        with self.stage() as tree, tree.in_use():
+            lease = LocalLease(tree.folder)
+            try:
+                yield lease
+            finally:
+                with os_errors("end the work of the executor", layout.WORK):
+                    lease.withdraw()
 
     def create(self) -> None:
         """Create the dataset's folder and its parents, unless it exists."""
