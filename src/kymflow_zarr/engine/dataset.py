@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from kymflow_zarr.engine.images.update import RecordUpdate
     from kymflow_zarr.engine.query.map import MapResult
     from kymflow_zarr.engine.source_files import KeptFiles
+    from kymflow_zarr.formats.dataframe.parquet_columns import ParquetColumns
     from kymflow_zarr.formats.rows.gather import Part
     from kymflow_zarr.schema.base import DatasetDocument
 
@@ -432,6 +433,13 @@ class OpenDataset:
         if self.storage.stat(key) is None:
             self.tables.read(name)  # Its error lists the tables that exist.
         return local_path(self.storage, key)
+
+    def table_columns(self, name: str) -> ParquetColumns:
+        """Open a table to read it by column and by row group."""
+        from kymflow_zarr.formats.dataframe.parquet_columns import ParquetColumns
+
+        path = self.stored_table(name)
+        return ParquetColumns(lambda: path.open("rb"), where=layout.table_key(name))
 
     def change_token(self, table: str | None = None) -> str:
         """Return a token that changes when any image, or the given table, changes."""

@@ -192,16 +192,17 @@ def count_rows(data: bytes, *, where: str) -> dict[str, int] | None:
     """
     check_parquet_size(data, where=where)
     try:
-        with pq.ParquetFile(arrow_reader(data)) as file:
+        # Each text once: a column of ids is ten times as fast to count as a dictionary.
+        with pq.ParquetFile(arrow_reader(data), read_dictionary=[_IMAGE_ID]) as file:
             if file.schema_arrow.names.count(_IMAGE_ID) != 1:
                 return None
             column = file.read(columns=[_IMAGE_ID])[_IMAGE_ID]
-            counts = pc.value_counts(pc.cast(column, pa.string()))
+            counts = pc.value_counts(column)
+            names: list[str | None] = pc.cast(counts.field("values"), pa.string()).to_pylist()
     except pa.ArrowNotImplementedError:
         return None  # Nested types are not image ids.
     except Exception as error:  # What damaged bytes make the parser raise is open.
         raise CorruptDataError(f"not a readable Parquet file: {error}", where=where) from error
-    names: list[str | None] = counts.field("values").to_pylist()
     numbers: Any = counts.field("counts").to_pylist()
     return {name: number for name, number in zip(names, numbers, strict=True) if name is not None}
 

@@ -115,7 +115,7 @@ def _table(request: Request) -> Response:
         return _as_it_is(stored, f"{title}.parquet")
     _require_small(_unpacked_bytes(stored), name)
     rows = site.tables.rows(name)
-    return _frame(rows.frame.iloc[rows.find(asked)], title, form)
+    return _frame(rows.frame_of(rows.find(asked)), title, form)
 
 
 def _unpacked_bytes(path: Path) -> int:

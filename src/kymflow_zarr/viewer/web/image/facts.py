@@ -49,7 +49,7 @@ def dataset(request: Request) -> Response:
             "who": site.who,
             "n_images": len(rows),
             "tables": site.tables.described(),
-            "columns": [{"name": n, "kind": c.kind} for n, c in rows.columns.items()],
+            "columns": [{"name": n, "kind": kind} for n, kind in rows.kinds().items()],
             "version": __version__,
         }
     )

@@ -43,23 +43,23 @@ class Column:
 
     def __init__(self, values: pd.Series[Any], *, is_time: bool = False) -> None:
         self.name = str(values.name)
-        self._values = values
+        self.values = values
         self._is_time = is_time
 
     @cached_property
     def objects(self) -> npt.NDArray[np.object_]:
         """Its values as Python objects."""
-        return self._values.astype(object).to_numpy()
+        return self.values.astype(object).to_numpy()
 
     @cached_property
     def missing(self) -> Mask:
         """Mask of the missing values."""
-        return np.asarray(self._values.isna(), dtype=bool)
+        return np.asarray(self.values.isna(), dtype=bool)
 
     @cached_property
     def kind(self) -> Kind:
         """Kind of its values."""
-        kind = self._values.dtype.kind
+        kind = self.values.dtype.kind
         if kind == "M" or self._is_time:
             return "time"
         if kind in "iufc":
@@ -76,21 +76,38 @@ class Column:
     @cached_property
     def texts(self) -> list[str]:
         """Its values as case-folded texts for searching, empty if missing."""
+        codes, texts = self._distinct
+        return [texts[code] for code in codes.tolist()]
+
+    @cached_property
+    def _distinct(self) -> tuple[Positions, list[str]]:
+        """The distinct values as case-folded texts, and which of them each value is."""
+        if self.kind != "list":
+            codes, values = pd.factorize(self.objects)
+            # Missing values are -1, which is the last text.
+            return codes, [*(_text(value).casefold() for value in values), ""]
         pairs = zip(self.objects, self.missing, strict=True)
-        return ["" if gone else _text(value).casefold() for value, gone in pairs]
+        texts = ["" if gone else _text(value).casefold() for value, gone in pairs]
+        return np.arange(len(texts)), texts
+
+    def contains(self, sought: str) -> Mask:
+        """Return a mask of the values whose text contains a case-folded text."""
+        codes, texts = self._distinct
+        mask: Mask = np.array([sought in text for text in texts], dtype=bool)[codes]
+        return mask
 
     @cached_property
     def numbers(self) -> npt.NDArray[np.float64]:
         """Its values as numbers; times as seconds since 1970. NaN if missing."""
         if self.kind == "time":
-            times: Any = pd.to_datetime(self._values, errors="coerce", utc=True, format="ISO8601")
+            times: Any = pd.to_datetime(self.values, errors="coerce", utc=True, format="ISO8601")
             # Use the values' own unit: nanoseconds overflow after the year 2262.
             per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[times.dt.unit]
             whole = times.astype("int64").to_numpy()
             return np.where(times.isna(), np.nan, whole / per_second)
-        if self._values.dtype.kind == "c":
-            return np.asarray(np.abs(self._values.to_numpy()), np.float64)
-        return pd.to_numeric(self._values, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        if self.values.dtype.kind == "c":
+            return np.asarray(np.abs(self.values.to_numpy()), np.float64)
+        return pd.to_numeric(self.values, errors="coerce").to_numpy(np.float64, na_value=np.nan)
 
     def order(self, *, descending: bool) -> Positions:
         """Return the positions of the rows in the order of this column, missing ones last."""
@@ -102,8 +119,9 @@ class Column:
             ranks = {key: rank for rank, key in enumerate(sorted(set(firsts)))}
             keys, gone = np.array([ranks[key] for key in firsts], np.int64), self.missing
         else:
-            _, keys = np.unique(np.array(self.texts, dtype=object), return_inverse=True)
-            gone = self.missing
+            codes, texts = self._distinct
+            _, ranks_of = np.unique(np.array(texts, dtype=object), return_inverse=True)
+            keys, gone = ranks_of[codes], self.missing
         there = np.flatnonzero(~gone)
         by = -keys[there] if descending else keys[there]
         return np.concatenate([there[np.argsort(by, kind="stable")], np.flatnonzero(gone)])
@@ -119,8 +137,7 @@ class Column:
         if op in ("present", "absent"):
             return self.missing if op == "absent" else ~self.missing
         if op == "contains":
-            sought = value.casefold()
-            return np.fromiter((sought in text for text in self.texts), bool, len(self.texts))
+            return self.contains(value.casefold())
         if self.kind in ("number", "time"):
             return self._compared(op, value)
         if op in ("eq", "ne"):
@@ -237,7 +254,7 @@ class Asked:
         return cls(query.get("q", ""), where, query.get("sort", ""), down, offset, limit)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Rows:
     """Rows in memory.
 
@@ -295,15 +312,29 @@ class Rows:
 
     def mask(self, asked: Asked) -> Mask:
         """Return a mask of the rows that match a query."""
-        mask = np.ones(len(self.frame), dtype=bool)
+        mask = np.ones(len(self), dtype=bool)
         for name, op, value in asked.where:
             mask &= self.column(name).holds(op, value)
-        for word in asked.q.casefold().split():
+        words = asked.q.casefold().split()
+        return mask & self.with_words(words) if words else mask
+
+    def with_words(self, words: Sequence[str]) -> Mask:
+        """Return a mask of the rows that have each word in one of the searched columns."""
+        mask = np.ones(len(self), dtype=bool)
+        for word in words:
             if self._haystacks:
                 mask &= np.fromiter((word in text for text in self._haystacks), bool, len(mask))
             else:
                 mask[:] = False
         return mask
+
+    def kinds(self) -> dict[str, Kind]:
+        """Return the kind of each column."""
+        return {name: column.kind for name, column in self.columns.items()}
+
+    def frame_of(self, positions: Positions) -> pd.DataFrame:
+        """Return some rows as a data frame."""
+        return self.frame.iloc[positions]
 
     def column(self, name: str) -> Column:
         """Return a column; raise ArgumentError if there is none of that name."""

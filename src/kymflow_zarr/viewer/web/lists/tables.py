@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -9,11 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from kymflow_zarr.api.internals import open_dataset_of
 from kymflow_zarr.errors import ArgumentError, KymflowZarrError
 from kymflow_zarr.viewer.web.answers import answer, error_answer
 from kymflow_zarr.viewer.web.image.artifacts import named, unit_of
+from kymflow_zarr.viewer.web.lists.paged import PagedRows
 from kymflow_zarr.viewer.web.lists.rows import Asked, Column, Rows
 from kymflow_zarr.viewer.web.site import number_of, segments, site_of
 from kymflow_zarr.views.picture import histogram_edges
@@ -150,6 +154,8 @@ def _texts(column: Column) -> list[str]:
 
 _MAX_TABLES: Final = 4
 _MAX_ROWS: Final = 5000
+# Tables with more are read by column and by row group.
+_MAX_CELLS: Final = 2**21
 
 
 class Tables:
@@ -177,21 +183,27 @@ class Tables:
         with self._guard:
             cached = self._cache.get(name)
             if cached is None or cached[0] != token:
-                cached = token, Rows(named(self._dataset.load_table(name)))
+                cached = token, self._read(name)
                 self._cache[name] = cached
                 while len(self._cache) > _MAX_TABLES:
                     self._cache.popitem(last=False)
             self._cache.move_to_end(name)
             return cached[1]
 
+    def _read(self, name: str) -> Rows:
+        opened = open_dataset_of(self._dataset)
+        path = opened.stored_table(name)
+        with contextlib.suppress(OSError, pa.ArrowException):
+            footer = pq.read_metadata(path)
+            if footer.num_rows * footer.num_columns > _MAX_CELLS:
+                return PagedRows(self._dataset, name)
+        return Rows(named(self._dataset.load_table(name)))
+
     def described(self) -> list[dict[str, Any]]:
         """Return name, number of rows and columns of each table, from the Parquet footers."""
         return [self._described(name) for name in self._dataset.list_table_names()]
 
     def _described(self, name: str) -> dict[str, Any]:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         try:
             with pq.ParquetFile(open_dataset_of(self._dataset).stored_table(name)) as file:
                 columns = [c for c in file.schema_arrow.names if not c.startswith("__")]
@@ -224,7 +236,7 @@ def table(request: Request) -> Response:
     return answer(
         {
             "columns": [
-                {"name": n, "kind": c.kind, "unit": unit_of(n)} for n, c in rows.columns.items()
+                {"name": n, "kind": kind, "unit": unit_of(n)} for n, kind in rows.kinds().items()
             ],
             "total": len(found),
             "offset": asked.offset,
