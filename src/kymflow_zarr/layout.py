@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from kymflow_zarr.errors import ArgumentTypeError, InvalidNameError
-from kymflow_zarr.types import ArtifactKind
+from kymflow_zarr.types import ARTIFACT_SUFFIXES, ArtifactKind
 
 GROUP: Final = "zarr.json"
 IMAGES: Final = "images"
@@ -64,11 +64,9 @@ METADATA: Final = "metadata"
 PROVENANCE: Final = "provenance"
 CURATION: Final = "curation"
 
-SUFFIXES: Final[dict[ArtifactKind, str]] = {
-    "json": ".json",
-    "parquet": ".parquet",
-    "csv_gz": ".csv.gz",
-}
+# On-disk format: the dot of these is escaped at the end of a folder's name. A kind of artifacts
+# that is added later changes nothing here, or datasets that exist would read otherwise.
+_ESCAPED_IN_FOLDERS: Final = (".json", ".parquet", ".csv.gz")
 
 # Linux, macOS and Windows allow 255; the rest is for suffixes and temporary names.
 MAX_SEGMENT_BYTES: Final = 200
@@ -164,7 +162,7 @@ def image_prefix(image_id: str) -> str:
 
 def artifact_key(kind: ArtifactKind, name: str) -> str:
     """Return the key of an artifact below its record."""
-    return f"{ANALYSIS}/{encode_name(name, what='artifact name')}{SUFFIXES[kind]}"
+    return f"{ANALYSIS}/{encode_name(name, what='artifact name')}{ARTIFACT_SUFFIXES[kind]}"
 
 
 def array_artifact_prefix(name: str) -> str:
@@ -246,7 +244,7 @@ def parse_image_folders(names: Sequence[str]) -> Sequence[str | None]:
 def parse_artifact_key(key: str) -> tuple[ArtifactKind, str] | None:
     """Return kind and name of a key below ``analysis/``, or None if it is not an artifact."""
     relative = key.removeprefix(f"{ANALYSIS}/")
-    for kind, suffix in SUFFIXES.items():
+    for kind, suffix in ARTIFACT_SUFFIXES.items():
         name = _name_of(relative, suffix)
         if name is not None:
             return kind, name
@@ -359,7 +357,7 @@ def _bounded(encoded: str, name: str, what: str) -> str:
 
 def _encode_folder(segment: str) -> str:
     # The folder of "a.json/b" must not clash with the file of the artifact "a".
-    for suffix in SUFFIXES.values():
+    for suffix in _ESCAPED_IN_FOLDERS:
         if segment.lower().endswith(suffix):
             cut = len(segment) - len(suffix)
             return _encode(segment, escape_also=cut)

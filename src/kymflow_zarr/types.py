@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 __all__ = [
+    "ARTIFACT_SUFFIXES",
     "ArrayLike",
     "ArtifactInfo",
     "ArtifactKind",
@@ -43,6 +44,13 @@ StrPath: TypeAlias = str | os.PathLike[str]
 JsonValue: TypeAlias = (
     "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 )
+
+# The end of the file names of each kind; none is the end of another.
+ARTIFACT_SUFFIXES: Final[dict[ArtifactKind, str]] = {
+    "json": ".json",
+    "parquet": ".parquet",
+    "csv_gz": ".csv.gz",
+}
 
 Progress: TypeAlias = Callable[[int, int, str], object]
 """Called as ``progress(done, total, label)`` while long work goes on.

@@ -8,10 +8,10 @@ from typing import Any, get_args
 import pandas as pd
 import pytest
 
-from kymflow_zarr import ZarrImageRecord, layout
+from kymflow_zarr import ZarrImageRecord
 from kymflow_zarr.errors import CorruptDataError
-from kymflow_zarr.formats.kinds import DATAFRAME_KINDS, KINDS
-from kymflow_zarr.types import ArtifactKind, FrameKind
+from kymflow_zarr.formats.kinds import KINDS, dataframe_kinds
+from kymflow_zarr.types import ARTIFACT_SUFFIXES, ArtifactKind, FrameKind
 
 VALUES: dict[bool, Any] = {
     True: pd.DataFrame({"a": [1.5, None], "b": ["x", "y"]}),
@@ -20,9 +20,11 @@ VALUES: dict[bool, Any] = {
 
 
 def test_every_kind_has_a_row_a_suffix_and_a_loader() -> None:
-    assert tuple(KINDS) == get_args(ArtifactKind) == tuple(layout.SUFFIXES)
-    assert tuple(kind.name for kind in DATAFRAME_KINDS) == get_args(FrameKind)
+    assert tuple(KINDS) == get_args(ArtifactKind) == tuple(ARTIFACT_SUFFIXES)
+    assert tuple(kind.name for kind in dataframe_kinds()) == get_args(FrameKind)
     assert all(hasattr(ZarrImageRecord, kind.loader) for kind in KINDS.values())
+    ends = [(a, b) for a in ARTIFACT_SUFFIXES.values() for b in ARTIFACT_SUFFIXES.values()]
+    assert not any(a != b and a.endswith(b) for a, b in ends)
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -121,7 +121,7 @@ export interface ImageInfo {
   created_utc: string | null;
   updated_utc: string | null;
   acquired: string | null;
-  artifacts: { kind: string; name: string; key: string; size_bytes: number; error?: string }[];
+  artifacts: { kind: string; name: string; key: string; size_bytes: number; forms: string[]; error?: string }[];
   tables: { name: string; n_rows: number }[];
   series: Series[];
   events: { kind: string; name: string }[];

@@ -8,10 +8,6 @@ import { Json } from "./Json";
 
 type Artifact = AnyImage["artifacts"][number];
 
-const FORMS: Record<string, string[]> = {
-  json: ["json"], parquet: ["csv", "parquet"], csv_gz: ["csv", "parquet"], array: ["npy"],
-};
-
 /** What is stored beside the pixels; each can be opened here and downloaded. */
 export function Artifacts({ info }: { info: AnyImage }) {
   const [open, setOpen] = useState<string | null>(null);
@@ -27,7 +23,7 @@ export function Artifacts({ info }: { info: AnyImage }) {
                 <span class="artifact-name">{one.name}</span> <span class="dim">{one.kind} {bytes(one.size_bytes)}</span>
                 {one.error && <span class="bad" title={one.error}> damaged</span>}
               </button>
-              {(FORMS[one.kind] ?? []).map((form) => (
+              {one.forms.map((form) => (
                 <a key={form} class="download" download href={downloadUrl("artifact", info.image_id, { kind: one.kind, name: one.name, as: form })}>{form.toUpperCase()}</a>
               ))}
             </div>

@@ -96,7 +96,12 @@ class ZarrDataset:
 
         def __getattr__(self, name: str) -> Any:
             # Methods of 0.1 that belong to the engine; the next release removes them.
-            if name in ("change_token", "new_record", "stored_table", "update_record"):
+            if name == "stored_table":
+                from kymflow_zarr.layout import table_key
+                from kymflow_zarr.storage.local.storage import local_path
+
+                return lambda table: local_path(self._open.storage, table_key(table))
+            if name in ("change_token", "new_record", "update_record"):
                 return getattr(self._open, name)
             if name == "kept_files":
                 return lambda: self._open.source_files

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from kymflow_zarr.engine.image import StoredImage
-from kymflow_zarr.types import ArtifactInfo, Axis, ImageBounds, StrPath
+from kymflow_zarr.types import ArtifactInfo, ArtifactKind, Axis, ImageBounds, StrPath
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -52,7 +52,10 @@ class ZarrImageRecord:
         def __getattr__(self, name: str) -> Any:
             # A method of 0.1 that belongs to the engine; the next release removes it.
             if name == "stored_file":
-                return self._image.stored_file
+                from kymflow_zarr.storage.local.storage import local_path
+
+                image = self._image
+                return lambda key: local_path(image.storage, f"{image.prefix}/{key}")
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @property
@@ -359,6 +362,53 @@ class ZarrImageRecord:
     def load_df_csv_gz(self, name: str) -> pd.DataFrame:
         """Return a data frame saved with :meth:`save_df_csv_gz`; errors as `load_json`."""
         return self._image.load_df_csv_gz(name)
+
+    def save_artifact(self, name: str, value: Any, kind: ArtifactKind) -> str:
+        """Save an artifact of any kind, replacing one of that kind and name.
+
+        `save_json`, `save_df_parquet` and `save_df_csv_gz` do the same, each for its kind.
+
+        Parameters
+        ----------
+        name : str
+            Name, which may nest with ``/``.
+        value : object
+            What the kind holds: JSON values or a :class:`pandas.DataFrame`.
+        kind : {"json", "parquet", "csv_gz"}
+
+        Returns
+        -------
+        str
+            The key of its file, relative to the dataset.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such kind (a ValueError).
+        UnsupportedDataError
+            If the value would not come back equal.
+        """
+        return self._image.save_artifact(name, value, kind)
+
+    def load_artifact(self, name: str, kind: ArtifactKind | None = None) -> Any:
+        """Return an artifact of any kind.
+
+        Parameters
+        ----------
+        name : str
+        kind : {"json", "parquet", "csv_gz"}, optional
+            Needed where artifacts of several kinds have the name.
+
+        Raises
+        ------
+        ArtifactNotFoundError
+            If there is none of that name and kind (a KeyError).
+        ArgumentError
+            If there are several, or there is no such kind (a ValueError).
+        CorruptDataError
+            If its file is damaged.
+        """
+        return self._image.load_artifact(name, kind)
 
     def list_artifacts(self) -> list[ArtifactInfo]:
         """Return name, kind, key and size of each JSON and data-frame artifact."""

@@ -12,6 +12,15 @@ if TYPE_CHECKING:
     from kymflow_zarr.api.image import ZarrImageRecord
     from kymflow_zarr.engine.dataset import OpenDataset
     from kymflow_zarr.engine.image import StoredImage
+    from kymflow_zarr.formats.kinds import Kind
+    from kymflow_zarr.types import ArtifactInfo
+
+
+def kind_of(info: ArtifactInfo) -> Kind:
+    """Return the row of the registry for the kind of an artifact."""
+    from kymflow_zarr.formats.kinds import KINDS
+
+    return KINDS[info.kind]
 
 
 def open_dataset_of(dataset: ZarrDataset) -> OpenDataset:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,6 @@ from kymflow_zarr.engine.tables import Tables
 from kymflow_zarr.errors import ArgumentError, RecordNotFoundError
 from kymflow_zarr.schema.base import FORMAT, FORMAT_VERSION
 from kymflow_zarr.storage.interface import Storage
-from kymflow_zarr.storage.local.storage import local_path
 from kymflow_zarr.storage.read_only import readable_file
 from kymflow_zarr.types import (
     ArtifactKind,
@@ -427,19 +427,19 @@ class OpenDataset:
 
     # Files as they are
 
-    def stored_table(self, name: str) -> Path:
-        """Return the path of the file of a table."""
-        key = layout.table_key(name)
-        if self.storage.stat(key) is None:
-            self.tables.read(name)  # Its error lists the tables that exist.
-        return local_path(self.storage, key)
+    @contextmanager
+    def open_table(self, name: str) -> Iterator[io.BufferedReader]:
+        """Open the Parquet file of a table."""
+        with self.storage.open(layout.table_key(name)) as file:
+            if file is None:
+                self.tables.read(name)  # Its error lists the tables that exist.
+            yield readable_file(file)
 
     def table_columns(self, name: str) -> ParquetColumns:
         """Open a table to read it by column and by row group."""
         from kymflow_zarr.formats.dataframe.parquet_columns import ParquetColumns
 
-        path = self.stored_table(name)
-        return ParquetColumns(lambda: path.open("rb"), where=layout.table_key(name))
+        return ParquetColumns(lambda: self.open_table(name), where=layout.table_key(name))
 
     def change_token(self, table: str | None = None) -> str:
         """Return a token that changes when any image, or the given table, changes."""

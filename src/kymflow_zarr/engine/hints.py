@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from kymflow_zarr import layout
+from kymflow_zarr.types import ARTIFACT_SUFFIXES
 
 # Comparing takes a few microseconds per name.
 _MAX_COMPARED: Final = 5000
@@ -30,7 +30,7 @@ def did_you_mean(name: object, known: Sequence[str]) -> str:
 
 def _closest(name: str, known: Sequence[str]) -> str | None:
     bare = next(
-        (name.removesuffix(end) for end in layout.SUFFIXES.values() if name.endswith(end)), name
+        (name.removesuffix(end) for end in ARTIFACT_SUFFIXES.values() if name.endswith(end)), name
     )
     for wanted in (name, bare):
         same = [other for other in known if other.casefold() == wanted.casefold()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
+import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -31,9 +32,9 @@ from kymflow_zarr.errors import (
     UnsupportedDataError,
 )
 from kymflow_zarr.formats.array.write import as_array
-from kymflow_zarr.schema.checksums import parse_checksums
+from kymflow_zarr.schema.checksums import FileSum, parse_checksums
 from kymflow_zarr.storage.interface import Storage
-from kymflow_zarr.storage.local.storage import local_path
+from kymflow_zarr.storage.read_only import readable_file
 from kymflow_zarr.types import ArtifactInfo, ArtifactKind, Axis, ImageBounds, StrPath
 
 # Reading one image needs none of these, and each import takes time at start-up.
@@ -299,6 +300,17 @@ class StoredImage:
         """Return a data frame saved with :meth:`save_df_csv_gz`; errors as `load_json`."""
         frame: pd.DataFrame = self._load("csv_gz", name)
         return frame
+
+    def save_artifact(self, name: str, value: Any, kind: ArtifactKind) -> str:
+        """Save an artifact of any kind and return its key."""
+        return self._save(artifacts.require_kind(kind), name, value)
+
+    def load_artifact(self, name: str, kind: ArtifactKind | None = None) -> Any:
+        """Return the artifact of a name, of any kind or of the given one."""
+        if kind is None:
+            self._require_present()
+            kind = artifacts.kind_of(self.storage, self.prefix, name)
+        return self._load(artifacts.require_kind(kind), name)
 
     def _save(self, kind: ArtifactKind, name: str, value: Any) -> str:
         self.storage.require_writable()
@@ -729,14 +741,29 @@ class StoredImage:
         """SHA-256 of the stored pixels, as the format defines it."""
         return self.document().pixels.sha256
 
-    def stored_file(self, key: str) -> Path:
-        """Return the path of a file of the image."""
+    def file_sum(self, key: str) -> FileSum:
+        """Return size and digest of a file of the image, from its list of checksums.
+
+        Raises
+        ------
+        ArtifactNotFoundError
+            If the list does not name the file, as no list of format version 1 does.
+        """
         where = f"{self.prefix}/{layout.CHECKSUMS}"
         listed = self.storage.read(where)
-        if listed is None or key not in parse_checksums(listed, where=where):
+        found = None if listed is None else parse_checksums(listed, where=where).get(key)
+        if found is None:
             raise ArtifactNotFoundError(f"the image has no file {key!r}", where=self.prefix)
-        place = f"{self.prefix}/{key}"
-        return local_path(self.storage, place)
+        return found
+
+    @contextlib.contextmanager
+    def open_file(self, key: str) -> Iterator[io.BufferedReader]:
+        """Open a file of the image that its list of checksums names; errors as `file_sum`."""
+        self.file_sum(key)
+        with self.storage.open(f"{self.prefix}/{key}") as file:
+            if file is None:
+                raise ArtifactNotFoundError(f"the file {key!r} is missing", where=self.prefix)
+            yield readable_file(file)
 
 
 def _describe(axis: Axis) -> str:

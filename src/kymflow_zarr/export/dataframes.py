@@ -8,12 +8,8 @@ import warnings
 import pandas as pd
 
 from kymflow_zarr.errors import UnsupportedDataError
-from kymflow_zarr.formats.dataframe.csv_gz import decode_csv_gz
-from kymflow_zarr.formats.dataframe.parquet import (
-    decode_parquet,
-    require_same,
-    require_same_index,
-)
+from kymflow_zarr.formats.dataframe.parquet import require_same, require_same_index
+from kymflow_zarr.formats.kinds import KINDS
 from kymflow_zarr.runtime.limits import gunzip
 from kymflow_zarr.types import ArtifactKind
 
@@ -25,7 +21,8 @@ def csv_of(kind: ArtifactKind, data: bytes, *, where: str) -> tuple[bytes, bool]
 
     Parameters
     ----------
-    kind : {"parquet", "csv_gz"}
+    kind : str
+        One of data frames.
     data : bytes
         The file in the dataset.
     where : str
@@ -44,14 +41,13 @@ def csv_of(kind: ArtifactKind, data: bytes, *, where: str) -> tuple[bytes, bool]
     CorruptDataError
         If the file is damaged.
     """
-    if kind == "parquet":
-        dataframe = decode_parquet(data, where=where)
+    dataframe = KINDS[kind].decode(data, where=where)
+    if kind == "csv_gz":
+        csv = gunzip(data, where=where)
+    else:
         csv = dataframe.to_csv(
             index=not _numbers_rows(dataframe.index), lineterminator="\n"
         ).encode()
-    else:
-        dataframe = decode_csv_gz(data, where=where)
-        csv = gunzip(data, where=where)
     return csv, _comes_back(csv, dataframe)
 
 

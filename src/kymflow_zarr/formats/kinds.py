@@ -1,7 +1,7 @@
 """The registry of artifact kinds: how each is encoded, decoded and checked.
 
-A new kind is a row here, its name in `types.ArtifactKind` and its suffix in `layout.SUFFIXES`.
-Array artifacts are folders and not in this registry.
+A new kind is a row here, its name in `types.ArtifactKind` and its suffix in
+`types.ARTIFACT_SUFFIXES`. Array artifacts are folders and not in this registry.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Final, Protocol
 
 from kymflow_zarr.types import ArtifactKind
 
-__all__ = ["DATAFRAME_KINDS", "KINDS", "Kind"]
+__all__ = ["KINDS", "Kind", "dataframe_kinds"]
 
 
 class _Encode(Protocol):
@@ -30,23 +30,26 @@ class Kind:
     Parameters
     ----------
     name : str
-    loader : str
-        The method of an image that returns such an artifact.
     is_dataframe : bool
-        True if its values are data frames.
+        True if its values are data frames; other values are shown as JSON.
     encode, decode : callable
         Convert a value to the bytes of its file, and back equal.
     check : callable, optional
         Raises `CorruptDataError` if an open file cannot be read; reads as little of it as
         possible. None means to read and decode the file.
+    media_type : str
+        Of its file as a download.
+    loader : str
+        The method of an image that returns such an artifact, for hints.
     """
 
     name: ArtifactKind
-    loader: str
     is_dataframe: bool
     encode: _Encode
     decode: _Decode
     check: Callable[[BinaryIO, str], None] | None = None
+    media_type: str = "application/octet-stream"
+    loader: str = "load_artifact"
 
 
 # Late imports: an artifact of one kind does not load the libraries of another.
@@ -98,11 +101,24 @@ def _check_csv_gz(file: BinaryIO, where: str) -> None:
     check_gzip(file, where=where)
 
 
+# In order of preference: the first kind of data frames preserves most.
 _ROWS: Final = (
-    Kind("json", "load_json", False, _encode_json, _decode_json),
-    Kind("parquet", "load_df_parquet", True, _encode_parquet, _decode_parquet, _check_parquet),
-    Kind("csv_gz", "load_df_csv_gz", True, _encode_csv_gz, _decode_csv_gz, _check_csv_gz),
-)
+    Kind(
+        "json", False, _encode_json, _decode_json,
+        media_type="application/json", loader="load_json",
+    ),
+    Kind(
+        "parquet", True, _encode_parquet, _decode_parquet, _check_parquet,
+        media_type="application/vnd.apache.parquet", loader="load_df_parquet",
+    ),
+    Kind(
+        "csv_gz", True, _encode_csv_gz, _decode_csv_gz, _check_csv_gz,
+        media_type="application/gzip", loader="load_df_csv_gz",
+    ),
+)  # fmt: skip
 KINDS: Final[dict[ArtifactKind, Kind]] = {kind.name: kind for kind in _ROWS}
-# In order of preference: the first kind preserves most.
-DATAFRAME_KINDS: Final = tuple(kind for kind in _ROWS if kind.is_dataframe)
+
+
+def dataframe_kinds() -> tuple[Kind, ...]:
+    """Return the kinds of data frames, in order of preference."""
+    return tuple(kind for kind in KINDS.values() if kind.is_dataframe)

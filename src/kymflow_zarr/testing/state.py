@@ -69,7 +69,7 @@ def _state_of_image(dataset: ZarrDataset, record: ZarrImageRecord) -> dict[str, 
             value = json.dumps(_state_of_curation(record), sort_keys=True)
         else:
             kind = KINDS[info.kind]
-            loaded = getattr(record, kind.loader)(info.name)
+            loaded = record.load_artifact(info.name, info.kind)
             value = loaded.to_csv() if kind.is_dataframe else json.dumps(loaded, sort_keys=True)
         state[f"{info.kind} {info.name}"] = value
     for array in record.list_array_artifacts():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kymflow_zarr.engine.rois.values import known_rois
 from kymflow_zarr.errors import ArgumentError, ArtifactNotFoundError, MissingDependencyError
-from kymflow_zarr.formats.kinds import DATAFRAME_KINDS
+from kymflow_zarr.formats.kinds import dataframe_kinds
 
 if TYPE_CHECKING:
     import numpy as np
@@ -256,9 +256,9 @@ def plot_events(
 
 def _frame(record: StoredImage, name: str) -> pd.DataFrame:
     kinds = [info.kind for info in record.list_artifacts() if info.name == name]
-    for kind in DATAFRAME_KINDS:
+    for kind in dataframe_kinds():
         if kind.name in kinds:
-            frame: pd.DataFrame = getattr(record, kind.loader)(name)
+            frame: pd.DataFrame = record.load_artifact(name, kind.name)
             return frame
     raise ArtifactNotFoundError(
         f"the image {record.image_id!r} has no data frame {name!r}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import click
 
@@ -15,16 +15,17 @@ from kymflow_zarr.cli.options import (
     form_options,
     id_argument,
 )
+from kymflow_zarr.types import ArtifactKind
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from kymflow_zarr import ZarrImageRecord
+    from kymflow_zarr import ArtifactInfo, ZarrImageRecord
     from kymflow_zarr.cli.output.cells import Form
 
 __all__ = ["cat"]
 
-_Kind: TypeAlias = Literal["json", "parquet", "csv_gz", "array"]
+_ARRAY: Final = "array"
 
 
 @click.command(short_help="Print an artifact of an image.")
@@ -33,7 +34,7 @@ _Kind: TypeAlias = Literal["json", "parquet", "csv_gz", "array"]
 @click.argument("artifact", shell_complete=complete_artifacts)
 @click.option(
     "--kind",
-    type=click.Choice(get_args(_Kind)),
+    type=click.Choice([*get_args(ArtifactKind), _ARRAY]),
     help="Which one, where artifacts of several kinds have the same name.",
 )
 @form_options
@@ -42,7 +43,7 @@ def cat(
     dataset: Path,
     image_id: str,
     artifact: str,
-    kind: _Kind | None,
+    kind: str | None,
     as_json: bool,
     as_csv: bool,
     as_table: bool,
@@ -60,32 +61,36 @@ def cat(
       kymflow-zarr cat all.zarr 3f9a masks/vessel
     """
     from kymflow_zarr import ZarrDataset
+    from kymflow_zarr.api.internals import kind_of
+    from kymflow_zarr.cli.output.cells import print_frame
     from kymflow_zarr.cli.output.facts import find_record
 
     form = form_of(as_json=as_json, as_csv=as_csv, as_table=as_table)
     with ZarrDataset(dataset, mode="r") as ds:
         record = find_record(ds, image_id)
-        kind = _kind_of(record, artifact, kind)
-        value = _load(record, artifact, kind)
-    if kind == "array":
-        _print_array(artifact, value, form)
-    elif kind == "json":
-        _print_document(artifact, value, form)
-    else:
-        from kymflow_zarr.cli.output.cells import print_frame
-
+        info = _find(record, artifact, kind)
+        if info is None:
+            _print_array(artifact, record.load_array_artifact(artifact), form)
+            return
+        value = record.load_artifact(artifact, info.kind)
+    if kind_of(info).is_dataframe:
         print_frame(value, form)
+    else:
+        _print_document(artifact, value, form)
 
 
-def _kind_of(record: ZarrImageRecord, name: str, kind: _Kind | None) -> _Kind:
+def _find(record: ZarrImageRecord, name: str, kind: str | None) -> ArtifactInfo | None:
+    """Return the one artifact of a name and kind, None if it is an array."""
     from kymflow_zarr.cli.output.facts import did_you_mean
     from kymflow_zarr.errors import ArgumentError, ArtifactNotFoundError
 
-    found: list[tuple[str, _Kind]] = [(info.name, info.kind) for info in record.list_artifacts()]
-    found += [(array, "array") for array in record.list_array_artifacts()]
-    kinds = [each for other, each in found if other == name and kind in (None, each)]
+    infos: dict[tuple[str, str], ArtifactInfo | None] = {
+        (info.name, info.kind): info for info in record.list_artifacts()
+    }
+    infos |= {(array, _ARRAY): None for array in record.list_array_artifacts()}
+    kinds = [each for other, each in infos if other == name and kind in (None, each)]
     if len(kinds) == 1:
-        return kinds[0]
+        return infos[name, kinds[0]]
     if kinds:
         raise ArgumentError(
             f"there are {len(kinds)} artifacts {name!r}: {', '.join(kinds)}",
@@ -93,22 +98,12 @@ def _kind_of(record: ZarrImageRecord, name: str, kind: _Kind | None) -> _Kind:
             hint="--kind says which one.",
         )
     what = "artifact" if kind is None else f"artifact of the kind {kind}"
-    names = sorted({other for other, _ in found})
+    names = sorted({other for other, _ in infos})
     raise ArtifactNotFoundError(
         f"the image has no {what} {name!r}",
         where=record.image_id,
         hint=f"{did_you_mean(name, names)}kymflow-zarr show lists them.",
     )
-
-
-def _load(record: ZarrImageRecord, name: str, kind: _Kind) -> Any:
-    if kind == "json":
-        return record.load_json(name)
-    if kind == "parquet":
-        return record.load_df_parquet(name)
-    if kind == "csv_gz":
-        return record.load_df_csv_gz(name)
-    return record.load_array_artifact(name)
 
 
 def _print_document(name: str, value: Any, form: Form | None) -> None:

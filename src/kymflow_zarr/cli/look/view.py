@@ -90,7 +90,7 @@ def _ome_zarr_image(record: ZarrImageRecord) -> str:
     from kymflow_zarr.errors import NotFoundError, UnsupportedDataError
 
     try:
-        stored_image_of(record).stored_file("zarr.json")
+        stored_image_of(record).file_sum("zarr.json")
     except NotFoundError as error:
         raise UnsupportedDataError(
             "the image is in format version 1, which is no OME-Zarr",

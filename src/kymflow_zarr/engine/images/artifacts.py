@@ -7,10 +7,21 @@ from typing import Any
 
 from kymflow_zarr import layout
 from kymflow_zarr.engine.hints import did_you_mean
-from kymflow_zarr.errors import ArtifactNotFoundError
+from kymflow_zarr.errors import ArgumentError, ArtifactNotFoundError
 from kymflow_zarr.formats.kinds import KINDS
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import ArtifactInfo, ArtifactKind
+
+
+def require_kind(kind: ArtifactKind) -> ArtifactKind:
+    """Return a kind of artifacts; raise ArgumentError if there is no such kind."""
+    if kind not in KINDS:
+        raise ArgumentError(
+            f"there is no kind {kind!r} of artifacts",
+            where="kind",
+            hint=f"Use one of {', '.join(map(repr, KINDS))}.",
+        )
+    return kind
 
 
 def encode(kind: ArtifactKind, value: Any, *, where: str) -> bytes:
@@ -58,6 +69,33 @@ def load(storage: Storage, prefix: str, kind: ArtifactKind, name: str) -> Any:
             f"the image has no {kind} artifact {name!r}", where=key, hint=hint
         )
     return decode(kind, data, where=key)
+
+
+def kind_of(storage: Storage, prefix: str, name: str) -> ArtifactKind:
+    """Return the kind of the only artifact of a name in the record at `prefix`.
+
+    Raises
+    ------
+    ArtifactNotFoundError
+        If there is none.
+    ArgumentError
+        If there are several.
+    """
+    infos = list(listing(storage, prefix))
+    kinds = [info.kind for info in infos if info.name == name]
+    if not kinds:
+        raise ArtifactNotFoundError(
+            f"the image has no artifact {name!r}",
+            where=prefix,
+            hint=f"{did_you_mean(name, [i.name for i in infos])}list_artifacts() lists them.",
+        )
+    if len(kinds) > 1:
+        raise ArgumentError(
+            f"the image has {len(kinds)} artifacts {name!r}: {', '.join(kinds)}",
+            where="kind",
+            hint="Name the kind of one of them.",
+        )
+    return kinds[0]
 
 
 def listing(storage: Storage, prefix: str) -> Iterator[ArtifactInfo]:

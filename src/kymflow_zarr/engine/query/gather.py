@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import pandas as pd
 
@@ -22,7 +22,7 @@ from kymflow_zarr.errors import (
     KymflowZarrError,
     RecordNotFoundError,
 )
-from kymflow_zarr.formats.kinds import DATAFRAME_KINDS
+from kymflow_zarr.formats.kinds import KINDS, dataframe_kinds
 from kymflow_zarr.formats.rows.gather import (
     Part,
     lazy_part_of_bytes,
@@ -35,7 +35,6 @@ from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import ArtifactKind, Progress
 
 # In order of preference: the kind that preserves most comes first.
-KINDS: Final = (*(kind.name for kind in DATAFRAME_KINDS), "json")
 
 
 P = TypeVar("P")
@@ -61,16 +60,17 @@ class Gatherer:
     """
 
     def __init__(self, storage: Storage, name: str, kind: ArtifactKind | None) -> None:
-        if kind is not None and kind not in KINDS:
+        known = (*(each.name for each in dataframe_kinds()), "json")
+        if kind is not None and kind not in known:
             raise ArgumentError(
                 f"there is no kind {kind!r} of data frames",
                 where="kind",
-                hint=f"Use one of {', '.join(map(repr, KINDS))}.",
+                hint=f"Use one of {', '.join(map(repr, known))}.",
             )
         self._storage = storage
         self.name = name
         self.where = storage.location
-        self.kinds = KINDS if kind is None else (kind,)
+        self.kinds = known if kind is None else (kind,)
         self.keys = {k: layout.artifact_key(k, name) for k in self.kinds}
 
     def having(self, index: Index) -> tuple[list[str], dict[str, KymflowZarrError]]:
@@ -244,10 +244,10 @@ def gather(
 
 
 def frame_names(index: Index) -> list[str]:
-    """Return the names of all data-frame artifacts (Parquet, CSV) of the dataset, sorted."""
+    """Return the names of all data-frame artifacts of the dataset, sorted."""
     texts = dict.fromkeys(values(index.columns(["artifacts"]), "artifacts"))
     keys = {layout.parse_artifact_key(key) for text in texts for key in parsed([text])[0]}
-    return sorted({key[1] for key in keys if key is not None and key[0] != "json"})
+    return sorted({key[1] for key in keys if key is not None and KINDS[key[0]].is_dataframe})
 
 
 def report_of(errors: Mapping[str, Exception]) -> dict[str, str] | None:

@@ -14,8 +14,9 @@ from typing import Final
 
 from kymflow_zarr import layout
 from kymflow_zarr.errors import InvalidNameError
+from kymflow_zarr.formats.kinds import dataframe_kinds
 from kymflow_zarr.schema.image import SourceFileDocument
-from kymflow_zarr.types import ArtifactInfo, ArtifactKind
+from kymflow_zarr.types import ARTIFACT_SUFFIXES, ArtifactInfo, ArtifactKind
 
 MANIFEST: Final = layout.EXPORT_MANIFEST
 WORK: Final = ".kymflow_zarr_export"
@@ -68,21 +69,22 @@ def pixels_place(image_id: str, *, empty: bool) -> str:
 def artifact_places(image_id: str, artifacts: Iterable[ArtifactInfo]) -> list[ArtifactPlace]:
     """Return the paths of the JSON and data-frame artifacts of an image.
 
-    ``<name>.csv`` belongs to the Parquet artifact of that name; where there is one, a gzip
-    CSV artifact of the same name is written as ``<name>.csv.gz`` alone.
+    ``<name>.csv`` belongs to the data frame of that name, the Parquet artifact if there are
+    several; a gzip CSV artifact beside it is written as ``<name>.csv.gz`` alone.
     """
     listed = list(artifacts)
-    parquet = {info.name for info in listed if info.kind == "parquet"}
+    there = {(info.name, info.kind) for info in listed}
+    kinds = [kind.name for kind in dataframe_kinds()]
     places = []
     for info in listed:
         stem = f"{image_folder(image_id)}/{_stem(info.name, 'artifact name')}"
-        has_csv = info.kind == "parquet" or (info.kind == "csv_gz" and info.name not in parquet)
+        has_csv = info.kind == next((kind for kind in kinds if (info.name, kind) in there), None)
         places.append(
             ArtifactPlace(
                 info.name,
                 info.kind,
                 info.key,
-                exact=f"{stem}{layout.SUFFIXES[info.kind]}",
+                exact=f"{stem}{ARTIFACT_SUFFIXES[info.kind]}",
                 plain=f"{stem}.csv" if has_csv else None,
             )
         )
@@ -101,7 +103,7 @@ def table_place(name: str) -> ArtifactPlace:
         name,
         "parquet",
         layout.table_key(name),
-        exact=f"{stem}{layout.SUFFIXES['parquet']}",
+        exact=f"{stem}{ARTIFACT_SUFFIXES['parquet']}",
         plain=f"{stem}.csv",
     )
 

@@ -32,7 +32,7 @@ from kymflow_zarr.export.staging_area import numpy_writer, target_errors
 from kymflow_zarr.schema.image import ImageDocument, SourceFileDocument
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.local.files import digest_of_bytes
-from kymflow_zarr.types import ArtifactKind
+from kymflow_zarr.types import ARTIFACT_SUFFIXES, ArtifactKind
 
 __all__ = ["ImageTree"]
 
@@ -294,11 +294,11 @@ class ImageTree:
 
 
 def _kind(key: str) -> ArtifactKind:
-    return next(kind for kind, suffix in layout.SUFFIXES.items() if key.endswith(suffix))
+    return next(kind for kind, suffix in ARTIFACT_SUFFIXES.items() if key.endswith(suffix))
 
 
 def _suffix(key: str) -> str:
-    return layout.SUFFIXES[_kind(key)]
+    return ARTIFACT_SUFFIXES[_kind(key)]
 
 
 def _name(key: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, BinaryIO, Final
 
 import numpy as np
@@ -44,7 +45,9 @@ class ParquetColumns:
         If the file is damaged; `read` raises it too.
     """
 
-    def __init__(self, opened: Callable[[], BinaryIO], *, where: str) -> None:
+    def __init__(
+        self, opened: Callable[[], AbstractContextManager[BinaryIO]], *, where: str
+    ) -> None:
         register_pandas_types()
         self._opened = opened
         self._where = where

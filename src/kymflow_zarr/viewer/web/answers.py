@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 import math
+import re
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import msgspec
 import numpy as np
-from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
+from starlette.responses import (
+    FileResponse,
+    HTMLResponse,
+    PlainTextResponse,
+    Response,
+    StreamingResponse,
+)
 
 from kymflow_zarr import errors
 from kymflow_zarr.api.internals import stored_image_of
-from kymflow_zarr.errors import ArtifactNotFoundError
+from kymflow_zarr.errors import ArtifactNotFoundError, CorruptDataError
 from kymflow_zarr.viewer.web.site import segments, site_of
 
 if TYPE_CHECKING:
@@ -22,6 +32,8 @@ if TYPE_CHECKING:
 
 
 _EXACT: Final = 2**53
+_PIECE_BYTES: Final = 2**18
+_RANGE: Final = re.compile(r"bytes=(?=[0-9-]*[0-9])([0-9]{0,18})-([0-9]{0,18})")
 _STATUS: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (errors.ReadOnlyError, 403),
     (errors.EditConflictError, 409),
@@ -180,8 +192,61 @@ def ome_zarr(request: Request) -> Response:
     if any("/" in part or "\\" in part or "\0" in part for part in parts[4:]):
         raise ArtifactNotFoundError("the image has no such file")
     image_id, key = parts[3], "/".join(parts[4:])
-    path = stored_image_of(site.dataset.record(image_id)).stored_file(key)
-    if not path.is_file():
-        raise ArtifactNotFoundError(f"the file {key!r} is missing")
+    image = stored_image_of(site.dataset.record(image_id))
     kind = "application/json" if key.endswith(".json") else "application/octet-stream"
-    return FileResponse(path, media_type=kind, headers={"Cache-Control": "no-cache"})
+    headers = {"Cache-Control": "no-cache", "ETag": f'"{image.file_sum(key).sha256}"'}
+    return stored_file(request, image.open_file(key), kind, headers)
+
+
+def stored_file(
+    request: Request,
+    opened: AbstractContextManager[BinaryIO],
+    kind: str,
+    headers: dict[str, str],
+) -> Response:
+    """Return a response that streams a file of the dataset, or the range that is requested.
+
+    HTTP allows to ignore a range: several in one request are answered with the whole file.
+
+    Parameters
+    ----------
+    request : Request
+    opened : context manager
+        Opens the file; it is left when the response was sent.
+    kind : str
+        Media type.
+    headers : dict of str to str
+        Of the response; ``If-Range`` is compared with its ``ETag``.
+    """
+    stack = ExitStack()
+    file = stack.enter_context(opened)
+    size = stop = file.seek(0, io.SEEK_END)
+    start, status = 0, 200
+    asked = _RANGE.fullmatch(request.headers.get("range", ""))
+    if asked is not None and request.headers.get("if-range") in (None, headers.get("ETag")):
+        first, last = asked.groups()
+        start = int(first) if first else max(0, size - int(last))
+        stop = min(size, int(last) + 1) if first and last else size
+        if start >= stop:
+            stack.close()
+            return Response(status_code=416, headers={"Content-Range": f"bytes */{size}"})
+        status = 206
+        headers = {**headers, "Content-Range": f"bytes {start}-{stop - 1}/{size}"}
+    headers = {**headers, "Accept-Ranges": "bytes", "Content-Length": str(stop - start)}
+    if request.method == "HEAD":
+        stack.close()
+        return Response(status_code=status, media_type=kind, headers=headers)
+    return StreamingResponse(
+        _pieces(stack, file, start, stop), status_code=status, media_type=kind, headers=headers
+    )
+
+
+def _pieces(stack: ExitStack, file: BinaryIO, start: int, stop: int) -> Iterator[bytes]:
+    with stack:
+        file.seek(start)
+        while start < stop:
+            data = file.read(min(_PIECE_BYTES, stop - start))
+            if not data:
+                raise CorruptDataError("the file became shorter while it was read")
+            start += len(data)
+            yield data

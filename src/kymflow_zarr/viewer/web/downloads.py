@@ -9,18 +9,20 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from urllib.parse import quote
 
 import numpy as np
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse
 
-from kymflow_zarr.api.internals import open_dataset_of, stored_image_of
-from kymflow_zarr.errors import ArgumentError, ArtifactNotFoundError, LimitExceededError
-from kymflow_zarr.viewer.web.answers import error_answer
-from kymflow_zarr.viewer.web.image.artifacts import load_frame
+from kymflow_zarr.api.internals import kind_of, open_dataset_of, stored_image_of
+from kymflow_zarr.errors import ArgumentError, LimitExceededError
+from kymflow_zarr.viewer.web.answers import error_answer, stored_file
+from kymflow_zarr.viewer.web.image.artifacts import find_artifact, forms_of, load_frame
 from kymflow_zarr.viewer.web.lists.rows import Asked
 from kymflow_zarr.viewer.web.site import image_of, segments, site_of
 from kymflow_zarr.views.plane import plane_of
@@ -35,9 +37,8 @@ __all__ = ["download_artifact", "download_image", "download_table"]
 MAX_BYTES: Final = 2**28
 # Repetitive text such as numbers rarely compresses better than this.
 _GZIP_RATIO: Final = 20
-_KINDS: Final = {
+_MEDIA_TYPES: Final = {
     "csv": "text/csv",
-    "json": "application/json",
     "npy": "application/octet-stream",
     "parquet": "application/vnd.apache.parquet",
     "tif": "image/tiff",
@@ -85,20 +86,17 @@ def _artifact(request: Request) -> Response:
         array = record.open_array_artifact(name)
         _require_small(math.prod(array.chunks) * array.dtype.itemsize, name)
         return _made(f"{title}.npy", lambda path: _write_npy(array, path))
-    info = next((i for i in record.list_artifacts() if (i.kind, i.name) == (kind, name)), None)
-    key = "" if info is None else "/".join(info.key.split("/")[2:])
-    image = stored_image_of(record)
-    if kind == "json":
-        _form(request, "json")
-        if info is None:
-            raise ArtifactNotFoundError(f"the image has no artifact {name!r}", where=name)
-        return _as_it_is(image.stored_file(key), f"{title}.json")
-    form = _form(request, "csv", "parquet")
-    if info is not None and info.kind == "parquet":
-        _require_small(_unpacked_bytes(image.stored_file(key)), name)
-    elif info is not None:
+    info = find_artifact(record, kind, name)
+    form = _form(request, *forms_of(info))
+    image, key = stored_image_of(record), "/".join(info.key.split("/")[2:])
+    if not kind_of(info).is_dataframe:
+        media_type = kind_of(info).media_type
+        return _as_it_is(request, image.open_file(key), f"{title}.{form}", media_type)
+    if info.kind == "parquet":
+        _require_small(_unpacked_bytes(image.open_file(key)), name)
+    else:
         _require_small(info.size_bytes * _GZIP_RATIO, name)
-    return _frame(load_frame(site, record, kind, name), title, form)
+    return _frame(load_frame(site, record, info), title, form)
 
 
 def _table(request: Request) -> Response:
@@ -110,24 +108,25 @@ def _table(request: Request) -> Response:
     form = _form(request, "csv", "parquet")
     title = name.replace("/", "_")
     asked = Asked.of(request.query_params)
-    stored = open_dataset_of(site.dataset).stored_table(name)
+    stored = open_dataset_of(site.dataset).open_table(name)
     if form == "parquet" and not (asked.q or asked.where or asked.sort):
-        return _as_it_is(stored, f"{title}.parquet")
+        return _as_it_is(request, stored, f"{title}.parquet", _MEDIA_TYPES["parquet"])
     _require_small(_unpacked_bytes(stored), name)
     rows = site.tables.rows(name)
     return _frame(rows.frame_of(rows.find(asked)), title, form)
 
 
-def _unpacked_bytes(path: Path) -> int:
+def _unpacked_bytes(opened: AbstractContextManager[BinaryIO]) -> int:
     """Return the uncompressed size of a Parquet file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        file = pq.read_metadata(path)
-    except (OSError, pa.ArrowException):
-        return 0  # Reading the file raises a precise error.
-    return sum(file.row_group(i).total_byte_size for i in range(file.num_row_groups))
+    with opened as file:
+        try:
+            footer = pq.read_metadata(file)
+        except (OSError, pa.ArrowException):
+            return 0  # Reading the file raises a precise error.
+    return sum(footer.row_group(i).total_byte_size for i in range(footer.num_row_groups))
 
 
 def _require_small(n_bytes: int, where: str) -> None:
@@ -178,10 +177,12 @@ def _write_csv(frame: pd.DataFrame, path: Path) -> None:
         frame.to_csv(file, index=False, lineterminator="\n")
 
 
-def _as_it_is(path: Path, name: str) -> Response:
-    if not path.is_file():
-        raise ArtifactNotFoundError("the file is missing", where=name)
-    return FileResponse(path, media_type=_KINDS[path.suffix[1:]], filename=name, headers=_FRESH)
+def _as_it_is(
+    request: Request, opened: AbstractContextManager[BinaryIO], name: str, media_type: str
+) -> Response:
+    disposition = f"attachment; filename*=utf-8''{quote(name, safe='')}"
+    headers = {**_FRESH, "Content-Disposition": disposition}
+    return stored_file(request, opened, media_type, headers)
 
 
 def _made(name: str, write: Callable[[Path], object]) -> Response:
@@ -194,7 +195,7 @@ def _made(name: str, write: Callable[[Path], object]) -> Response:
         raise
     return FileResponse(
         path,
-        media_type=_KINDS[path.suffix[1:]],
+        media_type=_MEDIA_TYPES[path.suffix[1:]],
         filename=name,
         headers=_FRESH,
         background=BackgroundTask(folder.cleanup),

@@ -9,12 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kymflow_zarr.api.internals import kind_of
 from kymflow_zarr.errors import (
     ArgumentError,
     ArtifactNotFoundError,
     KymflowZarrError,
     LimitExceededError,
 )
+from kymflow_zarr.types import ARTIFACT_SUFFIXES
 from kymflow_zarr.viewer.web.answers import answer
 from kymflow_zarr.viewer.web.lists.rows import Rows
 from kymflow_zarr.viewer.web.site import Site, image_of, number_of, site_of
@@ -25,9 +27,17 @@ if TYPE_CHECKING:
 
     from kymflow_zarr import ArtifactInfo, ZarrImageRecord
 
-__all__ = ["artifact", "describe_frames", "events", "load_frame", "series", "unit_of"]
+__all__ = [
+    "artifact",
+    "describe_frames",
+    "events",
+    "find_artifact",
+    "forms_of",
+    "load_frame",
+    "series",
+    "unit_of",
+]
 
-_LOADERS: Final = {"parquet": "load_df_parquet", "csv_gz": "load_df_csv_gz"}
 # Larger data frames can only be downloaded.
 _MAX_LOOKED_INTO: Final = 2**26
 _TIMES: Final = ("time_s", "t_s", "time")
@@ -50,29 +60,38 @@ def unit_of(column: str) -> str:
     return next((unit for end, unit in _UNITS if name.endswith(end)), "")
 
 
-def load_frame(site: Site, record: ZarrImageRecord, kind: str, name: str) -> pd.DataFrame:
+def forms_of(info: ArtifactInfo) -> list[str]:
+    """Return the suffixes, without their dots, in which an artifact can be downloaded."""
+    if kind_of(info).is_dataframe:
+        return ["csv", "parquet"]
+    return [ARTIFACT_SUFFIXES[info.kind].removeprefix(".")]
+
+
+def find_artifact(record: ZarrImageRecord, kind: str, name: str) -> ArtifactInfo:
+    """Return an artifact; raise ArtifactNotFoundError if there is none of that kind and name."""
+    if kind not in ARTIFACT_SUFFIXES:
+        raise ArgumentError(f"there are no artifacts of kind {kind!r}", where="kind")
+    for info in record.list_artifacts():
+        if (info.kind, info.name) == (kind, name):
+            return info
+    raise ArtifactNotFoundError(f"the image has no artifact {name!r}", where=record.image_id)
+
+
+def load_frame(site: Site, record: ZarrImageRecord, info: ArtifactInfo) -> pd.DataFrame:
     """Return a data-frame artifact with texts as column names.
 
     Raises
     ------
-    ArtifactNotFoundError
-        If there is no artifact of that kind and name.
+    ArgumentError
+        If it is not a data frame.
     """
-    if kind not in _LOADERS:
-        raise ArgumentError(
-            f"artifacts of kind {kind!r} are no data frames",
-            where="kind",
-            hint=f"One of {', '.join(_LOADERS)} is.",
-        )
-    info = next((i for i in record.list_artifacts() if (i.kind, i.name) == (kind, name)), None)
-    if info is None:
-        raise ArtifactNotFoundError(f"the image has no data frame {name!r}", where=record.image_id)
+    if not kind_of(info).is_dataframe:
+        raise ArgumentError(f"artifacts of kind {info.kind!r} are no data frames", where="kind")
 
     def loaded() -> pd.DataFrame:
-        frame: pd.DataFrame = getattr(record, _LOADERS[kind])(name)
-        return named(frame)
+        return named(record.load_artifact(info.name, info.kind))
 
-    key = ("frame", record.image_id, record.revision, kind, name)
+    key = ("frame", record.image_id, record.revision, info.kind, info.name)
     return site.cache.get(key, loaded, lambda f: int(f.memory_usage(deep=True).sum()))
 
 
@@ -107,10 +126,10 @@ def describe_frames(
     """Return the artifacts with traces over time, those with events, and reasons for others."""
     traces, marks, damaged = [], [], {}
     for info in infos:
-        if info.kind not in _LOADERS or info.size_bytes > _MAX_LOOKED_INTO:
+        if not kind_of(info).is_dataframe or info.size_bytes > _MAX_LOOKED_INTO:
             continue
         try:
-            frame = load_frame(site, record, info.kind, info.name)
+            frame = load_frame(site, record, info)
         except KymflowZarrError as error:
             damaged[info.key] = {"error": str(error)}
             continue
@@ -151,7 +170,7 @@ def series(request: Request) -> Response:
     site = site_of(request)
     record = site.dataset.record(image_of(request))
     kind, name = (request.query_params.get(key, "") for key in ("kind", "name"))
-    frame = load_frame(site, record, kind, name)
+    frame = load_frame(site, record, find_artifact(record, kind, name))
     over = _time_column(frame)
     if over is None:
         raise ArgumentError(f"{name!r} has no column of times", where=name)
@@ -217,7 +236,7 @@ def events(request: Request) -> Response:
     site = site_of(request)
     record = site.dataset.record(image_of(request))
     kind, name = (request.query_params.get(key, "") for key in ("kind", "name"))
-    frame = load_frame(site, record, kind, name)
+    frame = load_frame(site, record, find_artifact(record, kind, name))
     if _START not in frame:
         raise ArgumentError(f"{name!r} has no column {_START!r}", where=name)
     # Prefer the column that edits of a type write, if there is one.
@@ -255,18 +274,16 @@ def artifact(request: Request) -> Response:
     if kind == "array":
         array = record.open_array_artifact(name)
         return answer({"shape": array.shape, "dtype": str(array.dtype)})
-    if kind == "json":
-        sizes = {i.name: i.size_bytes for i in record.list_artifacts() if i.kind == "json"}
-        if sizes.get(name, 0) > _MAX_JSON:
+    info = find_artifact(record, kind, name)
+    if not kind_of(info).is_dataframe:
+        if info.size_bytes > _MAX_JSON:
             raise LimitExceededError(
-                f"the artifact is {sizes[name] / 1e6:.0f} MB, too long to be read in a page",
+                f"the artifact is {info.size_bytes / 1e6:.0f} MB, too long to be read in a page",
                 where=name,
                 hint="Download it.",
             )
-        return answer({"json": record.load_json(name)})
-    if kind not in ("parquet", "csv_gz"):
-        raise ArgumentError(f"there are no artifacts of kind {kind!r}", where="kind")
-    rows = Rows(load_frame(site, record, kind, name))
+        return answer({"json": record.load_artifact(name, info.kind)})
+    rows = Rows(load_frame(site, record, info))
     offset = number_of(request, "offset", 0)
     limit = number_of(request, "limit", 100, most=_MAX_ROWS)
     positions = range(min(offset, len(rows)), min(offset + limit, len(rows)))

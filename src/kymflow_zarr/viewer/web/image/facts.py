@@ -20,7 +20,7 @@ from kymflow_zarr.errors import (
     RecordNotFoundError,
 )
 from kymflow_zarr.viewer.web.answers import answer
-from kymflow_zarr.viewer.web.image.artifacts import describe_frames
+from kymflow_zarr.viewer.web.image.artifacts import describe_frames, forms_of
 from kymflow_zarr.viewer.web.image.pixels import open_pixels, version_of
 from kymflow_zarr.viewer.web.image.windows import intensities
 from kymflow_zarr.viewer.web.lists.gallery import thumbnail_address
@@ -104,7 +104,7 @@ def image_facts(site: Site, image_id: str, query: QueryParams) -> dict[str, Any]
 def _ome_zarr(site: Site, record: ZarrImageRecord) -> str | None:
     """Return the OME-Zarr path for other viewers; None for format version 1."""
     try:
-        stored_image_of(record).stored_file("zarr.json")
+        stored_image_of(record).file_sum("zarr.json")
     except KymflowZarrError:
         return None
     return site.rules.ome_zarr_path(record.image_id)
@@ -239,12 +239,15 @@ def _artifacts(site: Site, record: ZarrImageRecord) -> dict[str, Any]:
     infos = record.list_artifacts()
     traces, marks, damaged = describe_frames(site, record, infos)
     arrays = [
-        {"kind": "array", "name": name, "key": None, "size_bytes": None}
+        {"kind": "array", "name": name, "key": None, "size_bytes": None, "forms": ["npy"]}
         for name in record.list_array_artifacts()
     ]
     return {
         "artifacts": [
-            *({**dataclasses.asdict(i), **damaged.get(i.key, {})} for i in infos),
+            *(
+                {**dataclasses.asdict(i), "forms": forms_of(i), **damaged.get(i.key, {})}
+                for i in infos
+            ),
             *arrays,
         ],
         "series": traces,

@@ -191,10 +191,11 @@ class Tables:
             return cached[1]
 
     def _read(self, name: str) -> Rows:
-        opened = open_dataset_of(self._dataset)
-        path = opened.stored_table(name)
-        with contextlib.suppress(OSError, pa.ArrowException):
-            footer = pq.read_metadata(path)
+        with (
+            open_dataset_of(self._dataset).open_table(name) as opened,
+            contextlib.suppress(OSError, pa.ArrowException),
+        ):
+            footer = pq.read_metadata(opened)
             if footer.num_rows * footer.num_columns > _MAX_CELLS:
                 return PagedRows(self._dataset, name)
         return Rows(named(self._dataset.load_table(name)))
@@ -205,7 +206,10 @@ class Tables:
 
     def _described(self, name: str) -> dict[str, Any]:
         try:
-            with pq.ParquetFile(open_dataset_of(self._dataset).stored_table(name)) as file:
+            with (
+                open_dataset_of(self._dataset).open_table(name) as opened,
+                pq.ParquetFile(opened) as file,
+            ):
                 columns = [c for c in file.schema_arrow.names if not c.startswith("__")]
                 return {"name": name, "n_rows": file.metadata.num_rows, "columns": columns}
         except (KymflowZarrError, OSError, pa.ArrowException):
