@@ -48,3 +48,57 @@ def test_a_broken_picture_is_drawn_again(tmp_path: Path, damage: object) -> None
         assert ds["a"].thumbnail() == whole
     assert file.read_bytes() == whole
     assert imagecodecs.png_decode(io.BytesIO(whole).getvalue()).shape == (256, 170)
+
+
+def drawn(tmp_path: Path, pixels: np.ndarray, **facts: object) -> np.ndarray:
+    with ZarrDataset(tmp_path / "x.zarr", "w-") as ds:
+        png = ds.add_image(pixels, image_id="a", **facts).thumbnail()  # type: ignore[arg-type]
+    return np.asarray(imagecodecs.png_decode(png)).astype(int)
+
+
+def test_a_picture_of_a_large_image_shows_all_of_it(tmp_path: Path) -> None:
+    pixels = np.zeros((3000, 4000), np.uint16)
+    pixels[:300, :400] = 1000  # A tenth, in a corner.
+    pixels[-300:, -400:] = 500
+    shown = drawn(tmp_path, pixels)
+    assert shown.shape == (192, 256)
+    assert (shown[:19, :25] == 255).all()
+    assert (abs(shown[-18:, -24:] - 128) <= 1).all()
+    assert (shown[30:150, 40:200] == 0).all()
+
+
+def test_a_picture_of_a_long_recording_shows_its_end(tmp_path: Path) -> None:
+    pixels = np.full((90_000, 64), 10, np.uint8)
+    pixels[45_000:] = 200
+    shown = drawn(tmp_path, pixels, line_period_s=0.001)
+    assert shown.shape == (128, 256)
+    assert (shown[:, :128] == 0).all()
+    assert (shown[:, 128:] == 255).all()
+
+
+def test_a_color_picture_has_its_colors(tmp_path: Path) -> None:
+    pixels = np.zeros((3, 40, 40), np.uint8)
+    pixels[:, :, :20] = np.array([200, 10, 60], np.uint8)[:, None, None]
+    shown = drawn(tmp_path, pixels, axes="cyx")
+    assert shown.shape == (256, 256, 3)
+    assert shown[5, 5].tolist() == [200, 10, 60]
+    assert shown[5, 250].tolist() == [0, 0, 0]
+
+
+def test_channels_are_tints_with_a_contrast_each(tmp_path: Path) -> None:
+    pixels = np.zeros((2, 40, 40), np.uint16)
+    pixels[0, :20] = 60_000
+    pixels[1, :, :20] = 90
+    shown = drawn(tmp_path, pixels, axes="cyx", channel_names=["vessel", "cells"])
+    assert shown[5, 250].tolist() == [0, 255, 0]
+    assert shown[250, 5].tolist() == [255, 0, 255]
+    assert shown[5, 5].tolist() == [255, 255, 255]
+    assert shown[250, 250].tolist() == [0, 0, 0]
+
+
+def test_a_stack_with_a_value_that_is_no_number_is_drawn(tmp_path: Path) -> None:
+    pixels = np.arange(100.0).reshape(10, 10)
+    pixels[0, 0] = np.nan
+    shown = drawn(tmp_path, pixels)
+    assert shown[5, 5] == 0
+    assert shown[-1, -1] == 255

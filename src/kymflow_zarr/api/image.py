@@ -965,10 +965,11 @@ class ZarrImageRecord:
         return to_xarray(self._image)
 
     def thumbnail(self, size: int = 256) -> bytes:
-        """Return a grayscale thumbnail of the image as PNG.
+        """Return a small picture of all of the image as PNG.
 
-        It shows the first time point and channel and the middle of a stack, and of a large
-        image the beginning or the middle. A kymograph has time to the right and is twice as
+        It shows the first time point and the middle of a stack. An RGB picture has its colors,
+        and up to four other channels are drawn as tints over each other, with a contrast each.
+        A kymograph has time to the right and is twice as
         wide as high. If the dataset is writable, a thumbnail of 256 pixels is cached with the
         index, and drawn again when the pixels or the axes have changed.
 
@@ -984,11 +985,11 @@ class ZarrImageRecord:
         UnsupportedDataError
             If the image has no pixels.
         LimitExceededError
-            If more than 64 MiB would have to be read, because its chunks are large.
+            If a chunk of it takes more than 64 MiB.
         CorruptDataError
             If a stored file is missing or damaged.
         """
-        from kymflow_zarr.views.picture import thumbnail
+        from kymflow_zarr.views.overview import thumbnail
 
         return thumbnail(self._image, size)
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from kymflow_zarr.engine.images import thumbnails
 from kymflow_zarr.errors import LimitExceededError
 from kymflow_zarr.views.plane import Plane, plane_of
 
@@ -26,8 +25,8 @@ __all__ = [
     "histogram_edges",
     "preview",
     "reduced",
-    "thumbnail",
-    "thumbnail_png",
+    "shown_size",
+    "stretched",
 ]
 
 Array = npt.NDArray[Any]
@@ -171,49 +170,35 @@ def data_uri(image: npt.NDArray[np.uint8]) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
 
 
-def thumbnail(image: StoredImage, size: int = thumbnails.SIZE) -> bytes:
-    """Return a small picture of an image as PNG.
+def shown_size(plane: Plane, sizes: tuple[int, int], longer: int) -> tuple[int, int]:
+    """Return height and width in pixels of the picture of a plane, or of a part of it.
 
-    A picture of the usual size is read from the index, or drawn and stored there.
+    Parameters
+    ----------
+    plane : Plane
+    sizes : (int, int)
+        Samples from top to bottom and from left to right.
+    longer : int
+        Longer side of the picture in pixels.
     """
-    image = image.snapshot()
-    return thumbnails.thumbnail(
-        image.storage, image.document(), size, lambda side: thumbnail_png(image, side)
-    )
-
-
-def thumbnail_png(record: StoredImage, size: int) -> bytes:
-    """Draw a small picture of an image, its longer side `size` pixels long, as PNG."""
-    import imagecodecs
-
-    seen = preview(record)
-    height, width = _shown_size(seen, size)
-    down, across = (
-        max(1, n // wanted) for n, wanted in zip(seen.pixels.shape, (height, width), strict=True)
-    )
-    levels = _stretched(gray_levels(reduced(seen.pixels, down, across)), height, width)
-    return bytes(imagecodecs.png_encode(np.ascontiguousarray(levels)))
-
-
-def _shown_size(seen: Preview, size: int) -> tuple[int, int]:
-    """Return height and width in pixels of the picture."""
-    if seen.plane.is_kymograph:
+    if plane.is_kymograph:
         # Time and space have no common scale: draw a strip, which shows streaks best.
-        return max(1, size // 2), size
-    tall, wide = map(float, seen.pixels.shape)
-    if seen.plane.is_true_to_scale:
-        tall, wide = tall * seen.plane.vertical.step, wide * seen.plane.horizontal.step
-    scale = size / max(tall, wide)
+        return max(1, longer // 2), longer
+    tall, wide = map(float, sizes)
+    if plane.is_true_to_scale:
+        tall, wide = tall * plane.vertical.step, wide * plane.horizontal.step
+    scale = longer / max(tall, wide)
     return max(1, math.floor(tall * scale)), max(1, math.floor(wide * scale))
 
 
-def _stretched(levels: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:
+def stretched(values: Array, height: int, width: int) -> Array:
+    """Return values of another size, each the nearest one."""
     rows, columns = (
         np.arange(wanted) * n // wanted
-        for n, wanted in zip(levels.shape, (height, width), strict=True)
+        for n, wanted in zip(values.shape, (height, width), strict=True)
     )
-    stretched: npt.NDArray[Any] = levels[rows][:, columns]
-    return stretched
+    nearest: Array = values[rows][:, columns]
+    return nearest
 
 
 def histogram_edges(

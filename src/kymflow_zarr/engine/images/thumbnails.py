@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SIZE: Final = 256
 _LARGEST: Final = 2048
 # Incremented whenever the drawing changes.
-_DRAWN: Final = 1
+_DRAWN: Final = 2
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 # Size of signature and header chunk, which come first in every PNG.
 _HEAD: Final = 33
