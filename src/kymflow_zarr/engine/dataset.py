@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 
 from kymflow_zarr import layout
 from kymflow_zarr.engine.change import Change
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
     from kymflow_zarr.engine.images.draft import RecordDraft
     from kymflow_zarr.engine.images.update import RecordUpdate
+    from kymflow_zarr.engine.query.gather import PartCache
     from kymflow_zarr.engine.query.map import MapResult
     from kymflow_zarr.engine.source_files import KeptFiles
     from kymflow_zarr.formats.dataframe.parquet_columns import ParquetColumns
@@ -54,6 +55,9 @@ if TYPE_CHECKING:
     from kymflow_zarr.schema.base import DatasetDocument
 
 R = TypeVar("R")
+
+# Of rows that were gathered, so that the next question about them reads only what has changed.
+_CACHED_BYTES: Final = 128 << 20
 
 
 class OpenDataset:
@@ -80,6 +84,7 @@ class OpenDataset:
         self.index = Index(storage)
         self.tables = Tables(storage)
         self._document = document
+        self._parts: PartCache | None = None
 
     @classmethod
     def open(
@@ -335,7 +340,14 @@ class OpenDataset:
         progress: Progress | None = None,
     ) -> Any:
         """Return one data-frame artifact of all images as one data frame."""
-        from kymflow_zarr.engine.query.gather import Gatherer, gather, report_of
+        from kymflow_zarr.engine.query.gather import (
+            Gatherer,
+            PartCache,
+            cached_parts,
+            gather,
+            read_part,
+            report_of,
+        )
         from kymflow_zarr.formats.rows.gather import gather_arrow, gather_dataframe
 
         _check_form(as_, "dataset")
@@ -353,7 +365,15 @@ class OpenDataset:
             read_lazily = functools.partial(self._lazy_part, gatherer.keys)
             files, errors = gather(self.index, gatherer, read_lazily, chosen, **options)
             return dataset_of(files, report_of(errors))
-        read = functools.partial(self._part, gatherer.keys)
+        if executor is None:
+            if self._parts is None:
+                self._parts = PartCache(self.storage, _CACHED_BYTES)
+            read = functools.partial(read_part, self.storage, gatherer.keys, self._parts)
+            options["cached"] = functools.partial(
+                cached_parts, self.storage, gatherer.keys, self._parts
+            )
+        else:
+            read = functools.partial(self._part, gatherer.keys)
         parts, errors = gather(self.index, gatherer, read, chosen, **options)
         if as_ == "arrow":
             return gather_arrow(parts).replace_schema_metadata(report_of(errors))
@@ -366,7 +386,7 @@ class OpenDataset:
         # A method, because datasets pickle and storages do not.
         from kymflow_zarr.engine.query.gather import read_part
 
-        return read_part(self.storage, keys, image_id)
+        return read_part(self.storage, keys, None, image_id)
 
     def _lazy_part(self, keys: Mapping[ArtifactKind, str], image_id: str) -> bytes | None:
         from kymflow_zarr.engine.query.gather import read_lazy_part

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any, Protocol, TypeVar
 
@@ -32,6 +32,7 @@ from kymflow_zarr.formats.rows.gather import (
 )
 from kymflow_zarr.runtime.parallel import THREADS, in_order
 from kymflow_zarr.storage.interface import Storage
+from kymflow_zarr.storage.versioned_cache import VersionedCache
 from kymflow_zarr.types import ArtifactKind, Progress
 
 # In order of preference: the kind that preserves most comes first.
@@ -109,6 +110,7 @@ class Gatherer:
         read: Callable[[str], P | None],
         ids: Sequence[str],
         *,
+        cached: Mapping[str, P],
         raise_missing: bool,
         skip_deleted: bool,
         on_error: Callable[[str, Exception], None] | None,
@@ -121,14 +123,25 @@ class Gatherer:
         ----------
         read : callable
             Returns the rows of one image.
+        cached : mapping of str to rows
+            The rows of the images that need not be read.
         skip_deleted : bool
             True leaves out images that are deleted meanwhile.
         on_error : callable, optional
             Called with id and error of an image that cannot be read. None raises the error.
         """
         parts: dict[str, P] = {}
+
+        def rows_of(image_id: str) -> P | None:
+            return cached[image_id] if image_id in cached else read(image_id)
+
         for image_id, part, error in in_order(
-            read, ids, executor=executor, progress=progress, threads=THREADS
+            rows_of if cached else read,
+            ids,
+            executor=executor,
+            progress=progress,
+            threads=THREADS,
+            here=cached.__contains__,
         ):
             if skip_deleted and isinstance(error, RecordNotFoundError):
                 continue
@@ -148,9 +161,36 @@ class Gatherer:
         return parts
 
 
-def read_part(storage: Storage, keys: Mapping[ArtifactKind, str], image_id: str) -> Part | None:
-    """Return the rows of one image, None if it has no such artifact."""
-    return _read(storage, keys, image_id, part_of_bytes, part_of_dataframe)
+PartCache = VersionedCache[Part]
+"""The rows of the images that were gathered last."""
+
+
+def read_part(
+    storage: Storage,
+    keys: Mapping[ArtifactKind, str],
+    cache: PartCache | None,
+    image_id: str,
+) -> Part | None:
+    """Return the rows of one image, None if it has no such artifact; cache what is read."""
+    return _read(storage, keys, image_id, part_of_bytes, part_of_dataframe, cache)
+
+
+def cached_parts(
+    storage: Storage, keys: Mapping[ArtifactKind, str], cache: PartCache, ids: Iterable[str]
+) -> dict[str, Part]:
+    """Return the rows of those images whose artifact is cached and has not changed."""
+    parts: dict[str, Part] = {}
+    for image_id in ids if len(cache) else ():
+        prefix = layout.image_prefix(image_id)
+        for below in keys.values():
+            key = f"{prefix}/{below}"
+            stat = storage.stat(key)
+            if stat is not None:
+                part = cache.get(stat, key)
+                if part is not None:
+                    parts[image_id] = part
+                break  # The image has no kind that comes first.
+    return parts
 
 
 def read_lazy_part(
@@ -166,17 +206,23 @@ def _read(
     image_id: str,
     of_bytes: _Maker[bytes, P],
     of_frame: _Maker[pd.DataFrame, P],
+    cache: VersionedCache[Any] | None = None,
 ) -> P | None:
     prefix = layout.image_prefix(image_id)
     for kind, below in keys.items():
         key = f"{prefix}/{below}"
+        version = None if cache is None else cache.version(key)
         data = storage.read(key)
         if data is None:
             continue
         if kind == "parquet":
-            return of_bytes(data, image_id, where=key)
-        value = artifacts.decode(kind, data, where=key)
-        return of_frame(_frame(value, key), image_id, where=key)
+            part = of_bytes(data, image_id, where=key)
+        else:
+            value = artifacts.decode(kind, data, where=key)
+            part = of_frame(_frame(value, key), image_id, where=key)
+        if cache is not None:
+            cache.put(version, key, part)
+        return part
     if not storage.is_folder(prefix):
         load_image(storage, image_id)  # Raises an error if the image does not exist.
     return None
@@ -202,8 +248,17 @@ def gather(
     on_error: str,
     executor: Executor | None,
     progress: Progress | None,
+    cached: Callable[[Sequence[str]], Mapping[str, P]] = lambda _: {},
 ) -> tuple[dict[str, P], dict[str, Exception]]:
-    """Return the rows of each image, and the errors of those that cannot be read."""
+    """Return the rows of each image, and the errors of those that cannot be read.
+
+    Parameters
+    ----------
+    read : callable
+        Returns the rows of one image.
+    cached : callable
+        Returns the rows of those images that need not be read.
+    """
     for value, known, where in (
         (missing, ("skip", "raise"), "missing"),
         (on_error, ("raise", "report"), "on_error"),
@@ -221,9 +276,11 @@ def gather(
             errors[image_id] = error
         if missing == "raise":
             chosen = [image_id for image_id in index.image_ids() if image_id not in damaged]
+    chosen = list(dict.fromkeys(chosen))
     parts = gatherer.parts(
         read,
-        list(dict.fromkeys(chosen)),
+        chosen,
+        cached=cached(chosen),
         raise_missing=missing == "raise",
         skip_deleted=ids is None,
         on_error=errors.__setitem__ if on_error == "report" else None,

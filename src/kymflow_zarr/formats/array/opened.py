@@ -16,6 +16,7 @@ from kymflow_zarr.formats.array.read import (
 from kymflow_zarr.schema.array import ArrayDocument
 from kymflow_zarr.storage.interface import Storage
 
+_CACHED_BYTES: Final = 8 << 20
 _HINT: Final = (
     "If the pixels were replaced meanwhile, call open_array() again; otherwise restore the file "
     "from a copy of the dataset, or ingest the image anew."
@@ -43,7 +44,7 @@ class OpenedArray(zarr.Array[Any]):
         self._layout = layout
         self._storage = storage
         self._key = key
-        self._cache = ChunkCache(storage, key)
+        self._cache: ChunkCache = ChunkCache(storage, _CACHED_BYTES)
 
     def __getitem__(self, selection: Any) -> Any:
         """Return a selection of the array, as :class:`zarr.Array` does."""

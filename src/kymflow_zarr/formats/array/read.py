@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import operator
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, Final, NamedTuple, NoReturn, Protocol
@@ -22,8 +20,8 @@ from kymflow_zarr.errors import (
 from kymflow_zarr.formats.array.write import CRC_BYTES, EMPTY, chunk_key
 from kymflow_zarr.runtime.limits import check_limit
 from kymflow_zarr.schema.array import ArrayDocument
-from kymflow_zarr.storage.interface import Stat, Storage
 from kymflow_zarr.storage.unpacking import check_blosc
+from kymflow_zarr.storage.versioned_cache import VersionedCache
 
 _USE = "Use numbers, slices and ..., as in np.s_[2, 0, :, 100:200]; index the result for more."
 
@@ -154,7 +152,6 @@ def _part(part: Any, size: int, dimension: int) -> tuple[Along, int | slice]:
 _BLOSC_HEADER_BYTES: Final = 16
 # The CRC-32C of any data followed by its own CRC-32C.
 _RESIDUE: Final = 0x48674BC7
-_CACHED_BYTES: Final = 8 << 20
 _HINT: Final = "Restore the file from a copy of the dataset, or ingest the image anew."
 
 
@@ -169,55 +166,11 @@ class Parts(Protocol):
         """Return `size` bytes from `start` on, fewer at the end."""
 
 
-class ChunkCache:
-    """The chunks that one open array decoded last, valid while their files are unchanged.
+ChunkCache = VersionedCache[np.ndarray[Any, Any]]
+"""The chunks that an open array decoded last.
 
-    A program that pages through a recording asks for the same chunk many times.
-
-    Parameters
-    ----------
-    storage : Storage
-    prefix : str
-        Key of the array.
-    """
-
-    def __init__(self, storage: Storage, prefix: str) -> None:
-        self._storage = storage
-        self._prefix = prefix
-        self._chunks: OrderedDict[tuple[str, Index], tuple[Stat, np.ndarray[Any, Any]]]
-        self._chunks = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return ChunkCache, (self._storage, self._prefix)
-
-    def version(self, key: str) -> Stat | None:
-        """Return the version of a file; None if its chunks cannot be cached."""
-        stat = self._storage.stat(f"{self._prefix}/{key}")
-        return stat if stat is not None and stat.settled else None
-
-    def get(self, version: Stat | None, key: str, at: Index) -> np.ndarray[Any, Any] | None:
-        """Return a decoded chunk of this version of the file, None if it is not cached."""
-        if version is None:
-            return None
-        with self._lock:
-            known = self._chunks.get((key, at))
-            if known is None or known[0] != version:
-                return None
-            self._chunks.move_to_end((key, at))
-            return known[1]
-
-    def put(self, version: Stat | None, key: str, at: Index, chunk: np.ndarray[Any, Any]) -> None:
-        """Cache a decoded chunk; `version` is from before the file was read."""
-        if version is None or chunk.nbytes > _CACHED_BYTES:
-            return
-        with self._lock:
-            before = self._chunks.pop((key, at), None)
-            self._bytes += chunk.nbytes - (0 if before is None else before[1].nbytes)
-            self._chunks[key, at] = version, chunk
-            while self._bytes > _CACHED_BYTES:
-                self._bytes -= self._chunks.popitem(last=False)[1][1].nbytes
+A program that pages through a recording asks for the same chunk many times.
+"""
 
 
 def read_array(
@@ -282,9 +235,11 @@ def read_selection(
         block, parts = result[out], _chunks_of(layout, along)
         version = None
         if cache is not None:
-            version = cache.version(key)
+            version = cache.version(f"{where}/{key}")
             parts = [
-                part for part in parts if not _copied(cache.get(version, key, part[0]), part, block)
+                part
+                for part in parts
+                if not _copied(cache.get(version, f"{where}/{key}", part[0]), part, block)
             ]
             if not parts:
                 continue
@@ -294,7 +249,7 @@ def read_selection(
             try:
                 for at, chunk in _decode_file(file, layout, parts, block):
                     if cache is not None:
-                        cache.put(version, key, at, chunk)
+                        cache.put(version, f"{where}/{key}", chunk, at)
             except (ValueError, RuntimeError, MemoryError) as error:
                 _corrupt(f"is damaged: {error}", f"{where}/{key}", hint, error)
     # With an Ellipsis, so that a 0-dimensional result stays an array.

@@ -62,6 +62,17 @@ def _struct(data: Bytes, at: int, depth: int) -> tuple[Struct, int]:
             if value > 0x7F:
                 value, at = _varint(data, at - 1)
             value = (value >> 1) ^ -(value & 1)
+        elif kind == _BINARY:
+            length = data[at]
+            at += 1
+            if length > 0x7F:
+                length, at = _varint(data, at - 1)
+            value = data[at : at + length]
+            at += length
+            if at > len(data):
+                raise ValueError("a text reaches beyond the footer")
+        elif kind == STRUCT:
+            value, at = _struct(data, at, depth + 1)
         elif kind in (_TRUE, _FALSE):
             value = None  # The type of a Boolean field is its value, without further bytes.
         else:
@@ -84,10 +95,14 @@ def _value(data: Bytes, at: int, kind: int, depth: int) -> tuple[Any, int]:
         if depth > _MAX_NESTING or count > len(data) - at:
             raise ValueError(f"a list of {count} in {len(data)} bytes")
         elements = []
+        inner = head & 15
         for _ in range(count):
-            element, at = _value(data, at, head & 15, depth + 1)
+            if inner == STRUCT:
+                element, at = _struct(data, at, depth + 2)
+            else:
+                element, at = _value(data, at, inner, depth + 1)
             elements.append(element)
-        return (head & 15, elements), at
+        return (inner, elements), at
     if kind == _DOUBLE:
         return _cut(data, at, 8)
     if kind in (_TRUE, _FALSE, _BYTE):

@@ -411,6 +411,11 @@ class Rows:
         self.note = note
         self.rows = rows
 
+    @property
+    def nbytes(self) -> int:
+        """What the values take in memory."""
+        return sum(column.array.nbytes for column in self.columns.values())
+
     @classmethod
     def of_table(cls, table: pa.Table, note: Marker) -> Rows:
         """Return the rows of an Arrow table, given its note."""
