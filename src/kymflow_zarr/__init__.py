@@ -15,7 +15,7 @@ from kymflow_zarr._version import __version__
 if TYPE_CHECKING:
     from kymflow_zarr import errors
     from kymflow_zarr.api.dataset import ZarrDataset
-    from kymflow_zarr.api.image import ZarrImageRecord
+    from kymflow_zarr.api.image import ReadingRecord, ZarrImageRecord
     from kymflow_zarr.check.report import (
         Damage,
         Problem,
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from kymflow_zarr.engine.curation.document import Curation, Edit, EditChange
     from kymflow_zarr.engine.curation.editing import RecordEdit
     from kymflow_zarr.engine.query.map import MapResult
+    from kymflow_zarr.engine.results.compute import ComputeItem, ComputeReport
+    from kymflow_zarr.engine.results.result import Result, ResultInput
     from kymflow_zarr.engine.rois.planes import RoiStatistics
     from kymflow_zarr.engine.rois.values import (
         EllipseRoi,
@@ -59,6 +61,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ArtifactInfo",
     "Axis",
+    "ComputeItem",
+    "ComputeReport",
     "Curation",
     "Damage",
     "Edit",
@@ -82,11 +86,14 @@ __all__ = [
     "PolygonRoi",
     "PolylineRoi",
     "Problem",
+    "ReadingRecord",
     "RecordEdit",
     "RectRoi",
     "RefreshResult",
     "RepairAction",
     "RepairReport",
+    "Result",
+    "ResultInput",
     "RoiStatistics",
     "SchemaValidationError",
     "UnknownRoi",
@@ -108,6 +115,8 @@ __all__ = [
 _HOMES = {
     "ArtifactInfo": "types",
     "Axis": "types",
+    "ComputeItem": "engine.results.compute",
+    "ComputeReport": "engine.results.compute",
     "Curation": "engine.curation.document",
     "Damage": "check.report",
     "Edit": "engine.curation.document",
@@ -131,11 +140,14 @@ _HOMES = {
     "PolygonRoi": "engine.rois.values",
     "PolylineRoi": "engine.rois.values",
     "Problem": "check.report",
+    "ReadingRecord": "api.image",
     "RecordEdit": "engine.curation.editing",
     "RectRoi": "engine.rois.values",
     "RefreshResult": "ingest.report",
     "RepairAction": "check.report",
     "RepairReport": "check.report",
+    "Result": "engine.results.result",
+    "ResultInput": "engine.results.result",
     "RoiStatistics": "engine.rois.planes",
     "SchemaValidationError": "errors",
     "UnknownRoi": "engine.rois.values",

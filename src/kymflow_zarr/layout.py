@@ -63,6 +63,7 @@ EXPORT_FORMAT: Final = "kymflow_zarr_export"
 METADATA: Final = "metadata"
 PROVENANCE: Final = "provenance"
 CURATION: Final = "curation"
+LINEAGE: Final = "lineage"
 
 # On-disk format: the dot of these is escaped at the end of a folder's name. A kind of artifacts
 # that is added later changes nothing here, or datasets that exist would read otherwise.

@@ -148,15 +148,16 @@ def test_reading_one_image_loads_neither_pandas_nor_zarr(tmp_path: Path) -> None
 
 def test_the_public_names_are_these() -> None:
     assert sorted(kymflow_zarr.__all__) == [
-        "ArtifactInfo", "Axis", "Curation", "Damage", "Edit", "EditChange", "EllipseRoi",
-        "ExportDifference", "ExportFailure", "ExportReport", "ImageBounds", "IngestItem",
-        "IngestReport", "KymflowZarrError", "Limits", "LineRoi", "MapResult", "MaskRoi",
-        "MetadataNotFoundError", "MigrationItem", "MigrationReport", "PointsRoi",
-        "PolygonRoi", "PolylineRoi", "Problem", "RecordEdit", "RectRoi", "RefreshResult",
-        "RepairAction", "RepairReport", "RoiStatistics", "SchemaValidationError",
-        "UnknownRoi", "ValidationReport", "VerifyReport", "Viewer", "ZarrDataset",
-        "ZarrImageRecord", "__version__", "errors", "get_limits", "json_schema",
-        "migrate_dataset", "migrate_in_place", "set_limits",
+        "ArtifactInfo", "Axis", "ComputeItem", "ComputeReport", "Curation", "Damage",
+        "Edit", "EditChange", "EllipseRoi", "ExportDifference", "ExportFailure",
+        "ExportReport", "ImageBounds", "IngestItem", "IngestReport", "KymflowZarrError",
+        "Limits", "LineRoi", "MapResult", "MaskRoi", "MetadataNotFoundError",
+        "MigrationItem", "MigrationReport", "PointsRoi", "PolygonRoi", "PolylineRoi",
+        "Problem", "ReadingRecord", "RecordEdit", "RectRoi", "RefreshResult",
+        "RepairAction", "RepairReport", "Result", "ResultInput", "RoiStatistics",
+        "SchemaValidationError", "UnknownRoi", "ValidationReport", "VerifyReport", "Viewer",
+        "ZarrDataset", "ZarrImageRecord", "__version__", "errors", "get_limits",
+        "json_schema", "migrate_dataset", "migrate_in_place", "set_limits",
     ]  # fmt: skip
     assert all(hasattr(kymflow_zarr, name) for name in kymflow_zarr.__all__)
 

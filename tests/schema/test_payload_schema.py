@@ -21,7 +21,7 @@ from kymflow_zarr.schema.payload import payload_deviations, upgrade_payload
 from kymflow_zarr.schema.rois import upgrade_roi
 from kymflow_zarr.testing import write_experiment
 
-NAMES = ["payload", "dataset", "image", "array_artifact", "curation"]
+NAMES = ["payload", "dataset", "image", "array_artifact", "curation", "lineage"]
 FLAT = {
     "id": 3, "channel": 1, "z": 0, "name": "", "note": "left", "revision": 2, "img_mean": 4.5,
     "dim0_start": 5, "dim0_stop": 90, "dim1_start": 1, "dim1_stop": 4, "color": "red",
@@ -93,12 +93,14 @@ def test_the_documents_of_a_dataset_keep_to_their_schemas(ds: ZarrDataset, tmp_p
         edit.set_verdict("accepted")
         edit.save_roi({"data": {"x0": 0, "x1": 1, "y0": 0, "y1": 1}})
     kymograph.undo()
+    kymograph.save_result("v", 1.0, params={"window": 16}, roi=1)
     written = {
         "dataset": "zarr.json",
         "image": "images/a/zarr.json",
         "array_artifact": "images/a/analysis_arrays/cell/zarr.json",
         "payload": "images/a/analysis/metadata.json",
         "curation": "images/a/analysis/curation.json",
+        "lineage": "images/a/analysis/lineage.json",
     }
     for name, key in written.items():
         document = json.loads((tmp_path / "experiment.zarr" / key).read_text())

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         VerifyReport,
     )
     from kymflow_zarr.engine.query.map import MapResult
+    from kymflow_zarr.engine.results.compute import ComputeReport
     from kymflow_zarr.export.report import ExportReport
     from kymflow_zarr.ingest.report import IngestReport, RefreshResult
     from kymflow_zarr.storage.interface import Storage
@@ -645,6 +646,129 @@ class ZarrDataset:
             If the executor fails, for example because one of its processes was killed.
         """
         return self._open.map(OfRecord(fn), ids, executor=executor, progress=progress)
+
+    # Results
+
+    def compute(
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        *,
+        params: Mapping[str, Any] | None = None,
+        version: str = "",
+        ids: Iterable[str] | None = None,
+        only: Literal["stale", "missing", "all"] = "stale",
+        channel: int | Literal["all"] | None = None,
+        roi: int | Literal["all"] | None = None,
+        variant: str | None = None,
+        executor: Executor | None = None,
+        progress: Progress | None = None,
+        table: str | None = None,
+        keep: int = 0,
+    ) -> ComputeReport:
+        """Compute a result of each image: what is missing or out of date, and nothing else.
+
+        `fn` is given a record that remembers what is read of it, and what it returns is saved
+        with that. So a later call knows whether pixels, regions, metadata, artifacts, other
+        results, tables or the curation have changed that the result was made of.
+
+        Parameters
+        ----------
+        name : str
+            Name of the result.
+        fn : callable
+            Called as ``fn(record, **params)``; also with ``roi=``, the region, and
+            ``channel=``, if those are given here. It returns a data frame, an array, a value
+            for JSON, or None where there is nothing. An error that it raises becomes a result
+            with the status ``"failed"``. For processes it must pickle, as module-level
+            functions do.
+        params : mapping, optional
+            Keywords of `fn`, stored with the result. Values are JSON or NumPy scalars.
+        version : str
+            Version of the program. Change it when the function changes; results of another
+            version are out of date, unless one of the two is empty.
+        ids : iterable of str, or str, optional
+            Only these images, or a single one; all if left out.
+        only : {"stale", "missing", "all"}
+            ``"stale"`` computes what is missing or out of date, or was made by other parameters
+            or another version. A failed result is computed again when one of these changes.
+            Values that were changed by hand are left alone, except by ``"all"``.
+        channel : int or "all", optional
+            Compute a result of this channel, or of each, from 1.
+        roi : int or "all", optional
+            Compute a result of the region with this id, or of each region.
+        variant : str, optional
+            Keep this result beside others of its name, such as one of other parameters.
+        executor : concurrent.futures.Executor, optional
+            Threads if left out. Process pools and clusters work, too.
+        progress : callable, optional
+            Called as ``progress(done, total, image_id)``. Raising from it cancels the calls
+            that have not started; what was computed stays.
+        table : str, optional
+            A table that holds the rows of all results, with columns for the image, the region,
+            the channel, and ``result_sha256``. Only rows of results that changed are replaced.
+        keep : int
+            Number of replaced results to keep in the history of each.
+
+        Returns
+        -------
+        ComputeReport
+            What was computed, up to date, failed, and left alone.
+
+        Raises
+        ------
+        UnsupportedDataError
+            If a parameter has no canonical JSON; names it (a ValueError).
+        concurrent.futures.BrokenExecutor
+            If the executor fails, for example because one of its processes was killed. What was
+            computed stays; the same call goes on from there.
+        """
+        from kymflow_zarr.engine.results.compute import Computation
+
+        function = OfRecord(fn)
+        computation = Computation(
+            fn=function, name=name, program=function.program, version=version,
+            params=dict(params or {}), variant=variant, with_roi=roi is not None,
+            with_channel=channel is not None, keep=keep,
+        )  # fmt: skip
+        return self._open.compute(
+            computation, ids=ids, only=only, roi=roi, channel=channel, executor=executor,
+            progress=progress, table=table,
+        )  # fmt: skip
+
+    def results(self, name: str | None = None) -> pd.DataFrame:
+        """Return a data frame with a row for each result of each image, or those of one name.
+
+        Returns
+        -------
+        DataFrame
+            ``image_id``, ``name``, ``roi_id``, ``channel``, ``variant``, ``counts``, ``status``,
+            ``error``, ``program``, ``version``, ``params``, ``params_sha256``,
+            ``computed_utc``, ``seconds``, ``artifact``, ``edited``, ``out_of_date``. No pixel
+            and no artifact is read.
+        """
+        return self._open.results(name)
+
+    def stale(self, name: str | None = None) -> pd.DataFrame:
+        """Return a data frame with a row for each result that is out of date, and why.
+
+        A result is out of date if something it was made of has changed, if it was made of one
+        that is out of date, if its value was deleted, or if it was made by other parameters or
+        another version than the latest result of its name and variant. No pixel and no artifact
+        is read.
+
+        Parameters
+        ----------
+        name : str, optional
+            Only results of this name.
+
+        Returns
+        -------
+        DataFrame
+            ``image_id``, ``name``, ``roi_id``, ``channel``, ``variant``, ``status`` and
+            ``reason``, in words.
+        """
+        return self._open.stale(name)
 
     # Ingest, export, checks
 

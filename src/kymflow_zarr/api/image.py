@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from kymflow_zarr.engine.image import StoredImage
+from kymflow_zarr.errors import ArgumentError
 from kymflow_zarr.types import ArtifactInfo, ArtifactKind, Axis, ImageBounds, StrPath
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from kymflow_zarr.check.report import VerifyLevel, VerifyReport
     from kymflow_zarr.engine.curation.document import Curation, Edit
     from kymflow_zarr.engine.curation.editing import RecordEdit
+    from kymflow_zarr.engine.results.reading import ReadingImage
+    from kymflow_zarr.engine.results.result import Result, ResultInput
     from kymflow_zarr.engine.rois.planes import RoiStatistics
     from kymflow_zarr.engine.rois.values import KnownRoi, MaskRoi, Roi
     from kymflow_zarr.schema.image import SourceFileDocument
@@ -814,6 +817,166 @@ class ZarrImageRecord:
         """
         return self._image.undo(edit_id, who=who, expect=expect)
 
+    # Results
+
+    def save_result(
+        self,
+        name: str,
+        value: Any,
+        *,
+        params: Mapping[str, Any] | None = None,
+        program: str = "",
+        version: str = "",
+        inputs: Iterable[str | Mapping[str, Any]] | ZarrImageRecord | None = None,
+        roi: int | None = None,
+        channel: int | None = None,
+        variant: str | None = None,
+        error: str | None = None,
+        seconds: float | None = None,
+        keep: int = 0,
+    ) -> Result:
+        """Save a value that another program computed, with what it was made by and of.
+
+        Value and lineage are written in one step. A result of the same name, region, channel
+        and variant is replaced.
+
+        Parameters
+        ----------
+        name : str
+            Name of the result; ``/`` nests. The value is the artifact of that name.
+        value : DataFrame, ndarray, or what :meth:`save_json` takes
+            None where nothing was found: computed and empty is not the same as never computed.
+        params : mapping, optional
+            Parameters with names of text, and values of JSON or NumPy scalars.
+        program, version : str
+            What computed it.
+        inputs : iterable or ZarrImageRecord, optional
+            What it was made of: a record from :meth:`reading`, or texts ``"pixels"``,
+            ``"region:<id>"``, ``"metadata:<JSON Pointer>"``, ``"artifact:<name>"``,
+            ``"property:axes"``, ``"curation:verdict"``, ``"result:<name>"``,
+            ``"table:<name>"``. Mappings with `kind`, `key` and `sha256` give the digest that
+            an input had when it was read. The pixels if left out.
+        roi : int, optional
+            Id of the region that it belongs to, which is an input, too.
+        channel : int, optional
+            Channel that it belongs to, from 1.
+        variant : str, optional
+            A name, to keep the same analysis with other parameters beside this one.
+        error : str, optional
+            Why computing it failed; there is no value then.
+        seconds : float, optional
+            How long it took.
+        keep : int
+            Number of replaced results to keep in the history.
+
+        Raises
+        ------
+        UnsupportedDataError
+            If a parameter has no canonical JSON or the value cannot be stored; names it (a
+            ValueError).
+        ArgumentError
+            If an input is not known, or a name or number is not valid.
+        """
+        given: Iterable[Any] | None
+        if isinstance(inputs, ReadingRecord):
+            given = inputs.inputs
+        elif isinstance(inputs, ZarrImageRecord):
+            raise ArgumentError(
+                "this record does not remember what was read",
+                where="inputs",
+                hint="reading() returns one that does.",
+            )
+        else:
+            given = inputs
+        return self._image.save_result(
+            name, value, params=params, program=program, version=version, inputs=given, roi=roi,
+            channel=channel, variant=variant, error=error, seconds=seconds, keep=keep,
+        )  # fmt: skip
+
+    def reading(self) -> ReadingRecord:
+        """Return a record that remembers what is read of it, for :meth:`save_result`."""
+        from kymflow_zarr.engine.results.reading import ReadingImage
+
+        return ReadingRecord(ReadingImage(self._image.storage, self.image_id))
+
+    def result(
+        self,
+        name: str,
+        *,
+        roi: int | None = None,
+        channel: int | None = None,
+        variant: str | None = None,
+    ) -> Result:
+        """Return a result: of its variants the one that counts, unless one is named.
+
+        Raises
+        ------
+        ArtifactNotFoundError
+            If there is none (a KeyError).
+        ArgumentError
+            If there are several, of different regions or channels; names them.
+        """
+        return self._image.result(name, roi=roi, channel=channel, variant=variant)
+
+    def results(self, name: str | None = None) -> list[Result]:
+        """Return all results, or those of one name, in the order they were first saved."""
+        return self._image.results(name)
+
+    def choose_result(
+        self,
+        name: str,
+        *,
+        variant: str | None,
+        roi: int | None = None,
+        channel: int | None = None,
+    ) -> None:
+        """Mark a variant of a result as the one that counts; None is the one without a name.
+
+        Raises
+        ------
+        ArtifactNotFoundError
+            If there is no such variant (a KeyError).
+        """
+        self._image.choose_result(name, variant=variant, roi=roi, channel=channel)
+
+    def accept_result(
+        self,
+        name: str,
+        *,
+        roi: int | None = None,
+        channel: int | None = None,
+        variant: str | None = None,
+        who: str | None = None,
+    ) -> None:
+        """Take a result as it is: it is out of date only if something changes from now on.
+
+        Parameters
+        ----------
+        name, roi, channel, variant
+            As for :meth:`result`.
+        who : str, optional
+            Name of the person; that of the operating system's user if left out.
+
+        Raises
+        ------
+        ArtifactNotFoundError
+            If there is no such result (a KeyError).
+        ArgumentError
+            If its computation failed.
+        """
+        self._image.accept_result(name, roi=roi, channel=channel, variant=variant, who=who)
+
+    def delete_result(
+        self,
+        name: str,
+        *,
+        roi: int | None = None,
+        channel: int | None = None,
+        variant: str | None = None,
+    ) -> None:
+        """Delete a result with its value and its history; errors as for :meth:`result`."""
+        self._image.delete_result(name, roi=roi, channel=channel, variant=variant)
+
     # Views
 
     def plot(
@@ -1025,15 +1188,62 @@ class ZarrImageRecord:
         return self._image.pixels_sha256
 
 
+class ReadingRecord(ZarrImageRecord):
+    """A record that remembers what is read of it, and changes nothing.
+
+    Functions of :meth:`ZarrDataset.compute` get one. :meth:`ZarrImageRecord.reading` returns one
+    for programs that save results on their own.
+    """
+
+    _image: ReadingImage
+
+    def load_table(self, name: str) -> pd.DataFrame:
+        """Return a table of the dataset, which becomes an input.
+
+        Raises
+        ------
+        TableNotFoundError
+            If there is none of that name (a FileNotFoundError).
+        """
+        return self._image.load_table(name)
+
+    @property
+    def inputs(self) -> tuple[ResultInput, ...]:
+        """What was read until now."""
+        return self._image.result_inputs()
+
+    def verify(
+        self,
+        *,
+        level: VerifyLevel = "full",  # noqa: ARG002
+        executor: Executor | None = None,  # noqa: ARG002
+    ) -> VerifyReport:
+        """Refuse: what the checks of files find is no input of a result."""
+        raise ArgumentError(
+            "a record that remembers what is read does not verify",
+            hint="Call verify() of the record itself, before or after.",
+        )
+
+
 class OfRecord(Generic[R]):
     """A function of a record, callable with a stored image; it pickles if the function does."""
 
-    def __init__(self, fn: Callable[[ZarrImageRecord], R]) -> None:
+    def __init__(self, fn: Callable[..., R]) -> None:
         self._fn = fn
 
-    def __call__(self, image: StoredImage) -> R:
-        """Call the function with the record of a stored image."""
-        return self._fn(ZarrImageRecord(image))
+    @property
+    def program(self) -> str:
+        """Module and name of the function, as ``"analysis:velocity"``."""
+        fn: Any = self._fn
+        while hasattr(fn, "func"):  # functools.partial
+            fn = fn.func
+        name = getattr(fn, "__qualname__", type(fn).__qualname__)
+        return f"{getattr(fn, '__module__', '') or ''}:{name}"
+
+    def __call__(self, image: StoredImage, **options: Any) -> R:
+        """Call the function with the record of a stored image, and further keywords."""
+        record = ReadingRecord if hasattr(image, "inputs") else ZarrImageRecord
+        return self._fn(record(image), **options)
 
 
 def _describe(axis: Axis) -> str:

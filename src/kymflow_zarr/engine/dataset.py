@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from kymflow_zarr.engine.images.update import RecordUpdate
     from kymflow_zarr.engine.query.gather import PartCache
     from kymflow_zarr.engine.query.map import MapResult
+    from kymflow_zarr.engine.results.compute import Computation, ComputeReport, Each, Only
+    from kymflow_zarr.engine.results.questions import AllResults
     from kymflow_zarr.engine.source_files import KeptFiles
     from kymflow_zarr.formats.dataframe.parquet_columns import ParquetColumns
     from kymflow_zarr.formats.rows.gather import Part
@@ -441,6 +443,41 @@ class OpenDataset:
 
         chosen = self.index.image_ids() if ids is None else list(dict.fromkeys(_several(ids)))
         return map_images(self, fn, chosen, executor=executor, progress=progress)
+
+    # Results
+
+    def results(self, name: str | None = None) -> pd.DataFrame:
+        """Return a row for each result of each image."""
+        return self._all_results().frame(name)
+
+    def stale(self, name: str | None = None) -> pd.DataFrame:
+        """Return a row for each result that is out of date, with the reason."""
+        return self._all_results().stale(name)
+
+    def _all_results(self) -> AllResults:
+        from kymflow_zarr.engine.results.questions import AllResults
+
+        return AllResults(self.index.columns(["results"]), self.tables.digests)
+
+    def compute(
+        self,
+        computation: Computation,
+        *,
+        ids: Iterable[str] | None,
+        only: Only,
+        roi: Each,
+        channel: Each,
+        executor: Executor | None,
+        progress: Progress | None,
+        table: str | None,
+    ) -> ComputeReport:
+        """Compute a result of many images: what is missing or out of date."""
+        from kymflow_zarr.engine.results.compute import compute
+
+        return compute(
+            self, computation, ids=None if ids is None else _several(ids), only=only, roi=roi,
+            channel=channel, executor=executor, progress=progress, table=table,
+        )  # fmt: skip
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopened, (self.storage,)

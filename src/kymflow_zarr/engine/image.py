@@ -46,8 +46,12 @@ if TYPE_CHECKING:
     from kymflow_zarr.engine.curation.document import Curation, Edit
     from kymflow_zarr.engine.curation.editing import EditedImage, RecordEdit
     from kymflow_zarr.engine.images.array_artifacts import ArrayArtifacts
+    from kymflow_zarr.engine.results.image_results import ImageResults, Value
+    from kymflow_zarr.engine.results.lineage import Params, ResultId
+    from kymflow_zarr.engine.results.result import Result
     from kymflow_zarr.engine.rois.planes import ImagePlanes, RoiReader, RoiStatistics
     from kymflow_zarr.engine.rois.values import KnownRoi, MaskRoi, Roi
+    from kymflow_zarr.schema.artifacts.lineage import InputDocument, ResultDocument
     from kymflow_zarr.schema.image import ImageDocument, SourceFileDocument
 
 
@@ -364,8 +368,9 @@ class StoredImage:
         self._require_present()
         named = [suffixes] if isinstance(suffixes, str) else suffixes
         wanted = None if named is None else [suffix for suffix in named if suffix]
-        kept = (layout.METADATA, layout.PROVENANCE, layout.CURATION)
+        kept = (layout.METADATA, layout.PROVENANCE, layout.CURATION, layout.LINEAGE)
         count = 0
+        removed: set[str] = set()
         with self._lock(), self._change() as change:
             for info in self.list_artifacts():
                 if wanted is None:
@@ -373,8 +378,11 @@ class StoredImage:
                 else:
                     to_delete = any(artifacts.is_named(info, suffix) for suffix in wanted)
                 if to_delete:
-                    change.remove(info.key.removeprefix(f"{self.prefix}/"))
+                    key = info.key.removeprefix(f"{self.prefix}/")
+                    change.remove(key)
+                    removed.add(key)
                     count += 1
+            self._forget_results(change, removed)
         return count
 
     def save_array_artifact(
@@ -416,6 +424,14 @@ class StoredImage:
         """Delete an array artifact; raise KeyError if there is none of that name."""
         with self._lock(), self._change() as change:
             self._arrays.delete(change, name)
+            self._forget_results(change, {layout.array_artifact_prefix(name)})
+
+    def _forget_results(self, change: Change, keys: set[str]) -> None:
+        """Remove the results whose values a change deletes, unless they cannot be read."""
+        from kymflow_zarr.engine.results.lineage import forget_values
+
+        if keys:
+            forget_values(self.storage, change, keys)
 
     def save_metadata_payload(self, payload: Mapping[str, Any]) -> str:
         """Save the canonical metadata payload and return its key."""
@@ -728,6 +744,119 @@ class StoredImage:
             change.commit()
             edit.edit_id = image.written[0].edit_id
             edit.revision = self.revision
+
+    # Results
+
+    @property
+    def _results(self) -> ImageResults:
+        from kymflow_zarr.engine.results.image_results import ImageResults
+
+        return ImageResults(self)
+
+    def save_result(
+        self,
+        name: str,
+        value: Any,
+        *,
+        params: Mapping[str, Any] | None = None,
+        program: str = "",
+        version: str = "",
+        inputs: Iterable[Any] | None = None,
+        roi: int | None = None,
+        channel: int | None = None,
+        variant: str | None = None,
+        error: str | None = None,
+        seconds: float | None = None,
+        keep: int = 0,
+    ) -> Result:
+        """Save a value with what it was made by and of, in one step."""
+        from kymflow_zarr.engine.results.image_results import Value, declared_inputs, machine
+        from kymflow_zarr.engine.results.lineage import Params, checked_id
+
+        self.storage.require_writable()
+        result_id = checked_id(name, roi, channel, variant)
+        checked = Params.of(params)
+        content = Value(self.storage, self.prefix, result_id.label, value)
+        found = declared_inputs(self._results.state(), inputs, roi)
+        self.put_result(
+            result_id, content, found, checked, keep=keep, error=error, program=program,
+            version=version, seconds=seconds, machine=machine(),
+        )  # fmt: skip
+        return next(r for r in self.results(name) if r.result_id == result_id)
+
+    def put_result(
+        self,
+        result_id: ResultId,
+        value: Value,
+        inputs: Iterable[InputDocument],
+        params: Params,
+        **facts: Any,
+    ) -> ResultDocument:
+        """Save a result with its value, in one step; see :meth:`ImageResults.save`."""
+        with self._lock(), self._change() as change:
+            return self._results.save(change, result_id, value, inputs, params, **facts)
+
+    def result(
+        self,
+        name: str,
+        *,
+        roi: int | None = None,
+        channel: int | None = None,
+        variant: str | None = None,
+    ) -> Result:
+        """Return a result: of its variants the one that counts, unless one is named."""
+        self._require_present()
+        return self._results.find(name, roi, channel, variant)
+
+    def results(self, name: str | None = None) -> list[Result]:
+        """Return all results, or those of one name."""
+        self._require_present()
+        return self._results.all(name)
+
+    def choose_result(
+        self,
+        name: str,
+        *,
+        variant: str | None,
+        roi: int | None = None,
+        channel: int | None = None,
+    ) -> None:
+        """Mark a variant of a result as the one that counts."""
+        from kymflow_zarr.engine.results.lineage import checked_id
+
+        with self._lock(), self._change() as change:
+            self._results.choose(change, checked_id(name, roi, channel, variant))
+
+    def accept_result(
+        self,
+        name: str,
+        *,
+        roi: int | None = None,
+        channel: int | None = None,
+        variant: str | None = None,
+        who: str | None = None,
+    ) -> None:
+        """Take a result as it is, although its inputs may have changed since."""
+        from kymflow_zarr.engine.curation.document import name_of
+
+        editor = name_of(who)
+        with self._lock(), self._change() as change:
+            self._results.accept(
+                change, self.result(name, roi=roi, channel=channel, variant=variant), editor
+            )
+
+    def delete_result(
+        self,
+        name: str,
+        *,
+        roi: int | None = None,
+        channel: int | None = None,
+        variant: str | None = None,
+    ) -> None:
+        """Delete a result with its value and its history."""
+        with self._lock(), self._change() as change:
+            result = self.result(name, roi=roi, channel=channel, variant=variant)
+            self._results.delete(change, result)
 
     # Files as they are
 

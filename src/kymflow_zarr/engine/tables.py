@@ -75,6 +75,12 @@ class Tables:
             require_dataset(self._storage)
         return names
 
+    def digests(self) -> dict[str, str]:
+        """Return the SHA-256 of each table, by its name, from the list of checksums."""
+        from kymflow_zarr.engine.results.inputs import table_digests
+
+        return table_digests(self._storage)
+
     def count_rows(self, name: str) -> dict[str, int] | None:
         """Return the number of rows of each image in a table; None if it has no image ids."""
         from kymflow_zarr.formats.rows.replace import count_rows

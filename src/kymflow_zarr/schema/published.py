@@ -7,6 +7,8 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 import msgspec
 
 from kymflow_zarr.errors import ArgumentError
+from kymflow_zarr.schema.artifacts.curation import CurationDocument
+from kymflow_zarr.schema.artifacts.lineage import LineageDocument
 from kymflow_zarr.schema.base import (
     ATTRIBUTES_KEY,
     FORMAT,
@@ -14,16 +16,18 @@ from kymflow_zarr.schema.base import (
     DatasetDocument,
     Document,
 )
-from kymflow_zarr.schema.curation import CurationDocument
 from kymflow_zarr.schema.image import ArrayArtifactDocument, ImageDocument
 from kymflow_zarr.schema.payload import PayloadDocument
 
-SchemaName: TypeAlias = Literal["payload", "dataset", "image", "array_artifact", "curation"]
+SchemaName: TypeAlias = Literal[
+    "payload", "dataset", "image", "array_artifact", "curation", "lineage"
+]
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _ARTIFACTS: Final[dict[str, type[msgspec.Struct]]] = {
     "payload": PayloadDocument,
     "curation": CurationDocument,
+    "lineage": LineageDocument,
 }
 _GROUPS: Final[dict[str, type[Document]]] = {
     "dataset": DatasetDocument,
@@ -37,10 +41,10 @@ def json_schema(name: SchemaName = "payload") -> dict[str, Any]:
 
     Parameters
     ----------
-    name : {"payload", "dataset", "image", "array_artifact", "curation"}
-        ``"payload"`` is ``analysis/metadata.json`` and ``"curation"``
-        ``analysis/curation.json``, as written. The others are the ``zarr.json`` of the
-        dataset, of an image and of an array artifact.
+    name : {"payload", "dataset", "image", "array_artifact", "curation", "lineage"}
+        ``"payload"`` is ``analysis/metadata.json``, ``"curation"`` ``analysis/curation.json``
+        and ``"lineage"`` ``analysis/lineage.json``, as written. The others are the
+        ``zarr.json`` of the dataset, of an image and of an array artifact.
 
     Returns
     -------

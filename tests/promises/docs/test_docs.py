@@ -29,6 +29,8 @@ RUN_HERE = [page for page in PAGES if page.name != "workflows.md"]
 CI = ROOT / ".ci"
 # What differs from one run to the next, or from one machine to another.
 VOLATILE = {
+    "computed_utc",
+    "machine",
     "changed_ns",
     "created_by",
     "created_utc",

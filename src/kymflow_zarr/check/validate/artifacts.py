@@ -21,7 +21,8 @@ from kymflow_zarr.errors import (
     KymflowZarrError,
 )
 from kymflow_zarr.formats.kinds import KINDS
-from kymflow_zarr.schema.curation import read_curation_document
+from kymflow_zarr.schema.artifacts.curation import read_curation_document
+from kymflow_zarr.schema.artifacts.lineage import read_lineage_document
 from kymflow_zarr.schema.image import ImageDocument
 from kymflow_zarr.schema.payload import payload_deviations, upgrade_payload
 from kymflow_zarr.storage.interface import Storage
@@ -258,6 +259,9 @@ def check_artifacts(
             if artifact == ("json", layout.CURATION):
                 with found.reading("curation", key):
                     read_curation_document(value, where=key)
+            if artifact == ("json", layout.LINEAGE):
+                with found.reading("lineage", key):
+                    read_lineage_document(value, where=key)
         # Another process deleted the missing file: replacing a file is atomic.
         if found.problems and stat_of(storage, key) is not None:
             findings.extend(found)

@@ -56,6 +56,7 @@ SEVERITIES: Final[dict[str, Severity]] = {
     "array-artifact-name": "error",
     "table-image-id": "warning",
     "curation": "warning",
+    "lineage": "warning",
     # The metadata payload
     "metadata-keys": "warning",
     "metadata-form": "warning",

@@ -10,7 +10,9 @@ from kymflow_zarr.cli.options import debug_option, json_option
 
 __all__ = ["schema"]
 
-_Document: TypeAlias = Literal["payload", "dataset", "image", "array_artifact", "curation"]
+_Document: TypeAlias = Literal[
+    "payload", "dataset", "image", "array_artifact", "curation", "lineage"
+]
 
 
 @click.command(short_help="Print the JSON Schema of a document.")

@@ -13,7 +13,11 @@ from kymflow_zarr import layout
 from kymflow_zarr.engine.documents import dump, load
 from kymflow_zarr.engine.images import artifacts
 from kymflow_zarr.errors import ArgumentTypeError, ArtifactNotFoundError, SchemaValidationError
-from kymflow_zarr.schema.curation import CurationDocument, new_curation, read_curation_document
+from kymflow_zarr.schema.artifacts.curation import (
+    CurationDocument,
+    new_curation,
+    read_curation_document,
+)
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import FrameKind, Verdict
 

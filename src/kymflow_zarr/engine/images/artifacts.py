@@ -110,9 +110,9 @@ def listing(storage: Storage, prefix: str) -> Iterator[ArtifactInfo]:
 def is_named(info: ArtifactInfo, suffix: str) -> bool:
     """Return True if a suffix, as of :meth:`StoredImage.delete_analysis`, matches an artifact.
 
-    Metadata, provenance and curation match only their full name.
+    Metadata, provenance, curation and lineage match only their full name.
     """
     by_name = info.name == suffix or info.name.endswith(f"/{suffix}")
-    if info.name in (layout.METADATA, layout.PROVENANCE, layout.CURATION):
+    if info.name in (layout.METADATA, layout.PROVENANCE, layout.CURATION, layout.LINEAGE):
         return by_name or (info.key.endswith(suffix) and info.name in suffix)
     return by_name or info.key.endswith(suffix)

@@ -10,9 +10,9 @@ columns of Arrow are.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args
 
 import msgspec
 
@@ -25,6 +25,9 @@ from kymflow_zarr.schema.base import FORMAT
 from kymflow_zarr.schema.image import ImageDocument, read_image_document
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import Verdict
+
+if TYPE_CHECKING:
+    from kymflow_zarr.engine.results.indexed import IndexedResult
 
 Row = dict[str, Any]
 
@@ -43,6 +46,7 @@ class ImageFacts:
     payload: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     curation: Mapping[str, Any] = field(default_factory=dict)
+    results: Sequence[IndexedResult] = ()
 
 
 class IndexColumn(NamedTuple):
@@ -107,6 +111,14 @@ def _note(facts: ImageFacts) -> str | None:
     return note or None
 
 
+def _roi_ids(facts: ImageFacts) -> list[int] | None:
+    rois = facts.payload.get("rois")
+    if not isinstance(rois, list) or not rois:
+        return None
+    ids = [raw.get("roi_id", raw.get("id")) for raw in rois if isinstance(raw, Mapping)]
+    return [roi_id for roi_id in ids if isinstance(roi_id, int)]
+
+
 INDEX: Final[dict[str, IndexColumn]] = {
     "image_id": IndexColumn("string", lambda facts: facts.image_id),
     "changed_ns": IndexColumn("int64", lambda _: NEVER_TRUSTED),
@@ -130,6 +142,8 @@ INDEX: Final[dict[str, IndexColumn]] = {
     "source_files": IndexColumn("json", lambda facts: facts.document.source_files),
     "verdict": IndexColumn("string", _verdict),
     "curation_note": IndexColumn("string", _note),
+    "roi_ids": IndexColumn("json", _roi_ids),
+    "results": IndexColumn("json", lambda facts: facts.results or None),
 }
 
 IMAGES: Final[dict[str, ImagesColumn]] = {
@@ -151,6 +165,7 @@ IMAGES: Final[dict[str, ImagesColumn]] = {
     "grandparent_folder": ImagesColumn("source_path"),
     "verdict": ImagesColumn("verdict"),
     "curation_note": ImagesColumn("curation_note"),
+    "out_of_date": ImagesColumn("results"),
     "n_rois": ImagesColumn("n_rois"),
     "artifacts": ImagesColumn("artifacts"),
     "n_artifacts": ImagesColumn("artifacts"),
@@ -187,6 +202,10 @@ def read_row(storage: Storage, image_id: str, changed_ns: int) -> Row | None:
             facts.provenance = _mapping(storage, prefix, layout.PROVENANCE)
         if layout.artifact_key("json", layout.CURATION) in keys:
             facts.curation = _mapping(storage, prefix, layout.CURATION)
+        if layout.artifact_key("json", layout.LINEAGE) in keys:
+            from kymflow_zarr.engine.results.indexed import indexed_results
+
+            facts.results = indexed_results(storage, image_id)
     except KymflowZarrError:
         changed_ns = NEVER_TRUSTED
     row = {name: _cell(column, facts) for name, column in INDEX.items()}

@@ -48,7 +48,10 @@ def images_frame(index: Index, tables: Tables, columns: Sequence[str] | None) ->
     table = index.columns(read)
     found: dict[str, Any] = {}
     for name in read:
-        found |= _MAKERS.get(name, _as_it_is)(table, name)
+        if name == "results":
+            found |= _out_of_date(table, tables)
+        else:
+            found |= _MAKERS.get(name, _as_it_is)(table, name)
     errors: dict[str, str] = {}
     if wanted is None:
         found |= _row_counts(tables, table, tables.names(), errors)
@@ -168,6 +171,15 @@ def artifact_name(key: str) -> str:
     if parsed_key is not None:
         return parsed_key[1]
     return layout.decode_name(key.removeprefix(f"{layout.ANALYSIS_ARRAYS}/")) or key
+
+
+def _out_of_date(table: pa.Table, tables: Tables) -> dict[str, Any]:
+    texts: dict[str, str] = {}
+    if table["results"].null_count < len(table):
+        from kymflow_zarr.engine.results.questions import AllResults
+
+        texts = AllResults(table, tables.digests).texts()
+    return {"out_of_date": _texts([texts.get(i) for i in values(table, "image_id")])}
 
 
 def _experiment(table: pa.Table, name: str) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Results: values that know what they were made by and made of, and when they are out of date."""

@@ -1,0 +1,153 @@
+"""Find out whether results are out of date, and say why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from kymflow_zarr import layout
+from kymflow_zarr.engine.results.inputs import ImageState, State
+from kymflow_zarr.engine.results.lineage import Params
+from kymflow_zarr.errors import ArgumentError
+from kymflow_zarr.schema.artifacts.lineage import InputDocument, ResultDocument
+
+
+def reasons_of(state: ImageState, results: Mapping[str, ResultDocument]) -> dict[str, list[str]]:
+    """Return why each result is out of date, by its label; an empty list if it is not.
+
+    A result that was made of one that is out of date is out of date, too. Tables are left out:
+    they belong to no image.
+    """
+    own = {label: _own_reasons(state, result) for label, result in results.items()}
+    labels = {result.artifact: label for label, result in results.items() if result.artifact}
+    # Spread along the inputs until nothing changes; results may be listed in any order.
+    changed = True
+    while changed:
+        changed = False
+        for label, result in results.items():
+            for source in _results_read(result, labels):
+                reason = f'made from "{source}", which is out of date'
+                if source != label and own.get(source) and reason not in own[label]:
+                    own[label].append(reason)
+                    changed = True
+    return own
+
+
+def _results_read(result: ResultDocument, labels: Mapping[str, str]) -> list[str]:
+    """Return the labels of the results among the inputs of a result."""
+    read = []
+    for found in result.inputs:
+        if found.kind == "artifact" and found.key in labels:
+            read.append(labels[found.key])
+        elif found.kind == "result":
+            read.append(found.key)
+    return list(dict.fromkeys(read))
+
+
+def _own_reasons(state: ImageState, result: ResultDocument) -> list[str]:
+    reasons: list[str] = []
+    for found in result.inputs:
+        if found.kind == "table":
+            continue
+        try:
+            now = state.of(found.kind, found.key)
+        except ArgumentError:
+            reasons.append(f"input {found.kind} {found.key!r} is not known to this version")
+            continue
+        if now.sha256 != found.sha256:
+            reasons.append(_in_words(state, found, now))
+    if result.artifact is not None and state.artifact(result.artifact) is None:
+        reasons.append("its value was deleted")
+    return list(dict.fromkeys(reasons))
+
+
+def is_edited(state: ImageState, result: ResultDocument) -> bool:
+    """Return True if the value of a result was changed after it was saved."""
+    if result.artifact is None:
+        return False
+    now = state.artifact(result.artifact)
+    return now is not None and now != result.sha256
+
+
+def _in_words(state: ImageState, before: InputDocument, now: State) -> str:
+    key = before.key
+    match before.kind:
+        case "pixels":
+            return "made from earlier pixels"
+        case "property":
+            return f"the {key.replace('_', ' ')} of the image changed{_values(before, now)}"
+        case "region":
+            return _region_in_words(state, before, now)
+        case "regions":
+            return "regions were added, deleted or put in another order"
+        case "metadata":
+            what = key.strip("/").replace("/", ".") or "the metadata"
+            return f"{what} changed{_values(before, now)}"
+        case "curation":
+            return f"the {key} of the image changed{_values(before, now)}"
+        case "artifacts":
+            return "artifacts were added or deleted"
+        case "result":
+            return f'result "{key}" was computed again' if now.sha256 else f'no result "{key}"'
+    return f"{_what(before)} {_happened(before.sha256, now.sha256, 'replaced')}"
+
+
+def _what(before: InputDocument) -> str:
+    if before.kind == "table":
+        return f'table "{before.key}"'
+    parsed = layout.parse_artifact_key(before.key)
+    array = before.key.removeprefix(f"{layout.ANALYSIS_ARRAYS}/")
+    name = parsed[1] if parsed is not None else layout.parse_array_artifact(array) or before.key
+    return f'input "{name}"'
+
+
+def _happened(before: str | None, now: str | None, otherwise: str) -> str:
+    if before is None:
+        return "was added"
+    return "was deleted" if now is None else f"was {otherwise}"
+
+
+def table_reason(name: str, before: str | None, now: str | None) -> str:
+    """Return why a result is out of date that was made of a table in another state."""
+    return f'table "{name}" {_happened(before, now, "changed")}'
+
+
+def _region_in_words(state: ImageState, before: InputDocument, now: State) -> str:
+    then = before.value.get("data") if isinstance(before.value, Mapping) else None
+    region = state.region(before.key)
+    moved = then is not None and region is not None and region.get("data") != then
+    what = _happened(before.sha256, now.sha256, "moved" if moved else "changed")
+    for edit in reversed(state.curation.get("history", [])):
+        for change in edit.get("changes", ()):
+            if change.get("what") == "roi" and str(change.get("roi_id")) == before.key:
+                return f"region {before.key} {what} on {edit['when_utc'][:10]} by {edit['who']}"
+    return f"region {before.key} {what}"
+
+
+def _values(before: InputDocument, now: State) -> str:
+    if before.value is None and now.value is None:
+        return ""
+    texts = [json.dumps(value, ensure_ascii=False) for value in (before.value, now.value)]
+    return "" if max(map(len, texts)) > 80 else f": {texts[0]} -> {texts[1]}"
+
+
+def program_reasons(version: str, params: Params, wanted_version: str, wanted: Params) -> list[str]:
+    """Return why a result is out of date that another version, or other parameters, made.
+
+    What is not known, parameters that are None or an empty version, is not compared.
+    """
+    reasons = []
+    if None not in (params.sha256, wanted.sha256) and params.sha256 != wanted.sha256:
+        old, new = params.values or {}, wanted.values or {}
+        differ = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
+        told = ", ".join(f"{key} {_shown(old, key)} -> {_shown(new, key)}" for key in differ[:5])
+        more = f" and {len(differ) - 5} more" if len(differ) > 5 else ""
+        reasons.append(f"parameters differ: {told or 'not known'}{more}")
+    if version and wanted_version and version != wanted_version:
+        reasons.append(f"made by version {version}, not {wanted_version}")
+    return reasons
+
+
+def _shown(params: Mapping[str, Any], key: str) -> str:
+    return json.dumps(params[key], ensure_ascii=False)[:60] if key in params else "none"

@@ -1,0 +1,1 @@
+"""Models of the JSON artifacts that have a meaning of their own."""
