@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -22,6 +22,8 @@ from kymflow_zarr.schema.base import FORMAT, FORMAT_VERSION
 from kymflow_zarr.schema.image import SourceFileDocument
 from kymflow_zarr.storage.interface import Storage
 
+# The lock of a writer of these files.
+SCOPE: Final = "source_files"
 _INDEX = f"{layout.SOURCE_FILES}/files.json"
 
 
@@ -96,26 +98,37 @@ class KeptFiles:
         if not files and not instead_of:
             return
         with (
-            self._storage.lock("source_files"),
+            self._storage.lock(SCOPE),
             self._storage.lock("top"),
             Change(self._storage, "") as change,
         ):
-            documents = self.documents()
-            before = {document.kept_as for document in documents.values()}
-            for path, (document, data) in files.items():
-                document.kept_as = layout.source_file_key(f"{document.sha256[:16]}")
-                if self._storage.stat(document.kept_as) is None:
-                    change.write(document.kept_as, gzip_bytes(data))
-                documents[path] = document
-            for path in set(instead_of) - files.keys():
-                documents.pop(path, None)
-            listed = [documents[path] for path in sorted(documents)]
-            change.write(_INDEX, dump(self.document_of(listed)))
-            # Remove only contents that no listed file needs; equal files share one.
-            after = {document.kept_as for document in documents.values()}
-            for key in before - after:
-                if key is not None:
-                    change.remove(key)
+            self.add_to(change, files, instead_of)
+
+    def add_to(
+        self,
+        change: Change,
+        files: Mapping[str, tuple[SourceFileDocument, bytes]],
+        instead_of: Collection[str] = (),
+    ) -> None:
+        """Store files as :meth:`keep` does, in a change of the caller, who holds `SCOPE`."""
+        if not files and not instead_of:
+            return
+        documents = self.documents()
+        before = {document.kept_as for document in documents.values()}
+        for path, (document, data) in files.items():
+            document.kept_as = layout.source_file_key(f"{document.sha256[:16]}")
+            if self._storage.stat(document.kept_as) is None:
+                change.write(document.kept_as, gzip_bytes(data))
+            documents[path] = document
+        for path in set(instead_of) - files.keys():
+            documents.pop(path, None)
+        listed = [documents[path] for path in sorted(documents)]
+        change.write(_INDEX, dump(self.document_of(listed)))
+        # Remove only contents that no listed file needs; equal files share one.
+        after = {document.kept_as for document in documents.values()}
+        for key in before - after:
+            if key is not None:
+                change.remove(key)
 
     @staticmethod
     def document_of(files: Sequence[SourceFileDocument]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -94,7 +94,7 @@ class Tables:
         self._storage.require_writable()
         with self._lock(name):
             key = layout.table_key(name)
-            if self._storage.stat(key) is None:
+            if not self.exists(name):
                 raise self._missing(name)
             with self._storage.lock("top"), Change(self._storage, "") as change:
                 change.remove(key)
@@ -114,9 +114,13 @@ class Tables:
                 with self._storage.lock("top"), Change(self._storage, "") as change:
                     change.write(key, new)
 
-    def scopes(self) -> list[str]:
-        """Return the scopes to lock for a change of all tables."""
-        return [f"table:{name}" for name in self.names()]
+    def exists(self, name: str) -> bool:
+        """Return True if there is a table of a name."""
+        return self._storage.stat(layout.table_key(name)) is not None
+
+    def scopes(self, names: Iterable[str] | None = None) -> list[str]:
+        """Return the scopes to lock for a change of some tables, by default of all."""
+        return [f"table:{name}" for name in (self.names() if names is None else names)]
 
     def remove_image(self, change: Change, image_id: str) -> int:
         """Add the removal of an image's rows from every table to a change; return their number.

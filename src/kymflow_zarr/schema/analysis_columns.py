@@ -94,12 +94,12 @@ def is_known_text(name: str) -> bool:
     return _PINNED.get(name) == "text" or name.endswith(_TEXT_ENDINGS)
 
 
-def names_in_table(columns: Sequence[object]) -> dict[object, str]:
+def names_in_table(columns: Sequence[str]) -> dict[str, str]:
     """Return new names for columns of a pooled file that clash with the two added columns.
 
     A lab's own ``image_id`` becomes ``file_image_id`` in the table.
     """
-    renamed: dict[object, str] = {}
+    renamed: dict[str, str] = {}
     for name in (IMAGE_ID, POOLED_PATH):
         if name in columns:
             new = f"file_{name}"

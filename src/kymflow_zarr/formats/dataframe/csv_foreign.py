@@ -24,7 +24,6 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.csv as pa_csv
 
-from kymflow_zarr.formats.dataframe.arrow_table import from_arrow_table
 from kymflow_zarr.formats.dataframe.columns import encode_column
 from kymflow_zarr.formats.dataframe.objects import Marker
 from kymflow_zarr.formats.parquet.footer import arrow_reader
@@ -61,8 +60,7 @@ _EXACT_IN_A_DOUBLE: Final = 2**53
 
 def decode_csv(data: bytes) -> pd.DataFrame:
     """Decode a CSV as `read_csv` does, to a data frame."""
-    rows = read_csv(data)
-    return from_arrow_table(rows.to_table(), rows.note)
+    return read_csv(data).to_dataframe()
 
 
 def read_csv(data: bytes) -> Rows:

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from kymflow_zarr.errors import ArgumentError
 from kymflow_zarr.formats.dataframe.arrow_table import (
     NOTE_KEY,
+    from_arrow_table,
     index_field,
     note_of_rows,
     parse_note,
@@ -513,6 +514,13 @@ class Rows:
         markers = {name: column.marker for name, column in self.columns.items()}
         arrays = [column.array for column in self.columns.values()]
         return table_of(arrays, list(self.columns), note_of(self.note, markers, self.rows))
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return the rows as a data frame."""
+        table = self.to_table()
+        note = parse_note(table.schema.metadata[NOTE_KEY], where="the rows")
+        assert note is not None
+        return from_arrow_table(table, note)
 
     def to_bytes(self) -> bytes:
         """Return the rows as an encoded table."""

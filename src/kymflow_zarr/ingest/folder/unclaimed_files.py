@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from kymflow_zarr.engine.change import Change
+from kymflow_zarr.engine.source_files import SCOPE
 from kymflow_zarr.errors import KymflowZarrError, SourceFileError, StorageError
 from kymflow_zarr.ingest.folder.convention import FolderPlan
 from kymflow_zarr.ingest.folder.scan import Found, is_gone
@@ -21,12 +23,13 @@ from kymflow_zarr.ingest.sidecars.pooled import (
     table_name,
     unresolved_paths,
 )
+from kymflow_zarr.layout import table_key
 from kymflow_zarr.schema.analysis_columns import IMAGE_ID, POOLED_PATH
 from kymflow_zarr.schema.image import SourceFileDocument
 from kymflow_zarr.storage.local.files import digest_of_bytes
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from kymflow_zarr.formats.rows.encoded import Rows
 
 # A larger unmatched file is likely a video or an archive, and is not kept.
 KEEP_BYTES: Final = 64 << 20
@@ -53,6 +56,8 @@ class UnclaimedFiles:
         self._kept = dataset.source_files
         self._documents = self._kept.documents()
         self._to_keep: dict[str, tuple[SourceFileDocument, bytes]] = {}
+        self._new_tables: dict[str, tuple[Found, bytes]] = {}
+        self._late: list[Found] = []
         self._instead_of: set[str] = set()
         self._gone = self._no_longer_there()
         self._moved = self._found_again()
@@ -74,13 +79,44 @@ class UnclaimedFiles:
         """Update the tables, keep unmatched files, and yield the report's items."""
         self._follow()
         images = self._images()
-        items = [self._pooled(found, images, mode, overwrite_edits) for found in self._plan.pooled]
+        items = {
+            found.full_path: self._pooled(found, images, mode, overwrite_edits)
+            for found in self._plan.pooled
+        }
         for found, reason in self._plan.unmatched:
             reason = self._with_move(self._keep(found, reason), found)
-            items.append(IngestItem("unmatched", found.full_path, None, reason))
-        self._kept.keep(self._to_keep, self._instead_of | self._with_an_image())
-        yield from items
+            items[found.full_path] = IngestItem("unmatched", found.full_path, None, reason)
+        self._instead_of |= self._with_an_image()
+        self._commit()
+        for found in self._late:
+            items[found.full_path] = self._pooled(found, images, mode, overwrite_edits)
+        self._commit()
+        yield from items.values()
         yield from self._missing()
+
+    def _commit(self) -> None:
+        """Write the new tables and keep the files, as one change.
+
+        A pooled file whose table another program has created meanwhile is not written, but late.
+        """
+        new, self._new_tables = self._new_tables, {}
+        files, self._to_keep = self._to_keep, {}
+        gone, self._instead_of = self._instead_of, set()
+        if not (new or files or gone):
+            return
+        storage, tables = self._dataset.storage, self._dataset.tables
+        with (
+            storage.lock(SCOPE, *tables.scopes(new)),
+            storage.lock("top"),
+            Change(storage, "") as change,
+        ):
+            for name, (found, data) in new.items():
+                if tables.exists(name):
+                    self._late.append(found)
+                    del files[found.full_path]
+                else:
+                    change.write(table_key(name), data)
+            self._kept.add_to(change, files, gone)
 
     # Moved files ------------------------------------------------------------
 
@@ -208,11 +244,16 @@ class UnclaimedFiles:
             if known is not None and same and not self._resolves_more(found, rows):
                 reason = self._with_move(_with_count("unchanged", _unresolved(rows)), found)
                 return IngestItem("pooled", path, None, reason)
-            if not save_pooled(self._dataset, found, rows, earlier):
+            name = table_name(found)
+            if name in self._new_tables:
+                self._commit()  # Of a file that differs from this one only in its suffix.
+            if earlier is None and not self._dataset.tables.exists(name):
+                self._new_tables[name] = (found, rows.to_bytes())
+            elif not save_pooled(self._dataset, found, rows, earlier):
                 reason = "its rows were edited in the dataset and left as they are"
                 return IngestItem("skipped", path, None, reason)
             self._to_keep[path] = (_document(found, digest, "pooled"), data)
-            what = _with_count(f"table {table_name(found)}", _unresolved(rows))
+            what = _with_count(f"table {name}", _unresolved(rows))
             return IngestItem("pooled", path, None, self._with_move(what, found))
         except StorageError:
             raise  # A full disk has nothing to do with this file: stop.
@@ -223,7 +264,7 @@ class UnclaimedFiles:
                 self._to_keep[path] = (_document(found, digest, "unmatched"), data)
             return IngestItem("failed", path, None, f"{error}; it is kept as it is")
 
-    def _resolves_more(self, found: Found, rows: pd.DataFrame) -> bool:
+    def _resolves_more(self, found: Found, rows: Rows) -> bool:
         """Return True if more rows match images now than last time."""
         try:
             table = self._dataset.load_table(table_name(found))
@@ -232,7 +273,7 @@ class UnclaimedFiles:
         if not {POOLED_PATH, IMAGE_ID} <= set(table.columns):
             return False
         now = table[table[POOLED_PATH] == found.full_path]
-        return len(now) == len(rows) and now[IMAGE_ID].notna().sum() < rows[IMAGE_ID].notna().sum()
+        return len(now) == rows.rows and int(now[IMAGE_ID].isna().sum()) > _unresolved(rows)
 
     def _keep(self, found: Found, reason: str) -> str:
         path = found.full_path
@@ -281,8 +322,8 @@ def _document(found: Found, sha256: str, role: str) -> SourceFileDocument:
     )
 
 
-def _unresolved(rows: pd.DataFrame) -> int:
-    return int(rows[IMAGE_ID].isna().sum())
+def _unresolved(rows: Rows) -> int:
+    return int(rows.columns[IMAGE_ID].array.null_count)
 
 
 def _with_count(what: str, count: int) -> str:

@@ -29,6 +29,8 @@ from kymflow_zarr.schema.image import SourceFileDocument
 if TYPE_CHECKING:
     import pandas as pd
 
+    from kymflow_zarr.formats.rows.encoded import Rows
+
 
 def table_name(found: Found | SourceFileDocument) -> str:
     """Return the name of the table that holds the rows of a pooled file."""
@@ -36,7 +38,7 @@ def table_name(found: Found | SourceFileDocument) -> str:
     return str(path.with_suffix("")).lstrip("/")
 
 
-def pooled_rows(data: bytes, found: Found, images: Mapping[str, str]) -> pd.DataFrame:
+def pooled_rows(data: bytes, found: Found, images: Mapping[str, str]) -> Rows:
     """Return the rows of a pooled table, matched to images.
 
     Parameters
@@ -54,21 +56,28 @@ def pooled_rows(data: bytes, found: Found, images: Mapping[str, str]) -> pd.Data
     """
     import pandas as pd
 
-    from kymflow_zarr.formats.dataframe.csv_foreign import decode_csv
+    from kymflow_zarr.formats.dataframe.columns import encode_column
+    from kymflow_zarr.formats.dataframe.csv_foreign import read_csv
+    from kymflow_zarr.formats.rows.encoded import Column, Rows, repeated
 
     try:
-        frame = decode_csv(data)
+        table = read_csv(data)
     except ValueError as error:
         raise SourceFileError(f"is no readable CSV: {error}", where=found.full_path) from error
-    folder = PurePosixPath(found.rel_path).parent
-    if "rel_path" in frame.columns:
-        ids = [images.get(_named_path(folder, path)) for path in frame["rel_path"]]
-    else:
-        ids = [None] * len(frame)
-    rows = frame.rename(columns=names_in_table(list(frame.columns)))
-    rows.insert(0, IMAGE_ID, pd.Series(ids, dtype="str", index=frame.index))
-    rows[POOLED_PATH] = found.full_path
-    return rows
+    ids: list[str | None] = [None] * table.rows
+    if "rel_path" in table.columns:
+        folder = PurePosixPath(found.rel_path).parent
+        paths = table.columns["rel_path"].array.to_pylist()
+        known = {path: images.get(_named_path(folder, path)) for path in set(paths)}
+        ids = [known[path] for path in paths]
+    named = names_in_table(list(table.columns))
+    return Rows.of_columns(
+        [
+            Column(IMAGE_ID, *encode_column(pd.Series(ids, dtype="str"), IMAGE_ID)),
+            *(column.renamed(named.get(name, name)) for name, column in table.columns.items()),
+            repeated(POOLED_PATH, found.full_path, table.rows),
+        ]
+    )
 
 
 def unresolved_paths(dataset: OpenDataset, found: Found) -> list[str] | None:
@@ -106,17 +115,15 @@ def _named_path(folder: PurePosixPath, path: object) -> str:
     return (folder / str(path).replace("\\", "/")).as_posix()
 
 
-def save_pooled(
-    dataset: OpenDataset, found: Found, rows: pd.DataFrame, earlier: pd.DataFrame | None
-) -> bool:
+def save_pooled(dataset: OpenDataset, found: Found, rows: Rows, earlier: Rows | None) -> bool:
     """Write the rows of a pooled file to its table; return False if a user edited the old ones.
 
     Parameters
     ----------
     dataset : OpenDataset
     found : Found
-    rows : DataFrame
-    earlier : DataFrame, optional
+    rows : Rows
+    earlier : Rows, optional
         The rows written by the last ingest. None replaces any rows.
     """
     name, path = table_name(found), found.full_path
@@ -124,15 +131,17 @@ def save_pooled(
         table = dataset.load_table(name)
     except TableNotFoundError:
         table = None
-    if earlier is not None and len(earlier):
+    frame = rows.to_dataframe()
+    if earlier is not None and earlier.rows:
         # Rows equal to the file's are not an edit: an interrupted scan may have written them.
-        now = earlier.iloc[:0]
+        before = earlier.to_dataframe()
+        now = before.iloc[:0]
         if table is not None and POOLED_PATH in table.columns:
             now = table[table[POOLED_PATH] == path]
-        if not (_same(now, earlier) or _same(now, rows)):
+        if not (_same(now, before) or _same(now, frame)):
             return False
     try:
-        dataset.replace_rows_for_image_id(name, path, rows, image_id_col=POOLED_PATH)
+        dataset.replace_rows_for_image_id(name, path, frame, image_id_col=POOLED_PATH)
     except ArgumentError as error:
         raise SourceFileError(
             f"does not fit the table {name!r}: {error.what}", where=path
