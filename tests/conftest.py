@@ -68,9 +68,12 @@ def rec(ds: ZarrDataset, kymograph: npt.NDArray[np.uint16]) -> ZarrImageRecord:
 
 
 def files_of(folder: Path) -> dict[str, tuple[int, int]]:
-    """Return size and time of every file below a folder."""
+    """Return size and time of every file below a folder, but for the reports of scans.
+
+    Those are derived, and written when the last change of the dataset is two seconds old.
+    """
     return {
         str(path.relative_to(folder)): (path.stat().st_size, path.stat().st_mtime_ns)
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.parent.name != "scans"
     }

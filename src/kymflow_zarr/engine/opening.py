@@ -241,7 +241,9 @@ _TREES: Final = (
     layout.SOURCE_FILES,
     layout.QUARANTINE,
 )
-_DERIVED: Final = {key.rpartition("/")[2] for key in (layout.MANIFEST, layout.THUMBNAILS)}
+_DERIVED: Final = {
+    key.rpartition("/")[2] for key in (layout.MANIFEST, layout.THUMBNAILS, layout.SCANS)
+}
 
 
 def refuse_foreign(storage: LocalStorage) -> None:

@@ -24,7 +24,6 @@ from kymflow_zarr.storage.interface import Storage
 
 # The lock of a writer of these files.
 SCOPE: Final = "source_files"
-_INDEX = f"{layout.SOURCE_FILES}/files.json"
 
 
 def read_kept(storage: Storage, key: str) -> bytes:
@@ -80,13 +79,15 @@ class KeptFiles:
         SchemaValidationError
             If the list is damaged.
         """
-        raw = load(self._storage, _INDEX)
+        raw = load(self._storage, layout.SOURCE_FILES_LIST)
         if raw is None:
             return {}
         try:
             files = msgspec.convert(raw["files"], list[SourceFileDocument])
         except (KeyError, TypeError, msgspec.ValidationError) as error:
-            raise SchemaValidationError(f"the list is not valid: {error}", where=_INDEX) from error
+            raise SchemaValidationError(
+                f"the list is not valid: {error}", where=layout.SOURCE_FILES_LIST
+            ) from error
         return {file.path: file for file in files}
 
     def keep(
@@ -123,7 +124,7 @@ class KeptFiles:
         for path in set(instead_of) - files.keys():
             documents.pop(path, None)
         listed = [documents[path] for path in sorted(documents)]
-        change.write(_INDEX, dump(self.document_of(listed)))
+        change.write(layout.SOURCE_FILES_LIST, dump(self.document_of(listed)))
         # Remove only contents that no listed file needs; equal files share one.
         after = {document.kept_as for document in documents.values()}
         for key in before - after:

@@ -105,7 +105,7 @@ class Index:
         with ThreadPoolExecutor(1) as other:
             # Arrow decodes the file while this thread reads the times.
             unpacked = None if data is None else other.submit(file.from_bytes, data, wanted)
-            folders = self._found()
+            folders = self.versions()
             known = None if unpacked is None else unpacked.result()
         if self._places is None:
             self._places = file.Places()
@@ -129,7 +129,7 @@ class Index:
         """Rebuild the index from the documents, write it, and return its entries."""
         from kymflow_zarr.engine.index import file
 
-        folders = self._found()
+        folders = self.versions()
         keep = self._keeper(folders, 0, len(folders))
         fresh = file.table_of(self._read(folders))
         if keep is not None:
@@ -164,7 +164,7 @@ class Index:
         names = self._storage.unfinished(layout.IMAGES)
         return {i for i in map(layout.parse_image_folder, names) if i is not None}
 
-    def _found(self) -> dict[str, int]:
+    def versions(self) -> dict[str, int]:
         """Return the versions of the folders of all images, by id."""
         versions = self._storage.versions(layout.IMAGES, _EDITED)
         if not versions:

@@ -327,7 +327,7 @@ class TreeTables:
 
     @staticmethod
     def _rows(
-        rows: pd.DataFrame, columns: list[Any], in_table: dict[str, object], kept: bytes
+        rows: pd.DataFrame, columns: list[Any], in_table: dict[str, str], kept: bytes
     ) -> tuple[bytes, str]:
         own = rows.drop(columns=[c for c in (IMAGE_ID, POOLED_PATH) if c in rows.columns])
         # Files of one table may have different columns.

@@ -51,6 +51,7 @@ Role: TypeAlias = Literal[
 
 SIDECAR_SUFFIXES: Final = (".csv.gz", ".json", ".csv", ".parquet", ".npy")
 ANALYSIS_FOLDER: Final = "flow-analysis"
+_POOLED: Final = "_db.csv"
 _ANALYSIS_FILES: Final = {
     "_kymanalysis.csv": "kymanalysis_csv",
     "_kymanalysis.json": "kymanalysis_json",
@@ -138,6 +139,11 @@ def matches(name: str, pattern: str) -> bool:
     return any(fnmatch.fnmatchcase(name.casefold(), p) for p in patterns)
 
 
+def is_pooled(path: str) -> bool:
+    """Return True if a file, by its name or path, is a table over the whole folder."""
+    return path[-len(_POOLED) :].casefold() == _POOLED
+
+
 def plan_folder(
     files: Iterable[Found],
     takes: Callable[[Found], bool],
@@ -174,7 +180,7 @@ def plan_folder(
         for found in files:
             if found.rel_path in taken:
                 continue
-            if found.name.casefold().endswith("_db.csv"):
+            if is_pooled(found.name):
                 plan.pooled.append(found)
             elif not owners.attach(found):
                 plan.unmatched.append((found, _reason(found)))

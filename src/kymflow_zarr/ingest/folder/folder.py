@@ -19,6 +19,7 @@ from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.errors import ArgumentError, SourceNotFoundError
 from kymflow_zarr.ingest.folder.changes import ChangeDetector, FileChange
 from kymflow_zarr.ingest.folder.convention import Acquisition, FolderPlan, matches, plan_folder
+from kymflow_zarr.ingest.folder.last_scan import LastScan
 from kymflow_zarr.ingest.folder.planned_action import (
     BATCH_IMAGES,
     Batch,
@@ -105,6 +106,11 @@ class _FolderWork:
         if export is not None:
             return export.run(dry_run=dry_run, progress=self.progress, executor=self.executor)
         scan = scan_folder(root)
+        last = None if dry_run else self._last_scan(root.resolve(), scan, options)
+        items = None if last is None else last.items()
+        if items is not None:
+            self._tell_end(sum(item.status == "unchanged" for item in items))
+            return IngestReport(str(root), tuple(items))
         known = SourceIndex(self.dataset)
         plan = plan_folder(
             scan.files,
@@ -117,9 +123,10 @@ class _FolderWork:
         detector = ChangeDetector(known, compare_new=dry_run)
         detector.prepare(plan.acquisitions, self.executor)
         actions = list(self._plan(plan, detector, known))
+        is_new = any(action.changes_something(options.mode) for action in actions)
         if dry_run:
             self.items.extend(action.planned(options.mode) for action in actions)
-        elif not any(action.changes_something(options.mode) for action in actions):
+        elif not is_new:
             for action in actions:
                 self.items += action.report(options)
         else:
@@ -127,8 +134,7 @@ class _FolderWork:
             known = SourceIndex(self.dataset)
         if not dry_run:
             plan.unmatched += _left_over(plan, self.items)
-        if self.progress is not None:
-            self.progress(len(actions), len(actions), "")
+        self._tell_end(len(actions))
         self.items.extend(_missing(root, plan, known, detector))
         unclaimed = UnclaimedFiles(known, plan, root.resolve())
         self.items.extend(
@@ -136,7 +142,13 @@ class _FolderWork:
             if dry_run
             else unclaimed.carried_out(options.mode, overwrite_edits=options.overwrite_edits)
         )
+        if last is not None and not (is_new or unclaimed.has_changed):
+            last.save(self.items, known)
         return IngestReport(str(root), tuple(self.items))
+
+    def _last_scan(self, root: Path, scan: Scan, options: IngestOptions) -> LastScan:
+        asked = (self.pattern, self.include_sidecars, options.mode, options.overwrite_edits)
+        return LastScan(self.dataset, root, scan, asked)
 
     def _misnamed(self, scan: Scan) -> Iterator[IngestItem]:
         for path, why in scan.misnamed:
@@ -178,6 +190,10 @@ class _FolderWork:
     def _tell(self, done: int, actions: list[PlannedAction]) -> None:
         if self.progress is not None and done < len(actions):
             self.progress(done, len(actions), actions[done].name())
+
+    def _tell_end(self, total: int) -> None:
+        if self.progress is not None:
+            self.progress(total, total, "")
 
     def _plan(
         self, plan: FolderPlan, detector: ChangeDetector, known: SourceIndex

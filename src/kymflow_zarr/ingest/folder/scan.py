@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -13,6 +16,8 @@ from kymflow_zarr.layout import is_litter
 from kymflow_zarr.types import StrPath
 
 RENAME_HINT: Final = "Rename it."
+# Documents at the top of a Zarr store, of version 3 and of version 2.
+_OF_A_STORE: Final = frozenset({"zarr.json", ".zgroup", ".zarray"})
 
 
 def sha256_of_file(path: StrPath) -> str:
@@ -80,14 +85,15 @@ class Found:
         self._sha256[:] = [sha256]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Scan:
     """The result of a folder scan.
 
     Parameters
     ----------
-    files : list of Found
-        In order of their paths.
+    listing : list of (str, str, int, int)
+        Of each file its full path, path below the scanned folder, size in bytes and time of
+        modification in ns, in order of their paths.
     unreadable : list of (str, str)
         Links and folders that could not be followed or read, and why.
     misnamed : list of (str, str)
@@ -96,10 +102,15 @@ class Scan:
         Folders that could not be listed; the state of the files in them is unknown.
     """
 
-    files: list[Found] = field(default_factory=list)
+    listing: list[tuple[str, str, int, int]] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     misnamed: list[tuple[str, str]] = field(default_factory=list)
     unlisted: list[str] = field(default_factory=list)
+
+    @functools.cached_property
+    def files(self) -> list[Found]:
+        """The files of the listing, made when they are needed: a scan of known files needs none."""
+        return [Found(*each) for each in self.listing]
 
 
 def scan_folder(root: Path) -> Scan:
@@ -111,7 +122,7 @@ def scan_folder(root: Path) -> Scan:
         If the folder's own path is not valid Unicode.
     """
     scan = Scan()
-    _walk(_named(root.resolve()), "", scan)
+    _walk(str(_named(root.resolve())), "", scan)
     return scan
 
 
@@ -137,7 +148,7 @@ def look_at(path: Path, root: Path | None = None) -> Found:
 def scan_siblings(path: Path) -> Scan:
     """Walk the folder of a file and its direct subfolders, where its sidecars lie."""
     scan = Scan()
-    _walk(path.parent, "", scan, depth=1)
+    _walk(str(path.parent), "", scan, depth=1)
     return scan
 
 
@@ -180,15 +191,17 @@ def _named(path: Path) -> Path:
     return path
 
 
-def _walk(folder: Path, prefix: str, scan: Scan, depth: int = 1000) -> None:
+def _walk(folder: str, prefix: str, scan: Scan, depth: int = 1000) -> None:
     try:
         with os.scandir(folder) as entries:
             listed = sorted(entries, key=lambda entry: entry.name)
     except FileNotFoundError:
         return  # Deleted since it was listed.
     except OSError as error:
-        scan.unlisted.append(str(folder))
-        scan.unreadable.append((str(folder), f"the folder cannot be read: {error.strerror}"))
+        scan.unlisted.append(folder)
+        scan.unreadable.append((folder, f"the folder cannot be read: {error.strerror}"))
+        return
+    if prefix and _is_store(listed):
         return
     for entry in listed:
         if entry.name.startswith(".") or is_litter(entry.name):
@@ -199,15 +212,15 @@ def _walk(folder: Path, prefix: str, scan: Scan, depth: int = 1000) -> None:
                 if not is_unicode(entry.name):
                     why = f"the folder's name is not valid Unicode. {RENAME_HINT}"
                     scan.unreadable.append((spelled_out(entry.path), why))
-                elif depth and not _is_store(Path(entry.path)):
-                    _walk(Path(entry.path), f"{rel_path}/", scan, depth - 1)
+                elif depth:
+                    _walk(entry.path, f"{rel_path}/", scan, depth - 1)
             elif entry.is_file():
                 if not is_unicode(entry.name):
                     why = f"the file's name is not valid Unicode. {RENAME_HINT}"
                     scan.misnamed.append((spelled_out(entry.path), why))
                     continue
                 stat = entry.stat()
-                scan.files.append(Found(entry.path, rel_path, stat.st_size, stat.st_mtime_ns))
+                scan.listing.append((entry.path, rel_path, stat.st_size, stat.st_mtime_ns))
             elif entry.is_symlink():
                 why = "is a link to a folder, which is not followed"
                 leads = entry.is_dir()
@@ -222,8 +235,8 @@ def _walk(folder: Path, prefix: str, scan: Scan, depth: int = 1000) -> None:
             )
 
 
-def _is_store(folder: Path) -> bool:
-    try:
-        return any((folder / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray"))
-    except PermissionError:
-        return False  # The walk reports it as unreadable.
+def _is_store(listed: Iterable[os.DirEntry[str]]) -> bool:
+    """Return True if the entries of a folder are those of a Zarr store."""
+    with contextlib.suppress(OSError):  # The walk reports it.
+        return any(entry.name in _OF_A_STORE and entry.is_file() for entry in listed)
+    return False

@@ -45,6 +45,11 @@ class UnclaimedFiles:
     plan : FolderPlan
     root : Path
         The folder, absolute.
+
+    Attributes
+    ----------
+    has_changed : bool
+        Whether anything was written.
     """
 
     def __init__(self, known: SourceIndex, plan: FolderPlan, root: Path) -> None:
@@ -58,6 +63,7 @@ class UnclaimedFiles:
         self._to_keep: dict[str, tuple[SourceFileDocument, bytes]] = {}
         self._new_tables: dict[str, tuple[Found, bytes]] = {}
         self._late: list[Found] = []
+        self.has_changed = False
         self._instead_of: set[str] = set()
         self._gone = self._no_longer_there()
         self._moved = self._found_again()
@@ -104,6 +110,7 @@ class UnclaimedFiles:
         gone, self._instead_of = self._instead_of, set()
         if not (new or files or gone):
             return
+        self.has_changed = True
         storage, tables = self._dataset.storage, self._dataset.tables
         with (
             storage.lock(SCOPE, *tables.scopes(new)),
@@ -161,7 +168,11 @@ class UnclaimedFiles:
                 if digest_of_bytes(data) != old.sha256:
                     raise SourceFileError("changed while it was read", where=path)
                 if old.role == "pooled":
-                    move_rows(self._dataset, (table_name(old), old.path), (table_name(found), path))
+                    move_rows(
+                        self._dataset,
+                        (table_name(old.rel_path), old.path),
+                        (table_name(found.rel_path), path),
+                    )
             except StorageError:
                 raise
             except (KymflowZarrError, OSError):
@@ -244,7 +255,7 @@ class UnclaimedFiles:
             if known is not None and same and not self._resolves_more(found, rows):
                 reason = self._with_move(_with_count("unchanged", _unresolved(rows)), found)
                 return IngestItem("pooled", path, None, reason)
-            name = table_name(found)
+            name = table_name(found.rel_path)
             if name in self._new_tables:
                 self._commit()  # Of a file that differs from this one only in its suffix.
             if earlier is None and not self._dataset.tables.exists(name):
@@ -267,7 +278,7 @@ class UnclaimedFiles:
     def _resolves_more(self, found: Found, rows: Rows) -> bool:
         """Return True if more rows match images now than last time."""
         try:
-            table = self._dataset.load_table(table_name(found))
+            table = self._dataset.load_table(table_name(found.rel_path))
         except FileNotFoundError:
             return False  # A user has deleted it.
         if not {POOLED_PATH, IMAGE_ID} <= set(table.columns):

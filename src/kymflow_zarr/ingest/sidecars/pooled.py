@@ -24,7 +24,6 @@ from kymflow_zarr.errors import (
 from kymflow_zarr.formats.parquet.footer import check_parquet_size
 from kymflow_zarr.ingest.folder.scan import Found
 from kymflow_zarr.schema.analysis_columns import IMAGE_ID, POOLED_PATH, names_in_table
-from kymflow_zarr.schema.image import SourceFileDocument
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,10 +31,9 @@ if TYPE_CHECKING:
     from kymflow_zarr.formats.rows.encoded import Rows
 
 
-def table_name(found: Found | SourceFileDocument) -> str:
+def table_name(rel_path: str) -> str:
     """Return the name of the table that holds the rows of a pooled file."""
-    path = PurePosixPath(found.rel_path)
-    return str(path.with_suffix("")).lstrip("/")
+    return str(PurePosixPath(rel_path).with_suffix("")).lstrip("/")
 
 
 def pooled_rows(data: bytes, found: Found, images: Mapping[str, str]) -> Rows:
@@ -95,7 +93,7 @@ def unresolved_paths(dataset: OpenDataset, found: Found) -> list[str] | None:
     import pyarrow.parquet as pq
 
     try:
-        data, key = dataset.tables.read(table_name(found))
+        data, key = dataset.tables.read(table_name(found.rel_path))
         check_parquet_size(data, where=key)
         with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
             here = [n for n in (IMAGE_ID, POOLED_PATH, "rel_path") if n in file.schema_arrow.names]
@@ -126,7 +124,7 @@ def save_pooled(dataset: OpenDataset, found: Found, rows: Rows, earlier: Rows | 
     earlier : Rows, optional
         The rows written by the last ingest. None replaces any rows.
     """
-    name, path = table_name(found), found.full_path
+    name, path = table_name(found.rel_path), found.full_path
     try:
         table = dataset.load_table(name)
     except TableNotFoundError:
