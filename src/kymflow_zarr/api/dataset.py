@@ -984,12 +984,14 @@ class ZarrDataset:
             everything else in it is left alone.
         include_tiff, include_tables : bool
             False leaves TIFFs or tables out; those of an earlier export are then stale.
-        layout : {"dataset", "kymflow"}
+        layout : {"dataset", "kymflow", "acqstore"}
             ``"dataset"``: a folder for each image, from which an equal dataset can be created.
             ``"kymflow"``: the folders that the dataset was ingested from, with the same files
             at the same paths. Files that are not identical byte for byte, because something was
             edited since or the pixels of a TIFF were compressed, are listed in ``differences``
-            of the report. Nothing in the folder is overwritten or removed.
+            of the report. Nothing in the folder is overwritten or removed. ``"acqstore"``: the
+            same, with metadata and regions in the sidecars of acqstore (``<file>.<ext>.json``)
+            beside all images.
         progress : callable, optional
             Called as ``progress(done, total, label)``.
         executor : concurrent.futures.Executor, optional

@@ -71,7 +71,8 @@ def export_folder(
     The layout ``"kymflow"`` restores the folders that the dataset was ingested from: the same files
     at the same paths, byte for byte unless they were edited since; ``differences`` of the report
     lists all other files. Nothing in the target is overwritten or removed, and nothing else is
-    written to it.
+    written to it. The layout ``"acqstore"`` does the same, and writes the sidecar
+    ``<file>.<ext>.json`` of acqstore beside each image that has none.
 
     Parameters
     ----------
@@ -84,7 +85,7 @@ def export_folder(
     include_tiff, include_tables : bool
         Excluded files are not part of the export: TIFFs or tables of an earlier export to the same
         folder are stale and are removed.
-    layout : {"dataset", "kymflow"}
+    layout : {"dataset", "kymflow", "acqstore"}
     progress : callable, optional
         Called as ``progress(done, total, label)`` after each image, table and source file.
     executor : concurrent.futures.Executor, optional
@@ -118,14 +119,16 @@ def export_folder(
             hint="Choose a folder outside of it.",
         )
     if layout not in get_args(ExportLayout):
-        raise ArgumentError(f"the layout {layout!r} is not 'dataset' or 'kymflow'", where="layout")
-    if layout == "kymflow":
+        known = ", ".join(map(repr, get_args(ExportLayout)))
+        raise ArgumentError(f"the layout {layout!r} is not one of {known}", where="layout")
+    if layout != "dataset":
         from kymflow_zarr.export.lab_layout.tree import export_tree
 
         return export_tree(
             dataset,
             root,
             lambda paths: _keep_off(home, root, [*paths, WORK]),
+            acqstore=layout == "acqstore",
             include_tiff=include_tiff,
             include_tables=include_tables,
             progress=progress,

@@ -190,8 +190,8 @@ def upgrade_roi(roi: object) -> object:
     """Return a region converted to the current form, with all unknown keys.
 
     Flat regions become nested; a missing or null name, note, channel, plane or meta becomes the
-    default; a missing type is derived from ``data``. A value of unknown form is returned
-    unchanged.
+    default; a missing type is derived from ``data``. A value of unknown form, and a region of an
+    unknown kind, are returned unchanged.
 
     Parameters
     ----------
@@ -200,6 +200,9 @@ def upgrade_roi(roi: object) -> object:
     """
     if not isinstance(roi, Mapping):
         return roi
+    kind = roi.get("roi_type")
+    if isinstance(kind, str) and kind not in ROI_MODELS:
+        return dict(roi)
     today = _nested(roi) if is_flat_roi(roi) else dict(roi)
     meta = today.get("meta")
     data = today.get("data")

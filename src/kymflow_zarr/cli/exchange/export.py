@@ -25,7 +25,7 @@ __all__ = ["export"]
 @click.option("--no-tables", is_flag=True, help="Leave out the tables of the dataset.")
 @click.option(
     "--layout",
-    type=click.Choice(["dataset", "kymflow"]),
+    type=click.Choice(["dataset", "kymflow", "acqstore"]),
     default="dataset",
     show_default=True,
     help="A folder for each image, or the folders that the dataset came from.",
@@ -52,7 +52,8 @@ def export(
     earlier export stay as they are.
 
     With --layout kymflow the original folders are restored, and every file that differs from the
-    original is named. Nothing in FOLDER is overwritten or removed then.
+    original is named. Nothing in FOLDER is overwritten or removed then. --layout acqstore does
+    the same, and writes metadata and regions as the sidecars of acqstore.
 
     \b
     Examples:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from kymflow_zarr import layout
@@ -29,6 +30,7 @@ from kymflow_zarr.export.lab_layout.analysis import (
 )
 from kymflow_zarr.export.lab_layout.plan import TreePlan, sidecar_name
 from kymflow_zarr.export.staging_area import numpy_writer, target_errors
+from kymflow_zarr.formats import acqstore
 from kymflow_zarr.schema.image import ImageDocument, SourceFileDocument
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.local.files import digest_of_bytes
@@ -162,11 +164,21 @@ class ImageTree:
     ) -> Callable[[], tuple[bytes, str]]:
         lower = place.casefold()
         if file.role == "metadata":
+            kept = _acqstore_sidecar(self._kept(file))
+            if kept is not None:
+                return lambda: self._acqstore(kept, file.rel_path, _EDITED)
             return lambda: self._said(payload_json(*self._json(_PAYLOAD)), _EDITED)
         if file.role == "analysis" and lower.endswith(".json"):
             kind = f"{lower.removesuffix('.json').rpartition('_')[2]}_json"
             return partial(self._analysis, file, kind, left)
         key = next(iter(left))
+        if lower.endswith(".csv") and _name(key).startswith(f"{acqstore.PROGRAM}/"):
+            return lambda: self._said(
+                edited_csv(
+                    acqstore.table_as_written(self._frame(key)), self._kept(file), velocity=False
+                ),
+                _EDITED,
+            )
         if lower.endswith(".csv"):
             velocity = file.role == "analysis"
             return lambda: self._said(
@@ -175,6 +187,22 @@ class ImageTree:
         if lower.endswith(".json"):
             return lambda: self._said(plain_json(*self._json(key)), _EDITED)
         return lambda: (self._readable(key), _EDITED)
+
+    def _acqstore(
+        self, kept: Mapping[str, Any] | None, rel_path: str, reason: str
+    ) -> tuple[bytes, str]:
+        """Return the payload as a sidecar of acqstore."""
+        pixels = self.document.pixels
+        sidecar, lost = acqstore.sidecar_of_payload(
+            self.record.load_json(layout.METADATA),
+            kept,
+            suffix=PurePosixPath(rel_path.removesuffix(".json")).suffix.casefold(),
+            shape=pixels.shape,
+            dims=[axis.name.upper() for axis in self.document.axes],
+            dtype=self.record.dtype.name,
+        )
+        data = acqstore.sidecar_bytes(sidecar)
+        return data, f"{reason}; left out: {', '.join(lost)}" if lost else reason
 
     @staticmethod
     def _said(built: tuple[bytes, bool], reason: str) -> tuple[bytes, str]:
@@ -216,7 +244,9 @@ class ImageTree:
 
     # Artifacts without a source file --------------------------------------------------
 
-    def extra_files(self, stem: str, *, alone: bool, whole: bool = False) -> None:
+    def extra_files(
+        self, stem: str, *, alone: bool, whole: bool = False, acqstore: bool = False
+    ) -> None:
         """Plan sidecars for artifacts that were created in the dataset.
 
         Parameters
@@ -227,7 +257,11 @@ class ImageTree:
             Whether no other TIFF claims the sidecars of that stem.
         whole : bool
             Whether to write all artifacts, including those made of source files.
+        acqstore : bool
+            Whether to write the payload as a sidecar of acqstore, if the image has none.
         """
+        if acqstore:
+            self._extra_acqstore(stem)
         for key, digest in sorted(self._now.items()):
             if key in self._carried or (not whole and self._made.get(key) == digest):
                 continue
@@ -237,12 +271,23 @@ class ImageTree:
             if not alone:
                 reason += "; ingest gives it to another image too, whose TIFF has that name"
             try:
+                if key == _PAYLOAD and acqstore:
+                    continue
                 if key == _PAYLOAD:
                     self._extra_payload(stem, reason)
                 else:
                     self._sidecar(stem, key, reason)
             except (CorruptDataError, SchemaValidationError) as error:
                 self.plan.fail("image", self.record.image_id, str(error))
+
+    def _extra_acqstore(self, stem: str) -> None:
+        images = [file.rel_path for file in self.document.source_files if file.role == "image"]
+        suffix = PurePosixPath(images[0]).suffix if images else ".tif"
+        place = f"{stem}{suffix}.json"
+        if _PAYLOAD in self._now and not self.plan.names.has(place):
+            self.plan.names.claim(place)
+            build = partial(self._acqstore, None, place, _NEW)
+            self.plan.built(self.record.image_id, place, build)
 
     def _extra_payload(self, stem: str, reason: str) -> None:
         names, place = self.plan.names, f"{stem}.json"
@@ -291,6 +336,12 @@ class ImageTree:
             return reason
 
         self.plan.made(self.record.image_id, place, write)
+
+
+def _acqstore_sidecar(data: bytes) -> dict[str, Any] | None:
+    """Return a metadata file that is a sidecar of acqstore, None if it is another one."""
+    value = json.loads(data.decode("utf-8-sig"))
+    return value if acqstore.is_sidecar(value) else None
 
 
 def _kind(key: str) -> ArtifactKind:

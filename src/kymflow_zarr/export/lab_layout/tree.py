@@ -43,6 +43,7 @@ def export_tree(
     root: Path,
     keep_off: Callable[[list[str]], None],
     *,
+    acqstore: bool,
     include_tiff: bool,
     include_tables: bool,
     progress: Progress | None,
@@ -57,13 +58,17 @@ def export_tree(
         The target, absolute, without links.
     keep_off : callable
         Called with paths; raises if one of them lies in the dataset.
+    acqstore : bool
+        Whether images get sidecars of acqstore.
     include_tiff, include_tables : bool
     progress : callable, optional
     executor : concurrent.futures.Executor, optional
     """
     storage = dataset.storage.reader()
     require_dataset(dataset, storage)
-    work = _Planner(dataset, include_tiff=include_tiff, include_tables=include_tables)
+    work = _Planner(
+        dataset, acqstore=acqstore, include_tiff=include_tiff, include_tables=include_tables
+    )
     plan = work.planned()
     keep_off(list(plan.files))
     files = sorted(plan.files.values(), key=lambda file: file.path)
@@ -151,11 +156,14 @@ class _Planner:
     Parameters
     ----------
     dataset : OpenDataset
-    include_tiff, include_tables : bool
+    acqstore, include_tiff, include_tables : bool
     """
 
-    def __init__(self, dataset: OpenDataset, *, include_tiff: bool, include_tables: bool) -> None:
+    def __init__(
+        self, dataset: OpenDataset, *, acqstore: bool, include_tiff: bool, include_tables: bool
+    ) -> None:
         self._dataset = dataset
+        self._acqstore = acqstore
         self._storage = dataset.storage.reader()
         self._reading = Reading(self._storage)
         self._include_tiff = include_tiff
@@ -213,7 +221,7 @@ class _Planner:
         alone = [self._plan.claim_stem(stem) for _, stem, _ in trees]
         for (tree, stem, filed), own in zip(trees, alone, strict=True):
             with _Reporting(self._plan, "image", tree.record.image_id):
-                tree.extra_files(stem, alone=own, whole=not filed)
+                tree.extra_files(stem, alone=own, whole=not filed, acqstore=self._acqstore)
         if self._include_tables:
             for name in self._dataset.list_table_names():
                 with _Reporting(self._plan, "table", name):

@@ -13,6 +13,7 @@ from kymflow_zarr.engine.change import Change
 from kymflow_zarr.engine.source_files import SCOPE
 from kymflow_zarr.errors import KymflowZarrError, SourceFileError, StorageError
 from kymflow_zarr.ingest.folder.convention import FolderPlan
+from kymflow_zarr.ingest.folder.known_programs import known_file
 from kymflow_zarr.ingest.folder.scan import Found, is_gone
 from kymflow_zarr.ingest.folder.source_index import SourceIndex
 from kymflow_zarr.ingest.report import IngestItem
@@ -297,6 +298,8 @@ class UnclaimedFiles:
             data = found.path.read_bytes()
         except OSError as error:
             return f"{reason}; it cannot be read: {error.strerror}"
+        looks = known_file(found.name, data)
+        reason = reason if looks is None else f"{looks}, and {reason}"
         self._to_keep[path] = (_document(found, digest_of_bytes(data), "unmatched"), data)
         return f"{reason}; it is kept as it is"
 

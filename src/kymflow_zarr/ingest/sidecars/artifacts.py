@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from kymflow_zarr.engine.images.artifacts import encode
 from kymflow_zarr.engine.images.draft import write_array_artifact
 from kymflow_zarr.errors import KymflowZarrError, SourceFileError
+from kymflow_zarr.formats import acqstore as acqstore_files
 from kymflow_zarr.ingest.folder.convention import Acquisition, Attached, Role
+from kymflow_zarr.ingest.folder.known_programs import known_file
 from kymflow_zarr.ingest.folder.scan import Found
+from kymflow_zarr.ingest.sidecars import acqstore
 from kymflow_zarr.ingest.sidecars.olympus import OlympusHeader, parse_olympus_header
 from kymflow_zarr.layout import array_artifact_prefix, artifact_key
 from kymflow_zarr.runtime.background import arrived
@@ -102,13 +105,16 @@ def read_sidecars(acquisition: Acquisition) -> SidecarContents:
     """Read the sidecars of an acquisition; note one that cannot be read."""
     contents = SidecarContents()
     readable: list[Attached] = []
-    for attached in acquisition.attached:
+    for number, attached in enumerate(acquisition.attached):
         try:
-            contents.data[attached.found.rel_path] = attached.found.path.read_bytes()
-            readable.append(attached)
+            data = attached.found.path.read_bytes()
         except OSError as error:
             contents.unreadable.append(attached.found.rel_path)
             contents.notes.append(f"{_name(attached)} cannot be read: {error.strerror}")
+            continue
+        contents.data[attached.found.rel_path] = data
+        acquisition.attached[number] = _of_acqstore(attached, data, acquisition)
+        readable.append(acquisition.attached[number])
     for role in _METADATA_ROLES:
         _read_metadata(contents, [a for a in readable if a.role == role])
     # Before the analysis: a file called "<stem>.velocity.parquet" is meant as that artifact.
@@ -117,10 +123,36 @@ def read_sidecars(acquisition: Acquisition) -> SidecarContents:
     pictures = [_name(a) for a in readable if a.role == "picture"]
     if pictures:
         contents.notes.append(f"kept as pictures of where it was taken: {', '.join(pictures)}")
-    contents.notes += [
-        f"{_name(a)} was kept as it is: no rule covers it" for a in readable if a.role == "unknown"
-    ]
+    for attached in readable:
+        looks = known_file(_name(attached), contents.data[attached.found.rel_path])
+        if attached.role in ("unknown", "sidecar") and looks is not None:
+            contents.notes.append(f"{_name(attached)} was not understood: {looks}")
+        elif attached.role == "unknown":
+            contents.notes.append(f"{_name(attached)} was kept as it is: no rule covers it")
     return contents
+
+
+_ACQSTORE: Final = "acqstore"
+_ACQSTORE_HEADERS: Final = (b"channel,roi_id,", b'"channel","roi_id",')
+
+
+def _of_acqstore(attached: Attached, data: bytes, acquisition: Acquisition) -> Attached:
+    """Return a sidecar with its role, if its name and its content are those of acqstore."""
+    images = [found.name for found in acquisition.images]
+    image = next((name for name in images if _name(attached).startswith(f"{name}.")), None)
+    if attached.role != "sidecar" or image is None:
+        return attached
+    rest = _name(attached).removeprefix(f"{image}.")
+    if rest == "json":
+        try:
+            value = loads_json(data, where=None)
+        except ValueError:
+            return attached  # It is noted when it is read.
+        if acqstore_files.is_sidecar(value):
+            return Attached(attached.found, "metadata", _ACQSTORE)
+    if attached.kind == ".csv" and data.startswith(_ACQSTORE_HEADERS):
+        return Attached(attached.found, "analysis", _ACQSTORE, rest.removesuffix(".csv"))
+    return attached
 
 
 def read_kept_metadata(files: Iterable[tuple[SourceFileDocument, bytes]]) -> SidecarContents:
@@ -156,6 +188,7 @@ def _read_metadata(contents: SidecarContents, files: list[Attached]) -> None:
                     raise SourceFileError("is not a JSON object, so no metadata")
                 # Reject unencodable text ("\\ud800") here: later it would fail the whole image.
                 encode("json", value, where=_name(attached))
+                value, raw = _payload_of(contents, attached, value), value
                 # "<stem>.metadata.json" is a payload as saved, and comes after "<stem>.json".
                 if contents.payload is not None:
                     contents.notes.append(f"{_name(attached)} goes before another metadata file")
@@ -164,12 +197,47 @@ def _read_metadata(contents: SidecarContents, files: list[Attached]) -> None:
                     ]
                 contents.payload = value
                 contents.artifacts.append(
-                    SourceArtifact("json", METADATA_ARTIFACT, value, (rel_path,))
+                    SourceArtifact("json", METADATA_ARTIFACT, raw, (rel_path,))
                 )
             contents.payload_made_of.append(rel_path)
 
 
+def _payload_of(
+    contents: SidecarContents, attached: Attached, value: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the payload of a metadata file; of one of acqstore, add its analyses too."""
+    if not acqstore_files.is_sidecar(value):
+        return value
+    made_of = (attached.found.rel_path,)
+    suffix = PurePosixPath(_name(attached).removesuffix(".json")).suffix.casefold()
+    note = acqstore_files.letter_labels(value, suffix=suffix)
+    contents.notes += [] if note is None else [f"{_name(attached)}: {note}"]
+    payload = acqstore_files.payload_of_sidecar(value, suffix=suffix)
+    runs = acqstore_files.runs_of_sidecar(value)
+    contents.artifacts.append(SourceArtifact("json", acqstore.ANALYSIS, runs, made_of))
+    events = acqstore.events_of_runs(runs, payload)
+    if events is not None:
+        contents.artifacts.append(SourceArtifact("parquet", acqstore.EVENTS, events, made_of))
+    return payload
+
+
+def _acqstore_table(contents: SidecarContents, attached: Attached, data: bytes) -> SourceArtifact:
+    from kymflow_zarr.formats.dataframe.csv_foreign import decode_csv
+
+    table = acqstore.table_with_image_columns(decode_csv(data), contents.payload)
+    table.attrs = {
+        "program": acqstore_files.PROGRAM,
+        "units": acqstore.units_of(list(table.columns)),
+    }
+    name = acqstore.TABLE.format(name=attached.name)
+    return SourceArtifact("parquet", name, table, (attached.found.rel_path,))
+
+
 def _read_analysis(contents: SidecarContents, files: list[Attached]) -> None:
+    for attached in files:
+        if attached.kind == _ACQSTORE:
+            with _Noted(contents, attached) as data:
+                contents.artifacts.append(_acqstore_table(contents, attached, data))
     newest = True
     for age, kinds in _AGES:
         here = [attached for attached in files if attached.kind in kinds]
