@@ -23,6 +23,13 @@ def kind_of(info: ArtifactInfo) -> Kind:
     return KINDS[info.kind]
 
 
+def is_metadata_column(name: str) -> bool:
+    """Return True if a column of `images()` is a key of the experiment's metadata."""
+    from kymflow_zarr.engine.index.images_dataframe import is_own_column
+
+    return not is_own_column(name)
+
+
 def open_dataset_of(dataset: ZarrDataset) -> OpenDataset:
     """Return the engine object that a dataset holds."""
     return dataset._open  # noqa: SLF001 - the face hides it from users, not from the package

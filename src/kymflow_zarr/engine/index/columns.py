@@ -50,10 +50,14 @@ class ImageFacts:
 
 
 class IndexColumn(NamedTuple):
-    """A column of the index: its type, and how its value is read from the documents."""
+    """A column of the index: its type, and how its value is read from the documents.
+
+    `unread` is the value for an image whose documents cannot be read.
+    """
 
     kind: Literal["string", "int64", "json"]
     read: Callable[[ImageFacts], Any]
+    unread: str | int | None = None
 
 
 class ImagesColumn(NamedTuple):
@@ -137,8 +141,8 @@ INDEX: Final[dict[str, IndexColumn]] = {
     "rel_path": IndexColumn("string", lambda facts: _origin(facts).get("rel_path")),
     "source_image": IndexColumn("string", _source_image),
     "experiment_metadata": IndexColumn("json", _experiment),
-    "n_rois": IndexColumn("int64", _n_rois),
-    "artifacts": IndexColumn("json", lambda facts: facts.artifact_keys),
+    "n_rois": IndexColumn("int64", _n_rois, unread=0),
+    "artifacts": IndexColumn("json", lambda facts: facts.artifact_keys, unread="[]"),
     "source_files": IndexColumn("json", lambda facts: facts.document.source_files),
     "verdict": IndexColumn("string", _verdict),
     "curation_note": IndexColumn("string", _note),
@@ -213,12 +217,9 @@ def read_row(storage: Storage, image_id: str, changed_ns: int) -> Row | None:
 
 
 def _broken(image_id: str, error: str) -> Row:
-    row: Row = dict.fromkeys(INDEX)
+    row: Row = {name: column.unread for name, column in INDEX.items()}
     error = error.encode(errors="replace").decode()
-    return row | {
-        "image_id": image_id, "changed_ns": NEVER_TRUSTED, "error": error, "n_rois": 0,
-        "artifacts": "[]",
-    }  # fmt: skip
+    return row | {"image_id": image_id, "changed_ns": NEVER_TRUSTED, "error": error}
 
 
 def _cell(column: IndexColumn, facts: ImageFacts) -> Any:

@@ -22,7 +22,7 @@ from kymflow_zarr.formats.parquet.footer import arrow_reader
 from kymflow_zarr.schema.base import FORMAT, FORMAT_VERSION
 
 _ARROW: Final[dict[str, Any]] = {"string": pa.string(), "json": pa.string(), "int64": pa.int64()}
-SCHEMA: Final = pa.schema([(name, _ARROW[kind]) for name, (kind, _) in INDEX.items()])
+SCHEMA: Final = pa.schema([(name, _ARROW[column.kind]) for name, column in INDEX.items()])
 _NOTE: Final = "kymflow_zarr"
 _DIGITS: Final = b"0" * 64
 _BEFORE_DIGEST: Final = b'"document":"index","sha256":"'

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from kymflow_zarr import layout
 from kymflow_zarr.engine.hints import did_you_mean
-from kymflow_zarr.engine.index.columns import IMAGES
+from kymflow_zarr.engine.index.columns import IMAGES, INDEX
 from kymflow_zarr.engine.index.file import parsed, values
 from kymflow_zarr.engine.index.index import Index
 from kymflow_zarr.engine.tables import Tables
@@ -51,7 +51,7 @@ def images_frame(index: Index, tables: Tables, columns: Sequence[str] | None) ->
         if name == "results":
             found |= _out_of_date(table, tables)
         else:
-            found |= _MAKERS.get(name, _as_it_is)(table, name)
+            found |= _MAKERS.get(name, _stored)(table, name)
     errors: dict[str, str] = {}
     if wanted is None:
         found |= _row_counts(tables, table, tables.names(), errors)
@@ -88,23 +88,22 @@ def _refuse_unknown(wanted: Sequence[str], found: Mapping[str, Any]) -> None:
             )
 
 
-def _as_it_is(table: pa.Table, name: str) -> dict[str, Any]:
+def _stored(table: pa.Table, name: str) -> dict[str, Any]:
+    """Return a column with the values of the index; lists become tuples."""
+    column = INDEX[name]
+    if column.kind == "json":
+        codes, texts = _distinct(table, name)
+        values = [tuple(v) if isinstance(v, list) else v for v in parsed(texts)]
+        return {name: _spread(codes, values, object)}
+    if column.kind == "int64" and column.unread is None:
+        nullable: Any = {pa.int64(): pd.Int64Dtype()}
+        return {name: table[name].to_pandas(types_mapper=nullable.get)}
     return {name: table[name].to_pandas()}
 
 
-def _sequences(table: pa.Table, name: str) -> dict[str, Any]:
-    codes, texts = _distinct(table, name)
-    values = [None if value is None else tuple(value) for value in parsed(texts)]
-    return {name: _spread(codes, values, object)}
-
-
 def _acquired(table: pa.Table, name: str) -> dict[str, Any]:
-    column = table[name]
-    nullable: Any = {pa.int64(): pd.Int64Dtype()}
-    return {
-        "acquired": column.cast(pa.timestamp("ns")).to_pandas(),
-        name: column.to_pandas(types_mapper=nullable.get),
-    }
+    times = table[name].cast(pa.timestamp("ns")).to_pandas()
+    return {"acquired": times, **_stored(table, name)}
 
 
 def _axes(table: pa.Table, name: str) -> dict[str, Any]:
@@ -142,7 +141,7 @@ def _source(table: pa.Table, name: str) -> dict[str, Any]:
     codes, texts = _distinct(table.append_column(_ABOVE, above), _ABOVE)
     folders = [_folders_of(path) for path in texts]
     return {
-        **_as_it_is(table, name),
+        **_stored(table, name),
         "parent_folder": _spread(codes, _texts([first for first, _ in folders])),
         "grandparent_folder": _spread(codes, _texts([second for _, second in folders])),
     }
@@ -188,9 +187,14 @@ def _experiment(table: pa.Table, name: str) -> dict[str, Any]:
     columns = {}
     for key in sorted({key for each in payloads for key in each}):
         column = [each.get(key) for each in payloads]
-        taken = key in IMAGES or key.startswith(ROWS) or key.endswith(_CALIBRATION)
-        columns[f"{name}.{key}" if taken else key] = _spread(codes, column, _dtype_of(column))
+        label = f"{name}.{key}" if is_own_column(key) else key
+        columns[label] = _spread(codes, column, _dtype_of(column))
     return columns
+
+
+def is_own_column(name: str) -> bool:
+    """Return True if a name is that of a column which is no key of the experiment's metadata."""
+    return name in IMAGES or name.startswith(ROWS) or name.endswith(_CALIBRATION)
 
 
 def _dtype_of(items: Sequence[Any]) -> Any:
@@ -253,9 +257,8 @@ def _texts(items: Sequence[str | None]) -> Any:
     return pa.array(items, pa.string()).to_pandas()
 
 
+# Columns of the index from which columns of other names are made; _stored() makes the others.
 _MAKERS: Final[dict[str, Callable[[pa.Table, str], dict[str, Any]]]] = {
-    "shape": _sequences,
-    "channel_names": _sequences,
     "axes": _axes,
     "acquired_local_epoch_ns": _acquired,
     "source_path": _source,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from starlette.testclient import TestClient
 
 from kymflow_zarr import ZarrDataset
+from kymflow_zarr.engine.index import columns, file
 from kymflow_zarr.storage.local.storage import LocalStorage
 from tests.viewer.web.site import ask, client_of
 
@@ -165,8 +168,30 @@ def test_the_thumbnail_of_a_row_has_an_address_that_changes_with_its_pixels(
     assert client.get(before["thumbnail"]).headers["cache-control"] == "no-store"
 
 
-def test_search_takes_no_column_of_the_list_itself_for_metadata() -> None:
-    from kymflow_zarr.engine.index.columns import IMAGES
-    from kymflow_zarr.viewer.web.lists.gallery import _OURS
-
-    assert set(IMAGES) <= _OURS
+def test_a_column_of_the_index_is_a_row_of_its_table(
+    ds: ZarrDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = {"n_chunks": lambda facts: len(facts.document.pixels.chunks),
+            "sizes": lambda facts: {"bytes": facts.document.pixels.shape}}  # fmt: skip
+    kinds: dict[str, Any] = {"n_chunks": "int64", "sizes": "json"}
+    for name, kind in kinds.items():
+        monkeypatch.setitem(columns.INDEX, name, columns.IndexColumn(kind, read[name]))
+        monkeypatch.setitem(columns.IMAGES, name, columns.ImagesColumn(name))
+    arrow = [pa.field("n_chunks", pa.int64()), pa.field("sizes", pa.string())]
+    monkeypatch.setattr(file, "SCHEMA", pa.schema([*file.SCHEMA, *arrow]))
+    rec = ds.add_image([[1, 2, 3]], image_id="a")
+    rec.save_metadata_payload({"version": "2.0", "experiment_metadata": {"sizes": "whole"}})
+    broken = ds.add_image([[1]], image_id="b")
+    (ds.path / "images" / broken.image_id / "zarr.json").write_text("{")
+    for _ in range(2):  # Read from the documents, then from the index file.
+        frame = ds.images()
+        assert frame["n_chunks"].dtype == "Int64"
+        assert frame["n_chunks"].isna().tolist() == [False, True]
+        assert frame["sizes"].tolist() == [{"bytes": [1, 3]}, None]
+        assert frame["experiment_metadata.sizes"][0] == "whole"
+        ds.update_manifest()
+    # Search looks into metadata, and into no other column that is new.
+    client = client_of(ds)
+    assert [row["image_id"] for row in ask(client, "/api/images?q=whole")["rows"]] == ["a"]
+    assert ask(client, "/api/images?q=bytes")["rows"] == []
+    assert ask(client, "/api/images?where=n_chunks:eq:2")["rows"][0]["sizes"] == {"bytes": [1, 3]}

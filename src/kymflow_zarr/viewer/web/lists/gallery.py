@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from kymflow_zarr.api.internals import open_dataset_of
+from kymflow_zarr.api.internals import is_metadata_column, open_dataset_of
 from kymflow_zarr.viewer.web.answers import answer
 from kymflow_zarr.viewer.web.lists.rows import Asked, Rows
 from kymflow_zarr.viewer.web.site import number_of, site_of
@@ -36,14 +36,6 @@ _TIMES: Final = frozenset({"created_utc", "updated_utc"})
 _SEARCHED: Final = (
     "image_id", "rel_path", "parent_folder", "grandparent_folder", "channel_names", "verdict",
     "curation_note",
-)  # fmt: skip
-_OURS: Final = frozenset(
-    {
-        "image_id", "shape", "dtype", "axes", "line_period_s", "pixel_size_um", "channel_names",
-        "acquired", "acquired_local_epoch_ns", "created_utc", "updated_utc", "source_path",
-        "rel_path", "parent_folder", "grandparent_folder", "n_rois", "artifacts", "n_artifacts",
-        "error", "verdict", "curation_note", "source_image",
-    }
 )  # fmt: skip
 
 
@@ -113,11 +105,8 @@ def _rows_of(frame: pd.DataFrame) -> Rows:
         if name not in frame:
             frame = frame.assign(**{name: None})
     names = [str(name) for name in frame.columns]
-    told = [
-        name for name in names
-        if name not in _OURS and not name.endswith(("_step", "_unit")) and ":" not in name
-    ]  # fmt: skip
-    return Rows(frame, searched=[*_SEARCHED, *told], times=_TIMES)
+    metadata = [name for name in names if is_metadata_column(name)]
+    return Rows(frame, searched=[*_SEARCHED, *metadata], times=_TIMES)
 
 
 def images(request: Request) -> Response:
