@@ -53,7 +53,8 @@ class ZarrDataset:
     Parameters
     ----------
     path : str or Path
-        The dataset's folder, by convention named ``*.zarr``.
+        The dataset's folder, by convention named ``*.zarr``; or, as a str, an address:
+        ``s3://bucket/x.zarr``, ``gs://``, ``az://``, ``https://`` (read only), ``memory://name``.
     mode : {"r", "r+", "a", "w", "w-"}
         The modes of zarr. ``"r"`` opens an existing dataset for reading, ``"r+"`` for reading
         and writing; ``"a"`` creates it if it does not exist; ``"w"`` empties it first;
@@ -63,6 +64,11 @@ class ZarrDataset:
         ``"full"``: data survives a power cut once the call that wrote it has returned.
         ``"relaxed"`` is faster; a power cut may lose the last writes, but never leaves a
         partial one.
+
+    storage_options : mapping, optional
+        Where and how to reach an object store, by the names of obstore: ``region``,
+        ``endpoint``, ``access_key_id``, ..., and ``client_options`` and ``retry_config``. What
+        is missing comes from the environment. Credentials are never pickled.
 
     Raises
     ------
@@ -85,10 +91,18 @@ class ZarrDataset:
     ...     key = rec.save_json("note", {"quality": "good"})
     """
 
-    def __init__(self, path: StrPath, mode: Mode = "a", *, durability: Durability = "full") -> None:
+    def __init__(
+        self,
+        path: StrPath,
+        mode: Mode = "a",
+        *,
+        durability: Durability = "full",
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> None:
         self._open = OpenDataset.open(
-            path, mode, durability=durability, older_formats=_OLDER_FORMATS
-        )
+            path, mode, durability=durability, older_formats=_OLDER_FORMATS,
+            storage_options=storage_options,
+        )  # fmt: skip
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopened, self._open.__reduce__()
@@ -126,13 +140,18 @@ class ZarrDataset:
         shown = f", tables {', '.join(tables[:5])}" if tables else ""
         more = f" and {len(tables) - 5} more" if len(tables) > 5 else ""
         return printable(
-            f"<ZarrDataset {str(self.path)!r} mode={self.mode!r}: {len(self)} images{shown}{more}>"
+            f"<ZarrDataset {self.location!r} mode={self.mode!r}: {len(self)} images{shown}{more}>"
         )
 
     @property
     def path(self) -> Path:
-        """The dataset's folder."""
+        """The dataset's folder; a StorageError for a dataset at an address."""
         return self._open.path
+
+    @property
+    def location(self) -> str:
+        """Where the dataset is: the path of its folder, or its address."""
+        return self._open.location
 
     @property
     def mode(self) -> Mode:

@@ -49,7 +49,19 @@ json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document instead of text."
 )
 
-dataset_argument = click.argument("dataset", type=click.Path(path_type=Path))
+
+class DatasetParameter(click.Path):
+    """The path of a folder, as Path, or an address, as str."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return an address as it is."""
+        return value if "://" in str(value) else super().convert(value, param, ctx)
+
+
+dataset_argument = click.argument("dataset", type=DatasetParameter())
 
 id_argument = click.argument("image_id", metavar="ID", shell_complete=complete_ids)
 

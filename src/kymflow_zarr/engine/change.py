@@ -48,7 +48,7 @@ class Change:
 
     def stage(self, key: str) -> Staged:
         """Return a staged folder that replaces whatever is at a key on commit."""
-        tree = self._trees[key] = self._storage.stage()
+        tree = self._trees[key] = self._storage.stage(key=_join(self.prefix, key))
         return tree
 
     def remove(self, key: str) -> None:
@@ -93,7 +93,8 @@ class Change:
             # While mode "w" in another process has emptied the folder and not created the new
             # dataset yet, our files would belong to no dataset and block its creation.
             require_dataset(self._storage)
-        listed = {layout.CHECKSUMS: self._checksums()}
+        derived = self._storage.derives_checksums
+        listed = {} if derived else {layout.CHECKSUMS: self._checksums()}
         with self._storage.transaction(self.prefix) as transaction:
             for key, data in (self._files | listed).items():
                 transaction.put(_join(self.prefix, key), data)

@@ -12,7 +12,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 
 from kymflow_zarr import layout
+from kymflow_zarr.engine.addresses import is_address, open_address
 from kymflow_zarr.engine.change import Change
+from kymflow_zarr.engine.conflicts import retried
 from kymflow_zarr.engine.hints import did_you_mean
 from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.engine.index.index import Index
@@ -25,7 +27,7 @@ from kymflow_zarr.engine.opening import (
     read_document,
 )
 from kymflow_zarr.engine.tables import Tables
-from kymflow_zarr.errors import ArgumentError, RecordNotFoundError
+from kymflow_zarr.errors import ArgumentError, RecordNotFoundError, StorageError
 from kymflow_zarr.schema.base import FORMAT, FORMAT_VERSION
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.read_only import readable_file
@@ -96,8 +98,17 @@ class OpenDataset:
         *,
         durability: Durability = "full",
         older_formats: OlderFormats = NONE_OLDER,
+        storage_options: Mapping[str, Any] | None = None,
     ) -> Self:
-        """Open, or create, the dataset in a folder."""
+        """Open, or create, the dataset in a folder or at an address."""
+        if is_address(path):
+            storage, document = open_address(str(path), mode, storage_options)
+            return cls(storage, document, mode)
+        if storage_options is not None:
+            raise ArgumentError(
+                "storage_options are for addresses, and this is the path of a folder",
+                where="storage_options",
+            )
         storage, document = open_storage(dataset_path(path), mode, durability, older_formats)
         # The default mode opens a dataset of unknown origin for reading only.
         return cls(storage, document, mode if storage.writable else "r")
@@ -109,8 +120,23 @@ class OpenDataset:
 
     @property
     def path(self) -> Path:
-        """The dataset's folder."""
-        return Path(self.storage.location)
+        """The dataset's folder.
+
+        Raises
+        ------
+        StorageError
+            If the dataset is at an address.
+        """
+        if is_address(self.location):
+            raise StorageError(
+                "the dataset is not in a folder", where=self.location, hint="Use location."
+            )
+        return Path(self.location)
+
+    @property
+    def location(self) -> str:
+        """Where the dataset is: the path of its folder, or its address."""
+        return self.storage.location
 
     @property
     def dataset_id(self) -> str:
@@ -169,7 +195,7 @@ class OpenDataset:
             meant = did_you_mean(image_id, self.list_image_ids())
             raise RecordNotFoundError(
                 f"there is no image {image_id!r} in the dataset",
-                where=str(self.path),
+                where=self.location,
                 hint=f"{meant}list_image_ids() tells which there are.",
             )
         return StoredImage(self.storage, image_id)
@@ -245,6 +271,7 @@ class OpenDataset:
 
         return KeptFiles(self.storage)
 
+    @retried
     def delete_image(self, image_id: str) -> int:
         """Delete an image with all its artifacts, and its rows in all tables."""
         from kymflow_zarr.engine.images.thumbnails import forget_one

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from kymflow_zarr import layout
 from kymflow_zarr.engine.change import Change
+from kymflow_zarr.engine.conflicts import retried
 from kymflow_zarr.engine.documents import CurrentImage, load_image
 from kymflow_zarr.engine.images import artifacts
 from kymflow_zarr.engine.images.pixels import load_pixels, open_pixels, replace_pixels
@@ -33,7 +34,7 @@ from kymflow_zarr.errors import (
 )
 from kymflow_zarr.formats.array.write import as_array
 from kymflow_zarr.schema.checksums import FileSum, parse_checksums
-from kymflow_zarr.storage.interface import Storage
+from kymflow_zarr.storage.interface import ConflictError, Storage
 from kymflow_zarr.storage.read_only import readable_file
 from kymflow_zarr.types import ArtifactInfo, ArtifactKind, Axis, ImageBounds, StrPath
 
@@ -209,6 +210,7 @@ class StoredImage:
                 if self.document().pixels.path == pixels.path:
                     raise
 
+    @retried
     def save_array(
         self,
         arr: object,
@@ -255,6 +257,7 @@ class StoredImage:
         count = channel_count(normalize_axes(axes, len(shape)), tuple(shape))
         return old.channel_names if len(old.channel_names) == count else None
 
+    @retried
     def save_metadata_objects(
         self, header: object = None, experiment: object = None, rois: object = None
     ) -> str:
@@ -316,6 +319,7 @@ class StoredImage:
             kind = artifacts.kind_of(self.storage, self.prefix, name)
         return self._load(artifacts.require_kind(kind), name)
 
+    @retried
     def _save(self, kind: ArtifactKind, name: str, value: Any) -> str:
         self.storage.require_writable()
         key, data = self._encoded(kind, name, value)
@@ -362,6 +366,7 @@ class StoredImage:
         """Return the keys, relative to the dataset, of the JSON and data-frame artifacts."""
         return [info.key for info in self.list_artifacts()]
 
+    @retried
     def delete_analysis(self, suffixes: str | Iterable[str] | None = None) -> int:
         """Delete JSON and data-frame artifacts and return their number."""
         self.storage.require_writable()
@@ -385,6 +390,7 @@ class StoredImage:
             self._forget_results(change, removed)
         return count
 
+    @retried
     def save_array_artifact(
         self,
         name: str,
@@ -420,6 +426,7 @@ class StoredImage:
         """Return the names of the array artifacts, sorted."""
         return self._arrays.names()
 
+    @retried
     def delete_array_artifact(self, name: str) -> None:
         """Delete an array artifact; raise KeyError if there is none of that name."""
         with self._lock(), self._change() as change:
@@ -741,7 +748,14 @@ class StoredImage:
                     where=f"image {self.image_id!r}",
                     hint="Save before or after the block of edit(), not in it.",
                 )
-            change.commit()
+            try:
+                change.commit()
+            except ConflictError as error:
+                raise EditConflictError(
+                    "another writer changed the image while the edit went on",
+                    where=f"image {self.image_id!r}",
+                    hint="Look at it as it is now, and decide again. Nothing was written.",
+                ) from error
             edit.edit_id = image.written[0].edit_id
             edit.revision = self.revision
 

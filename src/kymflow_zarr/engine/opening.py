@@ -52,10 +52,19 @@ def dataset_path(path: StrPath) -> Path:
         raise ArgumentError("the path is empty", hint="Give the path of the dataset's folder.")
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text):
         raise ArgumentError(
-            f"{text!r} is an address, and datasets are folders of a file system",
-            hint="Give the path of a folder.",
+            f"{text!r} is an address of no place that holds datasets",
+            hint="Give the path of a folder, or, as a str, an address that begins with s3://, "
+            "gs://, az://, https:// or memory://.",
         )
     return Path(text).expanduser().absolute()
+
+
+def check_mode(mode: object) -> None:
+    """Raise ArgumentError if a mode is unknown."""
+    if mode not in _MODES:
+        raise ArgumentError(
+            f"the mode {mode!r} is not one of {', '.join(map(repr, _MODES))}", where="mode"
+        )
 
 
 def open_storage(
@@ -68,10 +77,7 @@ def open_storage(
     ArgumentError, DatasetNotFoundError, DatasetExistsError, SchemaValidationError
         See :class:`kymflow_zarr.OpenDataset`.
     """
-    if mode not in _MODES:
-        raise ArgumentError(
-            f"the mode {mode!r} is not one of {', '.join(map(repr, _MODES))}", where="mode"
-        )
+    check_mode(mode)
     if durability not in ("full", "relaxed"):
         raise ArgumentError(
             f"the durability {durability!r} is not 'full' or 'relaxed'", where="durability"
@@ -177,7 +183,7 @@ def open_on(storage: Storage) -> DatasetDocument:
         storage.create()
         with storage.lock("dataset", "top"):
             if storage.stat(layout.GROUP) is None:
-                return _write_root(storage)
+                return write_root(storage)
     return read_document(storage)
 
 
@@ -211,10 +217,10 @@ def _create(
         document = _read_root(storage)
         if document is not None:
             return document
-        return _write_root(storage, new, attributes)
+        return write_root(storage, new, attributes)
 
 
-def _write_root(
+def write_root(
     storage: Storage,
     new: DatasetDocument | None = None,
     attributes: Mapping[str, Any] | None = None,

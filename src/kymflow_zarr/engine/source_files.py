@@ -9,6 +9,7 @@ import msgspec
 
 from kymflow_zarr import layout
 from kymflow_zarr.engine.change import Change
+from kymflow_zarr.engine.conflicts import retried
 from kymflow_zarr.engine.documents import dump, load
 from kymflow_zarr.errors import (
     ArtifactNotFoundError,
@@ -90,6 +91,7 @@ class KeptFiles:
             ) from error
         return {file.path: file for file in files}
 
+    @retried
     def keep(
         self,
         files: Mapping[str, tuple[SourceFileDocument, bytes]],

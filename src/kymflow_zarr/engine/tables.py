@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from kymflow_zarr import layout
 from kymflow_zarr.engine.change import Change
+from kymflow_zarr.engine.conflicts import retried
 from kymflow_zarr.engine.documents import require_dataset
 from kymflow_zarr.engine.hints import did_you_mean
 from kymflow_zarr.errors import TableNotFoundError
@@ -32,6 +33,7 @@ class Tables:
         self._storage = storage
         self._sql_files: FileCache | None = None
 
+    @retried
     def save(self, name: str, df: pd.DataFrame) -> str:
         """Write a table and return its key."""
         from kymflow_zarr.formats.dataframe.parquet import encode_parquet
@@ -89,6 +91,7 @@ class Tables:
         data = self._storage.read(key)
         return None if data is None else count_rows(data, where=key)
 
+    @retried
     def delete(self, name: str) -> None:
         """Delete a table."""
         self._storage.require_writable()
@@ -99,6 +102,7 @@ class Tables:
             with self._storage.lock("top"), Change(self._storage, "") as change:
                 change.remove(key)
 
+    @retried
     def replace_rows(
         self, name: str, rows: Mapping[str, pd.DataFrame], *, image_id_col: str
     ) -> None:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
 
+from kymflow_zarr.engine.addresses import is_address
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.documents import utc_now
 from kymflow_zarr.errors import ArgumentError
@@ -111,8 +112,9 @@ def export_folder(
     LockTimeoutError
         If another export is writing to the folder.
     """
-    root, home = Path(folder).resolve(), dataset.path.resolve()
-    if root.is_relative_to(home):
+    root = Path(folder).resolve()
+    home = None if is_address(dataset.location) else dataset.path.resolve()
+    if home is not None and root.is_relative_to(home):
         raise ArgumentError(
             "a dataset cannot be exported into itself",
             where=str(root),
@@ -164,8 +166,8 @@ def export_folder(
     )
 
 
-def _keep_off(home: Path, root: Path, paths: Iterable[str]) -> None:
-    if not home.is_relative_to(root):
+def _keep_off(home: Path | None, root: Path, paths: Iterable[str]) -> None:
+    if home is None or not home.is_relative_to(root):
         return
     below = home.relative_to(root).as_posix()
     for path in paths:

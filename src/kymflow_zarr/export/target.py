@@ -149,7 +149,7 @@ class ManifestTarget(ExportTarget):
     root : Path
         Absolute, without links; it may not exist yet.
     dataset_id : str
-    untouchable : Path
+    untouchable : Path or None
         The dataset's folder, in which nothing is removed.
 
     Raises
@@ -160,7 +160,7 @@ class ManifestTarget(ExportTarget):
 
     _refusal = "what it did not write"
 
-    def __init__(self, root: Path, dataset_id: str, *, untouchable: Path) -> None:
+    def __init__(self, root: Path, dataset_id: str, *, untouchable: Path | None) -> None:
         super().__init__(root)
         self._journal = self._work.path / _JOURNAL
         self._untouchable = untouchable
@@ -304,7 +304,8 @@ class ManifestTarget(ExportTarget):
         removed, kept = [], []
         with target_errors("clean up", str(self.root)):
             for path in sorted(set(self._known.paths()) - set(self.files) - self._untouched):
-                if self._file(path).is_relative_to(self._untouchable):
+                home = self._untouchable
+                if home is not None and self._file(path).is_relative_to(home):
                     continue
                 if self._obstacle(path) is not None:
                     if os.path.lexists(self._file(path)):

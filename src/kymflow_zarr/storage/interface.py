@@ -50,6 +50,13 @@ class Stat(NamedTuple):
         return True
 
 
+class ConflictError(StorageError):
+    """Another writer changed what a transaction builds on; nothing was written.
+
+    Raised only by storages without locks between hosts. The engine does the whole change again.
+    """
+
+
 class OpenFile(Protocol):
     """A file that is open for reading ranges of its bytes."""
 
@@ -180,10 +187,22 @@ class Storage(Protocol):
         Where the dataset is, for messages; equal for two storages of one dataset.
     writable : bool
         Whether it was opened for writing.
+    derives_checksums : bool
+        Whether the storage itself keeps size and digest of each file. The lists of checksums
+        are then made when they are read, and what is put in their place is ignored.
+    holds_locks : bool
+        Whether the calling thread is in the ``with`` block of a lock whose transactions may raise
+        :class:`ConflictError`.
+    reads_states : bool
+        Whether the files of an array are read in the state that the document of its image had
+        when this storage last read it, even if they were replaced since.
     """
 
     location: str
     writable: bool
+    derives_checksums: bool = False
+    holds_locks: bool = False
+    reads_states: bool = False
 
     def __hash__(self) -> int:
         return object.__hash__(self)
@@ -269,8 +288,16 @@ class Storage(Protocol):
             If another writer holds one for longer than two minutes.
         """
 
-    def stage(self, area: str | None = None) -> Staged:
-        """Return an empty staged folder, inside another staged folder if its `area` is given."""
+    def stage(self, area: str | None = None, *, key: str | None = None) -> Staged:
+        """Return an empty staged folder, inside another staged folder if its `area` is given.
+
+        Parameters
+        ----------
+        area : str, optional
+        key : str, optional
+            Where it will be published, if that is known. A storage that cannot rename writes the
+            files there from the beginning, under names that no reader looks up.
+        """
 
     def publish(self, staged: Sequence[tuple[Staged, str]]) -> list[bool]:
         """Publish several staged folders, each at its key; they share the cost of fsync.

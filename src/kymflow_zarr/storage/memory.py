@@ -10,21 +10,20 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
-import time
 import uuid
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
-from kymflow_zarr.errors import LockTimeoutError, StorageError
+from kymflow_zarr.errors import StorageError
 from kymflow_zarr.runtime.background import Content, arrived
 from kymflow_zarr.runtime.lease import call_has_ended, committing
 from kymflow_zarr.schema.checksums import FileSum
 from kymflow_zarr.storage.interface import Staged, Stat, Storage, Transaction, check_key
-
-LOCK_TIMEOUT_S: Final = 120.0
+from kymflow_zarr.storage.thread_locks import ThreadLocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +85,8 @@ class _Dataset:
         self.root: _Folder | None = None
         self.guard = threading.RLock()
         self.versions = itertools.count(1)
-        self.unlocked = threading.Condition()
-        self.holders: dict[str, int] = {}
         self.leases = _Leases()
+        self.locks = ThreadLocks(location)
         self.staged: weakref.WeakValueDictionary[str, MemoryStaged] = weakref.WeakValueDictionary()
 
     def find(self, key: str) -> _Node | None:
@@ -122,6 +120,18 @@ class _Dataset:
         return _Folder(entries, version)
 
 
+# The datasets that an address names last as long as the process.
+_named: dict[str, MemoryStorage] = {}
+
+
+def named_storage(address: str, *, writable: bool) -> MemoryStorage:
+    """Return a storage of the dataset in memory that an address such as ``memory://x`` names."""
+    named = _named.get(address)
+    if named is None:
+        named = _named.setdefault(address, MemoryStorage(location=address))
+    return MemoryStorage(writable=writable, of=named)
+
+
 # By location, to unpickle storages that were pickled in this process.
 _datasets: weakref.WeakValueDictionary[str, _Dataset] = weakref.WeakValueDictionary()
 
@@ -134,6 +144,8 @@ class MemoryStorage(Storage):
     writable : bool
     of : MemoryStorage, optional
         Another storage of the same dataset; a new dataset if left out.
+    location : str, optional
+        Where a new dataset is, for messages.
 
     Attributes
     ----------
@@ -142,11 +154,17 @@ class MemoryStorage(Storage):
         raise I/O errors there.
     """
 
-    def __init__(self, *, writable: bool = True, of: MemoryStorage | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        writable: bool = True,
+        of: MemoryStorage | None = None,
+        location: str | None = None,
+    ) -> None:
         self.writable = writable
         self.before_operation: Callable[[str], object] = lambda _: None
         self._dataset: _Dataset = (
-            _Dataset(f"memory:{uuid.uuid4().hex}") if of is None else of._dataset  # noqa: SLF001 - of this class
+            _Dataset(location or f"memory:{uuid.uuid4().hex}") if of is None else of._dataset  # noqa: SLF001 - of this class
         )
         self.location = self._dataset.location
         _datasets[self.location] = self._dataset
@@ -210,37 +228,12 @@ class MemoryStorage(Storage):
 
     # Writing ---------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def lock(self, *scopes: str) -> Iterator[None]:
+    def lock(self, *scopes: str) -> AbstractContextManager[None]:
         """Lock scopes against other threads."""
         self.require_writable()
-        me, holders = threading.get_ident(), self._dataset.holders
-        taken: list[str] = []
-        until = time.monotonic() + LOCK_TIMEOUT_S
-        condition = self._dataset.unlocked
-        try:
-            for scope in sorted(set(scopes)):  # A fixed order prevents deadlock.
-                with condition:
-                    if holders.get(scope) == me:
-                        continue
-                    while scope in holders:
-                        if not condition.wait(until - time.monotonic()):
-                            raise LockTimeoutError(
-                                f"another writer has held the lock on {scope} for "
-                                f"{LOCK_TIMEOUT_S:.0f} s",
-                                where=self.location,
-                                hint="Wait for it to finish, then call again.",
-                            )
-                    holders[scope] = me
-                    taken.append(scope)
-            yield
-        finally:
-            with condition:
-                for scope in taken:
-                    del holders[scope]
-                condition.notify_all()
+        return self._dataset.locks.lock(*scopes)
 
-    def stage(self, area: str | None = None) -> MemoryStaged:
+    def stage(self, area: str | None = None, *, key: str | None = None) -> MemoryStaged:  # noqa: ARG002
         """Return an empty staged folder, inside another staged folder if its `area` is given."""
         self.require_writable()
         self._operation("stage")

@@ -171,7 +171,7 @@ def _summary(dataset: OpenDataset) -> str:
             ("mode", dataset.mode),
         ]
     )
-    return f"<div><strong>{text(dataset.path)}</strong></div>{facts}"
+    return f"<div><strong>{text(dataset.location)}</strong></div>{facts}"
 
 
 def _thumbnails(dataset: OpenDataset) -> str:

@@ -166,7 +166,7 @@ def repair_dataset(
     if isinstance(reading, V1Storage):
         raise FormatVersionError(
             "a dataset of format version 1 can only be read",
-            where=str(dataset.path),
+            where=dataset.location,
             hint="kymflow-zarr migrate carries it over to version 2.",
         )
     if not dry_run:

@@ -190,7 +190,7 @@ def read_images(dataset: ZarrDataset, columns: Sequence[str]) -> list[dict[str, 
             raise
         raise ArgumentError(
             f"the images have no column {unknown[0]!r}",
-            where=str(dataset.path),
+            where=dataset.location,
             hint=f"{did_you_mean(unknown[0], known)}kymflow-zarr ls --columns all shows them.",
         ) from None
     return records(frame)

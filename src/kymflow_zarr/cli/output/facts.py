@@ -50,7 +50,7 @@ def find_record(dataset: ZarrDataset, text: str) -> ZarrImageRecord:
     if not matches:
         raise RecordNotFoundError(
             f"no image id begins with {text!r}",
-            where=str(dataset.path),
+            where=dataset.location,
             hint="kymflow-zarr ls lists them.",
         )
     some = ", ".join(matches[:3]) + (", ..." if len(matches) > 3 else "")

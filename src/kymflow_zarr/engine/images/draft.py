@@ -108,7 +108,7 @@ class RecordDraft(RecordWriter):
         self._array_group_written = False
         if storage.stat(self._prefix) is not None:
             raise self.taken()
-        self.staged = storage.stage(area)
+        self.staged = storage.stage(area, key=self._prefix)
 
     def __enter__(self) -> Self:
         return self

@@ -215,7 +215,7 @@ def require_dataset(dataset: OpenDataset, storage: Storage) -> None:
 
     A renamed or unmounted folder lists as empty: an export would treat every file as stale.
     """
-    path = dataset.path
+    place = dataset.location
     document = load(storage, layout.GROUP)
     missing = (
         layout.GROUP
@@ -227,14 +227,14 @@ def require_dataset(dataset: OpenDataset, storage: Storage) -> None:
     if missing is not None:
         raise DatasetNotFoundError(
             f"the dataset is not there any more: {missing} is missing",
-            where=str(path),
+            where=place,
             hint="Was it renamed, or its disk unmounted? Nothing was removed.",
         )
-    found = read_dataset_document(document, where=str(path / layout.GROUP)).dataset_id
+    found = read_dataset_document(document, where=f"{place}/{layout.GROUP}").dataset_id
     if found != dataset.dataset_id:
         raise DatasetNotFoundError(
             f"the dataset is not there any more; another one, {found}, is in its place",
-            where=str(path),
+            where=place,
             hint="Open it anew. Nothing was removed.",
         )
 

@@ -378,7 +378,7 @@ class LocalStorage(Storage):
                     _unlink_all([staged])
                     raise
 
-    def stage(self, area: str | None = None) -> StagedTree:
+    def stage(self, area: str | None = None, *, key: str | None = None) -> StagedTree:  # noqa: ARG002
         """Return an empty staged folder, inside another staged folder if its `area` is given."""
         self.require_writable()
         if area is not None:
@@ -532,16 +532,18 @@ class LocalStorage(Storage):
 
 
 def local_path(storage: Storage, key: str) -> Path:
-    """Return the path of a file, for callers that need a file on a local disk.
+    """Return the path of a file, or of a copy of it if the dataset is not in a folder.
 
     Raises
     ------
     StorageError
-        If the dataset is not in a folder, or a part of the path is a link.
+        If a part of the path is a link.
     """
-    if not isinstance(storage, LocalFiles):
-        raise StorageError("the dataset is not in a folder", where=storage.location)
-    return storage.local_path(key)
+    if isinstance(storage, LocalFiles):
+        return storage.local_path(key)
+    from kymflow_zarr.storage.local.copies import local_copy
+
+    return local_copy(storage, key)
 
 
 @functools.lru_cache(maxsize=8)

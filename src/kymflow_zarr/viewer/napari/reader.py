@@ -55,12 +55,12 @@ _COLORMAPS: Final = ("red", "green", "blue", "gray", "cyan", "magenta", "yellow"
 def layers_of(dataset: ZarrDataset, record: ZarrImageRecord) -> list[LayerData]:
     """Return an image layer for each channel, the regions as shapes, the masks as labels."""
     layout = _Layout(plane_of(stored_image_of(record)))
-    about: dict[str, Any] = {"dataset": str(dataset.path), "image_id": record.image_id}
+    about: dict[str, Any] = {"dataset": dataset.location, "image_id": record.image_id}
     with contextlib.suppress(MetadataNotFoundError, SchemaValidationError):
         about["experiment_metadata"] = record.load_metadata_payload().get("experiment_metadata")
     rois = record.load_rois()
     found = [
-        *_images(dataset, record, layout),
+        *_images(record, layout),
         *_labels(record, layout, [roi for roi in rois if isinstance(roi, MaskRoi)]),
         *_shapes(
             layout, [roi for roi in rois if not isinstance(roi, MaskRoi | PointsRoi | UnknownRoi)]
@@ -149,11 +149,11 @@ def _unit(name: str | None) -> str:
 # Pixels ------------------------------------------------------------------------------------
 
 
-def _images(dataset: ZarrDataset, record: ZarrImageRecord, layout: _Layout) -> list[LayerData]:
+def _images(record: ZarrImageRecord, layout: _Layout) -> list[LayerData]:
     pixels = _lazy(record.open_array(), layout)
     if pixels.dtype.kind == "c":
         pixels = abs(pixels)
-    told = _display(dataset, record)
+    told = _display(record)
     names = record.channel_names or ()
     count = 1 if layout.channel is None else layout.plane.shape[layout.channel]
     found = []
@@ -218,10 +218,10 @@ def _limits(
     return low, max(high, float(np.nextafter(np.float32(low), np.float32(np.inf))))
 
 
-def _display(dataset: ZarrDataset, record: ZarrImageRecord) -> list[Any]:
+def _display(record: ZarrImageRecord) -> list[Any]:
     """Return the channels' display settings from the OME-Zarr metadata, empty if it has none."""
-    document = dataset.path / "images" / record.image_id / "zarr.json"
     try:
+        document = stored_image_of(record).stored_file("zarr.json")
         channels = json.loads(document.read_bytes())["attributes"]["ome"]["omero"]["channels"]
     except (OSError, ValueError, LookupError, TypeError):
         return []
@@ -441,7 +441,7 @@ def _is_ours(folder: Path) -> bool:
 def _gallery(dataset: ZarrDataset) -> Iterator[LayerData]:
     records = list(dataset.iter_records(order_by="acquired_local_epoch_ns"))
     if not records:
-        _tell(f"The dataset {dataset.path} has no images.")
+        _tell(f"The dataset {dataset.location} has no images.")
     shown = False
     for record in records[:MOST_IMAGES]:
         try:

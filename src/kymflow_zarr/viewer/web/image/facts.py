@@ -42,7 +42,7 @@ def dataset(request: Request) -> Response:
     rows = site.gallery.rows()
     return answer(
         {
-            "name": site.dataset.path.name,
+            "name": site.dataset.location.replace("\\", "/").rpartition("/")[2],
             "dataset_id": site.dataset.dataset_id,
             "created_utc": site.dataset.created_utc,
             "editable": site.editable,

@@ -1,0 +1,166 @@
+"""Read files from a static web host, with ranges. Uses the standard library alone."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import threading
+from typing import Any, Final, NoReturn
+from urllib.parse import quote, urljoin, urlsplit
+
+from kymflow_zarr.errors import StorageError
+from kymflow_zarr.storage.object.requests import Objects
+
+_TIMEOUT_S: Final = 60.0
+_REDIRECTS: Final = 5
+_RETRIES: Final = 3
+_MISSING: Final = frozenset({403, 404, 410})
+
+
+class WebFolder(Objects):
+    """The files below an address, for reading.
+
+    Parameters
+    ----------
+    address : str
+        ``https://host/path/x.zarr``.
+
+    Attributes
+    ----------
+    address : str
+    requests : dict of str to int
+    bytes_read, bytes_written : int
+    """
+
+    def __init__(self, address: str) -> None:
+        parts = urlsplit(address)
+        if not parts.hostname or parts.username is not None or parts.password is not None:
+            raise StorageError(
+                "the address has no host, or a user in it",
+                where=f"{parts.scheme}://{parts.hostname or ''}{parts.path}",
+                hint="Write https://host/path.",
+            )
+        # Queries may be signatures: they go with each request and are shown nowhere.
+        self.address = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+        self._query = f"?{parts.query}" if parts.query else ""
+        self.requests: dict[str, int] = {}
+        self.bytes_read = self.bytes_written = 0
+        self._local = threading.local()
+
+    def __repr__(self) -> str:
+        return f"WebFolder({self.address!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return WebFolder, (self.address,)
+
+    def get(self, name: str) -> tuple[bytes, str] | None:
+        """Return the bytes of a file and its entity tag, None if there is none."""
+        answer = self._ask("GET", name)
+        if answer is None:
+            return None
+        _, headers, data = answer
+        return data, _tag(headers)
+
+    def get_range(self, name: str, start: int, size: int) -> bytes | None:
+        """Return bytes of a file, fewer at its end; None if there is no file.
+
+        Raises
+        ------
+        StorageError
+            If the host ignores the range and sends something else.
+        """
+        wanted = {"Range": f"bytes={start}-{start + size - 1}"}
+        answer = self._ask("GET", name, wanted)
+        if answer is None:
+            return None
+        status, _, data = answer
+        if status == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return b""
+        if status != http.client.PARTIAL_CONTENT:
+            raise StorageError(
+                "the host does not serve ranges of files, but sends the whole",
+                where=f"{self.address}/{name}",
+                hint="Publish the dataset on a host that answers Range requests: nginx, Apache, "
+                "S3 and GitHub Pages do; `python -m http.server` does not.",
+            )
+        return data
+
+    def head(self, name: str) -> tuple[int, str] | None:
+        """Return size and entity tag of a file, None if there is none."""
+        answer = self._ask("HEAD", name)
+        if answer is None:
+            return None
+        _, headers, _ = answer
+        return int(headers.get("Content-Length") or 0), _tag(headers)
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise StorageError("a web host lists and writes no files", where=self.address)
+
+    list_below = top_names = put = put_if = delete = _refuse
+
+    def _ask(
+        self, method: str, name: str, headers: dict[str, str] | None = None
+    ) -> tuple[int, http.client.HTTPMessage, bytes] | None:
+        url = f"{self.address}/{quote(name, safe='/@')}{self._query}"
+        for _ in range(_REDIRECTS):
+            self.requests[method.lower()] = self.requests.get(method.lower(), 0) + 1
+            status, found, data = self._exchange(method, url, headers or {}, name)
+            if status in _MISSING:
+                return None
+            if status in (301, 302, 303, 307, 308):
+                url = self._redirected(url, found.get("Location") or "", name)
+                continue
+            if status >= 400 and status != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
+                raise StorageError(
+                    f"the host answers with HTTP status {status}", where=f"{self.address}/{name}"
+                )
+            self.bytes_read += len(data)
+            return status, found, data
+        raise StorageError("the host redirects in a circle", where=f"{self.address}/{name}")
+
+    def _redirected(self, url: str, location: str, name: str) -> str:
+        target = urljoin(url, location)
+        old, new = urlsplit(url), urlsplit(target)
+        # An upgrade to https on the same host is what hosts do for http.
+        same = (new.hostname, new.scheme) in {(old.hostname, old.scheme), (old.hostname, "https")}
+        if not same:
+            raise StorageError(
+                f"the host redirects to another host, {new.hostname}, which is not followed",
+                where=f"{self.address}/{name}",
+                hint="If you trust it, open the dataset at its address there.",
+            )
+        return target
+
+    def _exchange(
+        self, method: str, url: str, headers: dict[str, str], name: str
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
+        parts = urlsplit(url)
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        for attempt in range(_RETRIES):
+            connection = self._connection(parts.scheme, parts.netloc)
+            try:
+                connection.request(method, path, headers={"Accept-Encoding": "identity", **headers})
+                answer = connection.getresponse()
+                return answer.status, answer.headers, answer.read()
+            except (OSError, http.client.HTTPException) as error:
+                connection.close()
+                if attempt == _RETRIES - 1:
+                    raise StorageError(
+                        f"cannot read it: {type(error).__name__}", where=f"{self.address}/{name}"
+                    ) from error
+        raise AssertionError("the loop ends with an answer or an error")
+
+    def _connection(self, scheme: str, host: str) -> http.client.HTTPConnection:
+        """Return this thread's connection to a host."""
+        connections = self._local.__dict__.setdefault("connections", {})
+        key = (scheme, host, os.getpid())
+        if key not in connections:
+            kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
+            connections[key] = kind(host, timeout=_TIMEOUT_S)
+        connection: http.client.HTTPConnection = connections[key]
+        return connection
+
+
+def _tag(headers: http.client.HTTPMessage) -> str:
+    tag = headers.get("ETag") or headers.get("Last-Modified") or headers.get("Content-Length")
+    return (tag or "").strip('"')

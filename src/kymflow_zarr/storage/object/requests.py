@@ -1,0 +1,75 @@
+"""The few kinds of requests that a dataset in a store needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+from kymflow_zarr.errors import StorageError
+
+
+class Listed(NamedTuple):
+    """Name, size in bytes and entity tag of an object."""
+
+    name: str
+    size: int
+    tag: str
+
+
+class Host(Protocol):
+    """What serves files by name.
+
+    Attributes
+    ----------
+    address : str
+        Where the dataset is, without secrets.
+    requests : dict of str to int
+        How many requests of each kind were made.
+    bytes_read, bytes_written : int
+    """
+
+    address: str
+    requests: dict[str, int]
+    bytes_read: int
+    bytes_written: int
+
+    def get(self, name: str) -> tuple[bytes, str] | None:
+        """Return the bytes of an object and its entity tag, None if there is none."""
+
+    def get_range(self, name: str, start: int, size: int) -> bytes | None:
+        """Return bytes of an object, fewer at its end; None if there is no object."""
+
+    def head(self, name: str) -> tuple[int, str] | None:
+        """Return size and entity tag of an object, None if there is none."""
+
+
+class Objects(Host, Protocol):
+    """What keeps objects, and heeds conditions."""
+
+    def list_below(self, prefix: str) -> Iterator[Listed]:
+        """Yield the objects whose names begin with a prefix that ends with a slash, or is empty.
+
+        Each thousand of them is a request.
+        """
+
+    def top_names(self) -> list[str]:
+        """Return the names at the top of the dataset's address."""
+
+    def put(self, name: str, data: bytes | memoryview) -> None:
+        """Put an object, replacing one of that name."""
+
+    def put_if(self, name: str, data: bytes, tag: str | None) -> str | None:
+        """Put an object if its entity tag is still `tag`, or, with None, if there is none.
+
+        Returns
+        -------
+        str or None
+            The new entity tag; None if the condition did not hold, or the server says so.
+        """
+
+    def delete(self, names: list[str]) -> None:
+        """Delete objects; those that are not there are no error."""
+
+
+class AccessDeniedError(StorageError):
+    """The store refused the credentials, or has got none."""

@@ -1,0 +1,43 @@
+"""An S3 server in this process, and datasets in it."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+SECRET = "sEcReT-mArK-0123456789"
+_NUMBERS = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def s3_options() -> Iterator[dict[str, Any]]:
+    """Return the storage options of a server that has a bucket."""
+    server_module = pytest.importorskip("moto.server")
+    import boto3
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = server_module.ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    _, port = server.get_host_and_port()
+    endpoint = f"http://127.0.0.1:{port}"
+    client = boto3.client(
+        "s3", endpoint_url=endpoint, aws_access_key_id="key", aws_secret_access_key=SECRET,
+        region_name="us-east-1",
+    )  # fmt: skip
+    client.create_bucket(Bucket="bucket")
+    client.close()
+    yield {
+        "endpoint": endpoint, "access_key_id": "key", "secret_access_key": SECRET,
+        "region": "us-east-1", "client_options": {"allow_http": True},
+    }  # fmt: skip
+    server.stop()
+
+
+@pytest.fixture
+def new_address() -> Callable[[], str]:
+    """Return a function that returns a new address in the bucket."""
+    return lambda: f"s3://bucket/folder/{next(_NUMBERS)}.zarr"
