@@ -532,18 +532,16 @@ class LocalStorage(Storage):
 
 
 def local_path(storage: Storage, key: str) -> Path:
-    """Return the path of a file, or of a copy of it if the dataset is not in a folder.
+    """Return the path of a file, for callers that need a file on a local disk.
 
     Raises
     ------
     StorageError
-        If a part of the path is a link.
+        If the dataset is not in a folder, or a part of the path is a link.
     """
-    if isinstance(storage, LocalFiles):
-        return storage.local_path(key)
-    from kymflow_zarr.storage.local.copies import local_copy
-
-    return local_copy(storage, key)
+    if not isinstance(storage, LocalFiles):
+        raise StorageError("the dataset is not in a folder", where=storage.location)
+    return storage.local_path(key)
 
 
 @functools.lru_cache(maxsize=8)

@@ -86,7 +86,7 @@ class PublishedFolder(ReadOnlyStorage):
 
     def is_folder(self, key: str) -> bool:
         """Return True if a folder is at a key."""
-        return not key or self.bucket.head(f"{key}/{layout.GROUP}") is not None or bool(
+        return not key or self.bucket.head(f"{check_key(key)}/{layout.GROUP}") is not None or bool(
             self._below(key)
         )  # fmt: skip
 
@@ -127,7 +127,7 @@ class PublishedFolder(ReadOnlyStorage):
 
     def _below(self, prefix: str) -> dict[str, FileSum]:
         """Return the files that the list of checksums of an image, or of the top, has there."""
-        scope, rel = scope_of(f"{prefix}/x" if prefix else "x")
+        scope, rel = scope_of(f"{check_key(prefix)}/x" if prefix else "x")
         base = f"{scope}/" if rel != f"{prefix}/x" and prefix else ""
         key = f"{base}{layout.CHECKSUMS}"
         data = self.read(key)

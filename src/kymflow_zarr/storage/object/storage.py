@@ -42,6 +42,7 @@ from kymflow_zarr.storage.object.requests import Objects
 from kymflow_zarr.storage.object.states import OutcomeUnknownError, Seen, States
 from kymflow_zarr.storage.object.viewer_copies import publish_group
 from kymflow_zarr.storage.thread_locks import ThreadLocks
+from kymflow_zarr.types import ARTIFACT_SUFFIXES
 
 _MAX_TEXT_BYTES: Final = 16 << 10
 _TEXTS: Final = frozenset(
@@ -131,6 +132,7 @@ class ObjectStorage(Storage):
 
     def stat(self, key: str) -> Stat | None:
         """Return size and version of the file or folder at a key, None if there is none."""
+        _check(key)
         if _is_derived(key):
             data = self.read(key)
             if data is not None:
@@ -144,6 +146,7 @@ class ObjectStorage(Storage):
 
     def is_folder(self, key: str) -> bool:
         """Return True if a folder is at a key. The key of the dataset itself is empty."""
+        _check(key)
         if not key:
             return True
         if _is_derived(key):
@@ -183,6 +186,7 @@ class ObjectStorage(Storage):
 
     def names(self, prefix: str) -> list[str]:
         """Return the names of all files and folders directly below a key, sorted."""
+        _check(prefix)
         names = set(self._names(prefix))
         if prefix == layout.IMAGES:
             names |= self._image_versions().keys()
@@ -213,6 +217,7 @@ class ObjectStorage(Storage):
 
     def versions(self, prefix: str, file: str = "") -> dict[str, int]:  # noqa: ARG002
         """Return name and version of each folder that :meth:`children` names."""
+        _check(prefix)
         found: dict[str, int] = {}
         if prefix == layout.IMAGES:
             found = self._image_versions()
@@ -236,6 +241,7 @@ class ObjectStorage(Storage):
 
     def walk(self, prefix: str) -> Iterator[tuple[str, Stat]]:
         """Yield key and stat of each file below a key, sorted by the parts of their keys."""
+        _check(prefix)
         found: dict[str, Stat] = {}
         if prefix in ("", layout.INDEX) or _is_derived(prefix):
             for item in self.bucket.list_below(f"{prefix or layout.INDEX}/"):
@@ -672,10 +678,16 @@ def short_text(key: str, data: bytes | memoryview) -> str | None:
 
 
 def _object_name(key: str, tag: str) -> str:
-    for suffix in (*layout.SUFFIXES.values(), ".gz"):
+    for suffix in (*ARTIFACT_SUFFIXES.values(), ".gz"):
         if key.endswith(suffix):
             return f"{key.removesuffix(suffix)}@{tag}{suffix}"
     return f"{key}@{tag}"
+
+
+def _check(key: str) -> None:
+    """Raise StorageError if a key leads out of the dataset; the dataset's own is empty."""
+    if key:
+        check_key(key)
 
 
 def _is_derived(key: str) -> bool:

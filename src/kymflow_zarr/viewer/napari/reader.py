@@ -221,8 +221,8 @@ def _limits(
 def _display(record: ZarrImageRecord) -> list[Any]:
     """Return the channels' display settings from the OME-Zarr metadata, empty if it has none."""
     try:
-        document = stored_image_of(record).stored_file("zarr.json")
-        channels = json.loads(document.read_bytes())["attributes"]["ome"]["omero"]["channels"]
+        with stored_image_of(record).open_file("zarr.json") as document:
+            channels = json.load(document)["attributes"]["ome"]["omero"]["channels"]
     except (OSError, ValueError, LookupError, TypeError):
         return []
     return channels if isinstance(channels, list) else []
