@@ -119,7 +119,7 @@ def test_a_program_that_reads_one_image_starts_with_little(tmp_path: Path) -> No
     # Each takes as long as a good part of NumPy, or many of them do together.
     heavy = {
         "pandas", "zarr", "tifffile", "pyarrow", "numcodecs", "click", "rich", "matplotlib",
-        "xarray", "dask", "filelock", "asyncio", "difflib", "shutil", "gzip", "tempfile",
+        "xarray", "dask", "asyncio", "difflib", "shutil", "gzip", "tempfile",
         "getpass",
     }  # fmt: skip
     assert loaded & heavy - modules_after("import numpy") == set()

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
-from filelock import FileLock, Timeout
-
 from kymflow_zarr._version import __version__
 from kymflow_zarr.errors import KymflowZarrError, LockTimeoutError, StorageError
 from kymflow_zarr.export.dataset_layout.places import WORK, ArtifactPlace
@@ -23,6 +21,7 @@ from kymflow_zarr.storage.local.files import (
     sync_file,
     write_file,
 )
+from kymflow_zarr.storage.local.locks import LockFile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,7 +65,7 @@ class WorkFolder:
     def __init__(self, root: Path) -> None:
         self.path = root / WORK
         self._root = root
-        self._lock: FileLock | None = None
+        self._lock: LockFile | None = None
         self._made_root = False
 
     @property
@@ -84,15 +83,13 @@ class WorkFolder:
         """
         self._made_root = not self._root.exists()
         self.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path / _LOCK, timeout=0)
-        try:
-            lock.acquire()
-        except Timeout as error:
+        lock = LockFile(self.path / _LOCK)
+        if not lock.acquire(0):
             raise LockTimeoutError(
                 "another export is writing to this folder",
                 where=str(self._root),
                 hint="Wait for it to finish, then call again.",
-            ) from error
+            )
         self._lock = lock
         self.sweep()
 
@@ -100,7 +97,7 @@ class WorkFolder:
         """Release the lock; remove the folder, and the target if it is empty and new."""
         if self._lock is None:
             return
-        self._lock.release()
+        self._lock.end()
         self._lock = None
         if remove:
             with contextlib.suppress(OSError):

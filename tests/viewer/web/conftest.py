@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from filelock import FileLock
 from starlette.testclient import TestClient
 
 from kymflow_zarr import ZarrDataset
+from kymflow_zarr.storage.local.locks import LockFile
 from tests.viewer.web.browser import Visits, make_experiment, make_many, started
 from tests.viewer.web.site import client_of, make_dataset
 
@@ -81,8 +81,12 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent
     path = folder / "many.zarr"
-    with FileLock(folder / "many.lock"):
+    lock = LockFile(folder / "many.lock")
+    assert lock.acquire(600)
+    try:
         if not path.exists():
             make_many(folder / "making.zarr")
             (folder / "making.zarr").rename(path)
+    finally:
+        lock.end()
     return path
