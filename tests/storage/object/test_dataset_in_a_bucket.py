@@ -53,10 +53,13 @@ def open_s3(s3_options: dict[str, Any], new_address: Callable[[], str]) -> Open:
     return opened
 
 
+def dataset_in(bucket: Bucket) -> ZarrDataset:
+    return _reopened(OpenDataset.on, (ObjectStorage(bucket, writable=True),))
+
+
 def in_memory() -> tuple[ZarrDataset, Bucket]:
     bucket = Bucket("test://counted", store=MemoryStore())
-    ds = _reopened(OpenDataset.on, (ObjectStorage(bucket, writable=True),))
-    return ds, bucket
+    return dataset_in(bucket), bucket
 
 
 def test_it_holds_what_a_dataset_in_a_folder_holds(open_s3: Open, tmp_path: Path) -> None:

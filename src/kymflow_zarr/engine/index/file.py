@@ -139,6 +139,15 @@ def merged(one: pa.Table, other: pa.Table) -> pa.Table:
     return both.take(pc.sort_indices(both["image_id"]))
 
 
+def with_all_images(trusted: pa.Table, fresh: pa.Table) -> pa.Table:
+    """Return the trusted rows, and those of all other images as never to be trusted."""
+    is_other = pc.invert(pc.is_in(fresh["image_id"], value_set=trusted["image_id"]))
+    others = fresh.filter(is_other)
+    never = pa.array([NEVER_TRUSTED] * len(others), pa.int64())
+    place = others.column_names.index("changed_ns")
+    return merged(trusted, others.set_column(place, SCHEMA.field("changed_ns"), never))
+
+
 def entries_of(table: pa.Table) -> dict[str, dict[str, Any]]:
     """Return an entry for each row of the index, by image id."""
     texts = {name: values(table, name) for name in table.column_names}

@@ -133,7 +133,9 @@ class Index:
         keep = self._keeper(folders, 0, len(folders))
         fresh = file.table_of(self._read(folders))
         if keep is not None:
-            self._write(keep(fresh))
+            # A host that lists no folders knows the images from this file alone, so the rows that
+            # may be outdated already are written too, as such.
+            self._write(file.with_all_images(keep(fresh), fresh))
         return file.entries_of(fresh)
 
     def _unwritten(self, stale: Mapping[str, int]) -> pa.Table:

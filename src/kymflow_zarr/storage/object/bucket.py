@@ -93,6 +93,9 @@ class Bucket(Objects):
         in_memory = isinstance(self._store, MemoryStore)
         return _reopened, (self.address, public, in_memory)
 
+    def close(self) -> None:
+        """Do nothing: the connections of a store are closed with the process."""
+
     # Reading ---------------------------------------------------------------------------
 
     def get(self, name: str) -> tuple[bytes, str] | None:

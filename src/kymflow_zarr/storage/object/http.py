@@ -46,6 +46,16 @@ class WebFolder(Objects):
         self.requests: dict[str, int] = {}
         self.bytes_read = self.bytes_written = 0
         self._local = threading.local()
+        self._connections: list[http.client.HTTPConnection] = []
+
+    def close(self) -> None:
+        """Close the connections; the next request makes a new one."""
+        while self._connections:
+            self._connections.pop().close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_connections"):
+            self.close()
 
     def __repr__(self) -> str:
         return f"WebFolder({self.address!r})"
@@ -157,6 +167,8 @@ class WebFolder(Objects):
         if key not in connections:
             kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
             connections[key] = kind(host, timeout=_TIMEOUT_S)
+        if connections[key] not in self._connections:
+            self._connections.append(connections[key])
         connection: http.client.HTTPConnection = connections[key]
         return connection
 

@@ -139,6 +139,10 @@ class PublishedFolder(ReadOnlyStorage):
             base + name: found for name, found in files.items() if (base + name).startswith(start)
         }
 
+    def close(self) -> None:
+        """Close the connections to the host."""
+        self.bucket.close()
+
     def settled(self) -> Any:
         """Return a predicate that is False: a host may change what it serves."""
         return lambda _: False
@@ -169,4 +173,5 @@ class _Ranges:
 
 
 def _is_image(key: str) -> bool:
-    return key.count("/") == 1 and key.startswith(f"{layout.IMAGES}/")
+    folder, _, name = key.partition("/")
+    return folder == layout.IMAGES and name != layout.GROUP and "/" not in name

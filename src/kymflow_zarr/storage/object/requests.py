@@ -39,6 +39,9 @@ class Host(Protocol):
     def get_range(self, name: str, start: int, size: int) -> bytes | None:
         """Return bytes of an object, fewer at its end; None if there is no object."""
 
+    def close(self) -> None:
+        """Close connections; the next request opens a new one."""
+
     def head(self, name: str) -> tuple[int, str] | None:
         """Return size and entity tag of an object, None if there is none."""
 

@@ -553,7 +553,8 @@ class ObjectStorage(Storage):
         return {}
 
     def close(self) -> None:
-        """Do nothing: connections are closed with the process."""
+        """Close the connections to a web host; those to stores are closed with the process."""
+        self.bucket.close()
 
 
 class ObjectStaged:

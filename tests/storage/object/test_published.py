@@ -1,0 +1,175 @@
+"""Datasets that were published are read over HTTP, from any host that serves ranges."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import pickle
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from obstore.store import LocalStore, MemoryStore
+
+from kymflow_zarr import ZarrDataset
+from kymflow_zarr.errors import (
+    ArgumentError,
+    DatasetNotFoundError,
+    ReadOnlyError,
+    RecordNotFoundError,
+    SchemaValidationError,
+    StorageError,
+)
+from kymflow_zarr.storage.object.bucket import Bucket
+from kymflow_zarr.testing import state_of
+from tests.storage.object.test_dataset_in_a_bucket import dataset_in
+from tests.storage.test_dataset_on_memory import work
+
+PIXELS = np.arange(4000 * 64, dtype="uint16").reshape(4000, 64)
+
+
+class _WithoutRanges(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+class _WithRanges(_WithoutRanges):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        path = Path(self.translate_path(self.path))
+        asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        if not path.is_file():
+            self.send_error(404)
+            return
+        data = path.read_bytes()
+        part = data if asked is None else data[int(asked[1]) : int(asked[2]) + 1]
+        self.send_response(200 if asked is None else 206)
+        self.send_header("Content-Length", str(len(part)))
+        self.end_headers()
+        self.wfile.write(part)
+
+
+class _Elsewhere(_WithoutRanges):
+    def do_GET(self) -> None:
+        self.send_response(302)
+        self.send_header("Location", f"http://localhost:{self.server.server_port}/other")  # type: ignore[attr-defined]
+        self.end_headers()
+
+    do_HEAD = do_GET  # noqa: N815
+
+
+Serve = Callable[..., str]
+
+
+@contextmanager
+def _served(handler: Any) -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Return a function that serves the folder of the test and returns its address."""
+    with ExitStack() as stack:
+
+        def served(kind: Any = _WithRanges) -> str:
+            return stack.enter_context(_served(functools.partial(kind, directory=str(tmp_path))))
+
+        yield served
+
+
+def test_a_folder_on_a_static_host_reads_as_it_does_at_home(tmp_path: Path, serve: Serve) -> None:
+    ds = ZarrDataset(tmp_path / "x.zarr")
+    work(ds)
+    ds.add_image(PIXELS, image_id="With Capitals")
+    ds.update_manifest()
+    there = ZarrDataset(f"{serve()}/x.zarr", mode="r")
+    assert state_of(there) == state_of(ds)
+    pd.testing.assert_frame_equal(there.images(), ds.images())
+    assert there.list_table_names() == ds.list_table_names()
+    assert np.array_equal(there["With Capitals"].load_array(slice(9, 20)), PIXELS[9:20])
+    assert np.array_equal(there["With Capitals"].open_array()[9:20], PIXELS[9:20])
+    assert there.verify().ok
+    with pytest.raises(RecordNotFoundError):
+        there["nothing"]
+    with pytest.raises(ReadOnlyError):
+        there["a"].save_json("x", {})
+    again = pickle.loads(pickle.dumps(there))
+    assert again.list_image_ids() == ds.list_image_ids()
+
+
+def test_a_bucket_that_was_published_reads_too(tmp_path: Path, serve: Serve) -> None:
+    bucket = Bucket("test://published", store=MemoryStore())
+    ds = dataset_in(bucket)
+    work(ds)
+    ds.update_manifest()
+    target = LocalStore(tmp_path / "x.zarr", mkdir=True)
+    for item in bucket.list_below(""):
+        target.put(item.name, (bucket.get(item.name) or (b"",))[0])
+    there = ZarrDataset(f"{serve()}/x.zarr", mode="r")
+    assert state_of(there) == state_of(ds)
+    assert there.list_image_ids() == ["a", "b"]
+
+
+def test_a_window_costs_few_requests(tmp_path: Path, serve: Serve) -> None:
+    ZarrDataset(tmp_path / "x.zarr").add_image(PIXELS, image_id="a")
+    there = ZarrDataset(f"{serve()}/x.zarr", mode="r")
+    host = there._open.storage.bucket  # type: ignore[attr-defined]
+    record = there["a"]
+    host.requests.clear()
+    assert np.array_equal(record.load_array(slice(5, 9)), PIXELS[5:9])
+    assert sum(host.requests.values()) <= 6
+
+
+def test_a_host_without_ranges_and_what_it_lacks_are_told(tmp_path: Path, serve: Serve) -> None:
+    big = np.random.default_rng(0).integers(0, 60_000, (60_000, 200), dtype="uint16")
+    with ZarrDataset(tmp_path / "x.zarr") as ds:
+        ds.add_image(big, image_id="a")
+    there = ZarrDataset(f"{serve(_WithoutRanges)}/x.zarr", mode="r")
+    with pytest.raises(StorageError, match="does not serve ranges"):
+        there["a"].load_array(slice(0, 10))
+    with pytest.raises(StorageError, match=r"published without its index.*update_manifest"):
+        there.list_image_ids()
+
+
+def test_wrong_addresses_of_hosts_are_refused(tmp_path: Path, serve: Serve) -> None:
+    with pytest.raises(DatasetNotFoundError):
+        ZarrDataset(f"{serve()}/nothing.zarr", mode="r")
+    with pytest.raises(ArgumentError, match="read only"):
+        ZarrDataset(f"{serve()}/x.zarr")
+    with pytest.raises(StorageError, match="another host, localhost"):
+        ZarrDataset(f"{serve(_Elsewhere)}/x.zarr", mode="r")
+    with pytest.raises(StorageError, match="a user in it") as caught:
+        ZarrDataset("https://me:pAsSwOrD@host/x.zarr", mode="r")
+    assert "pAsSwOrD" not in str(caught.value)
+
+
+def test_a_folder_that_was_copied_into_a_bucket_is_read_and_not_written(
+    s3_options: dict[str, Any], new_address: Callable[[], str], tmp_path: Path
+) -> None:
+    with ZarrDataset(tmp_path / "x.zarr") as ds:
+        work(ds)
+    address = new_address()
+    bucket = Bucket(address, s3_options)
+    for path in (tmp_path / "x.zarr").rglob("*"):
+        if path.is_file():
+            bucket.put(path.relative_to(tmp_path / "x.zarr").as_posix(), path.read_bytes())
+    there = ZarrDataset(address, mode="r", storage_options=s3_options)
+    assert state_of(there) == state_of(ds)
+    with pytest.raises(SchemaValidationError, match="copy of a dataset in a folder"):
+        ZarrDataset(address, storage_options=s3_options)
