@@ -6,7 +6,7 @@ import functools
 import hashlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
@@ -254,15 +254,16 @@ class OpenDataset:
 
     @contextmanager
     def update_record(self, image_id: str) -> Iterator[RecordUpdate]:
-        """Lock an image and yield an update of it, for ingest."""
+        """Lock an image and yield an update of it: a former public name."""
         from kymflow_zarr.engine.images.update import RecordUpdate
 
+        with self.image_lock(image_id), RecordUpdate(self.storage, image_id) as update:
+            yield update
+
+    def image_lock(self, image_id: str) -> AbstractContextManager[None]:
+        """Return the lock of an image, for a ``with`` statement of the caller."""
         self.storage.require_writable()
-        with (
-            self.storage.lock(f"image:{image_id}"),
-            Change(self.storage, layout.image_prefix(image_id)) as change,
-        ):
-            yield RecordUpdate(self.storage, image_id, change)
+        return self.storage.lock(f"image:{image_id}")
 
     @property
     def source_files(self) -> KeptFiles:

@@ -23,7 +23,6 @@ from kymflow_zarr.errors import (
     ArgumentTypeError,
     ArtifactNotFoundError,
     CorruptDataError,
-    EditConflictError,
     MetadataNotFoundError,
     RecordNotFoundError,
     SchemaValidationError,
@@ -34,7 +33,7 @@ from kymflow_zarr.errors import (
 )
 from kymflow_zarr.formats.array.write import as_array
 from kymflow_zarr.schema.checksums import FileSum, parse_checksums
-from kymflow_zarr.storage.interface import ConflictError, Storage
+from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.read_only import readable_file
 from kymflow_zarr.types import ArtifactInfo, ArtifactKind, Axis, ImageBounds, StrPath
 
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
     import zarr
 
     from kymflow_zarr.engine.curation.document import Curation, Edit
-    from kymflow_zarr.engine.curation.editing import EditedImage, RecordEdit
+    from kymflow_zarr.engine.curation.editing import RecordEdit
     from kymflow_zarr.engine.images.array_artifacts import ArrayArtifacts
     from kymflow_zarr.engine.results.image_results import ImageResults, Value
     from kymflow_zarr.engine.results.lineage import Params, ResultId
@@ -230,7 +229,7 @@ class StoredImage:
             arr, axes, named = labels_of(arr)
             channel_names = named if channel_names is None else channel_names
         array = as_array(arr, what="image")
-        with self._lock(), self._change() as change:
+        with self.lock(), self.change() as change:
             old = load_image(self.storage, self.image_id)
             if axes is None and len(array.shape) == len(old.axes):
                 axes = old.axis_values()
@@ -315,7 +314,7 @@ class StoredImage:
     def load_artifact(self, name: str, kind: ArtifactKind | None = None) -> Any:
         """Return the artifact of a name, of any kind or of the given one."""
         if kind is None:
-            self._require_present()
+            self.require_present()
             kind = artifacts.kind_of(self.storage, self.prefix, name)
         return self._load(artifacts.require_kind(kind), name)
 
@@ -323,7 +322,7 @@ class StoredImage:
     def _save(self, kind: ArtifactKind, name: str, value: Any) -> str:
         self.storage.require_writable()
         key, data = self._encoded(kind, name, value)
-        with self._lock(), self._change() as change:
+        with self.lock(), self.change() as change:
             change.write(key, data)
         return f"{self.prefix}/{key}"
 
@@ -331,7 +330,7 @@ class StoredImage:
         key = layout.artifact_key(kind, name)
         return key, artifacts.encode(kind, value, where=f"{self.prefix}/{key}")
 
-    def _lock(self) -> AbstractContextManager[None]:
+    def lock(self) -> AbstractContextManager[None]:
         """Return the lock of the image.
 
         Callers use it in a ``with`` of their own: after Ctrl-C a generator could keep holding it.
@@ -339,19 +338,20 @@ class StoredImage:
         self.storage.require_writable()
         return self.storage.lock(f"image:{self.image_id}")
 
-    def _change(self) -> Change:
+    def change(self) -> Change:
         """Return a change of the image, whose lock the caller holds."""
-        self._require_present()
+        self.require_present()
         return Change(self.storage, self.prefix)
 
     def _load(self, kind: ArtifactKind, name: str) -> Any:
         try:
             return artifacts.load(self.storage, self.prefix, kind, name)
         except KeyError:
-            self._require_present()
+            self.require_present()
             raise
 
-    def _require_present(self) -> None:
+    def require_present(self) -> None:
+        """Raise RecordNotFoundError if the image is not there any more."""
         if self.storage.stat(f"{self.prefix}/{layout.GROUP}") is None:
             raise RecordNotFoundError(
                 f"there is no image {self.image_id!r} in the dataset any more",
@@ -370,13 +370,13 @@ class StoredImage:
     def delete_analysis(self, suffixes: str | Iterable[str] | None = None) -> int:
         """Delete JSON and data-frame artifacts and return their number."""
         self.storage.require_writable()
-        self._require_present()
+        self.require_present()
         named = [suffixes] if isinstance(suffixes, str) else suffixes
         wanted = None if named is None else [suffix for suffix in named if suffix]
         kept = (layout.METADATA, layout.PROVENANCE, layout.CURATION, layout.LINEAGE)
         count = 0
         removed: set[str] = set()
-        with self._lock(), self._change() as change:
+        with self.lock(), self.change() as change:
             for info in self.list_artifacts():
                 if wanted is None:
                     to_delete = info.name not in kept
@@ -402,7 +402,7 @@ class StoredImage:
         """Save an N-D array, such as a mask, beside the image, replacing one of that name."""
         self.storage.require_writable()
         array, names = self._arrays.check(name, arr, axes=axes)
-        with self._lock(), self._change() as change:
+        with self.lock(), self.change() as change:
             self._arrays.save(change, name, array, axes=names, chunks=chunks)
         return f"{self.prefix}/{layout.array_artifact_prefix(name)}"
 
@@ -411,7 +411,7 @@ class StoredImage:
         try:
             return self._arrays.load(name)
         except KeyError:
-            self._require_present()
+            self.require_present()
             raise
 
     def open_array_artifact(self, name: str) -> zarr.Array[Any]:
@@ -419,7 +419,7 @@ class StoredImage:
         try:
             return self._arrays.open(name)
         except KeyError:
-            self._require_present()
+            self.require_present()
             raise
 
     def list_array_artifacts(self) -> list[str]:
@@ -429,7 +429,7 @@ class StoredImage:
     @retried
     def delete_array_artifact(self, name: str) -> None:
         """Delete an array artifact; raise KeyError if there is none of that name."""
-        with self._lock(), self._change() as change:
+        with self.lock(), self.change() as change:
             self._arrays.delete(change, name)
             self._forget_results(change, {layout.array_artifact_prefix(name)})
 
@@ -483,7 +483,7 @@ class StoredImage:
 
         self.storage.require_writable()
         checked = check_rois(rois)
-        with self._lock(), self._change() as change:
+        with self.lock(), self.change() as change:
             planes = self._reader().planes
             for roi in checked:
                 roi.check(planes.bounds, channels=planes.channels)
@@ -503,7 +503,7 @@ class StoredImage:
             data = file.read_bytes()
         except FileNotFoundError:
             raise SourceNotFoundError("there is no such file", where=str(file)) from None
-        with self._lock(), self._change() as change:
+        with self.lock(), self.change() as change:
             payload = self._payload_or_none()
             rois = [] if payload is None else self._rois_of(payload)
             planes = self._reader().planes
@@ -552,7 +552,7 @@ class StoredImage:
                 where=f"mask {name!r}",
                 hint="Compare with a threshold first, as in mask > 0.5.",
             )
-        with self._lock(), self._change() as change:
+        with self.lock(), self.change() as change:
             planes = self._reader().planes
             check_mask_shape(name, array.shape, planes)
             payload = self._payload_or_none()
@@ -687,7 +687,7 @@ class StoredImage:
         """Digest, 64 hexadecimal digits, that changes when anything in the image changes."""
         data = self.storage.read(f"{self.prefix}/{layout.CHECKSUMS}")
         if data is None:
-            self._require_present()
+            self.require_present()
             files = self.storage.walk(self.prefix)
             data = json.dumps([[key, *stat] for key, stat in files]).encode()
         return hashlib.sha256(data).hexdigest()
@@ -698,66 +698,26 @@ class StoredImage:
 
         curation = load_curation(self.storage, self.prefix)
         if not curation.history:
-            self._require_present()
+            self.require_present()
         return curation
 
-    @contextlib.contextmanager
-    def edit(self, who: str | None = None, expect: str | None = None) -> Iterator[RecordEdit]:
+    def edit(
+        self, who: str | None = None, expect: str | None = None
+    ) -> AbstractContextManager[RecordEdit]:
         """Change verdict, note, regions and event types in one step."""
-        with self._editing(who, expect) as (edit, _):
-            yield edit
+        # A late import: most programs edit nothing.
+        from kymflow_zarr.engine.curation.editing import Editing
+
+        return Editing(self, who, expect)
 
     def undo(
         self, edit_id: str | None = None, *, who: str | None = None, expect: str | None = None
     ) -> Edit:
         """Undo an edit; the undo becomes an entry of the history, too."""
-        with self._editing(who, expect) as (_, image):
+        with self.edit(who, expect) as edit:
+            image = edit._image  # noqa: SLF001 - users see the edit, without its undo
             image.take_back(edit_id)
         return image.written[0]
-
-    @contextlib.contextmanager
-    def _editing(
-        self, who: str | None, expect: str | None
-    ) -> Iterator[tuple[RecordEdit, EditedImage]]:
-        # A late import: most programs edit nothing.
-        from kymflow_zarr.engine.curation.document import name_of
-        from kymflow_zarr.engine.curation.editing import EditedImage, RecordEdit
-
-        name = name_of(who)
-        with self._lock(), self._change() as change:
-            revision = self.revision
-            if expect is not None and expect != revision:
-                raise EditConflictError(
-                    "the image has been changed since it was looked at",
-                    where=f"image {self.image_id!r}",
-                    hint="Look at it as it is now, and decide again. Nothing was written.",
-                )
-            image = EditedImage(self.storage, self.image_id, who=name)
-            edit = RecordEdit(image, revision=revision)
-            try:
-                yield edit, image
-            finally:
-                image.close()
-            image.finish(change)
-            if not image.written:
-                return
-            # The lock excludes other writers, but not writes in the caller's own block.
-            if self.revision != revision:
-                raise EditConflictError(
-                    "the image was written to while the edit went on",
-                    where=f"image {self.image_id!r}",
-                    hint="Save before or after the block of edit(), not in it.",
-                )
-            try:
-                change.commit()
-            except ConflictError as error:
-                raise EditConflictError(
-                    "another writer changed the image while the edit went on",
-                    where=f"image {self.image_id!r}",
-                    hint="Look at it as it is now, and decide again. Nothing was written.",
-                ) from error
-            edit.edit_id = image.written[0].edit_id
-            edit.revision = self.revision
 
     # Results
 
@@ -807,7 +767,7 @@ class StoredImage:
         **facts: Any,
     ) -> ResultDocument:
         """Save a result with its value, in one step; see :meth:`ImageResults.save`."""
-        with self._lock(), self._change() as change:
+        with self.lock(), self.change() as change:
             return self._results.save(change, result_id, value, inputs, params, **facts)
 
     def result(
@@ -819,12 +779,12 @@ class StoredImage:
         variant: str | None = None,
     ) -> Result:
         """Return a result: of its variants the one that counts, unless one is named."""
-        self._require_present()
+        self.require_present()
         return self._results.find(name, roi, channel, variant)
 
     def results(self, name: str | None = None) -> list[Result]:
         """Return all results, or those of one name."""
-        self._require_present()
+        self.require_present()
         return self._results.all(name)
 
     def choose_result(
@@ -838,7 +798,7 @@ class StoredImage:
         """Mark a variant of a result as the one that counts."""
         from kymflow_zarr.engine.results.lineage import checked_id
 
-        with self._lock(), self._change() as change:
+        with self.lock(), self.change() as change:
             self._results.choose(change, checked_id(name, roi, channel, variant))
 
     def accept_result(
@@ -854,7 +814,7 @@ class StoredImage:
         from kymflow_zarr.engine.curation.document import name_of
 
         editor = name_of(who)
-        with self._lock(), self._change() as change:
+        with self.lock(), self.change() as change:
             self._results.accept(
                 change, self.result(name, roi=roi, channel=channel, variant=variant), editor
             )
@@ -868,7 +828,7 @@ class StoredImage:
         variant: str | None = None,
     ) -> None:
         """Delete a result with its value and its history."""
-        with self._lock(), self._change() as change:
+        with self.lock(), self.change() as change:
             result = self.result(name, roi=roi, channel=channel, variant=variant)
             self._results.delete(change, result)
 

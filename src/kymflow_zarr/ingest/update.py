@@ -72,7 +72,8 @@ def update_image(
     """
     with (
         open_acquisition(acquisition, known.file.series) as source,
-        dataset.update_record(known.image_id) as update,
+        dataset.image_lock(known.image_id),
+        RecordUpdate(dataset.storage, known.image_id) as update,
     ):
         contents = source.contents
         _require_readable(update, source)
@@ -215,7 +216,8 @@ class _Artifacts:
 
 def move_image(dataset: OpenDataset, acquisition: Acquisition, known: KnownImage) -> KnownImage:
     """Record the new paths of an image's files; return the updated image."""
-    with dataset.update_record(known.image_id) as update:
+    image_id = known.image_id
+    with dataset.image_lock(image_id), RecordUpdate(dataset.storage, image_id) as update:
         by_name = {_relative(acquisition, f.rel_path): f for f in files_of_acquisition(acquisition)}
         old = str(PurePosixPath(known.file.rel_path).parent)
         prefix = "" if old == "." else f"{old}/"
@@ -249,7 +251,8 @@ def _holds(found: Found, file: SourceFileDocument) -> bool:
 def note_times(dataset: OpenDataset, acquisition: Acquisition, known: KnownImage) -> None:
     """Record the new times of unchanged files, so that they are not digested again."""
     here = {found.full_path: found for found in files_of_acquisition(acquisition)}
-    with dataset.update_record(known.image_id) as update:
+    image_id = known.image_id
+    with dataset.image_lock(image_id), RecordUpdate(dataset.storage, image_id) as update:
         for file in update.document.source_files:
             found = here.get(file.path)
             if found is None:

@@ -1,4 +1,4 @@
-"""Limits for untrusted files and queries, and a memory budget for work on pixels."""
+"""Limits for untrusted files and queries."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ import dataclasses
 import json
 import os
 import re
-import threading
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final
@@ -278,47 +276,3 @@ def _from_environment(text: str) -> Limits:
             )
         changes[name.strip()] = int(match[1]) << _UNITS[(match[2] or "").upper()]
     return _changed(Limits(), changes, where=ENVIRONMENT)
-
-
-# For blocks with their chunks and encoded files; see docs/ingest.md.
-PIXELS_BYTES: Final = 384 << 20
-
-
-class MemoryBudget:
-    """An amount of memory that threads share; a thread that needs more than is left waits.
-
-    Parameters
-    ----------
-    size : int
-    """
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self.reset()
-
-    def reset(self) -> None:
-        """Release everything, in a forked child, which has none of the reserving threads."""
-        self._left = self._size
-        self._turn = threading.Lock()
-        self._changed = threading.Condition()
-
-    @contextmanager
-    def reserve(self, size: int) -> Iterator[None]:
-        """Reserve memory for a block; a request for more than the whole budget gets it alone."""
-        size = min(size, self._size)
-        # In order of arrival: otherwise small requests could starve a large one.
-        with self._turn, self._changed:
-            self._changed.wait_for(lambda: size <= self._left)
-            self._left -= size
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._left += size
-                self._changed.notify_all()
-
-
-pixels_memory: Final = MemoryBudget(PIXELS_BYTES)
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=pixels_memory.reset)

@@ -271,7 +271,8 @@ class InterruptPoint:
     at : int
         Number of the bytecode, from 1, counted over the functions defined in `files`.
     files : tuple of str, optional
-        Path prefixes; by default the local storage implementation and :mod:`contextlib`.
+        Path prefixes; by default the local storage implementation, the locks between threads,
+        and :mod:`contextlib`.
 
     Attributes
     ----------
@@ -284,8 +285,10 @@ class InterruptPoint:
     """
 
     def __init__(self, at: int, *, files: tuple[str, ...] | None = None) -> None:
-        local = str(Path(kymflow_zarr.__file__).parent / "storage" / "local")
-        self._files = files or (local, contextlib.__file__)
+        top = Path(kymflow_zarr.__file__).parent
+        runtime = [str(top / "runtime" / name) for name in ("scopes", "memory_budget", "lease")]
+        local = str(top / "storage" / "local")
+        self._files = files or (local, *runtime, contextlib.__file__)
         self._at = at
         self.count = 0
         self.error: BaseException | None = None

@@ -8,26 +8,35 @@ from __future__ import annotations
 import contextlib
 import errno
 import gc
+import itertools
 import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import tifffile
 
 from kymflow_zarr import ZarrDataset
 from kymflow_zarr.errors import LockTimeoutError, NotFoundError, RecordExistsError
+from kymflow_zarr.runtime.memory_budget import PIXELS_BYTES, MemoryBudget, pixels_memory
 from kymflow_zarr.storage.local import locks
 from kymflow_zarr.storage.local.storage import LocalStorage
-from kymflow_zarr.testing import check_invariants, interrupt_points, state_of
-from tests.helpers.operations import LONG, OPERATIONS, PIXELS, write_base
+from kymflow_zarr.testing import InterruptPoint, check_invariants, interrupt_points, state_of
+from tests.helpers.operations import LONG, OPERATIONS, PIXELS, write_base, write_lab
+from tests.runtime.test_executors import Here
 
 fcntl = pytest.importorskip("fcntl")
 
-CALLS = ("save_json, new", "save_array", "delete_array_artifact", "add_image", "save_table", "edit")
+CALLS = (
+    "save_json, new", "save_array", "delete_array_artifact", "add_image", "save_table", "edit",
+    "delete_image",
+)  # fmt: skip
 # What interrupted descriptors are closed by is the garbage collection of their file.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -115,7 +124,7 @@ def test_ctrl_c_anywhere_in_a_call_leaves_no_lock_and_the_next_save_works_at_onc
 ) -> None:
     path = tmp_path / "x.zarr"
     _fresh(path)
-    assert interrupted(path, OPERATIONS[name], sample=701) > 3
+    assert interrupted(path, OPERATIONS[name], sample=901) > 3
 
 
 def test_ctrl_c_anywhere_while_a_dataset_is_opened_leaves_it_to_be_opened(tmp_path: Path) -> None:
@@ -150,6 +159,64 @@ def test_ctrl_c_anywhere_while_a_dataset_is_created_or_emptied(mode: str, tmp_pa
             check_invariants(ds)
         if mode == "a":
             shutil.rmtree(path)
+
+
+def test_ctrl_c_anywhere_while_a_folder_is_scanned_again(tmp_path: Path) -> None:
+    path, lab = tmp_path / "x.zarr", tmp_path / "lab"
+    write_lab(lab)
+    with ZarrDataset(path, durability="relaxed") as ds:
+        ds.ingest_legacy_folder(lab)
+        tiff = min(lab.rglob("*.tif"))
+        pixels = tifffile.imread(tiff)
+        for point in interrupt_points(first=1, step=1 if LONG else 1607):
+            pixels = pixels + 1
+            tifffile.imwrite(tiff, pixels)
+            with point:
+                ds.refresh_from_folder(lab, mode="reingest_if_changed", executor=Here())
+            assert held(path) == [], point
+            assert pixels_memory.fits(PIXELS_BYTES), point
+            found = [rec.load_array() for rec in ds.iter_records()]
+            assert any(np.array_equal(array + 1, pixels) for array in found) or any(
+                np.array_equal(array, pixels) for array in found
+            ), point
+            with ThreadPoolExecutor(1) as other:  # Ctrl-C strikes the main thread.
+                other.submit(ds.refresh_from_folder, lab, mode="reingest_if_changed").result()
+            assert any(np.array_equal(rec.load_array(), pixels) for rec in ds.iter_records()), point
+            point.error = None
+        ds.close()
+        check_invariants(ds)
+
+
+def test_memory_that_an_interrupted_call_reserved_is_free_again() -> None:
+    """As in a notebook, the traceback lives on, and with it the frames."""
+    kept = []
+    for number in itertools.count(1):
+        budget = MemoryBudget(100)
+        point = InterruptPoint(number)
+        with point:
+            _work_with(budget)
+        kept.append(point)
+        with ThreadPoolExecutor(1) as other:
+            assert other.submit(_take_all, budget).result(20), point
+        if not point.reached:
+            break
+    assert len(kept) > 50
+
+
+@contextlib.contextmanager
+def _reserved(budget: MemoryBudget) -> Iterator[None]:
+    with budget.reserve(60):
+        yield
+
+
+def _work_with(budget: MemoryBudget) -> None:
+    with _reserved(budget):
+        pass
+
+
+def _take_all(budget: MemoryBudget) -> bool:
+    with budget.reserve(100):
+        return True
 
 
 NOTEBOOK = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import uuid
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, get_args
 
 from kymflow_zarr import layout
@@ -16,6 +17,7 @@ from kymflow_zarr.engine.curation.document import (
     dump_plain,
     load_curation,
     load_plain,
+    name_of,
     with_entry,
 )
 from kymflow_zarr.engine.documents import load, load_image, utc_now
@@ -31,12 +33,14 @@ from kymflow_zarr.errors import (
     EditConflictError,
     SchemaValidationError,
 )
+from kymflow_zarr.runtime.scopes import Scoped
 from kymflow_zarr.schema.checksums import FileSum
-from kymflow_zarr.storage.interface import Storage
+from kymflow_zarr.storage.interface import ConflictError, Storage
 from kymflow_zarr.types import ArtifactKind, FrameKind, Verdict
 
 if TYPE_CHECKING:
     from kymflow_zarr.engine.curation.edited_events import EditedEvents
+    from kymflow_zarr.engine.image import StoredImage
 
 
 class EditedImage:
@@ -555,3 +559,72 @@ def write_dataframes(
         document.earlier_artifacts = {**earlier, **moved}
         group = load(storage, f"{prefix}/{layout.GROUP}") or {}
         change.write_group("", document.to_group(ome=group.get("attributes", {}).get("ome")))
+
+
+class Editing(Scoped):
+    """The block of :meth:`StoredImage.edit`, which locks the image.
+
+    Parameters
+    ----------
+    record : StoredImage
+    who, expect : str, optional
+    """
+
+    def __init__(self, record: StoredImage, who: str | None, expect: str | None) -> None:
+        self._record = record
+        self._who, self._expect = who, expect
+        self._lock: AbstractContextManager[None] | None = None
+        self._image: EditedImage | None = None
+        self._edit: RecordEdit | None = None
+
+    def begin(self) -> RecordEdit:
+        """Lock the image, and return the edit."""
+        record, name = self._record, name_of(self._who)
+        self._lock = record.lock()
+        self._lock.__enter__()
+        record.require_present()
+        revision = record.revision
+        if self._expect is not None and self._expect != revision:
+            raise EditConflictError(
+                "the image has been changed since it was looked at",
+                where=f"image {record.image_id!r}",
+                hint="Look at it as it is now, and decide again. Nothing was written.",
+            )
+        self._image = EditedImage(record.storage, record.image_id, who=name)
+        self._edit = RecordEdit(self._image, revision=revision)
+        return self._edit
+
+    def finish(self) -> None:
+        """Write the changes."""
+        record, image, edit = self._record, self._image, self._edit
+        assert image is not None
+        assert edit is not None
+        image.close()
+        with record.change() as change:
+            image.finish(change)
+            if not image.written:
+                return
+            # The lock excludes other writers, but not writes in the caller's own block.
+            if record.revision != edit.revision:
+                raise EditConflictError(
+                    "the image was written to while the edit went on",
+                    where=f"image {record.image_id!r}",
+                    hint="Save before or after the block of edit(), not in it.",
+                )
+            try:
+                change.commit()
+            except ConflictError as error:
+                raise EditConflictError(
+                    "another writer changed the image while the edit went on",
+                    where=f"image {record.image_id!r}",
+                    hint="Look at it as it is now, and decide again. Nothing was written.",
+                ) from error
+            edit.edit_id = image.written[0].edit_id
+            edit.revision = record.revision
+
+    def end(self) -> None:
+        """Unlock the image; may be called again."""
+        if self._image is not None:
+            self._image.close()
+        if self._lock is not None:
+            self._lock.__exit__(None, None, None)

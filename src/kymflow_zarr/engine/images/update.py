@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from kymflow_zarr import layout
 from kymflow_zarr.engine.change import Change
@@ -30,25 +31,36 @@ from kymflow_zarr.types import Axis
 
 
 class RecordUpdate(RecordWriter):
-    """Changes to one image that :meth:`commit` applies in one step.
+    """Changes to one image that :meth:`commit` applies in one step; a context manager.
 
-    The caller holds the lock of the image, and the ``with`` block of the change.
+    The caller holds the lock of the image, in a ``with`` statement of its own: after Ctrl-C a
+    generator could keep holding it.
 
     Parameters
     ----------
     storage : Storage
     image_id : str
-    change : Change
     """
 
-    def __init__(self, storage: Storage, image_id: str, change: Change) -> None:
+    def __init__(self, storage: Storage, image_id: str) -> None:
         super().__init__(layout.image_prefix(image_id))
         self._storage = storage
         self._image_id = image_id
-        self._change = change
+        self._change = Change(storage, layout.image_prefix(image_id))
         self._arrays = ArrayArtifacts(storage, self._prefix)
         self.document: ImageDocument = load_image(storage, image_id)
         self._has_new_axes = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._change.__exit__(kind, error, trace)
 
     def digest_of(self, key: str) -> str | None:
         """Return the current SHA-256 of an artifact, None if there is none."""

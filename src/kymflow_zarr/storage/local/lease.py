@@ -11,8 +11,9 @@ from typing import Final
 
 from kymflow_zarr.runtime.lease import call_has_ended
 from kymflow_zarr.runtime.parallel import process_token
+from kymflow_zarr.runtime.scopes import Scoped
 from kymflow_zarr.storage.local.disk import disk
-from kymflow_zarr.storage.local.locks import LOCK_TIMEOUT_S, LockFile, Scoped
+from kymflow_zarr.storage.local.locks import LOCK_TIMEOUT_S, LockFile
 from kymflow_zarr.storage.local.work_dir import LOCK_SUFFIX
 
 _WITHDRAWN: Final = "withdrawn"

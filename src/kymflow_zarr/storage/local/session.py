@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Final
 
 from kymflow_zarr import layout
+from kymflow_zarr.runtime.scopes import Guard, Scoped, Turn
 from kymflow_zarr.storage.local.disk import Disk, disk
 from kymflow_zarr.storage.local.files import sync_all
-from kymflow_zarr.storage.local.locks import Guard, LockFile, Scoped, TryLock, Turn
+from kymflow_zarr.storage.local.locks import LockFile, TryLock
 from kymflow_zarr.storage.local.work_dir import (
     LOCK_SUFFIX,
     journal_names,
