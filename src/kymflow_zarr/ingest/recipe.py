@@ -38,8 +38,7 @@ from kymflow_zarr.ingest.sidecars.artifacts import (
 )
 from kymflow_zarr.ingest.sidecars.metadata import build_payload, calibration_notes, true_axes
 from kymflow_zarr.ingest.sources.channels import ChannelStack
-from kymflow_zarr.runtime.limits import loads_json
-from kymflow_zarr.runtime.memory_budget import pixels_memory
+from kymflow_zarr.runtime.limits import loads_json, pixels_memory
 from kymflow_zarr.schema.array import ArrayDocument, read_array_document
 from kymflow_zarr.schema.axes import channel_count
 from kymflow_zarr.schema.image import SourceFileDocument

@@ -286,7 +286,7 @@ class InterruptPoint:
 
     def __init__(self, at: int, *, files: tuple[str, ...] | None = None) -> None:
         top = Path(kymflow_zarr.__file__).parent
-        runtime = [str(top / "runtime" / name) for name in ("scopes", "memory_budget", "lease")]
+        runtime = [str(top / "runtime" / name) for name in ("scopes", "limits", "lease")]
         local = str(top / "storage" / "local")
         self._files = files or (local, *runtime, contextlib.__file__)
         self._at = at

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import tifffile
 
-from kymflow_zarr.runtime.memory_budget import PIXELS_BYTES, MemoryBudget
+from kymflow_zarr.runtime.limits import PIXELS_BYTES, MemoryBudget
 
 INGEST = """
 import resource, sys

@@ -24,7 +24,7 @@ import tifffile
 
 from kymflow_zarr import ZarrDataset
 from kymflow_zarr.errors import LockTimeoutError, NotFoundError, RecordExistsError
-from kymflow_zarr.runtime.memory_budget import PIXELS_BYTES, MemoryBudget, pixels_memory
+from kymflow_zarr.runtime.limits import PIXELS_BYTES, MemoryBudget, pixels_memory
 from kymflow_zarr.storage.local import locks
 from kymflow_zarr.storage.local.storage import LocalStorage
 from kymflow_zarr.testing import InterruptPoint, check_invariants, interrupt_points, state_of

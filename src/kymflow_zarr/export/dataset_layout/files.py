@@ -35,7 +35,7 @@ from kymflow_zarr.export.staging_area import (
     made_from,
     numpy_writer,
 )
-from kymflow_zarr.runtime.memory_budget import pixels_memory
+from kymflow_zarr.runtime.limits import pixels_memory
 from kymflow_zarr.schema.image import ImageDocument, SourceFileDocument
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.local.files import digest_of_bytes

@@ -20,7 +20,7 @@ from kymflow_zarr.errors import ArtifactNotFoundError, CorruptDataError, SchemaV
 from kymflow_zarr.export.dataset_layout.files import WHOLE_IMAGE_BYTES, pixel_bytes
 from kymflow_zarr.export.staging_area import target_errors
 from kymflow_zarr.export.tiff.display import display_of, tiff_description
-from kymflow_zarr.runtime.memory_budget import pixels_memory
+from kymflow_zarr.runtime.limits import pixels_memory
 from kymflow_zarr.schema.image import ImageDocument, SourceFileDocument
 from kymflow_zarr.schema.tiff_skeleton import TiffSkeleton, decode_skeleton
 from kymflow_zarr.storage.interface import Storage

@@ -37,7 +37,7 @@ from kymflow_zarr.ingest.sources.tiff.integrity import (
     check_page_chain,
     check_stored_bytes,
 )
-from kymflow_zarr.runtime.memory_budget import pixels_memory
+from kymflow_zarr.runtime.limits import pixels_memory
 from kymflow_zarr.schema.base import plain_group_document
 from kymflow_zarr.schema.image import SourceFileDocument
 from kymflow_zarr.storage.local.files import digest_of_bytes
