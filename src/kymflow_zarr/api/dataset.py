@@ -820,13 +820,15 @@ class ZarrDataset:
         include_sidecars: bool = True,
         image_id: str | None = None,
         verify: bool = False,
+        keep_original: bool = False,
     ) -> ZarrImageRecord:
-        """Add the image of a TIFF file, with its axes, calibration and metadata.
+        """Add the image of a TIFF or microscope file, with its axes, calibration and metadata.
 
         Parameters
         ----------
         path : str or Path
-            Any file that tifffile reads.
+            Any file that tifffile reads; with the extras ``vendor`` and ``nd2`` also ``.czi``,
+            ``.lif``, ``.oib``, ``.oif``, ``.oir`` and ``.nd2``.
         series : int
             Index of the image in a file with several.
         include_sidecars : bool
@@ -834,6 +836,8 @@ class ZarrDataset:
         image_id : str, optional
         verify : bool
             Read the pixels back and compare them with the file before adding the image.
+        keep_original : bool
+            Keep the file itself in the dataset, byte by byte; else only its path and digest.
 
         Returns
         -------
@@ -848,6 +852,8 @@ class ZarrDataset:
             If the file was ingested before and has changed since, and no `image_id` is given.
         FileNotFoundError
             If there is no such file.
+        MissingDependencyError
+            If the file needs a library that is not installed (an ImportError).
         CorruptDataError
             If `verify` finds that pixels differ from the file; nothing is added.
         """
@@ -861,6 +867,7 @@ class ZarrDataset:
                 include_sidecars=include_sidecars,
                 image_id=image_id,
                 verify=verify,
+                keep_original=keep_original,
             )
         )
 
@@ -871,6 +878,7 @@ class ZarrDataset:
         pattern: str = "*.tif",
         include_sidecars: bool = True,
         verify: bool = False,
+        keep_original: bool = False,
         progress: Progress | None = None,
         executor: Executor | None = None,
     ) -> IngestReport:
@@ -880,12 +888,16 @@ class ZarrDataset:
         ----------
         folder : str or Path
         pattern : str
-            File names to match; case-insensitive, and ``*.tif`` matches ``.tiff``, too.
+            File names to match; case-insensitive, and ``*.tif`` matches ``.tiff``, too. ``*``
+            takes the image files of all formats that can be read.
         include_sidecars : bool
             Add the files beside a TIFF as metadata and artifacts.
         verify : bool
             Read the pixels of each image back and compare them with the file before adding
             it; an image that differs counts as failed.
+        keep_original : bool
+            Keep the image files themselves in the dataset, byte by byte; else only their paths
+            and digests.
         progress : callable, optional
             Called as ``progress(done, total, label)``.
         executor : concurrent.futures.Executor, optional
@@ -913,6 +925,7 @@ class ZarrDataset:
             pattern=pattern,
             include_sidecars=include_sidecars,
             verify=verify,
+            keep_original=keep_original,
             progress=progress,
             executor=executor,
         )

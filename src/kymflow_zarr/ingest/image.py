@@ -31,6 +31,7 @@ def ingest_tiff(
     include_sidecars: bool = True,
     image_id: str | None = None,
     verify: bool = False,
+    keep_original: bool = False,
 ) -> StoredImage:
     """Add the image of a TIFF file; see :meth:`kymflow_zarr.ZarrDataset.ingest_tiff`."""
     dataset.require_writable()
@@ -56,7 +57,9 @@ def ingest_tiff(
     given = image_id_of(dataset, acquisition, series) if image_id is None else image_id
     try:
         with dataset.new_record(given) as draft:
-            stage_image(draft, acquisition, series=series, verify=verify)
+            stage_image(
+                draft, acquisition, series=series, verify=verify, keep_original=keep_original
+            )
             known = lookup.image_moved_here(found, series) if image_id is None else None
             if known is not None:
                 return _unchanged(dataset, known, found)
@@ -159,7 +162,12 @@ def is_unchanged(file: SourceFileDocument, found: Found) -> bool:
 
 
 def stage_image(
-    draft: RecordDraft, acquisition: Acquisition, *, series: int = 0, verify: bool = False
+    draft: RecordDraft,
+    acquisition: Acquisition,
+    *,
+    series: int = 0,
+    verify: bool = False,
+    keep_original: bool = False,
 ) -> tuple[tuple[str, ...], int]:
     """Write one image and everything that belongs to it into a draft.
 
@@ -170,6 +178,8 @@ def stage_image(
     series : int
     verify : bool
         Whether the pixels are read back and compared with the file's.
+    keep_original : bool
+        Whether the image files are kept byte by byte.
 
     Returns
     -------
@@ -186,6 +196,7 @@ def stage_image(
         If the pixels read back differ from those of the file.
     """
     with open_acquisition(acquisition, series) as source:
+        source.keep_original = keep_original
         source.stage_pixels(draft)
         if verify:
             read_back(draft, source.stack)

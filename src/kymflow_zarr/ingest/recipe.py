@@ -42,6 +42,7 @@ from kymflow_zarr.runtime.limits import loads_json, pixels_memory
 from kymflow_zarr.schema.array import ArrayDocument, read_array_document
 from kymflow_zarr.schema.axes import channel_count
 from kymflow_zarr.schema.image import SourceFileDocument
+from kymflow_zarr.schema.rois import upgrade_roi
 from kymflow_zarr.storage.local.files import digest_of_bytes
 from kymflow_zarr.types import Axis
 
@@ -80,12 +81,18 @@ class OpenAcquisition:
     stack : ChannelStack
     series : int
         Which image of the TIFFs.
+
+    Attributes
+    ----------
+    keep_original : bool
+        Whether the image files are kept byte by byte; False until it is set.
     """
 
     def __init__(self, acquisition: Acquisition, stack: ChannelStack, series: int) -> None:
         self.acquisition = acquisition
         self.stack = stack
         self._series = series
+        self.keep_original = False
         self.contents: SidecarContents = read_sidecars(acquisition)
         self.axes = self.axes_with(self.contents)
         self.contents.notes += stack.notes
@@ -142,6 +149,11 @@ class OpenAcquisition:
         if first.series_count > 1 and first.name is not None:
             images[0].series_name = first.name
         stack.keep_skeletons(record, images)
+        if self.keep_original:
+            files = (*self.acquisition.images, *self.acquisition.members)
+            for document, found in zip((*images, *members), files, strict=True):
+                name = found.rel_path.removeprefix(self._prefix)
+                document.kept_as = record.keep_source_file(name, found.path.read_bytes())
         saved = []
         for artifact in distinct(
             [*self._image_artifacts(images, members), *contents.artifacts], contents
@@ -169,6 +181,9 @@ class OpenAcquisition:
             stack.shape,
             acquired_local_epoch_ns=stack.images[0].acquired_local_epoch_ns,
         )
+        regions = [region for image in stack.images for region in getattr(image, "regions", ())]
+        if regions and not payload["rois"]:
+            payload["rois"] = [upgrade_roi(region) for region in regions]
         described: Any = [image.description for image in stack.images]
         made_of = tuple(file.rel_path for file in (*images, *members))
         return [
@@ -179,18 +194,23 @@ class OpenAcquisition:
             ),
         ]
 
+    @property
+    def _prefix(self) -> str:
+        """The folder of the image, which names of kept files leave out."""
+        folder = str(PurePosixPath(self.acquisition.primary.rel_path).parent)
+        return "" if folder == "." else f"{folder}/"
+
     def _sidecar_files(
         self, feeds: dict[str, dict[str, str]], record: RecordDraft | RecordUpdate
     ) -> list[SourceFileDocument]:
         """Keep the bytes of the sidecars and return their documents."""
-        folder = str(PurePosixPath(self.acquisition.primary.rel_path).parent)
-        prefix = "" if folder == "." else f"{folder}/"
         documents = []
         for attached in self.acquisition.attached:
             found = attached.found
             data = self.contents.data.get(found.rel_path)
             if data is None:
                 continue  # The file could not be read; the notes already say so.
+            name = found.rel_path.removeprefix(self._prefix)
             documents.append(
                 SourceFileDocument(
                     path=found.full_path,
@@ -199,7 +219,7 @@ class OpenAcquisition:
                     size_bytes=len(data),
                     mtime_ns=found.mtime_ns,
                     sha256=digest_of_bytes(data),
-                    kept_as=record.keep_source_file(found.rel_path.removeprefix(prefix), data),
+                    kept_as=record.keep_source_file(name, data),
                     feeds=feeds.get(found.rel_path, {}),
                 )
             )

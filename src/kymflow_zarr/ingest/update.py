@@ -76,6 +76,7 @@ def update_image(
         RecordUpdate(dataset.storage, known.image_id) as update,
     ):
         contents = source.contents
+        source.keep_original = known.file.kept_as is not None
         _require_readable(update, source)
         earlier = read_kept_metadata(update.kept_files())
         earlier_axes = source.axes_with(earlier)

@@ -25,6 +25,7 @@ _STYLES = {"ingested": "green", "unchanged": "dim", "skipped": "yellow", "failed
 @click.option("--pattern", default="*.tif", show_default=True, help="Which files of a folder.")
 @click.option("--no-sidecars", is_flag=True, help="Pixels alone: no metadata, no analysis.")
 @click.option("--verify", is_flag=True, help="Read each image back and compare it with its file.")
+@click.option("--keep-original", is_flag=True, help="Keep the image files in the dataset too.")
 @workers_options
 @json_option
 @debug_option
@@ -36,6 +37,7 @@ def ingest(
     pattern: str,
     no_sidecars: bool,
     verify: bool,
+    keep_original: bool,
     workers: int | None,
     processes: int | None,
     as_json: bool,
@@ -51,6 +53,7 @@ def ingest(
       kymflow-zarr ingest ~/data/experiment
       kymflow-zarr ingest ~/data/experiment all.zarr --pattern "*_C001*.tif"
       kymflow-zarr ingest ~/data/vessel.tif all.zarr
+      kymflow-zarr ingest ~/data/microscope all.zarr --pattern "*.czi" --keep-original
 
     Exits with 1 if a file of a folder could not be read, with 2 if there was none to read.
     """
@@ -87,11 +90,18 @@ def ingest(
                     pattern=pattern,
                     include_sidecars=not no_sidecars,
                     verify=verify,
+                    keep_original=keep_original,
                     progress=progress,
                     executor=executor,
                 )
         else:
-            report = _ingest_file(ds, source, include_sidecars=not no_sidecars, verify=verify)
+            report = _ingest_file(
+                ds,
+                source,
+                include_sidecars=not no_sidecars,
+                verify=verify,
+                keep_original=keep_original,
+            )
         n_images = len(ds)
     if as_json:
         print_json({"dataset": str(dataset), "n_images": n_images, **report.to_dict()})
@@ -112,13 +122,21 @@ def ingest(
 
 
 def _ingest_file(
-    dataset: ZarrDataset, source: Path, *, include_sidecars: bool, verify: bool
+    dataset: ZarrDataset,
+    source: Path,
+    *,
+    include_sidecars: bool,
+    verify: bool,
+    keep_original: bool,
 ) -> IngestReport:
     from kymflow_zarr import IngestItem, IngestReport
 
     before = set(dataset.list_image_ids())
     image_id = dataset.ingest_tiff(
-        source, include_sidecars=include_sidecars, verify=verify
+        source,
+        include_sidecars=include_sidecars,
+        verify=verify,
+        keep_original=keep_original,
     ).image_id
     item = IngestItem("unchanged" if image_id in before else "ingested", str(source), image_id)
     return IngestReport(str(source.parent), (item,))

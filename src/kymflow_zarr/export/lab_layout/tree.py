@@ -265,7 +265,15 @@ class _Planner:
                 self._plan.note(place, f"not written: {error.what}")
             return stem_of(first), True
         for place, file, channel in zip(places, image.tiffs, channels, strict=True):
-            self._tiff(image, place, file, None, channel)
+            if file.kept_as is not None and self._include_tiff:
+                key = f"{layout.image_prefix(image_id)}/{file.kept_as}"
+                read = partial(kept_bytes, self._storage, key, file)
+                self._plan.verbatim(image_id, file, place, read)
+            elif place.casefold().endswith((".tif", ".tiff")):
+                self._tiff(image, place, file, None, channel)
+            else:
+                reason = f"instead of {place}, whose format is not written"
+                self._tiff(image, self._plan.names.take(place, suffix=".tif"), None, reason)
         return stem_of(first), True
 
     def _tiff(

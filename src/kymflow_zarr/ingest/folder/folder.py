@@ -34,6 +34,7 @@ from kymflow_zarr.ingest.folder.source_index import SourceIndex
 from kymflow_zarr.ingest.folder.unclaimed_files import UnclaimedFiles
 from kymflow_zarr.ingest.from_export.folder import find_export
 from kymflow_zarr.ingest.report import IngestItem, IngestReport, RefreshResult
+from kymflow_zarr.ingest.sources.registry import is_image_file
 from kymflow_zarr.runtime.parallel import THREADS, in_order, process_token
 from kymflow_zarr.types import Progress, RefreshMode, StrPath
 
@@ -45,12 +46,16 @@ def ingest_folder(
     pattern: str = "*.tif",
     include_sidecars: bool = True,
     verify: bool = False,
+    keep_original: bool = False,
     progress: Progress | None = None,
     executor: Executor | None = None,
 ) -> IngestReport:
     """Add the TIFFs of a folder; see :meth:`kymflow_zarr.OpenDataset.ingest_legacy_folder`."""
     work = _FolderWork(dataset, folder, pattern, include_sidecars, progress, executor)
-    return work.run(IngestOptions("skip", overwrite_edits=False, verify=verify), dry_run=False)
+    options = IngestOptions(
+        "skip", overwrite_edits=False, verify=verify, keep_original=keep_original
+    )
+    return work.run(options, dry_run=False)
 
 
 def refresh_folder(
@@ -77,7 +82,12 @@ def refresh_folder(
 
 def find_tiffs(folder: StrPath, pattern: str) -> list[Path]:
     """Return the files below a folder that an ingest with `pattern` would take, sorted."""
-    return [found.path for found in scan_folder(Path(folder)).files if matches(found.name, pattern)]
+    return [found.path for found in scan_folder(Path(folder)).files if _takes(found.name, pattern)]
+
+
+def _takes(name: str, pattern: str) -> bool:
+    """Return True if a file is to be ingested; a pattern that ends in ``*`` takes images only."""
+    return matches(name, pattern) and (not pattern.endswith("*") or is_image_file(name))
 
 
 @dataclass
@@ -114,7 +124,7 @@ class _FolderWork:
         known = SourceIndex(self.dataset)
         plan = plan_folder(
             scan.files,
-            lambda found: matches(found.name, self.pattern),
+            lambda found: _takes(found.name, self.pattern),
             include_sidecars=self.include_sidecars,
             known=known.image_unchanged_at,
         )

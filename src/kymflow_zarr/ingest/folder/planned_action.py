@@ -82,6 +82,7 @@ def stage_images(
     area: str,
     *,
     verify: bool = False,
+    keep_original: bool = False,
 ) -> StagedImages:
     """Read an acquisition into drafts, one for each image of its file.
 
@@ -95,6 +96,8 @@ def stage_images(
         Of :func:`staging_area`.
     verify : bool
         Whether the pixels are read back and compared with the file's.
+    keep_original : bool
+        Whether the image files are kept byte by byte.
     """
     staged = StagedImages()
     series, count = 0, 1
@@ -104,7 +107,13 @@ def stage_images(
                 with ExitStack() as stack:
                     image_id = image_id_of(dataset, acquisition, series)
                     draft = stack.enter_context(RecordDraft(dataset.storage, image_id, area=area))
-                    notes, count = stage_image(draft, acquisition, series=series, verify=verify)
+                    notes, count = stage_image(
+                        draft,
+                        acquisition,
+                        series=series,
+                        verify=verify,
+                        keep_original=keep_original,
+                    )
                     stack.pop_all()
                 staged.drafts.append((draft, notes))
                 staged.sha256 = acquisition.primary.sha256()
@@ -166,6 +175,7 @@ class IngestOptions:
     mode: RefreshMode
     overwrite_edits: bool
     verify: bool
+    keep_original: bool = False
 
 
 @dataclass
@@ -227,8 +237,9 @@ class PlannedAction:
         """Stage the images of a new file, or update a known image and return the report's items."""
         if self.is_new:
             return stage_images(
-                self.dataset, self.acquisition, self.taken.keys(), area, verify=options.verify
-            )
+                self.dataset, self.acquisition, self.taken.keys(), area,
+                verify=options.verify, keep_original=options.keep_original,
+            )  # fmt: skip
         return self.report(options)
 
     def report(self, options: IngestOptions) -> list[IngestItem]:

@@ -66,7 +66,50 @@ def _tiff_sets(images: Sequence[Path], others: Sequence[Path]) -> list[FileSet]:
     return find_sets(images, others)
 
 
-FORMATS: Final = (ImageFormat("TIFF", (".tif", ".tiff"), _open_tiff, (".ome", ".xml"), _tiff_sets),)
+def _open_czi(path: Path, series: int) -> ImageFile:
+    from kymflow_zarr.ingest.sources.microscope.czi import open_czi
+
+    return open_czi(path, series)
+
+
+def _open_lif(path: Path, series: int) -> ImageFile:
+    from kymflow_zarr.ingest.sources.microscope.lif import open_lif
+
+    return open_lif(path, series)
+
+
+def _open_nd2(path: Path, series: int) -> ImageFile:
+    from kymflow_zarr.ingest.sources.microscope.nd2 import open_nd2
+
+    return open_nd2(path, series)
+
+
+def _open_oif(path: Path, series: int) -> ImageFile:
+    from kymflow_zarr.ingest.sources.microscope.oif import open_oif
+
+    return open_oif(path, series)
+
+
+def _oif_sets(images: Sequence[Path], others: Sequence[Path]) -> list[FileSet]:
+    from kymflow_zarr.ingest.sources.microscope.oif import find_sets
+
+    return find_sets(images, others)
+
+
+def _open_oir(path: Path, series: int) -> ImageFile:
+    from kymflow_zarr.ingest.sources.microscope.oir import open_oir
+
+    return open_oir(path, series)
+
+
+FORMATS: Final = (
+    ImageFormat("TIFF", (".tif", ".tiff"), _open_tiff, (".ome", ".xml"), _tiff_sets),
+    ImageFormat("Zeiss CZI", (".czi",), _open_czi),
+    ImageFormat("Leica LIF", (".lif",), _open_lif),
+    ImageFormat("Nikon ND2", (".nd2",), _open_nd2),
+    ImageFormat("Olympus OIB, OIF", (".oib", ".oif"), _open_oif, (), _oif_sets),
+    ImageFormat("Olympus OIR", (".oir",), _open_oir),
+)
 
 
 def is_image_file(path: StrPath) -> bool:
@@ -77,7 +120,11 @@ def is_image_file(path: StrPath) -> bool:
 def may_tell_sets(path: StrPath) -> bool:
     """Return True if a file may list the files of a set, judged by its name."""
     name = str(path).casefold()
-    return any(name.endswith((*each.suffixes, *each.companion_suffixes)) for each in FORMATS)
+    return any(
+        name.endswith((*each.suffixes, *each.companion_suffixes))
+        for each in FORMATS
+        if each.find_sets is not None
+    )
 
 
 def open_image_file(path: Path, *, series: int = 0) -> ImageFile:

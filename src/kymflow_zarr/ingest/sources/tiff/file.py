@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from xml.etree import ElementTree as ET
 
 import numpy as np
-from tifffile import TiffFile
+from tifffile import TiffFile, TiffPageSeries
 
 from kymflow_zarr.errors import ArgumentError, KymflowZarrError, SourceFileError
 from kymflow_zarr.ingest.sources.tiff.calibration import (
     OME_KINDS,
     QUANTITY_OF_NAME,
     AxisPlan,
+    AxisScale,
     acquired_local_epoch_ns,
     channel_names_of,
     even_step,
@@ -39,7 +40,12 @@ from kymflow_zarr.ingest.sources.tiff.pixels import (
     open_pixels,
     selection_of,
 )
-from kymflow_zarr.ingest.sources.tiff.sets import line_period_s
+from kymflow_zarr.ingest.sources.tiff.scanimage import (
+    ScanImageHeader,
+    arranged,
+    parse_scanimage,
+)
+from kymflow_zarr.ingest.sources.tiff.sets import line_scan_of
 from kymflow_zarr.ingest.sources.tiff.skeleton import skeleton_of
 from kymflow_zarr.ingest.sources.tiff.tags import describe, without_messages
 from kymflow_zarr.types import Axis
@@ -48,7 +54,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     import numpy.typing as npt
-    from tifffile import TiffPageSeries
 
     from kymflow_zarr.schema.tiff_skeleton import TiffSkeleton
     from kymflow_zarr.types import StrPath
@@ -178,6 +183,10 @@ class TiffImage:
         self._series = self._chosen(series_index)
         self.series_index = series_index
         self.source_axes: str = self._series.axes
+        self._line_scan = None if ome is None else line_scan_of(path)
+        self._scanimage = parse_scanimage(self._series.keyframe.description)
+        if self._scanimage is not None:
+            self._series = self._of_scanimage(self._scanimage)
         self._pixels: PixelSource | None = None
         if ome is not None and ome.missing and None in list(self._series):
             page, names = list(self._series).index(None), ", ".join(ome.missing)
@@ -200,6 +209,8 @@ class TiffImage:
         stated = self._series.name if image is None else image.get("Name")
         self.name: str | None = stated or None
         self.acquired_local_epoch_ns = None if image is None else acquired_local_epoch_ns(image)
+        if self._scanimage is not None:
+            self.acquired_local_epoch_ns = self._scanimage.acquired_local_epoch_ns
         fits = pixels is not None and self._series.kind in OME_KINDS
         self.frame_times_s = frame_times_s(pixels) if fits and pixels is not None else None
         self.notes: tuple[str, ...] = (
@@ -225,8 +236,25 @@ class TiffImage:
         self.series_count = len(full)
         return full[index]
 
+    def _of_scanimage(self, header: ScanImageHeader) -> TiffPageSeries:
+        """Return the series with the axes that ScanImage's header says."""
+        series = self._series
+        axes, shape = arranged(header, series.axes, series.shape)
+        if axes == series.axes:
+            return series
+        return TiffPageSeries(
+            list(series), shape, series.dtype, axes, parent=self._tif, name=series.name,
+            kind=series.kind,
+        )  # fmt: skip
+
     def _calibrated(self, pixels: ET.Element | None) -> tuple[Axis, ...]:
         scales = scales_of(self._tif, self._series, pixels)
+        if self._scanimage is not None:
+            period, step = self._scanimage.frame_period_s, self._scanimage.z_step_um
+            if period is not None:
+                scales["T"] = AxisScale("time", "second", period)
+            if step is not None:
+                scales["Z"] = AxisScale("space", "micrometer", step)
         axes = []
         for index, name in enumerate(self._plan.names):
             scale = scales.get(self._plan.letter(index))
@@ -236,15 +264,20 @@ class TiffImage:
             else:
                 # A y axis in seconds is the time axis of a kymograph.
                 axes.append(Axis(name, scale.quantity, scale.unit, scale.step))
-        period = None if self._ome is None else line_period_s(self.path)
-        if period is not None:
-            axes = [Axis("y", "time", "second", period) if a.name == "y" else a for a in axes]
+        scan = self._line_scan
+        if scan is not None:
+            true = {"y": Axis("y", "time", "second", scan.period_s)}
+            if scan.pixel_um:
+                true["x"] = Axis("x", "space", "micrometer", scan.pixel_um)
+            axes = [true.get(axis.name, axis) for axis in axes]
         return tuple(axes)
 
     def _channel_names(self, pixels: ET.Element | None) -> tuple[str, ...] | None:
         if "c" not in self._plan.names:
             return None
         count = self._plan.shape[self._plan.names.index("c")]
+        if self._scanimage is not None and len(self._scanimage.channels) == count:
+            return tuple(self._scanimage.channels)
         return channel_names_of(self._tif, self._series, pixels, count)
 
     def _noted(self, page_count: int) -> Iterator[str]:
@@ -325,6 +358,10 @@ class TiffImage:
             described["files"] = [path.name for path in self.files]
         if self.frame_times_s is not None:
             described["frame_times_s"] = list(self.frame_times_s)
+        if self._scanimage is not None:
+            described["scanimage"] = dict(self._scanimage.entries)
+        if self._line_scan is not None:
+            described["line_scan"] = {"path": self._line_scan.path}
         described["series_count"] = self.series_count
         return described
 

@@ -6,6 +6,7 @@ import functools
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree as ET
@@ -33,8 +34,27 @@ def is_scan_document(path: Path) -> bool:
         return False
 
 
-def line_period_s(tiff: Path) -> float | None:
-    """Return the seconds from one line to the next of a line scan, None for other images.
+@dataclass(frozen=True, slots=True)
+class LineScan:
+    """What Prairie View says of a line scan.
+
+    Parameters
+    ----------
+    period_s : float
+        Seconds from one line to the next.
+    pixel_um : float, optional
+        Micrometers from one pixel of the line to the next.
+    path : list of [float, float]
+        Points of a free-hand line as ``[x, y]``, in pixels of the source picture.
+    """
+
+    period_s: float
+    pixel_um: float | None
+    path: list[list[float]]
+
+
+def line_scan_of(tiff: Path) -> LineScan | None:
+    """Return the line scan that a file is of, None for other images.
 
     Parameters
     ----------
@@ -46,19 +66,29 @@ def line_period_s(tiff: Path) -> float | None:
     if match is None or document is None or not is_scan_document(document):
         return None
     period: str | None = None
-    is_ours = False
+    pixel: str | None = None
+    path: list[list[float]] = []
+    is_ours = in_pixel_size = False
     try:
         for event, element in ET.iterparse(document, events=("start", "end")):
+            if element.get("key") == "micronsPerPixel":
+                in_pixel_size = event == "start"
             if event == "start" and element.tag == "Sequence":
                 kind = element.get("type", "").casefold().replace(" ", "")
                 is_ours = int(element.get("cycle", "-1")) == int(match["cycle"])
                 if is_ours and "linescan" not in kind:
                     return None
+            elif event == "end" and element.tag == "Freehand" and is_ours:
+                path.append([float(element.get("x", "nan")), float(element.get("y", "nan"))])
+            elif in_pixel_size and element.get("index") == "XAxis":
+                pixel = element.get("value") if is_ours or pixel is None else pixel
             elif event == "end" and element.get("key") == "scanLinePeriod":
                 # Prefer the value of the whole scan; a frame may state its own.
                 period = element.get("value") if is_ours or period is None else period
             elif event == "end" and element.tag == "Sequence" and is_ours:
-                return None if period is None else float(period)
+                if period is None:
+                    return None
+                return LineScan(float(period), None if pixel is None else float(pixel), path)
     except (ET.ParseError, OSError, ValueError):
         return None
     return None
