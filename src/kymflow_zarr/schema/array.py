@@ -214,3 +214,8 @@ def _sizes(values: Sequence[object], *, least: int) -> tuple[int, ...]:
 def _item_size(data_type: str) -> int:
     digits = "".join(c for c in data_type if c.isdigit())
     return int(digits) // 8 if digits else 1
+
+
+def chunk_key(index: tuple[int, ...]) -> str:
+    """Return the key of a chunk file in Zarr v3's default chunk key encoding."""
+    return "/".join(["c", *map(str, index)])

@@ -29,9 +29,8 @@ from kymflow_zarr.check.validate.findings import RESTORE, Findings
 from kymflow_zarr.engine.documents import load
 from kymflow_zarr.engine.query.map import Reading
 from kymflow_zarr.errors import ArgumentError, SchemaValidationError
-from kymflow_zarr.formats.array.write import chunk_key
 from kymflow_zarr.runtime.parallel import in_order
-from kymflow_zarr.schema.array import ArrayDocument, read_array_document
+from kymflow_zarr.schema.array import ArrayDocument, chunk_key, read_array_document
 from kymflow_zarr.schema.axes import array_dimension_names, channel_count, ome_axes
 from kymflow_zarr.schema.image import (
     ImageDocument,

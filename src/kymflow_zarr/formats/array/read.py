@@ -17,9 +17,9 @@ from kymflow_zarr.errors import (
     CorruptDataError,
     LimitExceededError,
 )
-from kymflow_zarr.formats.array.write import CRC_BYTES, EMPTY, chunk_key
+from kymflow_zarr.formats.array.write import CRC_BYTES, EMPTY
 from kymflow_zarr.runtime.limits import check_limit
-from kymflow_zarr.schema.array import ArrayDocument
+from kymflow_zarr.schema.array import ArrayDocument, chunk_key
 from kymflow_zarr.storage.unpacking import check_blosc
 from kymflow_zarr.storage.versioned_cache import VersionedCache
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from kymflow_zarr.errors import ArgumentError, ArgumentTypeError, UnsupportedDataError
 from kymflow_zarr.runtime.background import Content, in_background, threads
-from kymflow_zarr.schema.array import DATA_TYPES, ArrayDocument, array_document
+from kymflow_zarr.schema.array import DATA_TYPES, ArrayDocument, array_document, chunk_key
 from kymflow_zarr.schema.checksums import FileSum
 from kymflow_zarr.types import ArrayLike, Axis
 
@@ -313,11 +313,6 @@ def chunk_keys(layout: ArrayDocument) -> Iterator[str]:
     """Yield the keys of the chunk files of an array, in C order of the chunk grid."""
     for index in itertools.product(*map(range, layout.file_grid)):
         yield chunk_key(index)
-
-
-def chunk_key(index: tuple[int, ...]) -> str:
-    """Return the key of a chunk file in Zarr v3's default chunk key encoding."""
-    return "/".join(["c", *map(str, index)])
 
 
 def _regions(layout: ArrayDocument) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:

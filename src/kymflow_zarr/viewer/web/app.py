@@ -9,6 +9,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
+from kymflow_zarr.api.internals import open_dataset_of
 from kymflow_zarr.errors import KymflowZarrError
 from kymflow_zarr.viewer.web.answers import asset, error_answer, failed, ome_zarr, page
 from kymflow_zarr.viewer.web.downloads import download_artifact, download_image, download_table
@@ -83,6 +84,7 @@ def make_app(
     )
     app.state.site = Site(
         dataset=dataset,
+        opened=open_dataset_of(dataset),
         rules=rules,
         gallery=Gallery(dataset),
         tables=Tables(dataset),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from kymflow_zarr import ZarrDataset
+    from kymflow_zarr.engine.dataset import OpenDataset
     from kymflow_zarr.viewer.web.lists.gallery import Gallery
     from kymflow_zarr.viewer.web.lists.tables import Tables
     from kymflow_zarr.viewer.web.security import Rules
@@ -81,6 +82,8 @@ class Site:
     Parameters
     ----------
     dataset : ZarrDataset
+    opened : OpenDataset
+        Its engine object.
     rules : Rules
         Which requests are answered.
     gallery : Gallery
@@ -93,6 +96,7 @@ class Site:
     """
 
     dataset: ZarrDataset
+    opened: OpenDataset
     rules: Rules
     gallery: Gallery
     tables: Tables

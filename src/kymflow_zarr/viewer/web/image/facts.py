@@ -113,7 +113,7 @@ def _ome_zarr(site: Site, record: ZarrImageRecord) -> str | None:
 def _identity(_site: Site, record: ZarrImageRecord) -> dict[str, Any]:
     return {
         "revision": record.revision,
-        "pixels": version_of(record),
+        "pixels": version_of(stored_image_of(record)),
         "shape": record.shape,
         "dtype": str(record.dtype),
         "axes": [

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from kymflow_zarr.api.internals import snapshot_of, stored_image_of
 from kymflow_zarr.errors import ArgumentError, EditConflictError, LimitExceededError
 from kymflow_zarr.views.plane import Plane, plane_of
 
 if TYPE_CHECKING:
-    from kymflow_zarr import ZarrImageRecord
+    from kymflow_zarr.engine.image import StoredImage
     from kymflow_zarr.viewer.web.site import Site
 
 __all__ = [
@@ -38,7 +37,7 @@ class Pixels:
 
     Parameters
     ----------
-    record : ZarrImageRecord
+    image : StoredImage
         A snapshot.
     version : str
         Changes with the pixels.
@@ -47,7 +46,7 @@ class Pixels:
     dtype : dtype
     """
 
-    record: ZarrImageRecord
+    image: StoredImage
     version: str
     plane: Plane
     chunks: tuple[int, ...]
@@ -75,12 +74,12 @@ class Pixels:
 
         def read(rows: slice, columns: slice) -> npt.NDArray[Any]:
             where[down], where[across] = rows, columns
-            return self.record.load_array(tuple(where))
+            return self.image.load_array(tuple(where))
 
         found = block_means(read, rows, columns, step, self.dtype, chunk_rows=sizes[0])
-        if stored_image_of(self.record).has_new_pixels():
+        if self.image.has_new_pixels():
             raise EditConflictError(
-                "the pixels have changed meanwhile", where=self.record.image_id, hint=_RELOAD
+                "the pixels have changed meanwhile", where=self.image.image_id, hint=_RELOAD
             )
         return found
 
@@ -98,21 +97,20 @@ def open_pixels(site: Site, image_id: str) -> Pixels:
     RecordNotFoundError
         If there is no such image.
     """
-    record = snapshot_of(site.dataset.record(image_id))
-    version = version_of(record)
+    image = site.opened.record(image_id).snapshot()
+    version = version_of(image)
 
     def opened() -> Pixels:
-        plane = plane_of(stored_image_of(record))
-        return Pixels(record, version, plane, record.chunks, record.dtype)
+        return Pixels(image, version, plane_of(image), image.chunks, image.dtype)
 
     # The axes may have changed while the pixels have not.
-    key = ("pixels", image_id, version, record.axes, tuple(record.channel_names or ()))
+    key = ("pixels", image_id, version, image.axes, tuple(image.channel_names or ()))
     return site.cache.get(key, opened, lambda _: _OPENED_BYTES)
 
 
-def version_of(record: ZarrImageRecord) -> str:
+def version_of(image: StoredImage) -> str:
     """Return a version string that changes with the pixels of an image."""
-    return record.pixels_sha256[:16]
+    return image.pixels_sha256[:16]
 
 
 def at_of(text: str) -> dict[str, int]:
