@@ -19,7 +19,7 @@ from kymflow_zarr.errors import CorruptDataError
 from kymflow_zarr.formats.dataframe import parquet
 from kymflow_zarr.formats.dataframe.parquet import decode_parquet, encode_parquet
 from kymflow_zarr.formats.parquet.footer import dump_struct, load_struct
-from kymflow_zarr.formats.row_groups import grouped_table as patch_module
+from kymflow_zarr.formats.rows import row_groups as patch_module
 from kymflow_zarr.formats.rows.replace import remove_rows, replace_rows
 from kymflow_zarr.runtime.limits import set_limits
 

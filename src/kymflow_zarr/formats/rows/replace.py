@@ -21,8 +21,8 @@ from kymflow_zarr.errors import ArgumentError, ArgumentTypeError, CorruptDataErr
 from kymflow_zarr.formats.dataframe.objects import Marker
 from kymflow_zarr.formats.dataframe.parquet import decode_parquet, encode_parquet
 from kymflow_zarr.formats.parquet.footer import arrow_reader, check_parquet_size
-from kymflow_zarr.formats.row_groups.grouped_table import GroupedTable
 from kymflow_zarr.formats.rows.encoded import Rows
+from kymflow_zarr.formats.rows.row_groups import GroupedTable
 
 __all__ = ["count_rows", "remove_rows", "replace_rows"]
 

@@ -1,1 +1,0 @@
-"""Replace rows of Parquet files, copying unaffected row groups as bytes."""
