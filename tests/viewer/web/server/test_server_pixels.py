@@ -212,7 +212,8 @@ def test_a_thumbnail_shows_time_to_the_right(dataset: ZarrDataset) -> None:
     assert (np.diff(picture[0].astype(int)) >= 0).all()
     assert picture[0, 0] == 0
     assert picture[-1, -1] == 255
-    assert imagecodecs.png_decode(dataset["stack"].thumbnail(64)).shape == (64, 48)
+    colored = imagecodecs.png_decode(dataset["stack"].thumbnail(64))  # Its channels in colors.
+    assert colored.shape == (64, 48, 3)
 
 
 def kept(ds: ZarrDataset) -> list[str]:
@@ -231,7 +232,7 @@ def test_a_thumbnail_is_drawn_once_and_is_never_stale(
         raise AssertionError("drawn again")
 
     with monkeypatch.context() as patch:
-        patch.setattr("kymflow_zarr.views.picture.thumbnail_png", drawn)
+        patch.setattr("kymflow_zarr.views.overview.thumbnail_png", drawn)
         assert record.thumbnail() == first
     record.save_array(PIXELS[::-1])
     assert record.thumbnail() != first
