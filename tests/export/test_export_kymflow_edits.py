@@ -13,6 +13,7 @@ import tifffile
 from pandas.testing import assert_frame_equal
 
 from kymflow_zarr import ZarrDataset, ZarrImageRecord
+from kymflow_zarr.engine.dataset import OpenDataset
 from tests.helpers.kymflow_tree import (
     STEM,
     contents_of,
@@ -316,3 +317,26 @@ def test_an_earlier_export_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError, match=r"quality\.json"):
         ds.export_legacy_folder(tmp_path / "out", layout="kymflow")
     assert contents_of(tmp_path / "out") == before
+
+
+def test_a_table_that_is_as_ingest_wrote_it_is_not_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = tmp_path / "lab"
+    lab.mkdir()
+    tifffile.imwrite(lab / "a.tif", np.ones((5, 4), np.uint16))
+    (lab / "kym_event_db.csv").write_text("rel_path,strength\na.tif,0.50\n")
+    ds = ZarrDataset(tmp_path / "x.zarr")
+    ds.ingest_legacy_folder(lab)
+    with monkeypatch.context() as patched:
+        patched.setattr(OpenDataset, "load_table", not_to_be_called)
+        ds.export_legacy_folder(tmp_path / "out", layout="kymflow")
+    given = (lab / "kym_event_db.csv").read_bytes()
+    assert (tmp_path / "out" / "kym_event_db.csv").read_bytes() == given
+    ds.save_table("kym_event_db", ds.load_table("kym_event_db").assign(strength=0.75))
+    ds.export_legacy_folder(tmp_path / "edited", layout="kymflow")
+    assert "0.75" in (tmp_path / "edited" / "kym_event_db.csv").read_text()
+
+
+def not_to_be_called(*_: object) -> None:
+    raise AssertionError

@@ -27,8 +27,8 @@ from kymflow_zarr.storage.interface import Storage
 SCOPE: Final = "source_files"
 
 
-def read_kept(storage: Storage, key: str) -> bytes:
-    """Return the bytes of a stored source file.
+def read_kept(storage: Storage, key: str, *, size: int | None = None) -> bytes:
+    """Return the bytes of a stored source file; faster if their size is known.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def read_kept(storage: Storage, key: str) -> bytes:
     if data is None:
         raise ArtifactNotFoundError("there is no kept source file", where=key)
     try:
-        return gunzip(data, where=key)
+        return gunzip(data, where=key, size=size)
     except LimitExceededError:
         raise
     except ValueError as error:
@@ -145,4 +145,4 @@ class KeptFiles:
 
     def read(self, document: SourceFileDocument) -> bytes:
         """Return the bytes of a stored file; errors as for :func:`read_kept`."""
-        return read_kept(self._storage, document.kept_as or "")
+        return read_kept(self._storage, document.kept_as or "", size=document.size_bytes)

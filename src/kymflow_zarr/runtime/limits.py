@@ -28,6 +28,8 @@ _BRACKETS: Final = b"[]{}"
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(_BRACKETS))
 _GZIP: Final = zlib.MAX_WBITS | 16
 _PIECE_BYTES: Final = 64 << 20
+# Deflate packs at most 258 bytes into two bits: https://zlib.net/zlib_tech.html
+_MOST_PACKED: Final = 1032
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,8 +212,17 @@ def repeated_keys(data: bytes) -> list[str]:
     return sorted(repeated)
 
 
-def gunzip(data: bytes, *, where: str | None) -> bytes:
+def gunzip(data: bytes, *, where: str | None, size: int | None = None) -> bytes:
     """Return the unpacked content of all members of a gzip file.
+
+    Parameters
+    ----------
+    data : bytes
+    where : str, optional
+        Its name for errors.
+    size : int, optional
+        The size that the content should have, if that is known: it is unpacked several times as
+        fast then. Content of another size is returned, too.
 
     Raises
     ------
@@ -221,20 +232,30 @@ def gunzip(data: bytes, *, where: str | None) -> bytes:
         If it is not a gzip file, is damaged or truncated.
     """
     limit = get_limits().gzip_bytes
+    if size is not None and size <= min(limit, _MOST_PACKED * len(data)):
+        import imagecodecs
+
+        # Damage, and other sizes, are for the slow way to report.
+        with contextlib.suppress(imagecodecs.DeflateError, ValueError):
+            content = bytes(imagecodecs.gzip_decode(data, out=size + 1))
+            if len(content) == size:
+                return content
     pieces: list[bytes] = []
-    size = 0
+    unpacked = 0
     rest = data
     try:
         while True:
             member = zlib.decompressobj(wbits=_GZIP)
             while not member.eof:
-                piece = member.decompress(rest, min(_PIECE_BYTES, limit + 1 - size))
+                piece = member.decompress(rest, min(_PIECE_BYTES, limit + 1 - unpacked))
                 rest = member.unconsumed_tail
                 if not piece and not rest and not member.eof:
                     raise ValueError("it was cut off")
                 pieces.append(piece)
-                size += len(piece)
-                check_limit("gzip_bytes", size, "the gzip file unpacks to at least", where=where)
+                unpacked += len(piece)
+                check_limit(
+                    "gzip_bytes", unpacked, "the gzip file unpacks to at least", where=where
+                )
             # RFC 1952 allows several members in a row; tape writers pad with zeros.
             rest = member.unused_data.lstrip(b"\0")
             if not rest:

@@ -205,6 +205,8 @@ def steady(value: Any) -> Any:
     if isinstance(value, list):
         return [steady(item) for item in value]
     if isinstance(value, str):
+        if re.fullmatch("[0-9a-f]{64}", value):
+            return "digest"
         for flavor in (PurePosixPath, PureWindowsPath):
             if flavor(value).is_absolute():
                 return flavor(value).name

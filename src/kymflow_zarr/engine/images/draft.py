@@ -38,7 +38,6 @@ from kymflow_zarr.schema.image import (
     ome_attributes,
 )
 from kymflow_zarr.storage.interface import Storage
-from kymflow_zarr.storage.local.files import digest_of_bytes
 from kymflow_zarr.types import ArrayLike, ArtifactKind, Axis
 
 
@@ -61,8 +60,7 @@ class RecordWriter(ABC):
 
     def save_encoded(self, key: str, data: bytes) -> tuple[str, str]:
         """Save the bytes of an artifact; return its key below the record and its SHA-256."""
-        self.write(key, data)
-        return key, digest_of_bytes(data)
+        return key, self.write(key, data)
 
     def keep_source_file(self, name: str, data: bytes) -> str:
         """Store the bytes of a source file, compressed, and return their key."""
@@ -71,8 +69,8 @@ class RecordWriter(ABC):
         return key
 
     @abstractmethod
-    def write(self, key: str, data: bytes) -> None:
-        """Put bytes at a key below the record."""
+    def write(self, key: str, data: bytes) -> str:
+        """Put bytes at a key below the record; return their SHA-256."""
 
 
 class RecordDraft(RecordWriter):
@@ -141,9 +139,9 @@ class RecordDraft(RecordWriter):
             pixel_size_um=pixel_size_um,
         )  # fmt: skip
 
-    def write(self, key: str, data: bytes) -> None:
-        """Put bytes at a key below the record."""
-        self.put(key, data)
+    def write(self, key: str, data: bytes) -> str:
+        """Put bytes at a key below the record; return their SHA-256."""
+        return self.put(key, data).sha256
 
     def put(self, key: str, data: Content) -> FileSum:
         """Put bytes, which may still be computed, at a key; return their size and digest."""

@@ -87,10 +87,11 @@ class RecordUpdate(RecordWriter):
                     files.append((file, read_kept(self._storage, f"{self._prefix}/{file.kept_as}")))
         return files
 
-    def write(self, key: str, data: bytes) -> None:
-        """Put bytes at a key below the record."""
+    def write(self, key: str, data: bytes) -> str:
+        """Put bytes at a key below the record; return their SHA-256."""
         if self._storage.read(f"{self._prefix}/{key}") != data:
             self._change.write(key, data)
+        return digest_of_bytes(data)
 
     def save_array(self, name: str, array: object) -> tuple[str, str]:
         """Save an array artifact; return its key below the record and its SHA-256."""

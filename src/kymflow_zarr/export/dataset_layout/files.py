@@ -188,7 +188,7 @@ def kept_bytes(storage: Storage, key: str, document: SourceFileDocument) -> byte
     ArtifactNotFoundError
         If they are missing.
     """
-    data = read_kept(storage, key)
+    data = read_kept(storage, key, size=document.size_bytes)
     if digest_of_bytes(data) != document.sha256:
         raise CorruptDataError("the kept source file is not the one that was read", where=key)
     return data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -16,6 +17,7 @@ from kymflow_zarr.errors import CorruptDataError, TableNotFoundError
 from kymflow_zarr.export.dataset_layout.files import kept_bytes
 from kymflow_zarr.export.dataset_layout.places import table_place
 from kymflow_zarr.export.lab_layout.plan import TreePlan
+from kymflow_zarr.layout import table_key
 from kymflow_zarr.schema.analysis_columns import (
     EVENT_COLUMNS,
     IMAGE_ID,
@@ -25,6 +27,7 @@ from kymflow_zarr.schema.analysis_columns import (
 )
 from kymflow_zarr.schema.image import SourceFileDocument
 from kymflow_zarr.storage.interface import Storage
+from kymflow_zarr.storage.local.files import digest_of_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -294,8 +297,12 @@ class TreeTables:
 
     def pooled(self, file: SourceFileDocument, place: str) -> None:
         """Plan one pooled file: unchanged, or with its current rows."""
-        kept = kept_bytes(self.storage, file.kept_as or "", file)
         name = pooled_table_name(file)
+        if self._is_as_ingested(file, name):
+            self._from_files.add(name)
+            self._verbatim(file, place)
+            return
+        kept = kept_bytes(self.storage, file.kept_as or "", file)
         try:
             table, _ = self._load(name)
         except TableNotFoundError:
@@ -320,6 +327,15 @@ class TreeTables:
             in_table = {new: old for old, new in names.items()}
             write = partial(self._rows, rows, list(before), in_table, kept)
             self.plan.built(name, place, write, "table")
+
+    def _is_as_ingested(self, file: SourceFileDocument, name: str) -> bool:
+        """Return True if a table is the one that ingest made of one file, to the byte."""
+        made = file.feeds.get(table_key(name))
+        if not made:
+            return False
+        with contextlib.suppress(TableNotFoundError):
+            return digest_of_bytes(self.dataset.tables.read(name)[0]) == made
+        return False
 
     def _verbatim(self, file: SourceFileDocument, place: str) -> None:
         read = partial(kept_bytes, self.storage, file.kept_as or "", file)

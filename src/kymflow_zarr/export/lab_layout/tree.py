@@ -34,7 +34,7 @@ from kymflow_zarr.types import Progress
 __all__ = ["export_tree"]
 
 # Number of files that are synced and published together.
-_AT_ONCE: Final = 32
+_AT_ONCE: Final = 256
 _NEW: Final = "made in the dataset; there was no such file"
 
 
@@ -90,7 +90,8 @@ def export_tree(
             progress=progress,
             label=_path_of,
             threads=THREADS,
-            here=lambda task: task[1] is None or not task[0].apart,
+            # Own threads take all files; another executor only those that are worth the way.
+            here=lambda task: task[1] is None or not (executor is None or task[0].apart),
             drop=lambda _: None,  # Its temporary file is in the work folder, which is cleaned up.
         )
         made: list[tuple[OriginalFile, Path | None, str | None]] = []

@@ -259,12 +259,15 @@ class UnclaimedFiles:
             name = table_name(found.rel_path)
             if name in self._new_tables:
                 self._commit()  # Of a file that differs from this one only in its suffix.
+            document = _document(found, digest, "pooled")
             if earlier is None and not self._dataset.tables.exists(name):
-                self._new_tables[name] = (found, rows.to_bytes())
+                table = rows.to_bytes()
+                self._new_tables[name] = (found, table)
+                document.feeds = {table_key(name): digest_of_bytes(table)}
             elif not save_pooled(self._dataset, found, rows, earlier):
                 reason = "its rows were edited in the dataset and left as they are"
                 return IngestItem("skipped", path, None, reason)
-            self._to_keep[path] = (_document(found, digest, "pooled"), data)
+            self._to_keep[path] = (document, data)
             what = _with_count(f"table {name}", _unresolved(rows))
             return IngestItem("pooled", path, None, self._with_move(what, found))
         except StorageError:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -26,8 +28,6 @@ from kymflow_zarr.schema.image import SourceFileDocument
 from kymflow_zarr.storage.local.files import digest_of_bytes
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from kymflow_zarr.formats.rows.encoded import Rows
 
 
@@ -265,7 +265,7 @@ def _add_documents(
         with _Noted(contents, attached):
             where, rel_path = attached.found.full_path, attached.found.rel_path
             if "velocity_events" in document:
-                events = events_frame(document["velocity_events"], where=where)
+                events = events_rows(document["velocity_events"], where=where)
                 folder, _, name = EVENTS.partition("/")
                 artifact = SourceArtifact(
                     "parquet", f"{folder}{suffix}/{name}", events, (rel_path,)
@@ -492,7 +492,7 @@ def velocity_rows(table: Rows) -> Rows:
     return Rows.of_columns(columns)
 
 
-def events_frame(velocity_events: object, *, where: str) -> pd.DataFrame:
+def events_rows(velocity_events: object, *, where: str) -> Rows:
     """Return the events of all regions as rows.
 
     Parameters
@@ -507,9 +507,9 @@ def events_frame(velocity_events: object, *, where: str) -> pd.DataFrame:
     SourceFileError
         If `velocity_events` has another form.
     """
-    import pandas as pd
+    from kymflow_zarr.formats.rows.encoded import Column, Rows
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for key, events in _mapping(velocity_events, where).items():
         roi_id, channel = _region(key, where)
         if not isinstance(events, list) or not all(isinstance(e, Mapping) for e in events):
@@ -517,21 +517,33 @@ def events_frame(velocity_events: object, *, where: str) -> pd.DataFrame:
         for event in events:
             named = {EVENT_COLUMNS.get(name, name): value for name, value in event.items()}
             rows.append(named | {"roi_id": roi_id, "channel": channel})
-    frame = pd.DataFrame(rows)
-    others = [name for name in frame.columns if name not in _EVENT_DTYPES]
-    frame = frame.reindex(columns=[*_EVENT_DTYPES, *others])
-    return frame.astype({name: _dtype(frame[name], d) for name, d in _EVENT_DTYPES.items()})
+    kinds = _EVENT_DTYPES | {name: "" for row in rows for name in row if name not in _EVENT_DTYPES}
+    columns = {name: [row.get(name, math.nan) for row in rows] for name in kinds}
+    return Rows.of_columns(
+        [Column(name, *_event_column(name, columns[name], kind)) for name, kind in kinds.items()]
+    )
 
 
-def _dtype(column: pd.Series[Any], wanted: str) -> Any:
-    # Keep fractions in columns that usually hold whole numbers.
-    if wanted == "Int64":
-        numbers = column.dropna()
-        whole = all(isinstance(n, int | float) and float(n).is_integer() for n in numbers)
-        return wanted if whole else "object"
-    if wanted == "float64":
-        return wanted if all(isinstance(n, int | float) for n in column.dropna()) else "object"
-    return "object"
+def _event_column(name: str, values: list[Any], kind: str) -> tuple[Any, dict[str, Any]]:
+    """Return a column of events and its marker; values of another kind stay objects."""
+    import pandas as pd
+    import pyarrow as pa
+
+    from kymflow_zarr.formats.dataframe.columns import encode_column
+
+    present = [None if value != value else value for value in values]
+    given = [value for value in present if value is not None]
+    if kind in ("Int64", "float64") and all(isinstance(n, int | float) for n in given):
+        with contextlib.suppress(OverflowError):
+            # Keep fractions in columns that usually hold whole numbers.
+            if kind == "float64":
+                numbers = [None if n is None else float(n) for n in present]
+                return pa.array(numbers, pa.float64()), {"kind": "numpy", "dtype": kind}
+            if all(isinstance(n, int) or n.is_integer() for n in given):
+                whole = [None if n is None else int(n) for n in present]
+                return pa.array(whole, pa.int64()), {"kind": "nullable", "dtype": kind}
+    column: Any = pd.Series(values) if values else pd.Series([], dtype=object)
+    return encode_column(column.astype("object") if kind else column, f"column {name!r}")
 
 
 def analysis_document(document: Mapping[str, Any], *, where: str) -> dict[str, Any]:
