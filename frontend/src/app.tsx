@@ -4,7 +4,7 @@ import { About } from "./about";
 import { dataset, datasetError, loadDataset } from "./dataset";
 import { Gallery } from "./gallery/Gallery";
 import { ImagePage } from "./image/ImagePage";
-import { backToGallery, path, route } from "./lib/router";
+import { backToGallery, path, route, shownName } from "./lib/router";
 import { theme, toggleTheme } from "./lib/theme";
 import { Busy } from "./parts/Busy";
 import { ErrorBox } from "./parts/ErrorBox";
@@ -100,9 +100,9 @@ export function App() {
   useEffect(() => {
     const name = dataset.value?.name;
     const where = route.value;
-    const what = where.page === "image" ? where.id : where.page === "tables" && where.name ? where.name : "";
+    const what = where.page === "image" ? (shownName.value ?? where.id) : where.page === "tables" && where.name ? where.name : "";
     document.title = [what, name, "kymflow_zarr"].filter(Boolean).join(" · ");
-  }, [path.value, dataset.value]);
+  }, [path.value, dataset.value, shownName.value]);
   return (
     <>
       <a class="skip" href="#main">To the content</a>

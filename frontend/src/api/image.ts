@@ -6,7 +6,7 @@ import type { AnyImage, EditAnswer, ImageInfo } from "./types";
 /** What cannot be read is missing from the answer; a list is empty then. */
 export function whole(told: Partial<AnyImage> & { image_id: string }): AnyImage {
   return {
-    revision: "", pixels: "", shape: [], dtype: "", axes: [], channel_names: null, plane: null, sliders: [], contrast: null, rois: [],
+    name: told.image_id, revision: "", pixels: "", shape: [], dtype: "", axes: [], channel_names: null, plane: null, sliders: [], contrast: null, rois: [],
     metadata: null, provenance: null, source: null, source_files: null, created_utc: null, updated_utc: null, acquired: null,
     artifacts: [], tables: [], series: [], events: [], previous: null, next: null, position: null, n_listed: 0, ome_zarr: null, error: null,
     ...told,

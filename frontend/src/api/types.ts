@@ -96,6 +96,8 @@ export interface Series {
 
 export interface ImageInfo {
   image_id: string;
+  /** What people call it: its file, or its id. */
+  name: string;
   revision: string;
   pixels: string;
   shape: number[];
@@ -108,6 +110,8 @@ export interface ImageInfo {
     turned: boolean;
     kymograph: boolean;
     true_to_scale: boolean;
+    /** How channels are drawn over each other; null where there is one, or more than four. */
+    composite: "rgb" | "tints" | null;
     horizontal: DrawnAxis;
     vertical: DrawnAxis;
   };

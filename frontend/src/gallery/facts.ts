@@ -8,7 +8,7 @@ const text = (value: unknown) => (typeof value === "string" && value !== "" ? va
 /** Title and what stands before it: the file's name and its folders, or else the id. */
 export function title(row: ImageRow): { name: string; folder: string } {
   const path = text(row.rel_path);
-  if (!path) return { name: row.image_id, folder: "" };
+  if (!path) return { name: text(row.image_name) ?? row.image_id, folder: "" };
   const cut = path.lastIndexOf("/");
   return { name: path.slice(cut + 1), folder: cut > 0 ? path.slice(0, cut) : "" };
 }

@@ -22,7 +22,7 @@ export function Damaged({ first, editable }: { first: AnyImage; editable: boolea
   return (
     <main class="page" id="main" tabIndex={-1} data-testid="image-page" data-image-id={info.image_id}>
       <div class="image-head"><Steps info={info} /></div>
-      <h1>{info.image_id}</h1>
+      <h1 title={info.image_id}>{info.name}</h1>
       <ErrorBox error={why} />
       {curator && <ConflictBar curator={curator} />}
       {curator && <p><VerdictButtons curator={curator} verdict={info.curation.verdict} /></p>}

@@ -1,7 +1,6 @@
 import { effect, useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { ApiError } from "../api/client";
-import { lut } from "../lib/lut";
 import { formatAt } from "../lib/query";
 import { color, theme } from "../lib/theme";
 import { viewText } from "../lib/view";
@@ -67,12 +66,12 @@ export function ImageCanvas({ stage, labelled, types, onCache, editable, onStale
       const { horizontal, vertical } = stage.info.peek().plane;
       const view = stage.view.peek();
       const range = stage.range.peek();
-      const name = stage.colorMap.peek();
+      const layers = stage.layers.peek();
       context.fillStyle = color("canvas");
       context.fillRect(area.left, area.top, area.width, area.height);
       const ratio = canvas.width / box.current!.clientWidth;
       const at = formatAt(stage.at.peek());
-      const whole = drawTiles(context, tiles, view, area, stage.plane.peek(), at, { ...range, table: lut(name), name }, ratio);
+      const whole = drawTiles(context, tiles, view, area, stage.plane.peek(), layers, ratio);
       drawAxes(context, view, area, horizontal, vertical, { text: color("ink-2"), line: color("line-2") }, labelled);
       drawScaleBars(context, view, area, horizontal, vertical, stage.frame.peek().equal);
       canvas.dataset.drawn = String(whole);
@@ -80,15 +79,14 @@ export function ImageCanvas({ stage, labelled, types, onCache, editable, onStale
       canvas.dataset.view = `${text.x},${text.y}`;
       canvas.dataset.at = at;
       canvas.dataset.contrast = `${range.low},${range.high}`;
-      canvas.dataset.map = name;
+      canvas.dataset.map = stage.colorMap.peek();
     }
 
     const stop = effect(() => {
       stage.view.value;
       stage.size.value;
       stage.at.value;
-      stage.range.value;
-      stage.colorMap.value;
+      stage.layers.value;
       theme.value;
       if (below.current) below.current.dataset.drawn = "false";
       later();

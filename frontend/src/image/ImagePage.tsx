@@ -4,7 +4,7 @@ import { getChanges, getJson, imageUrl } from "../api/client";
 import { canBeDrawn, getImage } from "../api/image";
 import type { DatasetInfo, EventsData, Histogram, ImageInfo, SeriesData } from "../api/types";
 import { formatAt, joinKey } from "../lib/query";
-import { params, route } from "../lib/router";
+import { params, route, shownName } from "../lib/router";
 import { ErrorBox } from "../parts/ErrorBox";
 import { useKeys } from "../parts/keys";
 import { useLoad } from "../parts/useLoad";
@@ -73,6 +73,12 @@ function Whole({ first, editable }: { first: ImageInfo; editable: boolean }) {
     if (histogram.data && !histogram.loading) stage.gotHistogram(histogram.data);
   }, [histogram.data, histogram.loading]);
 
+  // What suits each of the channels that are drawn over each other.
+  const beside = stage.layers.value.length > 1 ? stage.layers.value.map((layer) => layer.at).filter((one) => one !== at) : [];
+  useLoad(beside.length ? `${info.pixels} ${beside.join(" ")}` : null, (_, abort) =>
+    Promise.all(stage.layers.peek().filter((layer) => layer.at !== at).map(async (layer) =>
+      stage.gotAuto(layer.channel, await getJson<Histogram>(imageUrl(id, "histogram", { at: layer.at, v: info.pixels }), abort)))));
+
   // Only these two, so that a zoom, which is in the address too, does not draw all anew.
   const asked = useComputed(() => params.value.get("series")).value;
   const from = useComputed(() => params.value.get("from")).value;
@@ -94,13 +100,16 @@ function Whole({ first, editable }: { first: ImageInfo; editable: boolean }) {
 
   useImageKeys(stage, curator);
   const aligned = hasSeconds(info);
-  const name = (info.source?.rel_path ?? info.source?.path)?.split(/[/\\]/).pop();
+  useEffect(() => {
+    shownName.value = info.name;
+    return () => { shownName.value = null; };
+  }, [info.name]);
   return (
     <main class="image-page" id="main" tabIndex={-1} data-testid="image-page" data-image-id={id} data-revision={info.revision}>
       <div class="image-main">
         <div class="image-head">
           <Steps info={info} />
-          <h1 title={id}>{name ?? id}{name && <span class="dim"> {id}</span>}</h1>
+          <h1 title={id}>{info.name}{info.name !== id && <span class="dim"> {id}</span>}</h1>
           <span class="spacer" />
           {curator ? <VerdictButtons curator={curator} verdict={info.curation.verdict} /> : <VerdictBadge verdict={info.curation.verdict} />}
         </div>

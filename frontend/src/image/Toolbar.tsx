@@ -1,8 +1,8 @@
-import { COLOR_MAPS, type ColorMap } from "../lib/lut";
+import { COLOR_MAPS } from "../lib/lut";
 import type { Along } from "../lib/view";
 import { Icon } from "../parts/icons";
 import { Contrast } from "./Contrast";
-import type { Stage } from "./stage";
+import type { Coloring, Stage } from "./stage";
 
 /** Planes, contrast, colours and zoom. */
 export function Toolbar({ stage }: { stage: Stage }) {
@@ -16,10 +16,21 @@ export function Toolbar({ stage }: { stage: Stage }) {
       <Contrast stage={stage} />
       <label class="field">
         <span>Colours</span>
-        <select data-testid="color-map" value={stage.colorMap.value} onChange={(e) => (stage.colorMap.value = e.currentTarget.value as ColorMap)}>
+        <select data-testid="color-map" value={stage.colorMap.value} onChange={(e) => (stage.colorMap.value = e.currentTarget.value as Coloring)}>
+          {info.plane.composite && <option value="composite">{info.plane.composite === "rgb" ? "as they are" : "all channels"}</option>}
           {Object.keys(COLOR_MAPS).map((name) => <option key={name}>{name}</option>)}
         </select>
       </label>
+      {stage.compositeAxis && info.plane.composite === "tints" && (
+        <span class="legends" data-testid="layers">
+          {stage.layers.value.map(({ channel, color }) => (
+            <button type="button" class={stage.at.value[stage.compositeAxis!] === channel ? "legend on" : "legend"} key={channel}
+              title="Set its contrast" onClick={() => stage.setAt(stage.compositeAxis!, channel)}>
+              <span class="swatch" style={{ background: color! }} /> {info.channel_names?.[channel] ?? `channel ${channel + 1}`}
+            </button>
+          ))}
+        </span>
+      )}
       {sliders.map((slider) => {
         const at = stage.at.value[slider.axis] ?? 0;
         const labels = slider.labels;

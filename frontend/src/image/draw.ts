@@ -5,28 +5,40 @@ import { barLength, tickLabel, ticks } from "../lib/ticks";
 import { levelFor, tilesFor, type Plane, type Tile } from "../lib/tiles";
 import type { View } from "../lib/view";
 import { toX, toY, type Area } from "./geometry";
+import type { Layer } from "./stage";
 import type { Colors, TileCache } from "./tilecache";
 
-/** Draw all tiles there are; true once none is missing. */
+/** Draw all tiles there are, several layers as the sum of their colours; true once none is missing. */
 export function drawTiles(
-  context: CanvasRenderingContext2D, cache: TileCache, view: View, area: Area, plane: Plane, at: string,
-  colors: Colors, ratio: number,
+  context: CanvasRenderingContext2D, cache: TileCache, view: View, area: Area, plane: Plane, layers: Layer[], ratio: number,
 ): boolean {
   const level = levelFor(view, area.width * ratio, area.height * ratio, plane);
   const wanted = tilesFor(view, level, plane);
-  cache.want(wanted, at);
-  const whole = wanted.every((tile) => cache.has(tile, at));
+  cache.want(wanted, layers.map((layer) => layer.at));
+  let whole = true;
   context.save();
   context.beginPath();
   context.rect(area.left, area.top, area.width, area.height);
   context.clip();
-  if (!whole) {
-    for (const tile of cache.of(at)) {
-      const near = tile.across * 8 >= level.across && tile.down * 8 >= level.down;
-      if (near && meets(tile, view)) drawTile(context, cache, tile, view, area, at, colors, ratio);
-    }
+  if (layers.length > 1) {
+    const [left, right] = [toX(view, area, 0), toX(view, area, plane.width)];
+    const [top, bottom] = [toY(view, area, 0), toY(view, area, plane.height)];
+    context.fillStyle = "#000";
+    context.fillRect(left, top, right - left, bottom - top);
+    context.globalCompositeOperation = "lighter";
   }
-  for (const tile of wanted) drawTile(context, cache, tile, view, area, at, colors, ratio);
+  for (const { at, colors } of layers) {
+    const there = wanted.every((tile) => cache.has(tile, at));
+    whole &&= there;
+    // Coarser tiles would be added to finer ones.
+    if (!there && layers.length === 1) {
+      for (const tile of cache.of(at)) {
+        const near = tile.across * 8 >= level.across && tile.down * 8 >= level.down;
+        if (near && meets(tile, view)) drawTile(context, cache, tile, view, area, at, colors, ratio);
+      }
+    }
+    for (const tile of wanted) drawTile(context, cache, tile, view, area, at, colors, ratio);
+  }
   context.restore();
   cache.trim();
   return whole;

@@ -2,11 +2,12 @@
 
 import { batch, computed, effect, signal, type ReadonlySignal, type Signal } from "@preact/signals";
 import type { EventRow, Histogram, ImageInfo, Roi } from "../api/types";
-import { isColorMap, type ColorMap } from "../lib/lut";
+import { isColorMap, lut, PRIMARIES, tint, TINTS, type ColorMap } from "../lib/lut";
 import { formatAt, parseAt, parseNumbers } from "../lib/query";
 import { params, setQuery } from "../lib/router";
 import type { Plane } from "../lib/tiles";
 import type { Mask } from "./masks";
+import type { Colors } from "./tilecache";
 import { wholeBox } from "./rois";
 import { centredOn, clamped, fit, isWhole, panned, squared, viewText, zoomed, type Along, type Frame, type View } from "../lib/view";
 
@@ -14,6 +15,16 @@ export interface Hover {
   /** Samples as drawn; y is null while the mouse is over the chart. */
   x: number;
   y: number | null;
+}
+
+export type Coloring = ColorMap | "composite";
+
+/** One plane of those that are drawn over each other. */
+export interface Layer {
+  channel: number;
+  at: string;
+  color: string | null;
+  colors: Colors;
 }
 
 interface Range {
@@ -55,7 +66,10 @@ export class Stage {
   readonly frame: ReadonlySignal<Frame>;
   readonly range: ReadonlySignal<Range>;
   readonly #auto;
-  readonly #autos = new Map<number, Range>();
+  readonly #autos = signal<ReadonlyMap<number, Range>>(new Map());
+  /** What somebody chose for channels of a composite. */
+  readonly #chosen = new Map<number, Range>();
+  readonly layers: ReadonlySignal<Layer[]>;
   #wanted: View | null;
   #stop: (() => void)[] = [];
 
@@ -84,7 +98,8 @@ export class Stage {
       };
     });
     // Until the histogram of another channel is there, that of the first one serves.
-    this.range = computed(() => this.contrast.value ?? this.#auto.value ?? this.info.value.contrast ?? { low: 0, high: 1 });
+    this.range = computed(() => this.contrast.value ?? (this.#isRgb() ? WHOLE_BYTE : this.#auto.value ?? this.info.value.contrast ?? { low: 0, high: 1 }));
+    this.layers = computed(() => this.#layers());
     this.#wanted = told.view;
     this.view = signal<View>(this.#wanted ?? fit(this.frame.peek()));
     this.#stop.push(effect(() => {
@@ -92,6 +107,38 @@ export class Stage {
       if (width > 0 && height > 0) this.#resized();
     }));
     this.#stop.push(effect(() => this.#tell(usualAlong(info))));
+  }
+
+  /** The axis of channels that are drawn over each other; null: one plane is drawn. */
+  get compositeAxis(): string | null {
+    const { plane, axes } = this.info.value;
+    if (this.colorMap.value !== "composite" || !plane.composite) return null;
+    return axes.find((axis) => axis.quantity === "channel")?.name ?? null;
+  }
+
+  #isRgb = () => this.colorMap.value === "composite" && this.info.value.plane.composite === "rgb";
+
+  #layers(): Layer[] {
+    const axis = this.compositeAxis;
+    const at = this.at.value;
+    const name = this.colorMap.value;
+    const now = this.range.value;
+    if (!axis) {
+      const map = name === "composite" ? "gray" : name;
+      return [{ channel: 0, at: formatAt(at), color: null, colors: { ...now, table: lut(map), name: map } }];
+    }
+    const colors = this.#isRgb() ? PRIMARIES : TINTS;
+    const size = this.info.value.sliders.find((one) => one.axis === axis)?.size ?? 1;
+    return colors.slice(0, size).map((color, channel) => {
+      const auto = this.#isRgb() ? WHOLE_BYTE : this.#autos.value.get(channel) ?? this.info.value.contrast ?? { low: 0, high: 1 };
+      const range = channel === at[axis] ? now : this.#chosen.get(channel) ?? auto;
+      return { channel, at: formatAt({ ...at, [axis]: channel }), color, colors: { ...range, table: tint(color), name: color } };
+    });
+  }
+
+  /** The contrast that suits a channel that is not the chosen one. */
+  gotAuto(channel: number, { low, high }: Histogram): void {
+    if (!this.#autos.peek().has(channel)) this.#autos.value = new Map(this.#autos.peek()).set(channel, { low, high });
   }
 
   dispose(): void {
@@ -121,7 +168,7 @@ export class Stage {
       x: this.#whole ? null : text.x,
       y: this.#whole ? null : text.y,
       at: formatAt(at),
-      map: this.colorMap.value === "gray" ? null : this.colorMap.value,
+      map: this.colorMap.value === usualMap(info) ? null : this.colorMap.value,
       contrast: contrast && [contrast.low, contrast.high].map((n) => Number(n.toPrecision(6))).join(","),
       zoom: this.along.value === usual ? null : this.along.value,
       roi: this.roi.value,
@@ -161,13 +208,15 @@ export class Stage {
   }
 
   setAt(axis: string, value: number): void {
+    const before = this.at.peek()[axis] ?? 0;
     batch(() => {
       this.at.value = { ...this.at.peek(), [axis]: value };
       this.histogram.value = null;
       // Another channel is as bright as it is.
       if (isChannel(this.info.peek(), axis)) {
-        this.contrast.value = null;
-        this.#auto.value = this.#autos.get(value) ?? null;
+        if (this.contrast.peek()) this.#chosen.set(before, this.contrast.peek()!);
+        this.contrast.value = this.compositeAxis ? this.#chosen.get(value) ?? null : null;
+        this.#auto.value = this.#autos.peek().get(value) ?? null;
       }
     });
   }
@@ -191,7 +240,7 @@ export class Stage {
   #keep(range: Range): void {
     this.#auto.value = range;
     const channel = this.info.peek().axes.find((axis) => axis.quantity === "channel");
-    this.#autos.set(channel ? (this.at.peek()[channel.name] ?? 0) : 0, range);
+    this.#autos.value = new Map(this.#autos.peek()).set(channel ? (this.at.peek()[channel.name] ?? 0) : 0, range);
   }
 
   /** Begin a rectangle in the middle of what is seen. */
@@ -247,6 +296,10 @@ export interface PlacedEvent {
   end: number | null;
 }
 
+const WHOLE_BYTE: Range = { low: 0, high: 255 };
+
+export const usualMap = (info: ImageInfo): Coloring => (info.plane.composite ? "composite" : "gray");
+
 const usualAlong = (info: ImageInfo): Along => (info.plane.kymograph ? "x" : "both");
 
 /** What an address says of how an image is seen. */
@@ -257,7 +310,7 @@ function read(info: ImageInfo, query: URLSearchParams) {
   return {
     view: viewOf(query),
     at: startAt(info, parseAt(query.get("at"))),
-    colorMap: isColorMap(map) ? map : ("gray" as ColorMap),
+    colorMap: isColorMap(map) || (map === "composite" && info.plane.composite) ? (map as Coloring) : usualMap(info),
     contrast: contrast && { low: contrast[0]!, high: contrast[1]! },
     along: along === "both" || along === "x" || along === "y" ? along : usualAlong(info),
     roi: parseNumbers(query.get("roi"), 1)?.[0] ?? null,

@@ -47,8 +47,8 @@ export class TileCache {
   }
 
   /** See that these tiles come, in this order; give up what is no longer wanted. */
-  want(tiles: Tile[], plane: string): void {
-    this.#wanted = tiles.map((tile) => ({ tile, plane, key: `${plane}|${tileKey(tile)}` }));
+  want(tiles: Tile[], planes: string[]): void {
+    this.#wanted = planes.flatMap((plane) => tiles.map((tile) => ({ tile, plane, key: `${plane}|${tileKey(tile)}` })));
     const keys = new Set(this.#wanted.map((one) => one.key));
     for (const [key, abort] of this.#asked) {
       if (!keys.has(key)) {

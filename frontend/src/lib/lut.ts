@@ -58,6 +58,18 @@ export function lut(name: ColorMap): Uint32Array {
   return table;
 }
 
+/** The tints of channels that are drawn over each other; the same as in thumbnails. */
+export const TINTS = ["#00ff00", "#ff00ff", "#00ffff", "#ffff00"] as const;
+export const PRIMARIES = ["#ff0000", "#00ff00", "#0000ff"] as const;
+
+/** From black to one colour, as `#rrggbb`. */
+export function tint(color: string): Uint32Array {
+  const full = parseInt(color.slice(1), 16);
+  const [r, g, b] = [full >> 16, (full >> 8) & 255, full & 255];
+  return Uint32Array.from({ length: 256 }, (_, i) =>
+    ((255 << 24) | (Math.round((b * i) / 255) << 16) | (Math.round((g * i) / 255) << 8) | Math.round((r * i) / 255)) >>> 0);
+}
+
 /** Numbers of a C-ordered block; what type they have is told by the server. */
 export type Samples =
   | Uint8Array | Int8Array | Uint16Array | Int16Array | Uint32Array | Int32Array | Float32Array | Float64Array;

@@ -30,6 +30,9 @@ export function routeOf(pathname: string): Route {
   return { page: "unknown" };
 }
 
+/** What people call the image that is shown, for the title of the page. */
+export const shownName = signal<string | null>(null);
+
 export const route = computed(() => routeOf(path.value));
 
 export const imagePath = (id: string) => `/image/${encodeURIComponent(id)}`;

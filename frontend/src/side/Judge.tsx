@@ -61,9 +61,9 @@ export function Unwritten() {
   if (!unwritten.value.length) return null;
   return (
     <div class="conflict" role="alert" data-testid="unwritten">
-      {unwritten.value.map(({ image_id, what, why }, i) => (
+      {unwritten.value.map(({ image_id, name, what, why }, i) => (
         <div key={i}>
-          <b>Not written:</b> {what} of <a href={imagePath(image_id)}>{image_id}</a>. <ErrorBox error={why} />
+          <b>Not written:</b> {what} of <a href={imagePath(image_id)}>{name}</a>. <ErrorBox error={why} />
         </div>
       ))}
       <button type="button" onClick={() => (unwritten.value = [])}>Close</button>

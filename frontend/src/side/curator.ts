@@ -15,7 +15,7 @@ export interface Conflict {
 }
 
 /** Changes that failed after the page of their image was left. */
-export const unwritten = signal<{ image_id: string; what: string; why: unknown }[]>([]);
+export const unwritten = signal<{ image_id: string; name: string; what: string; why: unknown }[]>([]);
 
 // A browser may have storage switched off; a draft then lives as long as the page of its image.
 function stored(key: string): string | null {
@@ -79,7 +79,7 @@ export class Curator {
       const done = fine && (await this.#sent(to, body, what, again));
       if (!done && this.#left) {
         const why = this.conflict.peek() ? "it was changed meanwhile" : this.error.peek();
-        unwritten.value = [...unwritten.peek(), { image_id: this.peek().image_id, what, why }];
+        unwritten.value = [...unwritten.peek(), { image_id: this.peek().image_id, name: this.peek().name, what, why }];
       }
       this.busy.value = --this.#waiting > 0;
       return done;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, overload
@@ -203,6 +203,33 @@ class ZarrDataset:
             If there is no such image (a KeyError).
         """
         return ZarrImageRecord(self._open.record(image_id))
+
+    def find(self, text: str) -> ZarrImageRecord:
+        """Return the record of the image that people call so.
+
+        Parameters
+        ----------
+        text : str
+            The name of its source file, with or without suffix and with as many folders as it
+            takes to tell it from others; or the beginning of its id, or all of it.
+
+        Raises
+        ------
+        RecordNotFoundError
+            If no image is called so (a KeyError).
+        ArgumentError
+            If several are; the message names some.
+        """
+        return ZarrImageRecord(self._open.find(text))
+
+    def image_names(self) -> dict[str, str]:
+        """Return a name for each image, by id: what lists, titles and downloads call it.
+
+        It is the name of its source file; with folders where several files have that name; with the
+        part of the file, or the beginning of the id, where several images are from one file. An
+        image that is from no file is called by its id. The names are distinct.
+        """
+        return self._open.image_names()
 
     def list_image_ids(self) -> list[str]:
         """Return the ids of all images, sorted."""
@@ -1004,6 +1031,7 @@ class ZarrDataset:
         include_tiff: bool = True,
         include_tables: bool = True,
         layout: ExportLayout = "dataset",
+        image_ids: Collection[str] | None = None,
         progress: Progress | None = None,
         executor: Executor | None = None,
     ) -> ExportReport:
@@ -1024,6 +1052,9 @@ class ZarrDataset:
             of the report. Nothing in the folder is overwritten or removed. ``"acqstore"``: the
             same, with metadata and regions in the sidecars of acqstore (``<file>.<ext>.json``)
             beside all images.
+        image_ids : collection of str, optional
+            These images only; tables are written whole. Files of other images from an earlier
+            export are then stale.
         progress : callable, optional
             Called as ``progress(done, total, label)``.
         executor : concurrent.futures.Executor, optional
@@ -1052,6 +1083,7 @@ class ZarrDataset:
             include_tiff=include_tiff,
             include_tables=include_tables,
             layout=layout,
+            image_ids=image_ids,
             progress=progress,
             executor=executor,
         )

@@ -17,11 +17,13 @@ from kymflow_zarr.cli.exchange.ingest import ingest
 from kymflow_zarr.cli.exchange.migrate import migrate
 from kymflow_zarr.cli.exchange.refresh import refresh
 from kymflow_zarr.cli.look.cat import cat
+from kymflow_zarr.cli.look.info import info
 from kymflow_zarr.cli.look.ls import ls
 from kymflow_zarr.cli.look.show import show
 from kymflow_zarr.cli.look.sql import sql
 from kymflow_zarr.cli.look.tables import head, tables
 from kymflow_zarr.cli.look.view import view
+from kymflow_zarr.cli.maintenance.delete import delete
 from kymflow_zarr.cli.maintenance.repair import repair
 from kymflow_zarr.cli.maintenance.schema import schema
 from kymflow_zarr.cli.maintenance.validate import validate
@@ -119,7 +121,8 @@ def app() -> None:
       kymflow-zarr tables experiment.zarr        its tables; head, cat and sql look into them
       kymflow-zarr export experiment.zarr out    TIFF, JSON and CSV files again
 
-    An image id may be shortened to a unique prefix. With --debug, or with
+    An image is called by the name of its file, with folders where several have it, or by its id,
+    which may be shortened. With --debug, or with
     KYMFLOW_ZARR_DEBUG=1 in the environment, an error shows its traceback.
 
     Exit codes: 0 fine, 1 problems were found, 2 could not run, 130 cancelled.
@@ -127,7 +130,7 @@ def app() -> None:
 
 
 for _command in (
-    demo, ingest, refresh, ls, show, view, tables, head, cat, sql, export, validate, verify, repair,
-    migrate, schema, completion,
+    demo, ingest, refresh, info, ls, show, view, tables, head, cat, sql, export, delete, validate,
+    verify, repair, migrate, schema, completion,
 ):  # fmt: skip
     app.add_command(_command)

@@ -14,8 +14,8 @@ __all__ = ["complete_artifacts", "complete_columns", "complete_ids", "complete_t
 
 
 def complete_ids(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """Complete ids of images."""
-    return _offer(ctx, incomplete, lambda ds: ds.list_image_ids())
+    """Complete names and ids of images."""
+    return _offer(ctx, incomplete, lambda ds: [*ds.image_names().values(), *ds.list_image_ids()])
 
 
 def complete_tables(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
@@ -27,14 +27,12 @@ def complete_artifacts(ctx: click.Context, _param: click.Parameter, incomplete: 
     """Complete names of artifacts of the image, or of all images if none was named."""
 
     def names(ds: ZarrDataset) -> list[str]:
-        from kymflow_zarr.cli.output.facts import find_record
-
         image_id = ctx.params.get("image_id")
         if image_id is None:
             return sorted(
                 {name for names in ds.images(["artifacts"])["artifacts"] for name in names}
             )
-        record = find_record(ds, image_id)
+        record = ds.find(image_id)
         return [info.name for info in record.list_artifacts()] + record.list_array_artifacts()
 
     return _offer(ctx, incomplete, names)

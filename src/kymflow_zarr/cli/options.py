@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kymflow_zarr.cli.output.cells import Form
 
 __all__ = [
+    "choice_options",
     "dataset_argument",
     "debug_option",
     "executor_of",
@@ -64,6 +65,18 @@ class DatasetParameter(click.Path):
 dataset_argument = click.argument("dataset", type=DatasetParameter())
 
 id_argument = click.argument("image_id", metavar="ID", shell_complete=complete_ids)
+
+
+def choice_options(command: F) -> F:
+    """Add --ids and --where to a command that acts on some images."""
+    ids = click.option(
+        "--ids", multiple=True, metavar="A,B,...", shell_complete=complete_ids,
+        help="These images: names of files, ids, or beginnings of ids.",
+    )  # fmt: skip
+    where = click.option(
+        "--where", multiple=True, metavar="CONDITION", help="Images of which this holds, as for ls."
+    )
+    return ids(where(command))
 
 
 def form_options(command: F) -> F:

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
     from kymflow_zarr.engine.images.draft import RecordDraft
     from kymflow_zarr.engine.images.update import RecordUpdate
+    from kymflow_zarr.engine.index.names import Named
     from kymflow_zarr.engine.query.gather import PartCache
     from kymflow_zarr.engine.query.map import MapResult
     from kymflow_zarr.engine.results.compute import Computation, ComputeReport, Each, Only
@@ -519,6 +520,30 @@ class OpenDataset:
             if file is None:
                 self.tables.read(name)  # Its error lists the tables that exist.
             yield readable_file(file)
+
+    def named_images(self) -> list[Named]:
+        """Return what each image is called by, in the order of the ids."""
+        from kymflow_zarr.engine.index.names import Named
+
+        table = self.index.columns(["rel_path", "source_path", "source_image"])
+        listed = (table[name].to_pylist() for name in
+                  ("image_id", "rel_path", "source_path", "source_image"))  # fmt: skip
+        return [
+            Named(image_id, rel_path or source_path or "", part or "")
+            for image_id, rel_path, source_path, part in zip(*listed, strict=True)
+        ]
+
+    def image_names(self) -> dict[str, str]:
+        """Return the name of each image by id."""
+        from kymflow_zarr.engine.index.names import names_of
+
+        return names_of(self.named_images())
+
+    def find(self, text: str) -> StoredImage:
+        """Return the image of a name."""
+        from kymflow_zarr.engine.index.names import find_one
+
+        return self.record(find_one(text, self.named_images(), where=self.storage.location))
 
     def table_columns(self, name: str) -> ParquetColumns:
         """Open a table to read it by column and by row group."""

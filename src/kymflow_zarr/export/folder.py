@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import Executor
 from dataclasses import asdict
 from pathlib import Path
@@ -29,6 +29,7 @@ def export_folder(
     include_tiff: bool = True,
     include_tables: bool = True,
     layout: ExportLayout = "dataset",
+    image_ids: Collection[str] | None = None,
     progress: Progress | None = None,
     executor: Executor | None = None,
 ) -> ExportReport:
@@ -87,6 +88,9 @@ def export_folder(
         Excluded files are not part of the export: TIFFs or tables of an earlier export to the same
         folder are stale and are removed.
     layout : {"dataset", "kymflow", "acqstore"}
+    image_ids : collection of str, optional
+        These images only, and tables whole. Files of other images from an earlier export to the
+        same folder are stale and are removed.
     progress : callable, optional
         Called as ``progress(done, total, label)`` after each image, table and source file.
     executor : concurrent.futures.Executor, optional
@@ -104,6 +108,8 @@ def export_folder(
     ArgumentError
         If the folder lies in the dataset, or the dataset where files would go, or the layout is
         unknown.
+    RecordNotFoundError
+        If there is no image of one of the ids; nothing is written.
     DatasetNotFoundError
         If the dataset's folder does not exist (a FileNotFoundError), or disappears during the
         export; nothing is removed.
@@ -123,11 +129,19 @@ def export_folder(
     if layout not in get_args(ExportLayout):
         known = ", ".join(map(repr, get_args(ExportLayout)))
         raise ArgumentError(f"the layout {layout!r} is not one of {known}", where="layout")
+    records = [
+        record
+        for record in dataset.iter_records()
+        if image_ids is None or record.image_id in image_ids
+    ]
+    for image_id in {*(image_ids or ())} - {record.image_id for record in records}:
+        dataset.record(image_id)  # Its error names similar ids.
     if layout != "dataset":
         from kymflow_zarr.export.lab_layout.tree import export_tree
 
         return export_tree(
             dataset,
+            records,
             root,
             lambda paths: _keep_off(home, root, [*paths, WORK]),
             acqstore=layout == "acqstore",
@@ -136,7 +150,7 @@ def export_folder(
             progress=progress,
             executor=executor,
         )
-    plan = ExportPlan(dataset, include_tiff=include_tiff, include_tables=include_tables)
+    plan = ExportPlan(dataset, records, include_tiff=include_tiff, include_tables=include_tables)
     _keep_off(home, root, [*plan.paths, WORK])
     target = ManifestTarget(root, dataset.dataset_id, untouchable=home)
     target.check(plan.paths)

@@ -17,7 +17,7 @@ from kymflow_zarr.views.plane import Plane, plane_of
 if TYPE_CHECKING:
     from kymflow_zarr.engine.image import StoredImage
 
-__all__ = ["is_rgb", "overview", "thumbnail", "thumbnail_png"]
+__all__ = ["MAX_TINTS", "is_rgb", "overview", "thumbnail", "thumbnail_png"]
 
 Means = npt.NDArray[np.float64]
 
@@ -27,6 +27,7 @@ _BAND_BYTES: Final = 2**25
 _READ_BYTES: Final = 2**30
 # Green, magenta, cyan, yellow: pairs that are told apart with every common color blindness.
 _TINTS: Final = ((0, 255, 0), (255, 0, 255), (0, 255, 255), (255, 255, 0))
+MAX_TINTS: Final = len(_TINTS)
 
 
 def thumbnail(image: StoredImage, size: int = thumbnails.SIZE) -> bytes:

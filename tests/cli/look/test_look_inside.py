@@ -150,8 +150,8 @@ def test_cat_sums_up_an_array_and_prints_one_that_fits(lab: Path) -> None:
 @pytest.mark.parametrize(
     ("image_id", "artifact", "said"),
     [
-        ("vessel", "fit", "2 image ids begin with 'vessel'"),
-        ("nobody", "fit", "no image id begins with 'nobody'"),
+        ("vessel", "fit", "2 images are called 'vessel'"),
+        ("nobody", "fit", "no image is called 'nobody'"),
         ("vessel-2", "fit", "no artifact 'fit'"),
         ("vessel-1", "fitt", "Did you mean 'fit'?"),
     ],

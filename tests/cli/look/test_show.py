@@ -24,7 +24,7 @@ def test_ls_tells_what_the_dataset_holds(dataset: Path) -> None:
     result = run("ls", dataset)
     assert result.exit_code == 0
     header, *lines = result.stdout.splitlines()
-    assert header.split() == ["id", "shape", "dtype", "axes", "acquired", "created", "source"]
+    assert header.split() == ["id", "shape", "dtype", "axes", "acquired", "created", "name"]
     with ZarrDataset(dataset, mode="r") as ds:
         records = list(ds.iter_records(order_by="acquired_local_epoch_ns"))
         assert len(lines) == len(records) == 3
@@ -114,7 +114,7 @@ def test_show_of_an_id_that_begins_another(tmp_path: Path) -> None:
     assert json_of(run("show", path, "vessel", "--json"))["image_id"] == "vessel"
     result = run("show", path, "ves")
     assert result.exit_code == 2
-    assert "2 image ids begin with 'ves'" in one_error_line(result)
+    assert "2 images are called 'ves'" in one_error_line(result)
 
 
 def test_metadata_that_json_cannot_hold_is_null_in_json(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from kymflow_zarr import RectRoi, ZarrDataset
-from tests.viewer.web.browser import Visits, drawn, loaded, settle
+from tests.viewer.web.browser import Visits, drawn, loaded, picture, settle
 from tests.viewer.web.test_page_triage import wait_for_image
 
 if TYPE_CHECKING:
@@ -159,3 +159,33 @@ def test_what_is_on_its_way_is_told(few: tuple[ZarrDataset, Viewer], visits: Vis
     page.get_by_test_id("image-next").click(no_wait_after=True)
     page.get_by_test_id("busy").get_by_text("Loading").wait_for(state="attached")
     wait_for_image(page, "i1")
+
+
+def test_channels_are_drawn_over_each_other_and_an_rgb_picture_in_its_colors(
+    visits: Visits, tmp_path: Path
+) -> None:
+    photo = np.zeros((3, 60, 60), np.uint8)
+    photo[:, :, :30] = np.array([200, 10, 60], np.uint8)[:, None, None]
+    cells = np.zeros((2, 60, 60), np.uint16)
+    cells[0, :30] = 60_000
+    cells[1, :, :30] = 90
+    with ZarrDataset(tmp_path / "x.zarr", "w-") as ds, ds.view() as server:
+        ds.add_image(photo, image_id="photo", axes="cyx")
+        ds.add_image(cells, image_id="cells", axes="cyx", channel_names=["vessel", "cells"])
+        page = visits.open(server, "/image/photo")
+        shown = picture(page)
+        middle = shown.shape[1] // 2
+        assert abs(shown[150, middle - 40].astype(int) - [200, 10, 60]).max() <= 1
+        assert shown[150, middle + 40].max() == 0
+        page.get_by_test_id("color-map").select_option("gray")
+        page.locator('[data-testid=image-canvas][data-map="gray"]').wait_for()
+        assert len(set(picture(page)[150, middle - 40])) == 1
+        page = visits.open(server, "/image/cells")
+        page.get_by_test_id("layers").wait_for()
+        page.wait_for_load_state("networkidle")
+        shown = picture(page)
+        middle, height = shown.shape[1] // 2, shown.shape[0]
+        assert shown[80, middle + 40].tolist() == [0, 255, 0]
+        assert shown[height - 110, middle - 40].tolist() == [255, 0, 255]
+        assert shown[80, middle - 40].tolist() == [255, 255, 255]
+        visits.leave()

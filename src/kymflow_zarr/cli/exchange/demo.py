@@ -129,7 +129,7 @@ def demo(folder: Path, keep: bool) -> None:
         print_ingested(console, report)
 
         print_title(console, "Its images")
-        print_images(console, list_images(ds))
+        print_images(console, list_images(ds), ds.image_names())
 
         print_title(console, "Flow by condition, measured in the pixels, pooled in a table")
         _analyze(ds)

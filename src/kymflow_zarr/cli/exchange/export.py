@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from kymflow_zarr.cli.options import (
+    choice_options,
     dataset_argument,
     debug_option,
     executor_of,
@@ -30,6 +31,7 @@ __all__ = ["export"]
     show_default=True,
     help="A folder for each image, or the folders that the dataset came from.",
 )
+@choice_options
 @workers_options
 @json_option
 @debug_option
@@ -41,6 +43,8 @@ def export(
     no_tiff: bool,
     no_tables: bool,
     layout: ExportLayout,
+    ids: tuple[str, ...],
+    where: tuple[str, ...],
     workers: int | None,
     processes: int | None,
     as_json: bool,
@@ -55,15 +59,20 @@ def export(
     original is named. Nothing in FOLDER is overwritten or removed then. --layout acqstore does
     the same, and writes metadata and regions as the sidecars of acqstore.
 
+    With --ids or --where only those images are exported, and the tables whole. Files of other
+    images from an earlier export to FOLDER are removed.
+
     \b
     Examples:
       kymflow-zarr export all.zarr out
+      kymflow-zarr export all.zarr drug --where condition=Drug
       kymflow-zarr export all.zarr tables-only --no-tiff
       kymflow-zarr export all.zarr back --layout kymflow
 
     Exits with 1 if a part of the dataset could not be read.
     """
     from kymflow_zarr import ZarrDataset
+    from kymflow_zarr.cli.look.images import chosen_ids
     from kymflow_zarr.cli.output.terminal import print_json, progress_bar, screen
 
     with (
@@ -71,15 +80,17 @@ def export(
         executor_of(workers, processes) as executor,
         progress_bar("Exporting") as progress,
     ):
+        chosen = chosen_ids(ds, ids, where)
         report = ds.export_legacy_folder(
             folder,
             include_tiff=not no_tiff,
             include_tables=not no_tables,
             layout=layout,
+            image_ids=chosen,
             progress=progress,
             executor=executor,
         )
-        n_images = len(ds)
+        n_images = len(ds) if chosen is None else len(chosen)
     if as_json:
         print_json({"folder": str(folder), **report.to_dict()})
     else:

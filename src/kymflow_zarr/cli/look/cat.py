@@ -63,11 +63,10 @@ def cat(
     from kymflow_zarr import ZarrDataset
     from kymflow_zarr.api.internals import kind_of
     from kymflow_zarr.cli.output.cells import print_frame
-    from kymflow_zarr.cli.output.facts import find_record
 
     form = form_of(as_json=as_json, as_csv=as_csv, as_table=as_table)
     with ZarrDataset(dataset, mode="r") as ds:
-        record = find_record(ds, image_id)
+        record = ds.find(image_id)
         info = _find(record, artifact, kind)
         if info is None:
             _print_array(artifact, record.load_array_artifact(artifact), form)

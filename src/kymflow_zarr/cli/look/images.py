@@ -8,8 +8,8 @@ import fnmatch
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -28,6 +28,7 @@ __all__ = [
     "Condition",
     "Selection",
     "choose_columns",
+    "chosen_ids",
     "column_name",
     "is_broken",
     "list_images",
@@ -121,6 +122,8 @@ class Selection:
         Column; the time of acquisition if left out.
     reverse : bool
     limit : int, optional
+    ids : collection of str, optional
+        Of these images only.
     """
 
     where: Sequence[Condition] = ()
@@ -131,6 +134,7 @@ class Selection:
     sort: str | None = None
     reverse: bool = False
     limit: int | None = None
+    ids: Collection[str] | None = None
 
     @property
     def columns(self) -> list[str]:
@@ -142,6 +146,8 @@ class Selection:
 
         Broken images come last in any case: it is unknown whether they match.
         """
+        if self.ids is not None:
+            rows = [row for row in rows if row["image_id"] in self.ids]
         broken = [row for row in rows if not is_missing(row["error"])]
         chosen = [row for row in rows if is_missing(row["error"]) and self._takes(row)]
         column = self.sort or "acquired_local_epoch_ns"
@@ -248,7 +254,7 @@ def _epoch_ns(moment: dt.datetime) -> int:
 
 
 _GAP = 2
-_MIN_SOURCE = 14
+_MIN_NAME = 14
 _FACTS = ("shape", "dtype", "axes", "created_utc", "source_path")
 _EVERYTHING = Selection()
 
@@ -269,6 +275,28 @@ def choose_columns(dataset: ZarrDataset, names: str) -> list[str]:
             "no column is named", where="--columns", hint="Separate names with commas: id,shape."
         )
     return list(dict.fromkeys(chosen))
+
+
+def chosen_ids(dataset: ZarrDataset, ids: Sequence[str], where: Sequence[str]) -> list[str] | None:
+    """Return the ids of the images that ``--ids`` and ``--where`` choose; None if neither is given.
+
+    Raises
+    ------
+    ArgumentError
+        If a text is no condition, a column does not exist, or a name means several images.
+    RecordNotFoundError
+        If no image has a name.
+    """
+    if not ids and not where:
+        return None
+    chosen = [dataset.find(name).image_id for text in ids for name in text.split(",") if name]
+    if not where:
+        return list(dict.fromkeys(chosen))
+    conditions = [parse_condition(text) for text in where]
+    conditions = [replace(c, column=column_name(dataset, c.column)) for c in conditions]
+    rows = read_images(dataset, [condition.column for condition in conditions])
+    held = Selection(conditions, ids=chosen if ids else None).of(rows)
+    return [row["image_id"] for row in held if is_missing(row["error"])]
 
 
 def list_images(
@@ -381,7 +409,9 @@ def is_broken(image: Mapping[str, Any]) -> bool:
     return not is_missing(image.get("error"))
 
 
-def print_images(console: Console, images: Sequence[dict[str, Any]]) -> None:
+def print_images(
+    console: Console, images: Sequence[dict[str, Any]], names: Mapping[str, str]
+) -> None:
     """Print a table of images, one line each; omit columns that do not fit the terminal."""
     from rich.text import Text
 
@@ -391,7 +421,11 @@ def print_images(console: Console, images: Sequence[dict[str, Any]]) -> None:
     ids = [image["image_id"] for image in images]
     shown = shortest_prefixes(ids) if console.is_terminal else dict(zip(ids, ids, strict=True))
     shown = {key: printable(text) for key, text in shown.items()}
-    rows = {image["image_id"]: _cells(image) for image in images if "error" not in image}
+    rows = {
+        image["image_id"]: _cells(image, names[image["image_id"]])
+        for image in images
+        if "error" not in image
+    }
     width = max(map(len, shown.values()))
     titles = _fit(list(rows.values()), console.width - width)
     table = new_table()
@@ -419,8 +453,8 @@ def _print_broken(console: Console, broken: Sequence[Mapping[str, Any]]) -> None
         console.print(Text.assemble(name, " is broken: ", (printable(image["error"]), "red")))
 
 
-def _cells(image: dict[str, Any]) -> dict[str, str]:
-    from kymflow_zarr.cli.output.facts import axes_text, local_minute, shape_text, source_name
+def _cells(image: dict[str, Any], name: str) -> dict[str, str]:
+    from kymflow_zarr.cli.output.facts import axes_text, local_minute, shape_text
 
     return {
         "shape": shape_text(image["shape"]),
@@ -428,7 +462,7 @@ def _cells(image: dict[str, Any]) -> dict[str, str]:
         "axes": axes_text(image["axes"]),
         "acquired": (image["acquired"] or "")[:16].replace("T", " "),
         "created": local_minute(image["created_utc"])[:10],
-        "source": cell_text(source_name(image["source"])),
+        "name": "" if name == image["image_id"] else cell_text(name),
     }
 
 
@@ -442,9 +476,9 @@ def _fit(rows: Sequence[dict[str, str]], width: int) -> dict[str, int]:
         return sum(letters + _GAP for letters in room.values()) - width
 
     for title in ("created", "dtype", "axes", "acquired"):
-        if excess() > max(0, room["source"] - _MIN_SOURCE):
+        if excess() > max(0, room["name"] - _MIN_NAME):
             del room[title]
-    room["source"] = max(1, room["source"] - max(0, excess()))
+    room["name"] = max(1, room["name"] - max(0, excess()))
     return room
 
 

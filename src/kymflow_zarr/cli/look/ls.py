@@ -61,6 +61,10 @@ def _moment(_ctx: click.Context, param: click.Parameter, text: str | None) -> dt
     shell_complete=complete_columns,
     help="Print these columns; all prints every one.",
 )
+@click.option(
+    "--ids", multiple=True, metavar="A,B,...", help="Of these only: names of files or ids."
+)
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, for a spreadsheet.")
 @json_option
 @debug_option
 @click.pass_context
@@ -76,12 +80,15 @@ def ls(
     reverse: bool,
     limit: int | None,
     columns: str | None,
+    ids: tuple[str, ...],
+    as_csv: bool,
     as_json: bool,
 ) -> None:
     """List the images of DATASET, one line each, in the order they were acquired.
 
-    On a terminal an id is shortened to a unique prefix, which the other commands accept; in a pipe
-    it is complete. Only the list of images is read, so that it is fast for thousands of them.
+    On a terminal an id is shortened to a unique prefix; in a pipe it is complete. The other
+    commands take it, or the name in the last column. Only the list of images is read, so that it
+    is fast for thousands of them.
 
     \b
     Examples:
@@ -90,6 +97,7 @@ def ls(
       kymflow-zarr ls all.zarr --since 2025-07-01 --until 2025-07-31 --has "velocity*"
       kymflow-zarr ls all.zarr --sort line_period_s --reverse --limit 10
       kymflow-zarr ls all.zarr --columns image_id,condition,n_rois
+      kymflow-zarr ls all.zarr --csv > images.csv
       kymflow-zarr ls all.zarr --json | jq '.[].image_id'
 
     Broken images are always listed last. Exits with 1 if there are any.
@@ -100,6 +108,7 @@ def ls(
     from kymflow_zarr.cli.look.images import (
         Selection,
         choose_columns,
+        chosen_ids,
         column_name,
         is_broken,
         list_images,
@@ -109,6 +118,8 @@ def ls(
     )
     from kymflow_zarr.cli.output.terminal import print_json, screen
 
+    if as_csv and as_json:
+        raise click.UsageError("Give one of --json and --csv.")
     selection = Selection(
         [parse_condition(text) for text in where], since, until, min_rois, has, sort, reverse, limit
     )
@@ -117,16 +128,27 @@ def ls(
             selection,
             where=[replace(c, column=column_name(ds, c.column)) for c in selection.where],
             sort=None if sort is None else column_name(ds, sort),
+            ids=chosen_ids(ds, ids, ()),
         )
         chosen = None if columns is None else choose_columns(ds, columns)
+        if as_csv and chosen is None:
+            chosen = choose_columns(ds, "all")
         images = list_images(ds, selection, columns=chosen, with_axes=as_json)
+        names = ds.image_names()
         if not images and not as_json:
             _say_none(ds, dataset)
             return
     if as_json:
         print_json(images)
+    elif as_csv and chosen is not None:
+        whole = [image for image in images if not is_broken(image)]
+        import pandas as pd
+
+        from kymflow_zarr.cli.output.cells import print_frame
+
+        print_frame(pd.DataFrame(whole, columns=chosen), "csv")
     elif chosen is None:
-        print_images(screen(), images)
+        print_images(screen(), images, names)
     else:
         print_chosen(screen(), chosen, images)
     if any(is_broken(image) for image in images):

@@ -41,10 +41,12 @@ def show(
 ) -> None:
     """Show one image of DATASET: a small picture, axes, metadata, regions, artifacts, tables.
 
-    ID is an image id or a unique prefix of one.
+    ID is the name of a file, with folders where several have it, or an image id or the beginning
+    of one.
 
     \b
     Examples:
+      kymflow-zarr show all.zarr 20250715_A87_0001.tif
       kymflow-zarr show all.zarr 3f9a
       kymflow-zarr show all.zarr 3f9a --no-picture
       kymflow-zarr show all.zarr 3f9a --json | jq .metadata.experiment_metadata
@@ -52,7 +54,7 @@ def show(
     Exits with 1 if the metadata or a table cannot be read; all else is shown.
     """
     from kymflow_zarr import ZarrDataset
-    from kymflow_zarr.cli.output.facts import find_record, image_facts, metadata_of
+    from kymflow_zarr.cli.output.facts import image_facts, metadata_of
     from kymflow_zarr.cli.output.picture import print_glance
     from kymflow_zarr.cli.output.terminal import print_json, screen
 
@@ -66,7 +68,7 @@ def show(
             return otherwise
 
     with ZarrDataset(dataset, mode="r") as ds:
-        record = find_record(ds, image_id)
+        record = ds.find(image_id)
         metadata: Any = readable("metadata", lambda: metadata_of(record), {})
         names: list[str] = readable("tables", ds.list_table_names, [])
         rows = {

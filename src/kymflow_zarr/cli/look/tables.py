@@ -42,7 +42,7 @@ def tables(ctx: click.Context, dataset: Path, as_json: bool) -> None:
     from kymflow_zarr.cli.output.terminal import print_json, say, screen
 
     with ZarrDataset(dataset, mode="r") as ds:
-        found = [_table_facts(ds, name) for name in ds.list_table_names()]
+        found = [table_facts(ds, name) for name in ds.list_table_names()]
     broken = [facts for facts in found if "error" in facts]
     if as_json:
         print_json(found)
@@ -58,7 +58,7 @@ def tables(ctx: click.Context, dataset: Path, as_json: bool) -> None:
         ctx.exit(1)
 
 
-def _table_facts(dataset: ZarrDataset, name: str) -> dict[str, Any]:
+def table_facts(dataset: ZarrDataset, name: str) -> dict[str, Any]:
     from kymflow_zarr import KymflowZarrError
 
     try:

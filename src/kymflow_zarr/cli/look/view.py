@@ -63,13 +63,12 @@ def view(
       kymflow-zarr view all.zarr --url 3f9a        OME-Zarr for any other viewer
       kymflow-zarr view all.zarr --host 0.0.0.0    for others too, with a token
     """
-    from kymflow_zarr.cli.output.facts import find_record
     from kymflow_zarr.cli.output.terminal import print_json
 
     if edit and read_only:
         raise click.UsageError("Give one of --edit and --read-only.")
     with _opened(dataset, edit=edit, read_only=read_only) as ds:
-        shown = None if image_id is None else _ome_zarr_image(find_record(ds, image_id))
+        shown = None if image_id is None else _ome_zarr_image(ds.find(image_id))
         browser = not no_browser and shown is None
         try:
             with ds.view(host=host, port=port, edit=edit, who=who, open_browser=browser) as viewer:

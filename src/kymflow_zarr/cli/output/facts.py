@@ -8,18 +8,17 @@ import difflib
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
-from kymflow_zarr.errors import ArgumentError, ArtifactNotFoundError, RecordNotFoundError
+from kymflow_zarr.errors import ArtifactNotFoundError
 from kymflow_zarr.views.markup import local_iso
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from kymflow_zarr import ZarrDataset, ZarrImageRecord
+    from kymflow_zarr import ZarrImageRecord
 
 __all__ = [
     "axes_text",
     "did_you_mean",
-    "find_record",
     "image_facts",
     "local_minute",
     "metadata_of",
@@ -31,32 +30,6 @@ __all__ = [
 
 _MIN_PREFIX = 8
 _UNITS = {"second": "s", "millisecond": "ms", "micrometer": "µm", "nanometer": "nm"}
-
-
-def find_record(dataset: ZarrDataset, text: str) -> ZarrImageRecord:
-    """Return the image whose id is `text`, or the only one whose id starts with it.
-
-    Raises
-    ------
-    RecordNotFoundError
-        No id starts with `text`.
-    ArgumentError
-        Several do.
-    """
-    ids = dataset.list_image_ids()
-    matches = [text] if text in ids else [image_id for image_id in ids if image_id.startswith(text)]
-    if len(matches) == 1:
-        return dataset.record(matches[0])
-    if not matches:
-        raise RecordNotFoundError(
-            f"no image id begins with {text!r}",
-            where=dataset.location,
-            hint="kymflow-zarr ls lists them.",
-        )
-    some = ", ".join(matches[:3]) + (", ..." if len(matches) > 3 else "")
-    raise ArgumentError(
-        f"{len(matches)} image ids begin with {text!r}: {some}", hint="Give more of the id."
-    )
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:

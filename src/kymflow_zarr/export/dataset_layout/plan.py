@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any, Final, TypeAlias
 from kymflow_zarr import layout
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.documents import load
+from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.engine.query.map import Reading
 from kymflow_zarr.engine.source_files import KeptFiles
 from kymflow_zarr.errors import (
@@ -75,6 +77,8 @@ class ExportPlan:
     Parameters
     ----------
     dataset : OpenDataset
+    records : sequence of StoredImage
+        The images to write.
     include_tiff, include_tables : bool
 
     Raises
@@ -83,7 +87,14 @@ class ExportPlan:
         If the dataset does not exist any more.
     """
 
-    def __init__(self, dataset: OpenDataset, *, include_tiff: bool, include_tables: bool) -> None:
+    def __init__(
+        self,
+        dataset: OpenDataset,
+        records: Sequence[StoredImage],
+        *,
+        include_tiff: bool,
+        include_tables: bool,
+    ) -> None:
         self._dataset = dataset
         self._storage = dataset.storage.reader()
         self.require_dataset()
@@ -93,7 +104,7 @@ class ExportPlan:
         names = dataset.list_table_names() if include_tables else []
         reading = Reading(self._storage)
         plans: list[Plan] = [
-            *(ImagePlan(reading, record, include_tiff) for record in dataset.iter_records()),
+            *(ImagePlan(reading, record, include_tiff) for record in records),
             *(TablePlan(reading, name) for name in names),
         ]
         self._sources_known = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -40,6 +40,7 @@ _NEW: Final = "made in the dataset; there was no such file"
 
 def export_tree(
     dataset: OpenDataset,
+    records: Sequence[StoredImage],
     root: Path,
     keep_off: Callable[[list[str]], None],
     *,
@@ -54,6 +55,8 @@ def export_tree(
     Parameters
     ----------
     dataset : OpenDataset
+    records : sequence of StoredImage
+        The images to write.
     root : Path
         The target, absolute, without links.
     keep_off : callable
@@ -67,7 +70,11 @@ def export_tree(
     storage = dataset.storage.reader()
     require_dataset(dataset, storage)
     work = _Planner(
-        dataset, acqstore=acqstore, include_tiff=include_tiff, include_tables=include_tables
+        dataset,
+        records,
+        acqstore=acqstore,
+        include_tiff=include_tiff,
+        include_tables=include_tables,
     )
     plan = work.planned()
     keep_off(list(plan.files))
@@ -157,11 +164,18 @@ class _Planner:
     Parameters
     ----------
     dataset : OpenDataset
+    records : sequence of StoredImage
     acqstore, include_tiff, include_tables : bool
     """
 
     def __init__(
-        self, dataset: OpenDataset, *, acqstore: bool, include_tiff: bool, include_tables: bool
+        self,
+        dataset: OpenDataset,
+        records: Sequence[StoredImage],
+        *,
+        acqstore: bool,
+        include_tiff: bool,
+        include_tables: bool,
     ) -> None:
         self._dataset = dataset
         self._acqstore = acqstore
@@ -171,7 +185,7 @@ class _Planner:
         self._include_tables = include_tables
         unread: list[tuple[str, Exception]] = []
         self._images: list[_Image] = []
-        for record in dataset.iter_records():
+        for record in records:
             try:
                 document = load_image(self._storage, record.image_id)
             except (KymflowZarrError, OSError) as error:

@@ -7,6 +7,7 @@ arrays part by part, and larger files that cannot be split are refused.
 from __future__ import annotations
 
 import math
+import re
 import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -73,14 +74,22 @@ def _image(request: Request) -> Response:
     n_bytes = record.dtype.itemsize
     n_plane = plane.shape[plane.rows] * plane.shape[plane.columns]
     _require_small(max(n_plane, math.prod(record.chunks)) * n_bytes, record.image_id)
-    return _made(f"{record.image_id}.tif", record.export_tiff)
+    return _made(f"{_stem(request, record.image_id)}.tif", record.export_tiff)
+
+
+def _stem(request: Request, image_id: str) -> str:
+    """Return what people call an image as the beginning of a file name."""
+    name = site_of(request).gallery.name_of(image_id)
+    stem, _, suffix = name.rpartition(".")
+    named_so = suffix.casefold() in ("tif", "tiff") and stem
+    return re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", stem if named_so else name)
 
 
 def _artifact(request: Request) -> Response:
     site = site_of(request)
     record = site.dataset.record(image_of(request))
     kind, name = (request.query_params.get(key, "") for key in ("kind", "name"))
-    title = name.replace("/", "_")
+    title = f"{_stem(request, record.image_id)} {name}".replace("/", "_")
     if kind == "array":
         _form(request, "npy")
         array = record.open_array_artifact(name)

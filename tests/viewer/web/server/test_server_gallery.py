@@ -40,7 +40,7 @@ def test_all_images_are_listed_in_order_with_what_the_dataset_says_of_them(
     frame = dataset.images()
     assert [row["image_id"] for row in found["rows"]] == list(frame["image_id"])
     kymograph = next(row for row in found["rows"] if row["image_id"] == "kymo")
-    assert set(frame.columns) | {"verdict", "thumbnail"} == set(kymograph)
+    assert set(frame.columns) | {"verdict", "thumbnail", "image_name"} == set(kymograph)
     assert kymograph["shape"] == [600, 20]
     assert kymograph["acquired"].startswith("2025-07-15T11:20:55")
     assert kymograph["verdict"] is None

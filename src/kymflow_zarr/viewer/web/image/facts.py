@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+import numpy as np
 from starlette.concurrency import run_in_threadpool
 
 from kymflow_zarr import MaskRoi, RectRoi, UnknownRoi
@@ -26,6 +27,7 @@ from kymflow_zarr.viewer.web.image.windows import intensities
 from kymflow_zarr.viewer.web.lists.gallery import thumbnail_address
 from kymflow_zarr.viewer.web.site import Site, image_of, site_of
 from kymflow_zarr.views.markup import local_iso
+from kymflow_zarr.views.overview import MAX_TINTS, is_rgb
 
 if TYPE_CHECKING:
     from starlette.datastructures import QueryParams
@@ -77,15 +79,17 @@ def image_facts(site: Site, image_id: str, query: QueryParams) -> dict[str, Any]
         If there is no such image.
     """
     around = site.gallery.neighbors(image_id, query)
+    name = site.gallery.name_of(image_id)
     try:
         record = site.dataset.record(image_id)
     except RecordNotFoundError as error:
         if not around["n_listed"]:
             raise
         # The list has it, so its document was lost: it must not be the end of the way.
-        return {"image_id": image_id, **around, "error": str(error)}
+        return {"image_id": image_id, "name": name, **around, "error": str(error)}
     facts: dict[str, Any] = {
         "image_id": image_id,
+        "name": name,
         **around,
         "ome_zarr": _ome_zarr(site, record),
         "error": None,
@@ -138,7 +142,7 @@ def _identity(_site: Site, record: ZarrImageRecord) -> dict[str, Any]:
 def _pixels(site: Site, record: ZarrImageRecord) -> dict[str, Any]:
     pixels = open_pixels(site, record.image_id)
     plane = pixels.plane
-    facts: dict[str, Any] = {"plane": _plane(plane), "sliders": _sliders(plane)}
+    facts: dict[str, Any] = {"plane": _plane(plane, pixels.dtype), "sliders": _sliders(plane)}
     if 0 in plane.shape:
         return {**facts, "contrast": None}
     start = {slider["axis"]: slider["at"] for slider in facts["sliders"]}
@@ -146,8 +150,12 @@ def _pixels(site: Site, record: ZarrImageRecord) -> dict[str, Any]:
     return {**facts, "contrast": {key: found[key] for key in ("low", "high", "min", "max")}}
 
 
-def _plane(plane: Plane) -> dict[str, Any]:
+def _plane(plane: Plane, dtype: np.dtype[Any]) -> dict[str, Any]:
+    pairs = zip(plane.axes, plane.shape, strict=True)
+    channels = next((size for axis, size in pairs if axis.quantity == "channel"), 1)
+    several = "tints" if 1 < channels <= MAX_TINTS else None
     return {
+        "composite": "rgb" if is_rgb(dtype, channels, plane.channel_names) else several,
         "rows": plane.rows,
         "columns": plane.columns,
         "turned": plane.turned,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import bisect
 import hashlib
+import re
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -26,16 +26,18 @@ if TYPE_CHECKING:
 
     from kymflow_zarr import ZarrDataset, ZarrImageRecord
 
-__all__ = ["Gallery", "changes", "images", "picture_version", "thumbnail_address"]
+__all__ = ["NAME", "Gallery", "changes", "images", "picture_version", "thumbnail_address"]
 
 # Typing into the search field sends several requests per second.
 _TRUSTED_S: Final = 1.0
 _MAX_ROWS: Final = 1000
 _TIMES: Final = frozenset({"created_utc", "updated_utc"})
+# What people call an image, beside the columns of `images()`.
+NAME: Final = "image_name"
 # Searched columns that every image has; all metadata columns are searched too.
 _SEARCHED: Final = (
     "image_id", "rel_path", "parent_folder", "grandparent_folder", "channel_names", "verdict",
-    "curation_note",
+    "curation_note", NAME,
 )  # fmt: skip
 
 
@@ -51,6 +53,7 @@ class Gallery:
         self._dataset = dataset
         self._guard = threading.Lock()
         self._rows: Rows | None = None
+        self._places: dict[str, int] = {}
         self._token = ""
         self._asked_s = 0.0
 
@@ -61,10 +64,18 @@ class Gallery:
             if self._rows is None or now_s - self._asked_s > _TRUSTED_S:
                 token = open_dataset_of(self._dataset).change_token()
                 if self._rows is None or token != self._token:
-                    self._rows = _rows_of(self._dataset.images())
+                    self._rows = _rows_of(self._dataset.images(), self._dataset.image_names())
+                    ids = self._rows.columns["image_id"].objects
+                    self._places = {image_id: place for place, image_id in enumerate(ids)}
                     self._token = token
                 self._asked_s = now_s
             return self._rows
+
+    def name_of(self, image_id: str) -> str:
+        """Return what people call an image; its id if the list does not have it."""
+        rows = self.rows()
+        place = self._places.get(image_id)
+        return image_id if place is None else str(rows.columns[NAME].objects[place])
 
     def version(self) -> str:
         """Return a text that changes with the list; at most one second old."""
@@ -83,7 +94,7 @@ class Gallery:
         """
         rows = self.rows()
         ids = rows.columns["image_id"].objects
-        at = bisect.bisect_left(ids, image_id)
+        at = self._places.get(image_id, len(ids))
         if at >= len(ids) or ids[at] != image_id:
             return {"previous": None, "next": None, "position": None, "n_listed": 0}
         asked = Asked.of(query)
@@ -100,13 +111,30 @@ class Gallery:
         }
 
 
-def _rows_of(frame: pd.DataFrame) -> Rows:
+def _rows_of(frame: pd.DataFrame, names: Mapping[str, str]) -> Rows:
+    """Return the list in the order of folders and file names, as people count: 2 before 10."""
+    called = [names.get(image_id, image_id) for image_id in frame["image_id"]]
+    paths = zip(frame["rel_path"], frame["source_path"], called, strict=True)
+    keys: list[Any] = [
+        _natural_key(next((path for path in among if isinstance(path, str)), ""))
+        for among in paths
+    ]  # fmt: skip
+    if NAME not in frame:
+        frame = frame.assign(**{NAME: called})
+    frame = frame.iloc[sorted(range(len(frame)), key=keys.__getitem__)].reset_index(drop=True)
     for name in ("verdict", "curation_note"):
         if name not in frame:
             frame = frame.assign(**{name: None})
-    names = [str(name) for name in frame.columns]
-    metadata = [name for name in names if is_metadata_column(name)]
+    metadata = [n for n in map(str, frame.columns) if n != NAME and is_metadata_column(n)]
     return Rows(frame, searched=[*_SEARCHED, *metadata], times=_TIMES)
+
+
+def _natural_key(text: str) -> list[tuple[int, int, str]]:
+    """Return a sort key by which ``f2`` comes before ``f10``."""
+    parts = filter(None, re.split(r"([0-9]{1,18})", text.casefold()))
+    return [
+        (0, int(part), "") if part.isascii() and part.isdigit() else (1, 0, part) for part in parts
+    ]
 
 
 def images(request: Request) -> Response:
