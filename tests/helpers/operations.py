@@ -42,6 +42,7 @@ def write_base(path: Path) -> None:
             rec.save_df_parquet("events", EVENTS)
             rec.save_array_artifact("mean", PIXELS.mean(axis=0))
             rec.save_metadata_payload(PAYLOAD)
+            rec.save_result("speed", FRAME, params={"window": 16})
             for number, roi in enumerate((RECTANGLE, replace(RECTANGLE, x1=5))):
                 with rec.edit() as edit:
                     edit.set_note(f"note {number}")
@@ -76,6 +77,7 @@ OPERATIONS: Final[dict[str, Callable[[ZarrDataset], object]]] = {
     "save_metadata_payload": lambda ds: ds["a"].save_metadata_payload(PAYLOAD | {"more": 1}),
     "save_mask": lambda ds: ds["a"].save_mask("cell", PIXELS > 50),
     "save_rois": lambda ds: ds["a"].save_rois([RECTANGLE]),
+    "save_result, replaced and kept": lambda ds: ds["a"].save_result("speed", [1, 2], keep=1),
     "edit": _edit,
     "undo": lambda ds: ds["a"].undo(),
     "save_table": lambda ds: ds.save_table("three", FRAME),

@@ -1207,6 +1207,10 @@ class ReadingRecord(ZarrImageRecord):
         """
         return self._image.load_table(name)
 
+    def reading(self) -> ReadingRecord:
+        """Return the record itself, so that what it has remembered is not left behind."""
+        return self
+
     @property
     def inputs(self) -> tuple[ResultInput, ...]:
         """What was read until now."""

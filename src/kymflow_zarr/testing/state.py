@@ -67,6 +67,8 @@ def _state_of_image(dataset: ZarrDataset, record: ZarrImageRecord) -> dict[str, 
     for info in record.list_artifacts():
         if info.name == layout.CURATION and info.kind == "json":
             value = json.dumps(_state_of_curation(record), sort_keys=True)
+        elif info.name == layout.LINEAGE and info.kind == "json":
+            value = json.dumps(_without_times(record.load_json(info.name)), sort_keys=True)
         else:
             kind = KINDS[info.kind]
             loaded = record.load_artifact(info.name, info.kind)
@@ -90,6 +92,18 @@ def _state_of_curation(record: ZarrImageRecord) -> dict[str, Any]:
         for edit in told["history"]
     ]
     return told
+
+
+def _without_times(lineage: Any) -> Any:
+    """Return a lineage document without what differs if a result is computed again."""
+    if not isinstance(lineage, dict):
+        return lineage  # Another artifact of that name.
+    times = {"computed_utc", "seconds", "accepted_utc", "replaced_utc", "machine"}
+    results = [
+        {key: value for key, value in result.items() if key not in times}
+        for result in lineage.get("results", [])
+    ]
+    return {**lineage, "results": results}
 
 
 def check_invariants(dataset: ZarrDataset) -> None:

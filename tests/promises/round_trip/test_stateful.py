@@ -42,7 +42,7 @@ FAULTS = (
 )
 LITTER = st.sampled_from(["@eaDir", ".DS_Store", "._x", ".nfs00000001", ".stfolder", "Thumbs.db"])
 # What ingest makes of a TIFF beside what the user has saved.
-DERIVED = {"metadata", "provenance", "tiff", "curation"}
+DERIVED = {"metadata", "provenance", "tiff", "curation", "lineage", "result"}
 
 Fault = tuple[int, Any] | None
 Image = dict[str, Any]
@@ -88,7 +88,7 @@ def _point(fault: tuple[int, Any]) -> FaultPoint | InterruptPoint:
 
 
 def _image(array: Any) -> Image:
-    return {"pixels": _value(array), "json": {}, "arrays": {}, "notes": []}
+    return {"pixels": _value(array), "json": {}, "arrays": {}, "notes": [], "results": []}
 
 
 def _value(array: Any) -> tuple[str, tuple[int, ...], bytes]:
@@ -111,6 +111,8 @@ class Against(RuleBasedStateMachine):
         self.clock = 10**18
         self.images: dict[str, Image] = {}
         self.tables: dict[str, list[tuple[str, int]]] = {}
+        # The pixels that each result was made of; its value is its place in this list.
+        self.made_of: list[Any] = []
 
     @initialize()
     def create(self) -> None:
@@ -121,7 +123,9 @@ class Against(RuleBasedStateMachine):
     def observed(self) -> tuple[dict[str, Image], dict[str, list[tuple[str, int]]]]:
         images = {}
         for rec in self.ds.iter_records():
-            json = [i.name for i in rec.list_artifacts() if i.name not in DERIVED]
+            names = [i.name for i in rec.list_artifacts()]
+            # A replaced result that is kept is "result@replaced=1".
+            json = [name for name in names if name.partition("@")[0] not in DERIVED]
             images[self.called(rec)] = {
                 "pixels": _value(rec.load_array()),
                 "json": {name: rec.load_json(name) for name in json},
@@ -129,6 +133,7 @@ class Against(RuleBasedStateMachine):
                     name: _value(rec.load_array_artifact(name))
                     for name in rec.list_array_artifacts()
                 },
+                "results": [result.load() for result in rec.results()],
                 # Those that are not taken back; each is of one edit.
                 "notes": [
                     edit.changes[0].after
@@ -216,6 +221,16 @@ class Against(RuleBasedStateMachine):
         self.step(lambda: rec.save_array_artifact(name, arr), after, fault)
 
     @precondition(lambda self: self.images)
+    @rule(data=st.data(), keep=st.integers(0, 1), fault=FAULTS)
+    def save_result(self, data: st.DataObject, keep: int, fault: Fault) -> None:
+        called = self.some(data)
+        rec, after = self.record(called), self.changed()
+        value = len(self.made_of)
+        self.made_of.append(after[0][called]["pixels"])
+        after[0][called]["results"] = [value]
+        self.step(lambda: rec.save_result("result", value, keep=keep), after, fault)
+
+    @precondition(lambda self: self.images)
     @rule(data=st.data(), note=st.sampled_from(["", "good", "moved"]), fault=FAULTS)
     def edit(self, data: st.DataObject, note: str, fault: Fault) -> None:
         called = self.some(data)
@@ -245,6 +260,7 @@ class Against(RuleBasedStateMachine):
         called = self.some(data)
         rec, after = self.record(called), self.changed()
         after[0][called]["json"] = {}
+        after[0][called]["results"] = []
         self.step(rec.delete_analysis, after, fault)
 
     @precondition(lambda self: self.images)
@@ -385,6 +401,16 @@ class Against(RuleBasedStateMachine):
     def the_same_is_there(self) -> None:
         if hasattr(self, "ds"):
             assert self.observed() == (self.images, self.tables)
+
+    @invariant()
+    def results_of_other_pixels_are_out_of_date(self) -> None:
+        if hasattr(self, "ds"):
+            stale = set(self.ds.stale()["image_id"])
+            for rec in self.ds.iter_records():
+                image = self.images[self.called(rec)]
+                other = [self.made_of[n] != image["pixels"] for n in image["results"]]
+                assert [r.out_of_date for r in rec.results()] == other
+                assert (rec.image_id in stale) == any(other)
 
     @invariant()
     def the_index_says_the_same(self) -> None:

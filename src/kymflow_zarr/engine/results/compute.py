@@ -14,7 +14,7 @@ from kymflow_zarr.engine.results.image_results import Value, machine
 from kymflow_zarr.engine.results.lineage import Params, ResultId, checked_id
 from kymflow_zarr.engine.results.questions import AllResults
 from kymflow_zarr.engine.results.reading import ReadingImage
-from kymflow_zarr.errors import ArgumentError, ArgumentTypeError
+from kymflow_zarr.errors import ArgumentError, ArgumentTypeError, StorageError
 from kymflow_zarr.runtime.parallel import in_order
 from kymflow_zarr.runtime.report import Report
 from kymflow_zarr.types import Progress
@@ -191,12 +191,15 @@ def compute(
     wanted = _wanted(rows, ids, roi, channel, dataset)
     items: list[ComputeItem] = []
     tasks: list[_Task] = []
-    everything = AllResults(rows.select(["image_id", "results"]), dataset.tables.digests)
+    everything = AllResults(
+        rows.select(["image_id", "results"]),
+        dataset.tables.digests,
+        {(computation.name, computation.variant): (computation.version, params)},
+    )
     for image_id, roi_id, number in wanted:
         result_id = computation.result_id(roi_id, number)
-        results = everything.of_image.get(image_id, ())
-        known = next((r for r in results if r.result_id == result_id), None)
-        reason = _why(known, everything, computation.version, params, only)
+        known = everything.find(image_id, result_id)
+        reason = _why(everything, image_id, known, only)
         if reason is None:
             items.append(ComputeItem(image_id, roi_id, number, "up to date"))
         elif known is not None and known.edited and only != "all":
@@ -257,15 +260,17 @@ def _channels(axes: str | None, shape: str | None) -> Iterable[int]:
 
 
 def _why(
-    known: IndexedResult | None, everything: AllResults, version: str, params: Params, only: Only
+    everything: AllResults, image_id: str, known: IndexedResult | None, only: Only
 ) -> str | None:
     """Return why a result is to be computed, None if it is not."""
     if known is None:
         return "not computed yet"
     if only == "missing":
         return None
-    reasons = everything.reasons(known, version=version, params=params)
-    return "; ".join(reasons) or ("asked for" if only == "all" else None)
+    place = everything.of_image[image_id].index(known)
+    return "; ".join(everything.reasons(image_id)[place]) or (
+        "asked for" if only == "all" else None
+    )
 
 
 def _compute_one(
@@ -286,6 +291,8 @@ def _compute_one(
         found = computation.fn(image, **options)
         seconds = time.perf_counter() - begin
         value = Value(dataset.storage, image.prefix, result_id.label, found)
+    except StorageError:
+        raise  # The disk failed, not the function: it is tried again by the next call.
     except Exception as raised:  # noqa: BLE001 - It becomes the result.
         seconds = time.perf_counter() - begin
         error = f"{type(raised).__name__}: {raised}"

@@ -18,7 +18,13 @@ from kymflow_zarr.engine.images.array_artifacts import ArrayArtifacts
 from kymflow_zarr.engine.results.inputs import ImageState, State, input_document, table_digests
 from kymflow_zarr.engine.results.lineage import Lineage, Params, ResultId
 from kymflow_zarr.engine.results.result import Result, ResultInput, result_of
-from kymflow_zarr.engine.results.staleness import is_edited, reasons_of, table_reason
+from kymflow_zarr.engine.results.staleness import (
+    is_edited,
+    own_reasons,
+    results_read,
+    spread,
+    table_reason,
+)
 from kymflow_zarr.errors import ArgumentError, ArgumentTypeError, ArtifactNotFoundError
 from kymflow_zarr.schema.artifacts.lineage import InputDocument, ResultDocument
 from kymflow_zarr.types import ArtifactKind
@@ -214,11 +220,14 @@ class ImageResults:
         lineage = self.lineage()
         state = self.state(lineage)
         documents = {ResultId.of(r).label: r for r in lineage}
-        reasons = reasons_of(state, documents)
+        reasons = {
+            label: [*own_reasons(state, document), *self._table_reasons(document)]
+            for label, document in documents.items()
+        }
+        spread(reasons, results_read(documents))
         return [
             result_of(
-                self._image, document, edited=is_edited(state, document),
-                reasons=[*reasons[label], *self._table_reasons(document)],
+                self._image, document, edited=is_edited(state, document), reasons=reasons[label]
             )
             for label, document in documents.items()
             if name is None or document.name == name

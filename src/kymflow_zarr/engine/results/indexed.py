@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -10,7 +10,7 @@ from kymflow_zarr import layout
 from kymflow_zarr.engine.documents import load
 from kymflow_zarr.engine.results.inputs import ImageState
 from kymflow_zarr.engine.results.lineage import KEY, Lineage, ResultId
-from kymflow_zarr.engine.results.staleness import is_edited, reasons_of
+from kymflow_zarr.engine.results.staleness import is_edited, own_reasons, results_read
 from kymflow_zarr.schema.artifacts.lineage import ResultDocument, is_lineage
 from kymflow_zarr.storage.interface import Storage
 
@@ -19,7 +19,7 @@ class IndexedResult(msgspec.Struct, array_like=True):
     """One result in the index: a JSON array of these values, in this order.
 
     The reasons are found when the row is made: all that a result is made of lies in its image,
-    but for tables.
+    but for tables. That a result is made of one that is out of date is not among them.
     """
 
     name: str
@@ -40,6 +40,7 @@ class IndexedResult(msgspec.Struct, array_like=True):
     edited: bool
     reasons: list[str]
     tables: list[tuple[str, str | None]]
+    made_of: list[str]
 
     @property
     def result_id(self) -> ResultId:
@@ -55,18 +56,18 @@ def indexed_results(storage: Storage, image_id: str) -> list[IndexedResult]:
     lineage = Lineage(storage, prefix)
     state = ImageState(storage, image_id, lineage)
     documents = {ResultId.of(result).label: result for result in lineage}
-    reasons = reasons_of(state, documents)
+    made_of = results_read(documents)
     return [
-        _indexed(document, is_edited(state, document), reasons[label])
+        IndexedResult(
+            **{name: getattr(document, name) for name in _STORED},
+            edited=is_edited(state, document), reasons=own_reasons(state, document),
+            tables=[(i.key, i.sha256) for i in document.inputs if i.kind == "table"],
+            made_of=made_of[label],
+        )
         for label, document in documents.items()
-    ]
+    ]  # fmt: skip
 
 
-def _indexed(document: ResultDocument, edited: bool, reasons: list[str]) -> IndexedResult:
-    facts = {
-        name: getattr(document, name)
-        for name in IndexedResult.__struct_fields__
-        if name not in ("edited", "reasons", "tables")
-    }
-    tables = [(i.key, i.sha256) for i in document.inputs if i.kind == "table"]
-    return IndexedResult(**facts, edited=edited, reasons=reasons, tables=tables)
+_STORED: Final = tuple(
+    name for name in IndexedResult.__struct_fields__ if name in ResultDocument.__struct_fields__
+)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 import pandas as pd
 import pyarrow as pa
 
 from kymflow_zarr.engine.results.indexed import IndexedResult
-from kymflow_zarr.engine.results.lineage import Params
-from kymflow_zarr.engine.results.staleness import program_reasons, table_reason
+from kymflow_zarr.engine.results.lineage import Params, ResultId
+from kymflow_zarr.engine.results.staleness import program_reasons, spread, table_reason
+
+MadeBy: TypeAlias = tuple[str, str | None]
+"""Name and variant of a result: what is computed by the same program and parameters."""
 
 _DECODER: Final = msgspec.json.Decoder(list[list[IndexedResult] | None])
 _RESULTS: Final = {
@@ -41,9 +44,17 @@ class AllResults:
         The columns ``image_id`` and ``results`` of the index.
     tables : callable
         Returns the digest of each table of the dataset, by its name.
+    wanted : mapping, optional
+        By name and variant, the version and the parameters that results are to be made by;
+        others are compared with the result of their name and variant that was computed last.
     """
 
-    def __init__(self, table: pa.Table, tables: Callable[[], Mapping[str, str]]) -> None:
+    def __init__(
+        self,
+        table: pa.Table,
+        tables: Callable[[], Mapping[str, str]],
+        wanted: Mapping[MadeBy, tuple[str, Params]] | None = None,
+    ) -> None:
         has_results = table.filter(table["results"].is_valid())
         ids: list[Any] = has_results["image_id"].to_pylist()
         lists = decoded(has_results["results"].to_pylist())
@@ -51,68 +62,77 @@ class AllResults:
             image_id: found or [] for image_id, found in zip(ids, lists, strict=True)
         }
         self._digests = tables
+        self._standard = {**self._latest(), **(wanted or {})}
 
     def __iter__(self) -> Iterator[tuple[str, IndexedResult]]:
         for image_id, results in self.of_image.items():
             for result in results:
                 yield image_id, result
 
+    def find(self, image_id: str, result_id: ResultId) -> IndexedResult | None:
+        """Return the result of an image and an id, None if there is none."""
+        results = self.of_image.get(image_id, ())
+        return next((result for result in results if result.result_id == result_id), None)
+
     @functools.cached_property
     def _tables(self) -> Mapping[str, str]:
         return self._digests()
 
-    @functools.cached_property
-    def _latest(self) -> dict[tuple[str, str | None], IndexedResult]:
-        """The result that was computed last of each name and variant."""
-        latest: dict[tuple[str, str | None], IndexedResult] = {}
+    def _latest(self) -> dict[MadeBy, tuple[str, Params]]:
+        """Return what made the result that was computed last of each name and variant."""
+        latest: dict[MadeBy, IndexedResult] = {}
         for _, result in self:
             key = result.name, result.variant
             known = latest.get(key)
             if known is None or result.computed_utc > known.computed_utc:
                 latest[key] = result
-        return latest
+        return {
+            key: (result.version, Params(result.params, result.params_sha256))
+            for key, result in latest.items()
+        }
 
-    def reasons(
-        self, result: IndexedResult, *, version: str | None = None, params: Params | None = None
-    ) -> list[str]:
-        """Return why a result is out of date.
+    def reasons(self, image_id: str) -> list[list[str]]:
+        """Return why each result of an image is out of date, in the order of its results."""
+        results = self.of_image.get(image_id, [])
+        reasons = [self._own_reasons(result) for result in results]
+        if any(reasons):
+            labels = [result.result_id.label for result in results]
+            made_of = {label: r.made_of for label, r in zip(labels, results, strict=True)}
+            spread(dict(zip(labels, reasons, strict=True)), made_of)
+        return reasons
 
-        Parameters
-        ----------
-        result : IndexedResult
-        version : str, optional
-        params : Params, optional
-            What it should be made by; the same as the latest result of its name and variant if
-            left out.
-        """
-        found = list(result.reasons)
+    def with_reasons(self) -> Iterator[tuple[str, IndexedResult, list[str]]]:
+        """Yield each result with its image and the reasons why it is out of date."""
+        for image_id, results in self.of_image.items():
+            for result, reasons in zip(results, self.reasons(image_id), strict=True):
+                yield image_id, result, reasons
+
+    def _own_reasons(self, result: IndexedResult) -> list[str]:
+        found = result.reasons.copy()
         for name, digest in result.tables:
             now = self._tables.get(name)
             if now != digest:
                 found.append(table_reason(name, digest, now))
-        if version is None or params is None:
-            latest = self._latest[result.name, result.variant]
-            version, params = latest.version, Params(latest.params, latest.params_sha256)
-        if result.status != "accepted by hand":
+        version, params = self._standard[result.name, result.variant]
+        is_same = params.sha256 == result.params_sha256 and version == result.version
+        if not is_same and result.status != "accepted by hand":
             made_by = Params(result.params, result.params_sha256)
             found += program_reasons(result.version, made_by, version, params)
         return found
 
     def stale(self, name: str | None) -> pd.DataFrame:
         """Return the results that are out of date; see :meth:`OpenDataset.stale`."""
-        rows = []
-        for image_id, result in self:
-            if name is None or result.name == name:
-                reasons = self.reasons(result)
-                if reasons:
-                    rows.append((image_id, *result.result_id, result.status, "; ".join(reasons)))
+        rows = [
+            (image_id, *result.result_id, result.status, "; ".join(reasons))
+            for image_id, result, reasons in self.with_reasons()
+            if reasons and (name is None or result.name == name)
+        ]
         return _frame(rows, _STALE)
 
     def texts(self) -> dict[str, str]:
         """Return for each image what is out of date, and why, as one text."""
         texts: dict[str, list[str]] = {}
-        for image_id, result in self:
-            reasons = self.reasons(result)
+        for image_id, result, reasons in self.with_reasons():
             if reasons:
                 text = f"{result.result_id.label}: {', '.join(reasons)}"
                 texts.setdefault(image_id, []).append(text)
@@ -123,10 +143,9 @@ class AllResults:
         rows = [
             (
                 image_id, *r.result_id, r.counts, r.status, r.error, r.program, r.version, r.params,
-                r.params_sha256, r.computed_utc, r.seconds, r.artifact, r.edited,
-                bool(self.reasons(r)),
+                r.params_sha256, r.computed_utc, r.seconds, r.artifact, r.edited, bool(reasons),
             )
-            for image_id, r in self
+            for image_id, r, reasons in self.with_reasons()
             if name is None or r.name == name
         ]  # fmt: skip
         return _frame(rows, _RESULTS)

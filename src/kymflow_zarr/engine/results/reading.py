@@ -28,7 +28,7 @@ from kymflow_zarr.errors import ArgumentError, ArtifactNotFoundError, ReadOnlyEr
 from kymflow_zarr.schema.artifacts.lineage import InputDocument, InputKind
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.local.files import digest_of_bytes
-from kymflow_zarr.types import ArtifactInfo, ArtifactKind, Axis, ImageBounds
+from kymflow_zarr.types import ARTIFACT_SUFFIXES, ArtifactInfo, ArtifactKind, Axis, ImageBounds
 
 if TYPE_CHECKING:
     import numpy as np
@@ -284,6 +284,15 @@ class ReadingImage(StoredImage):
             return super()._load(kind, name)  # It raises the error.
         return artifacts.decode(kind, data, where=where)
 
+    def load_artifact(self, name: str, kind: ArtifactKind | None = None) -> Any:
+        """Return the artifact of a name, of any kind or of the given one."""
+        if kind is None:
+            # Which of them is returned depends on the others that are there.
+            for each in ARTIFACT_SUFFIXES:
+                key = layout.artifact_key(each, name)
+                self._note_artifact(key, name, self._now.artifact(key))
+        return super().load_artifact(name, kind)
+
     def _load_payload(self) -> Any:
         try:
             value = super()._load("json", layout.METADATA)
@@ -340,7 +349,7 @@ class ReadingImage(StoredImage):
             rois = self._rois_of(super()._load("json", layout.METADATA))
         except ArtifactNotFoundError:
             rois = []
-        regions = ReadRegions(rois, self._note_region)
+        regions = ReadRegions(rois, self._note_region, self._note_regions)
         self._regions.append(regions)
         return regions
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kymflow_zarr import layout
@@ -13,39 +13,43 @@ from kymflow_zarr.errors import ArgumentError
 from kymflow_zarr.schema.artifacts.lineage import InputDocument, ResultDocument
 
 
-def reasons_of(state: ImageState, results: Mapping[str, ResultDocument]) -> dict[str, list[str]]:
-    """Return why each result is out of date, by its label; an empty list if it is not.
+def spread(reasons: Mapping[str, list[str]], made_of: Mapping[str, Sequence[str]]) -> None:
+    """Add reasons to the results that were made of results that are out of date.
 
-    A result that was made of one that is out of date is out of date, too. Tables are left out:
-    they belong to no image.
+    Parameters
+    ----------
+    reasons : mapping of str to list of str
+        Why each result of an image is out of date, by its label; it is changed.
+    made_of : mapping of str to sequence of str
+        The labels of the results that each result was made of.
     """
-    own = {label: _own_reasons(state, result) for label, result in results.items()}
-    labels = {result.artifact: label for label, result in results.items() if result.artifact}
-    # Spread along the inputs until nothing changes; results may be listed in any order.
     changed = True
-    while changed:
+    while changed:  # Results may be listed in any order.
         changed = False
-        for label, result in results.items():
-            for source in _results_read(result, labels):
+        for label, sources in made_of.items():
+            for source in sources:
                 reason = f'made from "{source}", which is out of date'
-                if source != label and own.get(source) and reason not in own[label]:
-                    own[label].append(reason)
+                if source != label and reasons.get(source) and reason not in reasons[label]:
+                    reasons[label].append(reason)
                     changed = True
-    return own
 
 
-def _results_read(result: ResultDocument, labels: Mapping[str, str]) -> list[str]:
-    """Return the labels of the results among the inputs of a result."""
-    read = []
-    for found in result.inputs:
-        if found.kind == "artifact" and found.key in labels:
-            read.append(labels[found.key])
-        elif found.kind == "result":
-            read.append(found.key)
-    return list(dict.fromkeys(read))
+def results_read(results: Mapping[str, ResultDocument]) -> dict[str, list[str]]:
+    """Return the labels of the results that each result of an image was made of."""
+    labels = {result.artifact: label for label, result in results.items() if result.artifact}
+    read: dict[str, list[str]] = {}
+    for label, result in results.items():
+        found = [
+            labels.get(i.key) if i.kind == "artifact" else i.key
+            for i in result.inputs
+            if i.kind in ("artifact", "result")
+        ]
+        read[label] = [source for source in dict.fromkeys(found) if source is not None]
+    return read
 
 
-def _own_reasons(state: ImageState, result: ResultDocument) -> list[str]:
+def own_reasons(state: ImageState, result: ResultDocument) -> list[str]:
+    """Return why a result is out of date by what lies in its image; nothing of tables."""
     reasons: list[str] = []
     for found in result.inputs:
         if found.kind == "table":

@@ -24,7 +24,7 @@ _OF_DICT: Final = (
     "keys", "values", "items", "popitem", "copy",
 )  # fmt: skip
 _OF_LIST: Final = (
-    "__reversed__", "__len__", "__contains__", "__eq__", "__ne__", "__add__", "__mul__", "__rmul__",
+    "__reversed__", "__contains__", "__eq__", "__ne__", "__add__", "__mul__", "__rmul__",
     "__repr__", "copy", "index", "count", "pop", "sort",
 )  # fmt: skip
 
@@ -138,26 +138,42 @@ class ReadRegions(list[Roi]):
     ----------
     rois : sequence of Roi
     note : callable
-        Called with the position of each region that is read, and with None for all of them.
+        Called with the position of each region that is read, and with None if the number of
+        regions is.
+    note_all : callable
+        Called if all regions are read.
     """
 
-    def __init__(self, rois: Sequence[Roi], note: Callable[[int | None], None]) -> None:
+    def __init__(
+        self,
+        rois: Sequence[Roi],
+        note: Callable[[int | None], None],
+        note_all: Callable[[], None],
+    ) -> None:
         super().__init__(rois)
         self._note_read = note
+        self._note_all = note_all
         self.seen = False
 
     def _read_whole(self) -> None:
-        self._note(None)
+        self.seen = True
+        self._note_all()
 
     def _note(self, position: int | None) -> None:
         self.seen = True
         self._note_read(position)
 
     def __getitem__(self, position: Any) -> Any:
-        is_plain = isinstance(position, int) and position >= 0
-        self._note(position if is_plain else None)
+        if isinstance(position, int) and position >= 0:
+            self._note(position)
+        else:
+            self._read_whole()
         found = super().__getitem__(position)
         return list(found) if isinstance(position, slice) else found
+
+    def __len__(self) -> int:
+        self._note(None)
+        return super().__len__()
 
     def __iter__(self) -> Iterator[Roi]:
         # The number of regions is read at the end only, by loops that go so far.
@@ -171,7 +187,7 @@ class ReadRegions(list[Roi]):
         return super().__reversed__()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        self._note(None)
+        self._read_whole()
         return list, (list(super().copy()),)
 
 
