@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
@@ -176,7 +177,12 @@ def test_a_result_for_each_region_and_channel(ds: ZarrDataset) -> None:
     assert stale[["roi_id", "reason"]].to_numpy().tolist() == [[2, "region 2 was moved"]] * 2
 
 
-@pytest.mark.parametrize("pool", [ThreadPoolExecutor, ProcessPoolExecutor])
+def processes(workers: int) -> ProcessPoolExecutor:
+    # Forking a process whose threads run Arrow may break it.
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+
+
+@pytest.mark.parametrize("pool", [ThreadPoolExecutor, processes])
 def test_threads_and_processes_give_the_same_results_and_lineage(
     many: ZarrDataset, pool: Callable[[int], Any]
 ) -> None:

@@ -112,7 +112,9 @@ def rec(ds: ZarrDataset) -> ZarrImageRecord:
     record.save_json("note", {"good": True})
     record.save_df_parquet("rows", pd.DataFrame({"n": [1]}))
     record.save_df_csv_gz("text", pd.DataFrame({"n": [1]}))
-    record.save_df_parquet("velocity", pd.DataFrame({"time_s": [0.0, 0.1], "velocity": [1.0, 2.0]}))
+    record.save_df_parquet(
+        "velocity", pd.DataFrame({"time_s": [0.0, 0.1], "velocity_mm_s": [1.0, 2.0]})
+    )
     record.save_array_artifact("mask", np.ones((20, 8), bool))
     record.save_result("earlier", {"n": 3})
     return record

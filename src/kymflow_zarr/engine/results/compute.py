@@ -267,10 +267,8 @@ def _why(
         return "not computed yet"
     if only == "missing":
         return None
-    place = everything.of_image[image_id].index(known)
-    return "; ".join(everything.reasons(image_id)[place]) or (
-        "asked for" if only == "all" else None
-    )
+    reasons = everything.reasons(image_id)[everything.of_image[image_id].index(known)]
+    return "; ".join(reasons) or ("asked for" if only == "all" else None)
 
 
 def _compute_one(

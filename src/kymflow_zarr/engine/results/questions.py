@@ -62,6 +62,7 @@ class AllResults:
             image_id: found or [] for image_id, found in zip(ids, lists, strict=True)
         }
         self._digests = tables
+        self._reasons: dict[str, list[list[str]]] = {}
         self._standard = {**self._latest(), **(wanted or {})}
 
     def __iter__(self) -> Iterator[tuple[str, IndexedResult]]:
@@ -93,12 +94,15 @@ class AllResults:
 
     def reasons(self, image_id: str) -> list[list[str]]:
         """Return why each result of an image is out of date, in the order of its results."""
+        if image_id in self._reasons:
+            return self._reasons[image_id]
         results = self.of_image.get(image_id, [])
         reasons = [self._own_reasons(result) for result in results]
         if any(reasons):
             labels = [result.result_id.label for result in results]
             made_of = {label: r.made_of for label, r in zip(labels, results, strict=True)}
             spread(dict(zip(labels, reasons, strict=True)), made_of)
+        self._reasons[image_id] = reasons
         return reasons
 
     def with_reasons(self) -> Iterator[tuple[str, IndexedResult, list[str]]]:
