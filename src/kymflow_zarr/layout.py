@@ -56,6 +56,7 @@ _LITTER: Final = re.compile(
 )
 TEMPORARY_PREFIX: Final = ".tmp-"
 MANIFEST: Final = f"{INDEX}/images.parquet"
+ORDER: Final = f"{INDEX}/order.json"
 EARLIER_MANIFEST: Final = f"{INDEX}/manifest.json"
 THUMBNAILS: Final = f"{INDEX}/thumbnails"
 SCANS: Final = f"{INDEX}/scans"

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kymflow_zarr import ZarrDataset
-from kymflow_zarr.engine.index import columns, file, index
+from kymflow_zarr.engine.index import columns, file, index, order, seal
 from kymflow_zarr.engine.index.columns import Row, read_row
 from kymflow_zarr.errors import KymflowZarrError, StorageError
 from kymflow_zarr.storage.local import files
@@ -258,6 +259,76 @@ def test_a_change_that_a_dead_writer_left_half_done_is_not_kept(ds: ZarrDataset)
     (journal / f"{'0' * 32}-1.json").write_bytes(digest + b"\n" + body)
     ds.update_manifest()
     assert "image-000" not in trusted_ids(ds)
+
+
+def ordered(ds: ZarrDataset, by: OrderBy = "created_utc") -> list[str]:
+    return [rec.image_id for rec in ds.iter_records(by)]
+
+
+def order_of(ds: ZarrDataset) -> Path:
+    return ds.path / "index" / "order.json"
+
+
+def test_the_order_file_has_what_the_index_has(ds: ZarrDataset) -> None:
+    fill(ds, 3)
+    ds["image-001"].save_metadata_payload({"header": {"acquired_local_epoch_ns": 7}})
+    os.utime(ds.path / "images" / "image-001" / "analysis" / "metadata.json", (1, 1))
+    age(ds)
+    ds.update_manifest()
+    columns = ["image_id", "changed_ns", "created_utc", "acquired_local_epoch_ns"]
+    content = json.loads(order_of(ds).read_bytes())
+    rows = pq.read_table(index_of(ds), columns=columns).to_pydict()
+    assert {name: content[name] for name in columns} == rows
+    assert content["acquired_local_epoch_ns"] == [None, 7, None]
+
+
+def test_an_ordered_list_is_never_stale(ds: ZarrDataset) -> None:
+    fill(ds, 5)
+    ds.update_manifest()
+    ds.delete_image("image-003")
+    ds.add_image(PIXELS, image_id="a late one")
+    ds["image-002"].save_metadata_payload({"header": {"acquired_local_epoch_ns": 7}})
+    reader = ZarrDataset(ds.path, mode="r")
+    late = ["image-000", "image-001", "image-002", "image-004", "a late one"]
+    assert ordered(reader) == late
+    assert ordered(reader, "acquired_local_epoch_ns")[0] == "image-002"
+
+
+def test_an_ordered_list_after_many_changes_is_complete(ds: ZarrDataset) -> None:
+    fill(ds, 3)
+    ds.update_manifest()
+    for number in range(20):
+        ds.add_image(PIXELS, image_id=f"z{number:02}")
+    assert ordered(ZarrDataset(ds.path, mode="r")) == ordered(ds) == ds.list_image_ids()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: b"",
+        lambda data: data[:-20],
+        lambda data: data.replace(b"created_utc", b"created_uct"),
+        lambda data: seal.sealed(data.replace(b'"image_id":[', b'"image_id":["image-009",')),
+        lambda data: seal.sealed(data.replace(b'"changed_ns":[', b'"changed_ns":["x",')),
+        lambda data: seal.sealed(data.replace(b'"format_version":2', b'"format_version":3')),
+    ],
+    ids=["empty", "cut", "flipped", "uneven", "type", "newer"],
+)
+def test_a_damaged_order_file_is_as_good_as_none(
+    ds: ZarrDataset, damage: Callable[[bytes], bytes]
+) -> None:
+    fill(ds, 3)
+    ds.update_manifest()
+    data = order_of(ds).read_bytes()
+    assert order.from_bytes(data) is not None
+    order_of(ds).write_bytes(damage(data))
+    assert order.from_bytes(damage(data)) is None
+    assert ordered(ds) == ds.list_image_ids()
+    assert [problem.code for problem in ds.validate().problems] == ["index"]
+    ds.repair()
+    assert ds.validate().ok
+    ds.update_manifest()
+    assert order_of(ds).read_bytes() == data
 
 
 def test_order_and_missing_values(ds: ZarrDataset) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -176,3 +177,17 @@ def test_the_drawing_of_the_error_tree_is_the_tree() -> None:
         builtin = next(base.__name__ for base in kind.__mro__ if base.__module__ == "builtins")
         if "(" in line:
             assert builtin in line
+
+
+def test_a_program_that_lists_images_in_an_order_starts_with_less(tmp_path: Path) -> None:
+    path = tmp_path / "x.zarr"
+    with kymflow_zarr.ZarrDataset(path) as ds:
+        ds.add_image([[1, 2]], image_id="a")
+        os.utime(path / "images" / "a", (1, 1))
+        ds.update_manifest()
+    code = (
+        f"from kymflow_zarr import ZarrDataset; ds = ZarrDataset({str(path)!r}, mode='r'); "
+        "assert [rec.image_id for rec in ds.iter_records('created_utc')] == ['a']"
+    )
+    # Each of them takes longer to load than the list takes.
+    assert modules_after(code) & {"numpy", "pandas", "pyarrow", "zarr", "imagecodecs"} == set()

@@ -12,6 +12,7 @@ from typing import Final
 from kymflow_zarr import layout
 from kymflow_zarr.check.validate.findings import RESTORE, Findings
 from kymflow_zarr.engine.documents import load
+from kymflow_zarr.engine.index.order import from_bytes
 from kymflow_zarr.errors import SchemaValidationError, StorageError
 from kymflow_zarr.schema.image import SourceFileDocument
 from kymflow_zarr.storage.interface import Stat, Storage
@@ -86,13 +87,16 @@ def check_work(findings: Findings, storage: Storage) -> None:
 
 
 def is_index_usable(storage: Storage) -> bool:
-    """Return True if the index is intact or absent."""
+    """Return True if the files of the index are intact or absent."""
+    order = storage.read(layout.ORDER)
+    if order is not None and from_bytes(order) is None:
+        return False
     data = storage.read(layout.MANIFEST)
     if data is None:
         return True
-    from kymflow_zarr.engine.index.file import from_bytes
+    from kymflow_zarr.engine.index import file
 
-    return from_bytes(data, ["image_id"]) is not None
+    return file.from_bytes(data, ["image_id"]) is not None
 
 
 def check_quarantine(findings: Findings, storage: Storage) -> None:

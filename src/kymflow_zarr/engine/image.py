@@ -17,7 +17,6 @@ from kymflow_zarr.engine.change import Change
 from kymflow_zarr.engine.conflicts import retried
 from kymflow_zarr.engine.documents import CurrentImage, load_image
 from kymflow_zarr.engine.images import artifacts
-from kymflow_zarr.engine.images.pixels import load_pixels, open_pixels, replace_pixels
 from kymflow_zarr.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -31,7 +30,6 @@ from kymflow_zarr.errors import (
     TargetExistsError,
     UnsupportedDataError,
 )
-from kymflow_zarr.formats.array.write import as_array
 from kymflow_zarr.schema.checksums import FileSum, parse_checksums
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.read_only import readable_file
@@ -185,6 +183,8 @@ class StoredImage:
 
     def load_array(self, selection: object = ...) -> np.ndarray[Any, Any]:
         """Return the pixels, or a selection of them."""
+        from kymflow_zarr.engine.images.pixels import load_pixels
+
         seen = self._snapshot
         current = CurrentImage(self.storage, self.image_id) if seen is None else copy.copy(seen)
         return load_pixels(
@@ -200,6 +200,8 @@ class StoredImage:
 
     def open_array(self) -> zarr.Array[Any]:
         """Return the pixels as a lazy, read-only :class:`zarr.Array`."""
+        from kymflow_zarr.engine.images.pixels import open_pixels
+
         while True:
             pixels = self.document().pixels
             try:
@@ -223,6 +225,8 @@ class StoredImage:
         """Replace the pixels atomically: readers see either the old ones or the new ones."""
         from kymflow_zarr.engine.images.draft import set_pixels
         from kymflow_zarr.engine.images.from_xarray import is_data_array, labels_of
+        from kymflow_zarr.engine.images.pixels import replace_pixels
+        from kymflow_zarr.formats.array.write import as_array
 
         self.storage.require_writable()
         if axes is None and is_data_array(arr):
@@ -671,6 +675,7 @@ class StoredImage:
         return self._reader().statistics_by_plane(roi, channel=channel, z=z, at=at)
 
     def _reader(self) -> RoiReader:
+        from kymflow_zarr.engine.images.pixels import open_pixels
         from kymflow_zarr.engine.rois.planes import ImagePlanes, RoiReader
 
         document = self.document()

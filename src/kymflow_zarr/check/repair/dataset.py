@@ -241,5 +241,6 @@ def _drop_index(storage: Storage, *, dry_run: bool) -> list[RepairAction]:
     if not dry_run:
         with storage.lock("index"), storage.transaction("") as transaction:
             transaction.remove(layout.MANIFEST)
+            transaction.remove(layout.ORDER)
     why = "it is damaged or of another version; it is made anew when it is asked for"
     return [RepairAction("rebuild", None, layout.MANIFEST, why)]

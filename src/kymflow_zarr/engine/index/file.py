@@ -5,7 +5,6 @@ Imports Arrow: import it late.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -18,14 +17,13 @@ import pyarrow.parquet as pq
 
 from kymflow_zarr import layout
 from kymflow_zarr.engine.index.columns import INDEX, NEVER_TRUSTED, Row
+from kymflow_zarr.engine.index.seal import NOTE, is_sealed, sealed
 from kymflow_zarr.formats.parquet.footer import arrow_reader
 from kymflow_zarr.schema.base import FORMAT, FORMAT_VERSION
 
 _ARROW: Final[dict[str, Any]] = {"string": pa.string(), "json": pa.string(), "int64": pa.int64()}
 SCHEMA: Final = pa.schema([(name, _ARROW[column.kind]) for name, column in INDEX.items()])
 _NOTE: Final = "kymflow_zarr"
-_DIGITS: Final = b"0" * 64
-_BEFORE_DIGEST: Final = b'"document":"index","sha256":"'
 _ANALYSIS: Final = f"{layout.ANALYSIS}/"
 _PARSED: Final = ("shape", "chunks", "axes", "artifacts", "source_files")
 _MANIFEST_KEYS: Final = (
@@ -47,22 +45,17 @@ def table_of(rows: Iterable[Row]) -> pa.Table:
 
 def to_bytes(table: pa.Table) -> bytes:
     """Return the bytes of the file."""
-    note = (
-        f'{{"format":"{FORMAT}","format_version":{FORMAT_VERSION},'
-        f'{_BEFORE_DIGEST.decode()}{_DIGITS.decode()}"}}'
-    )
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, SCHEMA, compression="zstd", store_schema=False) as writer:
         writer.write_table(table)
-        writer.add_key_value_metadata({_NOTE: note})
-    return _sealed(sink.getvalue().to_pybytes())
+        writer.add_key_value_metadata({_NOTE: f"{NOTE}}}"})
+    return sealed(sink.getvalue().to_pybytes())
 
 
 def from_bytes(data: bytes, columns: Sequence[str]) -> pa.Table | None:
     """Return columns of the file; None if it is damaged, or of another version."""
     # Treat an unusable file as missing: the index is derived data.
-    # On-disk format: "sha256 MUST be the digest of the file with 64 zeros in its place."
-    if _BEFORE_DIGEST not in data or _sealed(data) != data:
+    if not is_sealed(data):
         return None
     try:
         with pq.ParquetFile(arrow_reader(data)) as file:
@@ -73,13 +66,6 @@ def from_bytes(data: bytes, columns: Sequence[str]) -> pa.Table | None:
     except (pa.ArrowException, KeyError, OSError, ValueError, AttributeError):
         return None  # Sealed by another program.
     return table if table.schema.types == [SCHEMA.field(name).type for name in columns] else None
-
-
-def _sealed(data: bytes) -> bytes:
-    """Return the file with its SHA-256 in the place that its metadata reserves for it."""
-    start = data.rfind(_BEFORE_DIGEST) + len(_BEFORE_DIGEST)
-    before, after = data[:start], data[start + len(_DIGITS) :]
-    return before + hashlib.sha256(before + _DIGITS + after).hexdigest().encode() + after
 
 
 class Places:

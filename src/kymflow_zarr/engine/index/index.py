@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kymflow_zarr import layout
 from kymflow_zarr.engine.documents import require_dataset
 from kymflow_zarr.engine.index.columns import INDEX, NEVER_TRUSTED, Row, read_row
+from kymflow_zarr.engine.index.order import COLUMNS, from_bytes, to_bytes
 from kymflow_zarr.errors import KymflowZarrError
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import MissingPlacement
@@ -33,6 +34,8 @@ _RACY_S: Final = 2.0
 _WORTHWHILE: Final = 64
 _WORTHWHILE_SHARE: Final = 0.02
 _THREADS: Final = 4
+# Their documents are read without keeping anything, faster than Arrow is loaded.
+_FEW: Final = 16
 # The one document that people edit with a text editor.
 _EDITED: Final = layout.artifact_key("json", layout.METADATA)
 
@@ -65,19 +68,39 @@ class Index:
         return ids.copy()
 
     def ordered_ids(self, column: str, missing: MissingPlacement) -> list[str]:
-        """Return the ids sorted by a column, ties by id."""
-        import pyarrow.compute as pc
+        """Return the ids sorted by a column of the order file, ties by id."""
+        by = self._order_by(column)
+        if by is None:
+            from kymflow_zarr.engine.index.file import values
 
-        from kymflow_zarr.engine.index.file import values
+            table = self.columns([column])
+            by = dict(zip(values(table, "image_id"), values(table, column), strict=True))
+        ids = sorted(by)
+        known = sorted([i for i in ids if by[i] is not None], key=by.__getitem__)
+        unknown = [i for i in ids if by[i] is None]
+        return known + unknown if missing == "last" else unknown + known
 
-        table = self.columns([column])
-        by: Any = table[column].combine_chunks()
-        # The rows are sorted by id, and Arrow sorts stably, nulls last.
-        ordered = values(table.select(["image_id"]).take(pc.sort_indices(by)), "image_id")
-        if missing == "last":
-            return ordered
-        valid = len(by) - by.null_count
-        return ordered[valid:] + ordered[:valid]
+    def _order_by(self, column: str) -> dict[str, Any] | None:
+        """Return the value of a column for each image, without Arrow.
+
+        None if there is no usable order file, or if too many images have changed since.
+        """
+        try:
+            data = self._storage.read(layout.ORDER)
+        except KymflowZarrError:
+            return None  # Derived data.
+        order = None if data is None else from_bytes(data)
+        if order is None:
+            return None
+        folders = self.versions()
+        rows = zip(order.image_id, order.changed_ns, getattr(order, column), strict=True)
+        by = {i: value for i, version, value in rows if folders.get(i) == version >= 0}
+        stale = folders.keys() - by.keys()
+        if len(stale) > _FEW:
+            return None
+        for row in self._read({image_id: folders[image_id] for image_id in stale}):
+            by[row["image_id"]] = row[column]
+        return by
 
     def entries(self) -> dict[str, dict[str, Any]]:
         """Return the manifest entry of each image, by id, sorted; never stale."""
@@ -228,12 +251,15 @@ class Index:
         return keep
 
     def _write(self, table: pa.Table) -> None:
-        from kymflow_zarr.engine.index.file import to_bytes
+        from kymflow_zarr.engine.index import file
 
-        data = to_bytes(table)
-        with self._storage.lock("index"), self._storage.transaction("") as transaction:
-            transaction.put(layout.MANIFEST, data)
-            transaction.remove(layout.EARLIER_MANIFEST)
+        data = file.to_bytes(table)
+        order = to_bytes({name: file.values(table, name) for name in COLUMNS})
+        with self._storage.lock("index"):
+            with self._storage.transaction("") as transaction:
+                transaction.put(layout.MANIFEST, data)
+                transaction.remove(layout.EARLIER_MANIFEST)
+            self._storage.put_derived(layout.ORDER, order)
 
 
 class UnwrittenRows:
