@@ -86,17 +86,19 @@ def check_work(findings: Findings, storage: Storage) -> None:
         findings.add("foreign-file", key, why)
 
 
-def is_index_usable(storage: Storage) -> bool:
-    """Return True if the files of the index are intact or absent."""
+def damaged_index_files(storage: Storage) -> list[str]:
+    """Return the keys of the files of the index that are not as they were written."""
+    damaged = []
+    data = storage.read(layout.MANIFEST)
+    if data is not None:
+        from kymflow_zarr.engine.index import file
+
+        if file.from_bytes(data, ["image_id"]) is None:
+            damaged.append(layout.MANIFEST)
     order = storage.read(layout.ORDER)
     if order is not None and from_bytes(order) is None:
-        return False
-    data = storage.read(layout.MANIFEST)
-    if data is None:
-        return True
-    from kymflow_zarr.engine.index import file
-
-    return file.from_bytes(data, ["image_id"]) is not None
+        damaged.append(layout.ORDER)
+    return damaged
 
 
 def check_quarantine(findings: Findings, storage: Storage) -> None:

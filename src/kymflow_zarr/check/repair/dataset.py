@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from contextlib import closing
 
 from kymflow_zarr import layout
-from kymflow_zarr.check.files import is_index_usable, is_temporary, list_names
+from kymflow_zarr.check.files import damaged_index_files, is_temporary, list_names
 from kymflow_zarr.check.repair.image import FROM_SOURCE, RepairPlan, repair_image
 from kymflow_zarr.check.repair.sources import decodes, is_kept, kept_again
 from kymflow_zarr.check.report import RepairAction, RepairReport
@@ -234,13 +234,12 @@ def _sweep(storage: Storage, *, dry_run: bool) -> list[RepairAction]:
 
 def _drop_index(storage: Storage, *, dry_run: bool) -> list[RepairAction]:
     try:
-        if is_index_usable(storage):
-            return []
+        damaged = damaged_index_files(storage)
     except StorageError:
         return []  # An unreadable file may be intact: do not repair it.
-    if not dry_run:
+    if not dry_run and damaged:
         with storage.lock("index"), storage.transaction("") as transaction:
-            transaction.remove(layout.MANIFEST)
-            transaction.remove(layout.ORDER)
+            for key in damaged:
+                transaction.remove(key)
     why = "it is damaged or of another version; it is made anew when it is asked for"
-    return [RepairAction("rebuild", None, layout.MANIFEST, why)]
+    return [RepairAction("rebuild", None, key, why) for key in damaged]

@@ -13,7 +13,7 @@ from kymflow_zarr.check.files import (
     check_temporary,
     check_timestamp,
     check_work,
-    is_index_usable,
+    damaged_index_files,
     is_temporary,
     list_files,
     list_names,
@@ -156,7 +156,7 @@ def _is_prefix(image_id: str, key: str) -> bool:
 def _check_index(findings: Findings, storage: Storage) -> None:
     # On-disk format: "The index MAY be deleted at any time", and nothing is ever only there.
     with findings.reading("index", layout.MANIFEST):
-        if not is_index_usable(storage):
+        if damaged_index_files(storage):
             raise SchemaValidationError(
                 "the index is damaged or of another version, and not used",
                 hint="update_manifest() makes it anew.",

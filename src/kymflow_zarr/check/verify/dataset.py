@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from kymflow_zarr import layout
-from kymflow_zarr.check.files import is_index_usable, warn_of_lost
+from kymflow_zarr.check.files import damaged_index_files, warn_of_lost
 from kymflow_zarr.check.report import Damage, VerifyLevel, VerifyReport
 from kymflow_zarr.check.verify.checksum_scope import (
     DAMAGES,
@@ -189,7 +189,7 @@ def settled(
 
 def _check_derived(storage: Storage, damages: list[Damage]) -> None:
     try:
-        why = None if is_index_usable(storage) else "it is not as it was written"
+        why = "it is not as it was written" if damaged_index_files(storage) else None
     except StorageError as error:
         why = error.what
     if why is not None:
