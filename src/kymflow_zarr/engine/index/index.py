@@ -255,11 +255,10 @@ class Index:
 
         data = file.to_bytes(table)
         order = to_bytes({name: file.values(table, name) for name in COLUMNS})
-        with self._storage.lock("index"):
-            with self._storage.transaction("") as transaction:
-                transaction.put(layout.MANIFEST, data)
-                transaction.remove(layout.EARLIER_MANIFEST)
-            self._storage.put_derived(layout.ORDER, order)
+        with self._storage.lock("index"), self._storage.transaction("") as transaction:
+            transaction.put(layout.MANIFEST, data)
+            transaction.put(layout.ORDER, order)
+            transaction.remove(layout.EARLIER_MANIFEST)
 
 
 class UnwrittenRows:
