@@ -898,6 +898,36 @@ class ZarrDataset:
             )
         )
 
+    def ingest_ome_zarr(self, path: StrPath, *, progress: Progress | None = None) -> IngestReport:
+        """Add the images of an OME-Zarr that another program wrote, version 0.4 or 0.5.
+
+        Parameters
+        ----------
+        path : str or Path
+            The folder of an image, of a plate, or of a collection; all images in it are added.
+            Axes, calibration and channel names are taken; labels become array artifacts
+            ``labels/<name>``, tables data frames ``tables/<name>``, and all attributes of the
+            image the JSON artifact ``ome_zarr``. Each level of a pyramid is checked against
+            the first, which is the one that is stored.
+        progress : callable, optional
+            Called as ``progress(done, total, label)``.
+
+        Returns
+        -------
+        IngestReport
+            One item per image; an image that is in the dataset already is ``unchanged``.
+
+        Raises
+        ------
+        SourceFileError
+            If it is no OME-Zarr, or holds no image (a ValueError).
+        FileNotFoundError
+            If there is no such folder.
+        """
+        from kymflow_zarr.ingest.ome_zarr.ingest import ingest_ome_zarr
+
+        return ingest_ome_zarr(self._open, path, progress=progress)
+
     def ingest_legacy_folder(
         self,
         folder: StrPath,

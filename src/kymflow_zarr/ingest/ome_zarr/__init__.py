@@ -1,0 +1,1 @@
+"""Ingest of OME-Zarr that other programs wrote."""

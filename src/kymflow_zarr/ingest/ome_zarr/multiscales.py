@@ -1,0 +1,162 @@
+"""What OME-Zarr metadata of 0.4 and 0.5 say of an image: axes, levels, channels, labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from kymflow_zarr.errors import SourceFileError
+from kymflow_zarr.ingest.ome_zarr.find import FoundImage, child, groups_in, ome_of
+from kymflow_zarr.runtime.limits import check_limit
+from kymflow_zarr.schema.axes import normalize_unit
+from kymflow_zarr.types import Axis, Quantity
+
+_QUANTITIES: Final[Mapping[str, Quantity]] = {
+    "space": "space",
+    "time": "time",
+    "channel": "channel",
+}
+_TIME_UNITS: Final = frozenset({"second", "millisecond", "microsecond", "minute", "hour"})
+_NAMES: Final[Mapping[str, Quantity]] = {"t": "time", "c": "channel"}
+
+
+@dataclass(frozen=True, slots=True)
+class Multiscale:
+    """The first multiscale of an image.
+
+    Parameters
+    ----------
+    axes : tuple of Axis
+    pixels : zarr.Array
+        The first level.
+    channel_names : list of str or None
+    name : str, optional
+    notes : list of str
+    """
+
+    axes: tuple[Axis, ...]
+    pixels: Any
+    channel_names: list[str] | None
+    name: str | None
+    notes: list[str]
+
+
+def read_multiscale(image: FoundImage) -> Multiscale:
+    """Return axes, pixels and names of an image, its levels checked against the first.
+
+    Raises
+    ------
+    SourceFileError
+        If its metadata or its first level cannot be read.
+    """
+    listed = image.ome["multiscales"]
+    told = listed[0]
+    datasets = told.get("datasets") if isinstance(told, Mapping) else None
+    if not isinstance(datasets, list) or not datasets:
+        raise SourceFileError("its multiscales list no levels")
+    pixels = _array(image.group, datasets[0])
+    size = math.prod(pixels.shape) * pixels.dtype.itemsize
+    check_limit("image_bytes", size, "the image has", where=image.path or None)
+    axes = _axes(told, datasets[0], pixels.ndim)
+    notes = list(_levels(image.group, datasets, pixels))
+    if len(listed) > 1:
+        notes.append(f"the first of its {len(listed)} multiscales was taken")
+    name = told.get("name")
+    names = _channel_names(image.ome, axes, pixels.shape)
+    return Multiscale(axes, pixels, names, name if isinstance(name, str) else None, notes)
+
+
+def _array(group: Any, dataset: object) -> Any:
+    import zarr
+
+    path = dataset.get("path") if isinstance(dataset, Mapping) else None
+    found = child(group, path)
+    if not isinstance(found, zarr.Array):
+        raise SourceFileError(f"its level {path!r} is no array")
+    return found
+
+
+def _levels(group: Any, datasets: list[Any], first: Any) -> Iterator[str]:
+    """Yield a note on each level that is no reduced version of the first."""
+    previous = first.shape
+    for dataset in datasets[1:]:
+        path = dataset.get("path") if isinstance(dataset, Mapping) else None
+        try:
+            level = _array(group, dataset)
+        except SourceFileError as error:
+            yield f"a level of its pyramid is missing: {error.what}"
+            continue
+        fits = level.ndim == first.ndim and level.dtype == first.dtype
+        if not fits or any(n > m for n, m in zip(level.shape, previous, strict=False)):
+            yield (
+                f"its level {path!r} is {level.dtype} {level.shape}, no reduced version of "
+                f"{first.dtype} {previous}"
+            )
+        else:
+            previous = level.shape
+
+
+def _axes(told: Mapping[str, Any], dataset: Mapping[str, Any], ndim: int) -> tuple[Axis, ...]:
+    listed = told.get("axes")
+    if not isinstance(listed, list):
+        # Before 0.3 there were no axes: images were TCZYX.
+        listed = [{"name": name} for name in "tczyx"[-ndim:]]
+    if len(listed) != ndim:
+        raise SourceFileError(f"its metadata name {len(listed)} axes, its pixels have {ndim}")
+    scale = _scale(dataset, ndim)
+    whole = _scale(told, ndim)
+    steps = [a * b for a, b in zip(scale, whole, strict=True)]
+    return tuple(_axis(each, step) for each, step in zip(listed, steps, strict=True))
+
+
+def _scale(owner: Mapping[str, Any], ndim: int) -> list[float]:
+    for transform in owner.get("coordinateTransformations") or []:
+        if isinstance(transform, Mapping) and transform.get("type") == "scale":
+            scale = transform.get("scale")
+            if isinstance(scale, list) and len(scale) == ndim:
+                return [float(step) for step in scale]
+    return [1.0] * ndim
+
+
+def _axis(told: object, step: float) -> Axis:
+    entry = told if isinstance(told, Mapping) else {"name": told}
+    name, unit = str(entry.get("name")), entry.get("unit")
+    quantity = _QUANTITIES.get(str(entry.get("type")), _NAMES.get(name, "space"))
+    known = normalize_unit(unit) if isinstance(unit, str) else None
+    if quantity == "channel":
+        return Axis(name, quantity)
+    if known in _TIME_UNITS and name in ("t", "y"):
+        quantity = "time"
+    if not math.isfinite(step) or step <= 0 or (known is None and step == 1.0):
+        return Axis(name, quantity)
+    return Axis(name, quantity, known, step)
+
+
+def _channel_names(
+    ome: Mapping[str, Any], axes: tuple[Axis, ...], shape: tuple[int, ...]
+) -> list[str] | None:
+    omero = ome.get("omero")
+    channels = omero.get("channels") if isinstance(omero, Mapping) else None
+    at = next((i for i, axis in enumerate(axes) if axis.quantity == "channel"), None)
+    if not isinstance(channels, list) or at is None or len(channels) != shape[at]:
+        return None
+    labels = [str(each.get("label", "")) if isinstance(each, Mapping) else "" for each in channels]
+    return labels if any(labels) else None
+
+
+def label_names(image: FoundImage) -> list[str]:
+    """Return the names of the label images below an image."""
+    import zarr
+
+    try:
+        labels = image.group["labels"]
+    except KeyError:
+        return []
+    if not isinstance(labels, zarr.Group):
+        return []
+    listed = ome_of(labels).get("labels")
+    if isinstance(listed, list):
+        return [str(name) for name in listed]
+    return groups_in(labels)

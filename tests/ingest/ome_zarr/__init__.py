@@ -1,0 +1,1 @@
+"""Tests of OME-Zarr that other programs wrote."""
