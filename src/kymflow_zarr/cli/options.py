@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "choice_options",
+    "DatasetParameter",
     "dataset_argument",
     "debug_option",
     "executor_of",

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kymflow_zarr.cli.options import debug_option, executor_of, json_option, workers_options
+from kymflow_zarr.cli.options import (
+    DatasetParameter,
+    debug_option,
+    executor_of,
+    json_option,
+    workers_options,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,7 +27,7 @@ _STYLES = {"ingested": "green", "unchanged": "dim", "skipped": "yellow", "failed
 
 @click.command(short_help="Read TIFFs and what lies beside them into a dataset.")
 @click.argument("source", type=click.Path(path_type=Path))
-@click.argument("dataset", type=click.Path(path_type=Path), required=False)
+@click.argument("dataset", type=DatasetParameter(), required=False)
 @click.option("--pattern", default="*.tif", show_default=True, help="Which files of a folder.")
 @click.option("--no-sidecars", is_flag=True, help="Pixels alone: no metadata, no analysis.")
 @click.option("--verify", is_flag=True, help="Read each image back and compare it with its file.")

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from kymflow_zarr.cli.exchange.ingest import print_ingested
-from kymflow_zarr.cli.options import debug_option, executor_of, json_option, workers_options
+from kymflow_zarr.cli.options import (
+    DatasetParameter,
+    debug_option,
+    executor_of,
+    json_option,
+    workers_options,
+)
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -18,7 +24,7 @@ __all__ = ["refresh"]
 
 @click.command(short_help="Scan a folder again and bring the dataset up to date.")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset", type=DatasetParameter())
 @click.option("--pattern", default="*.tif", show_default=True, help="Which files of the folder.")
 @click.option(
     "--mode",

@@ -5,6 +5,7 @@ Imports obstore: import it late.
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import weakref
@@ -75,6 +76,9 @@ class Bucket(Objects):
 
     def _opened(self) -> Any:
         config: Any = dict(self._options)
+        if os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true"):
+            # Options that are given hide those of the environment.
+            config["client_options"] = {"allow_http": True, **config.get("client_options", {})}
         client: Any = {**_CLIENT, **config.pop("client_options", {})}
         retries: Any = {**_RETRIES, **config.pop("retry_config", {})}
         try:
@@ -213,23 +217,15 @@ class Bucket(Objects):
                 raise
             raise StorageError(f"cannot {kind} it: {self._cleaned(error)}", where=where) from None
 
-    @staticmethod
-    def _cleaned(error: BaseException) -> str:
-        """Return the kind of an error, and what the server said of it, without its address.
-
-        The text of obstore's errors has the whole URL, which may hold a signature.
-        """
-        text = str(error)
-        code = re.search(r"<Code>(\w+)</Code>", text)
-        status = re.search(r"\bstatus(?: code)?:? (\d{3})\b", text)
-        parts = [code[1] if code else "", f"HTTP status {status[1]}" if status else ""]
-        reasons = ("timed out", "connection refused", "connection reset", "dns error")
-        parts += [reason for reason in reasons if reason in text.lower()]
-        kind = type(error).__name__
-        if isinstance(error, OSError) and not isinstance(error, BaseError) and error.strerror:
-            parts.append(error.strerror)
-        shown = ", ".join(part for part in parts if part)
-        return f"{kind} ({shown})" if shown else kind
+    def _cleaned(self, error: BaseException) -> str:
+        """Return the first line of an error without addresses, which may hold signatures."""
+        text = re.sub(r"[a-z]+://[^\s)]*", "...", str(error).strip().partition("\n")[0])
+        for name, value in self._options.items():
+            if isinstance(value, str) and not _PUBLIC.fullmatch(name) and value:
+                text = text.replace(value, "***")
+        if "scheme is not allowed" in str(error):
+            text = "its endpoint is http, which client_options={'allow_http': True} would allow"
+        return f"{text[:300]} ({type(error).__name__})"
 
 
 _MULTIPART: Final = 64 << 20
