@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         MetadataNotFoundError,
         SchemaValidationError,
     )
+    from kymflow_zarr.export.copying import CopyItem, CopyReport, copy_dataset
     from kymflow_zarr.export.report import ExportDifference, ExportFailure, ExportReport
     from kymflow_zarr.ingest.report import IngestItem, IngestReport, RefreshResult
     from kymflow_zarr.legacy_v1.migrate import (
@@ -63,6 +64,8 @@ __all__ = [
     "Axis",
     "ComputeItem",
     "ComputeReport",
+    "CopyItem",
+    "CopyReport",
     "Curation",
     "Damage",
     "Edit",
@@ -103,6 +106,7 @@ __all__ = [
     "ZarrDataset",
     "ZarrImageRecord",
     "__version__",
+    "copy_dataset",
     "errors",
     "get_limits",
     "json_schema",
@@ -117,6 +121,8 @@ _HOMES = {
     "Axis": "types",
     "ComputeItem": "engine.results.compute",
     "ComputeReport": "engine.results.compute",
+    "CopyItem": "export.copying",
+    "CopyReport": "export.copying",
     "Curation": "engine.curation.document",
     "Damage": "check.report",
     "Edit": "engine.curation.document",
@@ -156,6 +162,7 @@ _HOMES = {
     "Viewer": "viewer.web.serving",
     "ZarrDataset": "api.dataset",
     "ZarrImageRecord": "api.image",
+    "copy_dataset": "export.copying",
     "get_limits": "runtime.limits",
     "json_schema": "schema.published",
     "migrate_dataset": "legacy_v1.migrate",

@@ -151,7 +151,8 @@ def test_reading_one_image_loads_neither_pandas_nor_zarr(tmp_path: Path) -> None
 
 def test_the_public_names_are_these() -> None:
     assert sorted(kymflow_zarr.__all__) == [
-        "ArtifactInfo", "Axis", "ComputeItem", "ComputeReport", "Curation", "Damage",
+        "ArtifactInfo", "Axis", "ComputeItem", "ComputeReport", "CopyItem",
+        "CopyReport", "Curation", "Damage",
         "Edit", "EditChange", "EllipseRoi", "ExportDifference", "ExportFailure",
         "ExportReport", "ImageBounds", "IngestItem", "IngestReport", "KymflowZarrError",
         "Limits", "LineRoi", "MapResult", "MaskRoi", "MetadataNotFoundError",
@@ -159,7 +160,7 @@ def test_the_public_names_are_these() -> None:
         "Problem", "ReadingRecord", "RecordEdit", "RectRoi", "RefreshResult",
         "RepairAction", "RepairReport", "Result", "ResultInput", "RoiStatistics",
         "SchemaValidationError", "UnknownRoi", "ValidationReport", "VerifyReport", "Viewer",
-        "ZarrDataset", "ZarrImageRecord", "__version__", "errors", "get_limits",
+        "ZarrDataset", "ZarrImageRecord", "__version__", "copy_dataset", "errors", "get_limits",
         "json_schema", "migrate_dataset", "migrate_in_place", "set_limits",
     ]  # fmt: skip
     assert all(hasattr(kymflow_zarr, name) for name in kymflow_zarr.__all__)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from kymflow_zarr.cli.output.cells import Form
 
 __all__ = [
-    "choice_options",
     "DatasetParameter",
+    "choice_options",
     "dataset_argument",
     "debug_option",
     "executor_of",

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kymflow_zarr import layout
 from kymflow_zarr.engine.documents import load
-from kymflow_zarr.engine.opening import check_mode, read_document, write_root
+from kymflow_zarr.engine.opening import (
+    check_mode,
+    create_dataset,
+    dataset_path,
+    read_document,
+    write_root,
+)
 from kymflow_zarr.errors import (
     ArgumentError,
     DatasetExistsError,
@@ -21,7 +27,7 @@ from kymflow_zarr.storage.interface import Storage
 if TYPE_CHECKING:
     from kymflow_zarr.schema.base import DatasetDocument
     from kymflow_zarr.storage.object.requests import Objects
-    from kymflow_zarr.types import Mode
+    from kymflow_zarr.types import Mode, StrPath
 
 _STORES: Final = frozenset({"s3", "s3a", "gs", "az", "adl", "abfs", "abfss"})
 _HTTP: Final = frozenset({"http", "https"})
@@ -36,10 +42,35 @@ def is_address(path: object) -> bool:
     return match is not None and match[1].lower() in _STORES | _HTTP | {"memory"}
 
 
+def create_empty(
+    path: StrPath,
+    document: DatasetDocument,
+    *,
+    attributes: Mapping[str, Any],
+    options: Mapping[str, Any] | None = None,
+) -> None:
+    """Create a dataset with a given document at a path or an address where none is."""
+    if is_address(path):
+        open_address(str(path), "w-", options, (document, attributes))
+    else:
+        create_dataset(dataset_path(path), document, attributes=attributes, durability="full")
+
+
 def open_address(
-    address: str, mode: Mode, options: Mapping[str, Any] | None
+    address: str,
+    mode: Mode,
+    options: Mapping[str, Any] | None,
+    new: tuple[DatasetDocument, Mapping[str, Any]] | None = None,
 ) -> tuple[Storage, DatasetDocument]:
     """Open or create the dataset at an address, according to `mode`.
+
+    Parameters
+    ----------
+    address : str
+    mode : {"r", "r+", "a", "w", "w-"}
+    options : mapping, optional
+    new : (DatasetDocument, mapping), optional
+        Document and further attributes of a dataset to create.
 
     Raises
     ------
@@ -54,7 +85,7 @@ def open_address(
     if scheme == "memory":
         from kymflow_zarr.storage.memory import named_storage
 
-        return _opened(named_storage(address, writable=writable), mode)
+        return _opened(named_storage(address, writable=writable), mode, new=new)
     if scheme in _HTTP:
         if mode != "r":
             raise ArgumentError(
@@ -86,7 +117,7 @@ def open_address(
             where=address,
             hint='Open it with mode="r", or copy it with `kymflow-zarr copy`.',
         )
-    return _opened(storage, mode, bucket)
+    return _opened(storage, mode, bucket, new)
 
 
 def _published(bucket: Objects) -> tuple[Storage, DatasetDocument]:
@@ -99,7 +130,10 @@ def _published(bucket: Objects) -> tuple[Storage, DatasetDocument]:
 
 
 def _opened(
-    storage: Storage, mode: Mode, bucket: Objects | None = None
+    storage: Storage,
+    mode: Mode,
+    bucket: Objects | None = None,
+    new: tuple[DatasetDocument, Mapping[str, Any]] | None = None,
 ) -> tuple[Storage, DatasetDocument]:
     exists = load(storage, layout.GROUP) is not None
     if exists and mode == "w-":
@@ -129,5 +163,5 @@ def _opened(
     storage.create()
     with storage.lock("dataset", "top"):
         if load(storage, layout.GROUP) is None:
-            return storage, write_root(storage)
+            return storage, write_root(storage, *(new or ()))
     return storage, read_document(storage)

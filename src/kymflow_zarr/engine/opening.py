@@ -248,7 +248,8 @@ _TREES: Final = (
     layout.QUARANTINE,
 )
 _DERIVED: Final = {
-    key.rpartition("/")[2] for key in (layout.MANIFEST, layout.THUMBNAILS, layout.SCANS)
+    key.rpartition("/")[2]
+    for key in (layout.MANIFEST, layout.THUMBNAILS, layout.SCANS, layout.COPIES)
 }
 
 
