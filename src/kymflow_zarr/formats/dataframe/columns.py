@@ -452,8 +452,11 @@ def _decode_category(array: Any, marker: Marker) -> Any:
     if not isinstance(array.type, pa.DictionaryType):
         array = array if pa.types.is_nested(array.type) else array.dictionary_encode()
     if isinstance(array.type, pa.DictionaryType):
-        indices = array.indices.fill_null(-1).to_numpy(zero_copy_only=False)
         positions = _positions(array.dictionary, marker["cells"], categories)
+        if not array.null_count and np.array_equal(positions, np.arange(len(categories))):
+            # The usual case, without a pass over the rows.
+            return pd.Categorical.from_codes(array.indices.to_numpy(), dtype=dtype)
+        indices = array.indices.fill_null(-1).to_numpy(zero_copy_only=False)
         codes = np.append(positions, -1)[indices]
     else:
         codes = _positions(array, marker["cells"], categories)

@@ -252,9 +252,22 @@ def _same(given: Any, back: Any) -> bool:
         return False
     if given.dtype == object:
         return len(given) == len(back) and all(map(same_value, given, back))
+    if isinstance(given.dtype, pd.CategoricalDtype) and _same_codes(given.array, back.array):
+        return True
     one, other = (pd.Series(values.array) for values in (given, back))
     try:
         pd.testing.assert_series_equal(one, other, check_exact=True)
     except AssertionError:
         return False
     return True
+
+
+def _same_codes(one: Any, other: Any) -> bool:
+    """Return True if two categorical arrays are equal without a look at the values."""
+    labels, others = one.categories, other.categories
+    return (
+        labels.dtype == others.dtype != object
+        and one.ordered == other.ordered
+        and bool(labels.equals(others))
+        and bool(np.array_equal(one.codes, other.codes))
+    )
