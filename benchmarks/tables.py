@@ -35,6 +35,7 @@ def run(folder: Path, *, quick: bool) -> Iterator[Row | Skipped]:
     images = 5_000 if quick else 50_000
     repeat = 3 if quick else 7
     with ZarrDataset(folder / "tables.zarr", mode="w", durability="relaxed") as ds:
+        yield from _whole(ds, folder, images, repeat)
         yield from _replaced(ds, folder, images, repeat)
         yield from _joined(ds, images, repeat)
     yield from _gathered(folder, 200 if quick else 1000, repeat)
@@ -54,6 +55,25 @@ def events(images: int) -> pd.DataFrame:
             "score": rng.random(len(ids)),
         }
     )
+
+
+def _whole(ds: ZarrDataset, folder: Path, images: int, repeat: int) -> Iterator[Row]:
+    table = events(images)
+    peer = folder / "whole.parquet"
+    table.to_parquet(peer)
+    ds.save_table("whole", table)
+    times = interleaved(
+        {
+            "load": lambda _: ds.load_table("whole"),
+            "read": lambda _: pd.read_parquet(peer),
+            "save": lambda _: ds.save_table("whole", table),
+            "write": lambda _: table.to_parquet(peer),
+        },
+        repeat=repeat,
+    )
+    rows = f"{len(table):,} rows"
+    yield Row(f"load_table, {rows}", "pandas", times["load"], times["read"], 1.2)
+    yield Row(f"save_table, {rows}", "pandas", times["save"], times["write"], 1.2)
 
 
 def _replaced(ds: ZarrDataset, folder: Path, images: int, repeat: int) -> Iterator[Row]:
