@@ -35,7 +35,7 @@ FOLDERS = ("kymflow_folder", "kymflow_folder_2026_04")
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is measured: copies of the lab's folder, images, windows, repetitions."""
+    """How much is measured: copies of the lab's folder, images, windows, files, repetitions."""
 
     copies: int
     most_copies: int
@@ -43,11 +43,12 @@ class Sizes:
     windows: int
     listed: int
     large: int
+    scanned: int
     repeat: int
 
 
-WHOLE = Sizes(4, 12, 1_500, 200, 300, 3_000, 5)
-QUICK = Sizes(2, 3, 150, 50, 300, 300, 3)
+WHOLE = Sizes(4, 12, 1_500, 200, 300, 3_000, 10_000, 5)
+QUICK = Sizes(2, 3, 150, 50, 300, 300, 1_000, 3)
 
 
 def run(folder: Path, *, quick: bool) -> Iterator[Row | Skipped]:
@@ -58,6 +59,8 @@ def run(folder: Path, *, quick: bool) -> Iterator[Row | Skipped]:
     yield from _ingest(folder, lab, what, sizes.repeat)
     yield from _growth(folder, sizes.most_copies)
     yield from _second_scan(folder, lab, what, sizes.repeat)
+    many = folder / "many"
+    yield from _second_scan(folder, many, _write_many(many, sizes.scanned), sizes.repeat)
     yield from _export(folder, lab, what, sizes.repeat)
     yield from _questions(folder, sizes.gathered, sizes.repeat)
     yield from _windows(folder, lab, sizes.windows)
@@ -85,6 +88,21 @@ def _write_lab(lab: Path, count: int) -> str:
     size = sum(path.stat().st_size for path in files)
     kind = "real" if real else "synthetic"
     return f"{kind} folder, {len(files)} files, {size / 1e6:.0f} MB"
+
+
+def _write_many(folder: Path, count: int) -> str:
+    """Write tiny TIFFs, each with two sidecars, and a pooled table for each 33 of them."""
+    for day in range(count // 100):
+        (folder / f"day {day}").mkdir(parents=True)
+        rows = ["rel_path,strength"]
+        for number in range(33):
+            path = folder / f"day {day}" / f"{number}.tif"
+            tifffile.imwrite(path, np.full((8, 8), day * 33 + number, "uint16"))
+            path.with_suffix(".json").write_text('{"version": "2.0"}')
+            path.with_suffix(".txt").write_text("[General]\n")
+            rows.append(f"{path.name},0.5")
+        (folder / f"day {day}" / "event_db.csv").write_text("\n".join(rows))
+    return f"tiny files, {count // 100 * 100} files"
 
 
 def _change_pixels(path: Path, lines: int) -> None:
@@ -167,8 +185,10 @@ def _second_scan(folder: Path, lab: Path, what: str, repeat: int) -> Iterator[Ro
     git = ["git", "-C", str(lab), "-c", "user.name=a", "-c", "user.email=a@b"]
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "all"]):
         subprocess.run([*git, *command], check=True, stdout=subprocess.DEVNULL)
-    with ZarrDataset(folder / "scanned.zarr", mode="w") as ds:
+    with ZarrDataset(folder / f"{lab.name} scanned.zarr", mode="w") as ds:
         ds.ingest_legacy_folder(lab, progress=lambda *_: None)
+        # git and we trust a time only when the clock has gone on since.
+        time.sleep(2.1)
         ds.refresh_from_folder(lab)
         times = interleaved(
             {
@@ -184,7 +204,7 @@ def _second_scan(folder: Path, lab: Path, what: str, repeat: int) -> Iterator[Ro
 
 
 def _export(folder: Path, lab: Path, what: str, repeat: int) -> Iterator[Row]:
-    with ZarrDataset(folder / "scanned.zarr", mode="r") as ds:
+    with ZarrDataset(folder / f"{lab.name} scanned.zarr", mode="r") as ds:
         times = interleaved(
             {
                 "ours": lambda number: ds.export_legacy_folder(

@@ -204,18 +204,19 @@ def _walk(folder: str, prefix: str, scan: Scan, depth: int = 1000) -> None:
     if prefix and _is_store(listed):
         return
     for entry in listed:
-        if entry.name.startswith(".") or is_litter(entry.name):
+        name = entry.name
+        if name[0] == "." or is_litter(name):
             continue
-        rel_path = f"{prefix}{entry.name}"
+        rel_path = f"{prefix}{name}"
         try:
             if entry.is_dir(follow_symlinks=False):
-                if not is_unicode(entry.name):
+                if not (name.isascii() or is_unicode(name)):
                     why = f"the folder's name is not valid Unicode. {RENAME_HINT}"
                     scan.unreadable.append((spelled_out(entry.path), why))
                 elif depth:
                     _walk(entry.path, f"{rel_path}/", scan, depth - 1)
             elif entry.is_file():
-                if not is_unicode(entry.name):
+                if not (name.isascii() or is_unicode(name)):
                     why = f"the file's name is not valid Unicode. {RENAME_HINT}"
                     scan.misnamed.append((spelled_out(entry.path), why))
                     continue
