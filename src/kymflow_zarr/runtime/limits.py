@@ -175,8 +175,16 @@ def check_json(data: bytes, *, where: str | None) -> None:
         check_limit("json_depth", depth, "the JSON document nests lists or objects", where=where)
 
 
-def loads_json(data: bytes, *, where: str | None) -> Any:
+def loads_json(data: bytes, *, where: str | None, repeated: set[str] | None = None) -> Any:
     """Return the value of a JSON document.
+
+    Parameters
+    ----------
+    data : bytes
+    where : str, optional
+        Its name for errors.
+    repeated : set of str, optional
+        Gets the keys that occur twice in one object. The last value of such a key counts.
 
     Raises
     ------
@@ -186,30 +194,22 @@ def loads_json(data: bytes, *, where: str | None) -> Any:
         If it is not JSON.
     """
     check_json(data, where=where)
+
+    def as_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        value = dict(pairs)
+        if repeated is not None and len(value) < len(pairs):
+            counts = collections.Counter(key for key, _ in pairs)
+            repeated.update(key for key, count in counts.items() if count > 1)
+        return value
+
     try:
-        return json.loads(data)
+        return json.loads(data, object_pairs_hook=None if repeated is None else as_dict)
     except RecursionError as error:
         raise LimitExceededError(
             f"the JSON document nests lists or objects {_depth(_STRING.sub(b'', data))} deep, "
             f"more than Python can follow here; the limit json_depth = {get_limits().json_depth}",
             where=where,
         ) from error
-
-
-def repeated_keys(data: bytes) -> list[str]:
-    """Return the keys that occur twice in one object of a JSON document, sorted.
-
-    Parsers silently keep one of the values.
-    """
-    repeated: set[str] = set()
-
-    def check(pairs: list[tuple[str, Any]]) -> None:
-        if len({key for key, _ in pairs}) < len(pairs):
-            counts = collections.Counter(key for key, _ in pairs)
-            repeated.update(key for key, count in counts.items() if count > 1)
-
-    json.loads(data, object_pairs_hook=check)
-    return sorted(repeated)
 
 
 def gunzip(data: bytes, *, where: str | None, size: int | None = None) -> bytes:

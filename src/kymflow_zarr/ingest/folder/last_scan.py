@@ -109,9 +109,7 @@ class LastScan:
         try:
             images = dataset.storage.versions(layout.IMAGES)
             # Most names end in another letter, and a call for each takes as long as the rest.
-            paths = [
-                path for _, path, _, _ in scan.listing if path[-1] in "vV" and is_pooled(path)
-            ]
+            paths = [path for _, path, _, _ in scan.listing if path[-1] in "vV" and is_pooled(path)]
             keys = [layout.table_key(table_name(path)) for path in paths]
             stats = [dataset.storage.stat(key) for key in (*keys, layout.SOURCE_FILES_LIST)]
         except KymflowZarrError:

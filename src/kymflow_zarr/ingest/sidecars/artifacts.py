@@ -21,7 +21,7 @@ from kymflow_zarr.ingest.sidecars import acqstore
 from kymflow_zarr.ingest.sidecars.olympus import OlympusHeader, parse_olympus_header
 from kymflow_zarr.layout import array_artifact_prefix, artifact_key
 from kymflow_zarr.runtime.background import arrived
-from kymflow_zarr.runtime.limits import loads_json, repeated_keys
+from kymflow_zarr.runtime.limits import loads_json
 from kymflow_zarr.schema.analysis_columns import EVENT_COLUMNS, VELOCITY_COLUMNS
 from kymflow_zarr.schema.checksums import FileSum
 from kymflow_zarr.schema.image import SourceFileDocument
@@ -329,13 +329,13 @@ def _sidecar(contents: SidecarContents, attached: Attached, data: bytes) -> Sour
 def _json(contents: SidecarContents, attached: Attached, data: bytes) -> Any:
     """Return the value of a JSON file; note repeated keys, of which only the last value counts."""
     data = data.removeprefix(codecs.BOM_UTF8)
+    repeated: set[str] = set()
     try:
-        value = loads_json(data, where=None)
-        repeated = repeated_keys(data)
+        value = loads_json(data, where=None, repeated=repeated)
     except ValueError as error:
         raise SourceFileError(f"is not readable JSON: {error}") from error
     if repeated:
-        names = ", ".join(map(repr, repeated[:5])) + (", ..." if len(repeated) > 5 else "")
+        names = ", ".join(map(repr, sorted(repeated)[:5])) + (", ..." if len(repeated) > 5 else "")
         contents.notes.append(
             f"{_name(attached)} has keys that occur twice in one object ({names}): "
             "the last value of each was taken, and the file was kept as it is"
