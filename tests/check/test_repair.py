@@ -1,4 +1,4 @@
-"""Repair: what is broken is restored or put aside, and everything else stays as it is."""
+"""Repair: what is broken is restored or quarantined, and everything else stays as it is."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def test_what_is_gone_is_said_to_be_lost(root: Path) -> None:
     assert json.loads(why.read_text())["put_aside"][0]["what"] == "lost"
 
 
-def test_a_file_of_somebody_else_where_readers_look_is_put_aside(root: Path) -> None:
+def test_a_file_of_somebody_else_where_readers_look_is_quarantine(root: Path) -> None:
     (root / LINE / "analysis/mine.json").write_text("{}")
     (root / LINE / "notes.txt").write_text("mine")
     [action] = repair(root).actions

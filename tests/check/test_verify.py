@@ -268,7 +268,7 @@ def test_the_commands(root: Path) -> None:
     assert "A plan: nothing was changed" in run.stdout
     assert files_below(root) == before
     run = CliRunner().invoke(app, ["repair", str(root), "--yes", "--json"])
-    assert run.exit_code == 1  # Something was put aside.
+    assert run.exit_code == 1  # Something was quarantined.
     assert json.loads(run.stdout)["actions"][0]["kind"] == "quarantine"
     assert CliRunner().invoke(app, ["verify", str(root)]).exit_code == 0
 

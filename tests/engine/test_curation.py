@@ -709,7 +709,7 @@ def test_a_dataset_of_version_1_has_revisions_and_no_verdicts(old: Path) -> None
         assert ds.images()["verdict"].isna().all()
 
 
-def test_repair_puts_damaged_judgements_aside(image: ZarrImageRecord, ds: ZarrDataset) -> None:
+def test_repair_quarantines_damaged_judgements(image: ZarrImageRecord, ds: ZarrDataset) -> None:
     judge(image)
     before = state_of(ds)
     path = document_of(image, ds)

@@ -164,7 +164,7 @@ class Broken(Executor):
 
 
 def test_a_broken_executor_is_not_the_fault_of_the_images(many: ZarrDataset) -> None:
-    with pytest.raises(BrokenExecutor, match=r"'i00'.*begins anew"):
+    with pytest.raises(BrokenExecutor, match=r"'i00'.*starts again"):
         many.map(total, executor=Broken())
 
 

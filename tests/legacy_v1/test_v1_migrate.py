@@ -179,7 +179,7 @@ def test_in_place_stopped_leaves_the_old_one_and_goes_on(old: Path) -> None:
     with pytest.raises(Stop):
         migrate_in_place(old, progress=stop_after(2))
     assert files_of(old) == before
-    # The old program goes on meanwhile: what it has changed since is carried over anew.
+    # The old program goes on meanwhile: what it has changed since is carried over again.
     with ZarrDataset(old, mode="r") as ds:
         first = ds.list_image_ids()[0]
     edit_json(old / "images" / first / ".zattrs", updated_utc="2026-06-06T00:00:00Z")

@@ -25,10 +25,10 @@ export class RowStore {
   #asked = new Map<number, AbortController>();
   #question: Question | null = null;
   #key = "";
-  /** Pages that are shown until they have come anew. */
+  /** Pages that are shown until they have come again. */
   #old = new Set<number>();
 
-  /** Ask anew; what is shown stays until the answer is there. */
+  /** Ask again; what is shown stays until the answer is there. */
   ask(question: Question): void {
     const key = JSON.stringify(question);
     if (key === this.#key) return;
@@ -39,7 +39,7 @@ export class RowStore {
     this.#fetch(0, true);
   }
 
-  /** Something may have changed: what is in view is asked for anew. */
+  /** Something may have changed: what is in view is asked for again. */
   refresh(): void {
     this.#old = new Set(this.#pages.keys());
     this.version.value += 1;

@@ -79,7 +79,7 @@ function Whole({ first, editable }: { first: ImageInfo; editable: boolean }) {
     Promise.all(stage.layers.peek().filter((layer) => layer.at !== at).map(async (layer) =>
       stage.gotAuto(layer.channel, await getJson<Histogram>(imageUrl(id, "histogram", { at: layer.at, v: info.pixels }), abort)))));
 
-  // Only these two, so that a zoom, which is in the address too, does not draw all anew.
+  // Only these two, so that a zoom, which is in the address too, does not redraw all.
   const asked = useComputed(() => params.value.get("series")).value;
   const from = useComputed(() => params.value.get("from")).value;
   const all = useMemo(() => choices(info), [info]);

@@ -1,4 +1,4 @@
-/** Numbers of tiles, fetched once, and their colours, made anew as the contrast changes. */
+/** Numbers of tiles, fetched once, and their colours, redrawn as the contrast changes. */
 
 import { getBlock, imageUrl, isAbort, type Block } from "../api/client";
 import { colorize } from "../lib/lut";

@@ -109,7 +109,7 @@ def check_quarantine(findings: Findings, storage: Storage) -> None:
         findings.add(
             "quarantine",
             layout.QUARANTINE,
-            f"{count} repairs have put aside here what was broken, each with a note why. "
+            f"{count} repairs have quarantined here what was broken, each with a note why. "
             "Move the folder elsewhere when you no longer want it here.",
         )
 

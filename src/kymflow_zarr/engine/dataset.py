@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from kymflow_zarr.engine.query.map import MapResult
     from kymflow_zarr.engine.results.compute import Computation, ComputeReport, Each, Only
     from kymflow_zarr.engine.results.questions import AllResults
-    from kymflow_zarr.engine.source_files import KeptFiles
+    from kymflow_zarr.engine.source_files import SourceFiles
     from kymflow_zarr.formats.dataframe.parquet_columns import ParquetColumns
     from kymflow_zarr.formats.rows.gather import Part
     from kymflow_zarr.schema.base import DatasetDocument
@@ -267,11 +267,11 @@ class OpenDataset:
         return self.storage.lock(f"image:{image_id}")
 
     @property
-    def source_files(self) -> KeptFiles:
+    def source_files(self) -> SourceFiles:
         """The source files that belong to no single image."""
-        from kymflow_zarr.engine.source_files import KeptFiles
+        from kymflow_zarr.engine.source_files import SourceFiles
 
-        return KeptFiles(self.storage)
+        return SourceFiles(self.storage)
 
     @retried
     def delete_image(self, image_id: str) -> int:

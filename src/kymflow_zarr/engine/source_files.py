@@ -27,7 +27,7 @@ from kymflow_zarr.storage.interface import Storage
 SCOPE: Final = "source_files"
 
 
-def read_kept(storage: Storage, key: str, *, size: int | None = None) -> bytes:
+def read_source_file(storage: Storage, key: str, *, size: int | None = None) -> bytes:
     """Return the bytes of a stored source file; faster if their size is known.
 
     Raises
@@ -61,7 +61,7 @@ def require_source_file_key(key: str) -> None:
         )
 
 
-class KeptFiles:
+class SourceFiles:
     """The source files at the top of one dataset.
 
     Parameters
@@ -144,5 +144,5 @@ class KeptFiles:
         }
 
     def read(self, document: SourceFileDocument) -> bytes:
-        """Return the bytes of a stored file; errors as for :func:`read_kept`."""
-        return read_kept(self._storage, document.kept_as or "", size=document.size_bytes)
+        """Return the bytes of a stored file; errors as for :func:`read_source_file`."""
+        return read_source_file(self._storage, document.kept_as or "", size=document.size_bytes)

@@ -53,7 +53,7 @@ _LOCK: Final = "lock"
 _REPARSE_MOUNT_POINT: Final = 0xA0000003
 
 
-class WorkFolder:
+class ExportWorkDir:
     """The work folder of one export; :meth:`enter` creates it.
 
     Parameters
@@ -275,7 +275,7 @@ def add_bytes(area: StagingArea, path: str, origin: str, data: bytes) -> None:
         area.add(path, origin, data)
 
 
-def add_frame(area: StagingArea, place: ArtifactPlace, data: bytes) -> dict[str, Any]:
+def add_dataframe(area: StagingArea, place: ArtifactPlace, data: bytes) -> dict[str, Any]:
     """Write a CSV, plus the stored file if the CSV is lossy; return the path of the exact one."""
     assert place.plain is not None
     origin = made_from("frame", place.kind, digest_of_bytes(data))

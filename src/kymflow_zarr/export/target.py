@@ -32,10 +32,10 @@ from kymflow_zarr.export.manifest import (
 )
 from kymflow_zarr.export.report import ExportKind
 from kymflow_zarr.export.staging_area import (
+    ExportWorkDir,
     KnownFiles,
     StagedFile,
     StagingArea,
-    WorkFolder,
     is_own_folder,
     target_errors,
     temporary_in,
@@ -75,7 +75,7 @@ class ExportTarget(ABC):
         self.root = root
         self.written: set[str] = set()
         """Files that took their places now."""
-        self._work = WorkFolder(root)
+        self._work = ExportWorkDir(root)
         if os.path.lexists(root) and not root.is_dir():
             raise TargetExistsError("the target is not a folder", where=str(root))
 

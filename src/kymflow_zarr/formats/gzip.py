@@ -12,7 +12,7 @@ from kymflow_zarr.errors import CorruptDataError
 _LEVEL: Final = 4
 # Longer than any gzip header, so that it includes the start of the first block.
 _HEAD_BYTES: Final = 256 << 10
-_HINT: Final = "Restore it from a copy of the dataset, or save it anew."
+_HINT: Final = "Restore it from a copy of the dataset, or save it again."
 
 
 def gzip_bytes(data: bytes) -> bytes:

@@ -347,7 +347,7 @@ def decode_json(data: bytes, *, where: str) -> Any:
         raise CorruptDataError(
             f"the document is not readable JSON: {error}",
             where=where,
-            hint="Restore it from a copy, or save it anew.",
+            hint="Restore it from a copy, or save it again.",
         ) from error
 
 

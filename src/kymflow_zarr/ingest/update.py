@@ -29,7 +29,7 @@ from kymflow_zarr.ingest.sidecars.artifacts import (
     digest_of_artifact,
     files_of,
     key_of,
-    read_kept_metadata,
+    read_metadata_sidecar,
 )
 from kymflow_zarr.layout import array_artifact_prefix, artifact_key
 from kymflow_zarr.schema.image import SourceFileDocument
@@ -78,7 +78,7 @@ def update_image(
         contents = source.contents
         source.keep_original = known.file.kept_as is not None
         _require_readable(update, source)
-        earlier = read_kept_metadata(update.kept_files())
+        earlier = read_metadata_sidecar(update.kept_files())
         earlier_axes = source.axes_with(earlier)
         source.inherit(earlier)
         # All sidecars have been read, and nothing is written yet.
@@ -144,7 +144,7 @@ def _recalibrate(
     if now != earlier and not overwrite_edits:
         return ["the axes were changed in the dataset and left as they are"]
     if not update.set_axes(source.axes):
-        return ["the axes were left as they are: the new ones need the pixels written anew"]
+        return ["the axes were left as they are: the new ones need the pixels rewritten"]
     return ["the axes were updated"]
 
 

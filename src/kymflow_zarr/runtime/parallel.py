@@ -155,7 +155,7 @@ def _naming(item: T, label: Callable[[T], str], *, kept: bool) -> Iterator[None]
         then = (
             "What was finished before stays; the same call with another executor goes on from there"
             if kept
-            else "The same call with another executor begins anew"
+            else "The same call with another executor starts again"
         )
         raise BrokenExecutor(
             f"the executor broke down at {label(item)!r}: {why}. {then}"

@@ -147,5 +147,5 @@ def _broken(how: str, where: str) -> SchemaValidationError:
     return SchemaValidationError(
         f"the list of checksums is damaged: it {how}",
         where=where,
-        hint="kymflow-zarr repair makes it anew of files that can still be told to be whole.",
+        hint="kymflow-zarr repair rebuilds it from files that are certainly intact.",
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from kymflow_zarr import ZarrDataset, ZarrImageRecord, layout
 from kymflow_zarr.api.internals import open_dataset_of
-from kymflow_zarr.engine.source_files import read_kept
+from kymflow_zarr.engine.source_files import read_source_file
 from kymflow_zarr.formats.kinds import KINDS
 from kymflow_zarr.schema.checksums import FileSum, parse_checksums
 
@@ -59,7 +59,7 @@ def _state_of_image(dataset: ZarrDataset, record: ZarrImageRecord) -> dict[str, 
         "earlier": [key.removeprefix(prefix) for key in record.list_earlier_artifacts()],
         "files": [(file.path, file.sha256, file.kept_as) for file in record.source_files],
         "kept": {
-            file.path: _digest(read_kept(storage, f"{prefix}/{file.kept_as}"))
+            file.path: _digest(read_source_file(storage, f"{prefix}/{file.kept_as}"))
             for file in record.source_files
             if file.kept_as is not None
         },

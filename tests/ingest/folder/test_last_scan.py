@@ -82,7 +82,7 @@ def removed(path: Path) -> None:
 
 
 CHANGES: dict[str, tuple[Callable[[ZarrDataset, Path], object], tuple[str, str]]] = {
-    "a TIFF was written anew": (
+    "a TIFF was rewritten": (
         lambda _, lab: tifffile.imwrite(lab / "day" / "1.tif", np.full((9, 8), 7, "uint16")),
         ("skipped", "1.tif"),
     ),

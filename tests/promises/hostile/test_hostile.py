@@ -25,7 +25,7 @@ import zarr
 
 import kymflow_zarr
 from kymflow_zarr import Limits, ZarrDataset, ZarrImageRecord, get_limits, set_limits
-from kymflow_zarr.engine.source_files import read_kept
+from kymflow_zarr.engine.source_files import read_source_file
 from kymflow_zarr.errors import (
     ArgumentError,
     CorruptDataError,
@@ -137,9 +137,9 @@ class TestGzip:
         (tmp_path / SOURCE_FILES).mkdir()
         (tmp_path / SOURCE_FILES / "a.gz").write_bytes(self.BOMB)
         storage = LocalStorage(tmp_path, writable=False)
-        assert read_kept(storage, f"{SOURCE_FILES}/a.gz") == bytes(1 << 20)
+        assert read_source_file(storage, f"{SOURCE_FILES}/a.gz") == bytes(1 << 20)
         with set_limits(gzip_bytes=1000), pytest.raises(LimitExceededError):
-            read_kept(storage, f"{SOURCE_FILES}/a.gz")
+            read_source_file(storage, f"{SOURCE_FILES}/a.gz")
 
 
 class TestParquet:
@@ -427,7 +427,7 @@ class TestNames:
         (tmp_path / "secret.gz").write_bytes(gzip.compress(b"secret"))
         (tmp_path / "ds" / SOURCE_FILES).mkdir(parents=True)
         with pytest.raises(CorruptDataError, match="none of the kept"):
-            read_kept(LocalStorage(tmp_path / "ds", writable=False), key)
+            read_source_file(LocalStorage(tmp_path / "ds", writable=False), key)
 
     @pytest.mark.parametrize("path", ["../other/data", "/etc", "..", "", "a/b", "a\\b", "C:x"])
     def test_pixels_are_a_child_of_their_group(

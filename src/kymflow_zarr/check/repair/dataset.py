@@ -22,7 +22,7 @@ from kymflow_zarr.check.verify.dataset import settled, verify_images
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.documents import dump, load, require_dataset
 from kymflow_zarr.engine.index.index import Index
-from kymflow_zarr.engine.source_files import KeptFiles
+from kymflow_zarr.engine.source_files import SourceFiles
 from kymflow_zarr.engine.tables import Tables
 from kymflow_zarr.errors import FormatVersionError, KymflowZarrError, StorageError
 from kymflow_zarr.legacy_v1.storage import V1Storage
@@ -117,7 +117,7 @@ def _mended(
 
 def _kept(storage: Storage) -> list[SourceFileDocument]:
     with contextlib.suppress(KymflowZarrError):
-        return list(KeptFiles(storage).documents().values())
+        return list(SourceFiles(storage).documents().values())
     return []
 
 
@@ -126,7 +126,7 @@ def _unreadable(storage: Storage, below: str, kept: list[SourceFileDocument]) ->
         return decodes(storage, below, below)
     if below == _KEPT_LIST:
         try:
-            KeptFiles(storage).documents()
+            SourceFiles(storage).documents()
         except KymflowZarrError as error:
             return error.what
     elif below.startswith(f"{layout.SOURCE_FILES}/"):
@@ -151,7 +151,7 @@ def _forget(plan: RepairPlan, kept: list[SourceFileDocument], listed: dict[str, 
         return
     for file in gone:
         file.kept_as = None
-    plan.write(_KEPT_LIST, dump(KeptFiles.document_of(kept)))
+    plan.write(_KEPT_LIST, dump(SourceFiles.document_of(kept)))
 
 
 def repair_dataset(
@@ -241,5 +241,5 @@ def _drop_index(storage: Storage, *, dry_run: bool) -> list[RepairAction]:
         with storage.lock("index"), storage.transaction("") as transaction:
             for key in damaged:
                 transaction.remove(key)
-    why = "it is damaged or of another version; it is made anew when it is asked for"
+    why = "it is damaged or of another version; it is rebuilt when it is asked for"
     return [RepairAction("rebuild", None, key, why) for key in damaged]

@@ -143,7 +143,7 @@ class RepairPlan:
 _ROUNDS = 4
 ARRAY_GROUP = f"{layout.ANALYSIS_ARRAYS}/{layout.GROUP}"
 FROM_SOURCE = "made once more of its source file, byte for byte as it was"
-_PLANNED = "its source files are unchanged; put aside if they do not give the same bytes"
+_PLANNED = "its source files are unchanged; quarantined if they do not give the same bytes"
 
 
 def repair_image(storage: Storage, plan: RepairPlan, image_id: str, hasher: Hasher) -> None:
@@ -199,7 +199,7 @@ class _Image:
             (foreign if damage.code == "file-unlisted" else broken)[below] = damage.what
         for below in [key for key in broken if self._restored(key, listed[key], broken[key])]:
             del broken[below]
-        self._put_aside(dict(listed), broken, foreign)
+        self._quarantine(dict(listed), broken, foreign)
 
     def _restored(self, below: str, wanted: FileSum, what: str) -> bool:
         if self.storage.is_folder(self.scope.key(below)):
@@ -216,7 +216,7 @@ class _Image:
         self.plan.restore(below, data, f"{what}; {FROM_SOURCE}")
         return True
 
-    def _put_aside(
+    def _quarantine(
         self, listed: dict[str, FileSum], broken: dict[str, str], foreign: dict[str, str]
     ) -> None:
         units: dict[str, str] = {}
@@ -225,7 +225,7 @@ class _Image:
         current = None if self.document is None else self.document.pixels.path
         needed = [key for key in units if key in (layout.GROUP, current)]
         if needed or current is None:
-            self._put_aside_whole(units[needed[0]] if needed else "its document cannot be read")
+            self._quarantine_all(units[needed[0]] if needed else "its document cannot be read")
             return
         for unit, why in (units | foreign).items():
             there = self.storage.stat(self.scope.key(unit)) is not None
@@ -241,7 +241,7 @@ class _Image:
         self._forget_kept(left)
         self.plan.relist(left)
 
-    def _put_aside_whole(self, why: str) -> None:
+    def _quarantine_all(self, why: str) -> None:
         self.plan.quarantine("", f"the image cannot be read without it: {why}")
 
     def _forget_kept(self, listed: Collection[str]) -> None:
@@ -270,7 +270,7 @@ class _Image:
                 self._forget_kept(listed)
                 self.plan.relist(listed)
                 return
-        self._put_aside(listed, broken, {})
+        self._quarantine(listed, broken, {})
 
     # Without a list --------------------------------------------------------------------
 
@@ -278,7 +278,7 @@ class _Image:
         """List the existing files that can be confirmed intact without the list."""
         document = self.document
         if document is None:
-            self._put_aside_whole("its document is missing or broken")
+            self._quarantine_all("its document is missing or broken")
             return
         paths = {below: self.scope.key(below) for below in self.scope.found}
         sums = {k: found for k, found in self.hasher.hash(paths) if isinstance(found, FileSum)}
@@ -311,7 +311,7 @@ class _Image:
             "documents; of the rest it is only known that it can be read today",
         )
         broken.pop(layout.GROUP, None)  # Remove references to missing files from the document.
-        self._put_aside(sums, broken, {})
+        self._quarantine(sums, broken, {})
 
     def _contradictions(self, sums: dict[str, FileSum]) -> dict[str, str]:
         scope = self.scope

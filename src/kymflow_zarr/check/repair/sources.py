@@ -13,7 +13,7 @@ from typing import Self
 from kymflow_zarr import layout
 from kymflow_zarr.engine.images import artifacts
 from kymflow_zarr.engine.images.draft import RecordDraft
-from kymflow_zarr.engine.source_files import read_kept
+from kymflow_zarr.engine.source_files import read_source_file
 from kymflow_zarr.errors import KymflowZarrError, StorageError
 from kymflow_zarr.formats.gzip import gzip_bytes
 from kymflow_zarr.ingest.recipe import rebuild_image
@@ -54,7 +54,7 @@ def is_kept(
 ) -> str | None:
     """Return the error of a kept source file, None if none is known."""
     try:
-        data = read_kept(storage, f"{prefix}/{below}" if prefix else below)
+        data = read_source_file(storage, f"{prefix}/{below}" if prefix else below)
     except StorageError:
         raise
     except KymflowZarrError as error:

@@ -74,12 +74,12 @@ def check_metadata(
                 f"{deviation}. The image counts as one of unknown time. {_REPLACE}",
             )
         elif deviation.readable:
-            # On-disk format: "Older forms SHOULD be written anew in this one."
+            # On-disk format: "Older forms SHOULD be rewritten in this one."
             findings.add(
                 "metadata-form",
                 where,
                 f"{deviation}; kymflow_zarr reads it, others may not. rec.save_metadata_objects() "
-                "writes the version and rec.save_rois(rec.load_rois()) the regions anew.",
+                "writes the version and rec.save_rois(rec.load_rois()) the regions.",
             )
         elif not any(deviation.key.startswith(f"rois[{i}].data.") for i in outside):
             # On-disk format: "The payload SHOULD be a mapping with version, header,
@@ -215,7 +215,7 @@ def _check_mask(
     findings.add(
         "roi-mask",
         where,
-        f"rois[{number}].data.mask_ref is {name!r}, {fault}. save_mask() saves it anew.",
+        f"rois[{number}].data.mask_ref is {name!r}, {fault}. save_mask() saves it again.",
     )
 
 
@@ -353,6 +353,6 @@ def _named_images(storage: Storage, key: str) -> Counter[str]:
         raise CorruptDataError(
             f"the column {_COLUMN} cannot be read: {error}",
             where=key,
-            hint="Restore it from a copy of the dataset, or save the table anew.",
+            hint="Restore it from a copy of the dataset, or save the table again.",
         ) from error
     return counts

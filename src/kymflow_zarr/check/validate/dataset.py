@@ -141,7 +141,7 @@ def _image_ids(findings: Findings, storage: Storage) -> list[str]:
             "image-folder",
             key,
             "no image has a folder of this name, so that none can be read from it. "
-            "Rename it to what attributes.kymflow_zarr.image_id encodes to, or ingest it anew.",
+            "Rename it to what attributes.kymflow_zarr.image_id encodes to, or ingest it again.",
         )
     return sorted(image_ids)
 
@@ -159,5 +159,5 @@ def _check_index(findings: Findings, storage: Storage) -> None:
         if damaged_index_files(storage):
             raise SchemaValidationError(
                 "the index is damaged or of another version, and not used",
-                hint="update_manifest() makes it anew.",
+                hint="update_manifest() rebuilds it.",
             )

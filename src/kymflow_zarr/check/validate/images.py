@@ -43,7 +43,7 @@ from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.zarr_arrays import open_zarr_array
 from kymflow_zarr.types import Axis, Progress
 
-_ANEW = "Restore the files from a copy of the dataset, or save the array anew."
+_AGAIN = "Restore the files from a copy of the dataset, or save the array again."
 
 
 def check_array(
@@ -74,7 +74,7 @@ def check_array(
     files = folders.get(pixels.path, {})
     # On-disk format: "pixels.path MUST name a Zarr v3 array."
     if keys.GROUP not in files:
-        findings.add("array-missing", where, f"the document of the array is missing. {_ANEW}")
+        findings.add("array-missing", where, f"the document of the array is missing. {_AGAIN}")
         return
     with findings.reading("array-document", where):
         document = load(storage, where)
@@ -102,7 +102,7 @@ def _check_names(
             "dimension-names",
             where,
             f"dimension_names is {found}, where the axes make it {wanted}. "
-            "Correct it there, or save the array anew.",
+            "Correct it there, or save the array again.",
         )
 
 
@@ -135,7 +135,7 @@ def _check_equal(
             "array-mismatch",
             where,
             "shape, dtype and chunks are {} {} {}, its group says {} {} {}. ".format(*found, *said)
-            + _ANEW,
+            + _AGAIN,
         )
 
 
@@ -155,7 +155,7 @@ def _check_files(
         findings.add(
             "chunk-missing",
             f"{key}/{_first_missing(chunks, grid)}",
-            f"{missing} of the {math.prod(grid)} chunk files are missing, this first. {_ANEW}",
+            f"{missing} of the {math.prod(grid)} chunk files are missing, this first. {_AGAIN}",
         )
     # Zarr v3, codecs: no chunk is encoded as zero bytes.
     empty = [name for name in files if name in chunks and files[name] == 0]
@@ -163,7 +163,7 @@ def _check_files(
         findings.add(
             "chunk-empty",
             f"{key}/{empty[0]}",
-            f"{len(empty)} chunk files are empty, this first. {_ANEW}",
+            f"{len(empty)} chunk files are empty, this first. {_AGAIN}",
         )
     # On-disk format: "pixels.stored_bytes MUST be the size of all files of the array."
     size = files[keys.GROUP] + sum(files[name] for name in chunks)
@@ -172,7 +172,7 @@ def _check_files(
             "stored-bytes",
             key,
             f"the files hold {size} bytes, where {pixels.stored_bytes} were written: one was "
-            f"cut off or changed. {_ANEW}",
+            f"cut off or changed. {_AGAIN}",
         )
     # Zarr v3 core: "chunk_grid ... defines the keys of the chunks"; no reader looks at others.
     stray = [name for name in files if name not in chunks and name != keys.GROUP]
@@ -243,7 +243,7 @@ def check_ome(
             "ome",
             where,
             f"attributes.ome {'; it '.join(faults)}; so that other programs see something else "
-            "than this one. save_array(load_array()) writes it anew.",
+            "than this one. save_array(load_array()) rewrites it.",
         )
 
 
@@ -408,7 +408,7 @@ def _check_document(findings: Findings, where: str, document: ImageDocument, ima
             "image-id",
             where,
             f"the document is that of the image {document.image_id!r}: the folder was copied or "
-            "renamed by hand. Give it its name back, or ingest the image anew.",
+            "renamed by hand. Give it its name back, or ingest the image again.",
         )
     check_timestamp(findings, where, "created_utc", document.created_utc)
     check_timestamp(findings, where, "updated_utc", document.updated_utc)

@@ -19,7 +19,7 @@ from kymflow_zarr.check.files import is_temporary, list_names, stat_of
 from kymflow_zarr.check.report import Damage
 from kymflow_zarr.engine.documents import load, load_image
 from kymflow_zarr.engine.query.map import Reading
-from kymflow_zarr.engine.source_files import KeptFiles
+from kymflow_zarr.engine.source_files import SourceFiles
 from kymflow_zarr.errors import KymflowZarrError, SchemaValidationError, StorageError
 from kymflow_zarr.formats.array.write import FilesDigest, chunk_keys
 from kymflow_zarr.schema.array import read_array_document
@@ -199,7 +199,7 @@ def disagreements(
     where = f"{keys.SOURCE_FILES}/files.json" if image_id is None else keys.GROUP
     try:
         if image_id is None:
-            documents = list(KeptFiles(storage).documents().values())
+            documents = list(SourceFiles(storage).documents().values())
         else:
             document = load_image(storage, image_id)
             documents = document.source_files
@@ -295,8 +295,8 @@ DAMAGES: Final[dict[str, Severity]] = {
 }
 """Severity of each code of `verify`."""
 
-REPAIR: Final = "kymflow-zarr repair restores it from its source file, or puts it aside."
-_RELIST: Final = "kymflow-zarr repair makes the list anew of what can be told to be whole."
+REPAIR: Final = "kymflow-zarr repair restores it from its source file, or quarantines it."
+_RELIST: Final = "kymflow-zarr repair rebuilds the list from files that are certainly intact."
 _LIST: Final = "list of checksums"
 
 
@@ -415,7 +415,7 @@ def _note_no_document(scope: ChecksumScope) -> None:
         "document-missing",
         layout.GROUP,
         "it is missing, so that nothing in the folder can be read",
-        "Restore it from a copy of the dataset; kymflow-zarr repair puts the folder aside.",
+        "Restore it from a copy of the dataset; kymflow-zarr repair quarantines the folder.",
     )
 
 
@@ -509,7 +509,7 @@ def _compare(
                 below,
                 "it is none of the files that were written, and readers take it for one",
                 "Keep it outside the dataset, or save it as an artifact; kymflow-zarr repair "
-                "puts it aside.",
+                "quarantines it.",
             )
         elif below not in listed:
             _foreign(scope, below)

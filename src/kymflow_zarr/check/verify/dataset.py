@@ -197,7 +197,7 @@ def _check_derived(storage: Storage, damages: list[Damage]) -> None:
             Damage(
                 DAMAGES["index"], "index", None, "index", layout.MANIFEST,
                 f"{why}; it is derived, and not used",
-                "update_manifest() makes it anew.",
+                "update_manifest() rebuilds it.",
             )
         )  # fmt: skip
     count = len(storage.children(layout.QUARANTINE))
@@ -205,7 +205,7 @@ def _check_derived(storage: Storage, damages: list[Damage]) -> None:
         damages.append(
             Damage(
                 DAMAGES["quarantine"], "quarantine", None, "quarantine", layout.QUARANTINE,
-                f"{count} repairs have put aside here what was broken",
+                f"{count} repairs have quarantined here what was broken",
                 "Each says why in why.json. Move the folder elsewhere when you are done with it.",
             )
         )  # fmt: skip

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["repair"]
 
 
-@click.command(short_help="Restore what is damaged, or put it aside.")
+@click.command(short_help="Restore what is damaged, or quarantine it.")
 @dataset_argument
 @click.option("--yes", is_flag=True, help="Do it, and do not ask.")
 @json_option

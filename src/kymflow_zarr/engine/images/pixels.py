@@ -126,7 +126,7 @@ def _load(
         raise CorruptDataError(
             "the document of the array is missing",
             where=where,
-            hint="Restore it from a copy of the dataset, or ingest the image anew.",
+            hint="Restore it from a copy of the dataset, or ingest the image again.",
         )
     layout = read_array_document(document, where=where)
     if layout is None:

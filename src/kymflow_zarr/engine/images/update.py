@@ -16,7 +16,7 @@ from kymflow_zarr.engine.documents import load, load_image, utc_now
 from kymflow_zarr.engine.images.array_artifacts import ArrayArtifacts
 from kymflow_zarr.engine.images.draft import RecordWriter, set_pixels
 from kymflow_zarr.engine.images.pixels import replace_pixels
-from kymflow_zarr.engine.source_files import read_kept
+from kymflow_zarr.engine.source_files import read_source_file
 from kymflow_zarr.errors import ArtifactNotFoundError, CorruptDataError
 from kymflow_zarr.schema.axes import array_dimension_names
 from kymflow_zarr.schema.image import (
@@ -84,7 +84,8 @@ class RecordUpdate(RecordWriter):
         for file in self.document.source_files:
             if file.kept_as is not None:
                 with contextlib.suppress(ArtifactNotFoundError, CorruptDataError):
-                    files.append((file, read_kept(self._storage, f"{self._prefix}/{file.kept_as}")))
+                    key = f"{self._prefix}/{file.kept_as}"
+                    files.append((file, read_source_file(self._storage, key)))
         return files
 
     def write(self, key: str, data: bytes) -> str:

@@ -199,7 +199,7 @@ def encode_rois(
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for roi in rois:
             if isinstance(roi, UnknownRoi):
-                content = _kept_bytes(roi, where)
+                content = _original_bytes(roi, where)
             else:
                 content = _written(roi, load_mask).tobytes()
             name = (roi.name or f"ROI {roi.roi_id}").replace("/", "_").replace("\\", "_")
@@ -209,7 +209,7 @@ def encode_rois(
     return target.getvalue()
 
 
-def _kept_bytes(roi: UnknownRoi, where: str) -> bytes:
+def _original_bytes(roi: UnknownRoi, where: str) -> bytes:
     raw = roi.raw
     if isinstance(raw, dict) and raw.get("roi_type") == UNSUPPORTED:
         with contextlib.suppress(KeyError, TypeError, ValueError):  # Damaged: refused below.

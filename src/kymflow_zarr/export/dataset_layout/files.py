@@ -14,7 +14,7 @@ from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.engine.images.array_artifacts import ArrayArtifacts
 from kymflow_zarr.engine.images.artifacts import decode
 from kymflow_zarr.engine.query.map import Reading
-from kymflow_zarr.engine.source_files import read_kept
+from kymflow_zarr.engine.source_files import read_source_file
 from kymflow_zarr.errors import ArtifactNotFoundError, CorruptDataError, TableNotFoundError
 from kymflow_zarr.export.dataset_layout.places import (
     ArtifactPlace,
@@ -31,7 +31,7 @@ from kymflow_zarr.export.report import ExportKind
 from kymflow_zarr.export.staging_area import (
     StagingArea,
     add_bytes,
-    add_frame,
+    add_dataframe,
     made_from,
     numpy_writer,
 )
@@ -47,7 +47,7 @@ __all__ = [
     "ImagePlan",
     "SourceFilePlan",
     "TablePlan",
-    "kept_bytes",
+    "source_file_bytes",
     "write_frame",
     "write_source_file",
 ]
@@ -84,7 +84,7 @@ class TablePlan:
         data = self._reading.storage.read(place.key)
         if data is None:
             raise TableNotFoundError("the table was deleted meanwhile", where=place.key)
-        described = add_frame(area, place, data)
+        described = add_dataframe(area, place, data)
         return {"name": place.name, **described}
 
 
@@ -157,7 +157,7 @@ def write_source_file(
     if area.holds(path, origin):
         area.keep(path)
         return described | {"file": path}
-    data = kept_bytes(storage, f"{prefix}{document.kept_as}", document)
+    data = source_file_bytes(storage, f"{prefix}{document.kept_as}", document)
     add_bytes(area, path, origin, data)
     return described | {"file": path}
 
@@ -175,10 +175,10 @@ def write_frame(
         area.keep(path)
         return
     key = f"{prefix}{document.frame_as}"
-    add_bytes(area, path, origin, read_kept(storage, key))
+    add_bytes(area, path, origin, read_source_file(storage, key))
 
 
-def kept_bytes(storage: Storage, key: str, document: SourceFileDocument) -> bytes:
+def source_file_bytes(storage: Storage, key: str, document: SourceFileDocument) -> bytes:
     """Return the bytes of a source file at a key of the dataset.
 
     Raises
@@ -188,7 +188,7 @@ def kept_bytes(storage: Storage, key: str, document: SourceFileDocument) -> byte
     ArtifactNotFoundError
         If they are missing.
     """
-    data = read_kept(storage, key, size=document.size_bytes)
+    data = read_source_file(storage, key, size=document.size_bytes)
     if digest_of_bytes(data) != document.sha256:
         raise CorruptDataError("the kept source file is not the one that was read", where=key)
     return data
@@ -329,7 +329,7 @@ class ImagePlan:
         digest = digest_of_bytes(data)
         described: dict[str, Any] = {"name": place.name, "kind": place.kind, "sha256": digest}
         if place.plain is not None:
-            return described | add_frame(area, place, data)
+            return described | add_dataframe(area, place, data)
         # Export only artifacts that can be decoded.
         decode(place.kind, data, where=place.key)
         add_bytes(area, place.exact, made_from("verbatim", digest), data)

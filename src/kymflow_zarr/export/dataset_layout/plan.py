@@ -13,7 +13,7 @@ from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.documents import load
 from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.engine.query.map import Reading
-from kymflow_zarr.engine.source_files import KeptFiles
+from kymflow_zarr.engine.source_files import SourceFiles
 from kymflow_zarr.errors import (
     DatasetNotFoundError,
     KymflowZarrError,
@@ -109,7 +109,7 @@ class ExportPlan:
         ]
         self._sources_known = True
         try:
-            documents = KeptFiles(self._storage).documents().values()
+            documents = SourceFiles(self._storage).documents().values()
         except (KymflowZarrError, OSError) as error:
             self._sources_known = False
             self._fail("source_file", layout.SOURCE_FILES, error)
@@ -246,7 +246,7 @@ def require_dataset(dataset: OpenDataset, storage: Storage) -> None:
         raise DatasetNotFoundError(
             f"the dataset is not there any more; another one, {found}, is in its place",
             where=place,
-            hint="Open it anew. Nothing was removed.",
+            hint="Open it again. Nothing was removed.",
         )
 
 

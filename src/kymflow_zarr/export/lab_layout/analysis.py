@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.errors import CorruptDataError, TableNotFoundError
-from kymflow_zarr.export.dataset_layout.files import kept_bytes
+from kymflow_zarr.export.dataset_layout.files import source_file_bytes
 from kymflow_zarr.export.dataset_layout.places import table_place
 from kymflow_zarr.export.lab_layout.plan import TreePlan
 from kymflow_zarr.layout import table_key
@@ -302,7 +302,7 @@ class TreeTables:
             self._from_files.add(name)
             self._verbatim(file, place)
             return
-        kept = kept_bytes(self.storage, file.kept_as or "", file)
+        kept = source_file_bytes(self.storage, file.kept_as or "", file)
         try:
             table, _ = self._load(name)
         except TableNotFoundError:
@@ -338,7 +338,7 @@ class TreeTables:
         return False
 
     def _verbatim(self, file: SourceFileDocument, place: str) -> None:
-        read = partial(kept_bytes, self.storage, file.kept_as or "", file)
+        read = partial(source_file_bytes, self.storage, file.kept_as or "", file)
         self.plan.verbatim(file.path, file, place, read, "source_file")
 
     @staticmethod

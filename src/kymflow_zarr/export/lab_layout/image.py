@@ -13,14 +13,14 @@ from kymflow_zarr import layout
 from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.engine.images.array_artifacts import ArrayArtifacts
 from kymflow_zarr.engine.images.artifacts import decode
-from kymflow_zarr.engine.source_files import read_kept
+from kymflow_zarr.engine.source_files import read_source_file
 from kymflow_zarr.errors import (
     ArtifactNotFoundError,
     CorruptDataError,
     KymflowZarrError,
     SchemaValidationError,
 )
-from kymflow_zarr.export.dataset_layout.files import kept_bytes
+from kymflow_zarr.export.dataset_layout.files import source_file_bytes
 from kymflow_zarr.export.lab_layout.analysis import (
     analysis_json,
     edited_csv,
@@ -130,11 +130,11 @@ class ImageTree:
     def _verbatim(self, file: SourceFileDocument, place: str) -> None:
         key = f"{self._prefix}/{file.kept_as}"
         self.plan.verbatim(
-            self.record.image_id, file, place, partial(kept_bytes, self.storage, key, file)
+            self.record.image_id, file, place, partial(source_file_bytes, self.storage, key, file)
         )
 
     def _kept(self, file: SourceFileDocument) -> bytes:
-        return read_kept(self.storage, f"{self._prefix}/{file.kept_as}")
+        return read_source_file(self.storage, f"{self._prefix}/{file.kept_as}")
 
     def _rewritten(self, file: SourceFileDocument, place: str, is_payload: bool) -> bool:
         """Plan a rewritten file if its artifacts were edited; return False if they were not."""

@@ -16,9 +16,9 @@ from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.documents import load_image
 from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.engine.query.map import Reading
-from kymflow_zarr.engine.source_files import KeptFiles
+from kymflow_zarr.engine.source_files import SourceFiles
 from kymflow_zarr.errors import CorruptDataError, KymflowZarrError
-from kymflow_zarr.export.dataset_layout.files import kept_bytes
+from kymflow_zarr.export.dataset_layout.files import source_file_bytes
 from kymflow_zarr.export.dataset_layout.places import source_segment
 from kymflow_zarr.export.dataset_layout.plan import STOPPING, require_dataset
 from kymflow_zarr.export.lab_layout.analysis import TreeTables
@@ -198,7 +198,7 @@ class _Planner:
         self._kept: list[SourceFileDocument] = []
         self._loose: list[SourceFileDocument] = []
         try:
-            self._kept = list(KeptFiles(self._storage).documents().values())
+            self._kept = list(SourceFiles(self._storage).documents().values())
             self._loose = self._of_this_place(self._kept)
         except (KymflowZarrError, OSError) as error:
             broken = error
@@ -282,7 +282,7 @@ class _Planner:
         for place, file, channel in zip(places, image.tiffs, channels, strict=True):
             if file.kept_as is not None and self._include_tiff:
                 key = f"{layout.image_prefix(image_id)}/{file.kept_as}"
-                read = partial(kept_bytes, self._storage, key, file)
+                read = partial(source_file_bytes, self._storage, key, file)
                 self._plan.verbatim(image_id, file, place, read)
             elif place.casefold().endswith((".tif", ".tiff")):
                 self._tiff(image, place, file, None, channel)
@@ -318,7 +318,7 @@ class _Planner:
             if file.role == "pooled":
                 self._tables.pooled(file, place)
             else:
-                read = partial(kept_bytes, self._storage, file.kept_as or "", file)
+                read = partial(source_file_bytes, self._storage, file.kept_as or "", file)
                 self._plan.verbatim(file.path, file, place, read, "source_file")
 
 

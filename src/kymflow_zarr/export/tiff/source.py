@@ -15,7 +15,7 @@ from kymflow_zarr import layout
 from kymflow_zarr.engine.documents import load_image
 from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.engine.query.map import Reading
-from kymflow_zarr.engine.source_files import read_kept
+from kymflow_zarr.engine.source_files import read_source_file
 from kymflow_zarr.errors import ArtifactNotFoundError, CorruptDataError, SchemaValidationError
 from kymflow_zarr.export.dataset_layout.files import WHOLE_IMAGE_BYTES, pixel_bytes
 from kymflow_zarr.export.staging_area import target_errors
@@ -89,7 +89,7 @@ class SourceTiff:
             return None
         path.unlink(missing_ok=True)
         kind = self._write_new(path, pixels, document)
-        return f"{reason}; its pixels were written anew, as {kind}"
+        return f"{reason}; its pixels were rewritten, as {kind}"
 
     def _as_it_was(
         self, path: Path, pixels: Any, document: ImageDocument, file: SourceFileDocument
@@ -112,7 +112,7 @@ class SourceTiff:
 
     def _skeleton(self, file: SourceFileDocument) -> TiffSkeleton:
         key = f"{layout.image_prefix(self.record.image_id)}/{file.frame_as}"
-        return decode_skeleton(read_kept(self.storage, key), where=key)
+        return decode_skeleton(read_source_file(self.storage, key), where=key)
 
     def _open(self) -> tuple[Any, ImageDocument]:
         while True:

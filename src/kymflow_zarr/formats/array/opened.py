@@ -19,7 +19,7 @@ from kymflow_zarr.storage.interface import Storage
 _CACHED_BYTES: Final = 8 << 20
 _HINT: Final = (
     "If the pixels were replaced meanwhile, call open_array() again; otherwise restore the file "
-    "from a copy of the dataset, or ingest the image anew."
+    "from a copy of the dataset, or ingest the image again."
 )
 
 

@@ -152,7 +152,7 @@ def _part(part: Any, size: int, dimension: int) -> tuple[Along, int | slice]:
 _BLOSC_HEADER_BYTES: Final = 16
 # The CRC-32C of any data followed by its own CRC-32C.
 _RESIDUE: Final = 0x48674BC7
-_HINT: Final = "Restore the file from a copy of the dataset, or ingest the image anew."
+_HINT: Final = "Restore the file from a copy of the dataset, or ingest the image again."
 
 
 class Parts(Protocol):

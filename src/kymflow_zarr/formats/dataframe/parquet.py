@@ -112,7 +112,7 @@ def check_parquet(file: BinaryIO, *, where: str) -> None:
         raise CorruptDataError(
             f"not a readable Parquet file: {error}",
             where=where,
-            hint="Restore it from a copy of the dataset, or save it anew.",
+            hint="Restore it from a copy of the dataset, or save it again.",
         ) from error
     parse_note(note, where=where)
 

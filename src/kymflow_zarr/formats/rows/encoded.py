@@ -138,7 +138,7 @@ def append_column(old: Column, new: Column) -> Column:
         raise ArgumentError(
             f"column {old.name!r} holds {_describe(old)} in the table and {_describe(new)} "
             f"in the new rows: {error}",
-            hint="Convert the new rows to the table's type, or save the whole table anew",
+            hint="Convert the new rows to the table's type, or save the whole table again",
         ) from error
 
 

@@ -152,7 +152,7 @@ def _united(parts: Mapping[str, Part]) -> tuple[Rows, Any]:
             raise ArgumentError(
                 error.what.replace("in the table", "in images before"),
                 where=f"image {group[0][0]!r}",
-                hint="Save one of them anew with the other type, or gather their ids apart.",
+                hint="Save one of them again with the other type, or gather their ids apart.",
             ) from error
     if united is None:
         return Rows.of_dataframe(pd.DataFrame({IMAGE_ID: pd.Series([], dtype="str")})), None
@@ -277,7 +277,7 @@ def dataset_of(parts: Mapping[str, bytes], metadata: dict[str, str] | None = Non
         except pa.ArrowException as error:
             raise ArgumentError(
                 f"the columns of some images have no type in common: {error}",
-                hint="Save one of them anew with the other type, or gather their ids apart.",
+                hint="Save one of them again with the other type, or gather their ids apart.",
             ) from error
     fragments = [
         _FORMAT.make_fragment(

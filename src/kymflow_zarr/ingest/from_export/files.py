@@ -146,7 +146,7 @@ def read_manifest(folder: Path) -> Manifest | None:
         raise SourceFileError(
             f"the manifest of an export cannot be read: {error}",
             where=str(path),
-            hint="Export anew; or delete it, and the folder is taken for one of TIFFs.",
+            hint="Export again; or delete it, and the folder is taken for one of TIFFs.",
         ) from error
     if not isinstance(document, Mapping) or document.get("format") != layout.EXPORT_FORMAT:
         return None

@@ -155,7 +155,7 @@ def _of_acqstore(attached: Attached, data: bytes, acquisition: Acquisition) -> A
     return attached
 
 
-def read_kept_metadata(files: Iterable[tuple[SourceFileDocument, bytes]]) -> SidecarContents:
+def read_metadata_sidecar(files: Iterable[tuple[SourceFileDocument, bytes]]) -> SidecarContents:
     """Read headers and metadata from the source files inside the dataset."""
     contents = SidecarContents()
     for document, data in sorted(files, key=lambda file: (file[0].role, file[0].rel_path)):
