@@ -816,6 +816,42 @@ class ZarrDataset:
         """
         return self._open.stale(name)
 
+    def compare_results(
+        self,
+        name: str,
+        variant: str | None,
+        other: str | None = None,
+        *,
+        on: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """Return the rows of two variants of a result side by side.
+
+        Parameters
+        ----------
+        name : str
+            Name of the result.
+        variant, other : str, optional
+            The two variants; None is the one without a name.
+        on : sequence of str, optional
+            Columns by which rows are joined, beside image, region and channel; those whose
+            names begin with ``time`` if left out, or else the number of the row.
+
+        Returns
+        -------
+        DataFrame
+            ``image_id``, ``roi_id`` and ``channel`` where results have them, the columns of
+            `on`, and each other column of both with the variant behind its name: ``v_window32``
+            and ``v_usual``. A row that only one of them has is there, with missing values.
+
+        Raises
+        ------
+        ArgumentError
+            If no image has one of the variants, or a column of `on` is not in both.
+        ArgumentTypeError
+            If a result is not a data frame.
+        """
+        return self._open.compare_results(name, variant, other, on)
+
     # Ingest, export, checks
 
     def ingest_image(self, source: object, *, image_id: str | None = None) -> ZarrImageRecord:

@@ -922,6 +922,21 @@ class ZarrImageRecord:
         """Return all results, or those of one name, in the order they were first saved."""
         return self._image.results(name)
 
+    def explain(
+        self,
+        name: str,
+        *,
+        roi: int | None = None,
+        channel: int | None = None,
+        variant: str | None = None,
+    ) -> str:
+        """Return what a result was made by and made of, as a tree of lines.
+
+        It goes down to the source files with their digests. Parameters and errors are as for
+        :meth:`result`.
+        """
+        return self._image.explain(name, roi=roi, channel=channel, variant=variant)
+
     def choose_result(
         self,
         name: str,

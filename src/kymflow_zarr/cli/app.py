@@ -30,6 +30,9 @@ from kymflow_zarr.cli.maintenance.schema import schema
 from kymflow_zarr.cli.maintenance.validate import validate
 from kymflow_zarr.cli.maintenance.verify import verify
 from kymflow_zarr.cli.options import debug_option
+from kymflow_zarr.cli.results.compute import compute
+from kymflow_zarr.cli.results.explain import explain
+from kymflow_zarr.cli.results.listing import results, stale
 from kymflow_zarr.errors import DatasetNotFoundError, KymflowZarrError, printable
 
 __all__ = ["app"]
@@ -131,7 +134,7 @@ def app() -> None:
 
 
 for _command in (
-    demo, ingest, refresh, info, ls, show, view, tables, head, cat, sql, export, copy, delete,
-    validate, verify, repair, migrate, schema, completion,
+    demo, ingest, refresh, info, ls, show, view, tables, head, cat, sql, results, stale, explain,
+    compute, export, copy, delete, validate, verify, repair, migrate, schema, completion,
 ):  # fmt: skip
     app.add_command(_command)

@@ -483,6 +483,23 @@ class OpenDataset:
         """Return a row for each result that is out of date, with the reason."""
         return self._all_results().stale(name)
 
+    def compare_results(
+        self, name: str, variant: str | None, other: str | None, on: Sequence[str] | None
+    ) -> pd.DataFrame:
+        """Return the values of two variants of a result, side by side."""
+        from kymflow_zarr.engine.results.questions import compare
+
+        rows = functools.partial(self._rows_of_results, self._all_results(), name)
+        return compare(rows(variant), rows(other), (variant, other), on)
+
+    def _rows_of_results(
+        self, everything: AllResults, name: str, variant: str | None
+    ) -> dict[str, pd.DataFrame]:
+        from kymflow_zarr.engine.results.compute import rows_of
+
+        found = everything.of_variant(name, variant)
+        return {image_id: rows_of(self, image_id, results) for image_id, results in found.items()}
+
     def _all_results(self) -> AllResults:
         from kymflow_zarr.engine.results.questions import AllResults
 

@@ -792,6 +792,19 @@ class StoredImage:
         self.require_present()
         return self._results.all(name)
 
+    def explain(
+        self,
+        name: str,
+        *,
+        roi: int | None = None,
+        channel: int | None = None,
+        variant: str | None = None,
+    ) -> str:
+        """Return what a result was made by and made of, as a tree of lines."""
+        from kymflow_zarr.engine.results.explain import explain
+
+        return explain(self, self.result(name, roi=roi, channel=channel, variant=variant))
+
     def choose_result(
         self,
         name: str,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 
 from kymflow_zarr import ComputeReport, RectRoi, ZarrDataset, ZarrImageRecord
 from kymflow_zarr.errors import ArgumentError, ArtifactNotFoundError, UnsupportedDataError
@@ -241,3 +243,34 @@ def test_a_wrong_call_computes_nothing(
         run(many, **options)
     assert CALLS == []
     assert len(many.results()) == 0
+
+
+def test_two_variants_stand_side_by_side(many: ZarrDataset) -> None:
+    run(many)
+    run(many, params={"window": 32}, variant="window32")
+    assert len(many.stale()) == 0
+    both = many.compare_results("velocity", "window32")
+    assert list(both) == ["image_id", "time_s", "mm_per_s_window32", "mm_per_s_usual"]
+    assert both["image_id"].tolist() == ["a", "a", "b", "b", "c", "c"]
+    assert (both["mm_per_s_usual"] / both["mm_per_s_window32"]).tolist() == [2.0] * 6
+    by_row = many.compare_results("velocity", "window32", on=["mm_per_s"])
+    assert by_row["time_s_usual"].isna().sum() == 6
+    with pytest.raises(ArgumentError, match="no image has a result of the variant 'none'"):
+        many.compare_results("velocity", "none")
+    with pytest.raises(ArgumentError, match="no column 'x' in common"):
+        many.compare_results("velocity", "window32", on=["x"])
+
+
+def test_a_result_is_explained_down_to_the_source_file(ds: ZarrDataset, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "vessel.tif", np.ones((20, 8), "uint16"))
+    rec = ds.ingest_tiff(tmp_path / "vessel.tif", image_id="v")
+    ds.compute("mask", lambda r: r.load_array() > 0)
+    ds.compute("count", lambda r, x: int(r.result("mask").load().sum()) * x, params={"x": 1})
+    lines = rec.explain("count").splitlines()
+    assert lines[0] == "count: ok, up to date"
+    assert lines[1].endswith("(x=1)")
+    assert any(line.strip().startswith("mask: ok, up to date") for line in lines)
+    source = rec.source
+    assert source is not None
+    assert any(f"vessel.tif (sha256 {source.sha256[:16]}" in line for line in lines)
+    assert repr(rec.explain("count")) == "\n".join(lines)

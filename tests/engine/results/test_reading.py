@@ -72,6 +72,7 @@ DRAWS: dict[str, tuple[Callable[[ReadingRecord, Path], Any], set[str]]] = {
 REFUSED: dict[str, Callable[[ReadingRecord], Any]] = {
     "revision": lambda r: r.revision,
     "results": lambda r: r.results(),
+    "explain": lambda r: r.explain("earlier"),
     "list_earlier_artifacts": lambda r: r.list_earlier_artifacts(),
     "verify": lambda r: r.verify(),
 }

@@ -14,6 +14,7 @@ from kymflow_zarr.engine.results.image_results import Value, machine
 from kymflow_zarr.engine.results.lineage import Params, ResultId, checked_id
 from kymflow_zarr.engine.results.questions import AllResults
 from kymflow_zarr.engine.results.reading import ReadingImage
+from kymflow_zarr.engine.results.result import SOURCE_COLUMN, load_value
 from kymflow_zarr.errors import ArgumentError, ArgumentTypeError, StorageError
 from kymflow_zarr.runtime.parallel import in_order
 from kymflow_zarr.runtime.report import Report
@@ -306,9 +307,6 @@ def _compute_one(
 # The table that follows
 
 
-SOURCE_COLUMN: Final = "result_sha256"
-
-
 def _follow(
     dataset: OpenDataset, computation: Computation, table: str, chosen: set[str] | None
 ) -> int:
@@ -318,17 +316,15 @@ def _follow(
     there = _sources_of(dataset, table)
     index = dataset.index.columns(["results"])
     ids: list[Any] = index["image_id"].to_pylist()
-    now: dict[str, list[IndexedResult]] = {image_id: [] for image_id in ids}
-    for image_id, result in AllResults(index, dataset.tables.digests):
-        is_ours = result.name == computation.name and result.variant == computation.variant
-        # Of a result without rows there is nothing in the table.
-        if is_ours and result.artifact is not None and result.status != "empty":
-            now[image_id].append(result)
+    found = AllResults(index, dataset.tables.digests).of_variant(
+        computation.name, computation.variant
+    )
+    now: dict[str, list[IndexedResult]] = {image_id: found.get(image_id, []) for image_id in ids}
     rows: dict[str, pd.DataFrame] = {}
     for image_id, results in now.items():
         wanted = {result.sha256 for result in results}
         if (chosen is None or image_id in chosen) and wanted != there.get(image_id, set()):
-            rows[image_id] = _rows_of(dataset, image_id, results)
+            rows[image_id] = rows_of(dataset, image_id, results)
     if rows and (there or any(len(frame) for frame in rows.values())):
         template = next((f for f in rows.values() if len(f)), None)
         dataset.tables.replace_rows(
@@ -367,11 +363,9 @@ def _sources_of(dataset: OpenDataset, table: str) -> dict[str, set[str | None]]:
     return there
 
 
-def _rows_of(dataset: OpenDataset, image_id: str, results: Sequence[IndexedResult]) -> Any:
+def rows_of(dataset: OpenDataset, image_id: str, results: Sequence[IndexedResult]) -> Any:
     """Return the rows of the results of one image."""
     import pandas as pd
-
-    from kymflow_zarr.engine.results.result import load_value
 
     image = dataset.record(image_id)
     frames = []

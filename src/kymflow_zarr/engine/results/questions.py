@@ -12,7 +12,9 @@ import pyarrow as pa
 
 from kymflow_zarr.engine.results.indexed import IndexedResult
 from kymflow_zarr.engine.results.lineage import Params, ResultId
+from kymflow_zarr.engine.results.result import SOURCE_COLUMN
 from kymflow_zarr.engine.results.staleness import program_reasons, spread, table_reason
+from kymflow_zarr.errors import ArgumentError
 
 MadeBy: TypeAlias = tuple[str, str | None]
 """Name and variant of a result: what is computed by the same program and parameters."""
@@ -74,6 +76,15 @@ class AllResults:
         """Return the result of an image and an id, None if there is none."""
         results = self.of_image.get(image_id, ())
         return next((result for result in results if result.result_id == result_id), None)
+
+    def of_variant(self, name: str, variant: str | None) -> dict[str, list[IndexedResult]]:
+        """Return the results of a name and a variant that hold anything, by image."""
+        found: dict[str, list[IndexedResult]] = {}
+        for image_id, result in self:
+            is_one = result.name == name and result.variant == variant
+            if is_one and result.artifact is not None and result.status != "empty":
+                found.setdefault(image_id, []).append(result)
+        return found
 
     @functools.cached_property
     def _tables(self) -> Mapping[str, str]:
@@ -153,6 +164,57 @@ class AllResults:
             if name is None or r.name == name
         ]  # fmt: skip
         return _frame(rows, _RESULTS)
+
+
+_IDENTITY: Final = ("image_id", "roi_id", "channel")
+_ROW: Final = "row"
+
+
+def compare(
+    one: Mapping[str, pd.DataFrame],
+    other: Mapping[str, pd.DataFrame],
+    variants: tuple[str | None, str | None],
+    on: Sequence[str] | None,
+) -> pd.DataFrame:
+    """Return the rows of two variants, joined by image, region, channel and time.
+
+    Parameters
+    ----------
+    one, other : mapping of str to DataFrame
+        The rows of each image.
+    variants : (str or None, str or None)
+    on : sequence of str, optional
+        The columns to join by; those whose names begin with ``time`` if left out, or else the
+        number of the row.
+
+    Raises
+    ------
+    ArgumentError
+        If one of the variants has no rows, or a column is missing.
+    """
+    frames = []
+    for rows, variant in zip((one, other), variants, strict=True):
+        if not rows:
+            raise ArgumentError(
+                f"no image has a result of the variant {variant!r}",
+                where="variant",
+                hint="results() lists the variants.",
+            )
+        frames.append(pd.concat(list(rows.values()), ignore_index=True).drop(columns=SOURCE_COLUMN))
+    shared = [name for name in frames[0].columns if name in frames[1].columns]
+    by = [name for name in _IDENTITY if name in shared]
+    times = [str(name) for name in shared if str(name).startswith("time")]
+    keys = times if on is None else list(on)
+    missing = [name for name in keys if name not in shared]
+    if missing:
+        raise ArgumentError(f"the results have no column {missing[0]!r} in common", where="on")
+    if not keys:
+        keys = [_ROW]
+        for frame in frames:
+            frame[_ROW] = frame.groupby(by).cumcount()
+    first, second = (f"_{variant}" if variant else "_usual" for variant in variants)
+    joined = frames[0].merge(frames[1], how="outer", on=[*by, *keys], suffixes=(first, second))
+    return joined.sort_values([*by, *keys], ignore_index=True)
 
 
 def _frame(rows: Sequence[tuple[Any, ...]], columns: Mapping[str, str]) -> pd.DataFrame:

@@ -408,6 +408,17 @@ class ReadingImage(StoredImage):
         self._note("result", label, result_state(self._now.results.get(label)))
         return found
 
+    def explain(
+        self,
+        name: str,
+        *,
+        roi: int | None = None,  # noqa: ARG002
+        channel: int | None = None,  # noqa: ARG002
+        variant: str | None = None,  # noqa: ARG002
+    ) -> str:
+        """Refuse: the text says what is out of date now."""
+        self._refuse(f"the explanation of {name!r}")
+
     def load_table(self, name: str) -> pd.DataFrame:
         """Return a table of the dataset."""
         from kymflow_zarr.engine.tables import Tables

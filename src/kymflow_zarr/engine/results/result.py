@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Final
 
 from kymflow_zarr import layout
 from kymflow_zarr.engine.results.lineage import ResultId
@@ -18,6 +18,9 @@ from kymflow_zarr.schema.artifacts.lineage import (
 
 if TYPE_CHECKING:
     from kymflow_zarr.engine.image import StoredImage
+
+# The column of a table that follows results: the digest of the result that a row is of.
+SOURCE_COLUMN: Final = "result_sha256"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +127,16 @@ class Result:
     def out_of_date(self) -> bool:
         """True if an input has changed since, or the value is gone."""
         return bool(self.reasons)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the value as plain JSON values."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "_image"}
+        return {
+            **plain,
+            "params": None if self.params is None else dict(self.params),
+            "inputs": [asdict(found) for found in self.inputs],
+            "reasons": list(self.reasons),
+        }
 
     def load(self) -> Any:
         """Return the value: a data frame, an array or a JSON value; None if it is empty.

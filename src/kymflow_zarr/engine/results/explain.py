@@ -1,0 +1,82 @@
+"""Print what a result was made of, as a tree."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from kymflow_zarr.engine.results.result import Result, ResultInput
+from kymflow_zarr.errors import printable
+
+if TYPE_CHECKING:
+    from kymflow_zarr.engine.image import StoredImage
+
+
+class Explanation(str):
+    """A text that a notebook or a prompt shows with its line breaks."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def explain(image: StoredImage, result: Result) -> Explanation:
+    """Return what a result was made by and made of, down to source files, a line for each."""
+    results = {found.result_id.label: found for found in image.results()}
+    lines = _result_lines(image, result, results, frozenset())
+    return Explanation("\n".join(printable(line) for line in lines))
+
+
+def _result_lines(
+    image: StoredImage, result: Result, results: Mapping[str, Result], seen: frozenset[str]
+) -> list[str]:
+    label = result.result_id.label
+    state = "; ".join(result.reasons)
+    head = f"{label}: {result.status}" + (f", out of date: {state}" if state else ", up to date")
+    if result.edited:
+        head += ", changed by hand since"
+    lines = [head]
+    if result.error is not None:
+        lines.append(f"  failed: {result.error}")
+    made_by = " ".join(filter(None, (result.program, result.version))) or "an unknown program"
+    if result.params:
+        told = (f"{key}={json.dumps(value)}" for key, value in result.params.items())
+        made_by += f" ({', '.join(told)})"
+    lines.append(f"  made by {made_by}")
+    took = "" if result.seconds is None else f" in {result.seconds:.3g} s"
+    lines.append(
+        f"  computed {result.computed_utc}{took} on {result.machine or 'an unknown machine'}"
+    )
+    if label in seen:
+        return [head, "  (see above)"]
+    for found in result.inputs:
+        lines += [f"  {line}" for line in _input_lines(image, found, results, seen | {label})]
+    return lines
+
+
+def _input_lines(
+    image: StoredImage, found: ResultInput, results: Mapping[str, Result], seen: frozenset[str]
+) -> list[str]:
+    digest = "not there" if found.sha256 is None else f"sha256 {found.sha256[:16]}"
+    value = "" if found.value is None else f" = {json.dumps(found.value, ensure_ascii=False)}"
+    lines = [f"- {found}{value if len(value) <= 100 else ''} ({digest})"]
+    if found.kind == "pixels":
+        lines += [
+            f"    from {file.path} (sha256 {file.sha256[:16] or 'not known'})"
+            for file in image.source_files
+            if file.role in ("image", "member")
+        ]
+    source = next(
+        (
+            other
+            for label, other in results.items()
+            if (found.kind == "result" and label == found.key)
+            or (found.kind == "artifact" and other.artifact == f"{image.prefix}/{found.key}")
+        ),
+        None,
+    )
+    if source is not None:
+        lines += [f"    {line}" for line in _result_lines(image, source, results, seen)]
+    return lines
