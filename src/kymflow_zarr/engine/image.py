@@ -265,7 +265,7 @@ class StoredImage:
         self, header: object = None, experiment: object = None, rois: object = None
     ) -> str:
         """Save the payload composed of three objects, and return its key."""
-        from kymflow_zarr.engine.images.payload import payload_of
+        from kymflow_zarr.schema.payload import payload_of
 
         self.storage.require_writable()
         # Two programs may each save a section at once; neither update may be lost.
@@ -597,7 +597,7 @@ class StoredImage:
         self, change: Change, payload: dict[str, Any] | None, rois: Iterable[Roi]
     ) -> None:
         if payload is None:
-            from kymflow_zarr.engine.images.payload import payload_of
+            from kymflow_zarr.schema.payload import payload_of
 
             payload = payload_of(None, None, None)
         payload["rois"] = [roi.to_dict() for roi in rois]

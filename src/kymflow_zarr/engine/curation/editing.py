@@ -22,7 +22,6 @@ from kymflow_zarr.engine.curation.document import (
 )
 from kymflow_zarr.engine.documents import load, load_image, utc_now
 from kymflow_zarr.engine.images import artifacts
-from kymflow_zarr.engine.images.payload import payload_of
 from kymflow_zarr.engine.images.update import digest_of_artifact
 from kymflow_zarr.engine.rois.planes import ImagePlanes
 from kymflow_zarr.engine.rois.values import KnownRoi, MaskRoi, RectRoi, roi_from_dict
@@ -35,6 +34,7 @@ from kymflow_zarr.errors import (
 )
 from kymflow_zarr.runtime.scopes import Scoped
 from kymflow_zarr.schema.checksums import FileSum
+from kymflow_zarr.schema.payload import payload_of
 from kymflow_zarr.storage.interface import ConflictError, Storage
 from kymflow_zarr.types import ArtifactKind, FrameKind, Verdict
 

@@ -67,7 +67,7 @@ class ImagesColumn(NamedTuple):
 
 
 def _acquired(facts: ImageFacts) -> int | None:
-    from kymflow_zarr.engine.images.payload import acquired_local_epoch_ns
+    from kymflow_zarr.schema.payload import acquired_local_epoch_ns
 
     return acquired_local_epoch_ns(facts.payload)
 

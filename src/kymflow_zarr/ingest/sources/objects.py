@@ -9,10 +9,10 @@ import numpy as np
 
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.image import StoredImage
-from kymflow_zarr.engine.images.payload import payload_of
 from kymflow_zarr.errors import ArgumentError, ArgumentTypeError
 from kymflow_zarr.ingest.sidecars.metadata import true_axes
 from kymflow_zarr.schema.axes import default_axis_names, normalize_axes
+from kymflow_zarr.schema.payload import payload_of
 
 
 def ingest_object(
