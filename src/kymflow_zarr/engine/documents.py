@@ -86,6 +86,31 @@ def _no_image(storage: Storage, image_id: str) -> RecordNotFoundError:
     )
 
 
+def is_no_image(storage: Storage, image_id: str) -> bool:
+    """Return True if a folder of ``images/`` is gone, or never held a document of ours.
+
+    A folder that another program made there is stepped over; one that lost the document of an
+    image still holds other parts of it.
+    """
+    names = storage.names(layout.image_prefix(image_id))
+    return not any(
+        name in _PARTS_OF_AN_IMAGE or layout.parse_pixels_path(name) is not None for name in names
+    )
+
+
+_PARTS_OF_AN_IMAGE: Final = frozenset(
+    (
+        layout.GROUP,
+        layout.CHECKSUMS,
+        layout.ANALYSIS,
+        layout.ANALYSIS_ARRAYS,
+        layout.SOURCE_FILES,
+        ".zgroup",
+        ".zattrs",
+    )
+)
+
+
 class CurrentImage:
     """The document of an image, read immediately, and parsed again only if it has changed.
 

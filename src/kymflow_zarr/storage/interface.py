@@ -344,6 +344,10 @@ class Storage(Protocol):
     def leftovers(self) -> dict[str, list[str]]:
         """Return the leftovers of dead writers, by the folder of the work folder they are in."""
 
+    def links(self) -> list[str]:
+        """Return the keys of all symbolic links in the dataset; none is followed."""
+        return []
+
     def foreign(self) -> list[str]:
         """Return the keys of files of other programs in folders that belong to this format."""
         return []

@@ -20,7 +20,7 @@ from kymflow_zarr.check.verify.checksum_scope import (
 )
 from kymflow_zarr.check.verify.dataset import settled, verify_images
 from kymflow_zarr.engine.dataset import OpenDataset
-from kymflow_zarr.engine.documents import dump, load, require_dataset
+from kymflow_zarr.engine.documents import dump, is_no_image, load, require_dataset
 from kymflow_zarr.engine.index.index import Index
 from kymflow_zarr.engine.source_files import SourceFiles
 from kymflow_zarr.engine.tables import Tables
@@ -174,7 +174,7 @@ def repair_dataset(
     storage = reading if dry_run else dataset.storage
     require_dataset(storage)
     actions = _sweep(storage, dry_run=dry_run)
-    image_ids = Index(storage).image_ids()
+    image_ids = [i for i in Index(storage).image_ids() if not is_no_image(storage, i)]
     with hashing(storage, None) as hasher:
         # Do not lock intact images, so that writers need not wait.
         found = verify_images(storage, image_ids, True, progress, executor)

@@ -25,7 +25,7 @@ from kymflow_zarr.check.validate.findings import Findings
 from kymflow_zarr.check.validate.images import check_each, check_image
 from kymflow_zarr.check.validate.legacy_v1 import validate_v1, validate_v1_image
 from kymflow_zarr.engine.dataset import OpenDataset
-from kymflow_zarr.engine.documents import load
+from kymflow_zarr.engine.documents import is_no_image, load
 from kymflow_zarr.errors import ArgumentError, SchemaValidationError
 from kymflow_zarr.legacy_v1.storage import V1Storage
 from kymflow_zarr.schema.base import read_dataset_document
@@ -109,6 +109,13 @@ def _check_root(findings: Findings, storage: Storage) -> None:
     with findings.reading("unreadable", layout.WORK):
         check_work(findings, storage)
     check_quarantine(findings, storage)
+    for key in storage.links():
+        findings.add(
+            "foreign-file",
+            key,
+            "this is a link, through which nothing is read or written. Move what it leads to into "
+            "the dataset, in place of the link, or delete it.",
+        )
 
 
 def _check_kept(findings: Findings, dataset: OpenDataset, storage: Storage) -> None:
@@ -130,7 +137,8 @@ def _image_ids(findings: Findings, storage: Storage) -> list[str]:
         if name == layout.GROUP:
             continue
         image_id = layout.decode_name(name)
-        if image_id is not None and storage.is_folder(key) and _is_prefix(image_id, key):
+        is_ours = image_id is not None and storage.is_folder(key) and _is_prefix(image_id, key)
+        if is_ours and image_id is not None and not is_no_image(storage, image_id):
             image_ids.append(image_id)
             continue
         if stat_of(storage, f"{key}/{layout.GROUP}") is None:

@@ -119,8 +119,19 @@ class ArrayArtifacts:
     def names(self) -> list[str]:
         """Return the names of the array artifacts, sorted."""
         folder = f"{self._record}/{layout.ANALYSIS_ARRAYS}"
-        names = map(layout.parse_array_artifact, self._storage.children(folder))
-        return sorted(name for name in names if name is not None)
+        folders = self._storage.children(folder)
+        names = {each: layout.parse_array_artifact(each) for each in folders}
+        return sorted(
+            name
+            for each, name in names.items()
+            if name is not None and not self._is_foreign(f"{folder}/{each}")
+        )
+
+    def _is_foreign(self, folder: str) -> bool:
+        """Return True if no file of an array artifact is in a folder."""
+        if self._storage.stat(f"{folder}/{layout.GROUP}") is not None:
+            return False
+        return all(layout.parse_pixels_path(each) is None for each in self._storage.names(folder))
 
     def delete(self, change: Change, name: str) -> None:
         """Add the removal of an array artifact to a change of the image."""

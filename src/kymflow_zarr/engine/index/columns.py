@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args
 import msgspec
 
 from kymflow_zarr import layout
-from kymflow_zarr.engine.documents import load, load_image, require_image_id
+from kymflow_zarr.engine.documents import is_no_image, load, load_image, require_image_id
 from kymflow_zarr.engine.images import artifacts
 from kymflow_zarr.errors import KymflowZarrError
 from kymflow_zarr.runtime.limits import check_json
@@ -192,7 +192,7 @@ def read_row(storage: Storage, image_id: str, changed_ns: int) -> Row | None:
         keys = [info.key.removeprefix(f"{prefix}/") for info in artifacts.listing(storage, prefix)]
         arrays = ArrayArtifacts(storage, prefix).names()
     except KymflowZarrError as error:
-        if not storage.is_folder(prefix):
+        if is_no_image(storage, image_id):
             return None
         # One damaged image must not hide the others; validate() reports details.
         return _broken(image_id, str(error))

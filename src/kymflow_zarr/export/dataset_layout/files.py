@@ -15,7 +15,12 @@ from kymflow_zarr.engine.images.array_artifacts import ArrayArtifacts
 from kymflow_zarr.engine.images.artifacts import decode
 from kymflow_zarr.engine.query.map import Reading
 from kymflow_zarr.engine.source_files import read_source_file
-from kymflow_zarr.errors import ArtifactNotFoundError, CorruptDataError, TableNotFoundError
+from kymflow_zarr.errors import (
+    ArtifactNotFoundError,
+    CorruptDataError,
+    KymflowZarrError,
+    TableNotFoundError,
+)
 from kymflow_zarr.export.dataset_layout.places import (
     ArtifactPlace,
     array_place,
@@ -26,6 +31,7 @@ from kymflow_zarr.export.dataset_layout.places import (
     source_places,
     table_place,
 )
+from kymflow_zarr.export.foreign import OwnFiles, left_out
 from kymflow_zarr.export.manifest import describe_image
 from kymflow_zarr.export.report import ExportKind
 from kymflow_zarr.export.staging_area import (
@@ -257,13 +263,20 @@ class ImagePlan:
         described = {
             **describe_image(document),
             "pixels": pixels,
-            "artifacts": [self._write_artifact(area, place) for place in self._artifacts()],
+            "artifacts": [],
             "arrays": [self._write_array(area, n) for n in self.record.list_array_artifacts()],
             "source_files": [
                 write_source_file(area, self.storage, prefix, file, path)
                 for file, path in self._sources(document)
             ],
         }
+        for place in self._artifacts():
+            try:
+                described["artifacts"].append(self._write_artifact(area, place))
+            except KymflowZarrError as error:
+                if not OwnFiles(self.storage, prefix.rstrip("/")).lack(place.key):
+                    raise
+                described.setdefault("left_out", []).append(left_out(error))
         frames = frame_places(image_folder(self.record.image_id), document.source_files)
         for number, path in frames.items():
             file = document.source_files[number]

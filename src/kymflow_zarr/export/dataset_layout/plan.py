@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from kymflow_zarr import layout
 from kymflow_zarr.engine.dataset import OpenDataset
-from kymflow_zarr.engine.documents import load
+from kymflow_zarr.engine.documents import is_no_image, load
 from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.engine.query.map import Reading
 from kymflow_zarr.engine.source_files import SourceFiles
@@ -189,6 +189,9 @@ class ExportPlan:
             raise _naming(plan, error) from error.__cause__ or error
         except (KymflowZarrError, OSError) as error:
             self.require_dataset()
+            if isinstance(plan, ImagePlan) and is_no_image(self._storage, plan.label):
+                target.discard()
+                return  # Another process deleted it, or another program made the folder.
             self._fail(plan.kind, plan.label, error)
             target.discard()
             if target.leave(plan.owns):
@@ -198,6 +201,9 @@ class ExportPlan:
         self.failed.append(ExportFailure(kind, name, str(error)))
 
     def _put(self, plan: Plan, described: dict[str, Any]) -> None:
+        self.failed += [
+            ExportFailure(plan.kind, plan.label, why) for why in described.pop("left_out", ())
+        ]
         if isinstance(plan, ImagePlan):
             self.described["images"][plan.label] = described
         else:

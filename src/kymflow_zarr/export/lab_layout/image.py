@@ -21,6 +21,7 @@ from kymflow_zarr.errors import (
     SchemaValidationError,
 )
 from kymflow_zarr.export.dataset_layout.files import source_file_bytes
+from kymflow_zarr.export.foreign import OwnFiles, left_out
 from kymflow_zarr.export.lab_layout.analysis import (
     analysis_json,
     edited_csv,
@@ -67,9 +68,17 @@ class ImageTree:
     _carried: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        own = OwnFiles(self.storage, self._prefix)
         for info in self.record.list_artifacts():
             key = info.key.removeprefix(f"{self._prefix}/")
-            self._now[key] = digest_of_bytes(self._read(key))
+            data = self._read(key)
+            try:
+                if own.lack(info.key):
+                    decode(info.kind, data, where=info.key)
+            except KymflowZarrError as error:
+                self.plan.fail("image", self.record.image_id, left_out(error))
+                continue
+            self._now[key] = digest_of_bytes(data)
         arrays = ArrayArtifacts(self.storage, self._prefix)
         for name in self.record.list_array_artifacts():
             try:

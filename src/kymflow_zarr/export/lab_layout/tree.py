@@ -13,7 +13,7 @@ from typing import Final
 
 from kymflow_zarr import layout
 from kymflow_zarr.engine.dataset import OpenDataset
-from kymflow_zarr.engine.documents import load_image
+from kymflow_zarr.engine.documents import is_no_image, load_image
 from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.engine.query.map import Reading
 from kymflow_zarr.engine.source_files import SourceFiles
@@ -189,7 +189,8 @@ class _Planner:
             try:
                 document = load_image(self._storage, record.image_id)
             except (KymflowZarrError, OSError) as error:
-                unread.append((record.image_id, error))
+                if not is_no_image(self._storage, record.image_id):
+                    unread.append((record.image_id, error))
                 continue
             tiffs = [file for file in document.source_files if file.role == "image"]
             self._images.append(_Image(record, document, tiffs))

@@ -414,10 +414,26 @@ def files_below(key: str, path: Path) -> Iterator[str]:
         if entry.is_dir(follow_symlinks=False):
             yield from files_below(below, path / entry.name)
             continue
-        with os_errors("look at", below):
-            is_file = entry.is_file()
-        if is_file:
+        # A named pipe or device in place of a file is named too: whoever reads it is told.
+        if not entry.is_symlink() or _leads_to_file(entry):
             yield below
+
+
+def links_below(root: Path, key: str) -> Iterator[str]:
+    """Yield the keys of all symbolic links below a folder, those of hidden names too."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(root / key) as entries:
+        for entry in entries:
+            below = f"{key}/{entry.name}" if key else entry.name
+            if entry.is_symlink():
+                yield below
+            elif entry.is_dir(follow_symlinks=False):
+                yield from links_below(root, below)
+
+
+def _leads_to_file(link: os.DirEntry[str]) -> bool:
+    with contextlib.suppress(OSError):  # A link to itself, for example.
+        return link.is_file()
+    return False
 
 
 def names_below(key: str, keys: Iterable[str]) -> set[str]:

@@ -33,6 +33,7 @@ from kymflow_zarr.storage.local.files import (
     first_link,
     folder_times,
     folders,
+    links_below,
     names_below,
     os_errors,
     read_file,
@@ -456,6 +457,11 @@ class LocalStorage(Storage):
         """
         with os_errors("look at", layout.WORK):
             return entries_of_unknown_origin(self.root) or journals_of_unknown_origin(self.root)
+
+    def links(self) -> list[str]:
+        """Return the keys of all symbolic links in the dataset; none is followed."""
+        with os_errors("list", self.location):
+            return sorted(links_below(self.root, ""))
 
     def foreign(self) -> list[str]:
         """Return the keys of all entries that other programs put into the work folder."""
