@@ -97,7 +97,7 @@ CASES = [
     Case("checksums-damaged", f"{LINE}/checksums.sha256", flip, "list of checksums"),
     Case("checksums-damaged", "checksums.sha256", cut, "list of checksums"),
     Case("document-missing", "images/new/zarr.json", put, "document of the image",
-         key="images/new/notes.txt"),
+         key="images/new/analysis/notes.txt"),
     Case("contradiction", "images/other/zarr.json", rename, "document of the image", False,
          key=LINE),
     Case("foreign-file", f"{LINE}/notes.txt", put, "file"),

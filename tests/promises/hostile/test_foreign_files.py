@@ -70,7 +70,9 @@ def test_a_folder_of_another_program_among_the_images_is_no_image(
     assert list(filled.images().index) == ["i0", "i1"] or len(filled.images()) == 2
     assert len(filled.gather("rows")) == len(filled.sql("SELECT * FROM rows")) == 4
     assert warned(filled) == {"images/old stuff"}
-    assert filled.verify().ok
+    assert [(d.code, d.where) for d in filled.verify().damages] == [
+        ("foreign-file", "images/old stuff")
+    ]
     assert filled.repair().actions == ()
     assert folder.is_dir()
     report = filled.export_legacy_folder(tmp_path / "out", layout=layout)

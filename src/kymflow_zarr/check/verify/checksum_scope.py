@@ -17,7 +17,7 @@ from kymflow_zarr import layout
 from kymflow_zarr import layout as keys
 from kymflow_zarr.check.files import is_temporary, list_names, stat_of
 from kymflow_zarr.check.report import Damage
-from kymflow_zarr.engine.documents import load, load_image
+from kymflow_zarr.engine.documents import is_no_image, load, load_image
 from kymflow_zarr.engine.query.map import Reading
 from kymflow_zarr.engine.source_files import SourceFiles
 from kymflow_zarr.errors import KymflowZarrError, SchemaValidationError, StorageError
@@ -447,7 +447,10 @@ def _note_foreign(storage: Storage, scope: ChecksumScope) -> None:
     unfinished = storage.unfinished(layout.IMAGES)
     for name in names:
         key = f"{layout.IMAGES}/{name}"
-        is_image = layout.parse_image_folder(name) is not None and storage.is_folder(key)
+        image_id = layout.parse_image_folder(name)
+        is_image = image_id is not None and storage.is_folder(key)
+        if is_image and image_id is not None and is_no_image(storage, image_id):
+            is_image = storage.stat(key) is None  # Deleted meanwhile.
         # The name exists but has no target: a dangling link, or an image whose committed removal is
         # in progress.
         is_there = stat_of(storage, key) is not None or name not in unfinished

@@ -414,8 +414,10 @@ def files_below(key: str, path: Path) -> Iterator[str]:
         if entry.is_dir(follow_symlinks=False):
             yield from files_below(below, path / entry.name)
             continue
+        with os_errors("look at", below):
+            is_file = entry.is_file()
         # A named pipe or device in place of a file is named too: whoever reads it is told.
-        if not entry.is_symlink() or _leads_to_file(entry):
+        if is_file or not entry.is_symlink():
             yield below
 
 
@@ -428,12 +430,6 @@ def links_below(root: Path, key: str) -> Iterator[str]:
                 yield below
             elif entry.is_dir(follow_symlinks=False):
                 yield from links_below(root, below)
-
-
-def _leads_to_file(link: os.DirEntry[str]) -> bool:
-    with contextlib.suppress(OSError):  # A link to itself, for example.
-        return link.is_file()
-    return False
 
 
 def names_below(key: str, keys: Iterable[str]) -> set[str]:
