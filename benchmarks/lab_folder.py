@@ -158,18 +158,18 @@ def _take(number: int, path: Path, target: Path) -> None:
 
 def _growth(folder: Path, most: int) -> Iterator[Row]:
     """Compare what an image costs in a folder of few with one of many."""
-    costs = []
+    images: dict[int, int] = {}
     for copies in (1, most):
         lab = folder / f"lab of {copies}"
         _write_lab(lab, copies)
-        images = len(list(lab.rglob("*.tif")))
+        images[copies] = len(list(lab.rglob("*.tif")))
 
-        def ingest(number: int, lab: Path = lab, copies: int = copies) -> None:
-            with ZarrDataset(folder / f"grown {copies} {number}.zarr", mode="w") as ds:
-                ds.ingest_legacy_folder(lab, progress=lambda *_: None)
+    def ingest(copies: int, number: int) -> None:
+        with ZarrDataset(folder / f"grown {copies} {number}.zarr", mode="w") as ds:
+            ds.ingest_legacy_folder(folder / f"lab of {copies}", progress=lambda *_: None)
 
-        times = interleaved({"one": ingest}, repeat=2)
-        costs.append((images, times["one"] / images))
+    times = interleaved({str(n): lambda i, n=n: ingest(n, i) for n in images}, repeat=3)
+    costs = [(count, times[str(copies)] / count) for copies, count in images.items()]
     (few, first), (many, last) = costs
     yield Row(
         f"an image of a folder of {many}", f"of a folder of {few}", last, first, 1.2,

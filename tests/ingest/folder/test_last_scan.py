@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import time
@@ -152,6 +153,24 @@ def test_a_change_in_the_last_two_seconds_may_not_be_the_last_and_so_nothing_is_
         os.utime(folder, (soon, soon))
     assert outcome(ds, lab) == AT_REST
     assert not (ds.path / "index" / "scans").exists()
+
+
+def test_a_file_that_could_not_be_read_is_tried_again(
+    ds: ZarrDataset, lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(path: Path) -> bytes:
+        if path.name == "notes.docx":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return read_bytes(path)
+
+    read_bytes = Path.read_bytes
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", refusing)
+        ds.ingest_legacy_folder(lab)
+        for _ in range(2):
+            settle(ds)
+            assert "cannot be read: Permission denied" in str(outcome(ds, lab)[-1][2])
+    assert outcome(ds, lab) == AT_REST
 
 
 def test_a_damaged_report_is_as_good_as_none(scanned: ZarrDataset, lab: Path) -> None:

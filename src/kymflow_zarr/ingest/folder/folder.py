@@ -152,7 +152,7 @@ class _FolderWork:
             if dry_run
             else unclaimed.carried_out(options.mode, overwrite_edits=options.overwrite_edits)
         )
-        if last is not None and not (is_new or unclaimed.has_changed):
+        if last is not None and not is_new and unclaimed.is_at_rest:
             last.save(self.items, known)
         return IngestReport(str(root), tuple(self.items))
 

@@ -49,8 +49,8 @@ class UnclaimedFiles:
 
     Attributes
     ----------
-    has_changed : bool
-        Whether anything was written.
+    is_at_rest : bool
+        False if anything was written, or could not be read and may be readable next time.
     """
 
     def __init__(self, known: SourceIndex, plan: FolderPlan, root: Path) -> None:
@@ -64,7 +64,7 @@ class UnclaimedFiles:
         self._to_keep: dict[str, tuple[SourceFileDocument, bytes]] = {}
         self._new_tables: dict[str, tuple[Found, bytes]] = {}
         self._late: list[Found] = []
-        self.has_changed = False
+        self.is_at_rest = True
         self._instead_of: set[str] = set()
         self._gone = self._no_longer_there()
         self._moved = self._found_again()
@@ -111,7 +111,7 @@ class UnclaimedFiles:
         gone, self._instead_of = self._instead_of, set()
         if not (new or files or gone):
             return
-        self.has_changed = True
+        self.is_at_rest = False
         storage, tables = self._dataset.storage, self._dataset.tables
         with (
             storage.lock(SCOPE, *tables.scopes(new)),
@@ -300,6 +300,7 @@ class UnclaimedFiles:
         try:
             data = found.path.read_bytes()
         except OSError as error:
+            self.is_at_rest = False
             return f"{reason}; it cannot be read: {error.strerror}"
         looks = known_file(found.name, data)
         reason = reason if looks is None else f"{looks}, and {reason}"
