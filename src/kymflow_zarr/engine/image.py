@@ -481,6 +481,7 @@ class StoredImage:
         except MetadataNotFoundError:
             return []
 
+    @retried
     def save_rois(self, rois: Iterable[Roi]) -> str:
         """Replace the regions in the metadata payload and return the payload's key."""
         from kymflow_zarr.engine.rois.values import MaskRoi, check_rois
@@ -496,6 +497,7 @@ class StoredImage:
             self._write_rois(change, self._payload_or_none(), checked)
         return self._payload_key
 
+    @retried
     def ingest_rois(self, path: StrPath) -> list[Roi]:
         """Add the regions of a file of ImageJ and return them."""
         from kymflow_zarr.engine.rois.imagej import decode_rois
@@ -532,6 +534,7 @@ class StoredImage:
                 "there is such a file already", where=str(path), hint="Choose another name."
             ) from None
 
+    @retried
     def save_mask(
         self,
         name: str,
@@ -763,6 +766,7 @@ class StoredImage:
         )  # fmt: skip
         return next(r for r in self.results(name) if r.result_id == result_id)
 
+    @retried
     def put_result(
         self,
         result_id: ResultId,
@@ -805,6 +809,7 @@ class StoredImage:
 
         return explain(self, self.result(name, roi=roi, channel=channel, variant=variant))
 
+    @retried
     def choose_result(
         self,
         name: str,
@@ -819,6 +824,7 @@ class StoredImage:
         with self.lock(), self.change() as change:
             self._results.choose(change, checked_id(name, roi, channel, variant))
 
+    @retried
     def accept_result(
         self,
         name: str,
@@ -837,6 +843,7 @@ class StoredImage:
                 change, self.result(name, roi=roi, channel=channel, variant=variant), editor
             )
 
+    @retried
     def delete_result(
         self,
         name: str,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,11 +13,24 @@ import pytest
 
 SECRET = "sEcReT-mArK-0123456789"
 _NUMBERS = itertools.count()
+_RUN = uuid.uuid4().hex[:8]
 
 
 @pytest.fixture(scope="session")
 def s3_options() -> Iterator[dict[str, Any]]:
-    """Return the storage options of a server that has a bucket."""
+    """Return the storage options of a server that has a bucket.
+
+    It is one in this process, or that at KYMFLOW_ZARR_S3_ENDPOINT, with its credentials in the
+    environment.
+    """
+    endpoint = os.environ.get("KYMFLOW_ZARR_S3_ENDPOINT")
+    if endpoint:
+        yield {
+            "endpoint": endpoint, "access_key_id": os.environ["AWS_ACCESS_KEY_ID"],
+            "secret_access_key": os.environ["AWS_SECRET_ACCESS_KEY"], "region": "us-east-1",
+            "client_options": {"allow_http": True},
+        }  # fmt: skip
+        return
     server_module = pytest.importorskip("moto.server")
     import boto3
 
@@ -40,4 +55,4 @@ def s3_options() -> Iterator[dict[str, Any]]:
 @pytest.fixture
 def new_address() -> Callable[[], str]:
     """Return a function that returns a new address in the bucket."""
-    return lambda: f"s3://bucket/folder/{next(_NUMBERS)}.zarr"
+    return lambda: f"s3://bucket/{_RUN}/{next(_NUMBERS)}.zarr"

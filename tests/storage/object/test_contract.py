@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from obstore.store import MemoryStore
 
 from kymflow_zarr.errors import KymflowZarrError, StorageError
@@ -86,3 +87,27 @@ class TestObjectStorage(StorageContract):
         for error, where in ((CUT, "from"), (KeyboardInterrupt(), "from"), (CUT, "after")):
             for number in range(22):
                 yield functools.partial(RequestFault, number=number, error=error, where=where)
+
+
+class TestOnAnS3Server(TestObjectStorage):
+    """The same over HTTP; answers are lost at each fourth request alone, to take seconds."""
+
+    @pytest.fixture(autouse=True)
+    def _server(self, s3_options: dict[str, Any], new_address: Callable[[], str]) -> None:
+        self._options, self._new_address = s3_options, new_address
+
+    def new_storage(self) -> Storage:
+        return self._opened(self._new_address())
+
+    def other(self, storage: Storage) -> Storage:
+        return self._opened(storage.location)
+
+    def _opened(self, address: str) -> ObjectStorage:
+        self._buckets.append(FaultyBucket(address, self._options))
+        storage = ObjectStorage(self._buckets[-1], writable=True)
+        storage._states.patience_s = 0
+        return storage
+
+    def faults(self) -> Iterator[Callable[[Storage], RequestFault]]:
+        for number in range(2, 22, 4):
+            yield functools.partial(RequestFault, number=number, error=CUT, where="after")

@@ -19,6 +19,7 @@ from kymflow_zarr.check.verify.checksum_scope import (
     name_of,
 )
 from kymflow_zarr.check.verify.dataset import settled, verify_images
+from kymflow_zarr.engine.conflicts import without_conflict
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.documents import dump, is_no_image, load, require_dataset
 from kymflow_zarr.engine.index.index import Index
@@ -191,24 +192,30 @@ def repair_dataset(
 def _repair_image(
     storage: Storage, image_id: str, hasher: Hasher, *, dry_run: bool
 ) -> list[RepairAction]:
-    plan = RepairPlan(storage, layout.image_prefix(image_id), image_id, dry_run=dry_run)
-    if dry_run:
-        repair_image(storage, plan, image_id, hasher)
-    else:
-        with storage.lock(f"image:{image_id}"), storage.lock("top"):
+    def repair() -> list[RepairAction]:
+        plan = RepairPlan(storage, layout.image_prefix(image_id), image_id, dry_run=dry_run)
+        if dry_run:
             repair_image(storage, plan, image_id, hasher)
-    return plan.actions
+        else:
+            with storage.lock(f"image:{image_id}"), storage.lock("top"):
+                repair_image(storage, plan, image_id, hasher)
+        return plan.actions
+
+    return without_conflict(storage, repair)
 
 
 def _repair_top(storage: Storage, hasher: Hasher, *, dry_run: bool) -> list[RepairAction]:
-    plan = RepairPlan(storage, "", None, dry_run=dry_run)
-    if dry_run:
-        repair_top(storage, plan, hasher)
-    else:
-        tables = Tables(storage).scopes()
-        with storage.lock("source_files", *tables), storage.lock("top"):
+    def repair() -> list[RepairAction]:
+        plan = RepairPlan(storage, "", None, dry_run=dry_run)
+        if dry_run:
             repair_top(storage, plan, hasher)
-    return plan.actions
+        else:
+            tables = Tables(storage).scopes()
+            with storage.lock("source_files", *tables), storage.lock("top"):
+                repair_top(storage, plan, hasher)
+        return plan.actions
+
+    return without_conflict(storage, repair)
 
 
 def _sweep(storage: Storage, *, dry_run: bool) -> list[RepairAction]:

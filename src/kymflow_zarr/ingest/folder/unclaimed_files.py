@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from kymflow_zarr.engine.change import Change
+from kymflow_zarr.engine.conflicts import without_conflict
 from kymflow_zarr.engine.source_files import SCOPE
 from kymflow_zarr.errors import KymflowZarrError, SourceFileError, StorageError
 from kymflow_zarr.ingest.folder.convention import FolderPlan
@@ -113,18 +114,25 @@ class UnclaimedFiles:
             return
         self.is_at_rest = False
         storage, tables = self._dataset.storage, self._dataset.tables
-        with (
-            storage.lock(SCOPE, *tables.scopes(new)),
-            storage.lock("top"),
-            Change(storage, "") as change,
-        ):
-            for name, (found, data) in new.items():
-                if tables.exists(name):
-                    self._late.append(found)
-                    del files[found.full_path]
-                else:
-                    change.write(table_key(name), data)
-            self._kept.add_to(change, files, gone)
+
+        def write() -> list[Found]:
+            late: list[Found] = []
+            with (
+                storage.lock(SCOPE, *tables.scopes(new)),
+                storage.lock("top"),
+                Change(storage, "") as change,
+            ):
+                to_keep = dict(files)
+                for name, (found, data) in new.items():
+                    if tables.exists(name):
+                        late.append(found)
+                        del to_keep[found.full_path]
+                    else:
+                        change.write(table_key(name), data)
+                self._kept.add_to(change, to_keep, gone)
+            return late
+
+        self._late += without_conflict(storage, write)
 
     # Moved files ------------------------------------------------------------
 
