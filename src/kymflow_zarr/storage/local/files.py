@@ -361,7 +361,8 @@ def folder_times(path: Path) -> dict[str, int]:
             names = folders(descriptor)
             if len(names) >= _MANY:
                 with contextlib.suppress(UnicodeEncodeError):  # Arrow needs names in UTF-8.
-                    return _present(names, _many([f"{path}{os.sep}{name}" for name in names]))
+                    top = f"{path}{os.sep}"
+                    return _present(names, _many([top + name for name in names]))
             # Names relative to an open folder need no lookup of the path.
             return _times(names, functools.partial(os.stat, dir_fd=descriptor))
         finally:
@@ -377,7 +378,8 @@ def edited_times(path: Path, times: Mapping[str, int], file: str) -> dict[str, i
     file in place changes the time of the file only.
     """
     names = list(times)
-    keys = [f"{path}{os.sep}{name}{os.sep}{file}" for name in names]
+    top, end = f"{path}{os.sep}", f"{os.sep}{file}"
+    keys = [f"{top}{name}{end}" for name in names]
     edited: list[int | None] | None = None
     if len(names) >= _MANY:
         with contextlib.suppress(UnicodeEncodeError):
