@@ -68,7 +68,7 @@ const info = {
 
 it("places events along the image in the order of time", () => {
   const found = placed({
-    columns: ["event_type", "t_start_s", "t_end_s"], types: [], type_column: null,
+    columns: ["event_type", "t_start_s", "t_end_s"], types: [], own_types: [], type_column: null,
     rows: [
       { row: 0, event_type: "b", t_start_s: 10, t_end_s: 12 },
       { row: 1, event_type: "a", t_start_s: 2, t_end_s: null },

@@ -75,6 +75,7 @@ export interface HistoryChange {
   artifact_kind?: string | null;
   name?: string | null;
   row?: number | null;
+  event_id?: string | null;
   column?: string | null;
 }
 
@@ -125,7 +126,7 @@ export interface ImageInfo {
   created_utc: string | null;
   updated_utc: string | null;
   acquired: string | null;
-  artifacts: { kind: string; name: string; key: string; size_bytes: number; forms: string[]; error?: string }[];
+  artifacts: { kind: string; name: string; key: string; size_bytes: number; forms: string[]; error?: string; stale?: string | null }[];
   tables: { name: string; n_rows: number }[];
   series: Series[];
   events: { kind: string; name: string }[];
@@ -171,6 +172,8 @@ export interface EventsData {
   columns: string[];
   rows: EventRow[];
   types: string[];
+  /** What people call events here; each keeps its number key. */
+  own_types: string[];
   type_column: string | null;
 }
 
@@ -203,7 +206,10 @@ export type Change =
   | { kind: "note"; value: string }
   | { kind: "roi"; roi: Partial<Roi> }
   | { kind: "remove_roi"; roi_id: number }
-  | { kind: "event_type"; artifact_kind: string; name: string; row: number; value: string | null };
+  | { kind: "event_type"; artifact_kind: string; name: string; row: number; value: string | null }
+  | { kind: "add_event"; artifact_kind: string; name: string; cells: Record<string, unknown> }
+  | { kind: "change_event"; artifact_kind: string; name: string; event: string | number; cells: Record<string, unknown> }
+  | { kind: "remove_event"; artifact_kind: string; name: string; event: string | number };
 
 export interface EditAnswer {
   revision: string;

@@ -20,6 +20,7 @@ interface Props {
 
 /** The curves, and which they are. */
 export function ChartPanel({ stage, all, choice, loaded, traces, aligned, types }: Props) {
+  const stale = choice && stage.info.value.artifacts.find((one) => one.kind === choice.kind && one.name === choice.name)?.stale;
   const names = [...new Set(all.map((one) => one.name))];
   return (
     <section class={choice ? "chart-panel" : "chart-panel closed"} aria-label="Curves over time">
@@ -47,6 +48,7 @@ export function ChartPanel({ stage, all, choice, loaded, traces, aligned, types 
         {choice && !aligned && <span class="dim">The image's axis is not time in seconds, so this has an axis of its own.</span>}
         {choice && aligned && <span class="dim hide-small">drag to zoom, double click for all</span>}
       </div>
+      {stale && <p class="warning" role="status" data-testid="stale-curve">This curve is out of date: {stale}.</p>}
       <ErrorBox error={loaded.error} retry={loaded.reload} />
       {choice && !loaded.error && (
         <Chart stage={stage} traces={traces} label={columnLabel(choice.column, choice.unit)} aligned={aligned} types={types} />

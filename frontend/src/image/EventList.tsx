@@ -8,7 +8,8 @@ import { ErrorBox } from "../parts/ErrorBox";
 import type { Loaded } from "../parts/useLoad";
 import type { Curator } from "../side/curator";
 import { EventType } from "../side/EventType";
-import type { Stage } from "./stage";
+import type { HandEvents } from "./handevents";
+import type { PlacedEvent, Stage } from "./stage";
 
 interface Props {
   stage: Stage;
@@ -16,12 +17,13 @@ interface Props {
   chosen: { kind: string; name: string } | null;
   loaded: Loaded<EventsData>;
   types: string[];
+  hand: HandEvents | null;
   curator: Curator | null;
 }
 
 const MOST = 400;
 
-export function EventList({ stage, info, chosen, loaded, types, curator }: Props) {
+export function EventList({ stage, info, chosen, loaded, types, hand, curator }: Props) {
   const list = useRef<HTMLDivElement>(null);
   const events = stage.events.value;
   const selected = stage.event.value;
@@ -72,8 +74,30 @@ export function EventList({ stage, info, chosen, loaded, types, curator }: Props
       {at >= 0 && data && chosen && curator && typed && (
         <EventType key={selected} curator={curator} event={events[at]!.data} data={data} column={typed} from={chosen} />
       )}
+      {at >= 0 && hand && <EventTimes key={`${selected} ${events[at]!.start} ${events[at]!.end}`} event={events[at]!} hand={hand} busy={curator!.busy.value} />}
       {at >= 0 && data && <EventFacts event={events[at]!.data} columns={data.columns} />}
     </>
+  );
+}
+
+/** When the chosen event is; to be removed too. */
+function EventTimes({ event, hand, busy }: { event: PlacedEvent; hand: HandEvents; busy: boolean }) {
+  const form = useRef<HTMLFormElement>(null);
+  const time = (name: string, value: number | null) => (
+    <label><span>{name} (s)</span><input name={name} type="number" step="any" data-testid={`event-${name}`} defaultValue={value === null ? "" : String(value)} /></label>
+  );
+  const save = (submit: Event) => {
+    submit.preventDefault();
+    const values = new FormData(form.current!);
+    const seconds = (name: string) => (values.get(name) === "" ? null : Number(values.get(name)));
+    hand.set(event.data.row, { t_start_s: seconds("start"), t_end_s: seconds("end") });
+  };
+  return (
+    <form class="inline-form" ref={form} onSubmit={save}>
+      {time("start", event.start)}{time("end", event.end)}
+      <button type="submit" class="primary" data-testid="event-times-save" disabled={busy}>Set</button>
+      <button type="button" data-testid="event-remove" disabled={busy} title="Remove (x)" onClick={() => hand.remove(event.data.row)}>Remove</button>
+    </form>
   );
 }
 

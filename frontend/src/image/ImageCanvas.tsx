@@ -7,6 +7,7 @@ import { viewText } from "../lib/view";
 import { ErrorBox } from "../parts/ErrorBox";
 import { drawAxes, drawScaleBars, drawTiles } from "./draw";
 import { areaOf } from "./geometry";
+import type { HandEvents } from "./handevents";
 import { useMasks } from "./masks";
 import { drawAbove } from "./overlay";
 import { usePointer } from "./pointer";
@@ -20,11 +21,12 @@ interface Props {
   types: string[];
   onCache: (cache: TileCache) => void;
   editable: boolean;
+  hand: () => HandEvents | null;
   /** The pixels are not those that this page knows of. */
   onStale: () => void;
 }
 
-export function ImageCanvas({ stage, labelled, types, onCache, editable, onStale }: Props) {
+export function ImageCanvas({ stage, labelled, types, onCache, editable, hand, onStale }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const below = useRef<HTMLCanvasElement>(null);
   const above = useRef<HTMLCanvasElement>(null);
@@ -33,7 +35,7 @@ export function ImageCanvas({ stage, labelled, types, onCache, editable, onStale
   const info = stage.info.value;
 
   useMasks(stage);
-  usePointer(below, stage, editable, labelled);
+  usePointer(below, stage, editable, labelled, hand);
 
   useEffect(() => {
     const observer = new ResizeObserver(() => {
@@ -117,6 +119,7 @@ export function ImageCanvas({ stage, labelled, types, onCache, editable, onStale
         types,
         selectedEvent: stage.event.peek(),
         draft: stage.draft.peek(),
+        eventDraft: stage.eventDraft.peek(),
         hover: stage.hover.peek(),
         masks: stage.masks.peek(),
         turned: seen.plane.turned,
@@ -135,6 +138,7 @@ export function ImageCanvas({ stage, labelled, types, onCache, editable, onStale
       stage.event.value;
       stage.events.value;
       stage.draft.value;
+      stage.eventDraft.value;
       stage.masks.value;
       stage.hover.value;
       theme.value;

@@ -17,6 +17,7 @@ import { ChartPanel } from "./ChartPanel";
 import { Damaged } from "./Damaged";
 import { hasSeconds, placed } from "./events";
 import { forgetKeys, useJudgeKeys } from "./judgekeys";
+import { handEvents, type HandEvents } from "./handevents";
 import { ImageCanvas } from "./ImageCanvas";
 import { Readout } from "./Readout";
 import { Stage } from "./stage";
@@ -98,7 +99,11 @@ function Whole({ first, editable }: { first: ImageInfo; editable: boolean }) {
   }, [events.data, info]);
   const types = useMemo(() => [...new Set(stage.events.value.map((one) => one.type))].sort(), [stage.events.value]);
 
-  useImageKeys(stage, curator);
+  const hand = useRef<HandEvents | null>(null);
+  hand.current = useMemo(() => handEvents(stage, curator, source, events.data?.columns ?? []), [source?.name, source?.kind, events.data]);
+  const own = useRef<string[]>([]);
+  own.current = events.data?.own_types ?? [];
+  useImageKeys(stage, curator, () => hand.current, () => own.current);
   const aligned = hasSeconds(info);
   useEffect(() => {
     shownName.value = info.name;
@@ -118,21 +123,35 @@ function Whole({ first, editable }: { first: ImageInfo; editable: boolean }) {
         {info.artifacts.filter((one) => one.error).map((one) => <ErrorBox key={one.key} error={`${one.name} cannot be shown: ${one.error}`} />)}
         <Toolbar stage={stage} />
         <Readout stage={stage} cache={() => cache.current} traces={traces} unit={choice?.unit ?? null} aligned={aligned} />
-        <ImageCanvas stage={stage} labelled={!(choice && aligned)} types={types} editable={editable} onCache={(made) => (cache.current = made)}
+        <ImageCanvas stage={stage} labelled={!(choice && aligned)} types={types} editable={editable} hand={() => hand.current} onCache={(made) => (cache.current = made)}
           onStale={() => void watcher.look()} />
         {all.length > 0 && <ChartPanel stage={stage} all={all} choice={choice} loaded={series} traces={traces} aligned={aligned} types={types} />}
       </div>
-      <SidePanel stage={stage} info={info} curator={curator} events={{ chosen: source, loaded: events, types }} />
+      <SidePanel stage={stage} info={info} curator={curator} events={{ chosen: source, loaded: events, types, hand: hand.current }} />
     </main>
   );
 }
 
-function useImageKeys(stage: Stage, curator: Curator | null): void {
+function useImageKeys(stage: Stage, curator: Curator | null, hand: () => HandEvents | null, own: () => string[]): void {
   useJudgeKeys(() => stage.info.peek(), curator, () => stage.draft.peek() !== null);
   useKeys((event) => {
     // While a region is described, a letter is part of its name, wherever the focus is.
     if (stage.draft.peek() && event.key !== "Escape") return false;
+    const chosen = stage.event.peek();
+    if (/^[1-9]$/.test(event.key)) {
+      const type = own()[Number(event.key) - 1];
+      if (chosen === null || type === undefined || !hand()) return false;
+      hand()!.name(chosen, type);
+      return true;
+    }
     switch (event.key) {
+      case "i": {
+        const { x0, x1 } = stage.view.peek();
+        const middle = stage.hover.peek()?.x ?? (x0 + x1) / 2;
+        hand()?.add(middle - (x1 - x0) / 50, middle + (x1 - x0) / 50);
+        break;
+      }
+      case "x": if (chosen !== null) hand()?.remove(chosen); break;
       case "+": case "=": stage.zoom(1.5); break;
       case "-": case "_": stage.zoom(1 / 1.5); break;
       case "0": stage.fit(); break;

@@ -2,7 +2,8 @@ import { COLOR_MAPS } from "../lib/lut";
 import type { Along } from "../lib/view";
 import { Icon } from "../parts/icons";
 import { Contrast } from "./Contrast";
-import type { Coloring, Stage } from "./stage";
+import type { Coloring } from "./seen";
+import type { Stage } from "./stage";
 
 /** Planes, contrast, colours and zoom. */
 export function Toolbar({ stage }: { stage: Stage }) {

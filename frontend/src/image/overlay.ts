@@ -19,6 +19,7 @@ export interface Above {
   types: string[];
   selectedEvent: number | null;
   draft: Draft | null;
+  eventDraft: { x0: number; x1: number } | null;
   hover: Hover | null;
   masks: ReadonlyMap<number, Mask>;
   turned: boolean;
@@ -32,6 +33,14 @@ export function drawAbove(context: CanvasRenderingContext2D, view: View, area: A
   context.rect(area.left, 0, area.width, area.top + area.height);
   context.clip();
   for (const event of above.events) drawEvent(context, view, area, event, above);
+  if (above.eventDraft) {
+    const [x0, x1] = [toX(view, area, above.eventDraft.x0), toX(view, area, above.eventDraft.x1)];
+    context.fillStyle = above.accent;
+    context.fillRect(Math.min(x0, x1), 1, Math.abs(x1 - x0), area.top - 3);
+    context.globalAlpha = 0.15;
+    context.fillRect(Math.min(x0, x1), area.top, Math.abs(x1 - x0), area.height);
+    context.globalAlpha = 1;
+  }
   context.restore();
   context.save();
   context.beginPath();

@@ -4,6 +4,7 @@ import type { RefObject } from "preact";
 import { useEffect } from "preact/hooks";
 import type { Along, View } from "../lib/view";
 import { areaOf, fromX, fromY } from "./geometry";
+import type { HandEvents } from "./handevents";
 import { boxPixels } from "./overlay";
 import { boxOfRoi, dragged, gripAt, wholeBox, type Grip } from "./rois";
 import type { Draft, Stage } from "./stage";
@@ -22,10 +23,14 @@ export const wheelFactor = (event: WheelEvent) => {
   return Math.exp(-Math.max(-300, Math.min(300, delta)) * 0.0022);
 };
 
-export function usePointer(ref: RefObject<HTMLCanvasElement>, stage: Stage, editable: boolean, labelled: boolean): void {
+export function usePointer(
+  ref: RefObject<HTMLCanvasElement>, stage: Stage, editable: boolean, labelled: boolean, hand: () => HandEvents | null,
+): void {
   useEffect(() => {
     const canvas = ref.current!;
     let press: { x: number; y: number; moved: boolean; view: View; grip: Grip | null; draft: Draft | null } | null = null;
+
+    let strip: { x: number; moved: boolean; row: number | null; x0: number; x1: number; edge: "new" | "start" | "end" | "all" } | null = null;
 
     const place = (event: MouseEvent) => {
       const rect = canvas.getBoundingClientRect();
@@ -39,6 +44,16 @@ export function usePointer(ref: RefObject<HTMLCanvasElement>, stage: Stage, edit
       if (event.button !== 0) return;
       const at = place(event);
       canvas.setPointerCapture(event.pointerId);
+      if (at.py < at.area.top && hand()) {
+        // In the strip above the image: the chosen event, by an edge or all of it, or else a new one.
+        const reach = ((at.view.x1 - at.view.x0) / at.area.width) * 6;
+        const chosen = stage.events.peek().find((one) => one.data.row === stage.event.peek() && one.x0 !== null);
+        const [x0, x1] = chosen ? [chosen.x0!, chosen.x1 ?? chosen.x0!] : [at.x, at.x];
+        const on = chosen !== undefined && at.x > x0 - reach && at.x < x1 + reach;
+        const edge = !on ? "new" : Math.abs(at.x - x1) < reach ? "end" : Math.abs(at.x - x0) < reach ? "start" : "all";
+        strip = { x: at.x, moved: false, row: on ? chosen.data.row : null, x0, x1, edge };
+        return;
+      }
       const draft = stage.draft.peek();
       const grip = draft && editable ? gripAt(boxPixels(draft, at.view, at.area), at.px, at.py) : null;
       press = { x: at.x, y: at.y, moved: false, view: at.view, grip, draft: grip ? draft : null };
@@ -51,6 +66,15 @@ export function usePointer(ref: RefObject<HTMLCanvasElement>, stage: Stage, edit
         && at.px >= at.area.left && at.px <= at.area.left + at.area.width
         && at.py >= at.area.top && at.py <= at.area.top + at.area.height;
       stage.hover.value = within ? { x: at.x, y: at.y } : null;
+      if (strip) {
+        const { x, row, edge } = strip;
+        const by = at.x - x;
+        if (Math.abs(by) > ((at.view.x1 - at.view.x0) / at.area.width) * 3) strip.moved = true;
+        if (!strip.moved) return;
+        const [x0, x1] = edge === "new" ? [x, at.x] : [strip.x0 + (edge === "end" ? 0 : by), strip.x1 + (edge === "start" ? 0 : by)];
+        stage.eventDraft.value = { row, x0, x1 };
+        return;
+      }
       if (!press) {
         const draft = stage.draft.peek();
         const grip = draft && editable ? gripAt(boxPixels(draft, at.view, at.area), at.px, at.py) : null;
@@ -74,6 +98,16 @@ export function usePointer(ref: RefObject<HTMLCanvasElement>, stage: Stage, edit
     };
 
     const up = (event: PointerEvent) => {
+      if (strip) {
+        const { moved, row } = strip;
+        const drawn = stage.eventDraft.peek();
+        strip = null;
+        stage.eventDraft.value = null;
+        if (!moved || !drawn) click(event);
+        else if (row === null) hand()?.add(drawn.x0, drawn.x1);
+        else hand()?.move(row, drawn.x0, drawn.x1);
+        return;
+      }
       const was = press;
       press = null;
       if (!was) return;

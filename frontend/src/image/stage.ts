@@ -2,13 +2,13 @@
 
 import { batch, computed, effect, signal, type ReadonlySignal, type Signal } from "@preact/signals";
 import type { EventRow, Histogram, ImageInfo, Roi } from "../api/types";
-import { isColorMap, lut, PRIMARIES, tint, TINTS, type ColorMap } from "../lib/lut";
-import { formatAt, parseAt, parseNumbers } from "../lib/query";
+import { lut, PRIMARIES, tint, TINTS } from "../lib/lut";
+import { formatAt } from "../lib/query";
 import { params, setQuery } from "../lib/router";
 import type { Plane } from "../lib/tiles";
 import type { Mask } from "./masks";
-import type { Colors } from "./tilecache";
 import { wholeBox } from "./rois";
+import { isChannel, read, usualAlong, usualAt, usualMap } from "./seen";
 import { centredOn, clamped, fit, isWhole, panned, squared, viewText, zoomed, type Along, type Frame, type View } from "../lib/view";
 
 export interface Hover {
@@ -17,14 +17,12 @@ export interface Hover {
   y: number | null;
 }
 
-export type Coloring = ColorMap | "composite";
-
 /** One plane of those that are drawn over each other. */
 export interface Layer {
   channel: number;
   at: string;
   color: string | null;
-  colors: Colors;
+  colors: import("./tilecache").Colors;
 }
 
 interface Range {
@@ -62,6 +60,8 @@ export class Stage {
   readonly masks = signal<ReadonlyMap<number, Mask>>(new Map());
   readonly draft = signal<Draft | null>(null);
   readonly drawing = signal(false);
+  /** An event that is being drawn or dragged, in samples; row null: a new one. */
+  readonly eventDraft = signal<{ row: number | null; x0: number; x1: number } | null>(null);
   readonly plane: ReadonlySignal<Plane>;
   readonly frame: ReadonlySignal<Frame>;
   readonly range: ReadonlySignal<Range>;
@@ -297,43 +297,3 @@ export interface PlacedEvent {
 }
 
 const WHOLE_BYTE: Range = { low: 0, high: 255 };
-
-export const usualMap = (info: ImageInfo): Coloring => (info.plane.composite ? "composite" : "gray");
-
-const usualAlong = (info: ImageInfo): Along => (info.plane.kymograph ? "x" : "both");
-
-/** What an address says of how an image is seen. */
-function read(info: ImageInfo, query: URLSearchParams) {
-  const map = query.get("map");
-  const contrast = parseNumbers(query.get("contrast"), 2);
-  const along = query.get("zoom");
-  return {
-    view: viewOf(query),
-    at: startAt(info, parseAt(query.get("at"))),
-    colorMap: isColorMap(map) || (map === "composite" && info.plane.composite) ? (map as Coloring) : usualMap(info),
-    contrast: contrast && { low: contrast[0]!, high: contrast[1]! },
-    along: along === "both" || along === "x" || along === "y" ? along : usualAlong(info),
-    roi: parseNumbers(query.get("roi"), 1)?.[0] ?? null,
-    event: parseNumbers(query.get("event"), 1)?.[0] ?? null,
-    showEvents: query.get("events") !== "off",
-    showRois: query.get("rois") !== "off",
-  };
-}
-
-function viewOf(query: URLSearchParams): View | null {
-  const x = parseNumbers(query.get("x"), 2);
-  const y = parseNumbers(query.get("y"), 2);
-  if (!x || !y || !(x[1]! > x[0]!) || !(y[1]! > y[0]!)) return null;
-  return { x0: x[0]!, x1: x[1]!, y0: y[0]!, y1: y[1]! };
-}
-
-function startAt(info: ImageInfo, asked: Record<string, number>): Record<string, number> {
-  return Object.fromEntries(
-    info.sliders.map((slider) => [slider.axis, Math.min(asked[slider.axis] ?? slider.at ?? 0, Math.max(0, slider.size - 1))]),
-  );
-}
-
-const usualAt = (info: ImageInfo, axis: string) => info.sliders.find((one) => one.axis === axis)?.at ?? 0;
-
-const isChannel = (info: ImageInfo, name: string) =>
-  info.axes.some((axis) => axis.name === name && axis.quantity === "channel");

@@ -27,6 +27,8 @@ const KEYS: [string, [string, string][]][] = [
   ]],
   ["Judging (with --edit)", [
     ["a  r  u", "accept, reject, undecided"],
+    ["i  x", "add an event at the mouse, remove the chosen one"],
+    ["1 … 9", "its type, as numbered in the list of events"],
     ["d", "draw a rectangle; Enter puts one in the middle of the view"],
   ]],
 ];

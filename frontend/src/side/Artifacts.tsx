@@ -21,6 +21,7 @@ export function Artifacts({ info }: { info: AnyImage }) {
             <div class="artifact-head">
               <button type="button" class="artifact-open" aria-expanded={open === key} onClick={() => setOpen(open === key ? null : key)}>
                 <span class="artifact-name">{one.name}</span> <span class="dim">{one.kind} {bytes(one.size_bytes)}</span>
+                {one.stale && <span class="warn" title={one.stale}> out of date</span>}
                 {one.error && <span class="bad" title={one.error}> damaged</span>}
               </button>
               {one.forms.map((form) => (

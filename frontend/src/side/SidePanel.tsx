@@ -1,5 +1,7 @@
 import type { EventsData, ImageInfo } from "../api/types";
 import { EventList } from "../image/EventList";
+import { hasSeconds } from "../image/events";
+import type { HandEvents } from "../image/handevents";
 import type { Stage } from "../image/stage";
 import type { Loaded } from "../parts/useLoad";
 import { Downloads, Facts, InTables, Metadata } from "./About";
@@ -14,7 +16,7 @@ interface Props {
   stage: Stage;
   info: ImageInfo;
   curator: Curator | null;
-  events: { chosen: { kind: string; name: string } | null; loaded: Loaded<EventsData>; types: string[] };
+  events: { chosen: { kind: string; name: string } | null; loaded: Loaded<EventsData>; types: string[]; hand: HandEvents | null };
 }
 
 export function SidePanel({ stage, info, curator, events }: Props) {
@@ -27,9 +29,9 @@ export function SidePanel({ stage, info, curator, events }: Props) {
           <History curator={curator} info={info} />
         </Section>
       )}
-      {info.events.length > 0 && (
+      {(info.events.length > 0 || (curator && hasSeconds(info))) && (
         <Section id="events" title="Events" count={stage.events.value.length} open>
-          <EventList stage={stage} info={info} chosen={events.chosen} loaded={events.loaded} types={events.types} curator={curator} />
+          <EventList stage={stage} info={info} chosen={events.chosen} loaded={events.loaded} types={events.types} hand={events.hand} curator={curator} />
         </Section>
       )}
       <Section id="rois" title="Regions" count={info.rois.length} open forced={stage.draft.value !== null}>

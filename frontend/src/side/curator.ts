@@ -148,6 +148,8 @@ export function described(entry: HistoryEntry): string {
         return change.before === null ? `ROI ${change.roi_id} drawn` : change.after === null ? `ROI ${change.roi_id} removed` : `ROI ${change.roi_id} changed`;
       case "event_type":
         return `event ${(change.row ?? 0) + 1}: ${quoted(change.before)} → ${quoted(change.after)}`;
+      case "event":
+        return change.before === null ? "an event added" : change.after === null ? "an event removed" : "an event changed";
       default:
         return change.what;
     }

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+import pytest
+
 from kymflow_zarr import RectRoi, ZarrDataset
 from tests.viewer.web.browser import HOSTILE, Visits, drawn, loaded, until
 
@@ -199,3 +202,48 @@ def test_a_page_for_looking_has_nothing_to_edit_with_and_is_refused(
     assert "--edit" in answer["body"]["error"]["hint"]
     assert experiment["flow-1"].revision == revision
     assert experiment["flow-1"].curation().history == ()
+
+
+def test_events_are_added_moved_named_and_removed_by_mouse_and_keys(
+    editing: Viewer, visits: Visits, mine: ZarrDataset
+) -> None:
+    page = visits.open(editing, "/image/flow-1")
+    loaded(page)
+
+    def events(count: int) -> pd.DataFrame:
+        rows = "document.querySelectorAll('[data-testid=history-row]')"
+        until(page, f"() => {rows}.length === {count}")
+        return mine["flow-1"].load_df_parquet("velocity_events/events")
+
+    box = drawn(page).bounding_box()
+    width = box["width"]
+    page.mouse.move(box["x"] + 0.6 * width, box["y"] + 4)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.65 * width, box["y"] + 4, steps=4)
+    page.mouse.up()
+    added = events(1).iloc[3]
+    start, end = float(added["t_start_s"]), float(added["t_end_s"])
+    assert 1.5 < start < end < 2.1
+    assert added["roi_id"] == 1
+    page.get_by_test_id("event-row").nth(3).wait_for()
+    page.get_by_test_id("own-type").first.wait_for()  # The new one is chosen.
+    page.keyboard.press("1")
+    assert events(2).iloc[3]["user_type"] == HOSTILE
+    page.mouse.move(box["x"] + 0.625 * width, box["y"] + 4)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.725 * width, box["y"] + 4, steps=4)
+    page.mouse.up()
+    moved = events(3).iloc[3]
+    assert moved["t_start_s"] == pytest.approx(start + 0.3, abs=0.06)
+    assert moved["t_end_s"] - moved["t_start_s"] == pytest.approx(end - start, abs=0.01)
+    assert moved["event_id"] == added["event_id"]
+    shown = "() => document.querySelector('[data-testid=event-end]').value"
+    until(page, f"{shown} === '{moved['t_end_s']:g}'")
+    page.get_by_test_id("event-end").fill("2.9")
+    page.get_by_test_id("event-times-save").click()
+    assert events(4).iloc[3]["t_end_s"] == 2.9
+    page.get_by_test_id("event-facts").click()
+    page.keyboard.press("x")
+    assert len(events(5)) == 3
+    page.get_by_test_id("undo").click()
+    assert events(6).iloc[3]["t_end_s"] == 2.9

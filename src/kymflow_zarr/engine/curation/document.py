@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
+from msgspec.structs import asdict
+
 from kymflow_zarr import layout
 from kymflow_zarr.engine.documents import dump, load
 from kymflow_zarr.engine.images import artifacts
@@ -21,7 +23,7 @@ from kymflow_zarr.schema.artifacts.curation import (
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import FrameKind, Verdict
 
-EditWhat: TypeAlias = Literal["verdict", "note", "roi", "event_type"]
+EditWhat: TypeAlias = Literal["verdict", "note", "roi", "event_type", "event"]
 
 # By kind of change: the fields that locate it, besides before and after.
 FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -29,6 +31,7 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "note": (),
     "roi": ("roi_id", "position"),
     "event_type": ("artifact_kind", "name", "row", "column", "row_sha256"),
+    "event": ("artifact_kind", "name", "event_id", "position"),
 }
 
 
@@ -38,13 +41,14 @@ class EditChange:
 
     Parameters
     ----------
-    what : {"verdict", "note", "roi", "event_type"}
+    what : {"verdict", "note", "roi", "event_type", "event"}
     before, after : object
-        The values. A region is its mapping in the metadata payload, or None if absent.
+        The values. A region is its mapping in the metadata payload, an event a mapping of its
+        cells; either is None if absent.
     roi_id : int, optional
         The region.
     position : int, optional
-        Its previous position in the list of regions, from 0.
+        Its previous position in the list of regions or events, from 0.
     artifact_kind : {"parquet", "csv_gz"}, optional
     name : str, optional
         The data frame of events.
@@ -53,6 +57,8 @@ class EditChange:
     column : str, optional
     row_sha256 : str, optional
         Digest of the other cells of the row, which identifies the event.
+    event_id : str, optional
+        The event that was added, changed or removed.
     """
 
     what: EditWhat
@@ -65,6 +71,7 @@ class EditChange:
     row: int | None = None
     column: str | None = None
     row_sha256: str | None = None
+    event_id: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return it in the document's form."""
@@ -77,6 +84,8 @@ class EditChange:
             return f"region {self.roi_id}"
         if self.what == "event_type":
             return f"{self.column} of row {self.row} of {self.name!r}"
+        if self.what == "event":
+            return f"event {self.event_id} of {self.name!r}"
         return self.what
 
 
@@ -184,6 +193,11 @@ def with_entry(plain: Mapping[str, Any], entry: Edit, *, where: str) -> dict[str
     from kymflow_zarr.formats.json import encode_json
 
     saved = {key: value for key, value in entry.to_dict().items() if key != "undone_by"}
+    # Readers of earlier versions refuse kinds of changes that they do not know.
+    events = [each for each in saved["changes"] if each["what"] == "event"]
+    if events:
+        saved["changes"] = [each for each in saved["changes"] if each["what"] != "event"]
+        saved["events"] = [{k: v for k, v in each.items() if k != "what"} for each in events]
     # On-disk format: "A writer MUST keep the entries that are there."
     return {**plain, "history": [*plain["history"], json.loads(encode_json(saved, where=where))]}
 
@@ -234,6 +248,7 @@ def _curation_of(document: CurationDocument) -> Curation:
             what: Any = change.__struct_config__.tag
             known = {key: getattr(change, key) for key in ("before", "after", *FIELDS[what])}
             changes.append(EditChange(what=what, **known))
+        changes += [EditChange(what="event", **asdict(event)) for event in edit.events]
         history.append(
             Edit(
                 edit_id=edit.edit_id, who=edit.who, when_utc=edit.when_utc, changes=tuple(changes),

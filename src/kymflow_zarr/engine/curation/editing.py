@@ -39,6 +39,8 @@ from kymflow_zarr.storage.interface import ConflictError, Storage
 from kymflow_zarr.types import ArtifactKind, FrameKind, Verdict
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from kymflow_zarr.engine.curation.edited_events import EditedEvents
     from kymflow_zarr.engine.image import StoredImage
 
@@ -188,6 +190,8 @@ class EditedImage:
             events = self.events(*_frame_of(change))
         except ArtifactNotFoundError:
             return False
+        if change.what == "event":
+            return _same(change.after, events.event(change.event_id or ""))
         if not events.holds(change) or change.row is None or change.column is None:
             return False
         return _same(change.after, events.now(change.row, change.column))
@@ -199,6 +203,9 @@ class EditedImage:
             self._note = change.before
         elif change.roi_id is not None:
             self.rois().put(change.roi_id, change.before, change.position)
+        elif change.what == "event":
+            events = self.events(*_frame_of(change))
+            events.put_event(change.event_id or "", change.before, change.position)
         elif change.row is not None and change.column is not None:
             events = self.events(*_frame_of(change))
             events.put(change.row, change.column, change.before)
@@ -223,9 +230,9 @@ class EditedImage:
             self._rois = EditedRois(payload, where=key)
         return self._rois
 
-    def events(self, kind: FrameKind, name: str) -> EditedEvents:
-        """Return a data frame of events for editing."""
-        from kymflow_zarr.engine.curation.edited_events import EditedEvents
+    def events(self, kind: FrameKind, name: str, *, create: bool = False) -> EditedEvents:
+        """Return a data frame of events for editing; an empty one if there is none to create."""
+        from kymflow_zarr.engine.curation.edited_events import EditedEvents, empty_events
 
         self._require_open()
         if kind not in get_args(FrameKind):
@@ -233,9 +240,25 @@ class EditedImage:
                 f"the kind is {kind!r}", where="kind", hint='It is "parquet" or "csv_gz".'
             )
         if (kind, name) not in self._events:
-            frame = artifacts.load(self._storage, self._prefix, kind, name)
+            try:
+                frame = artifacts.load(self._storage, self._prefix, kind, name)
+            except ArtifactNotFoundError:
+                if not create:
+                    raise
+                frame = empty_events()
             self._events[kind, name] = EditedEvents(frame, kind, name)
         return self._events[kind, name]
+
+    def replace_detected(self, kind: FrameKind, name: str, detected: pd.DataFrame) -> None:
+        """Replace detected events; see :meth:`RecordEdit.replace_detected`."""
+        by_hand: dict[str, Any] = {}
+        for edit in load_curation(self._storage, self._prefix).history:
+            if edit.undoes is not None or edit.undone_by is not None:
+                continue
+            for change in edit.changes:
+                if change.what == "event" and _frame_of(change) == (kind, name):
+                    by_hand[change.event_id or ""] = change.before or change.after
+        self.events(kind, name, create=True).replace_detected(detected, by_hand)
 
     def planes(self) -> ImagePlanes:
         """Return the extent of the image."""
@@ -258,6 +281,7 @@ def _same(one: Any, other: Any) -> bool:
     return bool(one == other or (one != one and other != other))
 
 
+USER_TYPE = "user_type"
 _STATISTICS = "img_"
 
 
@@ -527,6 +551,102 @@ class RecordEdit:
             If it has neither column, or if the row does not exist.
         """
         self._image.events(kind, name).set_type(row, value)
+
+    def add_event(
+        self,
+        name: str,
+        start_s: float,
+        end_s: float | None = None,
+        *,
+        type: str | None = None,  # noqa: A002 - what people call it
+        kind: FrameKind = "parquet",
+        **cells: Any,
+    ) -> str:
+        """Add an event by hand; a data frame of events is created if there is none.
+
+        Parameters
+        ----------
+        name : str
+            Name of the data-frame artifact.
+        start_s, end_s : float
+            Seconds; None as end for a moment.
+        type : str, optional
+            What the person calls it: its ``user_type``.
+        kind : {"parquet", "csv_gz"}
+            Kind of the artifact.
+        **cells
+            Other columns of the data frame, such as ``roi_id``.
+
+        Returns
+        -------
+        str
+            Its id, which stays: column ``event_id``. Other events of the data frame get one too.
+
+        Raises
+        ------
+        ArgumentError
+            If the times are not finite or in order, or the row labels of the data frame are no
+            plain positions.
+        """
+        events = self._image.events(kind, name, create=True)
+        return events.add(start_s, end_s, {USER_TYPE: type, **cells})
+
+    def change_event(
+        self, name: str, event: str | int, *, kind: FrameKind = "parquet", **cells: Any
+    ) -> str:
+        """Move or resize an event, or set other cells of it; return its id.
+
+        Parameters
+        ----------
+        name : str
+            Name of the data-frame artifact.
+        event : str or int
+            Its ``event_id``, or its position, from 0.
+        kind : {"parquet", "csv_gz"}
+            Kind of the artifact.
+        **cells
+            New values by column: ``t_start_s``, ``t_end_s``, ``user_type``, or others.
+
+        Raises
+        ------
+        ArtifactNotFoundError
+            If there is no such artifact.
+        ArgumentError
+            If there is no such event, or its times would not be finite or in order.
+        """
+        return self._image.events(kind, name).change(event, cells)
+
+    def remove_event(self, name: str, event: str | int, *, kind: FrameKind = "parquet") -> None:
+        """Remove an event.
+
+        Parameters and errors are those of :meth:`change_event`.
+        """
+        self._image.events(kind, name).remove(event)
+
+    def replace_detected(
+        self, name: str, detected: pd.DataFrame, *, kind: FrameKind = "parquet"
+    ) -> None:
+        """Replace the events that a program detected, and keep what a person judged.
+
+        An event stays as it is if it was added, changed or given a type by hand. A new event that
+        overlaps one of those, of the same region and channel, is left out, and so is one that
+        overlaps an event that was removed by hand: none is doubled, and none comes back.
+
+        Parameters
+        ----------
+        name : str
+            Name of the data-frame artifact; created if there is none.
+        detected : DataFrame
+            With ``t_start_s`` and, where they are known, ``t_end_s``, ``roi_id``, ``channel``.
+        kind : {"parquet", "csv_gz"}
+            Kind of the artifact.
+
+        Raises
+        ------
+        ArgumentError
+            If it has no column ``t_start_s``.
+        """
+        self._image.replace_detected(kind, name, detected)
 
 
 def write_dataframes(

@@ -65,6 +65,20 @@ ChangeDocument: TypeAlias = (
 )
 
 
+class EventChangeDocument(msgspec.Struct, kw_only=True):
+    """An event that was added, changed or removed by hand."""
+
+    artifact_kind: FrameKind
+    name: Annotated[str, Meta(description="Of the artifact.")]
+    event_id: Annotated[str, Meta(min_length=1, description="Of its column event_id.")]
+    position: Annotated[
+        Annotated[int, Meta(ge=0)] | None,
+        Meta(description="Its row before; null where it was not there."),
+    ]
+    before: Annotated[dict[str, Any] | None, Meta(description="Its cells; null: not there.")]
+    after: Annotated[dict[str, Any] | None, Meta(description="Its cells; null: it is gone.")]
+
+
 class EditDocument(msgspec.Struct, kw_only=True):
     """One entry of the history: the editor, the time and the changes."""
 
@@ -73,6 +87,10 @@ class EditDocument(msgspec.Struct, kw_only=True):
     when_utc: Annotated[str, Meta(description="ISO 8601, UTC.")]
     changes: list[ChangeDocument]
     undoes: Annotated[str | None, Meta(description="Id of the edit that it took back.")] = None
+    events: Annotated[
+        list[EventChangeDocument],
+        Meta(description="Apart from changes, as readers of earlier versions know none of them."),
+    ] = msgspec.field(default_factory=list)
 
 
 class CurationDocument(msgspec.Struct, kw_only=True):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import unquote
 
-from kymflow_zarr.errors import ArgumentError
+from kymflow_zarr.errors import ArgumentError, KymflowZarrError
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -93,6 +94,8 @@ class Site:
     editable : bool
     who : str, optional
         Name of the person who edits, for the history.
+    types : list of str
+        The types of events that people use here, in the order in which they were found.
     """
 
     dataset: ZarrDataset
@@ -107,7 +110,27 @@ class Site:
     pixels: threading.BoundedSemaphore = field(
         default_factory=lambda: threading.BoundedSemaphore(_PIXEL_THREADS)
     )
+    types: list[str] = field(default_factory=list)
     downloads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_DOWNLOADS))
+
+    def own_types(self, found: Iterable[Any]) -> list[str]:
+        """Return the types that people have given to events, with those just found.
+
+        Each keeps its place, as number keys stand for them.
+        """
+        if not self.types:
+            for name in self.dataset.list_table_names():
+                # A table without that column, or a damaged one, tells none.
+                with contextlib.suppress(KymflowZarrError):
+                    column = self.tables.rows(name).column("user_type")
+                    self.types.extend(sorted(_types_in(column.objects)))
+        self.types.extend(sorted(_types_in(found) - set(self.types)))
+        return list(dict.fromkeys(self.types))
+
+
+def _types_in(values: Iterable[Any]) -> set[str]:
+    said = {value for value in values if isinstance(value, str)}
+    return said - {"", "unreviewed"}
 
 
 def site_of(request: Request) -> Site:

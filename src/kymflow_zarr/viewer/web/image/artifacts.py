@@ -257,6 +257,7 @@ def events(request: Request) -> Response:
             "columns": columns,
             "rows": rows,
             "types": sorted(types),
+            "own_types": site.own_types(frame.get("user_type", ())),
             "type_column": told,
         }
     )

@@ -245,6 +245,7 @@ def _origin(_site: Site, record: ZarrImageRecord) -> dict[str, Any]:
 
 def _artifacts(site: Site, record: ZarrImageRecord) -> dict[str, Any]:
     infos = record.list_artifacts()
+    stale = _out_of_date(record)
     traces, marks, damaged = describe_frames(site, record, infos)
     arrays = [
         {"kind": "array", "name": name, "key": None, "size_bytes": None, "forms": ["npy"]}
@@ -253,7 +254,12 @@ def _artifacts(site: Site, record: ZarrImageRecord) -> dict[str, Any]:
     return {
         "artifacts": [
             *(
-                {**dataclasses.asdict(i), "forms": forms_of(i), **damaged.get(i.key, {})}
+                {
+                    **dataclasses.asdict(i),
+                    "forms": forms_of(i),
+                    "stale": stale.get(i.key),
+                    **damaged.get(i.key, {}),
+                }
                 for i in infos
             ),
             *arrays,
@@ -262,6 +268,15 @@ def _artifacts(site: Site, record: ZarrImageRecord) -> dict[str, Any]:
         "events": marks,
         "tables": _table_rows(site, record.image_id),
     }
+
+
+def _out_of_date(record: ZarrImageRecord) -> dict[str, str]:
+    """Return why artifacts do not belong to what the image is now, by key."""
+    reasons = dict.fromkeys(record.list_earlier_artifacts(), "it was computed from earlier pixels")
+    for result in record.results():
+        if result.artifact and result.reasons:
+            reasons[result.artifact] = "; ".join(result.reasons)
+    return reasons
 
 
 def _table_rows(site: Site, image_id: str) -> list[dict[str, Any]]:
@@ -344,8 +359,25 @@ def _apply(editing: Any, change: dict[str, Any]) -> None:
             _of(change, "value", str, None),
             kind=_of(change, "artifact_kind", str),
         )
+    elif kind in ("add_event", "change_event", "remove_event"):
+        _apply_to_event(editing, change, kind)
     else:
         raise ArgumentError(f"there is no change {kind!r}", where="kind")
+
+
+def _apply_to_event(editing: Any, change: dict[str, Any], kind: str) -> None:
+    name, where = _of(change, "name", str), {"kind": _of(change, "artifact_kind", str)}
+    if kind == "remove_event":
+        editing.remove_event(name, _of(change, "event", str, int), **where)
+        return
+    cells = _of(change, "cells", dict)
+    if not all(isinstance(key, str) for key in cells) or {"name", "kind", "event"} & {*cells}:
+        raise ArgumentError("the cells of an event are named by columns", where="changes: cells")
+    if kind == "change_event":
+        editing.change_event(name, _of(change, "event", str, int), **where, **cells)
+        return
+    start, end = cells.pop("t_start_s", None), cells.pop("t_end_s", None)
+    editing.add_event(name, start, end, type=cells.pop("user_type", None), **where, **cells)
 
 
 def _of(change: dict[str, Any], key: str, *kinds: type | None) -> Any:
