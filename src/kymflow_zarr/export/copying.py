@@ -104,7 +104,7 @@ class CopyReport(Report[CopyItem]):
         return {"ok": self.ok, "n_bytes": self.n_bytes}
 
     def __str__(self) -> str:
-        said = ", ".join(f"{n} {status}" for status, n in sorted(self.counts().items()))
+        counted = ", ".join(f"{n} {status}" for status, n in sorted(self.counts().items()))
         would = "would be " if self.dry_run else ""
         notes = [
             f"{item.status}: {item.image_id or 'tables and source files'}"
@@ -112,7 +112,7 @@ class CopyReport(Report[CopyItem]):
             for item in self.items
             if item.status in ("conflict", "failed")
         ]
-        head = f"{self.target}: {would}{said or 'nothing'}, {self.n_bytes} bytes"
+        head = f"{self.target}: {would}{counted or 'nothing'}, {self.n_bytes} bytes"
         return self._text(head, *notes)
 
 

@@ -185,8 +185,8 @@ class _Artifacts:
         if self._is_current(artifact, key, changed):
             return key, self._made[key]
         if not overwrite_edits and self._is_edited(artifact, key):
-            said = "was edited in the dataset" if key in self._made else "is there already"
-            self._notes.append(f"{artifact.name} {said} and left as it is")
+            reason = "was edited in the dataset" if key in self._made else "is there already"
+            self._notes.append(f"{artifact.name} {reason} and left as it is")
             return key, self._made.get(key, "")
         try:
             saved = save_artifact(self._update, artifact)

@@ -82,16 +82,16 @@ def _state_of_image(dataset: ZarrDataset, record: ZarrImageRecord) -> dict[str, 
 
 def _state_of_curation(record: ZarrImageRecord) -> dict[str, Any]:
     """Return the curation without times, and history entries by number."""
-    told = record.curation().to_dict()
-    numbers = {edit["edit_id"]: number for number, edit in enumerate(told["history"])}
-    told["history"] = [
+    recorded = record.curation().to_dict()
+    numbers = {edit["edit_id"]: number for number, edit in enumerate(recorded["history"])}
+    recorded["history"] = [
         {
             **{key: edit[key] for key in ("who", "changes")},
             **{key: numbers.get(edit[key]) for key in ("undoes", "undone_by")},
         }
-        for edit in told["history"]
+        for edit in recorded["history"]
     ]
-    return told
+    return recorded
 
 
 def _without_times(lineage: Any) -> Any:
@@ -128,8 +128,8 @@ def check_invariants(dataset: ZarrDataset) -> None:
             images = f"{layout.IMAGES}/"
             found = {key for key in found if key == images + layout.GROUP or images not in key}
         assert set(listed) == found, f"{group.name}: {sorted(set(listed) ^ found)}"
-        for key, told in listed.items():
-            assert FileSum.of((group / key).read_bytes()) == told, f"{group.name}/{key}"
+        for key, recorded in listed.items():
+            assert FileSum.of((group / key).read_bytes()) == recorded, f"{group.name}/{key}"
     for name in ("sessions", "journal"):
         folder = root / layout.WORK / name
         left = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []

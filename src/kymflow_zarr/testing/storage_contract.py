@@ -262,9 +262,9 @@ class StorageContract:
         storage = self._dataset()
         before = contents(storage)
         with storage.stage() as staged:
-            told = staged.write("data/c/0", b"abc")
+            written = staged.write("data/c/0", b"abc")
             staged.write("zarr.json", memoryview(GROUP))
-            assert (told.size_bytes, staged.sums["data/c/0"]) == (3, told)
+            assert (written.size_bytes, staged.sums["data/c/0"]) == (3, written)
             assert staged.read("data/c/0") == b"abc"
             assert contents(storage) == before
             assert sorted(storage.children("images")) == []

@@ -45,11 +45,11 @@ def record_html(record: StoredImage) -> str:
 
 def axes_text(record: StoredImage) -> str:
     """Return the axes with their steps."""
-    said = []
+    parts = []
     for axis in record.axes:
         name = f"{axis.name} ({axis.quantity})" if axis.name != axis.quantity else axis.name
-        said.append(name if axis.step is None else f"{name} {axis.step:.6g} {axis.unit or 'px'}")
-    return ", ".join(said)
+        parts.append(name if axis.step is None else f"{name} {axis.step:.6g} {axis.unit or 'px'}")
+    return ", ".join(parts)
 
 
 def _facts(record: StoredImage) -> str:
@@ -79,8 +79,8 @@ def _picture(record: StoredImage) -> str:
     except Exception as error:  # noqa: BLE001 - draw the picture without its regions
         trouble = _not_drawn(error)
         picture = figure(seen, [], record.load_array_artifact, f"image {record.image_id}")
-    said = _which(seen)
-    note = f'<div style="opacity:.7">{text(said)}</div>' if said else ""
+    which = _which(seen)
+    note = f'<div style="opacity:.7">{text(which)}</div>' if which else ""
     return f'<div style="margin-top:6px">{picture}</div>{note}{trouble}'
 
 
@@ -90,20 +90,20 @@ def _not_drawn(why: object) -> str:
 
 def _which(seen: Preview) -> str:
     """Return a caption with the plane and the part of it that are shown, if there are more."""
-    said = []
+    parts = []
     plane = seen.plane
     for axis, size, position in zip(plane.axes, plane.shape, seen.index, strict=True):
         if isinstance(position, slice) or size == 1:
             continue
         if axis.quantity == "channel":
             names = plane.channel_names
-            said.append(f"channel {names[position] if names else position + 1}")
+            parts.append(f"channel {names[position] if names else position + 1}")
         else:
-            said.append(f"{axis.name} = {position}")
+            parts.append(f"{axis.name} = {position}")
     if not seen.is_whole:
         taken, whole = seen.pixels.shape, (plane.vertical.size, plane.horizontal.size)
-        said.append(f"a part: {taken[1]} of {whole[1]} across, {taken[0]} of {whole[0]} down")
-    return ", ".join(said)
+        parts.append(f"a part: {taken[1]} of {whole[1]} across, {taken[0]} of {whole[0]} down")
+    return ", ".join(parts)
 
 
 def _metadata(record: StoredImage) -> str:

@@ -29,10 +29,10 @@ _LINE = "border-bottom:1px solid rgba(128,128,128,.35)"
 
 def text(value: object, most: int = _MAX_LETTERS) -> str:
     """Return the text of a value, escaped; truncate a long one."""
-    said = str(value)
-    if len(said) > most:
-        said = f"{said[: most - 1]}…"
-    shown = "".join("\ufffd" if _is_unseen(letter) else letter for letter in said)
+    text = str(value)
+    if len(text) > most:
+        text = f"{text[: most - 1]}…"
+    shown = "".join("\ufffd" if _is_unseen(letter) else letter for letter in text)
     return html.escape(shown, quote=True)
 
 

@@ -294,11 +294,11 @@ def _traces(
     groups: Any = frame.groupby(keys, dropna=False) if keys else [((), frame)]
     one_channel = "channel" not in keys or frame["channel"].nunique() <= 1
     for values, part in groups:
-        told = dict(zip(keys, values, strict=True))
-        label = f"ROI {told['roi_id']}" if "roi_id" in told else column
+        values_of_group = dict(zip(keys, values, strict=True))
+        label = f"ROI {values_of_group['roi_id']}" if "roi_id" in values_of_group else column
         if not one_channel:
-            label += f", channel {told['channel']}"
-        region = told.get("roi_id") if one_channel else None
+            label += f", channel {values_of_group['channel']}"
+        region = values_of_group.get("roi_id") if one_channel else None
         yield region, plain(label), _numbers(part, "time_s", name), _numbers(part, column, name)
 
 

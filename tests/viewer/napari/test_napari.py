@@ -401,7 +401,7 @@ def test_the_list_finds_images_by_words_and_opens_what_is_chosen(
 ) -> None:
     widget.folder.value = ds.path
     assert widget.images.choices == ("line scan", "stack")
-    assert widget.said.value == "2 of 2 images"
+    assert widget.message.value == "2 of 2 images"
     widget.find.value = "UINT16 500"
     assert widget.images.choices == ("line scan",)
     widget.images.value = ["line scan"]
@@ -415,7 +415,7 @@ def test_the_list_says_why_a_folder_has_no_images(
     widget.folder.value = ds.path
     widget.folder.value = tmp_path / "nowhere"
     assert widget.images.choices == ()
-    assert "there is no dataset" in widget.said.value
+    assert "there is no dataset" in widget.message.value
 
 
 def test_the_list_begins_with_the_dataset_that_is_shown(

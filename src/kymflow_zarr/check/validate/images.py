@@ -128,13 +128,15 @@ def _check_equal(
     chunks: Sequence[int],
 ) -> None:
     # On-disk format: "pixels.shape, dtype and chunks MUST be those of the array."
-    said = (pixels.shape, pixels.dtype, pixels.chunks)
+    expected = (pixels.shape, pixels.dtype, pixels.chunks)
     found = (list(shape), dtype, list(chunks))
-    if said != found:
+    if expected != found:
         findings.add(
             "array-mismatch",
             where,
-            "shape, dtype and chunks are {} {} {}, its group says {} {} {}. ".format(*found, *said)
+            "shape, dtype and chunks are {} {} {}, its group says {} {} {}. ".format(
+                *found, *expected
+            )
             + _AGAIN,
         )
 
@@ -254,15 +256,15 @@ def _not_expressible(findings: Findings, where: str, axes: Sequence[Axis], found
         advice = "No order of them would be: that takes two or three axes of space, or one of "
         advice += "space and one of time, and at most one other."
     else:
-        names = " ".join(axis.name for axis in order)
-        advice = f"In the order {names} they would be: transpose the pixels for that."
-    said = " ".join(axis.name for axis in axes)
+        better = " ".join(axis.name for axis in order)
+        advice = f"In the order {better} they would be: transpose the pixels for that."
+    names = " ".join(axis.name for axis in axes)
     # OME-Zarr 0.5: "The 'axes' MUST contain 2 or 3 entries of 'type:space' ... The entries
     # MUST be ordered by 'type'."
     findings.add(
         "ome-not-expressible",
         where,
-        f"the axes {said} cannot be told in OME-Zarr, so other programs see a plain Zarr array. "
+        f"the axes {names} cannot be written in OME-Zarr: other programs see a plain Zarr array. "
         f"{advice}",
     )
     if found is not None:

@@ -154,18 +154,18 @@ def print_ingested(console: Console, report: IngestReport) -> None:
 
     from kymflow_zarr.cli.output.terminal import add_column, new_table
 
-    said = [
+    counted = [
         (f"{count} {status}", _STYLES.get(status, ""))
         for status, count in report.to_dict()["counts"].items()
         if count or status == "ingested"
     ]
-    console.print(Text(", ").join(Text(text, style) for text, style in said))
-    told = [item for item in report.items if item.reason is not None]
-    if told:
+    console.print(Text(", ").join(Text(text, style) for text, style in counted))
+    reported = [item for item in report.items if item.reason is not None]
+    if reported:
         table = new_table()
         add_column(table, "", keep=True)
         add_column(table, "file")
         add_column(table, "why")
-        for item in told:
+        for item in reported:
             table.add_row(Text(item.status, _STYLES.get(item.status, "")), item.path, item.reason)
         console.print(table)

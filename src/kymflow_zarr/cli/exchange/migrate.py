@@ -51,8 +51,8 @@ def migrate(ctx: click.Context, old: Path, new: Path | None, in_place: bool, as_
             (len(report.unchanged), "unchanged"),
             (len(report.failed), "failed"),
         ]
-        said = ", ".join(f"{n} {word}" for n, word in counts if n or word == "migrated")
-        console.print(f"{said}: images, tables and files")
+        summary = ", ".join(f"{n} {word}" for n, word in counts if n or word == "migrated")
+        console.print(f"{summary}: images, tables and files")
         for item in report.items:
             if item.reason is not None:
                 console.print(
@@ -61,8 +61,8 @@ def migrate(ctx: click.Context, old: Path, new: Path | None, in_place: bool, as_
         if report.backup is not None:
             console.print(f"the old dataset is kept as {report.backup}", soft_wrap=True)
         if not report.ok and in_place:
-            said = f"{old} is as it was; what was carried over is in {report.new}"
-            console.print(said, soft_wrap=True)
+            summary = f"{old} is as it was; what was carried over is in {report.new}"
+            console.print(summary, soft_wrap=True)
         hint = command_line("kymflow-zarr", "ls", report.new)
         console.print(f"{report.new} is in format version 2: {hint}", style="dim", soft_wrap=True)
     if not report.ok:

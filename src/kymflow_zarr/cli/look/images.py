@@ -71,9 +71,9 @@ class Condition:
         Numbers are compared as numbers, and so are numeric texts in order comparisons; but "007"
         and "7" are not equal.
         """
-        said = cell_text(value)
+        text = cell_text(value)
         if self.operator == "~":
-            return self.text.casefold() in said.casefold()
+            return self.text.casefold() in text.casefold()
         if is_missing(value) and self.text:
             return self.operator == "!="  # A missing value has no order.
         compare = _COMPARE[self.operator]
@@ -82,9 +82,9 @@ class Condition:
         if None not in numbers and not (same and isinstance(value, str)):
             return compare(*numbers)
         if same and isinstance(value, tuple | list):
-            among = self.text == said or self.text in map(cell_text, value)
+            among = self.text == text or self.text in map(cell_text, value)
             return among == (self.operator == "=")
-        return compare(said, self.text.replace("T", " ") if _is_time(value) else self.text)
+        return compare(text, self.text.replace("T", " ") if _is_time(value) else self.text)
 
 
 def parse_condition(text: str) -> Condition:
@@ -344,10 +344,10 @@ def _with_other_steps(
     found: dict[str, dict[str, Any]] = {row["image_id"]: row for row in rows}
     for axis in sorted(axes - {"y", "x"}):
         try:
-            told = dataset.images(["image_id", *_steps(axis)])
+            dataframe = dataset.images(["image_id", *_steps(axis)])
         except ArgumentError:
             continue  # Axes of channels have no calibration.
-        for image_id, step, unit in told.itertuples(index=False):
+        for image_id, step, unit in dataframe.itertuples(index=False):
             if image_id in found:
                 found[image_id] |= {f"{axis}_step": step, f"{axis}_unit": unit}
     return rows

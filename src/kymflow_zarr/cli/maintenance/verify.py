@@ -71,8 +71,8 @@ def verify(
                 add_column(table, title, keep=True)
             add_column(table, "what")
             for damage in report.damages:
-                said = f"{damage.part}: {damage.what}. {damage.advice}"
-                table.add_row(damage.severity, damage.code, damage.where, said)
+                message = f"{damage.part}: {damage.what}. {damage.advice}"
+                table.add_row(damage.severity, damage.code, damage.where, message)
             console.print(table)
             console.print()
         read = "sizes only" if fast else f"{report.bytes_checked} bytes"

@@ -71,17 +71,17 @@ def print_glance(console: Console, record: ZarrImageRecord) -> None:
     from kymflow_zarr import KymflowZarrError
 
     try:
-        plane, told = _plane(record)
+        plane, caption = _plane(record)
     except (KymflowZarrError, OSError, ValueError, RuntimeError) as error:
         # The rest of the image's facts should still be shown.
-        said = " ".join(str(error).split())
-        console.print(f"no picture: {said}", style="red", soft_wrap=True)
+        reason = " ".join(str(error).split())
+        console.print(f"no picture: {reason}", style="red", soft_wrap=True)
         return
     if plane is not None:
         columns = min(console.width, _MAX_COLUMNS)
         small = _shrunk(plane, columns, stretch=record.axes[-2].quantity == "time")
         console.print(picture(small, columns=columns, color=console.color_system is not None))
-    console.print(told, style="dim", soft_wrap=True)
+    console.print(caption, style="dim", soft_wrap=True)
 
 
 def _plane(record: ZarrImageRecord) -> tuple[npt.NDArray[Any] | None, str]:
@@ -94,14 +94,14 @@ def _plane(record: ZarrImageRecord) -> tuple[npt.NDArray[Any] | None, str]:
     place = [size // 2 if axis.name == "z" else 0 for axis, size in zip(axes, shape, strict=True)]
     where: tuple[int | slice, ...] = (*place[:-2], slice(None), slice(None))
     plane = record.load_array(where)
-    told = [f"{axis.name}={at}" for axis, at in zip(axes[:-2], place[:-2], strict=True)]
+    caption = [f"{axis.name}={at}" for axis, at in zip(axes[:-2], place[:-2], strict=True)]
     if axes[-2].quantity == "time":
         seconds = axes[-2].step if axes[-2].unit == "second" else None
         length = f"{shape[-2]} lines" if seconds is None else f"{shape[-2] * seconds:.4g} s"
-        told.append(f"{length} from left to right, {shape[-1]} pixels downwards")
-        return plane, ", ".join(told)
-    told.append(f"x from left to right, {shape[-1]} pixels; y downwards, {shape[-2]}")
-    return plane.T, ", ".join(told)
+        caption.append(f"{length} from left to right, {shape[-1]} pixels downwards")
+        return plane, ", ".join(caption)
+    caption.append(f"x from left to right, {shape[-1]} pixels; y downwards, {shape[-2]}")
+    return plane.T, ", ".join(caption)
 
 
 def _shrunk(plane: npt.NDArray[Any], columns: int, *, stretch: bool) -> npt.NDArray[np.float64]:

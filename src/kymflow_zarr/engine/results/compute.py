@@ -379,10 +379,10 @@ def rows_of(dataset: OpenDataset, image_id: str, results: Sequence[IndexedResult
                 hint="Return a data frame from the function, or leave out `table`.",
             )
         facts = {"image_id": image_id, "roi_id": result.roi_id, "channel": result.channel}
-        told = {key: fact for key, fact in facts.items() if fact is not None}
-        told = {key: fact for key, fact in told.items() if key not in value.columns}
+        present = {key: fact for key, fact in facts.items() if fact is not None}
+        present = {key: fact for key, fact in present.items() if key not in value.columns}
         frame = value.reset_index(drop=True)
-        for place, (key, fact) in enumerate(told.items()):
+        for place, (key, fact) in enumerate(present.items()):
             frame.insert(place, key, fact)
         frame[SOURCE_COLUMN] = result.sha256
         frames.append(frame)

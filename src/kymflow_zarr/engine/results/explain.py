@@ -42,8 +42,8 @@ def _result_lines(
         lines.append(f"  failed: {result.error}")
     made_by = " ".join(filter(None, (result.program, result.version))) or "an unknown program"
     if result.params:
-        told = (f"{key}={json.dumps(value)}" for key, value in result.params.items())
-        made_by += f" ({', '.join(told)})"
+        parameters = (f"{key}={json.dumps(value)}" for key, value in result.params.items())
+        made_by += f" ({', '.join(parameters)})"
     lines.append(f"  made by {made_by}")
     took = "" if result.seconds is None else f" in {result.seconds:.3g} s"
     lines.append(

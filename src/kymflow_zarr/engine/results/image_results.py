@@ -260,11 +260,11 @@ class ImageResults:
         if variant is None and any(r.counts for r in found):
             found = [r for r in found if r.counts]
         if len(found) > 1:
-            told = [f"roi={r.roi_id}, channel={r.channel}, variant={r.variant!r}" for r in found]
+            keys = [f"roi={r.roi_id}, channel={r.channel}, variant={r.variant!r}" for r in found]
             raise ArgumentError(
                 f"the image has {len(found)} results {name!r}",
                 where=self._prefix,
-                hint=f"Name one: {'; '.join(told[:5])}.",
+                hint=f"Name one: {'; '.join(keys[:5])}.",
             )
         if not found:
             raise self._missing(name, [r.name for r in everything])

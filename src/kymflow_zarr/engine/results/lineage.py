@@ -42,8 +42,8 @@ class ResultId(NamedTuple):
     def label(self) -> str:
         """Name of the artifact that holds the value; it is unique in the image."""
         parts = {"roi": self.roi_id, "channel": self.channel, "variant": self.variant}
-        told = [f"{key}={value}" for key, value in parts.items() if value is not None]
-        return f"{self.name}@{','.join(told)}" if told else self.name
+        described = [f"{key}={value}" for key, value in parts.items() if value is not None]
+        return f"{self.name}@{','.join(described)}" if described else self.name
 
 
 def checked_id(name: str, roi_id: int | None, channel: int | None, variant: str | None) -> ResultId:

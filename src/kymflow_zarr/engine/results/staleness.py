@@ -145,9 +145,9 @@ def program_reasons(version: str, params: Params, wanted_version: str, wanted: P
     if None not in (params.sha256, wanted.sha256) and params.sha256 != wanted.sha256:
         old, new = params.values or {}, wanted.values or {}
         differ = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
-        told = ", ".join(f"{key} {_shown(old, key)} -> {_shown(new, key)}" for key in differ[:5])
+        changes = ", ".join(f"{key} {_shown(old, key)} -> {_shown(new, key)}" for key in differ[:5])
         more = f" and {len(differ) - 5} more" if len(differ) > 5 else ""
-        reasons.append(f"parameters differ: {told or 'not known'}{more}")
+        reasons.append(f"parameters differ: {changes or 'not known'}{more}")
     if version and wanted_version and version != wanted_version:
         reasons.append(f"made by version {version}, not {wanted_version}")
     return reasons

@@ -94,7 +94,7 @@ def analysis_json(
     kind: str,
     *,
     events: pd.DataFrame | None,
-    said: Mapping[str, Any] | None,
+    stored: Mapping[str, Any] | None,
     elsewhere: Collection[str],
 ) -> tuple[bytes, bool]:
     """Return an analysis file with the current events and other content.
@@ -108,7 +108,7 @@ def analysis_json(
     kind : {"kymanalysis_json", "radon_json", "events_json"}
     events : DataFrame, optional
         None if there are none any more.
-    said : mapping, optional
+    stored : mapping, optional
         The artifact ``velocity_analysis``; None if it was deleted.
     elsewhere : collection of str
         Keys that belong to another file of the same analysis.
@@ -125,8 +125,8 @@ def analysis_json(
     by_channel = any(":" in key for key in keys) if keys else kind != "kymanalysis_json"
     document: dict[str, Any] = {}
     in_order = True
-    if said is not None:
-        document = _said(before, kind, said, by_channel=by_channel, elsewhere=elsewhere)
+    if stored is not None:
+        document = _said(before, kind, stored, by_channel=by_channel, elsewhere=elsewhere)
     if events is not None and (_EVENTS in before or len(events)):
         document[_EVENTS], in_order = _events(events, listed, by_channel=by_channel)
     ordered = {key: document[key] for key in before if key in document}
@@ -136,23 +136,23 @@ def analysis_json(
 def _said(
     before: Mapping[str, Any],
     kind: str,
-    said: Mapping[str, Any],
+    stored: Mapping[str, Any],
     *,
     by_channel: bool,
     elsewhere: Collection[str],
 ) -> dict[str, Any]:
     document = {
         key: value
-        for key, value in said.items()
+        for key, value in stored.items()
         if key not in ("versions", "regions") and (key in before or key not in elsewhere)
     }
-    versions = said.get("versions")
+    versions = stored.get("versions")
     if isinstance(versions, Mapping) and versions.get(kind) is not None:
         document["version"] = versions[kind]
-    if _METADATA in before or (_METADATA not in elsewhere and said.get("regions")):
+    if _METADATA in before or (_METADATA not in elsewhere and stored.get("regions")):
         known = before.get(_METADATA, {})
         document[_METADATA] = {}
-        for region in said.get("regions", []):
+        for region in stored.get("regions", []):
             roi_id, channel = int(region["roi_id"]), int(region.get("channel", 1))
             key = _key(roi_id, channel, known, by_channel=by_channel)
             if key not in known and _METADATA in elsewhere and kind == "events_json":

@@ -246,7 +246,7 @@ class ImageTree:
             self._kept(file),
             kind,
             events=None if events is None else self._frame(events),
-            said=None if analysis_key is None else self.record.load_json(_name(analysis_key)),
+            stored=None if analysis_key is None else self.record.load_json(_name(analysis_key)),
             elsewhere=elsewhere,
         )
         return data, _EDITED if in_order else f"{_EDITED}; its events stand there by region"

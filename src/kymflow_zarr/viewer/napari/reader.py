@@ -153,7 +153,7 @@ def _images(record: ZarrImageRecord, layout: _Layout) -> list[LayerData]:
     pixels = _lazy(record.open_array(), layout)
     if pixels.dtype.kind == "c":
         pixels = abs(pixels)
-    told = _display(record)
+    display = _display(record)
     names = record.channel_names or ()
     count = 1 if layout.channel is None else layout.plane.shape[layout.channel]
     found = []
@@ -171,9 +171,9 @@ def _images(record: ZarrImageRecord, layout: _Layout) -> list[LayerData]:
         }
         if count > 1:
             options["name"] = options["name"] or f"channel {number + 1}"
-            options["colormap"] = _colormap(told, number)
+            options["colormap"] = _colormap(display, number)
             options["blending"] = "additive"
-        limits = _chosen_window(told, number) or _limits(record, number + 1, one.dtype)
+        limits = _chosen_window(display, number) or _limits(record, number + 1, one.dtype)
         if limits is not None:
             options["contrast_limits"] = limits
         found.append((levels if len(levels) > 1 else levels[0], options, "image"))
@@ -228,18 +228,18 @@ def _display(record: ZarrImageRecord) -> list[Any]:
     return channels if isinstance(channels, list) else []
 
 
-def _colormap(told: Sequence[Any], number: int) -> str:
-    channel = told[number] if number < len(told) else None
+def _colormap(display: Sequence[Any], number: int) -> str:
+    channel = display[number] if number < len(display) else None
     color = channel.get("color") if isinstance(channel, Mapping) else None
     if isinstance(color, str) and re.fullmatch(r"[0-9A-Fa-f]{6}", color):
         return f"#{color}"
     return _COLORMAPS[number % len(_COLORMAPS)]
 
 
-def _chosen_window(told: Sequence[Any], number: int) -> tuple[float, float] | None:
+def _chosen_window(display: Sequence[Any], number: int) -> tuple[float, float] | None:
     """Return the display window if it was chosen, i.e. differs from the full range."""
     try:
-        window = told[number]["window"]
+        window = display[number]["window"]
         low, high, least, most = (float(window[key]) for key in ("start", "end", "min", "max"))
     except (LookupError, TypeError, ValueError):
         return None

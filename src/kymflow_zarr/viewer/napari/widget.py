@@ -38,8 +38,8 @@ class DatasetImages(Container[Any]):
         # A function, because napari recomputes the choices when a layer is added or removed.
         self.images = Select(label="images", choices=self._matching)
         self.open = PushButton(text="Open")
-        self.said = Label(value="")
-        super().__init__(widgets=[self.folder, self.find, self.images, self.open, self.said])
+        self.message = Label(value="")
+        super().__init__(widgets=[self.folder, self.find, self.images, self.open, self.message])
         self.folder.changed.connect(self._read_dataset)
         self.find.changed.connect(self._show_matching)
         self.open.changed.connect(self._open_chosen)
@@ -61,7 +61,7 @@ class DatasetImages(Container[Any]):
             self._dataset = dataset
         except KymflowZarrError as error:
             self._show_matching()
-            self.said.value = str(error)
+            self.message.value = str(error)
         else:
             self._show_matching()
 
@@ -75,7 +75,7 @@ class DatasetImages(Container[Any]):
 
     def _show_matching(self) -> None:
         self.images.reset_choices()
-        self.said.value = f"{len(self.images.choices)} of {len(self._all_images)} images"
+        self.message.value = f"{len(self.images.choices)} of {len(self._all_images)} images"
 
     def _open_chosen(self) -> None:
         if self._dataset is None:
@@ -84,7 +84,7 @@ class DatasetImages(Container[Any]):
             try:
                 self._viewer.open(folder_of(self._dataset, image_id), plugin="kymflow-zarr")
             except KymflowZarrError as error:
-                self.said.value = str(error)
+                self.message.value = str(error)
 
 
 def _lines(images: pd.DataFrame) -> Iterator[tuple[str, str]]:

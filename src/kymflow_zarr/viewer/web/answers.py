@@ -56,8 +56,8 @@ def answer(value: Any, *, status: int = 200) -> Response:
 
 def error_answer(status: int, kind: str, what: str, **more: str | None) -> Response:
     """Return an error as JSON."""
-    told = {"type": kind, "what": what, "where": more.get("where"), "hint": more.get("hint")}
-    return answer({"error": told}, status=status)
+    error = {"type": kind, "what": what, "where": more.get("where"), "hint": more.get("hint")}
+    return answer({"error": error}, status=status)
 
 
 def failed(error: Exception) -> Response:

@@ -96,11 +96,11 @@ class Rules:
         """Return the path of an image as OME-Zarr."""
         return f"/zarr/{self.zarr_key}/images/{quote(image_id, safe='')}"
 
-    def knows(self, said: str | None) -> bool:
+    def knows(self, token: str | None) -> bool:
         """Return True if a token is the right one."""
         if self.token is None:
             return True
-        return said is not None and hmac.compare_digest(said.encode(), self.token.encode())
+        return token is not None and hmac.compare_digest(token.encode(), self.token.encode())
 
 
 def _parts(host: str) -> tuple[str, int]:
@@ -193,8 +193,8 @@ class Guard:
         if self._rules.token is None:
             return None
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        told = next((value for key, value in query if key == "token"), None)
-        if told is not None and self._rules.knows(told):
+        token = next((value for key, value in query if key == "token"), None)
+        if token is not None and self._rules.knows(token):
             # Redirect to the URL without the token, so that the token does not end up in the
             # history or in shared links.
             rest = urlencode([pair for pair in query if pair[0] != "token"])

@@ -159,12 +159,12 @@ def number_of(request: Request, name: str, default: int, *, most: int | None = N
     ArgumentError
         If it is not one, or exceeds the limit.
     """
-    said: Any = request.query_params.get(name)
-    if said is None:
+    text: Any = request.query_params.get(name)
+    if text is None:
         return default
-    if not said.isascii() or not said.isdigit() or len(said) > 18:
-        raise ArgumentError(f"{name} is {said!r}, not a whole number", where=name)
-    number = int(said)
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise ArgumentError(f"{name} is {text!r}, not a whole number", where=name)
+    number = int(text)
     if most is not None and number > most:
         raise ArgumentError(f"{name} is {number}, more than {most}", where=name)
     return number

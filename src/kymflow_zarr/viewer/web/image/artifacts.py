@@ -182,11 +182,11 @@ def series(request: Request) -> Response:
         )
     keys = [key for key in _GROUPS if key in frame]
     groups: Any = frame.groupby(keys, dropna=False, sort=True) if keys else [((), frame)]
-    told = []
+    traces = []
     for values, part in groups:
         which = dict(zip(keys, values, strict=True))
         time_s, drawn = _thinned(*(_floats(part[key]) for key in (over, column)))
-        told.append(
+        traces.append(
             {
                 "label": _label(which, column),
                 "roi_id": which.get("roi_id"),
@@ -195,7 +195,9 @@ def series(request: Request) -> Response:
                 "values": drawn,
             }
         )
-    return answer({"time_column": over, "column": column, "unit": unit_of(column), "groups": told})
+    return answer(
+        {"time_column": over, "column": column, "unit": unit_of(column), "groups": traces}
+    )
 
 
 def _label(which: dict[str, Any], column: str) -> str:
@@ -240,7 +242,7 @@ def events(request: Request) -> Response:
     if _START not in frame:
         raise ArgumentError(f"{name!r} has no column {_START!r}", where=name)
     # Prefer the column that edits of a type write, if there is one.
-    told = next((column for column in _TYPES if column in frame), None)
+    type_column = next((column for column in _TYPES if column in frame), None)
     types: set[str] = set()
     for column in _TYPES:
         if column in frame:
@@ -258,7 +260,7 @@ def events(request: Request) -> Response:
             "rows": rows,
             "types": sorted(types),
             "own_types": site.own_types(frame.get("user_type", ())),
-            "type_column": told,
+            "type_column": type_column,
         }
     )
 

@@ -194,11 +194,11 @@ def _sliders(plane: Plane) -> list[dict[str, Any]]:
 
 def _payload(_site: Site, record: ZarrImageRecord) -> dict[str, Any]:
     payload = _json_or_none(record, "metadata")
-    told = payload if isinstance(payload, dict) else {}
-    header = told.get("header")
+    document = payload if isinstance(payload, dict) else {}
+    header = document.get("header")
     stated = header.get("acquired_local_epoch_ns") if isinstance(header, dict) else None
     return {
-        "metadata": {key: value for key, value in told.items() if key != "rois"},
+        "metadata": {key: value for key, value in document.items() if key != "rois"},
         "provenance": _json_or_none(record, "provenance"),
         "acquired": local_iso(stated),
     }
@@ -231,15 +231,15 @@ def _json_or_none(record: ZarrImageRecord, name: str) -> Any:
 
 
 def _origin(_site: Site, record: ZarrImageRecord) -> dict[str, Any]:
-    def told(file: Any) -> dict[str, Any]:
+    def present(file: Any) -> dict[str, Any]:
         return {
             key: value for key, value in msgspec.structs.asdict(file).items() if value is not None
         }
 
     source = record.source
     return {
-        "source": None if source is None else told(source),
-        "source_files": [told(file) for file in record.source_files],
+        "source": None if source is None else present(source),
+        "source_files": [present(file) for file in record.source_files],
     }
 
 
@@ -318,25 +318,25 @@ def _answered(
             "the page was opened for looking only", hint="kymflow-zarr view --edit opens it so."
         )
     try:
-        said = msgspec.json.decode(body)
+        request_body = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError) as error:
         raise ArgumentError(f"the request is no JSON: {error}") from None
-    if not isinstance(said, dict) or not isinstance(said.get("expect"), str):
+    if not isinstance(request_body, dict) or not isinstance(request_body.get("expect"), str):
         raise ArgumentError("the request names no revision", where="expect")
     record = site.dataset.record(image_of(request))
-    edit_id = do(site, record, said)
+    edit_id = do(site, record, request_body)
     site.gallery.forget()
     facts = image_facts(site, record.image_id, request.query_params)
     return answer({"revision": facts.get("revision"), "edit_id": edit_id, "image": facts})
 
 
-def _edit(site: Site, record: ZarrImageRecord, said: dict[str, Any]) -> str | None:
-    changes = said.get("changes")
+def _edit(site: Site, record: ZarrImageRecord, request_body: dict[str, Any]) -> str | None:
+    changes = request_body.get("changes")
     if not isinstance(changes, list) or not all(isinstance(c, dict) for c in changes):
         raise ArgumentError("changes are a list of objects", where="changes")
     if len(changes) > _MAX_CHANGES:
         raise ArgumentError(f"more than {_MAX_CHANGES} changes at once", where="changes")
-    with record.edit(who=site.who, expect=said["expect"]) as editing:
+    with record.edit(who=site.who, expect=request_body["expect"]) as editing:
         for change in changes:
             _apply(editing, change)
     return editing.edit_id
@@ -389,6 +389,6 @@ def _of(change: dict[str, Any], key: str, *kinds: type | None) -> Any:
     raise ArgumentError(f"{key} is {value!r}", where=f"changes: {change.get('kind')}: {key}")
 
 
-def _undo(site: Site, record: ZarrImageRecord, said: dict[str, Any]) -> str | None:
-    edit_id = _of(said, "edit_id", str, None)
-    return record.undo(edit_id, who=site.who, expect=said["expect"]).edit_id
+def _undo(site: Site, record: ZarrImageRecord, request_body: dict[str, Any]) -> str | None:
+    edit_id = _of(request_body, "edit_id", str, None)
+    return record.undo(edit_id, who=site.who, expect=request_body["expect"]).edit_id

@@ -50,8 +50,8 @@ def window(request: Request) -> Response:
     site = site_of(request)
     pixels = open_pixels(site, image_of(request))
     query = request.query_params
-    said = query.get("v")
-    if said is not None and said != pixels.version:
+    version = query.get("v")
+    if version is not None and version != pixels.version:
         raise EditConflictError(
             "the pixels have changed meanwhile", where="v", hint="Reload the image."
         )
@@ -83,7 +83,7 @@ def window(request: Request) -> Response:
         headers={
             "X-Shape": ",".join(map(str, values.shape)),
             "X-Dtype": f"{dtype.kind}{dtype.itemsize}",
-            "Cache-Control": _NEVER if said is None else _FOR_EVER,
+            "Cache-Control": _NEVER if version is None else _FOR_EVER,
         },
     )
 

@@ -146,10 +146,10 @@ def images(request: Request) -> Response:
     found = rows.find(asked)
     names = list(rows.columns)
     page = rows.rows(found[asked.offset : asked.offset + limit], names)
-    told = [dict(zip(names, row, strict=True)) for row in page]
-    for row in told:
+    listed = [dict(zip(names, row, strict=True)) for row in page]
+    for row in listed:
         row["thumbnail"] = None if row["error"] else thumbnail_address(row["image_id"], row)
-    return answer({"total": len(found), "offset": asked.offset, "rows": told})
+    return answer({"total": len(found), "offset": asked.offset, "rows": listed})
 
 
 def changes(request: Request) -> Response:
@@ -175,8 +175,8 @@ def picture_version(facts: Mapping[str, Any] | ZarrImageRecord) -> str:
             "dtype": str(record.dtype),
             "axes": tuple(record.get_axes()),
         }
-    told = repr([_flat(facts[key]) for key in ("updated_utc", "shape", "dtype", "axes")])
-    return hashlib.sha256(told.encode(errors="replace")).hexdigest()[:16]
+    drawn_from = repr([_flat(facts[key]) for key in ("updated_utc", "shape", "dtype", "axes")])
+    return hashlib.sha256(drawn_from.encode(errors="replace")).hexdigest()[:16]
 
 
 def _flat(value: Any) -> str:

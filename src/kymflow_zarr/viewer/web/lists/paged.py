@@ -50,8 +50,8 @@ class PagedRows(Rows):
     def kinds(self) -> dict[str, Kind]:
         """Return the kind of each column, from the schema where that tells it."""
         if not self._kinds:
-            told: Any = {name: self._file.kind_of(name) for name in self._file.fields}
-            self._kinds = {name: kind or self.columns[name].kind for name, kind in told.items()}
+            kinds: Any = {name: self._file.kind_of(name) for name in self._file.fields}
+            self._kinds = {name: kind or self.columns[name].kind for name, kind in kinds.items()}
         return self._kinds
 
     def find(self, asked: Asked) -> Positions:

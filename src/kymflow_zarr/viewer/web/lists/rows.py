@@ -243,11 +243,11 @@ class Asked:
             If a condition is invalid.
         """
         where = []
-        for said in query.getlist("where"):
-            match = _WHERE.fullmatch(said)
+        for condition in query.getlist("where"):
+            match = _WHERE.fullmatch(condition)
             if match is None:
                 raise ArgumentError(
-                    f"{said!r} is no condition", where="where", hint="column:op:value is one."
+                    f"{condition!r} is no condition", where="where", hint="column:op:value is one."
                 )
             where.append((match[1], match[2], match[3] or ""))
         down = query.get("descending", "").lower() in ("1", "true", "yes")

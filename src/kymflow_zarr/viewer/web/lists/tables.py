@@ -63,9 +63,9 @@ def plot(rows: Rows, images: Callable[[], Rows], query: QueryParams) -> dict[str
     if down is not None:
         mask &= np.isfinite(down)
     groups = _groups(rows, images, query.get("by", ""), mask)
-    told: list[dict[str, Any]]
+    plotted: list[dict[str, Any]]
     if down is None:
-        told = _histograms(across, mask, groups, whole=_is_whole(across[mask]))
+        plotted = _histograms(across, mask, groups, whole=_is_whole(across[mask]))
         sampled = False
     else:
         total = int(mask.sum())
@@ -75,10 +75,10 @@ def plot(rows: Rows, images: Callable[[], Rows], query: QueryParams) -> dict[str
             # Sample at random, since every n-th row may be of one kind; use a fixed seed.
             chosen = np.random.default_rng(0).choice(total, _MAX_POINTS, replace=False)
             taken = taken[np.sort(chosen)]
-        told = []
+        plotted = []
         for label, inside in groups:
             of_group = taken[inside[taken]]
-            told.append({"label": label, "x": across[of_group], "y": down[of_group],
+            plotted.append({"label": label, "x": across[of_group], "y": down[of_group],
                          "rows": of_group})  # fmt: skip
     return {
         "kind": "histogram" if down is None else "scatter",
@@ -86,7 +86,7 @@ def plot(rows: Rows, images: Callable[[], Rows], query: QueryParams) -> dict[str
         "y": y or None,
         "x_unit": unit_of(x),
         "y_unit": unit_of(y),
-        "groups": told,
+        "groups": plotted,
         "total": int(mask.sum()),
         "sampled": sampled,
     }
