@@ -348,6 +348,13 @@ class Storage(Protocol):
         """Return the keys of all symbolic links in the dataset; none is followed."""
         return []
 
+    def collect(self, *, dry_run: bool) -> list[str]:  # noqa: ARG002
+        """Delete what nothing names any more; return the keys, none if such is deleted at once.
+
+        With `dry_run` nothing is deleted.
+        """
+        return []
+
     def foreign(self) -> list[str]:
         """Return the keys of files of other programs in folders that belong to this format."""
         return []

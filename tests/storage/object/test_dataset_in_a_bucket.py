@@ -31,6 +31,7 @@ from kymflow_zarr.errors import (
     SchemaValidationError,
     StorageError,
 )
+from kymflow_zarr.storage.object import garbage
 from kymflow_zarr.storage.object.bucket import Bucket
 from kymflow_zarr.storage.object.storage import ObjectStorage
 from kymflow_zarr.testing import state_of
@@ -158,6 +159,31 @@ def test_a_warm_list_of_ten_thousand_costs_no_request_for_each() -> None:
     before = sum(bucket.requests.values())
     assert len(ds.list_image_ids()) == 10_001
     assert sum(bucket.requests.values()) - before <= 12
+
+
+def test_repair_frees_space_a_week_after_nothing_names_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ds, bucket = in_memory()
+    work(ds)
+    before = state_of(ds)
+    bucket.put("images/c/zarr.json", b"the copy for viewers of a deleted image")
+    ds.repair()
+    in_use = {item.name for item in bucket.list_below("")}
+    assert ds.repair().actions == ()
+    assert {item.name for item in bucket.list_below("")} == in_use
+    clock = garbage._clock
+    monkeypatch.setattr(garbage, "_clock", lambda bucket: clock(bucket) + 8 * 86_400)
+    planned = ds.repair(dry_run=True).actions
+    assert {item.name for item in bucket.list_below("")} == in_use
+    done = ds.repair().actions
+    assert done == planned
+    assert {action.kind for action in done} == {"sweep"}
+    left = {item.name for item in bucket.list_below("")}
+    assert in_use - left == {action.where for action in done}
+    assert not any(name.startswith(("images/c/", "staged/", "probe/")) for name in left)
+    assert state_of(ds) == before
+    assert ds.verify().ok
 
 
 def test_a_store_that_ignores_conditions_is_refused() -> None:

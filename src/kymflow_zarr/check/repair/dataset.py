@@ -225,6 +225,10 @@ def _sweep(storage: Storage, *, dry_run: bool) -> list[RepairAction]:
         if paths
     ]
     storage.recover()
+    actions += [
+        RepairAction("sweep", None, name, "named by nothing for a week")
+        for name in storage.collect(dry_run=dry_run)
+    ]
     folders = ["", *(layout.image_prefix(image_id) for image_id in Index(storage).image_ids())]
     for folder in folders:
         names: list[str] = []

@@ -142,7 +142,8 @@ class Bucket(Objects):
             batch = next(stream, None)
         while batch is not None:
             for item in batch:
-                yield Listed(str(item["path"]), int(item["size"]), _tag(item["e_tag"]))
+                modified_s = item["last_modified"].timestamp()
+                yield Listed(str(item["path"]), int(item["size"]), _tag(item["e_tag"]), modified_s)
             # The last page may be full, so that one request more than these is made.
             with self.request("list", prefix, counts=len(batch) >= _PAGE):
                 batch = next(stream, None)

@@ -9,11 +9,15 @@ from kymflow_zarr.errors import StorageError
 
 
 class Listed(NamedTuple):
-    """Name, size in bytes and entity tag of an object."""
+    """Name, size in bytes and entity tag of an object, and when it was put, by the store's clock.
+
+    The time is in seconds since 1970.
+    """
 
     name: str
     size: int
     tag: str
+    modified_s: float
 
 
 class Host(Protocol):

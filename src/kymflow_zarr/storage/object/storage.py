@@ -231,7 +231,7 @@ class ObjectStorage(Storage):
         """Return the version of each image, by folder, sorted."""
         found = {}
         prefix = f"{HEADS}/{layout.IMAGES}/"
-        for name, size, tag in self.bucket.list_below(prefix):
+        for name, size, tag, _ in self.bucket.list_below(prefix):
             folder = name.removeprefix(prefix).removesuffix(".json")
             if is_pending(size) and not self._states.read(f"{layout.IMAGES}/{folder}").exists:
                 continue
@@ -551,6 +551,14 @@ class ObjectStorage(Storage):
     def leftovers(self) -> dict[str, list[str]]:
         """Return an empty dict: objects that no head names are in nobody's way."""
         return {}
+
+    def collect(self, *, dry_run: bool) -> list[str]:
+        """Delete objects that no head has named for a week; return their names."""
+        from kymflow_zarr.storage.object.garbage import collect
+
+        if not dry_run:
+            self.require_writable()
+        return collect(self.bucket, dry_run=dry_run or not self.writable)
 
     def close(self) -> None:
         """Close the connections to a web host; those to stores are closed with the process."""
