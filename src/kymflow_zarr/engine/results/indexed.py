@@ -15,7 +15,7 @@ from kymflow_zarr.schema.artifacts.lineage import ResultDocument, is_lineage
 from kymflow_zarr.storage.interface import Storage
 
 
-class IndexedResult(msgspec.Struct, array_like=True):
+class IndexedResult(msgspec.Struct, array_like=True, gc=False):
     """One result in the index: a JSON array of these values, in this order.
 
     The reasons are found when the row is made: all that a result is made of lies in its image,

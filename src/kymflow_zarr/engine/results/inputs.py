@@ -66,17 +66,25 @@ class ImageState:
     ----------
     storage : Storage
     image_id : str
-    lineage : Lineage
-        The results of the image.
+    lineage : Lineage, optional
+        The results of the image, read when they are needed if left out.
     """
 
-    def __init__(self, storage: Storage, image_id: str, lineage: Lineage) -> None:
+    def __init__(self, storage: Storage, image_id: str, lineage: Lineage | None = None) -> None:
         self.storage = storage
         self.image_id = image_id
         self.prefix = layout.image_prefix(image_id)
-        # By the name that the value of a result has as an artifact.
-        self.results = lineage.by_label()
-        self._values = {result.artifact for result in lineage.all()}
+        self._lineage = lineage
+
+    @cached_property
+    def lineage(self) -> Lineage:
+        """The results of the image."""
+        return self._lineage or Lineage(self.storage, self.prefix)
+
+    @cached_property
+    def results(self) -> Mapping[str, Mapping[str, Any]]:
+        """The results as plain values, by the name that their value has as an artifact."""
+        return self.lineage.by_label()
 
     @cached_property
     def document(self) -> ImageDocument:
@@ -148,7 +156,7 @@ class ImageState:
 
     def plain_artifacts(self) -> list[str]:
         """Return the keys of the artifacts that are no results, sorted."""
-        made = {*self._values, KEY}
+        made = {KEY, *(result.artifact for result in self.lineage.all())}
         keys = [key for key in self.digests if layout.parse_artifact_key(key) is not None]
         folder = f"{self.prefix}/{layout.ANALYSIS_ARRAYS}"
         names = map(layout.parse_array_artifact, self.storage.children(folder))

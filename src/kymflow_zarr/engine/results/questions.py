@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -66,6 +67,9 @@ class AllResults:
         self._digests = tables
         self._reasons: dict[str, list[list[str]]] = {}
         self._standard = {**self._latest(), **(wanted or {})}
+        self._standards = {
+            (*key, version, params.sha256) for key, (version, params) in self._standard.items()
+        }
 
     def __iter__(self) -> Iterator[tuple[str, IndexedResult]]:
         for image_id, results in self.of_image.items():
@@ -105,22 +109,34 @@ class AllResults:
 
     def reasons(self, image_id: str) -> list[list[str]]:
         """Return why each result of an image is out of date, in the order of its results."""
-        if image_id in self._reasons:
-            return self._reasons[image_id]
         results = self.of_image.get(image_id, [])
-        reasons = [self._own_reasons(result) for result in results]
-        if any(reasons):
+        if all(map(self._is_plainly_fine, results)):
+            return [[] for _ in results]
+        if image_id not in self._reasons:
+            reasons = [self._own_reasons(result) for result in results]
             labels = [result.result_id.label for result in results]
             made_of = {label: r.made_of for label, r in zip(labels, results, strict=True)}
             spread(dict(zip(labels, reasons, strict=True)), made_of)
-        self._reasons[image_id] = reasons
-        return reasons
+            self._reasons[image_id] = reasons
+        return self._reasons[image_id]
+
+    def _is_plainly_fine(self, result: IndexedResult) -> bool:
+        """Return True if a result is as its standard, and made of nothing outside its image."""
+        made_by = result.name, result.variant, result.version, result.params_sha256
+        return not (result.reasons or result.tables) and made_by in self._standards
 
     def with_reasons(self) -> Iterator[tuple[str, IndexedResult, list[str]]]:
         """Yield each result with its image and the reasons why it is out of date."""
         for image_id, results in self.of_image.items():
-            for result, reasons in zip(results, self.reasons(image_id), strict=True):
-                yield image_id, result, reasons
+            yield from zip(repeat(image_id), results, self.reasons(image_id), strict=False)
+
+    def out_of_date(self) -> Iterator[tuple[str, IndexedResult, list[str]]]:
+        """Yield each result that is out of date with its image and the reasons."""
+        for image_id, results in self.of_image.items():
+            if not all(map(self._is_plainly_fine, results)):
+                for result, reasons in zip(results, self.reasons(image_id), strict=True):
+                    if reasons:
+                        yield image_id, result, reasons
 
     def _own_reasons(self, result: IndexedResult) -> list[str]:
         found = result.reasons.copy()
@@ -139,18 +155,17 @@ class AllResults:
         """Return the results that are out of date; see :meth:`OpenDataset.stale`."""
         rows = [
             (image_id, *result.result_id, result.status, "; ".join(reasons))
-            for image_id, result, reasons in self.with_reasons()
-            if reasons and (name is None or result.name == name)
+            for image_id, result, reasons in self.out_of_date()
+            if name is None or result.name == name
         ]
         return _frame(rows, _STALE)
 
     def texts(self) -> dict[str, str]:
         """Return for each image what is out of date, and why, as one text."""
         texts: dict[str, list[str]] = {}
-        for image_id, result, reasons in self.with_reasons():
-            if reasons:
-                text = f"{result.result_id.label}: {', '.join(reasons)}"
-                texts.setdefault(image_id, []).append(text)
+        for image_id, result, reasons in self.out_of_date():
+            text = f"{result.result_id.label}: {', '.join(reasons)}"
+            texts.setdefault(image_id, []).append(text)
         return {image_id: "; ".join(found) for image_id, found in texts.items()}
 
     def frame(self, name: str | None) -> pd.DataFrame:

@@ -21,7 +21,7 @@ from kymflow_zarr.engine.results.inputs import (
     result_state,
     state_of,
 )
-from kymflow_zarr.engine.results.lineage import KEY, Lineage, ResultId
+from kymflow_zarr.engine.results.lineage import KEY, ResultId
 from kymflow_zarr.engine.results.result import ResultInput, inputs_of
 from kymflow_zarr.engine.results.views import ReadDict, ReadRegions, read_curation
 from kymflow_zarr.errors import ArgumentError, ArtifactNotFoundError, ReadOnlyError
@@ -98,9 +98,7 @@ class ReadingImage(StoredImage):
     def _now(self) -> ImageState:
         """The state of the documents, each read once, so that digest and value agree."""
         if self._state is None:
-            self._state = ImageState(
-                self.storage, self.image_id, Lineage(self.storage, self.prefix)
-            )
+            self._state = ImageState(self.storage, self.image_id)
             self._state.document = self._current.document
         return self._state
 
