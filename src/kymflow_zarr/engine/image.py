@@ -269,7 +269,7 @@ class StoredImage:
 
         self.storage.require_writable()
         # Two programs may each save a section at once; neither update may be lost.
-        with self.storage.lock(f"image:{self.image_id}"):
+        with self.lock():
             try:
                 old = self.load_metadata_payload()
             except MetadataNotFoundError:

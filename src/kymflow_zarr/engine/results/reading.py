@@ -428,7 +428,8 @@ class ReadingImage(StoredImage):
 
     # Writing
 
-    def _lock(self) -> AbstractContextManager[None]:
+    def lock(self) -> AbstractContextManager[None]:
+        """Refuse: functions return what is to be saved."""
         raise ReadOnlyError(
             "a record that remembers what is read changes nothing",
             where=self.prefix,
