@@ -31,6 +31,7 @@ MASK = f"{LINE}/analysis_arrays/mask"
 PAYLOAD = f"{LINE}/analysis/metadata.json"
 INDEX = "index/images.parquet"
 CURATION = f"{LINE}/analysis/curation.json"
+LINEAGE = f"{LINE}/analysis/lineage.json"
 ENTRY = {"edit_id": "a", "who": "maria", "when_utc": "2026-01-05T09:00:00Z", "changes": []}
 RECT = {"roi_id": 1, "roi_type": "rect", "data": {"x0": 0, "x1": 3, "y0": 0, "y1": 9}}
 FLAT = {"id": 2, "dim0_start": 5, "dim0_stop": 9, "dim1_start": 1, "dim1_stop": 4}
@@ -417,6 +418,7 @@ CASES = [
     Case("curation", CURATION, curation(verdict="perhaps"), "$.verdict"),
     Case("curation", CURATION, curation(history=[ENTRY, ENTRY]), "is there twice"),
     Case("curation", CURATION, curation(history=[ENTRY | {"undoes": "b"}]), "no earlier edit"),
+    Case("lineage", LINEAGE, write(LINEAGE, b'{"results": 1}'), "does not say"),
     Case("format-version", CURATION, curation(version="2.0"), "version '2.0' of curation"),
     # The metadata payload
     Case("metadata-keys", PAYLOAD, write(PAYLOAD, b"[]"), "is list, not a mapping"),

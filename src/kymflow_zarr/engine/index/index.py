@@ -126,7 +126,7 @@ class Index:
         wanted = list(dict.fromkeys(["image_id", "changed_ns", "error", *names]))
         data = self._saved()
         with ThreadPoolExecutor(1) as other:
-            # Arrow decodes the file while this thread reads the times.
+            # Arrow decodes the file while this thread reads the versions.
             unpacked = None if data is None else other.submit(file.from_bytes, data, wanted)
             folders = self.versions()
             known = None if unpacked is None else unpacked.result()
@@ -185,7 +185,7 @@ class Index:
             return None  # Derived data: the documents hold the same.
 
     def _unfinished(self) -> set[str]:
-        """Return the images with a pending journal, whose folder times cannot be trusted."""
+        """Return the images with a pending journal, whose versions cannot be trusted."""
         names = self._storage.unfinished(layout.IMAGES)
         return {i for i in map(layout.parse_image_folder, names) if i is not None}
 
@@ -224,7 +224,7 @@ class Index:
     ) -> Callable[[pa.Table], pa.Table] | None:
         """Return a filter for the rows to write, None if writing is not worth it.
 
-        Call it before reading the documents, so that later changes show in the folder times.
+        Call it before reading the documents, so that later changes show in the versions.
         """
         if not self._storage.writable:
             return None
@@ -264,9 +264,9 @@ class Index:
 class UnwrittenRows:
     """A cache of the rows that are not in the index file, for one open dataset.
 
-    A read-only reader cannot read the clock of the file system. So a row is trusted if its
-    documents were read two seconds after its folder's time was first seen: any later write
-    gives another time.
+    A read-only reader cannot tell when versions are settled. So a row is trusted if its
+    documents were read two seconds after its version was first seen: any later write
+    gives another version.
     """
 
     def __init__(self) -> None:
@@ -290,7 +290,7 @@ class UnwrittenRows:
         Parameters
         ----------
         stale : mapping of str to int
-            The images and the times of their folders.
+            The images and their versions.
         doubtful : container of str
             Images whose rows must not be cached.
         """
