@@ -188,6 +188,8 @@ export interface ArtifactData {
 
 export interface TableData {
   columns: Column[];
+  /** Of how many images the events were edited after the table was saved. */
+  edited_since: number;
   total: number;
   rows: unknown[][];
 }

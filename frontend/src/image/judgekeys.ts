@@ -2,11 +2,11 @@
 
 import { useLayoutEffect } from "preact/hooks";
 import { url } from "../api/client";
-import type { AnyImage } from "../api/types";
+import type { AnyImage, Verdict } from "../api/types";
 import { imagePath, navigate, params, route } from "../lib/router";
 import { listenToKeys } from "../parts/keys";
 import type { Curator } from "../side/curator";
-import { setVerdict } from "../side/Judge";
+import { advancing, setVerdict } from "../side/Judge";
 
 interface Judged {
   peek: () => AnyImage;
@@ -15,7 +15,8 @@ interface Judged {
   isBlocked: () => boolean;
 }
 
-const KEYS = ["a", "r", "u", "[", "]"];
+const VERDICTS: Record<string, Verdict> = { a: "accepted", r: "rejected", u: null };
+const KEYS = [...Object.keys(VERDICTS), "[", "]"];
 const waiting: string[] = [];
 let shown: Judged | null = null;
 
@@ -34,9 +35,11 @@ function drain(): void {
     const { curator } = shown;
     const to = key === "[" ? info.previous : key === "]" ? info.next : null;
     if (to) goTo(to);
-    else if (curator && key === "a") setVerdict(curator, "accepted");
-    else if (curator && key === "r") setVerdict(curator, "rejected");
-    else if (curator && key === "u") setVerdict(curator, null);
+    else if (curator && key in VERDICTS) {
+      setVerdict(curator, VERDICTS[key]!);
+      // The decision is on its way; should it fail, the next image tells.
+      if (advancing.peek() && VERDICTS[key] && info.next) goTo(info.next);
+    }
   }
 }
 

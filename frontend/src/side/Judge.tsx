@@ -1,3 +1,4 @@
+import { signal } from "@preact/signals";
 import type { AnyImage, Verdict } from "../api/types";
 import { when } from "../lib/format";
 import { ErrorBox } from "../parts/ErrorBox";
@@ -13,6 +14,9 @@ const WORDS: [Verdict, string, string][] = [
 export const setVerdict = (curator: Curator, value: Verdict) =>
   void curator.apply([{ kind: "verdict", value }], `the verdict “${value ?? "undecided"}”`);
 
+/** Whether a verdict by key leads on to the next image. */
+export const advancing = signal(false);
+
 /** The three verdicts as buttons. */
 export function VerdictButtons({ curator, verdict }: { curator: Curator; verdict: Verdict }) {
   return (
@@ -24,6 +28,8 @@ export function VerdictButtons({ curator, verdict }: { curator: Curator; verdict
           {value && <Icon name={value === "accepted" ? "check" : "x"} />} {word}
         </button>
       ))}
+      <button type="button" class="toggle" aria-pressed={advancing.value} data-testid="advance" title="A verdict by key (a, r) leads on to the next image"
+        onClick={() => (advancing.value = !advancing.peek())}>then next</button>
     </span>
   );
 }

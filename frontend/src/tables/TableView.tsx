@@ -55,6 +55,11 @@ export function TableView({ name }: { name: string }) {
           title="The rows that are shown, on all pages. A spreadsheet takes a cell that begins with = for a formula: import it as text."><Icon name="save" /> CSV</a>
         <a class="download" download href={downloadUrl("table", name, { as: "parquet", ...asked })} title="The rows that are shown, on all pages">Parquet</a>
       </div>
+      {data && data.edited_since > 0 && (
+        <p class="warning" role="status" data-testid="table-stale">
+          Events of {plural(data.edited_since, "image")} were edited after this table was saved: it still holds what they were before, and so does its CSV. <code>ds.save_table_from()</code> saves it anew.
+        </p>
+      )}
       {columns.length > 0 && <Plot name={name} columns={columns} where={where} />}
       <ErrorBox error={loaded.error} retry={loaded.reload} />
       {data && (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import hashlib
 import io
@@ -27,7 +28,12 @@ from kymflow_zarr.engine.opening import (
     read_document,
 )
 from kymflow_zarr.engine.tables import Tables
-from kymflow_zarr.errors import ArgumentError, RecordNotFoundError, StorageError
+from kymflow_zarr.errors import (
+    ArgumentError,
+    KymflowZarrError,
+    RecordNotFoundError,
+    StorageError,
+)
 from kymflow_zarr.schema.base import FORMAT, FORMAT_VERSION
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.read_only import readable_file
@@ -537,6 +543,38 @@ class OpenDataset:
             if file is None:
                 self.tables.read(name)  # Its error lists the tables that exist.
             yield readable_file(file)
+
+    def images_edited_since(self, table: str) -> list[str]:
+        """Return the images whose events were edited after a table that holds events was saved.
+
+        A table holds events if it has the columns ``image_id`` and ``user_type``. When a table was
+        saved is known for datasets in folders only; for others the list is empty.
+        """
+        from kymflow_zarr.storage.local.storage import LocalStorage
+
+        if not isinstance(self.storage, LocalStorage):
+            return []
+        names = self.table_columns(table).fields
+        if "image_id" not in names or "user_type" not in names:
+            return []
+        saved = self.storage.path(layout.table_key(table)).stat().st_mtime
+        ids = set(self.table_columns(table).read(["image_id"])[0].dropna())
+        versions = self.storage.versions(layout.IMAGES)
+        # Nanoseconds, give or take the resolution of the file system's clock.
+        late = [image_id for image_id in sorted(ids & versions.keys())
+                if versions[image_id] >= (saved - 2) * 1e9]  # fmt: skip
+        return [image_id for image_id in late if self._has_events_edited(image_id, saved)]
+
+    def _has_events_edited(self, image_id: str, since: float) -> bool:
+        try:
+            history = self.record(image_id).curation().history
+        except KymflowZarrError:
+            return False
+        return any(
+            dt.datetime.fromisoformat(edit.when_utc).timestamp() > since
+            and any(change.what in ("event", "event_type") for change in edit.changes)
+            for edit in history
+        )
 
     def named_images(self) -> list[Named]:
         """Return what each image is called by, in the order of the ids."""

@@ -216,3 +216,20 @@ def test_the_csv_of_a_filtered_table_has_its_rows(
         page.get_by_test_id("table-csv").click()
     coming.value.save_as(tmp_path / "t.csv")
     assert pd.read_csv(tmp_path / "t.csv")["n"].tolist() == [9, 7, 5, 3, 1]
+
+
+def test_a_verdict_leads_on_to_the_next_undecided_image(
+    judging: Viewer, visits: Visits, many_images: ZarrDataset
+) -> None:
+    with many_images["i01"].edit() as edit:
+        edit.set_verdict("accepted")
+    page = visits.open(judging, "/?where=verdict:absent:")
+    page.locator('[data-testid=card][data-image-id="i00"]').click()
+    wait_for_image(page, "i00")
+    drawn(page)
+    page.get_by_test_id("advance").click()
+    page.keyboard.type("arar")
+    wait_for_image(page, "i05")
+    drawn(page)
+    wanted = ["accepted", "accepted", "rejected", "accepted", "rejected", None]
+    assert list(verdicts(many_images).values())[:6] == wanted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import httpx2
@@ -111,3 +112,26 @@ def test_a_request_that_is_none_is_refused(editor: TestClient, body: bytes) -> N
         "/api/images/kymo/edit", content=body, headers={"Content-Type": "application/json"}
     )
     assert response.status_code == 400
+
+
+def test_a_table_of_events_that_were_edited_since_is_marked_until_it_is_saved_anew(
+    dataset: ZarrDataset,
+) -> None:
+    client = client_of(dataset, edit=True)
+    events = dataset["kymo"].load_df_parquet("velocity_events/events").assign(image_id="kymo")
+    with dataset["kymo"].edit() as edit:
+        edit.set_event_type("velocity_events/events", 1, "before")
+    time.sleep(0.02)
+    dataset.save_table("pooled", events)
+    assert ask(client, "/api/tables/pooled")["edited_since"] == 0
+    with dataset["kymo"].edit() as edit:
+        edit.set_note("no event")
+    assert ask(client, "/api/tables/pooled")["edited_since"] == 0
+    time.sleep(0.02)
+    with dataset["kymo"].edit() as edit:
+        edit.set_event_type("velocity_events/events", 0, "noise")
+    assert ask(client, "/api/tables/pooled")["edited_since"] == 1
+    assert ask(client, "/api/tables/a%2Fflow")["edited_since"] == 0
+    time.sleep(0.02)
+    dataset.save_table("pooled", events)
+    assert ask(client, "/api/tables/pooled")["edited_since"] == 0

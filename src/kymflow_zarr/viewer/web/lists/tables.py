@@ -170,6 +170,7 @@ class Tables:
         self._dataset = dataset
         self._guard = threading.Lock()
         self._cache: OrderedDict[str, tuple[str, Rows]] = OrderedDict()
+        self._edited: tuple[tuple[str, str, str], int] | None = None
 
     def rows(self, name: str) -> Rows:
         """Return a table.
@@ -189,6 +190,15 @@ class Tables:
                     self._cache.popitem(last=False)
             self._cache.move_to_end(name)
             return cached[1]
+
+    def edited_since(self, name: str) -> int:
+        """Return of how many images the events were edited after a table was saved."""
+        opened = open_dataset_of(self._dataset)
+        key = (name, opened.change_token(name), opened.change_token())
+        with self._guard:
+            if self._edited is None or self._edited[0] != key:
+                self._edited = key, len(opened.images_edited_since(name))
+            return self._edited[1]
 
     def _read(self, name: str) -> Rows:
         with (
@@ -242,6 +252,7 @@ def table(request: Request) -> Response:
             "columns": [
                 {"name": n, "kind": kind, "unit": unit_of(n)} for n, kind in rows.kinds().items()
             ],
+            "edited_since": site.tables.edited_since(parts[0]),
             "total": len(found),
             "offset": asked.offset,
             "rows": rows.rows(found[asked.offset : asked.offset + limit], names),
