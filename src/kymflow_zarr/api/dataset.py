@@ -1090,6 +1090,52 @@ class ZarrDataset:
             executor=executor,
         )
 
+    def summary(
+        self,
+        table: str | pd.DataFrame,
+        value: str,
+        *,
+        by: str | Iterable[str] = (),
+        unit: str | None = None,
+        ids: Iterable[str] | None = None,
+    ) -> pd.DataFrame:
+        """Summarize a column by groups, each image and each animal counted once.
+
+        Rows are averaged within their image, images within their unit, and the statistics are
+        those of the units: an animal with a hundred events weighs no more than one with ten.
+
+        Parameters
+        ----------
+        table : str or DataFrame
+            Name of a table, or what :meth:`gather` returns; with a column ``image_id``.
+        value : str
+            Its column of numbers; rows without one are left out.
+        by : str or iterable of str
+            Columns of the table, or of :meth:`images`, that make the groups, such as
+            ``"condition"``; all rows are one group if left out.
+        unit : str, optional
+            Column of the unit that counts, such as ``"animal"``; the image if left out.
+        ids : iterable of str, optional
+            Of these images only.
+
+        Returns
+        -------
+        DataFrame
+            A row for each group, sorted: the columns of `by`, ``n_rows``, ``n_images``,
+            ``n_units``, and of the units' means ``mean``, ``sd`` (with n - 1), ``sem`` (sd by the
+            square root of n_units), ``median``, ``min`` and ``max``.
+
+        Raises
+        ------
+        ArgumentError
+            If a column does not exist, or `value` holds no numbers.
+        TableNotFoundError
+            If there is no such table (a FileNotFoundError).
+        """
+        from kymflow_zarr.engine.query.summary import summary
+
+        return summary(self._open, table, value, by, unit, ids)
+
     def export_legacy_folder(
         self,
         folder: StrPath,
