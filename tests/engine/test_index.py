@@ -458,8 +458,10 @@ def test_metadata_that_an_editor_wrote_in_place_are_in_the_list(
         assert ds.images()["condition"].tolist() == ["contol"] * 3
     edited = ds.path / "images" / "image-001" / "analysis" / "metadata.json"
     folder = edited.parents[1].stat().st_mtime_ns
+    token = ds._open.change_token()
     edited.write_text(edited.read_text().replace("contol", "control"))
     assert edited.parents[1].stat().st_mtime_ns == folder
+    assert ds._open.change_token() != token  # The page draws its list again.
     for many in (2_000, 1):
         monkeypatch.setattr(files, "_MANY", many)
         for again in (ds, ZarrDataset(ds.path, "r")):

@@ -18,7 +18,7 @@ from kymflow_zarr.engine.change import Change
 from kymflow_zarr.engine.conflicts import retried
 from kymflow_zarr.engine.hints import did_you_mean
 from kymflow_zarr.engine.image import StoredImage
-from kymflow_zarr.engine.index.index import Index
+from kymflow_zarr.engine.index.index import EDITED, Index
 from kymflow_zarr.engine.opening import (
     NONE_OLDER,
     OlderFormats,
@@ -610,7 +610,7 @@ class OpenDataset:
         """Return a token that changes when any image, or the given table, changes."""
         seen: list[tuple[str, int, int]] = []
         if table is None:
-            times = self.storage.versions(layout.IMAGES)
+            times = self.storage.versions(layout.IMAGES, EDITED)
             seen += [(name, time_ns, 0) for name, time_ns in sorted(times.items())]
             tables = self.tables.names()
         else:

@@ -36,8 +36,8 @@ _WORTHWHILE_SHARE: Final = 0.02
 _THREADS: Final = 4
 # Their documents are read without keeping anything, faster than Arrow is loaded.
 _FEW: Final = 16
-# The one document that people edit with a text editor.
-_EDITED: Final = layout.artifact_key("json", layout.METADATA)
+EDITED: Final = layout.artifact_key("json", layout.METADATA)
+"""The one document that people edit with a text editor."""
 
 
 class Index:
@@ -191,7 +191,7 @@ class Index:
 
     def versions(self) -> dict[str, int]:
         """Return the versions of the folders of all images, by id."""
-        versions = self._storage.versions(layout.IMAGES, _EDITED)
+        versions = self._storage.versions(layout.IMAGES, EDITED)
         if not versions:
             require_dataset(self._storage)
         folders = list(versions)
