@@ -13,6 +13,8 @@ import pandas as pd
 import pytest
 
 from kymflow_zarr import KymflowZarrError, ZarrDataset, ZarrImageRecord
+from kymflow_zarr.errors import StorageError
+from kymflow_zarr.storage.local.storage import LocalStorage
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="links need a privilege on Windows")
 
@@ -126,3 +128,32 @@ def test_the_dataset_itself_may_be_a_link(ds: ZarrDataset, tmp_path: Path) -> No
     rec = ds.add_image(PIXELS)
     link(tmp_path / "shortcut.zarr", ds.path)
     assert ZarrDataset(tmp_path / "shortcut.zarr", mode="r")[rec.image_id].shape == (4, 4)
+
+
+def test_a_folder_that_becomes_a_link_after_it_was_checked_gets_no_file(
+    ds: ZarrDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process swaps a folder of the dataset for a link, at the worst moment."""
+    rec = ds.add_image(np.zeros((2, 2)), image_id="a")
+    rec.save_json("v/x", 1)
+    outside = tmp_path / "outside"
+    analysis = ds.path / "images" / "a" / "analysis"
+    check = LocalStorage.refuse_links
+
+    def swapped(self: LocalStorage, key: str, done: str) -> None:
+        check(self, key, done)
+        if done == "written" and not outside.exists():
+            analysis.rename(outside)
+            analysis.symlink_to(outside)
+
+    monkeypatch.setattr(LocalStorage, "refuse_links", swapped)
+    for save in (
+        lambda: rec.save_json("w/deep/er", 2),
+        lambda: rec.save_array_artifact("mean", np.zeros(3)),
+    ):
+        if outside.exists():
+            analysis.unlink()
+            outside.rename(analysis)
+        with contextlib.suppress(StorageError):
+            save()
+        assert sorted(p.name for p in outside.rglob("*")) == ["v", "x.json"]
