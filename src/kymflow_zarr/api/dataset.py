@@ -816,6 +816,19 @@ class ZarrDataset:
         """
         return self._open.stale(name)
 
+    def adopt_results(self) -> int:
+        """Make results of what other programs have left beside the images; return their number.
+
+        Taken are the velocities of regions, of ``_kymanalysis`` and ``_radon`` files that were
+        ingested, with algorithm, parameters, date and the revision of the region; and the run
+        markers of datasets of format version 1 that were migrated. A region that has another
+        revision now than when it was analyzed, or parameters with another hash, make such a
+        result out of date. Values are not copied, and results that are there are left alone.
+        """
+        from kymflow_zarr.ingest.adopt import adopt_results
+
+        return adopt_results(self._open)
+
     def compare_results(
         self,
         name: str,

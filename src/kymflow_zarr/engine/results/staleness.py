@@ -121,6 +121,12 @@ def _region_in_words(state: ImageState, before: InputDocument, now: State) -> st
     then = before.value.get("data") if isinstance(before.value, Mapping) else None
     region = state.region(before.key)
     moved = then is not None and region is not None and region.get("data") != then
+    if region is not None and isinstance(before.value, Mapping) and then is None:
+        # The program that made the result has told the revision only.
+        revisions = [
+            (value.get("meta") or {}).get("revision", 0) for value in (before.value, region)
+        ]
+        return f"region {before.key} changed: revision {revisions[0]} -> {revisions[1]}"
     what = _happened(before.sha256, now.sha256, "moved" if moved else "changed")
     for edit in reversed(state.curation.get("history", [])):
         for change in edit.get("changes", ()):
