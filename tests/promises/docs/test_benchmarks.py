@@ -209,6 +209,8 @@ def tiny(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_joined", "_gathered"):
         part = getattr(tables, name)
         monkeypatch.setattr(tables, name, lambda where, _, n, part=part: part(where, 20, n))
+    whole = tables._whole
+    monkeypatch.setattr(tables, "_whole", lambda ds, folder, _, n: whole(ds, folder, 20, n))
     grow = records.grow
     monkeypatch.setattr(records, "grow", lambda folder, n, step: grow(folder, n // 50, step // 50))
     monkeypatch.setattr(load("memory"), "QUICK", (20, 2, 2))
@@ -216,6 +218,7 @@ def tiny(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lab_folder, "REAL", lab_folder.REAL / "not here")
     monkeypatch.setattr(lab_folder, "QUICK", lab_folder.Sizes(1, 2, 5, 5, 5, 40, 100, 1))
     monkeypatch.setattr(lab_folder, "interleaved", once)
+    monkeypatch.setattr(lab_folder, "_RESTS_S", 0)
 
 
 SECTIONS = [
