@@ -1149,6 +1149,44 @@ class ZarrDataset:
 
         return summary(self._open, table, value, by, unit, ids)
 
+    def worklist(
+        self,
+        n: int,
+        *,
+        balance: str | Iterable[str] = (),
+        seed: int = 0,
+        ids: Iterable[str] | None = None,
+    ) -> list[str]:
+        """Choose images at random, such as those that a person judges.
+
+        The same arguments choose the same images in the same order, on every machine, as long as
+        the images and the columns of `balance` are the same.
+
+        Parameters
+        ----------
+        n : int
+            How many.
+        balance : str or iterable of str
+            Columns of :meth:`images`, such as ``"condition"``: as many images of each group as
+            there are, up to a difference of one, as long as a group has some left.
+        seed : int
+        ids : iterable of str, optional
+            Among these images only; damaged images are never chosen.
+
+        Returns
+        -------
+        list of str
+            Ids of images, in random order, so that their order does not tell their group.
+
+        Raises
+        ------
+        ArgumentError
+            If there are fewer images, or a column does not exist.
+        """
+        from kymflow_zarr.engine.query.worklist import worklist
+
+        return worklist(self._open, n, balance, seed, ids)
+
     def export_legacy_folder(
         self,
         folder: StrPath,
