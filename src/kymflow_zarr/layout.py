@@ -36,6 +36,8 @@ SOURCE_FILES: Final = "source_files"
 CHECKSUMS: Final = "checksums.sha256"
 QUARANTINE: Final = "quarantine"
 WORK: Final = ".kymflow_zarr"
+# The suffix of a dataset that is packed into one file (RFC-9 of OME-Zarr).
+PACKED_SUFFIX: Final = ".ozx"
 # The entries of a dataset's folder.
 OWN_NAMES: Final = frozenset(
     {GROUP, CHECKSUMS, IMAGES, TABLES, INDEX, SOURCE_FILES, QUARANTINE, WORK}

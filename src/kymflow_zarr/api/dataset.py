@@ -1173,6 +1173,81 @@ class ZarrDataset:
         ids : iterable of str, optional
             Among these images only; damaged images are never chosen.
 
+    def pack(
+        self,
+        path: StrPath,
+        *,
+        image_ids: Iterable[str] | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """Write the dataset into one file that opens as it is, for reading only.
+
+        The file is a ZIP without compression, as RFC-9 of OME-Zarr asks, which Zarr and
+        OME-Zarr programs read too. ``ZarrDataset("all.ozx")`` opens it without unpacking.
+
+        Parameters
+        ----------
+        path : str or Path
+            A new file whose name ends in ``.ozx``. It appears when it is complete.
+        image_ids : iterable of str, optional
+            Images to pack, with what belongs to them; all by default.
+        progress : callable, optional
+            Called as ``progress(done, total, label)``.
+
+        Raises
+        ------
+        TargetExistsError
+            If the file exists (a FileExistsError).
+        RecordNotFoundError
+            If there is no image of an id (a KeyError).
+        StorageError
+            If it cannot be written, or the dataset changes meanwhile; no file is left.
+        """
+        from kymflow_zarr.export.pack import pack
+
+        pack(self._open, path, image_ids=image_ids, progress=progress)
+
+    def subset(
+        self, image_ids: Iterable[str], path: StrPath, *, progress: Progress | None = None
+    ) -> None:
+        """Create a smaller dataset of some images, with everything that belongs to them.
+
+        Images are copied byte by byte, with their ids, artifacts, curation and kept source
+        files. Of each table the rows of these images are copied; tables without a column
+        ``image_id`` are copied whole. The new dataset says where it is from.
+
+        Parameters
+        ----------
+        image_ids : iterable of str
+        path : str or Path
+            A folder that does not exist, or is empty.
+        progress : callable, optional
+            Called as ``progress(done, total, label)``.
+
+        Raises
+        ------
+        RecordNotFoundError
+            If there is no image of an id (a KeyError); nothing is written.
+        DatasetExistsError
+            If there is something at the path (a FileExistsError).
+        """
+        from kymflow_zarr.export.copies import subset
+
+        subset(self._open, image_ids, path, progress=progress)
+
+    def merge(self, other: ZarrDataset, *, progress: Progress | None = None) -> list[str]:
+        """Add copies of all images of another dataset, with everything that belongs to them.
+
+        Rows of its tables are added to the tables of the same names; a table without a column
+        ``image_id`` is copied if there is none of its name.
+
+        Parameters
+        ----------
+        other : ZarrDataset
+            May be read-only, or packed.
+        progress : callable, optional
+            Called as ``progress(done, total, label)``.
+
         Returns
         -------
         list of str
@@ -1186,6 +1261,17 @@ class ZarrDataset:
         from kymflow_zarr.engine.query.worklist import worklist
 
         return worklist(self._open, n, balance, seed, ids)
+
+            Ids of the images that were added.
+
+        Raises
+        ------
+        RecordExistsError
+            If both have an image of the same id; nothing is added.
+        """
+        from kymflow_zarr.export.copies import merge
+
+        return merge(self._open, other._open, progress=progress)
 
     def export_legacy_folder(
         self,

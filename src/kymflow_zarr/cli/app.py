@@ -16,6 +16,7 @@ from kymflow_zarr.cli.exchange.demo import demo
 from kymflow_zarr.cli.exchange.export import export
 from kymflow_zarr.cli.exchange.ingest import ingest
 from kymflow_zarr.cli.exchange.migrate import migrate
+from kymflow_zarr.cli.exchange.pack import pack
 from kymflow_zarr.cli.exchange.refresh import refresh
 from kymflow_zarr.cli.look.cat import cat
 from kymflow_zarr.cli.look.info import info
@@ -135,6 +136,6 @@ def app() -> None:
 
 for _command in (
     demo, ingest, refresh, info, ls, show, view, tables, head, cat, sql, results, stale, explain,
-    compute, export, copy, delete, validate, verify, repair, migrate, schema, completion,
+    compute, export, pack, copy, delete, validate, verify, repair, migrate, schema, completion,
 ):  # fmt: skip
     app.add_command(_command)

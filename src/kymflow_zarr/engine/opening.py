@@ -82,9 +82,29 @@ def open_storage(
         raise ArgumentError(
             f"the durability {durability!r} is not 'full' or 'relaxed'", where="durability"
         )
+    if path.suffix.casefold() == layout.PACKED_SUFFIX and path.is_file():
+        return _opened_packed(path, mode)
     storage = LocalStorage(path, writable=mode != "r", durability=durability)
     try:
         return _opened(storage, mode, older_formats)
+    except BaseException:
+        storage.close()
+        raise
+
+
+def _opened_packed(path: Path, mode: Mode) -> tuple[Storage, DatasetDocument]:
+    """Open a packed dataset, which the default mode opens for reading."""
+    if mode not in ("r", "a"):
+        raise ArgumentError(
+            f"a packed dataset can only be read, and the mode is {mode!r}",
+            where=str(path),
+            hint='Open it with mode="r".',
+        )
+    from kymflow_zarr.storage.packed import PackedStorage
+
+    storage = PackedStorage(path)
+    try:
+        return storage, read_document(storage)
     except BaseException:
         storage.close()
         raise

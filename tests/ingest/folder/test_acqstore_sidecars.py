@@ -12,7 +12,7 @@ import pytest
 import tifffile
 
 from kymflow_zarr import LineRoi, RectRoi, ZarrDataset, ZarrImageRecord
-from tests.conftest import files_of
+from tests.helpers.kymflow_tree import contents_of
 
 STATS = {"n": 2, "mean": -50.0, "min": -51.0, "max": -49.0, "std": 1.4, "se": 1.0, "cv": 0.02}
 
@@ -214,7 +214,7 @@ def test_an_unedited_folder_comes_back_byte_for_byte(
     ds.ingest_legacy_folder(folder)
     report = ds.export_legacy_folder(tmp_path / "out", layout=layout)
     assert (report.failed, report.differences) == ((), ())
-    before, after = files_of(folder), files_of(tmp_path / "out")
+    before, after = contents_of(folder), contents_of(tmp_path / "out")
     assert before == after
 
 
@@ -315,4 +315,4 @@ def test_every_value_of_a_real_folder_comes_out(
     assert (calibrated, regions, told, analyses, tables, contrasts) == (8, 8, 25, 12, 6, 3)
     report = ds.export_legacy_folder(tmp_path / "out", layout="acqstore")
     assert (report.failed, report.differences) == ((), ())
-    assert files_of(tmp_path / "out") == files_of(real)
+    assert contents_of(tmp_path / "out") == contents_of(real)
