@@ -1173,6 +1173,20 @@ class ZarrDataset:
         ids : iterable of str, optional
             Among these images only; damaged images are never chosen.
 
+        Returns
+        -------
+        list of str
+            Ids of images, in random order, so that their order does not tell their group.
+
+        Raises
+        ------
+        ArgumentError
+            If there are fewer images, or a column does not exist.
+        """
+        from kymflow_zarr.engine.query.worklist import worklist
+
+        return worklist(self._open, n, balance, seed, ids)
+
     def pack(
         self,
         path: StrPath,
@@ -1251,17 +1265,6 @@ class ZarrDataset:
         Returns
         -------
         list of str
-            Ids of images, in random order, so that their order does not tell their group.
-
-        Raises
-        ------
-        ArgumentError
-            If there are fewer images, or a column does not exist.
-        """
-        from kymflow_zarr.engine.query.worklist import worklist
-
-        return worklist(self._open, n, balance, seed, ids)
-
             Ids of the images that were added.
 
         Raises
