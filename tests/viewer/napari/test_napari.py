@@ -15,6 +15,7 @@ import zarr
 
 from kymflow_zarr import Axis, RectRoi, ZarrDataset, ZarrImageRecord
 from kymflow_zarr.errors import FormatVersionError, UnsupportedDataError
+from kymflow_zarr.formats.array.opened import OpenedArray
 from kymflow_zarr.viewer.napari.reader import MOST_IMAGES, get_reader
 from tests.conftest import files_of
 from tests.promises.test_rooms import modules_after
@@ -281,14 +282,14 @@ def test_without_dask_the_pixels_are_read(
 
 def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     read: list[int] = []
-    get = zarr.Array.__getitem__
+    get = OpenedArray.__getitem__
 
-    def counted(array: zarr.Array[Any], selection: Any) -> Any:
+    def counted(array: OpenedArray, selection: Any) -> Any:
         found: npt.NDArray[Any] = np.asarray(get(array, selection))
         read.append(found.size)
         return found
 
-    monkeypatch.setattr(zarr.Array, "__getitem__", counted)
+    monkeypatch.setattr(OpenedArray, "__getitem__", counted)
     return read
 
 
