@@ -92,7 +92,10 @@ def is_no_image(storage: Storage, image_id: str) -> bool:
     A folder that another program made there is stepped over; one that lost the document of an
     image still holds other parts of it.
     """
-    names = storage.names(layout.image_prefix(image_id))
+    try:
+        names = storage.names(layout.image_prefix(image_id))
+    except SchemaValidationError:
+        return False  # Its head is damaged.
     return not any(
         name in _PARTS_OF_AN_IMAGE or layout.parse_pixels_path(name) is not None for name in names
     )

@@ -150,6 +150,19 @@ def test_each_call_costs_its_number_of_requests() -> None:
     assert requests(lambda: ds.delete_image("a")) <= 16
 
 
+def test_the_index_reads_each_image_with_one_request_and_only_once() -> None:
+    ds, bucket = in_memory()
+    for number in range(70):
+        record = ds.add_image(PIXELS, image_id=f"i{number}")
+        record.save_metadata_payload({"version": "2.0", "experiment_metadata": {"animal": "m"}})
+    before = sum(bucket.requests.values())
+    assert list(ds.images()["animal"]) == ["m"] * 70
+    cold = sum(bucket.requests.values())
+    assert cold - before <= 70 + 10
+    assert len(dataset_in(bucket).images()) == 70
+    assert sum(bucket.requests.values()) - cold <= 8
+
+
 def test_a_warm_list_of_ten_thousand_costs_no_request_for_each() -> None:
     ds, bucket = in_memory()
     ds.add_image(PIXELS, image_id="a")

@@ -178,6 +178,12 @@ IMAGES: Final[dict[str, ImagesColumn]] = {
 
 
 def read_row(storage: Storage, image_id: str, changed_ns: int) -> Row | None:
+    """Return the row of an image, None if it was deleted meanwhile; see :func:`_read_row`."""
+    with storage.one_state():
+        return _read_row(storage, image_id, changed_ns)
+
+
+def _read_row(storage: Storage, image_id: str, changed_ns: int) -> Row | None:
     """Return the row of an image, None if it was deleted meanwhile.
 
     A row of an image that could not be read completely is never trusted, so it is read again.

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from kymflow_zarr.errors import StorageError
+from kymflow_zarr.errors import FormatVersionError, SchemaValidationError, StorageError
 from kymflow_zarr.storage.interface import ConflictError
 from kymflow_zarr.storage.object.heads import (
     CHANGES,
@@ -40,6 +40,14 @@ PATIENCE_S: Final = 3.0
 
 class OutcomeUnknownError(StorageError):
     """The store did not answer, and cannot tell any more whether the change was made."""
+
+
+class DamagedHeadError(SchemaValidationError, StorageError):
+    """A head is damaged or hostile, so that nothing is known of its files."""
+
+
+class NewerHeadError(FormatVersionError, StorageError):
+    """A head has a format version that this code does not know."""
 
 
 class Seen:
@@ -111,7 +119,12 @@ class States:
             if found is None:
                 return self._remember(scope, Seen(None, None, State()))
             data, tag = found
-            head = decode_head(data, where=f"{self._bucket.address}/{head_name(scope)}")
+            try:
+                head = decode_head(data, where=f"{self._bucket.address}/{head_name(scope)}")
+            except SchemaValidationError as error:
+                is_newer = isinstance(error, FormatVersionError)
+                kind = NewerHeadError if is_newer else DamagedHeadError
+                raise kind(error.what, where=error.where, hint=error.hint) from error
             if head.pending is None:
                 return self._remember(scope, Seen(tag, head, head.state))
             outcome = self._outcome(head.pending.change)

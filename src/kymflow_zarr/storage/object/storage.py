@@ -39,7 +39,13 @@ from kymflow_zarr.storage.object.heads import (
 )
 from kymflow_zarr.storage.object.probe import probe
 from kymflow_zarr.storage.object.requests import Objects
-from kymflow_zarr.storage.object.states import OutcomeUnknownError, Seen, States
+from kymflow_zarr.storage.object.states import (
+    DamagedHeadError,
+    NewerHeadError,
+    OutcomeUnknownError,
+    Seen,
+    States,
+)
 from kymflow_zarr.storage.object.viewer_copies import publish_group
 from kymflow_zarr.storage.thread_locks import ThreadLocks
 from kymflow_zarr.types import ARTIFACT_SUFFIXES
@@ -151,7 +157,10 @@ class ObjectStorage(Storage):
             return True
         if _is_derived(key):
             return bool(self._derived_names(key))
-        seen, rel = self._find(key)
+        try:
+            seen, rel = self._find(key)
+        except (DamagedHeadError, NewerHeadError):
+            return True
         return self._has_below(key, seen, rel)
 
     def _find(self, key: str) -> tuple[Seen, str]:
@@ -311,7 +320,20 @@ class ObjectStorage(Storage):
     @property
     def holds_locks(self) -> bool:  # type: ignore[override]
         """True if this thread is in the ``with`` block of a lock."""
-        return self._session() is not None
+        session = self._session()
+        return session is not None and session.depth > 0
+
+    @contextlib.contextmanager
+    def one_state(self) -> Iterator[None]:
+        """Read each head once in a ``with`` block of this thread."""
+        if self._session() is not None:
+            yield
+            return
+        self._local.session = _Session()
+        try:
+            yield
+        finally:
+            self._local.session = None
 
     @contextlib.contextmanager
     def lock(self, *scopes: str) -> Iterator[None]:
@@ -322,8 +344,9 @@ class ObjectStorage(Storage):
         """
         self.require_writable()
         with self._locks.lock(*scopes):
-            session = self._session()
-            if session is None:
+            outer = self._session()
+            session = outer
+            if session is None or not session.depth:
                 session = self._local.session = _Session()
             session.depth += 1
             try:
@@ -331,7 +354,7 @@ class ObjectStorage(Storage):
             finally:
                 session.depth -= 1
                 if not session.depth:
-                    del self._local.session
+                    self._local.session = outer
 
     def stage(self, area: str | None = None, *, key: str | None = None) -> ObjectStaged:  # noqa: ARG002
         """Return an empty staged folder; see :class:`kymflow_zarr.storage.interface.Storage`."""
