@@ -37,6 +37,7 @@ SECTIONS = {
     "viewer": False,
     "growth": False,
     "lab_folder": True,
+    "results": False,
 }
 
 

@@ -223,7 +223,7 @@ def tiny(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
 
 SECTIONS = [
     "pixels", "codecs", "ingest", "memory", "records", "lists", "opening", "tables", "durability",
-    "lab_folder",
+    "lab_folder", "results",
 ]  # fmt: skip
 
 

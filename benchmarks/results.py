@@ -1,0 +1,96 @@
+"""What it costs to know what results were made of: to remember, and to ask."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.measure import Row, interleaved
+from kymflow_zarr import RectRoi, ZarrDataset, ZarrImageRecord
+
+PER_IMAGE = 5
+FUNCTION_S = 0.005
+PARAMS = {"window": 16}
+
+
+def run(folder: Path, *, quick: bool) -> Iterator[Row]:
+    """Yield the comparisons; everything is written below `folder`."""
+    count = 20 if quick else 10_000
+    with ZarrDataset(folder / "results.zarr", durability="relaxed") as ds:
+        make_dataset(ds, count)
+        time.sleep(2.1)  # What changed a moment ago is not trusted by any index.
+        ds.update_manifest()
+        rec = ds["0"]
+        times = interleaved(
+            {"plain": lambda _: work(rec), "remembering": lambda _: remembered(rec)}, repeat=50
+        )
+        yield Row(
+            "a function of 5 ms whose record remembers", "the same with a plain record",
+            times["remembering"], times["plain"], 1.05,
+        )  # fmt: skip
+        asked = interleaved(
+            {"stale": lambda _: ds.stale(), "compute": lambda _: nothing_to_do(ds)}, repeat=5
+        )
+        told = f"{count:,} images x {PER_IMAGE} results"
+        # The goals are times on the machine of the reader: half a second for 10,000 images.
+        half = 0.5 * count / 10_000
+        yield Row(f"stale(), {told}", "half a second for 10,000 images", asked["stale"], half, 1)
+        yield Row(f"compute() with nothing to do, {told}", "stale()", asked["compute"],
+                  asked["stale"], 2)  # fmt: skip
+
+
+def make_dataset(ds: ZarrDataset, count: int) -> None:
+    """Write images with a region and results, each made of pixels, region and metadata."""
+    pixels = np.arange(2_000, dtype="uint16").reshape(100, 20)
+    for number in range(count):
+        rec = ds.add_image(pixels, image_id=str(number), line_period_s=0.001)
+        rec.save_metadata_payload({"experiment_metadata": {"condition": "control"}})
+        rec.save_rois([RectRoi(roi_id=1, x0=0, x1=9, y0=0, y1=50)])
+    for n in range(PER_IMAGE):
+        ds.compute(f"r{n}", velocity, params=PARAMS, version="1")
+
+
+def velocity(rec: ZarrImageRecord, window: int = 16) -> pd.DataFrame:
+    """Return a small data frame made of pixels, a region, metadata and axes."""
+    roi = rec.load_rois()[0]
+    assert isinstance(roi, RectRoi)
+    lines = rec.load_array(np.s_[roi.y0 : roi.y1])
+    condition = rec.load_metadata_payload()["experiment_metadata"]["condition"]
+    step = rec.axes[0].step
+    return pd.DataFrame({"v": lines[:9, 0] / window, "condition": condition, "step": step})
+
+
+def work(rec: ZarrImageRecord) -> None:
+    """Call the function, and compute until 5 ms have gone by since it was called."""
+    begin = time.perf_counter()
+    velocity(rec)
+    spin(FUNCTION_S, begin=begin)
+
+
+def remembered(rec: ZarrImageRecord) -> None:
+    """Do the same as :func:`work` with a record that remembers, and the time that this takes more.
+
+    The rest of the 5 ms is that of the plain record: what remembering costs is not hidden in it.
+    """
+    begin = time.perf_counter()
+    velocity(rec)
+    rest = FUNCTION_S - (time.perf_counter() - begin)
+    reading = rec.reading()
+    velocity(reading)
+    _ = reading.inputs
+    spin(max(rest, 0), begin=time.perf_counter())
+
+
+def spin(seconds: float, *, begin: float) -> None:
+    """Compute until some time has gone by."""
+    while time.perf_counter() - begin < seconds:
+        pass
+
+
+def nothing_to_do(ds: ZarrDataset) -> None:
+    """Ask for one result of all images, all of which are up to date."""
+    assert not ds.compute("r0", velocity, params=PARAMS, version="1").computed
