@@ -79,6 +79,13 @@ class _Encoder:
         self.holds_array = False
 
     def plain(self, value: object, place: str, depth: int) -> object:
+        # Nearly all values are of these types exactly.
+        if type(value) is dict or type(value) is list:
+            return self._container(value, place, depth)
+        if type(value) is float:
+            return _float(value)
+        if type(value) is str:
+            return self._text(value, place)
         while isinstance(value, enum.Enum):
             value = value.value
         if value is None or isinstance(value, bool):
