@@ -177,6 +177,6 @@ def test_an_error_is_one_line_even_if_it_is_about_many(tmp_path: Path) -> None:
         for number in range(5):
             ds.add_image(np.zeros((2, 2), np.uint8), image_id=f"vessel-{number}")
     said = one_error_line(run("show", tmp_path / "new.zarr", "ves"))
-    assert "5 image ids begin with 'ves'" in said
+    assert "5 images are called 'ves', or have an id that begins so" in said
     assert "Give more of the id" in said
     assert json.loads(run("show", tmp_path / "new.zarr", "vessel-4", "--json").stdout)
