@@ -1245,7 +1245,7 @@ class ZarrDataset:
         DatasetExistsError
             If there is something at the path (a FileExistsError).
         """
-        from kymflow_zarr.export.copies import subset
+        from kymflow_zarr.export.subsets import subset
 
         subset(self._open, image_ids, path, progress=progress)
 
@@ -1272,7 +1272,7 @@ class ZarrDataset:
         RecordExistsError
             If both have an image of the same id; nothing is added.
         """
-        from kymflow_zarr.export.copies import merge
+        from kymflow_zarr.export.subsets import merge
 
         return merge(self._open, other._open, progress=progress)
 

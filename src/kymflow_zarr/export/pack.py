@@ -14,7 +14,7 @@ from typing import Final
 
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.errors import ArgumentError, StorageError, TargetExistsError
-from kymflow_zarr.export.copies import subset
+from kymflow_zarr.export.subsets import subset
 from kymflow_zarr.layout import GROUP, PACKED_SUFFIX
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.local.files import os_errors

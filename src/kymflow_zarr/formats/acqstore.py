@@ -258,11 +258,6 @@ def _mappings(values: object) -> Iterator[Mapping[str, Any]]:
             yield value
 
 
-def _by_id(document: Mapping[str, Any] | None) -> dict[Any, Mapping[str, Any]]:
-    rois = [] if document is None else _mappings(document["rois"])
-    return {roi.get("roi_id"): roi for roi in rois}
-
-
 def _without_meta(roi: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in roi.items() if key != "meta"}
 

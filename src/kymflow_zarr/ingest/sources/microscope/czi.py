@@ -33,7 +33,7 @@ def open_czi(path: Path, series: int) -> DecodedImage:
     """
     czifile = library("czifile", extra="vendor", python=(3, 12))
     with reading(path), ExitStack() as stack:
-        # Without squeezing a line scan has all its lines along T, and one row.
+        # czifile leaves out dimensions of length 1, so a line scan has its lines along T.
         file = stack.enter_context(czifile.CziFile(path))
         scenes = list(file.scenes.items())
         check_series(series, len(scenes), path)
