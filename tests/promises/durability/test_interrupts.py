@@ -26,6 +26,7 @@ from kymflow_zarr import ZarrDataset
 from kymflow_zarr.errors import LockTimeoutError, NotFoundError, RecordExistsError
 from kymflow_zarr.runtime.limits import PIXELS_BYTES, MemoryBudget, pixels_memory
 from kymflow_zarr.storage.local import locks
+from kymflow_zarr.storage.local.disk import disk
 from kymflow_zarr.storage.local.storage import LocalStorage
 from kymflow_zarr.testing import InterruptPoint, check_invariants, interrupt_points, state_of
 from tests.helpers.operations import LONG, OPERATIONS, PIXELS, write_base, write_lab
@@ -217,6 +218,16 @@ def _work_with(budget: MemoryBudget) -> None:
 def _take_all(budget: MemoryBudget) -> bool:
     with budget.reserve(100):
         return True
+
+
+def test_ctrl_c_while_a_folder_is_opened_closes_no_descriptor_twice(ds: ZarrDataset) -> None:
+    place = ds.path / "images" / ds.add_image(PIXELS).image_id / "analysis" / "x"
+    place.mkdir(parents=True)
+    # A descriptor closed twice is an OSError here, and the file of another thread elsewhere.
+    for point in interrupt_points():
+        with point:
+            disk().make_folder(place / "new")
+        shutil.rmtree(place / "new", ignore_errors=True)
 
 
 NOTEBOOK = """

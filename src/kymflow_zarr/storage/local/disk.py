@@ -230,27 +230,28 @@ def _opened_parent(path: StrPath) -> Iterator[tuple[str, int | None]]:
                 raise _through_a_link(above)
         yield text, None
         return
-    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    opened = [os.open(root, os.O_RDONLY | os.O_DIRECTORY)]
     try:
         for folder in folders:
             try:
-                below = os.open(folder, _FOLDER, dir_fd=descriptor)
+                opened.append(os.open(folder, _FOLDER, dir_fd=opened[-1]))
             except OSError as error:
                 is_link = error.errno in (errno.ELOOP, errno.ENOTDIR) and stat.S_ISLNK(
-                    os.lstat(folder, dir_fd=descriptor).st_mode
+                    os.lstat(folder, dir_fd=opened[-1]).st_mode
                 )
                 if is_link:
                     raise _through_a_link(f"{text} at {folder!r}") from error
                 raise
-            os.close(descriptor)
-            descriptor = below
-        yield name, descriptor
+        yield name, opened[-1]
     except OSError as error:
         if error.filename in (name, *folders):
             error.filename = text  # The whole path, for the message.
         raise
     finally:
-        os.close(descriptor)
+        # Each number leaves the list before it is closed: Ctrl-C in between may leave a
+        # descriptor open, but never closes one twice, which by then may be another file's.
+        while opened:
+            os.close(opened.pop())
 
 
 def _parent_of_new(path: StrPath) -> contextlib.AbstractContextManager[tuple[str, int | None]]:
