@@ -1,4 +1,4 @@
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import type { ImageInfo, Roi } from "../api/types";
 import { boxOfRoi, dataOfBox, roiLabel, wholeBox } from "../image/rois";
 import type { Draft, Stage } from "../image/stage";
@@ -73,9 +73,9 @@ export function RoiList({ stage, info, curator }: Props) {
 function DraftForm({ stage, info, curator, draft }: Props & { curator: Curator; draft: Draft }) {
   const plane = stage.plane.value;
   const form = useRef<HTMLFormElement>(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     form.current?.scrollIntoView({ block: "nearest" });
-    // What one types next is its name.
+    // What one types next is its name, from the first key on: an effect after the paint is too late.
     form.current?.querySelector<HTMLInputElement>("[data-testid='roi-name']")?.focus({ preventScroll: true });
   }, []);
   const data = dataOfBox(wholeBox(draft, plane), plane.turned);
