@@ -12,7 +12,7 @@ STORAGE = PACKAGE / "storage"
 # Helpers for files of users: sources of an ingest, targets of an export.
 FILES = "kymflow_zarr.storage.local.files"
 ALLOWED = {
-    "engine/opening.py": {"LocalStorage"},
+    "engine/opening.py": {"LocalStorage", "PackedStorage"},
     "engine/opening/wiping.py": {"LocalStorage"},
     "legacy_v1/migrate.py": {"LocalStorage"},
     # Only files have a time at which a table was saved.

@@ -100,7 +100,7 @@ def _opened_packed(path: Path, mode: Mode) -> tuple[Storage, DatasetDocument]:
             where=str(path),
             hint='Open it with mode="r".',
         )
-    from kymflow_zarr.storage.packed import PackedStorage
+    from kymflow_zarr.storage.local.packed import PackedStorage
 
     storage = PackedStorage(path)
     try:

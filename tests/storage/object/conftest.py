@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -33,12 +34,14 @@ def s3_options() -> Iterator[dict[str, Any]]:
         return
     server_module = pytest.importorskip("moto.server")
     import boto3
+    from werkzeug.serving import make_server
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = server_module.ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    _, port = server.get_host_and_port()
-    endpoint = f"http://127.0.0.1:{port}"
+    app = server_module.DomainDispatcherApplication(server_module.create_backend_app)
+    server = make_server("127.0.0.1", 0, _one_at_a_time(app), threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    endpoint = f"http://127.0.0.1:{server.server_port}"
     client = boto3.client(
         "s3", endpoint_url=endpoint, aws_access_key_id="key", aws_secret_access_key=SECRET,
         region_name="us-east-1",
@@ -49,7 +52,23 @@ def s3_options() -> Iterator[dict[str, Any]]:
         "endpoint": endpoint, "access_key_id": "key", "secret_access_key": SECRET,
         "region": "us-east-1", "client_options": {"allow_http": True},
     }  # fmt: skip
-    server.stop()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def _one_at_a_time(app: Any) -> Any:
+    """Let a server answer one request after the other.
+
+    moto looks at a condition and writes in two steps: of several threads two may get through.
+    """
+    lock = threading.Lock()
+
+    def answer(environ: Any, start_response: Any) -> list[bytes]:
+        with lock:
+            return [*app(environ, start_response)]
+
+    return answer
 
 
 @pytest.fixture
