@@ -197,8 +197,13 @@ def allow_group(
 
 
 def _root_of(path: str) -> str | None:
-    roots = [root for root in _roots if path.startswith(root)]
-    return max(roots, key=len, default=None)
+    # From the path upwards, so that it costs the same however many datasets a program opened.
+    end = path.rfind(os.sep)
+    while end >= 0:
+        if (root := path[: end + 1]) in _roots:
+            return root
+        end = path.rfind(os.sep, 0, end)
+    return None
 
 
 @contextlib.contextmanager
