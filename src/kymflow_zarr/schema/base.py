@@ -81,6 +81,51 @@ def read_document(cls: type[D], raw: Mapping[str, Any], *, where: str) -> D:
         raise SchemaValidationError(f"the document is not valid: {error}", where=where) from error
 
 
+def is_artifact_document(raw: Any, document: str) -> bool:
+    """Return True if decoded JSON is a document of ours in a JSON artifact, of any version."""
+    return (
+        isinstance(raw, Mapping) and raw.get("format") == FORMAT and raw.get("document") == document
+    )
+
+
+def read_artifact_document(
+    cls: type[D], raw: Any, *, document: str, version: str, fails: str, purpose: str, where: str
+) -> D:
+    """Convert the decoded JSON of an artifact to a document of ours.
+
+    Parameters
+    ----------
+    fails : str
+        What an artifact of this name that is not ours does not do, for the error.
+    purpose : str
+        What it is in the way of.
+
+    Raises
+    ------
+    SchemaValidationError
+        If it is damaged, or not one of ours; names the key.
+    FormatVersionError
+        If it has a version that this code does not know.
+    """
+    if not is_artifact_document(raw, document):
+        raise SchemaValidationError(
+            f"the JSON artifact {document!r} {fails}",
+            where=where,
+            hint="load_json() returns it. Save it under another name and delete it here to "
+            f"{purpose}.",
+        )
+    # On-disk format: "A reader MUST refuse a curation document of a version it does not know."
+    # On-disk format: "A reader MUST refuse a lineage document of a version it does not know."
+    if raw.get("version") != version:
+        raise FormatVersionError(
+            f"version {raw.get('version')!r} of {document} is not known to this kymflow_zarr, "
+            f"which reads version {version!r}",
+            where=where,
+            hint="Upgrade kymflow_zarr to read it.",
+        )
+    return read_document(cls, raw, where=where)
+
+
 def group_document(own: Document, *, ome: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the Zarr v3 group document that contains a document of ours."""
     attributes: dict[str, Any] = {} if ome is None else {"ome": dict(ome)}

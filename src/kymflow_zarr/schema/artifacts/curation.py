@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
-from kymflow_zarr.errors import FormatVersionError, SchemaValidationError
-from kymflow_zarr.schema.base import FORMAT, read_document
+from kymflow_zarr.errors import SchemaValidationError
+from kymflow_zarr.schema.base import FORMAT, read_artifact_document
 from kymflow_zarr.types import FrameKind, Verdict
 
 CURATION_VERSION: Final = "1.0"
@@ -126,26 +125,11 @@ def read_curation_document(raw: Any, *, where: str) -> CurationDocument:
     FormatVersionError
         If it has a version that this code does not know.
     """
-    if (
-        not isinstance(raw, Mapping)
-        or raw.get("format") != FORMAT
-        or raw.get("document") != _DOCUMENT
-    ):
-        raise SchemaValidationError(
-            f"the JSON artifact {_DOCUMENT!r} is not the record of what was judged of the image",
-            where=where,
-            hint="load_json() returns it. Save it under another name and delete it here to "
-            "curate the image.",
-        )
-    # On-disk format: "A reader MUST refuse a curation document of a version it does not know."
-    if raw.get("version") != CURATION_VERSION:
-        raise FormatVersionError(
-            f"version {raw.get('version')!r} of curation is not known to this kymflow_zarr, "
-            f"which reads version {CURATION_VERSION!r}",
-            where=where,
-            hint="Upgrade kymflow_zarr to read it.",
-        )
-    document = read_document(CurationDocument, raw, where=where)
+    document = read_artifact_document(
+        CurationDocument, raw, document=_DOCUMENT, version=CURATION_VERSION,
+        fails="is not the record of what was judged of the image", purpose="curate the image",
+        where=where,
+    )  # fmt: skip
     ids: set[str | None] = {None}
     for number, edit in enumerate(document.history):
         # On-disk format: "Each entry MUST have an edit_id of its own."

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
-from kymflow_zarr.errors import FormatVersionError, SchemaValidationError
-from kymflow_zarr.schema.base import FORMAT, read_document
+from kymflow_zarr.errors import SchemaValidationError
+from kymflow_zarr.schema.base import FORMAT, is_artifact_document, read_artifact_document
 
 LINEAGE_VERSION: Final = "1.0"
 _DOCUMENT: Final = "lineage"
@@ -90,11 +89,7 @@ def new_lineage() -> dict[str, Any]:
 
 def is_lineage(raw: Any) -> bool:
     """Return True if decoded JSON is a lineage document of any version."""
-    return (
-        isinstance(raw, Mapping)
-        and raw.get("format") == FORMAT
-        and raw.get("document") == _DOCUMENT
-    )
+    return is_artifact_document(raw, _DOCUMENT)
 
 
 def read_lineage_document(raw: Any, *, where: str) -> LineageDocument:
@@ -107,22 +102,10 @@ def read_lineage_document(raw: Any, *, where: str) -> LineageDocument:
     FormatVersionError
         If it has a version that this code does not know.
     """
-    if not is_lineage(raw):
-        raise SchemaValidationError(
-            f"the JSON artifact {_DOCUMENT!r} does not say what the results were made of",
-            where=where,
-            hint="load_json() returns it. Save it under another name and delete it here to "
-            "save results.",
-        )
-    # On-disk format: "A reader MUST refuse a lineage document of a version it does not know."
-    if raw.get("version") != LINEAGE_VERSION:
-        raise FormatVersionError(
-            f"version {raw['version']!r} of lineage is not known to this kymflow_zarr, "
-            f"which reads version {LINEAGE_VERSION!r}",
-            where=where,
-            hint="Upgrade kymflow_zarr to read it.",
-        )
-    document = read_document(LineageDocument, raw, where=where)
+    document = read_artifact_document(
+        LineageDocument, raw, document=_DOCUMENT, version=LINEAGE_VERSION,
+        fails="does not say what the results were made of", purpose="save results", where=where,
+    )  # fmt: skip
     known: set[tuple[Any, ...]] = set()
     for number, result in enumerate(document.results):
         identity = (result.name, result.roi_id, result.channel, result.variant)
