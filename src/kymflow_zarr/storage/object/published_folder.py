@@ -14,7 +14,7 @@ from kymflow_zarr.errors import StorageError
 from kymflow_zarr.schema.checksums import FileSum, parse_checksums
 from kymflow_zarr.storage.interface import UNKNOWN_VERSION, OpenFile, Stat, check_key
 from kymflow_zarr.storage.object.heads import number_of, scope_of
-from kymflow_zarr.storage.object.requests import Host
+from kymflow_zarr.storage.object.requests import Host, ObjectRanges
 from kymflow_zarr.storage.object.storage import ObjectStorage
 from kymflow_zarr.storage.read_only import ReadOnlyStorage
 
@@ -72,7 +72,7 @@ class PublishedFolder(ReadOnlyStorage):
     def open(self, key: str) -> Iterator[OpenFile | None]:
         """Open the file at a key to read byte ranges; yield None if there is none."""
         found = self.bucket.head(check_key(key))
-        yield None if found is None else _Ranges(self.bucket, key, found[0])
+        yield None if found is None else ObjectRanges(self.bucket, key, found[0])
 
     def stat(self, key: str) -> Stat | None:
         """Return size and version of the file or folder at a key, None if there is none."""
@@ -153,23 +153,6 @@ class PublishedObjects(ObjectStorage):
 
     def _image_versions(self) -> dict[str, int]:
         return indexed_images(self.bucket)
-
-
-class _Ranges:
-    def __init__(self, host: Host, name: str, size: int) -> None:
-        self._host = host
-        self._name = name
-        self.size = size
-
-    def read(self, start: int, size: int) -> bytes:
-        """Return `size` bytes from `start` on, fewer at the end."""
-        size = min(size, self.size - start)
-        if size <= 0:
-            return b""
-        data = self._host.get_range(self._name, start, size)
-        if data is None or len(data) != size:
-            raise StorageError("the file changed while it was read", where=self._name)
-        return data
 
 
 def _is_image(key: str) -> bool:

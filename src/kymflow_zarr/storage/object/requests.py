@@ -80,3 +80,38 @@ class Objects(Host, Protocol):
 
 class AccessDeniedError(StorageError):
     """The store refused the credentials, or has got none."""
+
+
+class ObjectRanges:
+    """An object whose parts are read by ranges.
+
+    Parameters
+    ----------
+    host : Host
+    name : str
+    size : int
+        In bytes.
+    """
+
+    def __init__(self, host: Host, name: str, size: int) -> None:
+        self._host = host
+        self._name = name
+        self.size = size
+
+    def read(self, start: int, size: int) -> bytes:
+        """Return `size` bytes from `start` on, fewer at the end.
+
+        Raises
+        ------
+        StorageError
+            If the object was deleted or cut meanwhile.
+        """
+        size = min(size, self.size - start)
+        if size <= 0:
+            return b""
+        data = self._host.get_range(self._name, start, size)
+        if data is None:
+            raise StorageError("the object of the file is not there any more", where=self._name)
+        if len(data) != size:
+            raise StorageError("the file changed while it was read", where=self._name)
+        return data

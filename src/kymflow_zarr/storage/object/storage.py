@@ -38,7 +38,7 @@ from kymflow_zarr.storage.object.heads import (
     scope_of,
 )
 from kymflow_zarr.storage.object.probe import probe
-from kymflow_zarr.storage.object.requests import Objects
+from kymflow_zarr.storage.object.requests import ObjectRanges, Objects
 from kymflow_zarr.storage.object.states import (
     DamagedHeadError,
     NewerHeadError,
@@ -134,7 +134,7 @@ class ObjectStorage(Storage):
         elif entry.text is not None:
             yield _InMemory(entry.text.encode())
         else:
-            yield _Ranges(self.bucket, entry.object or "", entry.size)
+            yield ObjectRanges(self.bucket, entry.object or "", entry.size)
 
     def stat(self, key: str) -> Stat | None:
         """Return size and version of the file or folder at a key, None if there is none."""
@@ -572,7 +572,7 @@ class ObjectStorage(Storage):
         """Do nothing: who meets an unfinished change finishes it."""
 
     def leftovers(self) -> dict[str, list[str]]:
-        """Return an empty dict: objects that no head names are in nobody's way."""
+        """Return an empty dict: an object that no head names hinders no writer."""
         return {}
 
     def collect(self, *, dry_run: bool) -> list[str]:
@@ -679,23 +679,6 @@ class _InMemory:
     def read(self, start: int, size: int) -> bytes:
         """Return `size` bytes from `start` on, fewer at the end."""
         return self._data[start : start + size]
-
-
-class _Ranges:
-    def __init__(self, bucket: Objects, name: str, size: int) -> None:
-        self._bucket = bucket
-        self._name = name
-        self.size = size
-
-    def read(self, start: int, size: int) -> bytes:
-        """Return `size` bytes from `start` on, fewer at the end."""
-        size = min(size, self.size - start)
-        if size <= 0:
-            return b""
-        data = self._bucket.get_range(self._name, start, size)
-        if data is None:
-            raise StorageError("the object of the file is not there any more", where=self._name)
-        return data
 
 
 def short_text(key: str, data: bytes | memoryview) -> str | None:
