@@ -7,7 +7,7 @@ export function usePoll(look: () => Promise<void>, every_ms: number): void {
     let over = false;
     const next = async () => {
       clearTimeout(timer);
-      // What goes wrong here is told by the next request that somebody waits for.
+      // A poll reports no error: the next request of the user fails with the same one.
       if (document.visibilityState === "visible") await look().catch(() => undefined);
       if (!over) timer = window.setTimeout(next, every_ms);
     };

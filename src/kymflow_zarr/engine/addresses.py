@@ -121,7 +121,7 @@ def open_address(
 
 
 def _published(bucket: Objects) -> tuple[Storage, DatasetDocument]:
-    """Open a dataset that somebody copied to a host, in either layout."""
+    """Open a dataset on a web host, in either layout."""
     from kymflow_zarr.storage.object.published_folder import PublishedFolder, PublishedObjects
 
     objects = PublishedObjects(bucket, writable=False)

@@ -185,7 +185,7 @@ def allow_group(
     The default umask of most systems removes that permission, and the umask can be set only for
     all threads.
     """
-    if sys.platform == "win32" or True not in _roots.values():
+    if sys.platform == "win32":
         return
     root = _root_of(os.fspath(path))
     if root is not None and _roots[root]:

@@ -418,7 +418,7 @@ def files_below(key: str, path: Path) -> Iterator[str]:
             continue
         with os_errors("look at", below):
             is_file = entry.is_file()
-        # A named pipe or device in place of a file is named too: whoever reads it is told.
+        # A named pipe or device in place of a file is listed too: reading it raises an error.
         if is_file or not entry.is_symlink():
             yield below
 

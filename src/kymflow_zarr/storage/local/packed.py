@@ -59,7 +59,7 @@ class PackedStorage(ReadOnlyStorage):
         self._guard = threading.Lock()
         with os_errors("open", self.location):
             self._file: BinaryIO = path.open("rb")
-        # Close it also when nobody does: a storage that was unpickled has no owner.
+        # A storage that was unpickled has no owner that calls close().
         self._close = weakref.finalize(self, self._file.close)
         self._files = dict(self._listed())
         self._version = path.stat().st_mtime_ns
