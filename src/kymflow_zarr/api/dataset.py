@@ -688,6 +688,8 @@ class ZarrDataset:
 
         Raises
         ------
+        ArgumentTypeError
+            If `fn` is no function.
         concurrent.futures.BrokenExecutor
             If the executor fails, for example because one of its processes was killed.
         """
@@ -765,6 +767,8 @@ class ZarrDataset:
         ------
         UnsupportedDataError
             If a parameter has no canonical JSON; names it (a ValueError).
+        ArgumentTypeError
+            If `fn` is no function.
         concurrent.futures.BrokenExecutor
             If the executor fails, for example because one of its processes was killed. What was
             computed stays; the same call goes on from there.

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from kymflow_zarr.engine.image import StoredImage
-from kymflow_zarr.errors import ArgumentError
+from kymflow_zarr.errors import ArgumentError, ArgumentTypeError
 from kymflow_zarr.types import ArtifactInfo, ArtifactKind, Axis, ImageBounds, StrPath
 
 if TYPE_CHECKING:
@@ -1248,6 +1248,11 @@ class OfRecord(Generic[R]):
     """A function of a record, callable with a stored image; it pickles if the function does."""
 
     def __init__(self, fn: Callable[..., R]) -> None:
+        if not callable(fn):
+            raise ArgumentTypeError(
+                f"{fn!r} is no function. Pass one that takes a record, without calling it",
+                where="fn",
+            )
         self._fn = fn
 
     @property

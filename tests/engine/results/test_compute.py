@@ -274,3 +274,12 @@ def test_a_result_is_explained_down_to_the_source_file(ds: ZarrDataset, tmp_path
     assert source is not None
     assert any(f"vessel.tif (sha256 {source.sha256[:16]}" in line for line in lines)
     assert repr(rec.explain("count")) == "\n".join(lines)
+
+
+def test_what_is_no_function_is_refused(many: ZarrDataset) -> None:
+    called: Any = 3.5
+    with pytest.raises(TypeError, match=r"3\.5 is no function"):
+        many.compute("velocity", called)
+    with pytest.raises(TypeError, match=r"3\.5 is no function"):
+        many.map(called)
+    assert len(many.results()) == 0
