@@ -19,7 +19,7 @@ from kymflow_zarr.errors import (
 )
 from kymflow_zarr.formats.gzip import gzip_bytes
 from kymflow_zarr.runtime.limits import gunzip
-from kymflow_zarr.schema.base import FORMAT, FORMAT_VERSION
+from kymflow_zarr.schema.base import FORMAT, FORMAT_VERSION, decodable
 from kymflow_zarr.schema.image import SourceFileDocument
 from kymflow_zarr.storage.interface import Storage
 
@@ -84,7 +84,7 @@ class SourceFiles:
         if raw is None:
             return {}
         try:
-            files = msgspec.convert(raw["files"], list[SourceFileDocument])
+            files = msgspec.convert(raw["files"], decodable(list[SourceFileDocument]))
         except (KeyError, TypeError, msgspec.ValidationError) as error:
             raise SchemaValidationError(
                 f"the list is not valid: {error}", where=layout.SOURCE_FILES_LIST

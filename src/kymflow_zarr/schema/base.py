@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
@@ -15,6 +16,7 @@ ATTRIBUTES_KEY: Final = "kymflow_zarr"
 _KEYS_ARE_DATA: Final = frozenset({"feeds", "earlier_artifacts"})
 
 D = TypeVar("D", bound=msgspec.Struct)
+T = TypeVar("T")
 
 
 class Document(msgspec.Struct, kw_only=True, omit_defaults=False):
@@ -73,10 +75,28 @@ def own_attributes(group: Any, *, where: str) -> Mapping[str, Any]:
     return own
 
 
+_decodable: set[Any] = set()
+_decodable_lock: Final = threading.Lock()
+
+
+def decodable(cls: T) -> T:
+    """Return a type once msgspec has the description that it decodes by.
+
+    msgspec makes it when a type is first decoded, and two threads that make the description of
+    one class at the same time end the process. So one thread at a time makes it here. Every type
+    with a class of documents in it MUST go through this function before it is decoded.
+    """
+    if cls not in _decodable:
+        with _decodable_lock:
+            msgspec.json.Decoder(cls)
+            _decodable.add(cls)
+    return cls
+
+
 def read_document(cls: type[D], raw: Mapping[str, Any], *, where: str) -> D:
     """Convert plain values to a document; errors name the key that does not fit."""
     try:
-        return msgspec.convert(raw, cls, strict=True)
+        return msgspec.convert(raw, decodable(cls), strict=True)
     except msgspec.ValidationError as error:
         raise SchemaValidationError(f"the document is not valid: {error}", where=where) from error
 

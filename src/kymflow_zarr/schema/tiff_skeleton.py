@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from kymflow_zarr.errors import SchemaValidationError
+from kymflow_zarr.schema.base import decodable
 
 __all__ = ["TiffSkeleton", "coalesced", "decode_skeleton", "encode_skeleton", "gaps_of"]
 
@@ -132,7 +133,7 @@ def decode_skeleton(data: bytes, *, where: str) -> TiffSkeleton:
     """
     line, _, rest = data.partition(b"\n")
     try:
-        head = msgspec.json.decode(line, type=_Head)
+        head = msgspec.json.decode(line, type=decodable(_Head))
     except (msgspec.DecodeError, RecursionError) as error:
         raise SchemaValidationError(f"is no skeleton of a TIFF: {error}", where=where) from error
     if head.frame_version != _VERSION:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from kymflow_zarr.engine.index.seal import NOTE, is_sealed, sealed
-from kymflow_zarr.schema.base import FORMAT, FORMAT_VERSION
+from kymflow_zarr.schema.base import FORMAT, FORMAT_VERSION, decodable
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -37,7 +37,7 @@ class Order(msgspec.Struct, frozen=True):
 
 
 COLUMNS: Final = ("image_id", "changed_ns", "created_utc", "acquired_local_epoch_ns")
-_DECODER: Final = msgspec.json.Decoder(Order)
+_DECODER: Final = msgspec.json.Decoder(decodable(Order))
 
 
 def to_bytes(columns: Mapping[str, Sequence[Any]]) -> bytes:

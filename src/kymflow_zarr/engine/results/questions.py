@@ -16,11 +16,12 @@ from kymflow_zarr.engine.results.lineage import Params, ResultId
 from kymflow_zarr.engine.results.result import SOURCE_COLUMN
 from kymflow_zarr.engine.results.staleness import program_reasons, spread, table_reason
 from kymflow_zarr.errors import ArgumentError
+from kymflow_zarr.schema.base import decodable
 
 MadeBy: TypeAlias = tuple[str, str | None]
 """Name and variant of a result: what is computed by the same program and parameters."""
 
-_DECODER: Final = msgspec.json.Decoder(list[list[IndexedResult] | None])
+_DECODER: Final = msgspec.json.Decoder(decodable(list[list[IndexedResult] | None]))
 _RESULTS: Final = {
     "image_id": "str", "name": "str", "roi_id": "Int64", "channel": "Int64", "variant": "str",
     "counts": "bool", "status": "str", "error": "str", "program": "str", "version": "str",

@@ -26,7 +26,7 @@ from kymflow_zarr.ingest.folder.scan import Scan
 from kymflow_zarr.ingest.folder.source_index import SourceIndex
 from kymflow_zarr.ingest.report import IngestItem
 from kymflow_zarr.ingest.sidecars.pooled import table_name
-from kymflow_zarr.schema.base import FORMAT, FORMAT_VERSION
+from kymflow_zarr.schema.base import FORMAT, FORMAT_VERSION, decodable
 
 # The outcomes of files that a scan leaves as they are.
 _AT_REST: Final = frozenset({"unchanged", "pooled", "unmatched"})
@@ -42,7 +42,7 @@ class _Document(msgspec.Struct, frozen=True):
     items: list[IngestItem]
 
 
-_DECODER: Final = msgspec.json.Decoder(_Document)
+_DECODER: Final = msgspec.json.Decoder(decodable(_Document))
 
 
 class LastScan:

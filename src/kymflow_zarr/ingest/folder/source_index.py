@@ -18,6 +18,7 @@ from kymflow_zarr import layout
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.errors import KymflowZarrError
 from kymflow_zarr.ingest.folder.scan import Found, is_gone
+from kymflow_zarr.schema.base import decodable
 from kymflow_zarr.schema.image import SourceFileDocument
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _COLUMNS: Final = ("error", "source_files")
 # Build the whole table after this many lookups: more are likely to follow.
 _FEW: Final = 2
 _LOOKUPS: Final[weakref.WeakKeyDictionary[OpenDataset, SourceLookup]] = weakref.WeakKeyDictionary()
-_DECODER: Final = msgspec.json.Decoder(tuple[SourceFileDocument, ...])
+_DECODER: Final = msgspec.json.Decoder(decodable(tuple[SourceFileDocument, ...]))
 
 
 # Roles of the files of a set, and of pictures of the place where the image was taken.
@@ -269,7 +270,7 @@ def _images(table: pa.Table) -> Iterator[KnownImage]:
             try:
                 files = _DECODER.decode(text)
             except msgspec.DecodeError:  # The path has lone surrogates.
-                files = msgspec.convert(json.loads(text), tuple[SourceFileDocument, ...])
+                files = msgspec.convert(json.loads(text), decodable(tuple[SourceFileDocument, ...]))
             if any(file.role == "image" for file in files):
                 yield KnownImage(image_id, files)
 

@@ -16,6 +16,7 @@ from kymflow_zarr import layout
 from kymflow_zarr.errors import FormatVersionError, SourceFileError
 from kymflow_zarr.ingest.folder.scan import sha256_of_file
 from kymflow_zarr.runtime.limits import loads_json
+from kymflow_zarr.schema.base import decodable
 from kymflow_zarr.schema.image import AxisDocument, SourceFileDocument
 from kymflow_zarr.storage.local.files import digest_of_bytes
 from kymflow_zarr.types import ArtifactKind
@@ -81,7 +82,7 @@ class SourceEntry(SourceFileDocument, kw_only=True):
 
     def document(self) -> SourceFileDocument:
         """Return the file's document as a dataset stores it."""
-        return msgspec.convert(msgspec.to_builtins(self), SourceFileDocument)
+        return msgspec.convert(msgspec.to_builtins(self), decodable(SourceFileDocument))
 
 
 class ImageEntry(msgspec.Struct):
@@ -158,7 +159,7 @@ def read_manifest(folder: Path) -> Manifest | None:
             hint="Update kymflow_zarr.",
         )
     try:
-        return msgspec.convert(document, Manifest)
+        return msgspec.convert(document, decodable(Manifest))
     except msgspec.ValidationError as error:
         raise SourceFileError(
             f"the manifest of the export is not valid: {error}", where=str(path)

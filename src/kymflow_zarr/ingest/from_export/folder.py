@@ -31,6 +31,7 @@ from kymflow_zarr.ingest.from_export.files import (
 from kymflow_zarr.ingest.from_export.image import ExportedImage, csv_note, source_bytes
 from kymflow_zarr.ingest.report import IngestItem, IngestReport
 from kymflow_zarr.runtime.parallel import THREADS, in_order, process_token
+from kymflow_zarr.schema.base import decodable
 from kymflow_zarr.schema.image import SourceFileDocument
 from kymflow_zarr.types import Progress
 
@@ -145,7 +146,7 @@ class ExportedFolder:
         """Return an image to import, or the report's item if there is nothing to import."""
         path = self._path(layout.EXPORT_MANIFEST)
         try:
-            entry = msgspec.convert(planned, ImageEntry)
+            entry = msgspec.convert(planned, decodable(ImageEntry))
         except msgspec.ValidationError as error:
             why = f"the manifest is not valid: {error}"
             return image_id, IngestItem("failed", path, image_id, why)

@@ -15,6 +15,7 @@ import msgspec
 
 from kymflow_zarr import layout
 from kymflow_zarr.errors import LimitExceededError, StorageError
+from kymflow_zarr.schema.base import decodable
 from kymflow_zarr.storage.local.disk import disk
 from kymflow_zarr.storage.local.files import digest_file, first_link, read_file, sync_all
 from kymflow_zarr.storage.local.staging import StagedTree
@@ -214,7 +215,7 @@ def _read_all(root: Path) -> Iterator[tuple[Path, Journal | None, str | None]]:
             yield path, None, None
             continue
         try:
-            journal = msgspec.json.decode(body, type=Journal)
+            journal = msgspec.json.decode(body, type=decodable(Journal))
         except msgspec.DecodeError as error:
             yield path, None, str(error)
             continue

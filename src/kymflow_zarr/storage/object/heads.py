@@ -15,7 +15,7 @@ import msgspec
 
 from kymflow_zarr import layout
 from kymflow_zarr.errors import FormatVersionError, SchemaValidationError
-from kymflow_zarr.schema.base import FORMAT
+from kymflow_zarr.schema.base import FORMAT, decodable
 from kymflow_zarr.schema.checksums import FileSum, dump_checksums
 
 OBJECTS_VERSION: Final = 3
@@ -153,7 +153,7 @@ def decode_head(data: bytes, *, where: str) -> Head:
                 where=where,
                 hint="Upgrade kymflow_zarr to open it.",
             )
-        head = msgspec.convert(raw, Head, strict=True)
+        head = msgspec.convert(raw, decodable(Head), strict=True)
     except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
         raise SchemaValidationError(f"the head is not valid: {error}", where=where) from error
     states = [head.state, *([] if head.pending is None else [head.pending.then])]
