@@ -286,8 +286,10 @@ def refuse_foreign(storage: LocalStorage) -> None:
         # A writer may have put it there while another process emptied the dataset.
         foreign = [name for name in foreign if name != layout.INDEX]
     images = storage.path(layout.IMAGES)
+    # The names come first: another process may write the group's document at any moment.
+    names = _names(images)
     own = {layout.GROUP} if (images / layout.GROUP).is_file() else set()
-    foreign += [f"{layout.IMAGES}/{name}" for name in sorted(_names(images) - own)]
+    foreign += [f"{layout.IMAGES}/{name}" for name in sorted(names - own)]
     if foreign:
         raise SchemaValidationError(
             f"the folder is not a kymflow_zarr dataset; it holds {_some(foreign)}",
