@@ -38,7 +38,7 @@ def _roi(rec: ZarrImageRecord, number: int) -> Any:
 def _change(ds: ZarrDataset, what: str, value: int) -> None:
     rec = ds["a"]
     if what == "pixels":
-        rec.save_array(np.full((8, 8), value, "uint16"))
+        rec.save_array(np.full((8, 64), value, "uint16"))
     elif what.startswith("region"):
         rois = list(rec.load_rois())
         number = int(what[-1])
