@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 from kymflow_zarr import layout
 from kymflow_zarr.engine.addresses import is_address, open_address
 from kymflow_zarr.engine.change import Change
-from kymflow_zarr.engine.conflicts import retried
 from kymflow_zarr.engine.hints import did_you_mean
 from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.engine.index.index import EDITED, Index
@@ -35,7 +34,7 @@ from kymflow_zarr.errors import (
     StorageError,
 )
 from kymflow_zarr.schema.base import FORMAT, FORMAT_VERSION
-from kymflow_zarr.storage.interface import Storage
+from kymflow_zarr.storage.interface import Storage, retried
 from kymflow_zarr.storage.read_only import readable_file
 from kymflow_zarr.types import (
     ArtifactKind,

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from kymflow_zarr import layout
 from kymflow_zarr.engine.change import Change
-from kymflow_zarr.engine.conflicts import retried
 from kymflow_zarr.engine.documents import CurrentImage, load_image
 from kymflow_zarr.engine.images import artifacts
 from kymflow_zarr.errors import (
@@ -31,7 +30,7 @@ from kymflow_zarr.errors import (
     UnsupportedDataError,
 )
 from kymflow_zarr.schema.checksums import FileSum, parse_checksums
-from kymflow_zarr.storage.interface import Storage
+from kymflow_zarr.storage.interface import Storage, retried
 from kymflow_zarr.storage.read_only import readable_file
 from kymflow_zarr.types import ArtifactInfo, ArtifactKind, Axis, ImageBounds, StrPath
 

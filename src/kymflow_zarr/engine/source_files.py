@@ -9,7 +9,6 @@ import msgspec
 
 from kymflow_zarr import layout
 from kymflow_zarr.engine.change import Change
-from kymflow_zarr.engine.conflicts import retried
 from kymflow_zarr.engine.documents import dump, load
 from kymflow_zarr.errors import (
     ArtifactNotFoundError,
@@ -21,7 +20,7 @@ from kymflow_zarr.formats.gzip import gzip_bytes
 from kymflow_zarr.runtime.limits import gunzip
 from kymflow_zarr.schema.base import FORMAT, FORMAT_VERSION, decodable
 from kymflow_zarr.schema.image import SourceFileDocument
-from kymflow_zarr.storage.interface import Storage
+from kymflow_zarr.storage.interface import Storage, retried
 
 # The lock of a writer of these files.
 SCOPE: Final = "source_files"
@@ -70,7 +69,7 @@ class SourceFiles:
     """
 
     def __init__(self, storage: Storage) -> None:
-        self._storage = storage
+        self.storage = storage
 
     def documents(self) -> dict[str, SourceFileDocument]:
         """Return the documents of the stored files, by original path.
@@ -80,7 +79,7 @@ class SourceFiles:
         SchemaValidationError
             If the list is damaged.
         """
-        raw = load(self._storage, layout.SOURCE_FILES_LIST)
+        raw = load(self.storage, layout.SOURCE_FILES_LIST)
         if raw is None:
             return {}
         try:
@@ -101,9 +100,9 @@ class SourceFiles:
         if not files and not instead_of:
             return
         with (
-            self._storage.lock(SCOPE),
-            self._storage.lock("top"),
-            Change(self._storage, "") as change,
+            self.storage.lock(SCOPE),
+            self.storage.lock("top"),
+            Change(self.storage, "") as change,
         ):
             self.add_to(change, files, instead_of)
 
@@ -120,7 +119,7 @@ class SourceFiles:
         before = {document.kept_as for document in documents.values()}
         for path, (document, data) in files.items():
             document.kept_as = layout.source_file_key(f"{document.sha256[:16]}")
-            if self._storage.stat(document.kept_as) is None:
+            if self.storage.stat(document.kept_as) is None:
                 change.write(document.kept_as, gzip_bytes(data))
             documents[path] = document
         for path in set(instead_of) - files.keys():
@@ -145,4 +144,4 @@ class SourceFiles:
 
     def read(self, document: SourceFileDocument) -> bytes:
         """Return the bytes of a stored file; errors as for :func:`read_source_file`."""
-        return read_source_file(self._storage, document.kept_as or "", size=document.size_bytes)
+        return read_source_file(self.storage, document.kept_as or "", size=document.size_bytes)

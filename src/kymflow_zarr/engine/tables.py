@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 from kymflow_zarr import layout
 from kymflow_zarr.engine.change import Change
-from kymflow_zarr.engine.conflicts import retried
 from kymflow_zarr.engine.documents import require_dataset
 from kymflow_zarr.engine.hints import did_you_mean
 from kymflow_zarr.errors import TableNotFoundError
-from kymflow_zarr.storage.interface import Storage
+from kymflow_zarr.storage.interface import Storage, retried
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +29,7 @@ class Tables:
     """
 
     def __init__(self, storage: Storage) -> None:
-        self._storage = storage
+        self.storage = storage
         self._sql_files: FileCache | None = None
 
     @retried
@@ -38,10 +37,10 @@ class Tables:
         """Write a table and return its key."""
         from kymflow_zarr.formats.dataframe.parquet import encode_parquet
 
-        self._storage.require_writable()
+        self.storage.require_writable()
         key = layout.table_key(name)
         data = encode_parquet(df)
-        with self._lock(name), self._storage.lock("top"), Change(self._storage, "") as change:
+        with self._lock(name), self.storage.lock("top"), Change(self.storage, "") as change:
             change.write(key, data)
         return key
 
@@ -55,7 +54,7 @@ class Tables:
     def read(self, name: str) -> tuple[bytes, str]:
         """Return the bytes of a table and its key."""
         key = layout.table_key(name)
-        data = self._storage.read(key)
+        data = self.storage.read(key)
         if data is None:
             raise self._missing(name)
         return data, key
@@ -66,40 +65,40 @@ class Tables:
 
         if self._sql_files is None:
             self._sql_files = FileCache()
-        stat = partial(self._storage.stat, layout.table_key(name))
+        stat = partial(self.storage.stat, layout.table_key(name))
         return FileSource(name, partial(self.read, name), stat, self._sql_files)
 
     def names(self) -> list[str]:
         """Return the names of the tables, sorted."""
-        keys = (key for key, _ in self._storage.walk(layout.TABLES))
+        keys = (key for key, _ in self.storage.walk(layout.TABLES))
         names = sorted(name for name in map(layout.parse_table_key, keys) if name is not None)
         if not names:
-            require_dataset(self._storage)
+            require_dataset(self.storage)
         return names
 
     def digests(self) -> dict[str, str]:
         """Return the SHA-256 of each table, by its name, from the list of checksums."""
         from kymflow_zarr.engine.results.inputs import table_digests
 
-        return table_digests(self._storage)
+        return table_digests(self.storage)
 
     def count_rows(self, name: str) -> dict[str, int] | None:
         """Return the number of rows of each image in a table; None if it has no image ids."""
         from kymflow_zarr.formats.rows.replace import count_rows
 
         key = layout.table_key(name)
-        data = self._storage.read(key)
+        data = self.storage.read(key)
         return None if data is None else count_rows(data, where=key)
 
     @retried
     def delete(self, name: str) -> None:
         """Delete a table."""
-        self._storage.require_writable()
+        self.storage.require_writable()
         with self._lock(name):
             key = layout.table_key(name)
             if not self.exists(name):
                 raise self._missing(name)
-            with self._storage.lock("top"), Change(self._storage, "") as change:
+            with self.storage.lock("top"), Change(self.storage, "") as change:
                 change.remove(key)
 
     @retried
@@ -109,18 +108,18 @@ class Tables:
         """Replace the rows of some images in one rewrite; create the table if necessary."""
         from kymflow_zarr.formats.rows.replace import replace_rows
 
-        self._storage.require_writable()
+        self.storage.require_writable()
         key = layout.table_key(name)
         with self._lock(name):
-            old = self._storage.read(key)
+            old = self.storage.read(key)
             new = replace_rows(old, rows, image_id_col=image_id_col, where=key)
             if new != old:
-                with self._storage.lock("top"), Change(self._storage, "") as change:
+                with self.storage.lock("top"), Change(self.storage, "") as change:
                     change.write(key, new)
 
     def exists(self, name: str) -> bool:
         """Return True if there is a table of a name."""
-        return self._storage.stat(layout.table_key(name)) is not None
+        return self.storage.stat(layout.table_key(name)) is not None
 
     def scopes(self, names: Iterable[str] | None = None) -> list[str]:
         """Return the scopes to lock for a change of some tables, by default of all."""
@@ -133,11 +132,11 @@ class Tables:
         """
         from kymflow_zarr.formats.rows.replace import names_image, remove_rows
 
-        self._storage.require_writable()
+        self.storage.require_writable()
         total = 0
         for name in self.names():
             key = layout.table_key(name)
-            old = self._storage.read(key)
+            old = self.storage.read(key)
             if old is None or not names_image(old, image_id, where=key):
                 continue
             new, removed = remove_rows(old, [image_id], where=key)
@@ -146,11 +145,11 @@ class Tables:
         return total
 
     def _lock(self, name: str) -> AbstractContextManager[None]:
-        return self._storage.lock(f"table:{name}")
+        return self.storage.lock(f"table:{name}")
 
     def _missing(self, name: str) -> TableNotFoundError:
         return TableNotFoundError(
             f"there is no table {name!r} in the dataset",
-            where=self._storage.location,
+            where=self.storage.location,
             hint=f"{did_you_mean(name, self.names())}list_table_names() tells which there are.",
         )

@@ -8,10 +8,22 @@ A file system folder is one implementation, memory another; an object store can 
 
 from __future__ import annotations
 
+import functools
+import random
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    NamedTuple,
+    Protocol,
+    Self,
+    TypeVar,
+    cast,
+)
 
 from kymflow_zarr.errors import ReadOnlyError, StorageError
 from kymflow_zarr.layout import leads_out
@@ -21,6 +33,8 @@ from kymflow_zarr.schema.checksums import FileSum
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
+
+_ATTEMPTS: Final = 20
 
 UNKNOWN_VERSION = -1
 """The version of a folder that the storage cannot report: its content may have changed."""
@@ -53,7 +67,8 @@ class Stat(NamedTuple):
 class ConflictError(StorageError):
     """Another writer changed what a transaction builds on; nothing was written.
 
-    Raised only by storages without locks between hosts. The engine does the whole change again.
+    Raised only by storages without locks between hosts. There a change is refused at its commit,
+    with everything as it was, and :func:`without_conflict` makes it again of what is there now.
     """
 
 
@@ -368,3 +383,35 @@ class Storage(Protocol):
 
     def close(self) -> None:
         """Release all resources; the storage can still be used, and acquires them again."""
+
+
+M = TypeVar("M", bound=Callable[..., Any])
+R = TypeVar("R")
+
+
+def without_conflict(storage: Storage, change: Callable[[], R]) -> R:
+    """Call a function again after a conflict, at most 20 times.
+
+    The function takes the locks that it needs itself. If the caller holds locks, the conflict is
+    the caller's: what it read under them has changed.
+    """
+    for attempt in range(1, _ATTEMPTS):
+        try:
+            return change()
+        except ConflictError:
+            if storage.holds_locks:
+                raise
+        time.sleep(random.uniform(0, min(2.0, 0.05 * 1.5**attempt)))
+    return change()
+
+
+def retried(method: M) -> M:
+    """Call a method of what has a ``storage`` again after a conflict: :func:`without_conflict`."""
+
+    @functools.wraps(method)
+    def repeat(self: Any, *args: Any, **kwargs: Any) -> Any:
+        # An iterator gives its items once, and the second attempt needs them too.
+        args = tuple(list(arg) if isinstance(arg, Iterator) else arg for arg in args)
+        return without_conflict(self.storage, functools.partial(method, self, *args, **kwargs))
+
+    return cast("M", repeat)

@@ -19,7 +19,6 @@ from kymflow_zarr.check.verify.checksum_scope import (
     name_of,
 )
 from kymflow_zarr.check.verify.dataset import settled, verify_images
-from kymflow_zarr.engine.conflicts import without_conflict
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.documents import dump, is_no_image, load, require_dataset
 from kymflow_zarr.engine.index.index import Index
@@ -30,7 +29,7 @@ from kymflow_zarr.legacy_v1.storage import V1Storage
 from kymflow_zarr.schema.base import plain_group_document
 from kymflow_zarr.schema.checksums import FileSum
 from kymflow_zarr.schema.image import SourceFileDocument
-from kymflow_zarr.storage.interface import Storage
+from kymflow_zarr.storage.interface import Storage, without_conflict
 from kymflow_zarr.types import Progress
 
 _ROUNDS = 4

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from kymflow_zarr.engine.change import Change
-from kymflow_zarr.engine.conflicts import without_conflict
 from kymflow_zarr.engine.source_files import SCOPE
 from kymflow_zarr.errors import KymflowZarrError, SourceFileError, StorageError
 from kymflow_zarr.ingest.folder.convention import FolderPlan
@@ -28,6 +27,7 @@ from kymflow_zarr.ingest.sidecars.pooled import (
 from kymflow_zarr.layout import table_key
 from kymflow_zarr.schema.analysis_columns import IMAGE_ID, POOLED_PATH
 from kymflow_zarr.schema.image import SourceFileDocument
+from kymflow_zarr.storage.interface import without_conflict
 from kymflow_zarr.storage.local.files import digest_of_bytes
 
 if TYPE_CHECKING:
