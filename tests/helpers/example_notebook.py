@@ -41,12 +41,25 @@ def run(target: Path) -> None:
             record_timing=False,
         ).execute()
         for cell in notebook.cells:
-            cell["outputs"] = [without(str(work), out) for out in cell.get("outputs", ())]
+            outputs = [without(str(work), out) for out in cell.get("outputs", ())]
+            cell["outputs"] = joined(outputs)
             if cell["cell_type"] != "code":
                 del cell["outputs"]
     # The version of Python at hand is no business of the notebook.
     notebook.metadata["language_info"] = {"name": "python"}
     nbformat.write(notebook, target)
+
+
+def joined(outputs: list[Any]) -> list[Any]:
+    """Return outputs with what is printed in one: a slow kernel sends it in several pieces."""
+    found: list[Any] = []
+    for output in outputs:
+        last = found[-1] if found else {}
+        if output["output_type"] == "stream" and last.get("name") == output["name"]:
+            last["text"] += output["text"]
+        else:
+            found.append(output)
+    return found
 
 
 def without(folder: str, value: Any) -> Any:

@@ -411,3 +411,23 @@ def test_what_is_shown_needs_neither_matplotlib_nor_xarray(ds: ZarrDataset) -> N
         "assert 'data:image' in ds._repr_html_() and 'data:image' in ds['a']._repr_html_()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_results_say_what_they_were_made_by_and_why_they_are_out_of_date(
+    ds: ZarrDataset, disk: npt.NDArray[np.uint16]
+) -> None:
+    rec = ds.add_image(disk, image_id="disk")
+    ds.compute("mean", lambda rec, scale: rec.load_array().mean() * scale, params={"scale": 2},
+               version="1.2")  # fmt: skip
+    rec.save_result("note", 1, variant="b")
+    rec.save_array(disk + 1)
+    (row,) = [row for row in rows_of(shown(rec)) if row[0] == "mean" and len(row) == 5]
+    assert row[1] == "ok"
+    assert row[2].endswith(" 1.2 (scale=2)")
+    assert row[4] == "made from earlier pixels"
+    rows = rows_of(shown(ds))
+    assert ["mean", "", "1", "0", "1"] in rows
+    assert ["note", "b", "1", "0", "1"] in rows
+    told = repr(rec.result("mean"))
+    assert "out of date: made from earlier pixels; made by" in told
+    assert "\n" not in told

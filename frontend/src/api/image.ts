@@ -8,7 +8,7 @@ export function whole(told: Partial<AnyImage> & { image_id: string }): AnyImage 
   return {
     name: told.image_id, revision: "", pixels: "", shape: [], dtype: "", axes: [], channel_names: null, plane: null, sliders: [], contrast: null, rois: [],
     metadata: null, provenance: null, source: null, source_files: null, created_utc: null, updated_utc: null, acquired: null,
-    artifacts: [], tables: [], series: [], events: [], previous: null, next: null, position: null, n_listed: 0, ome_zarr: null, error: null,
+    artifacts: [], results: [], tables: [], series: [], events: [], previous: null, next: null, position: null, n_listed: 0, ome_zarr: null, error: null,
     ...told,
     curation: { verdict: null, note: "", history: [], ...told.curation },
   };

@@ -95,6 +95,38 @@ export interface Series {
   columns: { name: string; unit: string | null }[];
 }
 
+/** One thing that a result was made of. */
+export interface ResultInput {
+  kind: string;
+  /** Which one of that kind; of an artifact, its key below the image. */
+  key: string;
+  sha256: string | null;
+  value: unknown;
+  selection: string | null;
+}
+
+/** What a value was made by and of, and why it is out of date. */
+export interface Result {
+  label: string;
+  name: string;
+  roi_id: number | null;
+  channel: number | null;
+  variant: string | null;
+  counts: boolean;
+  status: string;
+  error: string | null;
+  program: string;
+  version: string;
+  params: Record<string, unknown> | null;
+  inputs: ResultInput[];
+  computed_utc: string;
+  seconds: number | null;
+  machine: string;
+  artifact: string | null;
+  edited: boolean;
+  reasons: string[];
+}
+
 export interface ImageInfo {
   image_id: string;
   /** What people call it: its file, or its id. */
@@ -127,6 +159,7 @@ export interface ImageInfo {
   updated_utc: string | null;
   acquired: string | null;
   artifacts: { kind: string; name: string; key: string; size_bytes: number; forms: string[]; error?: string; stale?: string | null }[];
+  results: Result[];
   tables: { name: string; n_rows: number }[];
   series: Series[];
   events: { kind: string; name: string }[];

@@ -4,6 +4,7 @@ import { setQuery } from "../lib/router";
 import { onPage } from "../lib/theme";
 import { ErrorBox } from "../parts/ErrorBox";
 import type { Loaded } from "../parts/useLoad";
+import { madeBy, Results } from "../side/Results";
 import { Chart } from "./Chart";
 import type { Stage } from "./stage";
 import type { Choice, Trace } from "./traces";
@@ -20,7 +21,10 @@ interface Props {
 
 /** The curves, and which they are. */
 export function ChartPanel({ stage, all, choice, loaded, traces, aligned, types }: Props) {
-  const stale = choice && stage.info.value.artifacts.find((one) => one.kind === choice.kind && one.name === choice.name)?.stale;
+  const info = stage.info.value;
+  const artifact = choice && info.artifacts.find((one) => one.kind === choice.kind && one.name === choice.name);
+  const stale = artifact?.stale;
+  const results = artifact ? info.results.filter((one) => one.artifact === artifact.key) : [];
   const names = [...new Set(all.map((one) => one.name))];
   return (
     <section class={choice ? "chart-panel" : "chart-panel closed"} aria-label="Curves over time">
@@ -49,6 +53,12 @@ export function ChartPanel({ stage, all, choice, loaded, traces, aligned, types 
         {choice && aligned && <span class="dim hide-small">drag to zoom, double click for all</span>}
       </div>
       {stale && <p class="warning" role="status" data-testid="stale-curve">This curve is out of date: {stale}.</p>}
+      {results.length > 0 && (
+        <details class="made-by" data-testid="made-by">
+          <summary>{[...new Set(results.map(madeBy))].join("; ")}</summary>
+          <Results info={info} results={results} />
+        </details>
+      )}
       <ErrorBox error={loaded.error} retry={loaded.reload} />
       {choice && !loaded.error && (
         <Chart stage={stage} traces={traces} label={columnLabel(choice.column, choice.unit)} aligned={aligned} types={types} />

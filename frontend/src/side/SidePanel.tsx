@@ -9,6 +9,7 @@ import { Artifacts } from "./Artifacts";
 import type { Curator } from "./curator";
 import { Json } from "./Json";
 import { History, Note } from "./Judge";
+import { Results } from "./Results";
 import { RoiList } from "./RoiList";
 import { Section } from "./Section";
 
@@ -43,6 +44,9 @@ export function SidePanel({ stage, info, curator, events }: Props) {
         {info.provenance ? <Json value={info.provenance} /> : <p class="dim">Nothing is known.</p>}
         {hasAny(info.source_files) && <Json value={info.source_files} name="source files" depth={1} />}
       </Section>
+      {info.results.length > 0 && (
+        <Section id="results" title="Results" count={info.results.length}><Results info={info} results={info.results} /></Section>
+      )}
       <Section id="artifacts" title="Artifacts" count={info.artifacts.length}><Artifacts info={info} /></Section>
       <Section id="tables" title="In tables" count={info.tables.filter((table) => table.n_rows > 0).length}><InTables info={info} /></Section>
       <Section id="downloads" title="Download" open><Downloads info={info} /></Section>

@@ -39,6 +39,7 @@ def record_html(record: StoredImage) -> str:
         guarded(lambda: _picture(record)),
         section("Metadata", guarded(lambda: _metadata(record))),
         section("Regions", guarded(lambda: _regions(record))),
+        section("Results", guarded(lambda: _results(record))),
         section("Artifacts", guarded(lambda: _artifacts(record))),
     )
 
@@ -141,6 +142,20 @@ def _artifacts(record: StoredImage) -> str:
     return table(["name", "kind", "size"], rows, most=40)
 
 
+def _results(record: StoredImage) -> str:
+    rows: list[tuple[object, ...]] = [
+        (
+            result.result_id.label,
+            result.status if result.error is None else f"{result.status}: {result.error}",
+            result.made_by,
+            result.computed_utc,
+            "; ".join(result.reasons),
+        )
+        for result in record.results()
+    ]
+    return table(["result", "status", "made by", "computed", "out of date"], rows, most=40)
+
+
 _MAX_THUMBNAILS: Final = 8
 _MAX_TABLES: Final = 30
 
@@ -158,6 +173,7 @@ def dataset_html(dataset: OpenDataset) -> str:
         guarded(lambda: _summary(dataset)),
         guarded(lambda: _thumbnails(dataset)),
         section("Images by kind", guarded(lambda: _kinds(dataset))),
+        section("Results", guarded(lambda: _results_of_all(dataset))),
         section("Tables", guarded(lambda: _tables(dataset))),
     )
 
@@ -222,6 +238,20 @@ def _kinds(dataset: OpenDataset) -> str:
     if broken:
         rows.append((broken, "", "", "cannot be read"))
     return table(["images", "axes", "dtype", "size"], rows, most=20)
+
+
+def _results_of_all(dataset: OpenDataset) -> str:
+    """Return the number of results of each name and variant, from the index alone."""
+    found = dataset.results()
+    if not len(found):
+        return ""
+    rows: list[tuple[object, ...]] = []
+    found["variant"] = found["variant"].fillna("")
+    groups: Any = found.groupby(["name", "variant"], sort=False)
+    for (name, variant), part in groups:
+        failed, stale = int((part["status"] == "failed").sum()), int(part["out_of_date"].sum())
+        rows.append((name, variant, len(part), failed, stale))
+    return table(["result", "variant", "results", "failed", "out of date"], rows, most=20)
 
 
 def _tables(dataset: OpenDataset) -> str:

@@ -426,3 +426,16 @@ def test_the_list_begins_with_the_dataset_that_is_shown(
     again = type(widget)(viewer)
     assert again.folder.value == ds.path
     assert again.images.choices == ("stack",)
+
+
+def test_results_and_what_is_out_of_date_are_told_of_an_image(
+    viewer: Any, widget: Any, ds: ZarrDataset, line_scan: ZarrImageRecord
+) -> None:
+    line_scan.save_result("mean", 1.5, program="lab.m", version="7", inputs=["pixels"])
+    line_scan.save_array(line_scan.load_array() + 1)
+    (found,) = opened(viewer, ds, "line scan")[0].metadata["kymflow_zarr"]["results"]
+    assert (found["result"], found["made_by"]) == ("mean", "lab.m 7")
+    assert found["out_of_date"] == ["made from earlier pixels"]
+    widget.folder.value = ds.path
+    widget.find.value = "out of date"
+    assert widget.images.choices == ("line scan",)

@@ -6,9 +6,10 @@ import re
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from kymflow_zarr import ZarrDataset
+from kymflow_zarr import RectRoi, ZarrDataset, ZarrImageRecord
 from tests.viewer.web.browser import (
     LINE_S,
     PIXEL_UM,
@@ -281,3 +282,31 @@ def test_help_names_the_keys_and_goes_away(visits: Visits, shown: Viewer) -> Non
     assert "next and previous event" in (page.get_by_test_id("help").text_content() or "")
     page.keyboard.press("Escape")
     page.get_by_test_id("help").wait_for(state="hidden")
+
+
+def speed(rec: ZarrImageRecord, window: int) -> pd.DataFrame:
+    roi = rec.load_rois()[0]
+    assert isinstance(roi, RectRoi)
+    lines = rec.load_array(np.s_[roi.y0 : roi.y1])[::window]
+    return pd.DataFrame({"time_s": np.arange(len(lines)) * 0.01, "velocity_mm_s": lines.mean(1)})
+
+
+def test_a_curve_says_what_it_was_made_by_and_why_it_is_out_of_date(
+    mine: ZarrDataset, visits: Visits, editing: Viewer
+) -> None:
+    mine.compute("speed", speed, params={"window": 16}, version="1.2", ids="flow-1")
+    page = visits.open(editing, f"{FLOW}?series=parquet:speed:velocity_mm_s")
+    made_by = page.get_by_test_id("made-by")
+    made_by.get_by_text("speed 1.2 (window 16)").first.wait_for()
+    assert page.get_by_test_id("stale-curve").count() == 0
+    made_by.locator("summary").click()
+    made_by.get_by_test_id("result-input").get_by_text("region 1").wait_for()
+    inputs = made_by.get_by_test_id("result-input").all_text_contents()
+    assert [text for text in inputs if text.startswith("pixels [100:2500]")]
+    with mine["flow-1"].edit(who="maria") as edit:
+        edit.save_roi({"roi_id": 1, "data": {"x0": 4, "x1": 30, "y0": 200, "y1": 2500}})
+    page.reload()
+    why = page.get_by_test_id("stale-curve")
+    why.wait_for()
+    assert "region 1 was moved on" in why.inner_text()
+    assert "by maria" in why.inner_text()

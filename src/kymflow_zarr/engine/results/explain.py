@@ -25,39 +25,37 @@ class Explanation(str):
 def explain(image: StoredImage, result: Result) -> Explanation:
     """Return what a result was made by and made of, down to source files, a line for each."""
     results = {found.result_id.label: found for found in image.results()}
-    lines = _result_lines(image, result, results, frozenset())
+    lines = _result_lines(image, result, results, set())
     return Explanation("\n".join(printable(line) for line in lines))
 
 
 def _result_lines(
-    image: StoredImage, result: Result, results: Mapping[str, Result], seen: frozenset[str]
+    image: StoredImage, result: Result, results: Mapping[str, Result], shown: set[str]
 ) -> list[str]:
+    """Return the lines of a result; a result that was shown before is not shown in full again."""
     label = result.result_id.label
     state = "; ".join(result.reasons)
     head = f"{label}: {result.status}" + (f", out of date: {state}" if state else ", up to date")
     if result.edited:
         head += ", changed by hand since"
+    if label in shown:
+        return [head, "  (see above)"]
+    shown.add(label)
     lines = [head]
     if result.error is not None:
         lines.append(f"  failed: {result.error}")
-    made_by = " ".join(filter(None, (result.program, result.version))) or "an unknown program"
-    if result.params:
-        parameters = (f"{key}={json.dumps(value)}" for key, value in result.params.items())
-        made_by += f" ({', '.join(parameters)})"
-    lines.append(f"  made by {made_by}")
+    lines.append(f"  made by {result.made_by}")
     took = "" if result.seconds is None else f" in {result.seconds:.3g} s"
     lines.append(
         f"  computed {result.computed_utc}{took} on {result.machine or 'an unknown machine'}"
     )
-    if label in seen:
-        return [head, "  (see above)"]
     for found in result.inputs:
-        lines += [f"  {line}" for line in _input_lines(image, found, results, seen | {label})]
+        lines += [f"  {line}" for line in _input_lines(image, found, results, shown)]
     return lines
 
 
 def _input_lines(
-    image: StoredImage, found: ResultInput, results: Mapping[str, Result], seen: frozenset[str]
+    image: StoredImage, found: ResultInput, results: Mapping[str, Result], shown: set[str]
 ) -> list[str]:
     digest = "not there" if found.sha256 is None else f"sha256 {found.sha256[:16]}"
     value = "" if found.value is None else f" = {json.dumps(found.value, ensure_ascii=False)}"
@@ -78,5 +76,5 @@ def _input_lines(
         None,
     )
     if source is not None:
-        lines += [f"    {line}" for line in _result_lines(image, source, results, seen)]
+        lines += [f"    {line}" for line in _result_lines(image, source, results, shown)]
     return lines

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
 
 from kymflow_zarr import layout
 from kymflow_zarr.engine.results.lineage import ResultId
-from kymflow_zarr.errors import ArtifactNotFoundError
+from kymflow_zarr.errors import ArtifactNotFoundError, printable
 from kymflow_zarr.schema.artifacts.lineage import (
     InputDocument,
     InputKind,
@@ -122,6 +123,20 @@ class Result:
     def result_id(self) -> ResultId:
         """What tells it apart from the other results of its image."""
         return ResultId(self.name, self.roi_id, self.channel, self.variant)
+
+    def __repr__(self) -> str:
+        state = f"out of date: {'; '.join(self.reasons)}" if self.reasons else "up to date"
+        return printable(
+            f"<Result {self.result_id.label!r} of image {self.image_id!r}: {self.status}, {state}; "
+            f"made by {self.made_by}, computed {self.computed_utc}>"
+        )
+
+    @property
+    def made_by(self) -> str:
+        """Program, version and parameters in words, such as ``flow.velocity 1.2 (window=16)``."""
+        made_by = " ".join(filter(None, (self.program, self.version))) or "an unknown program"
+        parameters = (f"{key}={json.dumps(value)}" for key, value in (self.params or {}).items())
+        return f"{made_by} ({', '.join(parameters)})" if self.params else made_by
 
     @property
     def out_of_date(self) -> bool:

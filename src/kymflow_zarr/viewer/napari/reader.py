@@ -58,6 +58,11 @@ def layers_of(dataset: ZarrDataset, record: ZarrImageRecord) -> list[LayerData]:
     about: dict[str, Any] = {"dataset": dataset.location, "image_id": record.image_id}
     with contextlib.suppress(MetadataNotFoundError, SchemaValidationError):
         about["experiment_metadata"] = record.load_metadata_payload().get("experiment_metadata")
+    about["results"] = [
+        {"result": r.result_id.label, "status": r.status, "made_by": r.made_by,
+         "computed_utc": r.computed_utc, "out_of_date": list(r.reasons)}
+        for r in record.results()
+    ]  # fmt: skip
     rois = record.load_rois()
     found = [
         *_images(record, layout),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DatasetImages"]
 
-_COLUMNS = ("image_id", "shape", "dtype", "acquired", "rel_path")
+_COLUMNS = ("image_id", "shape", "dtype", "acquired", "rel_path", "out_of_date")
 
 
 class DatasetImages(Container[Any]):
@@ -90,13 +90,15 @@ class DatasetImages(Container[Any]):
 def _lines(images: pd.DataFrame) -> Iterator[tuple[str, str]]:
     """Yield the list entry and id of each image, in order of acquisition."""
     images = images.sort_values(["acquired", "rel_path", "image_id"], na_position="last")
-    for image_id, shape, dtype, acquired, rel_path in images[list(_COLUMNS)].itertuples(
-        index=False, name=None
-    ):
+    for image_id, shape, dtype, acquired, rel_path, out_of_date in images[
+        list(_COLUMNS)
+    ].itertuples(index=False, name=None):
         facts = [str(rel_path) if isinstance(rel_path, str) else image_id]
         if isinstance(shape, tuple):  # None for an unreadable image.
             facts.append(f"{' x '.join(map(str, shape))} {dtype}")
         # NaT is not equal to itself.
         if acquired == acquired:
             facts.append(f"{acquired:%Y-%m-%d %H:%M}")
+        if isinstance(out_of_date, str) and out_of_date:
+            facts.append("results out of date")
         yield "   ".join(facts), image_id

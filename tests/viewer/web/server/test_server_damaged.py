@@ -87,3 +87,16 @@ def test_the_neighbors_of_an_image_are_those_of_the_list_that_one_came_from(path
         # It would be between these two, if it were listed.
         assert neighbors("stack", "?where=dtype:ne:float32") == ("kymo", photo, None, 2)
         assert neighbors("stack", "?q=nothing-is-so") == (None, None, None, 0)
+
+
+def test_damaged_results_hide_no_artifacts(path: Path) -> None:
+    with ZarrDataset(path, "r+") as ds:
+        ds["stack"].save_result("mean", 1.5, program="lab.m", version="7")
+        assert [one["program"] for one in ask(client_of(ds), "/api/images/stack")["results"]] == [
+            "lab.m"
+        ]
+        (path / "images" / "stack" / "analysis" / "lineage.json").write_text("{")
+        facts = ask(client_of(ds), "/api/images/stack")
+    assert facts["results"] == []
+    assert "lineage.json" in facts["error"]
+    assert "mask" in {one["name"] for one in facts["artifacts"]}

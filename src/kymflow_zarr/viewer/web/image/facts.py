@@ -245,7 +245,19 @@ def _origin(_site: Site, record: ZarrImageRecord) -> dict[str, Any]:
 
 def _artifacts(site: Site, record: ZarrImageRecord) -> dict[str, Any]:
     infos = record.list_artifacts()
-    stale = _out_of_date(record)
+    facts: dict[str, Any] = {"results": []}
+    stale = dict.fromkeys(record.list_earlier_artifacts(), "it was computed from earlier pixels")
+    try:
+        facts["results"] = [
+            {**result.to_dict(), "label": result.result_id.label} for result in record.results()
+        ]
+    except KymflowZarrError as error:
+        facts["error"] = str(error)
+    for result in facts["results"]:
+        if result["artifact"] and result["reasons"]:
+            # One artifact may hold the results of several regions.
+            known = [stale[result["artifact"]]] if result["artifact"] in stale else []
+            stale[result["artifact"]] = "; ".join(dict.fromkeys([*known, *result["reasons"]]))
     traces, marks, damaged = describe_frames(site, record, infos)
     arrays = [
         {"kind": "array", "name": name, "key": None, "size_bytes": None, "forms": ["npy"]}
@@ -267,16 +279,8 @@ def _artifacts(site: Site, record: ZarrImageRecord) -> dict[str, Any]:
         "series": traces,
         "events": marks,
         "tables": _table_rows(site, record.image_id),
+        **facts,
     }
-
-
-def _out_of_date(record: ZarrImageRecord) -> dict[str, str]:
-    """Return why artifacts do not belong to what the image is now, by key."""
-    reasons = dict.fromkeys(record.list_earlier_artifacts(), "it was computed from earlier pixels")
-    for result in record.results():
-        if result.artifact and result.reasons:
-            reasons[result.artifact] = "; ".join(result.reasons)
-    return reasons
 
 
 def _table_rows(site: Site, image_id: str) -> list[dict[str, Any]]:
