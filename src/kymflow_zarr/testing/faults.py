@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import os
 import sys
 import threading
@@ -264,7 +265,8 @@ class InterruptPoint:
     """Raises KeyboardInterrupt at one bytecode while the ``with`` block runs.
 
     The ``with`` block ends with the interrupt, which is suppressed. Only this thread is
-    interrupted, as Ctrl-C interrupts only the main thread.
+    interrupted, as Ctrl-C interrupts only the main thread. Nothing is garbage-collected meanwhile:
+    Python drops what is raised in a finalizer.
 
     Parameters
     ----------
@@ -290,6 +292,7 @@ class InterruptPoint:
         local = str(top / "storage" / "local")
         self._files = files or (local, *runtime, contextlib.__file__)
         self._at = at
+        self._collects = False
         self.count = 0
         self.error: BaseException | None = None
         self.place = ""
@@ -317,6 +320,8 @@ class InterruptPoint:
         return self._trace
 
     def __enter__(self) -> Self:
+        self._collects = gc.isenabled()
+        gc.disable()
         sys.settrace(self._trace)
         return self
 
@@ -327,6 +332,8 @@ class InterruptPoint:
         trace: TracebackType | None,
     ) -> bool:
         sys.settrace(None)
+        if self._collects:
+            gc.enable()
         self.error = error
         return self.reached and isinstance(error, KeyboardInterrupt)
 

@@ -20,3 +20,11 @@ def test_each_test_that_a_page_names_is_there(page: Path) -> None:
     assert {name for name in names if f"def {name}(" not in TESTS} == set()
     files = set(re.findall(r"`(tests/[\w/]+\.py)`", text))
     assert {file for file in files if not (ROOT / file).is_file()} == set()
+
+
+def test_each_thing_that_a_stranger_cannot_do_names_its_test() -> None:
+    lines = PAGES[0].read_text().splitlines()
+    rows = [line.split("|")[1:-1] for line in lines if line.startswith("|") and "---" not in line]
+    promises = [row for row in rows if "Shown by" not in row[-1] and "**can**" not in row[0]]
+    assert len(promises) > 25
+    assert [what for what, *_, shown in promises if "`test" not in shown] == []

@@ -1,6 +1,7 @@
 """Ctrl-C at any bytecode of the storage room leaves no lock, and the state before or after.
 
-With KYMFLOW_ZARR_LONG=1 every bytecode of each call is tried; else one in some hundred.
+With KYMFLOW_ZARR_LONG=1 every bytecode of each call is tried, in shares that pytest-xdist spreads;
+else one in some hundred.
 """
 
 from __future__ import annotations
@@ -16,19 +17,19 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
 
-from kymflow_zarr import ZarrDataset
+from kymflow_zarr import ZarrDataset, layout
+from kymflow_zarr.api.internals import open_dataset_of
 from kymflow_zarr.errors import LockTimeoutError, NotFoundError, RecordExistsError
 from kymflow_zarr.runtime.limits import PIXELS_BYTES, MemoryBudget, pixels_memory
 from kymflow_zarr.storage.local import locks
 from kymflow_zarr.storage.local.disk import disk
 from kymflow_zarr.storage.local.storage import LocalStorage
-from kymflow_zarr.testing import InterruptPoint, check_invariants, interrupt_points, state_of
+from kymflow_zarr.testing import InterruptPoint, check_invariants, interrupt_points
 from tests.helpers.operations import LONG, OPERATIONS, PIXELS, write_base, write_lab
 from tests.runtime.test_executors import Here
 
@@ -38,6 +39,9 @@ CALLS = (
     "save_json, new", "save_array", "delete_array_artifact", "add_image", "save_table", "edit",
     "delete_image",
 )  # fmt: skip
+# Each share tries every n-th bytecode, from another one on.
+SHARES = 8 if LONG else 1
+shares = pytest.mark.parametrize("share", range(SHARES))
 # What interrupted descriptors are closed by is the garbage collection of their file.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -72,20 +76,43 @@ def held(path: Path) -> list[str]:
     return found
 
 
-def interrupted(path: Path, call: Callable[[ZarrDataset], object], *, sample: int) -> int:
-    """Interrupt a call at many bytecodes and look at what each leaves; return how many."""
-    tried = 0
-    before: dict[str, Any] = {}
-    after: dict[str, Any] = {}
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("base") / "base.zarr"
+    write_base(path)
+    return path
+
+
+def bytecodes(share: int, *, sample: int) -> Iterator[InterruptPoint]:
+    """Yield the points of a share: together all in a long run, else one in `sample`."""
+    return interrupt_points(first=1 + share, step=SHARES if LONG else sample)
+
+
+def opened(base: Path, path: Path) -> ZarrDataset:
+    """Return a copy of the base, opened for writing, with its session and caches in use."""
+    shutil.rmtree(path, ignore_errors=True)
+    shutil.copytree(base, path)
     ds = ZarrDataset(path, durability="relaxed")
-    step = 1 if LONG else sample
-    for point in interrupt_points(first=1, step=step):
-        if not tried or after != before:
-            ds.close()
-            _fresh(path)
-            ds = ZarrDataset(path, durability="relaxed")
-            ds["b"].save_json("opens", "the session")
-            before = state_of(ds)
+    ds["b"].save_json("opens", "the session")
+    return ds
+
+
+def contents(ds: ZarrDataset) -> dict[str, bytes | None]:
+    """Return the files, pending changes included, but those of the image that is always saved."""
+    storage = open_dataset_of(ds).storage
+    skipped = (f"{layout.IMAGES}/b/", layout.WORK, layout.INDEX)
+    return {key: storage.read(key) for key, _ in storage.walk("") if not key.startswith(skipped)}
+
+
+def interrupted(
+    base: Path, path: Path, call: Callable[[ZarrDataset], object], points: Iterator[InterruptPoint]
+) -> int:
+    """Interrupt a call at each point and look at what is left; return how many were tried."""
+    with opened(base, path) as ds:
+        before = contents(ds)
+    tried = 0
+    for point in points:
+        ds = opened(base, path)
         with point:
             call(ds)
         if not point.reached:
@@ -94,45 +121,39 @@ def interrupted(path: Path, call: Callable[[ZarrDataset], object], *, sample: in
         # Its traceback lives on, as in a notebook, and keeps the frames and what they refer to.
         assert point.error is None or point.error.__traceback__ is not None
         assert held(path) == [], point
-        after = state_of(ds)
-        if after == before:
+        if contents(ds) == before:
             call(ds)  # It can be made again, and at once.
-            assert state_of(ds) != before, point
+            assert contents(ds) != before, point
         else:
             with contextlib.suppress(NotFoundError, RecordExistsError):
                 call(ds)
-        after = state_of(ds)
         ds["b"].save_json("next", point.count)
-        if LONG or tried % 10 == 1:
-            ds.close()
+        ds.close()
+        if not LONG or tried % 10 == 1:
             with ZarrDataset(path, "r+") as again:
                 check_invariants(again)
-            ds = ZarrDataset(path, durability="relaxed")
+                assert again["b"].load_json("next") == point.count
     ds.close()
     with ZarrDataset(path, "r+") as again:
         check_invariants(again)
     return tried
 
 
-def _fresh(path: Path) -> None:
-    shutil.rmtree(path, ignore_errors=True)
-    write_base(path)
-
-
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", OPERATIONS if LONG else CALLS)
+@shares
 def test_ctrl_c_anywhere_in_a_call_leaves_no_lock_and_the_next_save_works_at_once(
-    name: str, tmp_path: Path
+    name: str, share: int, base: Path, tmp_path: Path
 ) -> None:
-    path = tmp_path / "x.zarr"
-    _fresh(path)
-    assert interrupted(path, OPERATIONS[name], sample=901) > 3
+    points = bytecodes(share, sample=901)
+    assert interrupted(base, tmp_path / "x.zarr", OPERATIONS[name], points) > 3
 
 
-def test_ctrl_c_anywhere_while_a_dataset_is_opened_leaves_it_to_be_opened(tmp_path: Path) -> None:
-    path = tmp_path / "x.zarr"
-    _fresh(path)
-    step = 1 if LONG else 211
-    for point in interrupt_points(first=1, step=step):
+@shares
+def test_ctrl_c_anywhere_while_a_dataset_is_opened_leaves_it_to_be_opened(
+    share: int, base: Path, tmp_path: Path
+) -> None:
+    path = shutil.copytree(base, tmp_path / "x.zarr")
+    for point in bytecodes(share, sample=211):
         with point, ZarrDataset(path, durability="relaxed") as ds:
             ds["a"].save_json("opens", 1)
         assert held(path) == [], point
@@ -145,10 +166,12 @@ def test_ctrl_c_anywhere_while_a_dataset_is_opened_leaves_it_to_be_opened(tmp_pa
 
 
 @pytest.mark.parametrize("mode", ["w", "a"])
-def test_ctrl_c_anywhere_while_a_dataset_is_created_or_emptied(mode: str, tmp_path: Path) -> None:
+@shares
+def test_ctrl_c_anywhere_while_a_dataset_is_created_or_emptied(
+    mode: str, share: int, tmp_path: Path
+) -> None:
     path = tmp_path / "x.zarr"
-    step = 1 if LONG else 211
-    for point in interrupt_points(first=1, step=step):
+    for point in bytecodes(share, sample=211):
         with point:
             ZarrDataset(path, mode, durability="relaxed").close()  # type: ignore[arg-type]
         assert held(path) == [], point
@@ -162,14 +185,15 @@ def test_ctrl_c_anywhere_while_a_dataset_is_created_or_emptied(mode: str, tmp_pa
             shutil.rmtree(path)
 
 
-def test_ctrl_c_anywhere_while_a_folder_is_scanned_again(tmp_path: Path) -> None:
+@shares
+def test_ctrl_c_anywhere_while_a_folder_is_scanned_again(share: int, tmp_path: Path) -> None:
     path, lab = tmp_path / "x.zarr", tmp_path / "lab"
     write_lab(lab)
     with ZarrDataset(path, durability="relaxed") as ds:
         ds.ingest_legacy_folder(lab)
         tiff = min(lab.rglob("*.tif"))
         pixels = tifffile.imread(tiff)
-        for point in interrupt_points(first=1, step=1 if LONG else 1607):
+        for point in bytecodes(share, sample=1607):
             pixels = pixels + 1
             tifffile.imwrite(tiff, pixels)
             with point:
@@ -233,7 +257,8 @@ def test_ctrl_c_while_a_folder_is_opened_closes_no_descriptor_twice(ds: ZarrData
 NOTEBOOK = """
 import signal, sys, threading, time
 import numpy as np
-from kymflow_zarr import ZarrDataset
+from kymflow_zarr import ZarrDataset, layout
+from kymflow_zarr.api.internals import open_dataset_of
 ds = ZarrDataset(sys.argv[1], durability="relaxed")
 rec = ds.add_image(np.zeros((4, 4)), image_id="a")
 kept, end = [], time.monotonic() + float(sys.argv[2])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from kymflow_zarr.testing import (
     fault_points,
     state_of,
 )
+from kymflow_zarr.testing.power import Order
 from tests.helpers.operations import LONG, OPERATIONS, PIXELS, write_base
 
 SEEDS = range(40) if LONG else range(4)
@@ -60,12 +61,28 @@ def losses(top: Path, *, step: int) -> Iterator[FaultPoint]:
 def worlds(point: FaultPoint, target: Path, durability: str) -> Iterator[tuple[Path, Any]]:
     """Yield what the disk may hold after the loss."""
     assert isinstance(point.disk, PowerLossDisk)
-    for order in ("any", "prefix") if durability == "full" else ("prefix",):
-        for seed in SEEDS:
+    orders: tuple[Order, ...] = ("any", "prefix") if durability == "full" else ("prefix",)
+    for how in rebuilt(point.disk, target, seeds=SEEDS, orders=orders):
+        yield target, (point, *how)
+
+
+def rebuilt(
+    disk: PowerLossDisk, target: Path, *, seeds: Iterable[int], orders: tuple[Order, ...] = ("any",)
+) -> Iterator[tuple[Order, int]]:
+    """Build what a disk may hold after a loss, each world once; yield order and seed."""
+    seen: set[frozenset[tuple[str, bytes | None]]] = set()
+    for order in orders:
+        for seed in seeds:
             shutil.rmtree(target, ignore_errors=True)
-            point.disk.rebuild(target, seed=seed, order=order)
-            losses_tried.append((order, seed))
-            yield target, (point, order, seed)
+            disk.rebuild(target, seed=seed, order=order)
+            world = frozenset(
+                (path.relative_to(target).as_posix(), path.read_bytes() if path.is_file() else None)
+                for path in target.rglob("*")
+            )
+            if world not in seen:
+                seen.add(world)
+                losses_tried.append((order, seed))
+                yield order, seed
 
 
 losses_tried: list[object] = []
@@ -256,10 +273,7 @@ def test_power_is_lost_after_another_has_put_right_what_a_killed_one_left(
         disk.revive()
         with disk_replaced(disk):
             seen = opened(top / "x.zarr")
-        for seed in SEEDS:
-            shutil.rmtree(world, ignore_errors=True)
-            disk.rebuild(world, seed=seed)
-            losses_tried.append((at, seed))
+        for _, seed in rebuilt(disk, world, seeds=SEEDS):
             assert opened(world / "x.zarr") in (before, after), (at, seed)
         assert seen in (before, after)
         at += 1
@@ -277,10 +291,7 @@ def test_what_is_acknowledged_below_the_work_of_a_killed_one_outlives_a_power_lo
             image_ids = ds.list_image_ids()
             for image_id in image_ids:
                 ds[image_id].save_json("acknowledged/here", image_id)
-        for seed in SEEDS:
-            shutil.rmtree(world, ignore_errors=True)
-            disk.rebuild(world, seed=seed)
-            losses_tried.append((at, seed))
+        for _, seed in rebuilt(disk, world, seeds=SEEDS):
             with ZarrDataset(world / "x.zarr", "r+") as ds:
                 for image_id in image_ids:
                     assert ds[image_id].load_json("acknowledged/here") == image_id, (at, seed)
@@ -314,10 +325,7 @@ def test_a_folder_that_is_made_on_the_way_is_not_lost_with_what_went_into_it(
         with point:
             OPERATIONS[call](ds)
         assert isinstance(point.disk, PowerLossDisk)
-        for seed in range(40 if LONG else 16):
-            shutil.rmtree(tmp_path / "world", ignore_errors=True)
-            point.disk.rebuild(tmp_path / "world", seed=seed)
-            losses_tried.append((point, seed))
+        for _, seed in rebuilt(point.disk, tmp_path / "world", seeds=range(40 if LONG else 16)):
             assert opened(tmp_path / "world" / "x.zarr") in (before, after), (point, seed)
         ds.close()
         if not point.reached:

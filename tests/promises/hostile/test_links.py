@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,9 @@ import pytest
 
 from kymflow_zarr import KymflowZarrError, ZarrDataset, ZarrImageRecord
 from kymflow_zarr.errors import StorageError
+from kymflow_zarr.storage.local.disk import Disk, disk_replaced
 from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.types import StrPath
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="links need a privilege on Windows")
 
@@ -157,3 +160,52 @@ def test_a_folder_that_becomes_a_link_after_it_was_checked_gets_no_file(
         with contextlib.suppress(StorageError):
             save()
         assert sorted(p.name for p in outside.rglob("*")) == ["v", "x.json"]
+
+
+class Swapping(Disk):
+    """Puts a link to a folder in the place of one on the way to the n-th file that is staged."""
+
+    def __init__(self, outside: Path, *, number: int, level: int) -> None:
+        self._outside, self._left, self._level = outside, number, level
+        self.swapped = False
+
+    def create(self, path: StrPath, data: bytes | memoryview) -> None:
+        found = Path(path)
+        if "sessions" in found.parts:
+            self._left -= 1
+            first = found.parts.index("sessions") + 2
+            way = [Path(*found.parts[:end]) for end in range(first, len(found.parts))]
+            if self._left == 0 and self._level < len(way):
+                self.swapped = True
+                way[self._level].rename(self._outside.parent / "moved")
+                way[self._level].symlink_to(self._outside)
+        super().create(path, data)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a folder cannot be held open there")
+@pytest.mark.parametrize("level", range(4))
+def test_what_is_staged_does_not_go_through_a_link_that_is_put_there_meanwhile(
+    ds: ZarrDataset, rec: ZarrImageRecord, outside: Path, level: int
+) -> None:
+    def stages() -> None:
+        rec.save_json("note", 1)
+        rec.save_array(PIXELS + 1)
+        ds.add_image(PIXELS)
+
+    swapped = 0
+    for number in range(1, 12):
+        stages()
+        before = state(outside)
+        with (
+            disk_replaced(disk := Swapping(outside, number=number, level=level)),
+            contextlib.suppress(KymflowZarrError),
+        ):
+            stages()
+        assert state(outside) == before, number
+        swapped += disk.swapped
+        ds.close()
+        for path in (ds.path / ".kymflow_zarr" / "sessions").iterdir():
+            if path.is_symlink():
+                path.unlink()
+        shutil.rmtree(outside.parent / "moved", ignore_errors=True)
+    assert swapped > 1

@@ -14,9 +14,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-from kymflow_zarr import layout
 from kymflow_zarr.errors import StorageError
 from kymflow_zarr.types import StrPath
 
@@ -43,7 +42,7 @@ class Disk:
     def create(self, path: StrPath, data: bytes | memoryview) -> None:
         """Write a new file."""
         # Exclusive creation does not follow a symbolic link at the path.
-        with _parent_of_new(path) as (name, parent):
+        with _opened_parent(path) as (name, parent):
             descriptor = os.open(name, _NEW_FILE, 0o666, dir_fd=parent)
         try:
             allow_group(path, descriptor)
@@ -57,7 +56,7 @@ class Disk:
 
     def append(self, path: Path, data: bytes) -> None:
         """Append bytes to a file, which is created if it does not exist."""
-        with _parent_of_new(path) as (name, parent):
+        with _opened_parent(path) as (name, parent):
             descriptor = os.open(name, _APPENDED, 0o666, dir_fd=parent)
         with open(descriptor, "ab") as file:  # noqa: PTH123 - a descriptor
             file.write(data)
@@ -96,7 +95,7 @@ class Disk:
 
     def make_folder(self, path: StrPath) -> None:
         """Create a folder; raise FileExistsError if it exists."""
-        with _parent_of_new(path) as (name, parent):
+        with _opened_parent(path) as (name, parent):
             os.mkdir(name, dir_fd=parent)
             allow_group(path, None, name, parent)
 
@@ -161,8 +160,34 @@ def _sync(descriptor: int) -> None:
     os.fsync(descriptor)
 
 
-# Folders of datasets, and whether new files in them are made group-writable.
-_roots: dict[str, bool] = {}
+class _OpenFolder:
+    """A folder that stays open until nothing refers to it, so that no thread loses it midway."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def __del__(self) -> None:
+        with contextlib.suppress(OSError):
+            os.close(self.descriptor)
+
+
+class _Root(NamedTuple):
+    """A folder to which operations below it are confined.
+
+    Parameters
+    ----------
+    group_writes : bool
+        True if new files and folders are made group-writable.
+    folder : _OpenFolder, optional
+        Opened anew for each operation if left out.
+    """
+
+    group_writes: bool
+    folder: _OpenFolder | None = None
+
+
+# By their paths, which end with a separator: folders of datasets, and of sessions in them.
+_roots: dict[str, _Root] = {}
 
 
 def register_root(root: Path) -> None:
@@ -174,7 +199,22 @@ def register_root(root: Path) -> None:
         mode = os.stat(root).st_mode  # noqa: PTH116 - as below
     except OSError:
         mode = 0  # It is registered again when it has been created.
-    _roots[f"{root}{os.sep}"] = bool(mode & stat.S_IWGRP)
+    _roots[f"{root}{os.sep}"] = _Root(bool(mode & stat.S_IWGRP))
+
+
+def register_session(folder: Path) -> None:
+    """Keep the folder of a session open: what is staged goes there, whatever its path leads to."""
+    with _opened_parent(folder) as (name, parent):
+        if parent is not None:
+            opened = _OpenFolder(os.open(name, _FOLDER, dir_fd=parent))
+            found = _root_of(str(folder))
+            group_writes = found is not None and found[1].group_writes
+            _roots[f"{folder}{os.sep}"] = _Root(group_writes, opened)
+
+
+def unregister_session(folder: Path) -> None:
+    """Let go of the folder of a session that has ended."""
+    _roots.pop(f"{folder}{os.sep}", None)
 
 
 def allow_group(
@@ -187,8 +227,8 @@ def allow_group(
     """
     if sys.platform == "win32":
         return
-    root = _root_of(os.fspath(path))
-    if root is not None and _roots[root]:
+    found = _root_of(os.fspath(path))
+    if found is not None and found[1].group_writes:
         place = name if descriptor is None else descriptor
         mode = stat.S_IMODE(os.stat(place, dir_fd=parent).st_mode)
         group = (mode & stat.S_IRWXU) >> 3
@@ -196,19 +236,21 @@ def allow_group(
             os.chmod(place, mode | group, dir_fd=parent)
 
 
-def _root_of(path: str) -> str | None:
+def _root_of(path: str) -> tuple[str, _Root] | None:
     # From the path upwards, so that it costs the same however many datasets a program opened.
     end = path.rfind(os.sep)
     while end >= 0:
-        if (root := path[: end + 1]) in _roots:
-            return root
+        if (root := _roots.get(path[: end + 1])) is not None:
+            return path[: end + 1], root
         end = path.rfind(os.sep, 0, end)
     return None
 
 
 @contextlib.contextmanager
 def _opened_parent(path: StrPath) -> Iterator[tuple[str, int | None]]:
-    """Open the parent folder of a path, from the dataset's folder down, without following links.
+    """Open the parent folder of a path, without following links.
+
+    From the dataset's folder down, or from that of the session.
 
     Yields
     ------
@@ -222,10 +264,11 @@ def _opened_parent(path: StrPath) -> Iterator[tuple[str, int | None]]:
         If a folder on the way is a link.
     """
     text = os.fspath(path)
-    root = _root_of(text)
-    if root is None:
+    found = _root_of(text)
+    if found is None:
         yield text, None
         return
+    root, (_, session) = found
     *folders, name = Path(text[len(root) :]).parts
     if not _HAS_DIR_FD:
         above = root
@@ -235,19 +278,25 @@ def _opened_parent(path: StrPath) -> Iterator[tuple[str, int | None]]:
                 raise _through_a_link(above)
         yield text, None
         return
-    opened = [os.open(root, os.O_RDONLY | os.O_DIRECTORY)]
+    opened: list[int] = []
     try:
+        if session is None:
+            parent = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+            opened.append(parent)
+        else:
+            parent = session.descriptor
         for folder in folders:
             try:
-                opened.append(os.open(folder, _FOLDER, dir_fd=opened[-1]))
+                parent = os.open(folder, _FOLDER, dir_fd=parent)
             except OSError as error:
                 is_link = error.errno in (errno.ELOOP, errno.ENOTDIR) and stat.S_ISLNK(
-                    os.lstat(folder, dir_fd=opened[-1]).st_mode
+                    os.lstat(folder, dir_fd=parent).st_mode
                 )
                 if is_link:
                     raise _through_a_link(f"{text} at {folder!r}") from error
                 raise
-        yield name, opened[-1]
+            opened.append(parent)
+        yield name, parent
     except OSError as error:
         if error.filename in (name, *folders):
             error.filename = text  # The whole path, for the message.
@@ -257,21 +306,6 @@ def _opened_parent(path: StrPath) -> Iterator[tuple[str, int | None]]:
         # descriptor open, but never closes one twice, which by then may be another file's.
         while opened:
             os.close(opened.pop())
-
-
-def _parent_of_new(path: StrPath) -> contextlib.AbstractContextManager[tuple[str, int | None]]:
-    """Open the parent folder of a file or folder to be made; see :func:`_opened_parent`.
-
-    What is staged is made by its path, which takes a third of the time: this process made the
-    folder of its session under a name that nobody could know.
-    """
-    text = os.fspath(path)
-    if os.sep in text.partition(_SESSIONS)[2]:
-        return contextlib.nullcontext((text, None))
-    return _opened_parent(text)
-
-
-_SESSIONS: Final = f"{os.sep}{layout.WORK}{os.sep}sessions{os.sep}"
 
 
 def _through_a_link(where: str) -> StorageError:

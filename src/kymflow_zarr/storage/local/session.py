@@ -19,7 +19,12 @@ from typing import Final
 
 from kymflow_zarr import layout
 from kymflow_zarr.runtime.scopes import Guard, Scoped, Turn
-from kymflow_zarr.storage.local.disk import Disk, disk
+from kymflow_zarr.storage.local.disk import (
+    Disk,
+    disk,
+    register_session,
+    unregister_session,
+)
 from kymflow_zarr.storage.local.files import sync_all
 from kymflow_zarr.storage.local.locks import LockFile, TryLock
 from kymflow_zarr.storage.local.work_dir import (
@@ -88,6 +93,7 @@ class Session:
             raise FileNotFoundError(errno.ENOENT, "its lock file does not stay", str(lock.path))
         try:
             disk().make_folder(folder)
+            register_session(folder)
             keep_reserve(self.root)
             if self._durable:
                 # The process that created these may have died before it fsynced them.
@@ -95,6 +101,7 @@ class Session:
         except BaseException as error:
             if isinstance(error, OSError):
                 _end(disk(), folder, lock, os.getpid(), ())
+            unregister_session(folder)
             lock.end()
             raise
         _sessions.add(self)
@@ -141,7 +148,8 @@ class Session:
         opened, self._open = self._open, None
         detached = None if opened is None else opened[2].detach()
         if detached is not None:
-            _, _, (_, _, lock, _, _), _ = detached
+            _, _, (_, folder, lock, _, _), _ = detached
+            unregister_session(folder)
             lock.end()
 
 
@@ -266,5 +274,6 @@ def _end(
                 on.remove_tree(folder)
             _unlink_and_release(on, lock)
     finally:
+        unregister_session(folder)
         with contextlib.suppress(OSError):
             lock.end()

@@ -175,11 +175,20 @@ def commit_trees(trees: Sequence[tuple[StagedTree, str]]) -> list[bool]:
     list of bool
         False for each that was not published because its key is taken.
     """
+    with os_errors("write", trees[0][1] if trees else ""):
+        return _commit_in_use(trees, [*{tree.in_use for tree, _ in trees}])
+
+
+def _commit_in_use(
+    trees: Sequence[tuple[StagedTree, str]],
+    in_use: Sequence[Callable[[], AbstractContextManager[None]]],
+) -> list[bool]:
+    # Not an ExitStack: Ctrl-C between two of its bytecodes leaves in use what it has just entered.
+    if in_use:
+        with in_use[0]():
+            return _commit_in_use(trees, in_use[1:])
     committed: list[bool] = []
-    with os_errors("write", trees[0][1] if trees else ""), contextlib.ExitStack() as stack:
-        for tree, _ in trees:
-            stack.enter_context(tree.in_use())
-        stack.enter_context(committing())
+    with committing():
         sync_trees(tree for tree, _ in trees)
         targets = [tree.place(key) for tree, key in trees]
         for (tree, _), target in zip(trees, targets, strict=True):
