@@ -139,9 +139,9 @@ def test_adding_an_image_writes_its_files_and_moves_them_once(
 def test_adding_an_image_reads_nothing(sized: ZarrDataset) -> None:
     with reads() as counts:
         sized.add_image(PIXELS)
-    # Each of its files is opened to be synced, and once the dataset's folder: the rename that commits
-    # goes by descriptors, so that no link that appears meanwhile can redirect it. Files are made by
-    # their names in open folders.
+    # Each of its files is opened to be synced, and once the dataset's folder: the rename that
+    # commits goes by descriptors, so that no link that appears meanwhile can redirect it. Files
+    # are made by their names in open folders.
     assert counts == {"opened elsewhere": 5}
 
 

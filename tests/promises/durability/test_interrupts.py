@@ -1,7 +1,7 @@
 """Ctrl-C at any bytecode of the storage room leaves no lock, and the state before or after.
 
-With KYMFLOW_ZARR_LONG=1 every bytecode of each call is tried, in shares that pytest-xdist spreads;
-else one in some hundred.
+With KYMFLOW_ZARR_LONG=1 each bytecode is tried once for each way by which functions of the storage
+call each other to it; else one in some hundred.
 """
 
 from __future__ import annotations
@@ -14,9 +14,13 @@ import shutil
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,9 +43,6 @@ CALLS = (
     "save_json, new", "save_array", "delete_array_artifact", "add_image", "save_table", "edit",
     "delete_image",
 )  # fmt: skip
-# Each share tries every n-th bytecode, from another one on.
-SHARES = 8 if LONG else 1
-shares = pytest.mark.parametrize("share", range(SHARES))
 # What interrupted descriptors are closed by is the garbage collection of their file.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -83,9 +84,50 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def bytecodes(share: int, *, sample: int) -> Iterator[InterruptPoint]:
-    """Yield the points of a share: together all in a long run, else one in `sample`."""
-    return interrupt_points(first=1 + share, step=SHARES if LONG else sample)
+Way = tuple[tuple[CodeType, int], ...]
+ways_tried: set[Way] = set()
+
+
+class Ways(InterruptPoint):
+    """Interrupts nothing; notes by which calls of the storage each bytecode is reached."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.maxsize)
+        self.ways: list[Way] = []
+
+    def _trace(self, frame: FrameType, event: str, arg: Any) -> Any:
+        traced = super()._trace(frame, event, arg)
+        if event == "opcode":
+            frames = (found for found, _ in traceback.walk_stack(frame))
+            self.ways.append(
+                tuple(
+                    (found.f_code, found.f_lasti)
+                    for found in frames
+                    if found.f_code.co_filename.startswith(self._files)
+                )
+            )
+        return traced
+
+
+def bytecodes(work: Callable[[], object], *, sample: int) -> Iterator[InterruptPoint]:
+    """Yield one bytecode in `sample` of some work; in a long run those by ways not tried yet."""
+    if not LONG:
+        yield from interrupt_points(step=sample)
+        return
+    with Ways() as run:
+        work()
+    for number, way in enumerate(run.ways, start=1):
+        if way not in ways_tried:
+            ways_tried.add(way)
+            yield InterruptPoint(number)
+
+
+@pytest.fixture(autouse=True)
+def _counted(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Write how many ways were tried into the report, see ``pytest --junitxml``."""
+    tried = len(ways_tried)
+    yield
+    request.node.user_properties.append(("tried", len(ways_tried) - tried))
 
 
 def opened(base: Path, path: Path) -> ZarrDataset:
@@ -105,18 +147,19 @@ def contents(ds: ZarrDataset) -> dict[str, bytes | None]:
 
 
 def interrupted(
-    base: Path, path: Path, call: Callable[[ZarrDataset], object], points: Iterator[InterruptPoint]
+    base: Path, path: Path, call: Callable[[ZarrDataset], object], *, sample: int
 ) -> int:
-    """Interrupt a call at each point and look at what is left; return how many were tried."""
-    with opened(base, path) as ds:
-        before = contents(ds)
+    """Interrupt a call at many points and look at what is left; return how many were tried."""
+    ds = opened(base, path)
+    before = contents(ds)
     tried = 0
-    for point in points:
+    for point in bytecodes(partial(call, ds), sample=sample):
+        ds.close()
         ds = opened(base, path)
         with point:
             call(ds)
         if not point.reached:
-            break
+            continue
         tried += 1
         # Its traceback lives on, as in a notebook, and keeps the frames and what they refer to.
         assert point.error is None or point.error.__traceback__ is not None
@@ -140,22 +183,25 @@ def interrupted(
 
 
 @pytest.mark.parametrize("name", OPERATIONS if LONG else CALLS)
-@shares
 def test_ctrl_c_anywhere_in_a_call_leaves_no_lock_and_the_next_save_works_at_once(
-    name: str, share: int, base: Path, tmp_path: Path
+    name: str, base: Path, tmp_path: Path
 ) -> None:
-    points = bytecodes(share, sample=901)
-    assert interrupted(base, tmp_path / "x.zarr", OPERATIONS[name], points) > 3
+    tried = interrupted(base, tmp_path / "x.zarr", OPERATIONS[name], sample=901)
+    assert LONG or tried > 3
 
 
-@shares
 def test_ctrl_c_anywhere_while_a_dataset_is_opened_leaves_it_to_be_opened(
-    share: int, base: Path, tmp_path: Path
+    base: Path, tmp_path: Path
 ) -> None:
     path = shutil.copytree(base, tmp_path / "x.zarr")
-    for point in bytecodes(share, sample=211):
-        with point, ZarrDataset(path, durability="relaxed") as ds:
+
+    def opens() -> None:
+        with ZarrDataset(path, durability="relaxed") as ds:
             ds["a"].save_json("opens", 1)
+
+    for point in bytecodes(opens, sample=211):
+        with point:
+            opens()
         assert held(path) == [], point
         with ZarrDataset(path, durability="relaxed") as again:
             again["b"].save_json("next", point.count)
@@ -166,38 +212,43 @@ def test_ctrl_c_anywhere_while_a_dataset_is_opened_leaves_it_to_be_opened(
 
 
 @pytest.mark.parametrize("mode", ["w", "a"])
-@shares
-def test_ctrl_c_anywhere_while_a_dataset_is_created_or_emptied(
-    mode: str, share: int, tmp_path: Path
-) -> None:
+def test_ctrl_c_anywhere_while_a_dataset_is_created_or_emptied(mode: Any, tmp_path: Path) -> None:
     path = tmp_path / "x.zarr"
-    for point in bytecodes(share, sample=211):
+
+    def creates() -> None:
+        ZarrDataset(path, mode, durability="relaxed").close()
+
+    for point in bytecodes(creates, sample=211):
+        if mode == "a":
+            shutil.rmtree(path, ignore_errors=True)
         with point:
-            ZarrDataset(path, mode, durability="relaxed").close()  # type: ignore[arg-type]
+            creates()
         assert held(path) == [], point
         point.error = None
         gc.collect()
-        with ZarrDataset(path, mode, durability="relaxed") as ds:  # type: ignore[arg-type]
+        with ZarrDataset(path, mode, durability="relaxed") as ds:
             assert len(ds) == 0
         with ZarrDataset(path) as ds:
             check_invariants(ds)
-        if mode == "a":
-            shutil.rmtree(path)
 
 
-@shares
-def test_ctrl_c_anywhere_while_a_folder_is_scanned_again(share: int, tmp_path: Path) -> None:
+def test_ctrl_c_anywhere_while_a_folder_is_scanned_again(tmp_path: Path) -> None:
     path, lab = tmp_path / "x.zarr", tmp_path / "lab"
     write_lab(lab)
     with ZarrDataset(path, durability="relaxed") as ds:
         ds.ingest_legacy_folder(lab)
         tiff = min(lab.rglob("*.tif"))
         pixels = tifffile.imread(tiff)
-        for point in bytecodes(share, sample=1607):
+
+        def scans() -> None:
+            nonlocal pixels
             pixels = pixels + 1
             tifffile.imwrite(tiff, pixels)
+            ds.refresh_from_folder(lab, mode="reingest_if_changed", executor=Here())
+
+        for point in bytecodes(scans, sample=1607):
             with point:
-                ds.refresh_from_folder(lab, mode="reingest_if_changed", executor=Here())
+                scans()
             assert held(path) == [], point
             assert pixels_memory.fits(PIXELS_BYTES), point
             found = [rec.load_array() for rec in ds.iter_records()]
