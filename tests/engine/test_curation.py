@@ -121,7 +121,7 @@ def test_the_user_of_the_system_is_who(
 def test_what_changes_nothing_writes_nothing(image: ZarrImageRecord) -> None:
     judge(image)
     before = image.revision
-    with image.edit(who="somebody else") as edit:
+    with image.edit() as edit:
         edit.set_verdict("rejected")
         edit.set_verdict("accepted")
         edit.set_note("good")

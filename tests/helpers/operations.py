@@ -80,6 +80,7 @@ OPERATIONS: Final[dict[str, Callable[[ZarrDataset], object]]] = {
     "save_result, replaced and kept": lambda ds: ds["a"].save_result("speed", [1, 2], keep=1),
     "edit": _edit,
     "undo": lambda ds: ds["a"].undo(),
+    "judge": lambda ds: ds.judge(ds.list_image_ids(), "rejected"),
     "save_table": lambda ds: ds.save_table("three", FRAME),
     "replace_rows_for_image_id": lambda ds: ds.replace_rows_for_image_id("one", "a", _rows(5)),
     "delete_table": lambda ds: ds.delete_table("two"),

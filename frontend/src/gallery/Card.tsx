@@ -15,9 +15,12 @@ interface Props {
   from: string;
   box: { left: number; top: number; width: number; height: number };
   onFocus: (index: number) => void;
+  /** Where images are judged: whether it is chosen, and how to choose it. */
+  chosen: boolean | null;
+  onChoose: (index: number, range: boolean) => void;
 }
 
-export function Card({ row, index, active, list, from, box, onFocus }: Props) {
+export function Card({ row, index, active, list, from, box, onFocus, chosen, onChoose }: Props) {
   const style = {
     transform: `translate(${box.left}px, ${box.top}px)`, width: `${box.width}px`, height: `${box.height}px`,
   };
@@ -32,9 +35,18 @@ export function Card({ row, index, active, list, from, box, onFocus }: Props) {
       {!list && <VerdictBadge verdict={row.verdict as Verdict} />}
     </span>
   );
+  const kind = `card${list ? " row" : ""}${chosen !== null ? " can-choose" : ""}${chosen ? " chosen" : ""}`;
   return (
-    <a class={list ? "card row" : "card"} style={style} href={url(imagePath(row.image_id), { in: from })} tabIndex={active ? 0 : -1}
-      data-testid="card" data-image-id={row.image_id} data-index={index} onFocus={() => onFocus(index)}>
+    <>
+    {chosen !== null && (
+      <label class={list ? "choose row" : "choose"} style={{ transform: style.transform }}>
+        <input type="checkbox" checked={chosen} tabIndex={-1} aria-label={`Choose ${name}`} data-testid="choose"
+          onClick={(event) => { event.preventDefault(); onChoose(index, event.shiftKey); }} />
+      </label>
+    )}
+    <a class={kind} style={style} href={url(imagePath(row.image_id), { in: from })} tabIndex={active ? 0 : -1}
+      data-testid="card" data-image-id={row.image_id} data-index={index} data-chosen={chosen ?? undefined} onFocus={() => onFocus(index)}
+      onClick={(event) => { if (chosen !== null && event.shiftKey) { event.preventDefault(); onChoose(index, true); } }}>
       {picture}
       <span class="card-title" title={row.image_id}>
         <span class="card-name">{name}</span>
@@ -49,5 +61,6 @@ export function Card({ row, index, active, list, from, box, onFocus }: Props) {
       </span>
       {list && <span class="card-verdict"><VerdictBadge verdict={row.verdict as Verdict} /></span>}
     </a>
+    </>
   );
 }

@@ -1,7 +1,7 @@
 import { useComputed } from "@preact/signals";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { getChanges } from "../api/client";
-import type { DatasetInfo } from "../api/types";
+import type { DatasetInfo, Verdict } from "../api/types";
 import { loadDataset } from "../dataset";
 import { count, plural } from "../lib/format";
 import { patched } from "../lib/query";
@@ -10,15 +10,19 @@ import { useTyped } from "../lib/typed";
 import { ErrorBox } from "../parts/ErrorBox";
 import { Icon } from "../parts/icons";
 import { useKeys } from "../parts/keys";
+import { advancing } from "../side/Judge";
 import { usePoll } from "../parts/usePoll";
 import { Card } from "./Card";
+import { Choice } from "./choice";
+import { ChoiceBar } from "./ChoiceBar";
 import { Filters } from "./Filters";
 import { boxOf, inView, layoutFor, moved, rowHeight, totalHeight } from "./layout";
 import { still } from "./Thumbnail";
-import { RowStore } from "./rows";
+import { PAGE, RowStore } from "./rows";
 
 // It outlives the page of one image, so that the way back is at once.
 const store = new RowStore();
+const choice = new Choice(store);
 
 export function Gallery({ info }: { info: DatasetInfo }) {
   // Not where one has scrolled to, which is in the address too.
@@ -87,12 +91,15 @@ export function Gallery({ info }: { info: DatasetInfo }) {
         </span>
       </div>
       <ErrorBox error={store.error.value} retry={() => store.again()} />
-      <Cards list={list} question={patched(asked, { as: null }).slice(1)} empty={info.n_images === 0} />
+      {info.editable && <ChoiceBar choice={choice} total={total ?? 0} />}
+      <Cards list={list} editable={info.editable} question={patched(asked, { as: null }).slice(1)} empty={info.n_images === 0} />
     </main>
   );
 }
 
-function Cards({ list, question, empty }: { list: boolean; question: string; empty: boolean }) {
+const VERDICTS: Record<string, Verdict> = { a: "accepted", r: "rejected", u: null };
+
+function Cards({ list, editable, question, empty }: { list: boolean; editable: boolean; question: string; empty: boolean }) {
   const scroller = useRef<HTMLDivElement>(null);
   const [box, setBox] = useState({ width: 0, height: 0 });
   const [top, setTop] = useState(0);
@@ -118,6 +125,13 @@ function Cards({ list, question, empty }: { list: boolean; question: string; emp
     return () => observer.disconnect();
   }, []);
 
+  // Keys may come faster than cards are drawn: which image the next one is for is known at once.
+  const at = useRef<{ index: number; id: string | undefined }>({ index: 0, id: undefined });
+  const goTo = (index: number) => {
+    at.current = { index, id: store.row(index)?.image_id };
+    setActive(index);
+  };
+
   // The way back leads to where one was; another question leads to the top.
   const asked = useRef<string | null>(null);
   useLayoutEffect(() => {
@@ -126,7 +140,7 @@ function Cards({ list, question, empty }: { list: boolean; question: string; emp
     asked.current = question;
     const row = first ? Number(params.peek().get("row") ?? 0) : 0;
     scroller.current!.scrollTop = boxOf(layout, row).top;
-    setActive(Math.max(0, Math.min(row, total - 1)));
+    goTo(Math.max(0, Math.min(row, total - 1)));
   }, [box.width, total, question]);
 
   const [first, last] = box.width ? inView(layout, total, top, box.height) : [0, -1];
@@ -135,23 +149,86 @@ function Cards({ list, question, empty }: { list: boolean; question: string; emp
   }, [first, last, total, store.version.value]);
 
   useEffect(() => {
-    if (!focus.current) return;
+    // Where the last key led to, should more of them have come since this was drawn.
+    const card = focus.current && scroller.current?.querySelector<HTMLElement>(`[data-index="${at.current.index}"]`);
+    if (!card) return;
     focus.current = false;
-    scroller.current?.querySelector<HTMLElement>(`[data-index="${active}"]`)?.focus({ preventScroll: true });
+    card.focus({ preventScroll: true });
   }, [active, top]);
 
-  const onKey = (event: KeyboardEvent) => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const to = moved(layout, total, active, event.key, box.height);
-    if (to === null) return;
-    event.preventDefault();
+  const within = useRef(false);
+  useEffect(() => {
+    const note = (event: FocusEvent) => { within.current = (event.target as Element).matches("[data-testid=card]"); };
+    document.addEventListener("focusin", note);
+    return () => document.removeEventListener("focusin", note);
+  }, []);
+  // A list that became shorter, as its images were judged: the focus stays on its image, or goes to the next one.
+  useEffect(() => {
+    const { index, id } = at.current;
+    if (id !== undefined && total > 0) {
+      const near = Array.from({ length: 2 * PAGE }, (_, i) => index - PAGE + i).filter((i) => store.row(i)?.image_id === id);
+      goTo(near[0] ?? Math.min(index, total - 1));
+    }
+    if (document.activeElement === document.body && within.current) {
+      scroller.current?.querySelector<HTMLElement>(`[data-index="${at.current.index}"]`)?.focus({ preventScroll: true });
+    }
+  }, [store.version.value]);
+
+  const anchor = useRef<number | null>(null);
+  const choose = (index: number, range: boolean) => {
+    const row = store.row(index);
+    if (range && anchor.current !== null) void choice.span(anchor.current, index);
+    else if (row) choice.toggle(row.image_id, row.verdict ?? null);
+    if (!range || anchor.current === null) anchor.current = index;
+  };
+  const walk = (to: number) => {
     focus.current = true;
     const card = boxOf(layout, to);
     const element = scroller.current!;
     if (card.top < element.scrollTop) element.scrollTop = card.top;
     else if (card.top + card.height > element.scrollTop + box.height - 24) element.scrollTop = card.top + card.height - box.height + 24;
     setTop(element.scrollTop);
-    setActive(to);
+    goTo(to);
+  };
+  const chosen = choice.images.value;
+  useKeys((event) => {
+    if (!editable) return false;
+    if (event.key === "Escape") choice.clear();
+    else if (event.key === "z") choice.undo();
+    else if (event.key in VERDICTS) {
+      const verdict = VERDICTS[event.key]!;
+      if (choice.images.peek().size) {
+        choice.judge(choice.images.peek(), verdict);
+        return true;
+      }
+      const { index, id } = at.current;
+      if (!within.current || id === undefined) return false;
+      choice.judge(new Map([[id, store.verdictOf(id) ?? null]]), verdict);
+      if (advancing.peek() && verdict && index + 1 < (store.total.peek() ?? 0)) walk(index + 1);
+    } else return false;
+    return true;
+  }, [editable, layout, box]);
+
+  const onKey = (event: KeyboardEvent) => {
+    if (editable && (event.ctrlKey || event.metaKey) && event.key === "a") {
+      event.preventDefault();
+      void choice.span(0, total - 1);
+    }
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const { index } = at.current;
+    if (editable && event.key === " ") {
+      event.preventDefault();
+      choose(index, false);
+      return;
+    }
+    const to = moved(layout, total, index, event.key, box.height);
+    if (to === null) return;
+    event.preventDefault();
+    if (editable && event.shiftKey) {
+      anchor.current ??= index;
+      void choice.span(anchor.current, to);
+    } else anchor.current = null;
+    walk(to);
   };
   const resting = useRef(0);
   const onScroll = () => {
@@ -176,7 +253,8 @@ function Cards({ list, question, empty }: { list: boolean; question: string; emp
       <div class="cards-inner" role="group" aria-label="Images" style={{ height: `${totalHeight(layout, total)}px` }}>
         {shown.map((i) => (
           <Card key={store.row(i)?.image_id ?? `waiting ${i}`} index={i} row={store.row(i)} list={list} active={i === focusable} from={question}
-            box={boxOf(layout, i)} onFocus={setActive} />
+            box={boxOf(layout, i)} onFocus={goTo}
+            chosen={editable ? chosen.has(store.row(i)?.image_id ?? "") : null} onChoose={choose} />
         ))}
       </div>
     </div>

@@ -2,7 +2,7 @@
 
 import { signal } from "@preact/signals";
 import { getJson, isAbort, url } from "../api/client";
-import type { ImageRow, Rows } from "../api/types";
+import type { ImageRow, Rows, Verdict } from "../api/types";
 
 export const PAGE = 100;
 
@@ -53,6 +53,36 @@ export class RowStore {
 
   row(index: number): ImageRow | undefined {
     return this.#pages.get(Math.floor(index / PAGE))?.[index % PAGE];
+  }
+
+  /** What was just decided shows before the list is asked for again. */
+  judged(verdicts: ReadonlyMap<string, Verdict>): void {
+    for (const rows of this.#pages.values()) {
+      for (const row of rows) if (verdicts.has(row.image_id)) row.verdict = verdicts.get(row.image_id)!;
+    }
+    this.refresh();
+  }
+
+  /** Id and verdict of the rows from `first` to `last`, asked for where they are not here. */
+  async span(first: number, last: number): Promise<[string, Verdict][]> {
+    const here = [];
+    for (let i = first; i <= last; i++) here.push(this.row(i));
+    const question = this.#question!;
+    const rows = here.every((row) => row !== undefined) ? here as ImageRow[] : (await getJson<Rows<ImageRow>>(
+      url("/api/ids", {
+        q: question.q, sort: question.sort, descending: question.descending || null,
+        where: question.where, offset: first || null, limit: last - first + 1,
+      }))).rows;
+    return rows.map((row) => [row.image_id, row.verdict ?? null]);
+  }
+
+  /** The verdict that is shown of an image, if its row is here. */
+  verdictOf(id: string): Verdict | undefined {
+    for (const rows of this.#pages.values()) {
+      const row = rows.find((one) => one.image_id === id);
+      if (row) return row.verdict ?? null;
+    }
+    return undefined;
   }
 
   /** See that the rows from `first` to `last` come; give up pages that are far away. */

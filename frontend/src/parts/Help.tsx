@@ -14,6 +14,10 @@ const KEYS: [string, [string, string][]][] = [
   ["Gallery", [
     ["← ↑ → ↓", "from image to image"],
     ["Enter", "open the image"],
+    ["space", "choose it; with Shift the arrows and clicks choose all between"],
+    ["Ctrl A  Esc", "choose all of the list, or none"],
+    ["a  r  u", "accept, reject, undecided: the chosen images, or the one with the focus"],
+    ["z", "undo what was judged here last"],
   ]],
   ["Image", [
     ["wheel", "zoom at the mouse; with Shift along the other axis"],

@@ -17,6 +17,13 @@ export const setVerdict = (curator: Curator, value: Verdict) =>
 /** Whether a verdict by key leads on to the next image. */
 export const advancing = signal(false);
 
+export function ThenNext() {
+  return (
+    <button type="button" class="toggle" aria-pressed={advancing.value} data-testid="advance" title="A verdict by key (a, r) leads on to the next image"
+      onClick={() => (advancing.value = !advancing.peek())}>then next</button>
+  );
+}
+
 /** The three verdicts as buttons. */
 export function VerdictButtons({ curator, verdict }: { curator: Curator; verdict: Verdict }) {
   return (
@@ -28,8 +35,7 @@ export function VerdictButtons({ curator, verdict }: { curator: Curator; verdict
           {value && <Icon name={value === "accepted" ? "check" : "x"} />} {word}
         </button>
       ))}
-      <button type="button" class="toggle" aria-pressed={advancing.value} data-testid="advance" title="A verdict by key (a, r) leads on to the next image"
-        onClick={() => (advancing.value = !advancing.peek())}>then next</button>
+      <ThenNext />
     </span>
   );
 }

@@ -21,6 +21,7 @@ from kymflow_zarr.types import (
     Progress,
     RefreshMode,
     StrPath,
+    Verdict,
 )
 
 if TYPE_CHECKING:
@@ -1190,6 +1191,81 @@ class ZarrDataset:
         from kymflow_zarr.engine.query.worklist import worklist
 
         return worklist(self._open, n, balance, seed, ids)
+
+    # Judging
+
+    def judge(
+        self,
+        ids: Iterable[str],
+        verdict: Verdict | None,
+        *,
+        who: str | None = None,
+        seen: Mapping[str, Verdict | None] | None = None,
+    ) -> str | None:
+        """Give many images one verdict, in one commit: all of them, or none.
+
+        Parameters
+        ----------
+        ids : iterable of str
+            Ids of images.
+        verdict : {"accepted", "rejected"} or None
+            None clears the verdict.
+        who : str, optional
+            Name of the editor; the user of the operating system if left out.
+        seen : mapping of str to verdict, optional
+            The verdicts that the editor saw, by image id: nothing is written if one of them is
+            another one by now.
+
+        Returns
+        -------
+        str or None
+            The id of the edit, which the entries of all histories share; None if `who` had given
+            all of them that verdict before.
+
+        Raises
+        ------
+        RecordNotFoundError
+            If an image does not exist (a KeyError). Nothing is written.
+        ArgumentError
+            If the verdict is none of these.
+        EditConflictError
+            If the verdict of an image is not the one that was seen; names some. Nothing is
+            written.
+
+        """
+        from kymflow_zarr.engine.curation.judging import judge
+
+        return judge(self._open, ids, verdict, who=who, seen=seen)
+
+    def undo(
+        self, edit_id: str, ids: Iterable[str] | None = None, *, who: str | None = None
+    ) -> str:
+        """Undo an edit in all images that it changed, in one commit.
+
+        Parameters
+        ----------
+        edit_id : str
+            As :meth:`judge` returns it.
+        ids : iterable of str, optional
+            Images to look into; all if left out, which reads the history of each.
+        who : str, optional
+            Name of the editor; the user of the operating system if left out.
+
+        Returns
+        -------
+        str
+            The id of the new edit.
+
+        Raises
+        ------
+        ArgumentError
+            If no image has such an edit, or all of them undid it already.
+        EditConflictError
+            If a value that it changed has changed since. Nothing is written.
+        """
+        from kymflow_zarr.engine.curation.judging import undo
+
+        return undo(self._open, edit_id, ids, who=who)
 
     def pack(
         self,

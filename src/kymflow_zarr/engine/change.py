@@ -9,7 +9,7 @@ from kymflow_zarr import layout
 from kymflow_zarr.engine.documents import dump, load, require_dataset
 from kymflow_zarr.schema.base import updated_group
 from kymflow_zarr.schema.checksums import FileSum, dump_checksums, updated_checksums
-from kymflow_zarr.storage.interface import Staged, Storage
+from kymflow_zarr.storage.interface import Staged, Storage, Transaction
 
 
 class Change:
@@ -93,16 +93,20 @@ class Change:
             # While mode "w" in another process has emptied the folder and not created the new
             # dataset yet, our files would belong to no dataset and block its creation.
             require_dataset(self._storage)
+        with self._storage.transaction(self.prefix) as transaction:
+            self.put_into(transaction)
+        self._files, self._trees, self._removed = {}, {}, []
+
+    def put_into(self, transaction: Transaction) -> None:
+        """Add all changes, with the list of checksums, to a transaction that commits them."""
         derived = self._storage.derives_checksums
         listed = {} if derived else {layout.CHECKSUMS: self._checksums()}
-        with self._storage.transaction(self.prefix) as transaction:
-            for key, data in (self._files | listed).items():
-                transaction.put(_join(self.prefix, key), data)
-            for key, tree in self._trees.items():
-                transaction.put_staged(_join(self.prefix, key), tree)
-            for key in self._removed:
-                transaction.remove(_join(self.prefix, key))
-        self._files, self._trees, self._removed = {}, {}, []
+        for key, data in (self._files | listed).items():
+            transaction.put(_join(self.prefix, key), data)
+        for key, tree in self._trees.items():
+            transaction.put_staged(_join(self.prefix, key), tree)
+        for key in self._removed:
+            transaction.remove(_join(self.prefix, key))
 
     def _checksums(self) -> bytes:
         sums = {

@@ -709,19 +709,24 @@ class StoredImage:
         return curation
 
     def edit(
-        self, who: str | None = None, expect: str | None = None
+        self, who: str | None = None, expect: str | None = None, *, blind: Sequence[str] = ()
     ) -> AbstractContextManager[RecordEdit]:
         """Change verdict, note, regions and event types in one step."""
         # A late import: most programs edit nothing.
         from kymflow_zarr.engine.curation.editing import Editing
 
-        return Editing(self, who, expect)
+        return Editing(self, who, expect, blind)
 
     def undo(
-        self, edit_id: str | None = None, *, who: str | None = None, expect: str | None = None
+        self,
+        edit_id: str | None = None,
+        *,
+        who: str | None = None,
+        expect: str | None = None,
+        blind: Sequence[str] = (),
     ) -> Edit:
         """Undo an edit; the undo becomes an entry of the history, too."""
-        with self.edit(who, expect) as edit:
+        with self.edit(who, expect, blind=blind) as edit:
             image = edit._image  # noqa: SLF001 - users see the edit, without its undo
             image.take_back(edit_id)
         return image.written[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import getpass
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
@@ -104,6 +104,10 @@ class Edit:
         Id of the edit that this one undid.
     undone_by : str, optional
         Id of the edit that undid this one; None if that one was undone itself.
+    n_images : int
+        Number of images that were edited together, each with an entry of this id.
+    blind : tuple of str
+        Columns that were hidden from the editor.
     """
 
     edit_id: str
@@ -112,9 +116,11 @@ class Edit:
     changes: tuple[EditChange, ...]
     undoes: str | None = None
     undone_by: str | None = None
+    n_images: int = 1
+    blind: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain values, with `undone_by`."""
+        """Return it as plain values, with `undone_by`; `n_images` and `blind` where they say more."""
         return {
             "edit_id": self.edit_id,
             "who": self.who,
@@ -122,6 +128,8 @@ class Edit:
             "changes": [change.to_dict() for change in self.changes],
             "undoes": self.undoes,
             "undone_by": self.undone_by,
+            **({"n_images": self.n_images} if self.n_images > 1 else {}),
+            **({"blind": list(self.blind)} if self.blind else {}),
         }
 
 
@@ -151,6 +159,20 @@ class Curation:
         }
 
 
+def verdicts_in(history: Iterable[Edit]) -> dict[str, Verdict | None]:
+    """Return the verdict that each person gave last, by name; edits that were undone do not count.
+
+    A person who cleared a verdict has None.
+    """
+    given: dict[str, Verdict | None] = {}
+    for edit in history:
+        if edit.undoes is None and edit.undone_by is None:
+            for change in edit.changes:
+                if change.what == "verdict":
+                    given[edit.who] = change.after
+    return given
+
+
 def curation_key(prefix: str) -> str:
     """Return the key of the document of the image at `prefix`."""
     return f"{prefix}/{layout.artifact_key('json', layout.CURATION)}"
@@ -168,7 +190,7 @@ def load_curation(storage: Storage, prefix: str) -> Curation:
         raw = artifacts.load(storage, prefix, "json", layout.CURATION)
     except ArtifactNotFoundError:
         raw = new_curation()
-    return _curation_of(read_curation_document(raw, where=curation_key(prefix)))
+    return curation_of(read_curation_document(raw, where=curation_key(prefix)))
 
 
 def load_plain(storage: Storage, prefix: str) -> tuple[dict[str, Any], CurationDocument]:
@@ -234,7 +256,7 @@ def name_of(who: str | None) -> str:
     return who
 
 
-def _curation_of(document: CurationDocument) -> Curation:
+def curation_of(document: CurationDocument) -> Curation:
     """Return the value of a document."""
     undone_by: dict[str, str] = {}
     # Backwards: later edits decide whether an edit is undone.
@@ -253,6 +275,7 @@ def _curation_of(document: CurationDocument) -> Curation:
             Edit(
                 edit_id=edit.edit_id, who=edit.who, when_utc=edit.when_utc, changes=tuple(changes),
                 undoes=edit.undoes, undone_by=undone_by.get(edit.edit_id),
+                n_images=edit.n_images, blind=tuple(edit.blind),
             )
         )  # fmt: skip
     return Curation(verdict=document.verdict, note=document.note, history=tuple(history))

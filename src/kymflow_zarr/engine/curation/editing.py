@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -14,10 +14,12 @@ from kymflow_zarr.engine.curation.document import (
     Edit,
     EditChange,
     curation_key,
+    curation_of,
     dump_plain,
     load_curation,
     load_plain,
     name_of,
+    verdicts_in,
     with_entry,
 )
 from kymflow_zarr.engine.documents import load, load_image, utc_now
@@ -55,18 +57,36 @@ class EditedImage:
     storage : Storage
     image_id : str
     who : str
+    edit_id : str, optional
+        Id of the entry; a new one if left out.
+    blind : sequence of str
+        Columns that are hidden from the editor.
 
     Attributes
     ----------
     written : list of Edit
         The new entry of the history, once it is written.
+    n_images : int
+        Number of images that get an entry of this id.
     """
 
-    def __init__(self, storage: Storage, image_id: str, *, who: str) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        image_id: str,
+        *,
+        who: str,
+        edit_id: str | None = None,
+        blind: Sequence[str] = (),
+    ) -> None:
         self._storage = storage
         self._image_id = image_id
         self._prefix = layout.image_prefix(image_id)
         self._who = who
+        self._edit_id = edit_id or uuid.uuid4().hex
+        self.n_images = 1
+        self._blind = tuple(blind)
+        self._is_judged = False
         self._plain, self._before = load_plain(storage, self._prefix)
         self._verdict, self._note = self._before.verdict, self._before.note
         self._rois: EditedRois | None = None
@@ -85,6 +105,12 @@ class EditedImage:
                 hint='It is "accepted", "rejected" or None.',
             )
         self._verdict = verdict
+        self._is_judged = True
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The verdict as it is now."""
+        return self._verdict
 
     def set_note(self, text: str) -> None:
         """Set the note."""
@@ -113,10 +139,15 @@ class EditedImage:
         """Refuse further changes."""
         self._over = True
 
+    @property
+    def has_changes(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self._changes()) or self._undoes is not None
+
     def finish(self, change: Change) -> None:
         """Add the files to write to a change; none if no value changed."""
         changes = self._changes()
-        if not changes and self._undoes is None:
+        if not self.has_changes:
             return
         kinds = {c.what for c in changes}
         if self._rois is not None and "roi" in kinds:
@@ -129,8 +160,8 @@ class EditedImage:
         ]
         write_dataframes(self._storage, self._image_id, change, dict(frames))
         entry = Edit(
-            edit_id=uuid.uuid4().hex, who=self._who, when_utc=utc_now(), changes=tuple(changes),
-            undoes=self._undoes,
+            edit_id=self._edit_id, who=self._who, when_utc=utc_now(), changes=tuple(changes),
+            undoes=self._undoes, n_images=self.n_images, blind=self._blind,
         )  # fmt: skip
         document = {**self._plain, "verdict": self._verdict, "note": self._note}
         where = curation_key(self._prefix)
@@ -139,14 +170,19 @@ class EditedImage:
         self.written.append(entry)
 
     def _changes(self) -> list[EditChange]:
-        changes = [
-            EditChange(what="verdict", before=self._before.verdict, after=self._verdict),
-            EditChange(what="note", before=self._before.note, after=self._note),
-        ]
+        verdict = EditChange(what="verdict", before=self._before.verdict, after=self._verdict)
+        changes = [EditChange(what="note", before=self._before.note, after=self._note)]
         changes += [] if self._rois is None else self._rois.changes()
         for events in self._events.values():
             changes += events.changes()
-        return [change for change in changes if not _same(change.before, change.after)]
+        changed = [change for change in changes if not _same(change.before, change.after)]
+        # A second rater who agrees changes no value, and has judged the image all the same.
+        agrees = self._is_judged and self._verdict != self._own_verdict()
+        return [verdict, *changed] if agrees or verdict.before != verdict.after else changed
+
+    def _own_verdict(self) -> Verdict | None:
+        """Return the verdict that this editor gave last."""
+        return verdicts_in(curation_of(self._before).history).get(self._who)
 
     def _encoded(self, kind: ArtifactKind, name: str, value: Any) -> tuple[str, bytes]:
         key = layout.artifact_key(kind, name)
@@ -688,11 +724,15 @@ class Editing(Scoped):
     ----------
     record : StoredImage
     who, expect : str, optional
+    blind : sequence of str
+        Columns that are hidden from the editor.
     """
 
-    def __init__(self, record: StoredImage, who: str | None, expect: str | None) -> None:
+    def __init__(
+        self, record: StoredImage, who: str | None, expect: str | None, blind: Sequence[str] = ()
+    ) -> None:
         self._record = record
-        self._who, self._expect = who, expect
+        self._who, self._expect, self._blind = who, expect, blind
         self._lock: AbstractContextManager[None] | None = None
         self._image: EditedImage | None = None
         self._edit: RecordEdit | None = None
@@ -710,7 +750,9 @@ class Editing(Scoped):
                 where=f"image {record.image_id!r}",
                 hint="Look at it as it is now, and decide again. Nothing was written.",
             )
-        self._image = EditedImage(record.storage, record.image_id, who=name)
+        self._image = EditedImage(
+            record.storage, record.image_id, who=name, blind=self._blind
+        )
         self._edit = RecordEdit(self._image, revision=revision)
         return self._edit
 

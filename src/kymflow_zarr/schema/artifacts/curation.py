@@ -90,6 +90,12 @@ class EditDocument(msgspec.Struct, kw_only=True):
         list[EventChangeDocument],
         Meta(description="Apart from changes, as readers of earlier versions know none of them."),
     ] = msgspec.field(default_factory=list)
+    n_images: Annotated[
+        int, Meta(ge=1, description="Of how many images the edit with this id is.")
+    ] = 1
+    blind: Annotated[
+        list[str], Meta(description="The columns that were hidden from the editor.")
+    ] = msgspec.field(default_factory=list)
 
 
 class CurationDocument(msgspec.Struct, kw_only=True):

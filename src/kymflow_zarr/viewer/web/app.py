@@ -18,6 +18,7 @@ from kymflow_zarr.viewer.web.image.facts import dataset as about_dataset
 from kymflow_zarr.viewer.web.image.facts import edit, image, undo
 from kymflow_zarr.viewer.web.image.windows import histogram, thumbnail, window
 from kymflow_zarr.viewer.web.lists.gallery import Gallery, changes, images
+from kymflow_zarr.viewer.web.lists.judging import ids, judge, undo_judging
 from kymflow_zarr.viewer.web.lists.tables import Tables, table
 from kymflow_zarr.viewer.web.security import Guard, Rules
 from kymflow_zarr.viewer.web.site import Cache, Site
@@ -34,6 +35,9 @@ _ROUTES = (
     Route("/api/dataset", about_dataset),
     Route("/api/changes", changes),
     Route("/api/images", images),
+    Route("/api/ids", ids),
+    Route("/api/judge", judge, methods=["POST"]),
+    Route("/api/judge/undo", undo_judging, methods=["POST"]),
     Route("/api/images/{image_id}", image),
     Route("/api/images/{image_id}/thumbnail", thumbnail),
     Route("/api/images/{image_id}/window", window),

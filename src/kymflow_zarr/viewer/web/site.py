@@ -11,10 +11,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import unquote
 
-from kymflow_zarr.errors import ArgumentError, KymflowZarrError
+import msgspec
+from starlette.concurrency import run_in_threadpool
+
+from kymflow_zarr.errors import ArgumentError, KymflowZarrError, ReadOnlyError
 
 if TYPE_CHECKING:
     from starlette.requests import Request
+    from starlette.responses import Response
 
     from kymflow_zarr import ZarrDataset
     from kymflow_zarr.engine.dataset import OpenDataset
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
     from kymflow_zarr.viewer.web.lists.tables import Tables
     from kymflow_zarr.viewer.web.security import Rules
 
-__all__ = ["Cache", "Site", "image_of", "number_of", "segments", "site_of"]
+__all__ = ["Cache", "Site", "image_of", "number_of", "posted", "segments", "site_of"]
 
 T = TypeVar("T")
 _MAX_BYTES: Final = 2**27
@@ -149,6 +153,39 @@ def segments(request: Request) -> list[str]:
 def image_of(request: Request) -> str:
     """Return the image id in a path below ``/api/images/`` or similar."""
     return segments(request)[2]
+
+
+async def posted(
+    request: Request, do: Callable[[Request, dict[str, Any]], Response]
+) -> Response:
+    """Answer a request that changes the dataset, in another thread.
+
+    Parameters
+    ----------
+    request : Request
+        With a JSON object as its body.
+    do : callable
+        ``do(request, body)`` makes the change and returns the response.
+
+    Raises
+    ------
+    ReadOnlyError
+        If the page was opened for looking only.
+    ArgumentError
+        If the body is no JSON object.
+    """
+    body = await request.body()
+    if not site_of(request).editable:
+        raise ReadOnlyError(
+            "the page was opened for looking only", hint="kymflow-zarr view --edit opens it so."
+        )
+    try:
+        asked = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ArgumentError(f"the request is no JSON: {error}") from None
+    if not isinstance(asked, dict):
+        raise ArgumentError("the request is no JSON object")
+    return await run_in_threadpool(do, request, asked)
 
 
 def number_of(request: Request, name: str, default: int, *, most: int | None = None) -> int:

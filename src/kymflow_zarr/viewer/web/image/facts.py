@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
-from starlette.concurrency import run_in_threadpool
 
 from kymflow_zarr import MaskRoi, RectRoi, UnknownRoi
 from kymflow_zarr._version import __version__
@@ -17,7 +15,6 @@ from kymflow_zarr.errors import (
     ArgumentError,
     ArtifactNotFoundError,
     KymflowZarrError,
-    ReadOnlyError,
     RecordNotFoundError,
 )
 from kymflow_zarr.viewer.web.answers import answer
@@ -25,7 +22,7 @@ from kymflow_zarr.viewer.web.image.artifacts import describe_frames, forms_of
 from kymflow_zarr.viewer.web.image.pixels import open_pixels, version_of
 from kymflow_zarr.viewer.web.image.windows import intensities
 from kymflow_zarr.viewer.web.lists.gallery import thumbnail_address
-from kymflow_zarr.viewer.web.site import Site, image_of, site_of
+from kymflow_zarr.viewer.web.site import Site, image_of, posted, site_of
 from kymflow_zarr.views.markup import local_iso
 from kymflow_zarr.views.overview import MAX_TINTS, is_rgb
 
@@ -303,38 +300,29 @@ _MAX_CHANGES: Final = 1000
 
 async def edit(request: Request) -> Response:
     """Answer ``POST /api/images/{id}/edit``."""
-    body = await request.body()
-    return await run_in_threadpool(_answered, request, body, _edit)
+    return await posted(request, _edit)
 
 
 async def undo(request: Request) -> Response:
     """Answer ``POST /api/images/{id}/undo``."""
-    body = await request.body()
-    return await run_in_threadpool(_answered, request, body, _undo)
+    return await posted(request, _undo)
 
 
-def _answered(
-    request: Request, body: bytes, do: Callable[[Site, ZarrImageRecord, dict[str, Any]], str | None]
-) -> Response:
-    site = site_of(request)
-    if not site.editable:
-        raise ReadOnlyError(
-            "the page was opened for looking only", hint="kymflow-zarr view --edit opens it so."
-        )
-    try:
-        request_body = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise ArgumentError(f"the request is no JSON: {error}") from None
-    if not isinstance(request_body, dict) or not isinstance(request_body.get("expect"), str):
+def _record_of(request: Request, asked: dict[str, Any]) -> ZarrImageRecord:
+    if not isinstance(asked.get("expect"), str):
         raise ArgumentError("the request names no revision", where="expect")
-    record = site.dataset.record(image_of(request))
-    edit_id = do(site, record, request_body)
+    return site_of(request).dataset.record(image_of(request))
+
+
+def _changed(request: Request, image_id: str, edit_id: str | None) -> Response:
+    site = site_of(request)
     site.gallery.forget()
-    facts = image_facts(site, record.image_id, request.query_params)
+    facts = image_facts(site, image_id, request.query_params)
     return answer({"revision": facts.get("revision"), "edit_id": edit_id, "image": facts})
 
 
-def _edit(site: Site, record: ZarrImageRecord, request_body: dict[str, Any]) -> str | None:
+def _edit(request: Request, request_body: dict[str, Any]) -> Response:
+    site, record = site_of(request), _record_of(request, request_body)
     changes = request_body.get("changes")
     if not isinstance(changes, list) or not all(isinstance(c, dict) for c in changes):
         raise ArgumentError("changes are a list of objects", where="changes")
@@ -343,7 +331,7 @@ def _edit(site: Site, record: ZarrImageRecord, request_body: dict[str, Any]) -> 
     with record.edit(who=site.who, expect=request_body["expect"]) as editing:
         for change in changes:
             _apply(editing, change)
-    return editing.edit_id
+    return _changed(request, record.image_id, editing.edit_id)
 
 
 def _apply(editing: Any, change: dict[str, Any]) -> None:
@@ -393,6 +381,8 @@ def _of(change: dict[str, Any], key: str, *kinds: type | None) -> Any:
     raise ArgumentError(f"{key} is {value!r}", where=f"changes: {change.get('kind')}: {key}")
 
 
-def _undo(site: Site, record: ZarrImageRecord, request_body: dict[str, Any]) -> str | None:
+def _undo(request: Request, request_body: dict[str, Any]) -> Response:
+    site, record = site_of(request), _record_of(request, request_body)
     edit_id = _of(request_body, "edit_id", str, None)
-    return record.undo(edit_id, who=site.who, expect=request_body["expect"]).edit_id
+    undone = record.undo(edit_id, who=site.who, expect=request_body["expect"])
+    return _changed(request, record.image_id, undone.edit_id)
