@@ -53,7 +53,7 @@ def test_nothing_is_written_where_one_of_many_was_judged_meanwhile(six: ZarrData
     with six["i3"].edit(who="bob") as edit:
         edit.set_verdict("rejected")
     before = state_of(six)
-    with pytest.raises(EditConflictError, match="1 of 6 images .* i3 is rejected"):
+    with pytest.raises(EditConflictError, match=r"1 of 6 images .* i3 is rejected"):
         six.judge(IDS, "accepted", who="ada", seen=seen)
     assert state_of(six) == before
     six.judge(IDS, "accepted", who="ada", seen={**seen, "i3": "rejected"})

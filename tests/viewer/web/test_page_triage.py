@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,8 @@ import pandas as pd
 import pytest
 
 from kymflow_zarr import ZarrDataset
-from tests.viewer.web.browser import Visits, drawn, until
+from tests.helpers.operations import LONG
+from tests.viewer.web.browser import Visits, drawn, make_many, until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -233,3 +235,31 @@ def test_a_verdict_leads_on_to_the_next_undecided_image(
     drawn(page)
     wanted = ["accepted", "accepted", "rejected", "accepted", "rejected", None]
     assert list(verdicts(many_images).values())[:6] == wanted
+
+
+@pytest.mark.parametrize("count", [500 if LONG else 40])
+def test_a_whole_list_is_judged_with_keys_alone_at_four_decisions_a_second(
+    visits: Visits, tmp_path: Path, count: int
+) -> None:
+    make_many(tmp_path / "x.zarr", count)
+    with ZarrDataset(tmp_path / "x.zarr") as ds, ds.view(edit=True, who="ada") as server:
+        page = visits.open(server, "/?where=verdict:absent:&sort=depth&descending=true")
+        first = page.locator('[data-testid=card][data-index="0"]')
+        first.focus()
+        page.keyboard.press("Enter")
+        wait_for_image(page, f"vessel-{count - 1:05d}")
+        drawn(page)
+        page.get_by_test_id("advance").press("Enter")
+        slowed(page, 300)
+        keys = ["r" if number % 3 else "a" for number in range(count)]
+        for key in keys:
+            page.keyboard.press(key)
+            page.wait_for_timeout(250)
+        words = {"a": "accepted", "r": "rejected"}
+        wanted = {f"vessel-{count - 1 - n:05d}": words[key] for n, key in enumerate(keys)}
+        last = ds["vessel-00000"]
+        end = time.monotonic() + 120
+        while last.curation().verdict is None and time.monotonic() < end:
+            page.wait_for_timeout(50)
+        visits.leave()
+        assert verdicts(ds) == wanted

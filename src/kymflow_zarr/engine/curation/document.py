@@ -120,7 +120,7 @@ class Edit:
     blind: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain values, with `undone_by`; `n_images` and `blind` where they say more."""
+        """Return it as plain values, with `undone_by`; `n_images` and `blind` if they say more."""
         return {
             "edit_id": self.edit_id,
             "who": self.who,

@@ -750,9 +750,7 @@ class Editing(Scoped):
                 where=f"image {record.image_id!r}",
                 hint="Look at it as it is now, and decide again. Nothing was written.",
             )
-        self._image = EditedImage(
-            record.storage, record.image_id, who=name, blind=self._blind
-        )
+        self._image = EditedImage(record.storage, record.image_id, who=name, blind=self._blind)
         self._edit = RecordEdit(self._image, revision=revision)
         return self._edit
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from kymflow_zarr import layout
 from kymflow_zarr.engine.change import Change
-from kymflow_zarr.engine.conflicts import without_conflict
 from kymflow_zarr.engine.curation.document import load_curation, name_of
 from kymflow_zarr.engine.curation.editing import EditedImage
 from kymflow_zarr.errors import ArgumentError, EditConflictError
+from kymflow_zarr.storage.interface import without_conflict
 from kymflow_zarr.types import Verdict
 
 if TYPE_CHECKING:

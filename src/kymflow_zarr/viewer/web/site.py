@@ -155,9 +155,7 @@ def image_of(request: Request) -> str:
     return segments(request)[2]
 
 
-async def posted(
-    request: Request, do: Callable[[Request, dict[str, Any]], Response]
-) -> Response:
+async def posted(request: Request, do: Callable[[Request, dict[str, Any]], Response]) -> Response:
     """Answer a request that changes the dataset, in another thread.
 
     Parameters
