@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         MetadataNotFoundError,
         SchemaValidationError,
     )
+    from kymflow_zarr.export.archives.report import ArchiveGap, ArchiveReport
     from kymflow_zarr.export.copying import CopyItem, CopyReport, copy_dataset
     from kymflow_zarr.export.report import ExportDifference, ExportFailure, ExportReport
     from kymflow_zarr.ingest.report import IngestItem, IngestReport, RefreshResult
@@ -60,6 +61,8 @@ if TYPE_CHECKING:
     from kymflow_zarr.viewer.web.serving import Viewer
 
 __all__ = [
+    "ArchiveGap",
+    "ArchiveReport",
     "ArtifactInfo",
     "Axis",
     "ComputeItem",
@@ -117,6 +120,8 @@ __all__ = [
 
 # NumPy alone takes a tenth of a second; a name costs its import when it is first used.
 _HOMES = {
+    "ArchiveGap": "export.archives.report",
+    "ArchiveReport": "export.archives.report",
     "ArtifactInfo": "types",
     "Axis": "types",
     "ComputeItem": "engine.results.compute",

@@ -151,6 +151,7 @@ def test_reading_one_image_loads_neither_pandas_nor_zarr(tmp_path: Path) -> None
 
 def test_the_public_names_are_these() -> None:
     assert sorted(kymflow_zarr.__all__) == [
+        "ArchiveGap", "ArchiveReport",
         "ArtifactInfo", "Axis", "ComputeItem", "ComputeReport", "CopyItem",
         "CopyReport", "Curation", "Damage",
         "Edit", "EditChange", "EllipseRoi", "ExportDifference", "ExportFailure",

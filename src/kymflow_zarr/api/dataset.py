@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     )
     from kymflow_zarr.engine.query.map import MapResult
     from kymflow_zarr.engine.results.compute import ComputeReport
+    from kymflow_zarr.export.archives.report import ArchiveReport
     from kymflow_zarr.export.report import ExportReport
     from kymflow_zarr.ingest.report import IngestReport, RefreshResult
     from kymflow_zarr.storage.interface import Storage
@@ -1418,6 +1419,114 @@ class ZarrDataset:
             image_ids=image_ids,
             progress=progress,
             executor=executor,
+        )
+
+    def export_nwb(
+        self,
+        folder: StrPath,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        image_ids: Collection[str] | None = None,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> ArchiveReport:
+        """Write images, velocities and events as NWB files, as DANDI and other archives take them.
+
+        There is a file for each session of a subject,
+        ``sub-<subject>/sub-<subject>_ses-<session>.nwb``; an image without ``session_id`` is a
+        session of its own. A kymograph is a series of its lines with their rate or their times;
+        velocities and other measured curves are time series, events are intervals, and each data
+        frame is a table, too. See ``docs/archives.md``.
+
+        Parameters
+        ----------
+        folder : str or Path
+            Files that exist are never overwritten.
+        metadata : mapping, optional
+            Values for all images that have none of their own in ``experiment_metadata``, or none
+            that is understood: ``timezone`` of the microscope (required), ``subject_id``,
+            ``species``, ``sex``, ``age`` or ``date_of_birth`` (required), ``genotype``,
+            ``strain``, ``session_id``, ``session_start_time``; and of the files
+            ``session_description``,
+            ``experiment_description``, ``institution``, ``lab``, ``experimenter``, ``keywords``,
+            ``related_publications``.
+        image_ids : collection of str, optional
+            These images only; all by default.
+        dry_run : bool
+            If True, nothing is written; the report lists what is missing.
+        progress : callable, optional
+            Called as ``progress(done, total, label)``.
+
+        Raises
+        ------
+        MissingDependencyError
+            If pynwb is not installed; names the extra (an ImportError).
+        ArgumentError
+            If required values are missing or not understood: lists all of them with where to type
+            them, and nothing is written. Also if a key of `metadata` is unknown.
+        TargetExistsError
+            If one of the files exists (a FileExistsError); nothing is written.
+        """
+        from kymflow_zarr.export.archives.nwb import export_nwb
+
+        return export_nwb(
+            self._open,
+            folder,
+            metadata=metadata,
+            image_ids=image_ids,
+            dry_run=dry_run,
+            progress=progress,
+        )
+
+    def export_ro_crate(
+        self,
+        folder: StrPath,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        image_ids: Collection[str] | None = None,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> ArchiveReport:
+        """Write the dataset as one packed file with a description for a repository (RO-Crate 1.1).
+
+        The description has the modules of REMBI: study, biosample, specimen, image acquisition,
+        image data and analyzed data. See ``docs/archives.md``.
+
+        Parameters
+        ----------
+        folder : str or Path
+            Gets ``ro-crate-metadata.json`` and a file ``<title>.ozx``. Files that exist are never
+            overwritten.
+        metadata : mapping, optional
+            Of the study ``title``, ``description``, ``license`` and ``authors`` (required),
+            ``keywords``, ``institution``, ``funding``, ``related_publications``. For all images
+            that have none of their own in ``experiment_metadata``: ``species``,
+            ``sample_preparation``, ``imaging_method`` and ``instrument`` (required), and ``sex``,
+            ``age``, ``genotype``, ``strain``, ``cell_type``, ``region``, ``condition``, ....
+        image_ids : collection of str, optional
+            These images only; all by default.
+        dry_run : bool
+            If True, nothing is written; the report lists what is missing.
+        progress : callable, optional
+            Called as ``progress(done, total, label)``.
+
+        Raises
+        ------
+        ArgumentError
+            If required values are missing or not understood: lists all of them with where to type
+            them, and nothing is written. Also if a key of `metadata` is unknown.
+        TargetExistsError
+            If one of the files exists (a FileExistsError); nothing is written.
+        """
+        from kymflow_zarr.export.archives.ro_crate import export_ro_crate
+
+        return export_ro_crate(
+            self._open,
+            folder,
+            metadata=metadata,
+            image_ids=image_ids,
+            dry_run=dry_run,
+            progress=progress,
         )
 
     def validate(

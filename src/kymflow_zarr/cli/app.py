@@ -11,6 +11,7 @@ import click
 
 from kymflow_zarr._version import __version__
 from kymflow_zarr.cli.completion import completion
+from kymflow_zarr.cli.exchange.archive import archive
 from kymflow_zarr.cli.exchange.copy import copy
 from kymflow_zarr.cli.exchange.demo import demo
 from kymflow_zarr.cli.exchange.export import export
@@ -136,6 +137,7 @@ def app() -> None:
 
 for _command in (
     demo, ingest, refresh, info, ls, show, view, tables, head, cat, sql, results, stale, explain,
-    compute, export, pack, copy, delete, validate, verify, repair, migrate, schema, completion,
+    compute, export, pack, archive, copy, delete, validate, verify, repair, migrate, schema,
+    completion,
 ):  # fmt: skip
     app.add_command(_command)

@@ -1,0 +1,103 @@
+"""``kymflow-zarr archive``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kymflow_zarr.cli.options import choice_options, dataset_argument, debug_option, json_option
+
+__all__ = ["archive"]
+
+
+@click.command(short_help="Write NWB files or an RO-Crate, as public archives take them.")
+@dataset_argument
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--as", "form", type=click.Choice(["nwb", "ro-crate"]), required=True,
+    help="NWB files, one for each session, or one packed file with a description.",
+)  # fmt: skip
+@click.option(
+    "--set", "pairs", multiple=True, metavar="KEY=VALUE",
+    help="A value of all images that have none of their own.",
+)  # fmt: skip
+@click.option(
+    "--metadata", "file", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A JSON file with such values.",
+)  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="List what is missing, and write nothing.")
+@choice_options
+@json_option
+@debug_option
+@click.pass_context
+def archive(
+    ctx: click.Context,
+    dataset: Path,
+    folder: Path,
+    form: str,
+    pairs: tuple[str, ...],
+    file: Path | None,
+    dry_run: bool,
+    ids: tuple[str, ...],
+    where: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Write DATASET to FOLDER in a form that public archives take.
+
+    What an archive requires and the dataset does not have is listed, with where to type it, and
+    nothing is written then. --dry-run does only that.
+
+    \b
+    Examples:
+      kymflow-zarr archive all.zarr upload --as nwb --dry-run
+      kymflow-zarr archive all.zarr upload --as nwb --set timezone=Europe/Berlin --set species=mouse
+      kymflow-zarr archive all.zarr crate --as ro-crate --metadata study.json
+
+    Exits with 1 if something is missing.
+    """
+    from kymflow_zarr import ZarrDataset
+    from kymflow_zarr.cli.look.images import chosen_ids
+    from kymflow_zarr.cli.output.terminal import print_json, progress_bar, screen
+
+    given = _given(pairs, file)
+    with ZarrDataset(dataset, mode="r") as ds, progress_bar("Writing") as progress:
+        chosen = chosen_ids(ds, ids, where)
+        export = ds.export_nwb if form == "nwb" else ds.export_ro_crate
+        report = export(folder, metadata=given, image_ids=chosen, dry_run=True)
+        if report.ok and not dry_run:
+            report = export(folder, metadata=given, image_ids=chosen, progress=progress)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        console = screen()
+        written = report.ok and not dry_run
+        for path in report.files if report.ok else ():
+            console.print(f"{'' if written else 'would write '}{folder / path}", soft_wrap=True)
+        for gap in report.missing:
+            console.print(f"missing: {gap}", soft_wrap=True)
+        for name in report.left_out:
+            console.print(f"left out: {name}", soft_wrap=True)
+    if not report.ok:
+        ctx.exit(1)
+
+
+def _given(pairs: tuple[str, ...], file: Path | None) -> dict[str, Any]:
+    """Return the values of a file, and over them those of the command line."""
+    given: dict[str, Any] = {}
+    if file is not None:
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise click.UsageError(f"{file} is no JSON: {error}") from None
+        if not isinstance(found, dict):
+            raise click.UsageError(f"{file} holds no JSON object.")
+        given |= found
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise click.UsageError(f"--set takes KEY=VALUE, not {pair!r}.")
+        given[key.strip()] = value.strip()
+    return given

@@ -1,0 +1,1 @@
+"""Datasets in the forms that public archives ask for: NWB files, and a crate (RO-Crate)."""
