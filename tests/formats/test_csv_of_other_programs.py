@@ -190,12 +190,12 @@ def test_a_folder_from_a_german_spreadsheet_goes_in_and_the_report_says_how(
     tifffile.imwrite(folder / "a.tif", np.zeros((20, 9), "uint16"))
     rows = "t;v\n0;1,5\n1;2,5\n"
     (folder / "a.peaks.csv").write_text(rows, encoding="utf-16")
-    (folder / "pooled.csv").write_text("rel_path;v\na.tif;0,5\n")
+    (folder / "lab_db.csv").write_text("rel_path;v\na.tif;0,5\n")
     with ZarrDataset(tmp_path / "x.zarr") as ds:
         report = ds.ingest_legacy_folder(folder)
         (rec,) = ds.iter_records()
         assert rec.load_df_parquet("peaks").to_dict("list") == {"t": [0, 1], "v": [1.5, 2.5]}
-        assert ds.load_table("pooled")["v"].tolist() == [0.5]
+        assert ds.load_table("lab_db")["v"].tolist() == [0.5]
         (image,) = report.ingested
         assert image.reason is not None
         how = "was read with UTF-16, semicolons between the fields, decimal commas"
@@ -204,7 +204,7 @@ def test_a_folder_from_a_german_spreadsheet_goes_in_and_the_report_says_how(
         assert pooled.reason is not None
         assert "was read with semicolons between the fields, decimal commas" in pooled.reason
         ds.export_legacy_folder(tmp_path / "out", layout="kymflow")
-    for name in ("a.peaks.csv", "pooled.csv"):
+    for name in ("a.peaks.csv", "lab_db.csv"):
         assert (tmp_path / "out" / name).read_bytes() == (folder / name).read_bytes()
 
 
