@@ -2,9 +2,8 @@ import { useState } from "preact/hooks";
 import { downloadUrl, url } from "../api/client";
 import type { AnyImage, ImageInfo } from "../api/types";
 import { number, shape, when } from "../lib/format";
-import { formatAt, formatFilter } from "../lib/query";
+import { formatFilter } from "../lib/query";
 import { tablePath } from "../lib/router";
-import type { Stage } from "../image/stage";
 import { Icon } from "../parts/icons";
 import { Json } from "./Json";
 
@@ -33,11 +32,7 @@ export function Facts({ info }: { info: ImageInfo }) {
   );
 }
 
-const FIGURES = ["svg", "pdf", "png"];
-
-export function Downloads({ info, stage }: { info: ImageInfo; stage: Stage }) {
-  const { low, high } = stage.range.value;
-  const shown = { at: formatAt(stage.at.value), low: String(low), high: String(high), map: stage.colorMap.value, rois: stage.showRois.value ? null : "false" };
+export function Downloads({ info }: { info: ImageInfo }) {
   const [copied, setCopied] = useState(false);
   const zarr = info.ome_zarr && new URL(info.ome_zarr, location.href).href;
   const copy = async () => {
@@ -54,12 +49,7 @@ export function Downloads({ info, stage }: { info: ImageInfo; stage: Stage }) {
   };
   return (
     <>
-      <p><a class="download" download data-testid="download-tif" href={downloadUrl("image", info.image_id, { as: "tif" })}><Icon name="save" /> TIFF</a>
-        {FIGURES.map((form) => (
-          <a key={form} class="download" download data-testid={`figure-${form}`} href={downloadUrl("figure", info.image_id, { as: form, ...shown })}
-            title="A figure of the plane and contrast that are shown, with axes and scale bar">{form.toUpperCase()}</a>
-        ))}
-      </p>
+      <p><a class="download" download data-testid="download-tif" href={downloadUrl("image", info.image_id, { as: "tif" })}><Icon name="save" /> TIFF</a></p>
       {zarr && (
         <div class="copy-row">
           <label>

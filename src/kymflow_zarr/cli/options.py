@@ -26,6 +26,7 @@ __all__ = [
     "form_options",
     "id_argument",
     "json_option",
+    "shared_option",
     "workers_options",
 ]
 
@@ -49,6 +50,10 @@ debug_option = click.option(
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document instead of text."
+)
+
+shared_option = click.option(
+    "--shared", is_flag=True, help="Create a dataset that several computers write to, on a share."
 )
 
 

@@ -1,4 +1,4 @@
-"""Open or create datasets that an address names: in memory, in object stores, behind HTTP."""
+"""Open or create datasets in memory, in object stores, behind HTTP, and in shared folders."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 from kymflow_zarr import layout
 from kymflow_zarr.engine.documents import load
 from kymflow_zarr.engine.opening import (
+    check_durability,
     check_mode,
     create_dataset,
     dataset_path,
     read_document,
+    refuse_nested,
     write_root,
 )
 from kymflow_zarr.errors import (
@@ -23,11 +25,14 @@ from kymflow_zarr.errors import (
     SchemaValidationError,
 )
 from kymflow_zarr.storage.interface import Storage
+from kymflow_zarr.storage.shares.detect import is_shared_dataset
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from kymflow_zarr.schema.base import DatasetDocument
     from kymflow_zarr.storage.object.requests import Objects
-    from kymflow_zarr.types import Mode, StrPath
+    from kymflow_zarr.types import Durability, Mode, StrPath
 
 _STORES: Final = frozenset({"s3", "s3a", "gs", "az", "adl", "abfs", "abfss"})
 _HTTP: Final = frozenset({"http", "https"})
@@ -48,10 +53,13 @@ def create_empty(
     *,
     attributes: Mapping[str, Any],
     options: Mapping[str, Any] | None = None,
+    shared: bool = False,
 ) -> None:
     """Create a dataset with a given document at a path or an address where none is."""
     if is_address(path):
         open_address(str(path), "w-", options, (document, attributes))
+    elif shared:
+        open_shared(dataset_path(path), "w-", "full", (document, attributes))
     else:
         create_dataset(dataset_path(path), document, attributes=attributes, durability="full")
 
@@ -118,6 +126,39 @@ def open_address(
             hint='Open it with mode="r", or copy it with `kymflow-zarr copy`.',
         )
     return _opened(storage, mode, bucket, new)
+
+
+def open_shared(
+    path: Path,
+    mode: Mode,
+    durability: Durability,
+    new: tuple[DatasetDocument, Mapping[str, Any]] | None = None,
+) -> tuple[Storage, DatasetDocument]:
+    """Open or create the dataset in a folder that several hosts share, according to `mode`.
+
+    Raises
+    ------
+    ArgumentError, DatasetNotFoundError, DatasetExistsError, SchemaValidationError
+        See :class:`kymflow_zarr.ZarrDataset`.
+    """
+    check_mode(mode)
+    check_durability(durability)
+    from kymflow_zarr.storage.object.storage import ObjectStorage
+    from kymflow_zarr.storage.shares.folder import SharedFolder
+
+    bucket = SharedFolder(path, durable=durability == "full")
+    if not is_shared_dataset(path):
+        if path.exists() and not path.is_dir():
+            raise SchemaValidationError("this is a file, not a dataset's folder", where=str(path))
+        if (path / layout.GROUP).is_file():
+            raise ArgumentError(
+                "there is a dataset, or another Zarr group, that is not made for several hosts, "
+                "and shared=True makes none so",
+                where=str(path),
+                hint="Copy it: kymflow-zarr copy --shared SOURCE TARGET.",
+            )
+        refuse_nested(path)
+    return _opened(ObjectStorage(bucket, writable=mode != "r"), mode, bucket, new)
 
 
 def _published(bucket: Objects) -> tuple[Storage, DatasetDocument]:

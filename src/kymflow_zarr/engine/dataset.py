@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 
 from kymflow_zarr import layout
-from kymflow_zarr.engine.addresses import is_address, open_address
+from kymflow_zarr.engine.addresses import is_address, open_address, open_shared
 from kymflow_zarr.engine.change import Change
 from kymflow_zarr.engine.hints import did_you_mean
 from kymflow_zarr.engine.image import StoredImage
@@ -36,6 +36,7 @@ from kymflow_zarr.errors import (
 from kymflow_zarr.schema.base import FORMAT, FORMAT_VERSION
 from kymflow_zarr.storage.interface import Storage, retried
 from kymflow_zarr.storage.read_only import readable_file
+from kymflow_zarr.storage.shares.detect import is_shared_dataset
 from kymflow_zarr.types import (
     ArtifactKind,
     Axis,
@@ -105,9 +106,15 @@ class OpenDataset:
         durability: Durability = "full",
         older_formats: OlderFormats = NONE_OLDER,
         storage_options: Mapping[str, Any] | None = None,
+        shared: bool = False,
     ) -> Self:
         """Open, or create, the dataset in a folder or at an address."""
         if is_address(path):
+            if shared:
+                raise ArgumentError(
+                    "shared is for folders; any number of hosts write to a bucket anyway",
+                    where="shared",
+                )
             storage, document = open_address(str(path), mode, storage_options)
             return cls(storage, document, mode)
         if storage_options is not None:
@@ -115,7 +122,11 @@ class OpenDataset:
                 "storage_options are for addresses, and this is the path of a folder",
                 where="storage_options",
             )
-        storage, document = open_storage(dataset_path(path), mode, durability, older_formats)
+        folder = dataset_path(path)
+        if shared or is_shared_dataset(folder):
+            storage, document = open_shared(folder, mode, durability)
+            return cls(storage, document, mode)
+        storage, document = open_storage(folder, mode, durability, older_formats)
         # The default mode opens a dataset of unknown origin for reading only.
         return cls(storage, document, mode if storage.writable else "r")
 

@@ -29,6 +29,7 @@ from kymflow_zarr.schema.base import DatasetDocument, plain_group_document, read
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.local.files import os_errors
 from kymflow_zarr.storage.local.storage import LocalStorage
+from kymflow_zarr.storage.shares.mounts import ONE_HOST, locks_stay_on_host
 from kymflow_zarr.types import Durability, Mode, StrPath
 
 # By format name: opens a dataset of that older format, or returns None if it is of another.
@@ -67,6 +68,14 @@ def check_mode(mode: object) -> None:
         )
 
 
+def check_durability(durability: object) -> None:
+    """Raise ArgumentError if a durability is unknown."""
+    if durability not in ("full", "relaxed"):
+        raise ArgumentError(
+            f"the durability {durability!r} is not 'full' or 'relaxed'", where="durability"
+        )
+
+
 def open_storage(
     path: Path, mode: Mode, durability: Durability, older_formats: OlderFormats = NONE_OLDER
 ) -> tuple[Storage, DatasetDocument]:
@@ -78,18 +87,41 @@ def open_storage(
         See :class:`kymflow_zarr.OpenDataset`.
     """
     check_mode(mode)
-    if durability not in ("full", "relaxed"):
-        raise ArgumentError(
-            f"the durability {durability!r} is not 'full' or 'relaxed'", where="durability"
-        )
+    check_durability(durability)
     if path.suffix.casefold() == layout.PACKED_SUFFIX and path.is_file():
         return _opened_packed(path, mode)
+    mode = _mode_on_share(path, mode)
     storage = LocalStorage(path, writable=mode != "r", durability=durability)
     try:
         return _opened(storage, mode, older_formats)
     except BaseException:
         storage.close()
         raise
+
+
+def _mode_on_share(path: Path, mode: Mode) -> Mode:
+    """Return "r" in place of "a" if locks do not reach other hosts, which then may write too.
+
+    Raises
+    ------
+    StorageError
+        If the dataset must be written, or does not exist.
+    """
+    reason = None if mode == "r" else locks_stay_on_host(path)
+    if reason is None:
+        return mode
+    what = f"locks do not reach other computers there: {reason}. Two that write would undo each "
+    what += "other's changes"
+    hint = (
+        "Let several computers write to a dataset that is made for it: shared=True, or "
+        "`kymflow-zarr copy --shared`. Or mount the share so that locks reach its server. Or set "
+        f"{ONE_HOST}=1 in the environment, if this is the only computer that writes"
+    )
+    if mode != "a" or not (path / layout.GROUP).exists():
+        raise StorageError(what, where=str(path), hint=f"{hint}.")
+    message = f"the dataset is opened for reading only: {what} (at {path}). {hint}"
+    warnings.warn(message, UserWarning, stacklevel=5)
+    return "r"
 
 
 def _opened_packed(path: Path, mode: Mode) -> tuple[Storage, DatasetDocument]:

@@ -27,7 +27,7 @@ from kymflow_zarr.runtime.report import Report
 from kymflow_zarr.schema.base import ATTRIBUTES_KEY, read_dataset_document
 from kymflow_zarr.schema.checksums import FileSum, dump_checksums, parse_checksums
 from kymflow_zarr.storage.interface import Storage
-from kymflow_zarr.types import Progress, StrPath
+from kymflow_zarr.types import Mode, Progress, StrPath
 
 CopyStatus: TypeAlias = Literal[
     "copied", "updated", "deleted", "unchanged", "changed there", "only there", "conflict", "failed"
@@ -125,6 +125,7 @@ def copy_dataset(
     *,
     source_options: Mapping[str, Any] | None = None,
     target_options: Mapping[str, Any] | None = None,
+    shared: bool = False,
     overwrite: bool = False,
     delete: bool = False,
     dry_run: bool = False,
@@ -143,6 +144,8 @@ def copy_dataset(
         created, with the id of the source.
     source_options, target_options : mapping, optional
         ``storage_options`` of either.
+    shared : bool
+        Create a target in a folder for several hosts to write to; see :class:`ZarrDataset`.
     overwrite : bool
         Let the source win in conflicts, and over what was changed in the target alone.
     delete : bool
@@ -170,7 +173,7 @@ def copy_dataset(
                 where=origin.location,
                 hint="Migrate it first.",
             )
-        copy = _target(origin, target, target_options, create=not dry_run)
+        copy = _target(origin, target, target_options, create=not dry_run, shared=shared)
         try:
             if copy is not None:
                 _check_pair(origin, copy)
@@ -183,10 +186,16 @@ def copy_dataset(
 
 
 def _target(
-    origin: OpenDataset, target: StrPath, options: Mapping[str, Any] | None, *, create: bool
+    origin: OpenDataset,
+    target: StrPath,
+    options: Mapping[str, Any] | None,
+    *,
+    create: bool,
+    shared: bool,
 ) -> OpenDataset | None:
     try:
-        return OpenDataset.open(target, "r+" if create else "r", storage_options=options)
+        mode: Mode = "r+" if create else "r"
+        return OpenDataset.open(target, mode, storage_options=options, shared=shared)
     except DatasetNotFoundError:
         if not create:
             return None
@@ -194,7 +203,7 @@ def _target(
     document = read_dataset_document(raw, where=origin.location)
     attributes = {name: raw["attributes"][name] for name in raw["attributes"]}
     attributes.pop(ATTRIBUTES_KEY)
-    create_empty(target, document, attributes=attributes, options=options)
+    create_empty(target, document, attributes=attributes, options=options, shared=shared)
     return OpenDataset.open(target, "r+", storage_options=options)
 
 

@@ -122,6 +122,11 @@ class FaultyDisk(Disk):
         self._next("replace", target)
         super().replace(source, target)
 
+    def link(self, source: StrPath, target: StrPath) -> None:
+        """Give a file a second name."""
+        self._next("link", Path(target))
+        super().link(source, target)
+
     def rename_folder(self, source: StrPath, target: StrPath) -> None:
         """Rename a folder."""
         self._next("rename_folder", Path(target))

@@ -133,6 +133,14 @@ class PowerLossDisk(FaultyDisk):
         super().replace(source, target)
         self._moved(source, target)
 
+    def link(self, source: StrPath, target: StrPath) -> None:
+        """Give a file a second name."""
+        super().link(source, target)
+        with self._guard:
+            inode = self._inode(source)
+            assert inode is not None, source
+            self._change(_Entry(inode, None, (self._parent(target), Path(target).name)))
+
     def rename_folder(self, source: StrPath, target: StrPath) -> None:
         """Rename a folder."""
         super().rename_folder(source, target)

@@ -3,8 +3,10 @@
 The long run::
 
     python -m tests.storage.object.races s3://bucket/x.zarr --seconds 300
+    python -m tests.storage.object.races /mnt/share/x.zarr --seconds 300
 
-with the server and its credentials in the environment, as AWS_ENDPOINT and so on.
+with the server and its credentials in the environment, as AWS_ENDPOINT and so on. A folder is a
+dataset that several hosts may write; with --through each writer has a path of its own to it.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +29,7 @@ import numpy as np
 import pandas as pd
 
 from kymflow_zarr import ZarrDataset
+from kymflow_zarr.engine.addresses import is_address
 from kymflow_zarr.errors import (
     KymflowZarrError,
     RecordExistsError,
@@ -34,6 +37,8 @@ from kymflow_zarr.errors import (
     StorageError,
 )
 from kymflow_zarr.storage.object.bucket import Bucket
+from kymflow_zarr.storage.object.garbage import collect
+from kymflow_zarr.storage.shares.folder import SharedFolder
 
 SHARED = tuple(f"shared{number}" for number in range(3))
 
@@ -47,8 +52,26 @@ class Lossy(Bucket):
     def request(self, kind: str, name: str, *, counts: bool = True) -> Iterator[None]:
         with super().request(kind, name, counts=counts):
             yield
-        if kind == "put" and random.random() < self.lost:
-            raise StorageError("the answer was lost", where=name)
+        _lose(kind, name)
+
+
+class LossyFolder(SharedFolder):
+    """The same of a folder."""
+
+    @contextmanager
+    def request(self, kind: str, name: str) -> Iterator[None]:
+        with super().request(kind, name):
+            yield
+        _lose(kind, name)
+
+
+def _lose(kind: str, name: str) -> None:
+    if kind == "put" and random.random() < Lossy.lost:
+        raise StorageError("the answer was lost", where=name)
+
+
+def _no_locks(*_: object) -> None:
+    raise AssertionError("a lock of the operating system was asked for")
 
 
 @dataclass
@@ -58,12 +81,14 @@ class Account:
     acknowledged: int = 0
     killed: int = 0
     unknown: int = 0
+    collected: int = 0
     problems: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         return (
             f"{self.acknowledged} acknowledged, {self.killed} writers killed, {self.unknown} calls "
-            f"with an error, {len(self.problems)} lost, half or stale"
+            f"with an error, {self.collected} objects collected, {len(self.problems)} lost, half "
+            "or stale"
         )
 
 
@@ -73,12 +98,17 @@ def pixels_of(image_id: str) -> np.ndarray[Any, Any]:
 
 def _write(address: str, options: dict[str, Any], log: Path, seed: int, lost: float) -> None:
     """Write until killed; log each call before it and after it."""
-    import kymflow_zarr.storage.object.bucket as module
+    import fcntl
+
+    import kymflow_zarr.storage.object.bucket as buckets
+    import kymflow_zarr.storage.shares.folder as folders
 
     Lossy.lost = lost
-    module.Bucket = Lossy  # type: ignore[misc]
+    buckets.Bucket = Lossy  # type: ignore[misc]
+    folders.SharedFolder = LossyFolder  # type: ignore[misc]
+    fcntl.flock = fcntl.lockf = _no_locks
     random.seed(seed)
-    ds = ZarrDataset(address, mode="r+", storage_options=options)
+    ds = ZarrDataset(address, mode="r+", storage_options=options or None)
     with log.open("a", buffering=1) as out:
         for number in range(1_000_000):
             unique = f"w{seed}-{number}"
@@ -113,9 +143,16 @@ def run(
     writers: int = 8,
     kills_per_s: float = 1.0,
     lost: float = 0.06,
+    grace_s: float | None = None,
+    through: Sequence[str] = (),
 ) -> Account:
-    """Let writers write and kill them; return the account of what is there in the end."""
-    ds = ZarrDataset(address, mode="w", storage_options=options)
+    """Let writers write and kill them; return the account of what is there in the end.
+
+    With `grace_s` garbage is collected meanwhile, and `through` are other paths of the folder
+    that the writers take in turn.
+    """
+    is_folder = not is_address(address)
+    ds = ZarrDataset(address, mode="w", storage_options=options or None, shared=is_folder)
     for name in SHARED:
         ds.add_image(pixels_of(name), image_id=name)
     ds.save_table("t", pd.DataFrame({"image_id": ["start"], "v": [0]}))
@@ -127,7 +164,8 @@ def run(
         def start() -> Any:
             seed = next(seeds)
             log = Path(folder, f"{seed}.jsonl")
-            process = context.Process(target=_write, args=(address, options, log, seed, lost))
+            place = through[seed % len(through)] if through else address
+            process = context.Process(target=_write, args=(place, options, log, seed, lost))
             process.start()
             return process
 
@@ -138,8 +176,13 @@ def run(
             time.sleep(0.1)
         until = time.monotonic() + seconds
         next_kill = time.monotonic() + seconds / 4
+        next_collection = time.monotonic()
         while time.monotonic() < until:
             account.problems += _look(ds)
+            if grace_s is not None and time.monotonic() > next_collection:
+                bucket = ds._open.storage.bucket  # type: ignore[attr-defined]
+                account.collected += len(collect(bucket, dry_run=False, grace_s=grace_s))
+                next_collection = time.monotonic() + grace_s / 4
             if kills_per_s and time.monotonic() > next_kill:
                 next_kill += 1 / kills_per_s
                 victim = running.pop(random.randrange(len(running)))
@@ -212,10 +255,13 @@ def main() -> None:
     parser.add_argument("--writers", type=int, default=8)
     parser.add_argument("--kills-per-s", type=float, default=1)
     parser.add_argument("--lost", type=float, default=0.06)
+    parser.add_argument("--grace", type=float, help="Collect garbage after so many seconds.")
+    parser.add_argument("--through", nargs="*", default=[], metavar="PATH")
     given = parser.parse_args()
     account = run(
         given.address, {}, seconds=given.seconds, writers=given.writers,
-        kills_per_s=given.kills_per_s, lost=given.lost,
+        kills_per_s=given.kills_per_s, lost=given.lost, grace_s=given.grace,
+        through=given.through,
     )  # fmt: skip
     print(account, *account.problems[:20], sep="\n")
 

@@ -84,7 +84,10 @@ class TestObjectStorage(StorageContract):
         return self._storage(storage.location, storage.bucket._store)
 
     def faults(self) -> Iterator[Callable[[Storage], RequestFault]]:
-        for error, where in ((CUT, "from"), (KeyboardInterrupt(), "from"), (CUT, "after")):
+        interrupt = KeyboardInterrupt()
+        for error, where in (
+            (CUT, "from"), (interrupt, "from"), (CUT, "after"), (interrupt, "after"),
+        ):  # fmt: skip
             for number in range(22):
                 yield functools.partial(RequestFault, number=number, error=error, where=where)
 

@@ -31,8 +31,11 @@ from kymflow_zarr.errors import (
     SchemaValidationError,
     StorageError,
 )
+from kymflow_zarr.storage.interface import ConflictError
 from kymflow_zarr.storage.object import garbage
 from kymflow_zarr.storage.object.bucket import Bucket
+from kymflow_zarr.storage.object.heads import Pending, State
+from kymflow_zarr.storage.object.states import States
 from kymflow_zarr.storage.object.storage import ObjectStorage
 from kymflow_zarr.testing import state_of
 from tests.storage.object.conftest import SECRET
@@ -252,6 +255,21 @@ def test_writers_on_many_hosts_lose_no_update(open_s3: Open) -> None:
     assert sorted(created) == [0, 1, 2, 3]
     assert sorted(ds.load_table("t")["image_id"]) == ["i0-0", "i1-0", "i2-0", "i3-0", "start"]
     assert ds.verify().ok
+
+
+def test_a_change_that_was_undecided_when_it_was_read_is_not_undone() -> None:
+    ds, bucket = in_memory()
+    ds.save_table("t", ROWS)
+    deleter, other = States(bucket), States(bucket)
+    seen = deleter.read("top")
+    files = {key: entry for key, entry in seen.files.items() if key != "tables/t.parquet"}
+    change = Pending(change="c" * 32, then=State(files=files))
+    deleter._swap("top", seen, seen.state, change)
+    undecided = other.read("top")
+    deleter._decide(change.change, "committed")
+    with pytest.raises(ConflictError):
+        other.commit({"top": (undecided, State(files=undecided.files))})
+    assert ds.list_table_names() == []
 
 
 def test_an_edit_that_another_host_overtook_is_refused(open_s3: Open) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from kymflow_zarr.cli.options import DatasetParameter, debug_option, json_option
+from kymflow_zarr.cli.options import DatasetParameter, debug_option, json_option, shared_option
 
 __all__ = ["copy"]
 
@@ -14,6 +14,7 @@ __all__ = ["copy"]
 @click.command(short_help="Copy a dataset between folders, buckets and web hosts.")
 @click.argument("source", type=DatasetParameter())
 @click.argument("target", type=DatasetParameter())
+@shared_option
 @click.option("--overwrite", is_flag=True, help="Let SOURCE win over what changed in TARGET.")
 @click.option("--delete", is_flag=True, help="Delete images that SOURCE has not any more.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")
@@ -24,6 +25,7 @@ def copy(
     ctx: click.Context,
     source: Path | str,
     target: Path | str,
+    shared: bool,
     overwrite: bool,
     delete: bool,
     dry_run: bool,
@@ -40,6 +42,7 @@ def copy(
       kymflow-zarr copy lab.zarr s3://bucket/lab.zarr            to a bucket
       kymflow-zarr copy s3://bucket/lab.zarr laptop.zarr         and to a laptop
       kymflow-zarr copy laptop.zarr s3://bucket/lab.zarr         one's changes back
+      kymflow-zarr copy --shared lab.zarr /mnt/lab/shared.zarr   for several computers to write to
 
     Exits with 1 if something failed or is in conflict.
     """
@@ -48,8 +51,9 @@ def copy(
 
     with progress_bar("Copying") as progress:
         report = copy_dataset(
-            source, target, overwrite=overwrite, delete=delete, dry_run=dry_run, progress=progress
-        )
+            source, target, shared=shared, overwrite=overwrite, delete=delete, dry_run=dry_run,
+            progress=progress,
+        )  # fmt: skip
     if as_json:
         print_json(report.to_dict())
     else:

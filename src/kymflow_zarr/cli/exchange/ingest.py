@@ -12,6 +12,7 @@ from kymflow_zarr.cli.options import (
     debug_option,
     executor_of,
     json_option,
+    shared_option,
     workers_options,
 )
 
@@ -32,6 +33,7 @@ _STYLES = {"ingested": "green", "unchanged": "dim", "skipped": "yellow", "failed
 @click.option("--no-sidecars", is_flag=True, help="Pixels alone: no metadata, no analysis.")
 @click.option("--verify", is_flag=True, help="Read each image back and compare it with its file.")
 @click.option("--keep-original", is_flag=True, help="Keep the image files in the dataset too.")
+@shared_option
 @workers_options
 @json_option
 @debug_option
@@ -44,6 +46,7 @@ def ingest(
     no_sidecars: bool,
     verify: bool,
     keep_original: bool,
+    shared: bool,
     workers: int | None,
     processes: int | None,
     as_json: bool,
@@ -88,7 +91,10 @@ def ingest(
         open_image_file(source).close()
     if dataset is None:
         dataset = Path(f"{source.resolve().name if source.is_dir() else source.stem}.zarr")
-    with executor_of(workers, processes) as executor, ZarrDataset(dataset, mode="a") as ds:
+    with (
+        executor_of(workers, processes) as executor,
+        ZarrDataset(dataset, mode="a", shared=shared) as ds,
+    ):
         if source.is_dir():
             with progress_bar("Ingesting") as progress:
                 report = ds.ingest_legacy_folder(

@@ -257,8 +257,7 @@ class UnclaimedFiles:
             digest = digest_of_bytes(data)
             if known is not None and digest != known.sha256 and mode == "skip":
                 return IngestItem("skipped", path, None, "changed since it was ingested")
-            notes: list[str] = []
-            rows = pooled_rows(data, found, images, notes=notes)
+            rows = pooled_rows(data, found, images)
             earlier = None
             if known is not None and before is not None and not overwrite_edits:
                 earlier = pooled_rows(before, found, images)
@@ -277,7 +276,7 @@ class UnclaimedFiles:
                 reason = "its rows were edited in the dataset and left as they are"
                 return IngestItem("skipped", path, None, reason)
             self._to_keep[path] = (document, data)
-            what = "; ".join([_with_count(f"table {name}", _unresolved(rows)), *notes])
+            what = _with_count(f"table {name}", _unresolved(rows))
             return IngestItem("pooled", path, None, self._with_move(what, found))
         except StorageError:
             raise  # A full disk has nothing to do with this file: stop.

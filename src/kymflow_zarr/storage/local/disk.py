@@ -85,6 +85,11 @@ class Disk:
             else:
                 os.replace(old, new, src_dir_fd=from_fd, dst_dir_fd=to_fd)
 
+    def link(self, source: StrPath, target: StrPath) -> None:
+        """Give a file a second name; raise FileExistsError if that name is taken."""
+        with _opened_parent(source) as (old, from_fd), _opened_parent(target) as (new, to_fd):
+            os.link(old, new, src_dir_fd=from_fd, dst_dir_fd=to_fd)
+
     def rename_folder(self, source: StrPath, target: StrPath) -> None:
         """Rename a folder to a free name."""
         with _opened_parent(source) as (old, from_fd), _opened_parent(target) as (new, to_fd):

@@ -14,12 +14,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Final, cast
+from typing import Any, Final, TypeVar, cast
 
 from kymflow_zarr.errors import KymflowZarrError, LimitExceededError, StorageError
 from kymflow_zarr.runtime.limits import check_limit
 from kymflow_zarr.storage.local.disk import disk
 from kymflow_zarr.types import StrPath
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 # Up to this number of files, threads cost more than they save.
 _SYNC_ALONE: Final = 4
@@ -142,11 +144,40 @@ def write_file(path: Path, data: bytes | memoryview, *, durable: bool) -> None:
         disk().sync(path)
 
 
+def again_if_stale(function: F) -> F:
+    """Call a function again if a file was replaced or deleted by another host of a share.
+
+    Raises
+    ------
+    FileNotFoundError
+        If its handle is stale again (ESTALE).
+    """
+
+    @functools.wraps(function)
+    def look(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+        try:
+            return function(*args, **kwargs)
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+            raise FileNotFoundError(
+                errno.ENOENT, os.strerror(errno.ENOENT), error.filename
+            ) from error
+
+    return cast("F", look)
+
+
 def open_file(path: StrPath, *, follow: bool = False) -> io.FileIO:
     """Open a file for reading; raise StorageError, without blocking, for a device or named pipe."""
     return io.FileIO(_open_regular(path, _READ if follow else _READ | _NOT_FOLLOWED)[0])
 
 
+@again_if_stale
 def _open_regular(path: StrPath, flags: int) -> tuple[int, int]:
     """Open a regular file; return its descriptor and size."""
     try:
@@ -172,6 +203,7 @@ def _open_regular(path: StrPath, flags: int) -> tuple[int, int]:
     return descriptor, status.st_size
 
 
+@again_if_stale
 def read_file(path: str, key: str) -> bytes:
     """Return the bytes of a file, after checking its size.
 
@@ -326,6 +358,7 @@ _MIXED: Final = 997
 _IS_FOLDER: Final[Callable[[os.DirEntry[str]], bool]] = os.DirEntry.is_dir
 
 
+@again_if_stale
 def folders(place: Path | int) -> list[str]:
     """Return the names of the folders in a folder, unsorted, without hidden ones.
 
@@ -346,6 +379,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     return False
 
 
+@again_if_stale
 def folder_times(path: Path) -> dict[str, int]:
     """Return name and modification time in ns of each folder directly below a path.
 

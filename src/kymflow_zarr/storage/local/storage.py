@@ -28,6 +28,7 @@ from kymflow_zarr.storage.local.disk import disk, register_root
 from kymflow_zarr.storage.local.files import (
     FileParts,
     ParentSync,
+    again_if_stale,
     edited_times,
     files_below,
     first_link,
@@ -65,6 +66,8 @@ from kymflow_zarr.storage.local.work_dir import (
 )
 from kymflow_zarr.types import Durability
 
+_stat: Final = again_if_stale(os.stat)
+_listdir: Final = again_if_stale(os.listdir)
 # The coarsest clock of a file system, that of FAT, ticks every two seconds.
 _TICK_NS: Final = 2_000_000_000
 
@@ -165,7 +168,7 @@ class LocalStorage(Storage):
         """Return size and version of the file or folder at a key, None if there is none."""
         with os_errors("look at", key):
             try:
-                result = os.stat(self._text(key))  # noqa: PTH116 - called for every image
+                result = _stat(self._text(key))
             except (FileNotFoundError, NotADirectoryError):
                 return Stat(0, UNKNOWN_VERSION) if self._has_pending_below(key) else None
             return LocalStat(result.st_size, result.st_mtime_ns)
@@ -184,7 +187,7 @@ class LocalStorage(Storage):
         """Return the names of all files and folders directly below a key, sorted."""
         with os_errors("list", key):
             try:
-                names = os.listdir(self.path(key))  # noqa: PTH208 - names alone
+                names = _listdir(self.path(key))
             except (FileNotFoundError, NotADirectoryError):
                 names = []
         if self._pending:

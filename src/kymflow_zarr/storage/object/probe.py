@@ -20,7 +20,7 @@ def probe(bucket: Objects) -> None:
     StorageError
         If more than one of them wins, or none.
     """
-    name = f"probe/{uuid.uuid4().hex}"
+    name = f"probe/{uuid.uuid4().hex}.json"
     try:
         tag: str | None = None
         for _ in range(2):

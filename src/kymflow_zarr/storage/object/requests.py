@@ -51,7 +51,16 @@ class Host(Protocol):
 
 
 class Objects(Host, Protocol):
-    """What keeps objects, and heeds conditions."""
+    """What keeps objects, and heeds conditions.
+
+    Attributes
+    ----------
+    replaces_if_unchanged : bool
+        False if conditions are heeded of heads, and when an object is created, but a copy for
+        viewers is replaced in any case.
+    """
+
+    replaces_if_unchanged: bool = True
 
     def list_below(self, prefix: str) -> Iterator[Listed]:
         """Yield the objects whose names begin with a prefix that ends with a slash, or is empty.

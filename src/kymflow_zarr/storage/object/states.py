@@ -235,7 +235,11 @@ class States:
         if outcome is None:
             outcome = self._decide(pending.change, _ABORTED)
         state = pending.then if outcome == _COMMITTED else seen.head.state
-        return self._swap(scope, seen, state)
+        settled = self._swap(scope, seen, state)
+        if state != seen.state:
+            # It was undecided when it was read, and our change builds on the state before it.
+            raise ConflictError("another writer changed it meanwhile", where=scope)
+        return settled
 
     def _outcome(self, change: str) -> str | None:
         found = self._bucket.get(_change_name(change))

@@ -382,8 +382,8 @@ class ObjectStorage(Storage):
                 done = self._states.commit({scope: (seen, State(files=dict(staged.files)))})
             except ConflictError:
                 seen = self._states.read(scope)
-            except OutcomeUnknownError:
-                staged.published = True  # It may be: delete nothing.
+            except BaseException as error:
+                staged.published = _may_be_done(error)
                 raise
             else:
                 staged.published = True
@@ -430,13 +430,13 @@ class ObjectStorage(Storage):
                         raise
                 else:
                     break
-        except OutcomeUnknownError:
+        except BaseException as error:
+            if _may_be_done(error):
+                _mark_published(changes)
+            else:
+                self._drop(entries)
             raise
-        except StorageError:
-            self._drop(entries)
-            raise
-        for staged in changes.staged.values():
-            _as_own(staged).published = True
+        _mark_published(changes)
         if session is not None:
             session.seen |= seen | done
         self._after(seen, done)
@@ -539,6 +539,12 @@ class ObjectStorage(Storage):
             if old.files.get(layout.GROUP) != seen.files.get(layout.GROUP):
                 with contextlib.suppress(StorageError):
                     publish_group(self.bucket, scope, seen, is_new=old.tag is None)
+                    # Ours may have replaced a later copy: then it is for us to put that again.
+                    while not self.bucket.replaces_if_unchanged:
+                        seen, copied = self._states.read(scope), seen
+                        if seen.tag == copied.tag:
+                            break
+                        publish_group(self.bucket, scope, seen, is_new=False)
 
     def put_derived(self, key: str, data: bytes | None) -> None:
         """Put derived bytes at a key, or remove them."""
@@ -736,6 +742,19 @@ def _still_holds(
             elif old.files.get(key) != new.files.get(key):
                 return False
     return True
+
+
+def _may_be_done(error: BaseException) -> bool:
+    """Return True if a change that failed so may be committed: nothing is deleted then.
+
+    Ctrl-C may come after the store has acted, and before its answer.
+    """
+    return isinstance(error, OutcomeUnknownError) or not isinstance(error, Exception)
+
+
+def _mark_published(changes: Transaction) -> None:
+    for staged in changes.staged.values():
+        _as_own(staged).published = True
 
 
 def _as_own(staged: Staged) -> ObjectStaged:

@@ -1,1 +1,0 @@
-"""Values and tables as files for spreadsheets and statistics programs."""

@@ -1,0 +1,1 @@
+"""Datasets on shares that several hosts write to: mounts, and objects in a folder."""
