@@ -45,16 +45,17 @@ def test_a_row_that_is_cut_short_has_gaps_at_its_end() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("t;v\r\n0;1,5\r\n1;2,5\r\n", "semicolons, not by commas"),
-        ('time;"velocity, mm/s"\r\n0;1,5\r\n1;2,5\r\n', "semicolons"),
         ("time;velocity, mm/s\n0;1,5\n1;2,5\n", "semicolons, or by commas"),
-        ("time\tvelocity\n0\t1.5\n", "tabs"),
-        ("time\tvelocity, mm/s\n0\t1,5\n1\t2,5\n", "tabs"),
-        ("a|b\n1|2\n", "bars"),
+        ("a;b\tc\n1;2\t3\n", "semicolons or tabs, or by commas"),
+        ("a;b\n1;2\n1;2;3\n", "semicolons, not by commas"),
+        ("a,b;c\n1,2;3,\n", "semicolons, or by commas"),
         ("My results\n0;1\n1;2\n", "semicolons, and a header of one field"),
         ("time velocity\n0 1.5\n1 2.5\n", "spaces"),
-        ("sep=;\ntime;velocity\n0;1\n", "';'"),
-        ("sep=\t\ntime\tvelocity\n0\t1\n", "not by commas"),
+        ("sep=:\ntime:velocity\n0:1\n", "':', not by commas"),
+        ("n;v\n1,234;2\n5,678;3\n", "a comma in column 'n', which may be thousands"),
+        ("n;v\n1.234,5;2\n5,5;3\n", "points and commas in column 'n'"),
+        ("n;v\n1,5;0.5\n2,5;0.25\n", "a comma in column 'n', and with a point in 'v'"),
+        ("sep=;\na;b\n1;2\n1;2;3\n", "3, not 2, in line 2 below"),
         ("time,velocity\n0,1,5\n1,2,5\n", "more fields"),
         ('time,velocity\n0,"1,5"\n1,"2,25"\n', "a comma in column 'velocity'"),
         ("a,b\n1;2\n3;4\n", "a single field in each row"),
@@ -68,10 +69,54 @@ def test_what_is_no_csv_with_commas_is_refused_by_name(text: str, reason: str) -
         decode_csv(text.encode("utf-8-sig"))
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+@pytest.mark.parametrize("encoding", ["utf-32", "latin-1"])
 def test_text_of_another_encoding_is_refused(encoding: str) -> None:
     with pytest.raises(ValueError, match="is not UTF-8 text"):
         decode_csv("a,b\n1,5 \N{MICRO SIGN}m\n".encode(encoding))
+
+
+def test_a_file_that_only_begins_as_utf_16_is_refused() -> None:
+    with pytest.raises(ValueError, match="is no UTF-16 text"):
+        decode_csv(b"\xff\xfea,b\n1,2\n3")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be with mark"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "time;velocity\n0;1,5\n1;-2,25\n",
+        "time;velocity\r\n0;1,5\r\n1;-2,25\r\n",
+        "time\tvelocity\n0\t1,5\n1\t-2,25\n",
+        "time\tvelocity\n0\t1.5\n1\t-2.25\n",
+        "time|velocity\n0|1.5\n1|-2.25\n",
+        "sep=;\ntime;velocity\n0;1,5\n1;-2,25\n",
+        '"sep=\t"\r\ntime\tvelocity\r\n0\t1.5\r\n1\t-2.25\r\n',
+        "sep=,\ntime,velocity\n0,1.5\n1,-2.25\n",
+        'time;velocity\n"0";"1,5"\n"1";"-2,25"\n',
+        "time;velocity\n0;0,15E+01\n1;-225e-2\n",
+    ],
+)
+def test_semicolons_tabs_and_decimal_commas_are_read_as_numbers(text: str, encoding: str) -> None:
+    data = text.encode(encoding.partition(" ")[0])
+    table = decode_csv(b"\xfe\xff" + data if "mark" in encoding else data)
+    assert table.to_dict("list") == {"time": [0, 1], "velocity": [1.5, -2.25]}
+
+
+def test_commas_in_names_and_words_of_a_file_with_semicolons_stay() -> None:
+    table = decode_csv(b'time;"velocity, mm/s";note\n0;1,5;red, small\n1;;1,5 um\n')
+    assert table.drop(columns="velocity, mm/s").to_dict("list") == {
+        "time": [0, 1],
+        "note": ["red, small", "1,5 um"],
+    }
+    assert table["velocity, mm/s"].fillna(-1).tolist() == [1.5, -1]
+
+
+def test_columns_of_known_programs_have_one_type_with_semicolons_too() -> None:
+    usual = decode_csv(f"{VELOCITY}1,1,0.5,2,data,a.tif,mpRadon\n".encode())
+    rows = VELOCITY.replace(",", ";") + "1;1;0,5;2;20250722;a.tif;mpRadon\n"
+    table = decode_csv(rows.encode())
+    assert table.dtypes.tolist() == usual.dtypes.tolist()
+    assert (table["time"][0], table["parentFolder"][0]) == (0.5, "20250722")
 
 
 def test_a_line_for_excel_before_the_header_is_no_header() -> None:
@@ -135,6 +180,32 @@ def test_folders_named_by_dates_and_by_words_are_gathered(tmp_path: Path) -> Non
         assert ds.gather("velocity", as_="dataset").count_rows() == 2
         found = ds.sql("select parent_folder from velocity order by 1")
         assert found["parent_folder"].tolist() == ["20250722", "data"]
+
+
+def test_a_folder_from_a_german_spreadsheet_goes_in_and_the_report_says_how(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "lab"
+    folder.mkdir()
+    tifffile.imwrite(folder / "a.tif", np.zeros((20, 9), "uint16"))
+    rows = "t;v\n0;1,5\n1;2,5\n"
+    (folder / "a.peaks.csv").write_text(rows, encoding="utf-16")
+    (folder / "lab_db.csv").write_text("rel_path;v\na.tif;0,5\n")
+    with ZarrDataset(tmp_path / "x.zarr") as ds:
+        report = ds.ingest_legacy_folder(folder)
+        (rec,) = ds.iter_records()
+        assert rec.load_df_parquet("peaks").to_dict("list") == {"t": [0, 1], "v": [1.5, 2.5]}
+        assert ds.load_table("lab_db")["v"].tolist() == [0.5]
+        (image,) = report.ingested
+        assert image.reason is not None
+        how = "was read with UTF-16, semicolons between the fields, decimal commas"
+        assert f"a.peaks.csv {how}" in image.reason
+        (pooled,) = report.pooled
+        assert pooled.reason is not None
+        assert "was read with semicolons between the fields, decimal commas" in pooled.reason
+        ds.export_legacy_folder(tmp_path / "out", layout="kymflow")
+    for name in ("a.peaks.csv", "lab_db.csv"):
+        assert (tmp_path / "out" / name).read_bytes() == (folder / name).read_bytes()
 
 
 def by_pandas(data: bytes) -> pd.DataFrame:

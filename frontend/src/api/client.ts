@@ -34,7 +34,7 @@ export function url(path: string, query: Record<string, Value> = {}): string {
 export const imageUrl = (id: string, what = "", query: Record<string, Value> = {}) =>
   url(`/api/images/${encodeURIComponent(id)}${what && `/${what}`}`, query);
 
-export const downloadUrl = (kind: "image" | "artifact" | "table", id: string, query: Record<string, Value>) =>
+export const downloadUrl = (kind: "image" | "figure" | "artifact" | "table" | "values", id: string, query: Record<string, Value>) =>
   url(`/download/${kind}/${encodeURIComponent(id)}`, query);
 
 export const isAbort = (error: unknown) => error instanceof DOMException && error.name === "AbortError";

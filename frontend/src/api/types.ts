@@ -236,6 +236,29 @@ export interface PlotData {
   sampled: boolean;
 }
 
+export interface ValuesData {
+  value: string;
+  /** The column that tells what each value is of. */
+  unit: string;
+  /** What people call the images that are points. */
+  names: Record<string, string>;
+  groups: {
+    label: string;
+    n_rows: number;
+    n_images: number;
+    n_units: number;
+    mean: number;
+    sd: number | null;
+    sem: number | null;
+    median: number;
+    min: number;
+    max: number;
+    quartiles: (number | null)[];
+    units: unknown[];
+    values: number[];
+  }[];
+}
+
 export type Change =
   | { kind: "verdict"; value: Verdict }
   | { kind: "note"; value: string }

@@ -2,8 +2,9 @@ import { useState } from "preact/hooks";
 import { downloadUrl, url } from "../api/client";
 import type { AnyImage, ImageInfo } from "../api/types";
 import { number, shape, when } from "../lib/format";
-import { formatFilter } from "../lib/query";
+import { formatAt, formatFilter } from "../lib/query";
 import { tablePath } from "../lib/router";
+import type { Stage } from "../image/stage";
 import { Icon } from "../parts/icons";
 import { Json } from "./Json";
 
@@ -32,7 +33,11 @@ export function Facts({ info }: { info: ImageInfo }) {
   );
 }
 
-export function Downloads({ info }: { info: ImageInfo }) {
+const FIGURES = ["svg", "pdf", "png"];
+
+export function Downloads({ info, stage }: { info: ImageInfo; stage: Stage }) {
+  const { low, high } = stage.range.value;
+  const shown = { at: formatAt(stage.at.value), low: String(low), high: String(high), map: stage.colorMap.value, rois: stage.showRois.value ? null : "false" };
   const [copied, setCopied] = useState(false);
   const zarr = info.ome_zarr && new URL(info.ome_zarr, location.href).href;
   const copy = async () => {
@@ -49,7 +54,12 @@ export function Downloads({ info }: { info: ImageInfo }) {
   };
   return (
     <>
-      <p><a class="download" download data-testid="download-tif" href={downloadUrl("image", info.image_id, { as: "tif" })}><Icon name="save" /> TIFF</a></p>
+      <p><a class="download" download data-testid="download-tif" href={downloadUrl("image", info.image_id, { as: "tif" })}><Icon name="save" /> TIFF</a>
+        {FIGURES.map((form) => (
+          <a key={form} class="download" download data-testid={`figure-${form}`} href={downloadUrl("figure", info.image_id, { as: form, ...shown })}
+            title="A figure of the plane and contrast that are shown, with axes and scale bar">{form.toUpperCase()}</a>
+        ))}
+      </p>
       {zarr && (
         <div class="copy-row">
           <label>

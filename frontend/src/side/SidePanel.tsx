@@ -49,7 +49,7 @@ export function SidePanel({ stage, info, curator, events }: Props) {
       )}
       <Section id="artifacts" title="Artifacts" count={info.artifacts.length}><Artifacts info={info} /></Section>
       <Section id="tables" title="In tables" count={info.tables.filter((table) => table.n_rows > 0).length}><InTables info={info} /></Section>
-      <Section id="downloads" title="Download" open><Downloads info={info} /></Section>
+      <Section id="downloads" title="Download" open><Downloads info={info} stage={stage} /></Section>
     </aside>
   );
 }

@@ -54,6 +54,7 @@ export function TableView({ name }: { name: string }) {
         <a class="download" download data-testid="table-csv" href={downloadUrl("table", name, { as: "csv", ...asked })}
           title="The rows that are shown, on all pages. A spreadsheet takes a cell that begins with = for a formula: import it as text."><Icon name="save" /> CSV</a>
         <a class="download" download href={downloadUrl("table", name, { as: "parquet", ...asked })} title="The rows that are shown, on all pages">Parquet</a>
+        <a class="download" download data-testid="table-xlsx" href={downloadUrl("table", name, { as: "xlsx", ...asked })} title="The rows that are shown, on all pages, for Excel: text stays text">Excel</a>
       </div>
       {data && data.edited_since > 0 && (
         <p class="warning" role="status" data-testid="table-stale">

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
     import pyarrow.dataset as pads
+    from matplotlib.axes import Axes
 
     from kymflow_zarr.check.report import (
         Problem,
@@ -1157,6 +1158,177 @@ class ZarrDataset:
         from kymflow_zarr.engine.query.summary import summary
 
         return summary(self._open, table, value, by, unit, ids)
+
+    def unit_values(
+        self,
+        table: str | pd.DataFrame,
+        value: str,
+        *,
+        by: str | Iterable[str] = (),
+        unit: str | None = None,
+        ids: Iterable[str] | None = None,
+    ) -> pd.DataFrame:
+        """Return the values that :meth:`summary` counts: a row for each unit of each group.
+
+        Parameters and errors are those of :meth:`summary`.
+
+        Returns
+        -------
+        DataFrame
+            The columns of `by`, that of the unit (``image_id`` if it is left out), `value` (the
+            mean of the unit), ``n_images`` and ``n_rows``; sorted.
+        """
+        from kymflow_zarr.engine.query.summary import unit_values
+
+        return unit_values(self._open, table, value, by, unit, ids)
+
+    def group_columns(
+        self,
+        table: str | pd.DataFrame,
+        value: str,
+        *,
+        by: str | Iterable[str] = (),
+        unit: str | None = None,
+        ids: Iterable[str] | None = None,
+        paired: bool = False,
+        order: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """Return the values of :meth:`unit_values` with a column for each group, as Prism has it.
+
+        Parameters
+        ----------
+        table, value, by, unit, ids
+            As for :meth:`summary`.
+        paired : bool
+            A row for each unit that is in several groups, such as an animal before and after;
+            the first column names it. Without, values stand below each other in no order.
+        order : sequence of str, optional
+            These groups only, in this order, such as ``["before", "after"]``; sorted if left out.
+
+        Returns
+        -------
+        DataFrame
+            float64; NaN where a group has fewer values, or a unit none.
+
+        Raises
+        ------
+        ArgumentError
+            As for :meth:`summary`; or if `order` names no group, or `paired` no unit.
+        """
+        from kymflow_zarr.engine.query.summary import group_columns
+
+        values = self.unit_values(table, value, by=by, unit=unit, ids=ids)
+        return group_columns(values, value, by, unit, paired=paired, order=order)
+
+    def export_values(
+        self,
+        path: StrPath,
+        table: str | pd.DataFrame,
+        value: str,
+        *,
+        by: str | Iterable[str] = (),
+        unit: str | None = None,
+        ids: Iterable[str] | None = None,
+        layout: Literal["tidy", "columns"] = "tidy",
+        paired: bool = False,
+        order: Sequence[str] | None = None,
+    ) -> None:
+        """Write values by groups to a new file, for a spreadsheet or a statistics program.
+
+        Parameters
+        ----------
+        path : str or Path
+            A name that ends in ``.csv``, or in ``.xlsx`` for a workbook with the sheets
+            ``summary``, ``values`` and ``columns``.
+        table, value, by, unit, ids
+            As for :meth:`summary`.
+        layout : {"tidy", "columns"}
+            Of a CSV file: as :meth:`unit_values` returns it, or as :meth:`group_columns`, which
+            Prism takes when it is pasted.
+        paired, order
+            As for :meth:`group_columns`.
+
+        Raises
+        ------
+        TargetExistsError
+            If the file exists (a FileExistsError).
+        ArgumentError
+            If the name has another suffix, or as for :meth:`group_columns`.
+        MissingDependencyError
+            If XlsxWriter is not installed; names the extra (an ImportError).
+        """
+        from kymflow_zarr.export.sheets.values import export_values
+
+        export_values(
+            self._open, path, table, value, by, unit, ids, layout=layout, paired=paired,
+            order=order,
+        )  # fmt: skip
+
+    def plot(
+        self,
+        table: str | pd.DataFrame,
+        value: str,
+        *,
+        by: str | Iterable[str] = (),
+        unit: str | None = None,
+        ids: Iterable[str] | None = None,
+        kind: Literal["swarm", "strip", "box"] = "swarm",
+        paired: bool = False,
+        order: Sequence[str] | None = None,
+        ax: Axes | None = None,
+        viewer: Viewer | None = None,
+    ) -> Axes:
+        """Plot a column by groups with matplotlib: a point for each image or animal.
+
+        Parameters
+        ----------
+        table, value, by, unit, ids
+            As for :meth:`summary`.
+        kind : {"swarm", "strip", "box"}
+            Points side by side where their values are near, or spread evenly, with mean and SEM;
+            or points over a box of the quartiles, with whiskers to the smallest and largest.
+        paired : bool
+            Join the values of each unit that is in several groups, such as an animal before and
+            after.
+        order : sequence of str, optional
+            These groups only, in this order; sorted if left out.
+        ax : matplotlib.axes.Axes, optional
+            The axes to plot into; a new figure if left out.
+        viewer : Viewer, optional
+            A page that :meth:`view` has started. In a figure that is saved or shown as SVG, a
+            click on a point opens its image there, or the gallery of the animal's images.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            ``ax.figure.savefig("x.svg")``, ``.pdf`` or ``.png`` saves it.
+
+        Raises
+        ------
+        ArgumentError
+            As for :meth:`group_columns`, or if the kind is unknown.
+        MissingDependencyError
+            If matplotlib is not installed; names the extra (an ImportError).
+        """
+        from kymflow_zarr.views.groups import plot_groups
+        from kymflow_zarr.views.plot import drawn_axes
+
+        values = self.unit_values(table, value, by=by, unit=unit, ids=ids)
+        address = None
+        if viewer is not None:
+
+            def address(row: dict[str, Any]) -> str:
+                assert viewer is not None
+                if "image_id" in row:
+                    return viewer.address_of(row["image_id"])
+                return viewer.address_of_images(str(unit), str(row[str(unit)]))
+
+        with drawn_axes(ax) as axes:
+            plot_groups(
+                axes, values, value, by, unit, kind=kind, paired=paired, order=order,
+                address=address,
+            )  # fmt: skip
+        return axes
 
     def worklist(
         self,

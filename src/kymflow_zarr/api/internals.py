@@ -8,6 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import pandas as pd
+
     from kymflow_zarr.api.dataset import ZarrDataset
     from kymflow_zarr.api.image import ZarrImageRecord
     from kymflow_zarr.engine.dataset import OpenDataset
@@ -21,6 +26,20 @@ def kind_of(info: ArtifactInfo) -> Kind:
     from kymflow_zarr.formats.kinds import KINDS
 
     return KINDS[info.kind]
+
+
+def group_labels_of(values: pd.DataFrame, by: Sequence[str]) -> list[str]:
+    """Return for each row of `unit_values()` or `summary()` the label of its group."""
+    from kymflow_zarr.engine.query.summary import group_labels
+
+    return list(group_labels(values, by)) if by else [""] * len(values)
+
+
+def write_excel(path: Path, sheets: Mapping[str, pd.DataFrame]) -> None:
+    """Write data frames to an Excel workbook, by the names of its sheets."""
+    from kymflow_zarr.export.sheets.excel import write_workbook
+
+    write_workbook(path, sheets)
 
 
 def is_metadata_column(name: str) -> bool:

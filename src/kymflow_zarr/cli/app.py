@@ -24,6 +24,7 @@ from kymflow_zarr.cli.look.info import info
 from kymflow_zarr.cli.look.ls import ls
 from kymflow_zarr.cli.look.show import show
 from kymflow_zarr.cli.look.sql import sql
+from kymflow_zarr.cli.look.summary import summary
 from kymflow_zarr.cli.look.tables import head, tables
 from kymflow_zarr.cli.look.view import view
 from kymflow_zarr.cli.maintenance.delete import delete
@@ -136,8 +137,8 @@ def app() -> None:
 
 
 for _command in (
-    demo, ingest, refresh, info, ls, show, view, tables, head, cat, sql, results, stale, explain,
-    compute, export, pack, archive, copy, delete, validate, verify, repair, migrate, schema,
-    completion,
+    demo, ingest, refresh, info, ls, show, view, tables, head, cat, sql, summary,
+    results, stale, explain, compute, export, pack, archive, copy, delete, validate, verify,
+    repair, migrate, schema, completion,
 ):  # fmt: skip
     app.add_command(_command)

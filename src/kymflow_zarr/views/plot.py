@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from kymflow_zarr.engine.rois.values import known_rois
 from kymflow_zarr.errors import ArgumentError, ArtifactNotFoundError, MissingDependencyError
@@ -22,7 +25,16 @@ if TYPE_CHECKING:
     from kymflow_zarr.engine.rois.values import KnownRoi
     from kymflow_zarr.views.plane import Plane
 
-__all__ = ["plain", "plot", "plot_events", "require_matplotlib"]
+__all__ = [
+    "column_label",
+    "drawn_axes",
+    "new_figure",
+    "plain",
+    "plot",
+    "plot_events",
+    "require_matplotlib",
+    "save_figure",
+]
 
 
 def require_matplotlib() -> Any:
@@ -62,7 +74,7 @@ def plot(
     scale_bar: bool,
 ) -> Axes:
     """Draw one plane; see :meth:`kymflow_zarr.StoredImage.plot`."""
-    pyplot = require_matplotlib()
+    require_matplotlib()
 
     from kymflow_zarr.views.picture import contrast
     from kymflow_zarr.views.plane import plane_of
@@ -74,25 +86,53 @@ def plot(
     if vmin is None or vmax is None:
         low, high = contrast(pixels)
         vmin, vmax = low if vmin is None else vmin, high if vmax is None else vmax
-    own = None
-    if ax is None:
-        own, ax = pyplot.subplots(layout="constrained")
-    assert ax is not None
-    try:
-        _draw_plane(ax, plane, pixels, title=record.image_id, cmap=cmap, vmin=vmin, vmax=vmax)
+    with drawn_axes(ax) as axes:
+        _draw_plane(axes, plane, pixels, title=record.image_id, cmap=cmap, vmin=vmin, vmax=vmax)
         for number, roi in enumerate(regions):
             if plane.shows(roi, index):
-                _draw_roi(ax, plane, roi, f"C{number % 10}", record)
+                _draw_roi(axes, plane, roi, f"C{number % 10}", record)
         if scale_bar:
-            _draw_scale_bar(ax, plane)
+            _draw_scale_bar(axes, plane)
+    axes.set_xlim(0.0, plane.horizontal.extent)
+    axes.set_ylim(plane.vertical.extent, 0.0)
+    return axes
+
+
+@contextmanager
+def drawn_axes(ax: Axes | None) -> Iterator[Axes]:
+    """Yield the axes to draw into, of a new figure if there are none."""
+    if ax is not None:
+        yield ax
+        return
+    pyplot = require_matplotlib()
+    figure, ax = pyplot.subplots(layout="constrained")
+    try:
+        yield ax
     except BaseException:
         # Close it, or a notebook would show the empty figure.
-        if own is not None:
-            pyplot.close(own)
+        pyplot.close(figure)
         raise
-    ax.set_xlim(0.0, plane.horizontal.extent)
-    ax.set_ylim(plane.vertical.extent, 0.0)
-    return ax
+
+
+# One figure at a time: matplotlib's caches and settings belong to the whole process.
+_SAVING: Final = threading.Lock()
+
+
+def new_figure(figsize: tuple[float, float] | None = None) -> Figure:
+    """Return a figure that belongs to no window and to no notebook."""
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=figsize, layout="constrained")
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Save a figure as its suffix says, with text as text, which other programs can edit."""
+    import matplotlib as mpl
+
+    settings: Any = {"svg.fonttype": "none", "pdf.fonttype": 42}
+    with _SAVING, mpl.rc_context(settings):
+        figure.savefig(path, dpi=300)
 
 
 def _draw_plane(
@@ -168,7 +208,7 @@ def _draw_roi(ax: Axes, plane: Plane, roi: KnownRoi, color: str, record: StoredI
             x0, x1, y0, y1 = y0, y1, x0, x1
         corner = x0 * across.step, y0 * down.step
         size = (x1 - x0) * across.step, (y1 - y0) * down.step
-        ax.add_patch(Rectangle(corner, *size, fill=False, edgecolor=color, label=label))
+        ax.add_patch(Rectangle(corner, *size, fill=False, edgecolor=color, label=label, gid=label))
     ax.annotate(
         label, corner, xytext=(3, -3), textcoords="offset points", color=color, va="top",
         fontsize="small", annotation_clip=True,
@@ -191,7 +231,7 @@ def _draw_scale_bar(ax: Axes, plane: Plane) -> None:
     ax.plot(
         [end - length, end], [0.06, 0.06], transform=where, color="white", linewidth=3,
         solid_capstyle="butt", path_effects=[withStroke(linewidth=5, foreground="black")],
-        scalex=False, scaley=False, label="_scale bar",
+        scalex=False, scaley=False, label="_scale bar", gid="scale bar",
     )  # fmt: skip
     ax.text(
         end - length / 2, 0.09, plain(f"{length:g} {across.unit}"), transform=where,
@@ -247,7 +287,7 @@ def plot_events(
     below.axhline(0.0, color="gray", linewidth=0.5)
     _draw_marks((above, below), marks)
     below.set_xlabel(plain(plane.horizontal.label))
-    below.set_ylabel(plain(_column_label(column)))
+    below.set_ylabel(plain(column_label(column)))
     below.set_xlim(0.0, plane.horizontal.extent)
     if below.get_legend_handles_labels()[0]:
         below.legend(loc="upper right", fontsize="small")
@@ -345,7 +385,8 @@ def _draw_marks(axes: tuple[Axes, Axes], marks: list[tuple[str, float, float]]) 
         labelled.add(kind)
 
 
-def _column_label(column: str) -> str:
+def column_label(column: str) -> str:
+    """Return a column as the label of an axis: ``velocity_mm_s`` as ``velocity (mm/s)``."""
     if column.endswith("_mm_s"):
         return f"{column.removesuffix('_mm_s').replace('_', ' ')} (mm/s)"
     return column

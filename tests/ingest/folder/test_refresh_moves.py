@@ -252,7 +252,7 @@ def test_what_two_acquisitions_share_is_left_over_only_if_both_are_damaged(
     assert (len(report.failed), len(report.ingested), report.unmatched) == (1, 1, ())
 
 
-@pytest.mark.parametrize("content", [b"", b"rel_path;n\nday/a.tif;1\n", b"a\n\xff\n"])
+@pytest.mark.parametrize("content", [b"", b"rel_path;n\nday/a.tif;1;2\n", b"a\n\xff\n"])
 def test_a_pooled_table_that_cannot_be_read_is_kept_until_it_can(
     ds: ZarrDataset, lab: Path, tmp_path: Path, content: bytes
 ) -> None:

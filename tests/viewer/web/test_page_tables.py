@@ -120,3 +120,29 @@ def test_an_artifact_is_read_and_taken_away(
     pd.testing.assert_frame_equal(
         pd.read_csv(tmp_path / "velocity.csv"), experiment["flow-1"].load_df_parquet("velocity")
     )
+
+
+def test_a_click_on_a_point_of_a_plot_by_condition_opens_its_image(
+    visits: Visits, shown: Viewer, tmp_path: Path
+) -> None:
+    page = visits.open(shown, f"{FLOW}?px=speed_mm_s&by=condition")
+    page.get_by_test_id("plot-kind").select_option("swarm")
+    page.locator("[data-testid=group-plot][data-kind=swarm]").wait_for()
+    points = page.get_by_test_id("point")
+    assert sorted(points.evaluate_all("all => all.map(one => one.getAttribute('href'))")) == [
+        "/image/flow-1", "/image/stack",
+    ]  # fmt: skip
+    page.get_by_test_id("plot-kind").select_option("box")
+    page.locator("[data-testid=group-plot][data-kind=box]").wait_for()
+    with page.expect_download() as download:
+        page.get_by_test_id("values-columns").click()
+    download.value.save_as(tmp_path / "columns.csv")
+    assert download.value.suggested_filename == "speed_mm_s of a_flow.csv"
+    assert len(pd.read_csv(tmp_path / "columns.csv").columns) == 2
+    page.locator('[data-testid=point][href="/image/stack"]').click()
+    drawn(page)
+    assert page.url.endswith("/image/stack")
+    with page.expect_download() as figure:
+        page.get_by_test_id("figure-png").click()
+    figure.value.save_as(tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").read_bytes()[:4] == b"\x89PNG"

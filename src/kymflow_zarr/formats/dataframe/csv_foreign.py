@@ -1,11 +1,12 @@
 """Read the CSV of other programs, with types as pandas infers them where that loses nothing.
 
-CSV declares neither its delimiter nor its types. A file that another delimiter fits as well, or
-whose rows are longer than its header, is refused as ambiguous. pyarrow splits the text into
-fields, once; the types are then decided here, column by column. Columns of known programs always
-have the type of `PINNED_COLUMNS`, whatever a single file contains; their numbers are parsed while
-the text is split. The columns stay in Arrow: pandas is needed only by callers that want its
-data frame.
+CSV declares neither its delimiter nor its types. Another delimiter than the comma is taken where a
+line ``sep=`` declares it, or where it alone gives each row as many fields as the header. A file
+that two delimiters fit, or whose rows are longer than its header, is refused as ambiguous. pyarrow
+splits the text into fields, once; the types are then decided here, column by column. Columns of
+known programs always have the type of `PINNED_COLUMNS`, whatever a single file contains; their
+numbers are parsed while the text is split. The columns stay in Arrow: pandas is needed only by
+callers that want its data frame.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ _NUMBER: Final[Marker] = {"kind": "numpy", "dtype": "float64"}
 _TYPES_WHILE_SPLIT: Final = {"number": pa.float64(), "integer": pa.int64()}
 
 _BOM: Final = b"\xef\xbb\xbf"
+_UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
+_UTF_32: Final = b"\xff\xfe\x00\x00"
 _SEP_LINE: Final = re.compile(rb'"?sep=(.)"?\s*?(?:\r\n|\n|\r|$)', re.IGNORECASE)
 _OTHER_DELIMITERS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _QUOTED: Final = re.compile(r'"[^"]*"')
@@ -55,6 +58,12 @@ _INTEGER: Final = r"^\s*[+-]?[0-9]+\s*$"
 _NOT_PLAIN_INTEGER: Final = r"^\s*[+-]?(0[0-9]+|[0-9]{17,})\s*$"
 _SIXTEEN_DIGITS: Final = r"^\s*[+-]?[0-9]{16}\s*$"
 _DECIMAL_COMMA: Final = r"^\s*[+-]?[0-9]+,[0-9]+\s*$"
+_EXPONENT: Final = r"([eE][+-]?[0-9]+)?\s*$"
+_WITH_COMMA: Final = rf"^\s*[+-]?[0-9]*,[0-9]+{_EXPONENT}"
+_COMMA_OR_WHOLE: Final = rf"^\s*[+-]?([0-9]+|[0-9]*,[0-9]+){_EXPONENT}"
+_POINT_OR_WHOLE: Final = rf"^\s*[+-]?([0-9]+|[0-9]*\.[0-9]*){_EXPONENT}"
+_MAYBE_THOUSANDS: Final = r"^\s*[+-]?[1-9][0-9]{0,2},[0-9]{3}\s*$"
+_POINTS_AND_COMMA: Final = r"^\s*[+-]?[0-9]{1,3}(\.[0-9]{3})*(,[0-9]+)?\s*$"
 _EXACT_IN_A_DOUBLE: Final = 2**53
 
 
@@ -63,7 +72,7 @@ def decode_csv(data: bytes) -> pd.DataFrame:
     return read_csv(data).to_dataframe()
 
 
-def read_csv(data: bytes) -> Rows:
+def read_csv(data: bytes, *, notes: list[str] | None = None) -> Rows:
     """Decode a CSV with one header line; floats exactly.
 
     A column whose text would not come back from its numbers (leading zeros, more digits than a
@@ -72,28 +81,93 @@ def read_csv(data: bytes) -> Rows:
     Parameters
     ----------
     data : bytes
-        The whole file, in UTF-8. A line ``sep=,`` may precede the header.
+        The whole file, in UTF-8, or in UTF-16 with a byte order mark. A line such as ``sep=;`` may
+        precede the header. In files with other delimiters than commas, decimals may have commas.
+    notes : list of str, optional
+        Gets how the file was read, if it is no CSV with commas in UTF-8; completes "the file ...".
 
     Raises
     ------
     ValueError
-        If the delimiter is not a comma, if a row is longer than the header, or if the numbers
-        have decimal commas; the message completes "the file ...".
+        If the text is of another encoding, if the delimiter is none of ``,;|`` and tabs, if two of
+        them fit, if a row is longer than the header, or if it is not certain that commas in
+        numbers are decimal commas; the message completes "the file ...".
     """
-    text, header, body = _split_header(data)
+    given = data
+    data, declared = _without_sep_line(_utf_8(data))
+    delimiter = declared or _delimiter(data)
+    text, header, body = _split_header(data, delimiter)
     names = _unique_names(header)
-    _require_commas(text, body, len(names))
     types = pinned_types(names)
-    columns = _fields(body, [types.get(name) for name in names])
-    if len(columns) == 1:
+    columns = _fields(body, [types.get(name) for name in names], delimiter)
+    if len(columns) == 1 and not declared:
         _require_one_field(text, columns[0])
+    unusual = ["UTF-16"] if given.startswith(_UTF_16) else []
+    if delimiter != ",":
+        unusual.append(f"{_OTHER_DELIMITERS[delimiter]} between the fields")
+        split = columns
+        columns = _with_decimal_points(dict(zip(names, columns, strict=True)), types)
+        unusual += ["decimal commas"] if columns != split else []
+    if notes is not None and unusual:
+        notes.append(f"was read with {', '.join(unusual)}")
     decoded = {
         name: Column(name, *(_pinned(column, types[name]) if name in types else _inferred(column)))
         for name, column in zip(names, columns, strict=True)
     }
-    if len(columns) > 1 and body.quotes:
+    if len(columns) > 1 and body.quotes and delimiter == ",":
         _require_decimal_points(columns, decoded)
     return Rows.of_columns(decoded.values())
+
+
+def _utf_8(data: bytes) -> bytes:
+    """Return a text that says by a byte order mark that it is UTF-16 as UTF-8."""
+    if data.startswith(_UTF_16) and not data.startswith(_UTF_32):
+        try:
+            return data.decode("utf-16").encode()
+        except UnicodeError as error:
+            raise ValueError(f"is no UTF-16 text, as its first bytes say: {error}") from error
+    return data.removeprefix(_BOM)
+
+
+def _without_sep_line(data: bytes) -> tuple[bytes, str]:
+    """Return the text below a line ``sep=;``, and the delimiter that the line declares."""
+    sep = _SEP_LINE.match(data)
+    if sep is None:
+        return data, ""
+    declared = sep[1].decode("latin-1")
+    if declared != "," and declared not in _OTHER_DELIMITERS:
+        raise ValueError(f"has fields separated by {declared!r}, not by commas")
+    return data[sep.end() :], declared
+
+
+def _delimiter(data: bytes) -> str:
+    """Return the one delimiter that fits a file.
+
+    Raises
+    ------
+    ValueError
+        If none fits, or more than one does.
+    """
+    text, header, body = _split_header(data, ",")
+    plain = _QUOTED.sub("", text)
+    others = [delimiter for delimiter in _OTHER_DELIMITERS if delimiter in plain]
+    if not others:
+        return ","
+    fitting = []
+    for delimiter in others:
+        _, fields, below = _split_header(data, delimiter)
+        if _fits(below, len(fields), delimiter):
+            fitting.append(delimiter)
+    words = " or ".join(_OTHER_DELIMITERS[delimiter] for delimiter in fitting or others)
+    # A quote that is no quote shows that a field does not begin there.
+    commas = len(header) > 1 and not any('"' in field for field in header)
+    if not fitting and len(header) == 1:
+        raise ValueError(f"has fields separated by {words}, not by commas, of uneven number")
+    if not fitting:
+        return ","
+    if len(fitting) > 1 or (commas and _fits_loosely(body, len(header))):
+        raise ValueError(f"has fields separated by {words}, or by commas")
+    return fitting[0]
 
 
 class _Body:
@@ -115,13 +189,8 @@ class _Body:
         return self._data[self._start :]
 
 
-def _split_header(data: bytes) -> tuple[str, list[str], _Body]:
+def _split_header(data: bytes, delimiter: str) -> tuple[str, list[str], _Body]:
     """Return the text of the header, its fields, and the rows below it."""
-    data = data.removeprefix(_BOM)
-    if sep := _SEP_LINE.match(data):
-        if sep[1] != b",":
-            raise ValueError(f"has fields separated by {sep[1].decode('latin-1')!r}, not by commas")
-        data = data[sep.end() :]
     if b"\r" in data and b"\n" not in data:
         data = data.replace(b"\r", b"\n")
     read = 0
@@ -135,7 +204,7 @@ def _split_header(data: bytes) -> tuple[str, list[str], _Body]:
             yield lines[-1]
 
     try:
-        for fields in csv.reader(raw_lines()):
+        for fields in csv.reader(raw_lines(), delimiter=delimiter):
             if fields and (len(fields) > 1 or fields[0].strip()):
                 return "".join(lines), fields, _Body(data, read)
             lines.clear()
@@ -166,19 +235,19 @@ def _unique_names(header: Sequence[str]) -> list[str]:
     return names
 
 
-def _fields(body: _Body, kinds: Sequence[str | None]) -> list[Any]:
+def _fields(body: _Body, kinds: Sequence[str | None], delimiter: str) -> list[Any]:
     """Return the fields of each column as text, or as numbers if that is its pinned kind."""
     width = len(kinds)
     # pyarrow does not report an unclosed quote.
     if body.quotes % 2 == 0 and width > 1:
         if any(kinds) and not body.quotes:
             with contextlib.suppress(pa.ArrowInvalid):  # Not all are numbers: see their text.
-                return _split_fast(body, width, ",", kinds).columns
+                return _split_fast(body, width, delimiter, kinds).columns
         try:
-            return _split_fast(body, width, ",").columns
+            return _split_fast(body, width, delimiter).columns
         except pa.ArrowInvalid:
             pass  # Rows differ in length, or it is not UTF-8: the slow parser reports which.
-    return _split_slowly(body, width)
+    return _split_slowly(body, width, delimiter)
 
 
 def _split_fast(
@@ -199,7 +268,7 @@ def _split_fast(
             block_size=min(max(len(body.view) // 4, 1 << 20), 1 << 26),
         ),
         parse_options=pa_csv.ParseOptions(
-            delimiter=delimiter, newlines_in_values=bool(body.quotes) and delimiter == ","
+            delimiter=delimiter, newlines_in_values=bool(body.quotes)
         ),
         convert_options=pa_csv.ConvertOptions(
             column_types=types, null_values=_MISSING_TEXTS, strings_can_be_null=False
@@ -207,13 +276,14 @@ def _split_fast(
     )
 
 
-def _split_slowly(body: _Body, width: int) -> list[Any]:
+def _split_slowly(body: _Body, width: int, delimiter: str) -> list[Any]:
     """Return the fields of each column with a parser that allows empty fields at row ends."""
     rows: list[list[str]] = []
     longest = 0
     unclosed = body.quotes % 2 == 1
     blank_is_none = width > 1 or not body.quotes
-    reader = csv.reader(io.StringIO(_text(body.to_bytes()), newline=""), strict=unclosed)
+    text = io.StringIO(_text(body.to_bytes()), newline="")
+    reader = csv.reader(text, delimiter=delimiter, strict=unclosed)
     try:
         for row in reader:
             if not row or (blank_is_none and len(row) == 1 and row[0].isspace()):
@@ -235,16 +305,6 @@ def _split_slowly(body: _Body, width: int) -> list[Any]:
     return [pa.chunked_array([list(column)], pa.string()) for column in columns]
 
 
-def _require_commas(header: str, body: _Body, width: int) -> None:
-    """Refuse a file whose rows have the same number of fields with another delimiter."""
-    plain = _QUOTED.sub("", header)
-    for delimiter, word in _OTHER_DELIMITERS.items():
-        count = plain.count(delimiter)
-        if count and (width == 1 or _fits(body, count + 1, delimiter)):
-            commas = "not by commas" if width == 1 else "or by commas"
-            raise ValueError(f"has fields separated by {word}, {commas}")
-
-
 def _require_one_field(header: str, column: Any) -> None:
     """Refuse a file without commas whose rows have several fields with another delimiter."""
     for delimiter, word in _OTHER_DELIMITERS.items():
@@ -262,6 +322,53 @@ def _fits(body: _Body, width: int, delimiter: str) -> bool:
         return _split_fast(body, width, delimiter).num_rows > 0
     except pa.ArrowInvalid:
         return False
+
+
+def _fits_loosely(body: _Body, width: int) -> bool:
+    """Return True if commas split each row, though some may end in empty or missing fields."""
+    with contextlib.suppress(ValueError):
+        return _fits(body, width, ",") or bool(_split_slowly(body, width, ","))
+    return False
+
+
+def _with_decimal_points(columns: Mapping[str, Any], types: Mapping[str, str]) -> list[Any]:
+    """Return columns with points in place of decimal commas.
+
+    Raises
+    ------
+    ValueError
+        If others of the columns have points, or if all commas may be those of thousands.
+    """
+    texts = {
+        name: given
+        for name, column in columns.items()
+        if types.get(name) != "text" and pa.types.is_string(column.type)
+        if len(given := column.filter(pc.invert(pc.is_in(column, value_set=_MISSING))))
+    }
+    commas = [name for name, given in texts.items() if _any(given, _WITH_COMMA)]
+    points = [
+        n for n, given in texts.items() if _all(given, _POINT_OR_WHOLE) and _any(given, r"\.")
+    ]
+    points += [name for name, column in columns.items() if pa.types.is_floating(column.type)]
+    decimals = [name for name in commas if _all(texts[name], _COMMA_OR_WHOLE)]
+    for name in commas:
+        if name not in decimals and _all(texts[name], _POINTS_AND_COMMA):
+            raise ValueError(f"has numbers with points and commas in column {name!r}")
+    if decimals and points:
+        raise ValueError(
+            f"has numbers with a comma in column {decimals[0]!r}, and with a point in {points[0]!r}"
+        )
+    if decimals and all(
+        _all(texts[name].filter(pc.match_substring(texts[name], ",")), _MAYBE_THOUSANDS)
+        for name in decimals
+    ):
+        raise ValueError(
+            f"has numbers with a comma in column {decimals[0]!r}, which may be thousands"
+        )
+    return [
+        pc.replace_substring(column, ",", ".") if name in decimals else column
+        for name, column in columns.items()
+    ]
 
 
 def _require_decimal_points(columns: Sequence[Any], decoded: Mapping[str, Column]) -> None:

@@ -257,7 +257,8 @@ class UnclaimedFiles:
             digest = digest_of_bytes(data)
             if known is not None and digest != known.sha256 and mode == "skip":
                 return IngestItem("skipped", path, None, "changed since it was ingested")
-            rows = pooled_rows(data, found, images)
+            notes: list[str] = []
+            rows = pooled_rows(data, found, images, notes=notes)
             earlier = None
             if known is not None and before is not None and not overwrite_edits:
                 earlier = pooled_rows(before, found, images)
@@ -276,7 +277,7 @@ class UnclaimedFiles:
                 reason = "its rows were edited in the dataset and left as they are"
                 return IngestItem("skipped", path, None, reason)
             self._to_keep[path] = (document, data)
-            what = _with_count(f"table {name}", _unresolved(rows))
+            what = "; ".join([_with_count(f"table {name}", _unresolved(rows)), *notes])
             return IngestItem("pooled", path, None, self._with_move(what, found))
         except StorageError:
             raise  # A full disk has nothing to do with this file: stop.

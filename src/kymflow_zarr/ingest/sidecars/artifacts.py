@@ -222,9 +222,8 @@ def _payload_of(
 
 
 def _acqstore_table(contents: SidecarContents, attached: Attached, data: bytes) -> SourceArtifact:
-    from kymflow_zarr.formats.dataframe.csv_foreign import decode_csv
-
-    table = acqstore.table_with_image_columns(decode_csv(data), contents.payload)
+    dataframe = _csv(contents, attached, data).to_dataframe()
+    table = acqstore.table_with_image_columns(dataframe, contents.payload)
     table.attrs = {
         "program": acqstore_files.PROGRAM,
         "units": acqstore.units_of(list(table.columns)),
@@ -249,7 +248,8 @@ def _read_analysis(contents: SidecarContents, files: list[Attached]) -> None:
         for attached in here:
             with _Noted(contents, attached) as data:
                 if attached.kind.endswith("_csv"):
-                    contents.artifacts.append(_velocity(attached, data, f"{VELOCITY}{suffix}"))
+                    artifact = _velocity(contents, attached, data, f"{VELOCITY}{suffix}")
+                    contents.artifacts.append(artifact)
                 else:
                     documents.append((attached, _object(contents, attached, data)))
         _add_documents(contents, documents, suffix)
@@ -286,12 +286,21 @@ def _add_documents(
         )
 
 
-def _velocity(attached: Attached, data: bytes, name: str) -> SourceArtifact:
+def _velocity(
+    contents: SidecarContents, attached: Attached, data: bytes, name: str
+) -> SourceArtifact:
+    rows = velocity_rows(_csv(contents, attached, data))
+    return SourceArtifact("parquet", name, rows, (attached.found.rel_path,))
+
+
+def _csv(contents: SidecarContents, attached: Attached, data: bytes) -> Rows:
+    """Return the rows of a CSV; note how it was read, if in an unusual way."""
     from kymflow_zarr.formats.dataframe.csv_foreign import read_csv
 
-    return SourceArtifact(
-        "parquet", name, velocity_rows(read_csv(data)), (attached.found.rel_path,)
-    )
+    notes: list[str] = []
+    rows = read_csv(data, notes=notes)
+    contents.notes += [f"{_name(attached)} {note}" for note in notes]
+    return rows
 
 
 def _read_sidecars(contents: SidecarContents, files: list[Attached]) -> None:
@@ -315,14 +324,14 @@ def _sidecar(contents: SidecarContents, attached: Attached, data: bytes) -> Sour
         from kymflow_zarr.formats.array.npy import decode_npy
 
         return SourceArtifact("array", attached.name, decode_npy(data, where=where), made_of)
-    from kymflow_zarr.formats.dataframe.csv_foreign import read_csv
     from kymflow_zarr.formats.dataframe.csv_gz import decode_csv_gz
     from kymflow_zarr.formats.dataframe.parquet import decode_parquet
 
     if attached.kind == ".parquet":
         return SourceArtifact("parquet", attached.name, decode_parquet(data, where=where), made_of)
     if attached.kind == ".csv":
-        return SourceArtifact("parquet", attached.name, read_csv(data), made_of)
+        rows = _csv(contents, attached, data)
+        return SourceArtifact("parquet", attached.name, rows, made_of)
     return SourceArtifact("csv_gz", attached.name, decode_csv_gz(data, where=where), made_of)
 
 

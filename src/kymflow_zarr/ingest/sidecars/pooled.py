@@ -36,7 +36,9 @@ def table_name(rel_path: str) -> str:
     return str(PurePosixPath(rel_path).with_suffix("")).lstrip("/")
 
 
-def pooled_rows(data: bytes, found: Found, images: Mapping[str, str]) -> Rows:
+def pooled_rows(
+    data: bytes, found: Found, images: Mapping[str, str], *, notes: list[str] | None = None
+) -> Rows:
     """Return the rows of a pooled table, matched to images.
 
     Parameters
@@ -46,6 +48,8 @@ def pooled_rows(data: bytes, found: Found, images: Mapping[str, str]) -> Rows:
     found : Found
     images : mapping of str to str
         Image ids by the ``rel_path`` of their TIFFs.
+    notes : list of str, optional
+        As of :func:`~kymflow_zarr.formats.dataframe.csv_foreign.read_csv`.
 
     Raises
     ------
@@ -59,7 +63,7 @@ def pooled_rows(data: bytes, found: Found, images: Mapping[str, str]) -> Rows:
     from kymflow_zarr.formats.rows.encoded import Column, Rows, repeated
 
     try:
-        table = read_csv(data)
+        table = read_csv(data, notes=notes)
     except ValueError as error:
         raise SourceFileError(f"is no readable CSV: {error}", where=found.full_path) from error
     ids: list[str | None] = [None] * table.rows

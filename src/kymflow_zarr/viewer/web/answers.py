@@ -41,6 +41,7 @@ _STATUS: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (errors.ArgumentError, 400),
     (errors.SchemaValidationError, 422),
     (errors.LimitExceededError, 422),
+    (errors.MissingDependencyError, 501),
 )
 
 

@@ -13,6 +13,7 @@ from kymflow_zarr.api.internals import open_dataset_of
 from kymflow_zarr.errors import KymflowZarrError
 from kymflow_zarr.viewer.web.answers import asset, error_answer, failed, ome_zarr, page
 from kymflow_zarr.viewer.web.downloads import download_artifact, download_image, download_table
+from kymflow_zarr.viewer.web.figures import download_figure, download_values, values
 from kymflow_zarr.viewer.web.image.artifacts import artifact, events, series
 from kymflow_zarr.viewer.web.image.facts import dataset as about_dataset
 from kymflow_zarr.viewer.web.image.facts import edit, image, undo
@@ -48,6 +49,9 @@ _ROUTES = (
     Route("/api/images/{image_id}/edit", edit, methods=["POST"]),
     Route("/api/images/{image_id}/undo", undo, methods=["POST"]),
     Route("/api/tables/{rest:path}", table),
+    Route("/api/values/{rest:path}", values),
+    Route("/download/figure/{image_id}", download_figure),
+    Route("/download/values/{rest:path}", download_values),
     Route("/download/image/{image_id}", download_image),
     Route("/download/artifact/{image_id}", download_artifact),
     Route("/download/table/{rest:path}", download_table),

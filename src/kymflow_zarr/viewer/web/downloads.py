@@ -20,7 +20,7 @@ from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse
 
-from kymflow_zarr.api.internals import kind_of, open_dataset_of, stored_image_of
+from kymflow_zarr.api.internals import kind_of, open_dataset_of, stored_image_of, write_excel
 from kymflow_zarr.errors import ArgumentError, LimitExceededError
 from kymflow_zarr.viewer.web.answers import error_answer, stored_file
 from kymflow_zarr.viewer.web.image.artifacts import find_artifact, forms_of, load_frame
@@ -33,13 +33,28 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-__all__ = ["download_artifact", "download_image", "download_table"]
+    from kymflow_zarr import ZarrImageRecord
+
+__all__ = [
+    "created_file",
+    "download_artifact",
+    "download_image",
+    "download_table",
+    "in_turn",
+    "require_small_planes",
+    "stem_of",
+    "wanted_form",
+]
 
 MAX_BYTES: Final = 2**28
 # Repetitive text such as numbers rarely compresses better than this.
 _GZIP_RATIO: Final = 20
 _MEDIA_TYPES: Final = {
     "csv": "text/csv",
+    "pdf": "application/pdf",
+    "png": "image/png",
+    "svg": "image/svg+xml",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
     "npy": "application/octet-stream",
     "parquet": "application/vnd.apache.parquet",
     "tif": "image/tiff",
@@ -48,20 +63,21 @@ _MEDIA_TYPES: Final = {
 
 async def download_image(request: Request) -> Response:
     """Answer ``GET /download/image/{id}``."""
-    return await _in_turn(request, _image)
+    return await in_turn(request, _image)
 
 
 async def download_artifact(request: Request) -> Response:
     """Answer ``GET /download/artifact/{id}``."""
-    return await _in_turn(request, _artifact)
+    return await in_turn(request, _artifact)
 
 
 async def download_table(request: Request) -> Response:
     """Answer ``GET /download/table/{name}``: all rows, or those that match a query."""
-    return await _in_turn(request, _table)
+    return await in_turn(request, _table)
 
 
-async def _in_turn(request: Request, answer: Callable[[Request], Response]) -> Response:
+async def in_turn(request: Request, answer: Callable[[Request], Response]) -> Response:
+    """Answer a download in a thread, few at a time."""
     # Waiting requests do not occupy a thread.
     async with site_of(request).downloads:
         return await run_in_threadpool(answer, request)
@@ -69,15 +85,20 @@ async def _in_turn(request: Request, answer: Callable[[Request], Response]) -> R
 
 def _image(request: Request) -> Response:
     record = site_of(request).dataset.record(image_of(request))
-    _form(request, "tif")
+    wanted_form(request, "tif")
+    require_small_planes(record)
+    return created_file(f"{stem_of(request, record.image_id)}.tif", record.export_tiff)
+
+
+def require_small_planes(record: ZarrImageRecord) -> None:
+    """Raise LimitExceededError if a plane of an image takes more memory than a download may."""
     plane = plane_of(stored_image_of(record))
-    n_bytes = record.dtype.itemsize
     n_plane = plane.shape[plane.rows] * plane.shape[plane.columns]
-    _require_small(max(n_plane, math.prod(record.chunks)) * n_bytes, record.image_id)
-    return _made(f"{_stem(request, record.image_id)}.tif", record.export_tiff)
+    n_bytes = max(n_plane, math.prod(record.chunks)) * record.dtype.itemsize
+    _require_small(n_bytes, record.image_id)
 
 
-def _stem(request: Request, image_id: str) -> str:
+def stem_of(request: Request, image_id: str) -> str:
     """Return what people call an image as the beginning of a file name."""
     name = site_of(request).gallery.name_of(image_id)
     stem, _, suffix = name.rpartition(".")
@@ -89,14 +110,14 @@ def _artifact(request: Request) -> Response:
     site = site_of(request)
     record = site.dataset.record(image_of(request))
     kind, name = (request.query_params.get(key, "") for key in ("kind", "name"))
-    title = f"{_stem(request, record.image_id)} {name}".replace("/", "_")
+    title = f"{stem_of(request, record.image_id)} {name}".replace("/", "_")
     if kind == "array":
-        _form(request, "npy")
+        wanted_form(request, "npy")
         array = record.open_array_artifact(name)
         _require_small(math.prod(array.chunks) * array.dtype.itemsize, name)
-        return _made(f"{title}.npy", lambda path: _write_npy(array, path))
+        return created_file(f"{title}.npy", lambda path: _write_npy(array, path))
     info = find_artifact(record, kind, name)
-    form = _form(request, *forms_of(info))
+    form = wanted_form(request, *forms_of(info))
     image, key = stored_image_of(record), "/".join(info.key.split("/")[2:])
     if not kind_of(info).is_dataframe:
         media_type = kind_of(info).media_type
@@ -114,7 +135,7 @@ def _table(request: Request) -> Response:
     if len(parts) != 1:
         return error_answer(404, "NotFoundError", "there is nothing at this address")
     (name,) = parts
-    form = _form(request, "csv", "parquet")
+    form = wanted_form(request, "csv", "parquet", "xlsx")
     title = name.replace("/", "_")
     asked = Asked.of(request.query_params)
     stored = open_dataset_of(site.dataset).open_table(name)
@@ -122,7 +143,10 @@ def _table(request: Request) -> Response:
         return _as_it_is(request, stored, f"{title}.parquet", _MEDIA_TYPES["parquet"])
     _require_small(_unpacked_bytes(stored), name)
     rows = site.tables.rows(name)
-    return _frame(rows.frame_of(rows.find(asked)), title, form)
+    frame = rows.frame_of(rows.find(asked))
+    if form == "xlsx":
+        return created_file(f"{title}.xlsx", lambda path: write_excel(path, {name: frame}))
+    return _frame(frame, title, form)
 
 
 def _unpacked_bytes(opened: AbstractContextManager[BinaryIO]) -> int:
@@ -166,7 +190,14 @@ def _write_npy(array: Any, path: Path) -> None:
             file.write(np.ascontiguousarray(array[first : first + rows]).tobytes())
 
 
-def _form(request: Request, *offered: str) -> str:
+def wanted_form(request: Request, *offered: str) -> str:
+    """Return the form that a request asks for, by default the first.
+
+    Raises
+    ------
+    ArgumentError
+        If it is none of these.
+    """
     asked = request.query_params.get("as") or offered[0]
     if asked not in offered:
         raise ArgumentError(
@@ -177,8 +208,8 @@ def _form(request: Request, *offered: str) -> str:
 
 def _frame(frame: pd.DataFrame, title: str, form: str) -> Response:
     if form == "parquet":
-        return _made(f"{title}.parquet", lambda path: frame.to_parquet(path, index=False))
-    return _made(f"{title}.csv", lambda path: _write_csv(frame, path))
+        return created_file(f"{title}.parquet", lambda path: frame.to_parquet(path, index=False))
+    return created_file(f"{title}.csv", lambda path: _write_csv(frame, path))
 
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:
@@ -194,7 +225,8 @@ def _as_it_is(
     return stored_file(request, opened, media_type, headers)
 
 
-def _made(name: str, write: Callable[[Path], object]) -> Response:
+def created_file(name: str, write: Callable[[Path], object]) -> Response:
+    """Return a file that is written for this answer, and deleted after it."""
     folder = tempfile.TemporaryDirectory(prefix="kymflow_zarr-", ignore_cleanup_errors=True)
     try:
         path = Path(folder.name) / f"download{Path(name).suffix}"

@@ -11,7 +11,7 @@ import threading
 import webbrowser
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
@@ -157,6 +157,12 @@ class Viewer:
     def address_of(self, image_id: str) -> str:
         """Return the URL of the page of an image."""
         return self._address(f"/image/{quote(image_id, safe='')}")
+
+    def address_of_images(self, column: str, value: str) -> str:
+        """Return the URL of the gallery of the images with a value in a column."""
+        address = self._address("/")
+        query = urlencode({"where": f"{column}:eq:{value}"})
+        return f"{address}{'&' if '?' in address else '?'}{query}"
 
     def ome_zarr_url(self, image_id: str) -> str:
         """Return the URL at which other viewers open an image as OME-Zarr.

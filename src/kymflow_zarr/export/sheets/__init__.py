@@ -1,0 +1,1 @@
+"""Values and tables as files for spreadsheets and statistics programs."""
