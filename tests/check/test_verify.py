@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from kymflow_zarr import VerifyReport, ZarrDataset
 from kymflow_zarr.check.verify.checksum_scope import DAMAGES
 from kymflow_zarr.cli.app import app
 from kymflow_zarr.errors import ArgumentError, CorruptDataError, RecordNotFoundError
+from tests.helpers.process_pool import process_pool
 from tests.helpers.whole_dataset import files_below, write_whole
 
 LINE = "images/line"
@@ -184,10 +185,8 @@ def test_every_byte_is_counted_and_progress_is_told(root: Path) -> None:
     assert "whole: 2 images" in str(report)
 
 
-@pytest.mark.parametrize("pool", [ThreadPoolExecutor, ProcessPoolExecutor])
-def test_the_callers_executor_reads_the_files(
-    root: Path, pool: type[ThreadPoolExecutor | ProcessPoolExecutor]
-) -> None:
+@pytest.mark.parametrize("pool", [ThreadPoolExecutor, process_pool])
+def test_the_callers_executor_reads_the_files(root: Path, pool: Callable[[int], Executor]) -> None:
     flip(root / LINE / "data/c/0/0")
     with pool(2) as executor, ZarrDataset(root, mode="r") as ds:
         report = ds.verify(executor=executor)

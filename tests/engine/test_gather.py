@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from kymflow_zarr.errors import (
     SchemaValidationError,
 )
 from kymflow_zarr.formats.rows.gather import gather_arrow, gather_dataframe, part_of_dataframe
+from tests.helpers.process_pool import process_pool
 
 PIXELS = np.zeros((4, 4), "uint16")
 NAME = "velocity_events/events"
@@ -201,7 +201,7 @@ def test_a_table_in_one_call(three: ZarrDataset) -> None:
 
 def test_progress_and_processes(three: ZarrDataset) -> None:
     seen: list[tuple[int, int, str]] = []
-    with ProcessPoolExecutor(1) as pool:
+    with process_pool(1) as pool:
         frame = three.gather(NAME, executor=pool, progress=lambda *step: seen.append(step))
     assert frame.equals(three.gather(NAME))
     assert seen == [(1, 2, "a"), (2, 2, "c")]

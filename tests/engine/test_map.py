@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import pickle
 import re
 import sys
 import threading
 import time
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 
 from kymflow_zarr import MapResult, ZarrDataset, ZarrImageRecord
 from kymflow_zarr.errors import RecordNotFoundError
+from tests.helpers.process_pool import process_pool
 
 
 @pytest.fixture
@@ -76,7 +78,7 @@ def test_an_image_that_is_not_there_is_one_that_fails(many: ZarrDataset) -> None
 
 
 def test_processes_read_and_write(many: ZarrDataset) -> None:
-    with ProcessPoolExecutor(2) as pool:
+    with process_pool(2) as pool:
         result: MapResult[str] = many.map(save_total, executor=pool)
         assert many.map(fail_on_three, executor=pool).errors.keys() == {"i03"}
     assert result.ok
@@ -84,7 +86,7 @@ def test_processes_read_and_write(many: ZarrDataset) -> None:
 
 
 def test_a_dataset_for_reading_stays_one_in_another_process(many: ZarrDataset) -> None:
-    with ZarrDataset(many.path, mode="r") as frozen, ProcessPoolExecutor(1) as pool:
+    with ZarrDataset(many.path, mode="r") as frozen, process_pool(1) as pool:
         errors = frozen.map(save_total, ["i01"], executor=pool).errors
     assert isinstance(errors["i01"], PermissionError)
 
@@ -200,9 +202,11 @@ def strange(rec: ZarrImageRecord) -> object:
 def test_whatever_one_image_raises_or_returns_in_a_process_the_rest_go_on(
     many: ZarrDataset, chained: bool
 ) -> None:
-    if chained:  # Errors are pickled with what caused them, from here on.
+    how: dict[str, Any] = {}
+    if chained:  # There errors are pickled with what caused them.
         pytest.importorskip("dask.multiprocessing")
-    with ProcessPoolExecutor(2) as pool:
+        how = {"initializer": importlib.import_module, "initargs": ("dask.multiprocessing",)}
+    with process_pool(2, **how) as pool:
         result = many.map(strange, executor=pool)
         assert list(result.errors) == ["i01", "i03", "i05", "i07", "i09"]
         assert len(result) == 7
