@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     )
     from kymflow_zarr.runtime.limits import Limits, get_limits, set_limits
     from kymflow_zarr.schema.published import json_schema
-    from kymflow_zarr.types import ArtifactInfo, Axis, ImageBounds
+    from kymflow_zarr.types import ArtifactInfo, Axis, ImageBounds, Level
     from kymflow_zarr.viewer.web.serving import Viewer
 
 __all__ = [
@@ -81,6 +81,7 @@ __all__ = [
     "IngestItem",
     "IngestReport",
     "KymflowZarrError",
+    "Level",
     "Limits",
     "LineRoi",
     "MapResult",
@@ -124,6 +125,7 @@ _HOMES = {
     "ArchiveReport": "export.archives.report",
     "ArtifactInfo": "types",
     "Axis": "types",
+    "Level": "types",
     "ComputeItem": "engine.results.compute",
     "ComputeReport": "engine.results.compute",
     "CopyItem": "export.copying",

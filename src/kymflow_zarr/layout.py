@@ -32,6 +32,7 @@ INDEX: Final = "index"
 ANALYSIS: Final = "analysis"
 ANALYSIS_ARRAYS: Final = "analysis_arrays"
 LEVEL_0: Final = "data"
+PYRAMID: Final = "pyramid"
 SOURCE_FILES: Final = "source_files"
 CHECKSUMS: Final = "checksums.sha256"
 QUARANTINE: Final = "quarantine"
@@ -223,14 +224,32 @@ def source_file_key(name: str) -> str:
 
 def pixels_path(generation: int) -> str:
     """Return the name of the array that holds a generation of pixels; the first is 1."""
-    return LEVEL_0 if generation == 1 else f"{LEVEL_0}-{generation}"
+    return _of_generation(LEVEL_0, generation)
 
 
 def parse_pixels_path(name: str) -> int | None:
     """Return the generation of pixels in a folder, or None if it is not one of pixels."""
-    number = "1" if name == LEVEL_0 else name.removeprefix(f"{LEVEL_0}-")
+    return _generation_of(LEVEL_0, name)
+
+
+def pyramid_path(generation: int) -> str:
+    """Return the name of the group that holds the further levels of a generation of pixels."""
+    return _of_generation(PYRAMID, generation)
+
+
+def parse_pyramid_path(name: str) -> int | None:
+    """Return the generation of pixels whose levels are in a folder, or None if none are."""
+    return _generation_of(PYRAMID, name)
+
+
+def _of_generation(name: str, generation: int) -> str:
+    return name if generation == 1 else f"{name}-{generation}"
+
+
+def _generation_of(first: str, name: str) -> int | None:
+    number = "1" if name == first else name.removeprefix(f"{first}-")
     generation = int(number) if number.isdecimal() else 0
-    return generation if generation > 0 and pixels_path(generation) == name else None
+    return generation if generation > 0 and _of_generation(first, generation) == name else None
 
 
 def parse_image_folder(name: str) -> str | None:

@@ -18,6 +18,7 @@ __all__ = [
     "FrameKind",
     "ImageBounds",
     "JsonValue",
+    "Level",
     "MissingPlacement",
     "Mode",
     "OrderBy",
@@ -94,6 +95,25 @@ class Axis:
     quantity: Quantity
     unit: str | None = None
     step: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One level of the pixels of an image.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    factors : tuple of int
+        Along each dimension, how many samples of the full resolution one of the level stands for;
+        fewer for the last.
+    chunks : tuple of int
+        Shape of a chunk, the unit of compression.
+    """
+
+    shape: tuple[int, ...]
+    factors: tuple[int, ...]
+    chunks: tuple[int, ...]
 
 
 class ImageBounds(dict[str, int]):

@@ -156,7 +156,7 @@ def test_the_public_names_are_these() -> None:
         "CopyReport", "Curation", "Damage",
         "Edit", "EditChange", "EllipseRoi", "ExportDifference", "ExportFailure",
         "ExportReport", "ImageBounds", "IngestItem", "IngestReport", "KymflowZarrError",
-        "Limits", "LineRoi", "MapResult", "MaskRoi", "MetadataNotFoundError",
+        "Level", "Limits", "LineRoi", "MapResult", "MaskRoi", "MetadataNotFoundError",
         "MigrationItem", "MigrationReport", "PointsRoi", "PolygonRoi", "PolylineRoi",
         "Problem", "ReadingRecord", "RecordEdit", "RectRoi", "RefreshResult",
         "RepairAction", "RepairReport", "Result", "ResultInput", "RoiStatistics",

@@ -1808,6 +1808,39 @@ class ZarrDataset:
 
         return repair_dataset(self._open, dry_run=dry_run, progress=progress, executor=executor)
 
+    def build_pyramids(
+        self, image_ids: Iterable[str] | None = None, *, progress: Progress | None = None
+    ) -> list[str]:
+        """Add the :attr:`~ZarrImageRecord.levels` of large images that have none.
+
+        Images get theirs when they are added; this is for those of earlier versions, and of other
+        programs. Pixels, artifacts and times stay, and each image is changed in one step.
+
+        Parameters
+        ----------
+        image_ids : iterable of str, optional
+            All images if left out.
+        progress : callable, optional
+            Called as ``progress(done, total, image_id)``; raising from it cancels the call.
+
+        Returns
+        -------
+        list of str
+            The ids of the images that got levels.
+
+        Raises
+        ------
+        ReadOnlyError
+            In mode ``"r"``.
+        RecordNotFoundError
+            If there is no such image.
+        CorruptDataError
+            If the pixels of an image are damaged.
+        """
+        from kymflow_zarr.engine.images.pyramid import build_pyramids
+
+        return build_pyramids(self._open, image_ids, progress=progress)
+
     # Views
 
     def view(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.errors import ArgumentError, ArgumentTypeError
-from kymflow_zarr.types import ArtifactInfo, ArtifactKind, Axis, ImageBounds, StrPath
+from kymflow_zarr.types import ArtifactInfo, ArtifactKind, Axis, ImageBounds, Level, StrPath
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -149,7 +149,27 @@ class ZarrImageRecord:
         """
         return self._image.get_image_bounds()
 
-    def load_array(self, selection: object = ...) -> np.ndarray[Any, Any]:
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """The levels of the pixels: the full resolution, then smaller versions of it.
+
+        Images with planes of more than 4,194,304 (2**22) pixels have them, each with a quarter of
+        the pixels of the one before, until a plane has at most 2,097,152 (2**21). Each pixel is the
+        mean of four (rounded half to even; those that are NaN are left out). Images that were added
+        by earlier versions have the first only until :meth:`ZarrDataset.build_pyramids`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> rec = ZarrDataset("experiment.zarr").add_image(np.zeros((40_000, 300), "uint16"))
+        >>> [level.shape for level in rec.levels]
+        [(40000, 300), (10000, 300), (2500, 300)]
+        >>> rec.load_array(level=2).shape
+        (2500, 300)
+        """
+        return self._image.levels
+
+    def load_array(self, selection: object = ..., *, level: int = 0) -> np.ndarray[Any, Any]:
         """Return the pixels, or a selection of them.
 
         Parameters
@@ -158,11 +178,13 @@ class ZarrImageRecord:
             A NumPy basic index, such as ``np.s_[2, 0, :, 100:200]``. Only the chunks that it
             needs are read: a plane of a stack, or some lines of a kymograph, take a small part
             of the time of the whole image.
+        level : int, optional
+            A position in :attr:`levels`; the selection is one of that level's array.
 
         Returns
         -------
         ndarray
-            With :attr:`dtype`. Its shape is :attr:`shape`, or with a selection that of the
+            With :attr:`dtype`. Its shape is that of the level, or with a selection that of the
             indexed array.
 
         Raises
@@ -170,7 +192,7 @@ class ZarrImageRecord:
         CorruptDataError
             If a stored file that is needed is missing or damaged.
         ArgumentError
-            If the selection is out of bounds (a ValueError).
+            If the selection is out of bounds, or there is no such level (a ValueError).
         ArgumentTypeError
             If the selection has another type (a TypeError).
 
@@ -181,7 +203,7 @@ class ZarrImageRecord:
         >>> rec.load_array(np.s_[200:300]).shape
         (100, 38)
         """
-        return self._image.load_array(selection)
+        return self._image.load_array(selection, level=level)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         """Return all pixels, for ``np.asarray(record)``.
@@ -193,15 +215,15 @@ class ZarrImageRecord:
         """
         return self._image.__array__(dtype, copy)
 
-    def open_array(self) -> zarr.Array[Any]:
-        """Return the pixels as a lazy, read-only :class:`zarr.Array`.
+    def open_array(self, *, level: int = 0) -> zarr.Array[Any]:
+        """Return the pixels, or one of their :attr:`levels`, as a lazy :class:`zarr.Array`.
 
         It reads only what is indexed, and keeps up to 8 MiB of decoded chunks: open it once to
         page through an image. For a single part :meth:`load_array` with a selection is faster.
         To change pixels use :meth:`save_array`. An array that was opened before continues to
         read the old pixels until they are replaced once more or the image is deleted.
         """
-        return self._image.open_array()
+        return self._image.open_array(level=level)
 
     def save_array(
         self,

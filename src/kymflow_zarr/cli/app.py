@@ -28,6 +28,7 @@ from kymflow_zarr.cli.look.summary import summary
 from kymflow_zarr.cli.look.tables import head, tables
 from kymflow_zarr.cli.look.view import view
 from kymflow_zarr.cli.maintenance.delete import delete
+from kymflow_zarr.cli.maintenance.pyramids import pyramids
 from kymflow_zarr.cli.maintenance.repair import repair
 from kymflow_zarr.cli.maintenance.schema import schema
 from kymflow_zarr.cli.maintenance.validate import validate
@@ -139,6 +140,6 @@ def app() -> None:
 for _command in (
     demo, ingest, refresh, info, ls, show, view, tables, head, cat, sql, summary,
     results, stale, explain, compute, export, pack, archive, copy, delete, validate, verify,
-    repair, migrate, schema, completion,
+    repair, pyramids, migrate, schema, completion,
 ):  # fmt: skip
     app.add_command(_command)

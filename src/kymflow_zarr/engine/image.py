@@ -32,7 +32,7 @@ from kymflow_zarr.errors import (
 from kymflow_zarr.schema.checksums import FileSum, parse_checksums
 from kymflow_zarr.storage.interface import Storage, retried
 from kymflow_zarr.storage.read_only import readable_file
-from kymflow_zarr.types import ArtifactInfo, ArtifactKind, Axis, ImageBounds, StrPath
+from kymflow_zarr.types import ArtifactInfo, ArtifactKind, Axis, ImageBounds, Level, StrPath
 
 # Reading one image needs none of these, and each import takes time at start-up.
 if TYPE_CHECKING:
@@ -180,15 +180,34 @@ class StoredImage:
         document = self.document()
         return ImagePlanes(document.axis_values(), tuple(document.pixels.shape)).bounds
 
-    def load_array(self, selection: object = ...) -> np.ndarray[Any, Any]:
-        """Return the pixels, or a selection of them."""
-        from kymflow_zarr.engine.images.pixels import load_pixels
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """The levels of the pixels, the full resolution first."""
+        from kymflow_zarr.engine.images.pixels import levels_of
+
+        return levels_of(self.document())
+
+    def load_array(self, selection: object = ..., *, level: int = 0) -> np.ndarray[Any, Any]:
+        """Return the pixels, or a selection of them, at a level of the pyramid."""
+        from kymflow_zarr.engine.images.pixels import load_level
 
         seen = self._snapshot
         current = CurrentImage(self.storage, self.image_id) if seen is None else copy.copy(seen)
-        return load_pixels(
-            self.storage, self.prefix, current.document.pixels, current.pixels, selection
-        )
+        return load_level(self.storage, self.prefix, current, level, selection)
+
+    @retried
+    def build_pyramid(self) -> bool:
+        """Add the levels of large planes if they are missing; return True if any were added."""
+        from kymflow_zarr.engine.images.pyramid import plan_levels, rebuild_pyramid, write_image
+
+        with self.lock(), self.change() as change:
+            document = load_image(self.storage, self.image_id)
+            planned = plan_levels(document.pixels.shape, document.axis_values())
+            if document.current_pyramid is not None or not planned:
+                return False
+            rebuild_pyramid(self.storage, change, self.prefix, document)
+            write_image(self.storage, change, self.prefix, document)
+        return True
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         """Return all pixels, for ``np.asarray(record)``."""
@@ -197,17 +216,17 @@ class StoredImage:
         array = self.load_array()
         return array if dtype is None else array.astype(dtype, copy=False)
 
-    def open_array(self) -> zarr.Array[Any]:
-        """Return the pixels as a lazy, read-only :class:`zarr.Array`."""
-        from kymflow_zarr.engine.images.pixels import open_pixels
+    def open_array(self, *, level: int = 0) -> zarr.Array[Any]:
+        """Return the pixels at a level of the pyramid, lazy and read-only."""
+        from kymflow_zarr.engine.images.pixels import level_of, open_pixels
 
         while True:
-            pixels = self.document().pixels
+            pixels = level_of(self.document(), level)
             try:
                 return open_pixels(self.storage, self.prefix, pixels)
             except (StorageError, CorruptDataError):
                 # If its document is unchanged, it was not replaced but is damaged.
-                if self.document().pixels.path == pixels.path:
+                if level_of(self.document(), level).path == pixels.path:
                     raise
 
     @retried
@@ -224,7 +243,7 @@ class StoredImage:
         """Replace the pixels atomically: readers see either the old ones or the new ones."""
         from kymflow_zarr.engine.images.draft import set_pixels
         from kymflow_zarr.engine.images.from_xarray import is_data_array, labels_of
-        from kymflow_zarr.engine.images.pixels import replace_pixels
+        from kymflow_zarr.engine.images.pixels import replacement_target
         from kymflow_zarr.formats.array.write import as_array
 
         self.storage.require_writable()
@@ -240,7 +259,7 @@ class StoredImage:
                 channel_names = self._fitting_channel_names(old, array.shape, axes)
             document, ome = set_pixels(
                 self.image_id, old, array,
-                lambda write: replace_pixels(self.storage, change, "", old.pixels, write),
+                replacement_target(self.storage, change, "", old.pixels),
                 axes=axes, chunks=chunks, channel_names=channel_names,
                 line_period_s=line_period_s, pixel_size_um=pixel_size_um,
             )  # fmt: skip

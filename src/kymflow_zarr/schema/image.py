@@ -51,6 +51,35 @@ class PixelsDocument(msgspec.Struct, kw_only=True):
     stored_bytes: int
 
 
+class LevelDocument(PixelsDocument, kw_only=True):
+    """One level of a pyramid: an array, and the samples of level 0 for one of its own."""
+
+    factors: list[int]
+
+
+class PyramidDocument(msgspec.Struct, kw_only=True):
+    """The further levels of an array, each reduced from the one before.
+
+    Parameters
+    ----------
+    of : str
+        ``pixels.sha256`` of the array that they were made of; of any other they are stale.
+    method : str
+        ``mean`` or ``mode``.
+    levels : list of LevelDocument
+        The largest first.
+    """
+
+    of: str
+    method: str
+    levels: list[LevelDocument]
+
+    @property
+    def path(self) -> str:
+        """Name of the group that holds the levels."""
+        return self.levels[0].path.partition("/")[0]
+
+
 class SourceFileDocument(msgspec.Struct, kw_only=True):
     """One file that an image or one of its artifacts was read from.
 
@@ -108,7 +137,13 @@ class ImageDocument(Document, kw_only=True):
     channel_names: list[str] | None = None
     source_files: list[SourceFileDocument] = msgspec.field(default_factory=list)
     earlier_artifacts: dict[str, str] = msgspec.field(default_factory=dict)
+    pyramid: PyramidDocument | msgspec.UnsetType | None = msgspec.UNSET
     document: str = "image"
+
+    @property
+    def current_pyramid(self) -> PyramidDocument | None:
+        """The pyramid of the current pixels, None if there is none."""
+        return current_pyramid(self.pyramid, self.pixels)
 
     @property
     def source(self) -> SourceFileDocument | None:
@@ -131,7 +166,13 @@ class ArrayArtifactDocument(Document, kw_only=True):
     updated_utc: str
     pixels: PixelsDocument
     axes: list[str] | None = None
+    pyramid: PyramidDocument | msgspec.UnsetType | None = msgspec.UNSET
     document: str = "array_artifact"
+
+    @property
+    def current_pyramid(self) -> PyramidDocument | None:
+        """The pyramid of the current array, None if there is none."""
+        return current_pyramid(self.pyramid, self.pixels)
 
     def to_group(self) -> dict[str, Any]:
         """Return the whole ``zarr.json``."""
@@ -149,6 +190,7 @@ def read_image_document(group: Any, *, where: str) -> ImageDocument:
     document = read_document(ImageDocument, own_attributes(group, where=where), where=where)
     _check_shape(document.pixels, where=where)
     _check_dimensions(document.pixels, len(document.axes), where=where)
+    _check_levels(document.pyramid, document.pixels, where=where)
     return document
 
 
@@ -158,7 +200,39 @@ def read_array_artifact_document(group: Any, *, where: str) -> ArrayArtifactDocu
     _check_shape(document.pixels, where=where)
     if document.axes is not None:
         _check_dimensions(document.pixels, len(document.axes), where=where)
+    _check_levels(document.pyramid, document.pixels, where=where)
     return document
+
+
+def current_pyramid(
+    pyramid: PyramidDocument | msgspec.UnsetType | None, pixels: PixelsDocument
+) -> PyramidDocument | None:
+    """Return a pyramid that was made of these pixels, None if it is missing or stale."""
+    # On-disk format: "A reader MUST NOT use levels whose pyramid.of is not pixels.sha256."
+    if not isinstance(pyramid, PyramidDocument) or pyramid.of != pixels.sha256:
+        return None
+    return pyramid if pyramid.levels else None
+
+
+def _check_levels(
+    pyramid: PyramidDocument | msgspec.UnsetType | None, pixels: PixelsDocument, *, where: str
+) -> None:
+    current = current_pyramid(pyramid, pixels)
+    for number, level in enumerate([] if current is None else current.levels, start=1):
+        folder, _, name = level.path.partition("/")
+        # On-disk format: "path MUST be the number of the level in the folder pyramid."
+        if layout.parse_pyramid_path(folder) != pixels.generation or name != str(number):
+            raise SchemaValidationError(
+                f"level {number} of the pyramid is at {level.path!r}", where=where
+            )
+        fits = len(level.factors) == len(pixels.shape) and all(f > 0 for f in level.factors)
+        shape = [-(-n // f) for n, f in zip(pixels.shape, level.factors, strict=fits)]
+        if not fits or (level.shape, level.dtype) != (shape, pixels.dtype):
+            raise SchemaValidationError(
+                f"level {number} of the pyramid is {level.dtype} {level.shape}, no reduced "
+                f"version of {pixels.dtype} {pixels.shape}",
+                where=where,
+            )
 
 
 def _check_shape(pixels: PixelsDocument, *, where: str) -> None:
@@ -200,7 +274,12 @@ class ChannelWindow(NamedTuple):
 
 
 def ome_attributes(
-    axes: Sequence[Axis], *, path: str, name: str, channels: Sequence[ChannelWindow] = ()
+    axes: Sequence[Axis],
+    *,
+    path: str,
+    name: str,
+    channels: Sequence[ChannelWindow] = (),
+    pyramid: PyramidDocument | None = None,
 ) -> dict[str, Any] | None:
     """Return the ``ome`` attribute of an image group, or None if OME-Zarr cannot express it.
 
@@ -214,6 +293,8 @@ def ome_attributes(
         Name of the image in viewers.
     channels : sequence of ChannelWindow
         Named channels, for the ``omero`` block; if empty, the block is left out.
+    pyramid : PyramidDocument, optional
+        The further levels.
 
     Notes
     -----
@@ -229,13 +310,26 @@ def ome_attributes(
         "name": name,
         "axes": [_axis(axis) for axis in expressed],
         "datasets": [
-            {"path": path, "coordinateTransformations": [{"type": "scale", "scale": scale}]}
+            {"path": path, "coordinateTransformations": [{"type": "scale", "scale": scale}]},
+            *(_level(level, scale) for level in ([] if pyramid is None else pyramid.levels)),
         ],
     }
     attributes: dict[str, Any] = {"version": "0.5", "multiscales": [multiscale]}
     if channels:
         attributes["omero"] = {"channels": [_channel(i, c) for i, c in enumerate(channels)]}
     return attributes
+
+
+def _level(level: LevelDocument, scale: Sequence[float]) -> dict[str, Any]:
+    factors = list(zip(level.factors, scale, strict=True))
+    # The first sample lies in the middle of those of level 0 that it stands for.
+    return {
+        "path": level.path,
+        "coordinateTransformations": [
+            {"type": "scale", "scale": [f * step for f, step in factors]},
+            {"type": "translation", "translation": [(f - 1) / 2 * step for f, step in factors]},
+        ],
+    }
 
 
 def _axis(axis: Axis) -> dict[str, Any]:

@@ -77,19 +77,20 @@ def overview(record: StoredImage, size: int) -> npt.NDArray[np.uint8]:
         If a chunk takes more than 64 MiB.
     """
     plane = plane_of(record)
-    n_bytes = math.prod(record.chunks) * record.dtype.itemsize
+    sizes = plane.vertical.size, plane.horizontal.size
+    shown = shown_size(plane, sizes, size)
+    level = _level_for(record, plane, shown)
+    n_bytes = math.prod(record.levels[level].chunks) * record.dtype.itemsize
     if n_bytes > _CHUNK_BYTES:
         raise LimitExceededError(
             f"a picture would read {n_bytes / 1e6:.0f} MB at once, for the chunks are large",
             hint="plot() draws it all the same.",
         )
-    sizes = plane.vertical.size, plane.horizontal.size
-    shown = shown_size(plane, sizes, size)
     channels = next((n for a, n in zip(plane.axes, plane.shape, strict=True)
                      if a.quantity == "channel"), 1)  # fmt: skip
     rgb = is_rgb(record.dtype, channels, plane.channel_names)
     several = 3 if rgb else min(channels, len(_TINTS))
-    drawn = [stretched(_means(record, plane, n + 1, shown), *shown) for n in range(several)]
+    drawn = [stretched(_means(record, plane, n + 1, shown, level), *shown) for n in range(several)]
     colors: Means
     if rgb:
         colors = np.stack(drawn, axis=-1)
@@ -108,7 +109,21 @@ def _levels(means: Means) -> Means:
     return np.clip(np.nan_to_num(levels, nan=0.0), 0, 1)
 
 
-def _means(record: StoredImage, plane: Plane, channel: int, shown: tuple[int, int]) -> Means:
+def _level_for(record: StoredImage, plane: Plane, shown: tuple[int, int]) -> int:
+    """Return the smallest level with a sample for each pixel that is shown."""
+    if record.dtype.kind == "c":
+        return 0  # The mean of magnitudes is not the magnitude of the mean.
+    at = (plane.columns, plane.rows) if plane.turned else (plane.rows, plane.columns)
+    return max(
+        number
+        for number, level in enumerate(record.levels)
+        if all(level.shape[i] >= min(n, plane.shape[i]) for i, n in zip(at, shown, strict=True))
+    )
+
+
+def _means(
+    record: StoredImage, plane: Plane, channel: int, shown: tuple[int, int], level: int
+) -> Means:
     """Return the means of blocks of a plane as drawn, at most as many as are shown."""
     middle = next(
         (n // 2 for i, n in enumerate(plane.shape)
@@ -117,16 +132,17 @@ def _means(record: StoredImage, plane: Plane, channel: int, shown: tuple[int, in
     )  # fmt: skip
     has_channels = any(axis.quantity == "channel" for axis in plane.axes)
     where = list(plane.index(z=middle, channel=channel if has_channels else 1))
-    height, width = plane.shape[plane.rows], plane.shape[plane.columns]
+    shape = record.levels[level].shape
+    height, width = shape[plane.rows], shape[plane.columns]
     rows, columns = shown[::-1] if plane.turned else shown
     rows, columns = min(rows, height), min(columns, width)
     starts = np.arange(columns) * width // columns
     widths = np.diff(starts, append=width)
     sums = np.zeros((rows, columns))
     counts = np.zeros(rows)
-    for band in _bands(height, width, record, plane):
+    for band in _bands(height, width, record, plane, level):
         where[plane.rows] = band
-        part = record.load_array(tuple(where))
+        part = record.load_array(tuple(where), level=level)
         part = np.abs(part) if part.dtype.kind == "c" else part
         with np.errstate(all="ignore"):
             across = np.add.reduceat(part, starts, axis=1, dtype=np.float64) / widths
@@ -142,11 +158,14 @@ def _means(record: StoredImage, plane: Plane, channel: int, shown: tuple[int, in
     return means.T if plane.turned else means
 
 
-def _bands(height: int, width: int, record: StoredImage, plane: Plane) -> Iterator[slice]:
+def _bands(
+    height: int, width: int, record: StoredImage, plane: Plane, level: int
+) -> Iterator[slice]:
     """Yield rows to read together: whole chunks, not too many of them."""
-    deep = math.prod(n for i, n in enumerate(record.chunks) if i not in (plane.rows, plane.columns))
+    chunks = record.levels[level].chunks
+    deep = math.prod(n for i, n in enumerate(chunks) if i not in (plane.rows, plane.columns))
     row_bytes = width * record.dtype.itemsize * deep
-    chunk_rows = record.chunks[plane.rows]
+    chunk_rows = chunks[plane.rows]
     band = max(1, _BAND_BYTES // max(1, row_bytes * chunk_rows)) * chunk_rows
     every = -(-height * row_bytes // _READ_BYTES)
     for first in range(0, height, band * every):

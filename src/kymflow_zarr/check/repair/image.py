@@ -20,7 +20,9 @@ from kymflow_zarr.check.verify.checksum_scope import (
     name_of,
     unit_of,
 )
+from kymflow_zarr.engine.change import Change
 from kymflow_zarr.engine.documents import dump, load, load_image, utc_now
+from kymflow_zarr.engine.images.pyramid import rebuild_pyramid, write_image
 from kymflow_zarr.errors import KymflowZarrError
 from kymflow_zarr.schema.base import FORMAT, plain_group_document, updated_group
 from kymflow_zarr.schema.checksums import FileSum, dump_checksums
@@ -159,11 +161,49 @@ def repair_image(storage: Storage, plan: RepairPlan, image_id: str, hasher: Hash
         document = None
         with contextlib.suppress(KymflowZarrError):
             document = load_image(storage, image_id)
+        if _mend_pyramid(storage, plan, scope, document):
+            if plan.dry_run:
+                return
+            continue
         with Sources(storage, document) as sources:
             _Image(storage, plan, scope, document, sources, hasher).mend()
         plan.commit()
         if plan.dry_run:
             return
+
+
+def _mend_pyramid(
+    storage: Storage, plan: RepairPlan, scope: ChecksumScope, document: ImageDocument | None
+) -> bool:
+    """Rebuild the levels of the pixels if they are all that is damaged; return True if so.
+
+    Otherwise leave their damages for the next round, which finds the pixels intact.
+    """
+    damaged: dict[str, str] = {}
+    others = []
+    for damage in scope.damages:
+        unit = unit_of(scope.prefix, scope.below(damage.where))
+        if damage.severity == "error" and layout.parse_pyramid_path(unit) is not None:
+            damaged.setdefault(unit, damage.what)
+        else:
+            others.append(damage)
+    if not damaged or document is None or scope.listed is None:
+        return False
+    scope.damages = others
+    if plan.dry_run:
+        for unit, what in damaged.items():
+            plan.note("rebuild", unit, f"{what}; it is made of the pixels")
+    if scope.errors or plan.dry_run:
+        return not scope.errors
+    with Change(storage, scope.prefix) as change:
+        rebuilt = rebuild_pyramid(storage, change, scope.prefix, document)
+        for unit in damaged:
+            if rebuilt is None or unit != rebuilt.path:
+                change.remove(unit)
+        write_image(storage, change, scope.prefix, document)
+    for unit, what in damaged.items():
+        plan.note("rebuild", unit, f"{what}; made of the pixels")
+    return True
 
 
 class _Image:
@@ -228,6 +268,8 @@ class _Image:
             self._quarantine_all(units[needed[0]] if needed else "its document cannot be read")
             return
         for unit, why in (units | foreign).items():
+            if layout.parse_pyramid_path(unit) is not None:
+                continue  # The next round rebuilds it.
             there = self.storage.stat(self.scope.key(unit)) is not None
             part = name_of(self.scope.prefix, unit, current)
             if unit == ARRAY_GROUP:
@@ -237,6 +279,7 @@ class _Image:
                 self.plan.quarantine(unit, f"{part}: {why}")
             else:
                 self.plan.lose(unit, f"{part}: {why}")
+        units = {u: why for u, why in units.items() if layout.parse_pyramid_path(u) is None}
         left = {key: found for key, found in listed.items() if not _is_of(key, units)}
         self._forget_kept(left)
         self.plan.relist(left)

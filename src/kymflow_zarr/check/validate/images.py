@@ -229,7 +229,12 @@ def check_ome(
         The files of the image's folders, as of :func:`list_tree`.
     """
     axes = document.axis_values()
-    wanted = ome_attributes(axes, path=document.pixels.path, name=document.image_id)
+    wanted = ome_attributes(
+        axes,
+        path=document.pixels.path,
+        name=document.image_id,
+        pyramid=document.current_pyramid,
+    )
     if wanted is None:
         _not_expressible(findings, where, axes, found)
         return
@@ -287,11 +292,14 @@ def _multiscale_faults(
         faults.append(f"has axes {axes}, where the image's make it {wanted['axes']}")
     datasets = _list(first.get("datasets"))
     level = _item(datasets, 0)
-    [expected] = wanted["datasets"]
+    expected, *further = wanted["datasets"]
     # "Each 'datasets' dictionary MUST contain the key 'path', whose value contains the path
     # to the array for this resolution, ... ordered from largest (i.e. highest resolution)."
     if level.get("path") != expected["path"]:
         faults.append(f"has level 0 at {level.get('path')!r}, where it is at {expected['path']!r}")
+    # On-disk format: "The levels of the pyramid MUST follow, in their order."
+    if datasets[1 : 1 + len(further)] != further:
+        faults.append(f"has the levels {datasets[1:]}, where the pyramid makes them {further}")
     for other in datasets[1:]:
         path = _mapping(other).get("path")
         folder, _, below = f"{path}/{layout.GROUP}".partition("/")
@@ -384,6 +392,7 @@ def _check(findings: Findings, storage: Storage, prefix: str, image_id: str) -> 
         check_ome(findings, where, ome, document, folders)
         names_told = array_dimension_names(document.axis_values())
         check_array(findings, storage, prefix, document.pixels, folders, names_told)
+        _check_levels(findings, storage, prefix, document, folders)
         _check_generations(findings, prefix, document.pixels.path, folders)
     artifacts = folders.get(layout.ANALYSIS, {})
     check_artifacts(findings, storage, f"{prefix}/{layout.ANALYSIS}", artifacts, document)
@@ -448,6 +457,25 @@ def _check_document(findings: Findings, where: str, document: ImageDocument, ima
             f"{len(document.channel_names)} channel names for {count} channels. "
             "save_array(load_array(), channel_names=...) sets them.",
         )
+
+
+def _check_levels(
+    findings: Findings,
+    storage: Storage,
+    prefix: str,
+    document: ImageDocument,
+    folders: Mapping[str, Mapping[str, int]],
+) -> None:
+    pyramid = document.current_pyramid
+    if pyramid is None:
+        return
+    check_group(findings, storage, f"{prefix}/{pyramid.path}/{layout.GROUP}")
+    files = folders.get(pyramid.path, {})
+    names = array_dimension_names(document.axis_values())
+    for level in pyramid.levels:
+        below = f"{level.path.partition('/')[2]}/"
+        found = {k.removeprefix(below): size for k, size in files.items() if k.startswith(below)}
+        check_array(findings, storage, prefix, level, {level.path: found}, names)
 
 
 def _check_generations(
@@ -524,7 +552,8 @@ def _check_others(
     findings: Findings, key: str, names: Iterable[str], known: Collection[str]
 ) -> None:
     for name in names:
-        if name not in known and layout.parse_pixels_path(name) is None:
+        of_pixels = layout.parse_pixels_path(name) is not None
+        if name not in known and not of_pixels and layout.parse_pyramid_path(name) is None:
             check_foreign(findings, f"{key}/{name}")
 
 

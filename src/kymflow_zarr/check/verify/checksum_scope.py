@@ -18,13 +18,18 @@ from kymflow_zarr import layout as keys
 from kymflow_zarr.check.files import is_temporary, list_names, stat_of
 from kymflow_zarr.check.report import Damage
 from kymflow_zarr.engine.documents import is_no_image, load, load_image
+from kymflow_zarr.engine.images.pyramid import disagreeing_levels
 from kymflow_zarr.engine.query.map import Reading
 from kymflow_zarr.engine.source_files import SourceFiles
 from kymflow_zarr.errors import KymflowZarrError, SchemaValidationError, StorageError
 from kymflow_zarr.formats.array.write import FilesDigest, chunk_keys
 from kymflow_zarr.schema.array import read_array_document
 from kymflow_zarr.schema.checksums import FileSum, parse_checksums
-from kymflow_zarr.schema.image import PixelsDocument, read_array_artifact_document
+from kymflow_zarr.schema.image import (
+    ImageDocument,
+    PixelsDocument,
+    read_array_artifact_document,
+)
 from kymflow_zarr.storage.interface import Stat, Storage
 from kymflow_zarr.types import Severity
 
@@ -124,7 +129,12 @@ def unit_of(prefix: str, key: str) -> str:
         if len(rest) > 2 and layout.parse_pixels_path(rest[1]) is None:
             return key
         return f"{first}/{rest[0]}"
-    return first if layout.parse_pixels_path(first) is not None else key
+    return first if _is_folder_of_arrays(first) else key
+
+
+def _is_folder_of_arrays(name: str) -> bool:
+    """Return True if a folder holds pixels or the further levels of them."""
+    return layout.parse_pixels_path(name) is not None or layout.parse_pyramid_path(name) is not None
 
 
 def name_of(prefix: str, key: str, current: str | None) -> str:
@@ -152,6 +162,8 @@ def name_of(prefix: str, key: str, current: str | None) -> str:
         return "document of the image"
     if layout.parse_pixels_path(first) is not None:
         return "pixels" if current in (None, first) else "earlier pixels"
+    if layout.parse_pyramid_path(first) is not None:
+        return "pyramid"
     if first == layout.ANALYSIS:
         artifact = layout.parse_artifact_key(key)
         return f"{artifact[0]} artifact {artifact[1]!r}" if artifact is not None else "file"
@@ -185,8 +197,10 @@ def _is_of_group(key: str) -> bool:
     first, _, rest = key.partition("/")
     if key == layout.GROUP:
         return True
+    if layout.parse_pyramid_path(first) is not None and rest != layout.GROUP:
+        rest = rest.partition("/")[2]
     in_array = rest == layout.GROUP or _CHUNK.fullmatch(rest) is not None
-    return layout.parse_pixels_path(first) is not None and in_array
+    return _is_folder_of_arrays(first) and in_array
 
 
 def disagreements(
@@ -206,6 +220,7 @@ def disagreements(
             if document.image_id != image_id:
                 yield where, f"it is that of the image {document.image_id!r}"
             yield from _of_array(storage, prefix, "", document.pixels, listed)
+            yield from _of_levels(storage, prefix, document, listed)
     except StorageError:
         raise
     except KymflowZarrError as error:
@@ -265,6 +280,24 @@ def _of_array(
         digest.add(found)
     if digest.hexdigest() != pixels.sha256:
         yield folder, "its files are not those that its document was written for"
+
+
+def _of_levels(
+    storage: Storage, prefix: str, document: ImageDocument, listed: Mapping[str, FileSum]
+) -> Iterator[tuple[str, str]]:
+    pyramid = document.current_pyramid
+    if pyramid is None:
+        return
+    found = [
+        each for level in pyramid.levels for each in _of_array(storage, prefix, "", level, listed)
+    ]
+    yield from found
+    if f"{pyramid.path}/{keys.GROUP}" not in listed:
+        yield f"{pyramid.path}/{keys.GROUP}", "it is missing"
+    # Without level 0 there is nothing to compare with.
+    elif not found and not list(_of_array(storage, prefix, "", document.pixels, listed)):
+        for path in disagreeing_levels(storage, prefix, document.pixels, pyramid):
+            yield path, "it is not what the level before it makes it"
 
 
 def digest_of_files(files: Mapping[str, FileSum], folder: str) -> str:

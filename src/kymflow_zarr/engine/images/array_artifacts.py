@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from kymflow_zarr import layout
@@ -17,19 +17,13 @@ from kymflow_zarr.engine.images.draft import (
 from kymflow_zarr.engine.images.pixels import (
     load_pixels,
     open_pixels,
-    replace_pixels,
+    replacement_target,
     write_pixels,
 )
 from kymflow_zarr.errors import ArtifactNotFoundError, CorruptDataError, StorageError
 from kymflow_zarr.formats.array.write import as_array
-from kymflow_zarr.runtime.background import Content
 from kymflow_zarr.schema.base import plain_group_document
-from kymflow_zarr.schema.checksums import FileSum
-from kymflow_zarr.schema.image import (
-    ArrayArtifactDocument,
-    PixelsDocument,
-    read_array_artifact_document,
-)
+from kymflow_zarr.schema.image import ArrayArtifactDocument, read_array_artifact_document
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import ArrayLike
 
@@ -67,20 +61,14 @@ class ArrayArtifacts:
         checked, axes = self.check(name, array, axes=axes)
         if self._storage.stat(f"{self._prefix(name)}/{layout.GROUP}") is None:
             tree = change.stage(key)
-            new = write_array_artifact(name, checked, axes=axes, chunks=chunks, write=tree.write)
+            new = write_array_artifact(name, checked, tree, axes=axes, chunks=chunks)
             group = f"{layout.ANALYSIS_ARRAYS}/{layout.GROUP}"
             if self._storage.stat(f"{self._record}/{group}") is None:
                 change.write(group, dump(plain_group_document()))
             return new.sha256
 
-        def write(generation: int, put: Callable[[str, Content], FileSum]) -> PixelsDocument:
-            return write_pixels(
-                checked, generation=generation, axes=None, chunks=chunks,
-                dimension_names=axes, write=put,
-            )  # fmt: skip
-
-        old = self.document(name).pixels
-        pixels = replace_pixels(self._storage, change, f"{key}/", old, write)
+        target = replacement_target(self._storage, change, f"{key}/", self.document(name).pixels)
+        pixels = write_pixels(checked, target, axes=None, chunks=chunks, dimension_names=axes)
         change.write_group(key, array_artifact_document(name, pixels, axes).to_group())
         return pixels.sha256
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
 import numpy as np
 
@@ -15,9 +15,10 @@ from kymflow_zarr import layout
 from kymflow_zarr.engine.documents import dump, utc_now
 from kymflow_zarr.engine.images import artifacts
 from kymflow_zarr.engine.images.from_xarray import is_data_array, labels_of
-from kymflow_zarr.engine.images.pixels import write_pixels
+from kymflow_zarr.engine.images.pixels import Below, Target, Tree, new_target, write_pixels
+from kymflow_zarr.engine.images.pyramid import set_pyramid, write_levels
 from kymflow_zarr.errors import ArgumentError, ArgumentTypeError, RecordExistsError
-from kymflow_zarr.formats.array.write import as_array
+from kymflow_zarr.formats.array.write import array_layout, as_array
 from kymflow_zarr.formats.gzip import gzip_bytes
 from kymflow_zarr.runtime.background import Content
 from kymflow_zarr.schema.axes import (
@@ -134,9 +135,8 @@ class RecordDraft(RecordWriter):
             array, axes, named = labels_of(array)
             channel_names = named if channel_names is None else channel_names
         self._document, self._ome = set_pixels(
-            self.image_id, None, array, lambda write: write(1, self.staged.write),
-            axes=axes, chunks=chunks, channel_names=channel_names, line_period_s=line_period_s,
-            pixel_size_um=pixel_size_um,
+            self.image_id, None, array, new_target(self.staged), axes=axes, chunks=chunks,
+            channel_names=channel_names, line_period_s=line_period_s, pixel_size_um=pixel_size_um,
         )  # fmt: skip
 
     def write(self, key: str, data: bytes) -> str:
@@ -176,8 +176,8 @@ class RecordDraft(RecordWriter):
             )
             self._array_group_written = True
         pixels = write_array_artifact(
-            name, array, axes=axes, chunks=None, updated_utc=updated_utc,
-            write=lambda key, data: self.staged.write(f"{prefix}/{key}", data),
+            name, array, Below(self.staged, prefix), axes=axes, chunks=None,
+            updated_utc=updated_utc,
         )  # fmt: skip
         return prefix, pixels.sha256
 
@@ -241,15 +241,11 @@ def commit_drafts(
     return [None if done else draft.taken() for draft, done in zip(drafts, committed, strict=True)]
 
 
-Put: TypeAlias = Callable[[str, Content], FileSum]
-Write: TypeAlias = Callable[[int, Put], PixelsDocument]
-
-
 def set_pixels(
     image_id: str,
     old: ImageDocument | None,
     array: object,
-    save: Callable[[Write], PixelsDocument],
+    target: Target,
     *,
     axes: str | Sequence[str | Axis] | None,
     chunks: int | Sequence[int] | None = None,
@@ -265,9 +261,7 @@ def set_pixels(
     old : ImageDocument, optional
         Document of the image whose pixels are replaced; modified in place.
     array : array_like
-    save : callable
-        ``save(write)`` calls ``write(generation, put)``, where ``put(key, data)`` writes a
-        file, and returns its result.
+    target : Target
     axes, chunks, channel_names, line_period_s, pixel_size_um
         As for :meth:`OpenDataset.add_image`.
     """
@@ -281,13 +275,16 @@ def set_pixels(
     channel = next((i for i, axis in enumerate(true_axes) if axis.quantity == "channel"), None)
     ranges = None if names is None or channel is None else ChannelRanges(pixels, channel)
 
-    def write(generation: int, put: Put) -> PixelsDocument:
-        return write_pixels(
-            pixels if ranges is None else ranges, generation=generation, axes=true_axes,
-            chunks=chunks, dimension_names=array_dimension_names(true_axes), write=put,
-        )  # fmt: skip
-
-    written, now = save(write), utc_now()
+    dimension_names = array_dimension_names(true_axes)
+    written = write_pixels(
+        pixels if ranges is None else ranges, target, axes=true_axes, chunks=chunks,
+        dimension_names=dimension_names,
+    )  # fmt: skip
+    pyramid = write_levels(
+        pixels, array_layout(pixels, axes=true_axes, chunks=chunks), written, target,
+        axes=true_axes, dimension_names=dimension_names,
+    )  # fmt: skip
+    now = utc_now()
     listed = [AxisDocument.of(axis) for axis in true_axes]
     if old is None:
         document = ImageDocument(
@@ -298,8 +295,12 @@ def set_pixels(
         document = old
         document.pixels, document.axes, document.channel_names = written, listed, names
         document.updated_utc = now
+    set_pyramid(document, pyramid)
     windows = [] if ranges is None or names is None else ranges.windows(names)
-    return document, ome_attributes(true_axes, path=written.path, name=image_id, channels=windows)
+    ome = ome_attributes(
+        true_axes, path=written.path, name=image_id, channels=windows, pyramid=pyramid
+    )
+    return document, ome
 
 
 def check_channel_names(
@@ -366,19 +367,20 @@ def _names(names: object, where: str) -> list[str]:
 def write_array_artifact(
     name: str,
     array: object,
+    tree: Tree,
     *,
     axes: Sequence[str] | None,
     chunks: int | Sequence[int] | None,
-    write: Any,
     updated_utc: str | None = None,
 ) -> PixelsDocument:
     """Write a new array artifact, its array and its group document; return its document."""
     checked = as_array(array, what=f"array {name!r}")
     axes = check_array_axes(axes, len(checked.shape))
     document = write_pixels(
-        checked, generation=1, axes=None, chunks=chunks, dimension_names=axes, write=write
+        checked, new_target(tree), axes=None, chunks=chunks, dimension_names=axes
     )
-    write(layout.GROUP, dump(array_artifact_document(name, document, axes, updated_utc).to_group()))
+    group = array_artifact_document(name, document, axes, updated_utc).to_group()
+    tree.write(layout.GROUP, dump(group))
     return document
 
 

@@ -9,40 +9,91 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 from kymflow_zarr import layout as keys
 from kymflow_zarr.engine.change import Change
-from kymflow_zarr.engine.documents import load
-from kymflow_zarr.errors import (
-    CorruptDataError,
-    KymflowZarrError,
-)
+from kymflow_zarr.engine.documents import CurrentImage, load
+from kymflow_zarr.errors import ArgumentError, CorruptDataError, KymflowZarrError
 from kymflow_zarr.formats.array.foreign import check_foreign_array, check_foreign_size
 from kymflow_zarr.formats.array.read import parse_selection, read_array
 from kymflow_zarr.formats.array.write import FilesDigest, array_files, array_layout
 from kymflow_zarr.runtime.background import Content
 from kymflow_zarr.runtime.limits import check_limit
-from kymflow_zarr.schema.array import read_array_document
+from kymflow_zarr.schema.array import ArrayDocument, read_array_document
 from kymflow_zarr.schema.checksums import FileSum
-from kymflow_zarr.schema.image import PixelsDocument
+from kymflow_zarr.schema.image import ImageDocument, PixelsDocument
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.zarr_arrays import open_zarr_array
-from kymflow_zarr.types import ArrayLike, Axis
+from kymflow_zarr.types import ArrayLike, Axis, Level
 
 if TYPE_CHECKING:
     import numpy as np
     import zarr
 
 
+class Tree(Protocol):
+    """A folder of staged files: a staged folder of the storage, or one below it."""
+
+    def write(self, key: str, data: Content) -> FileSum:
+        """Write a file at a key below the folder; return its size and digest."""
+
+    def read(self, key: str) -> bytes:
+        """Return the bytes of a file that was written."""
+
+
+@dataclass(frozen=True)
+class Below:
+    """A folder below another tree."""
+
+    tree: Tree
+    prefix: str
+
+    def write(self, key: str, data: Content) -> FileSum:
+        """Write a file at a key below the folder; return its size and digest."""
+        return self.tree.write(f"{self.prefix}/{key}", data)
+
+    def read(self, key: str) -> bytes:
+        """Return the bytes of a file that was written."""
+        return self.tree.read(f"{self.prefix}/{key}")
+
+
+class Target:
+    """Where the arrays of a group are written.
+
+    Parameters
+    ----------
+    generation : int
+        1 for the first array of the group, incremented by each replacement.
+    stage : callable
+        ``stage(name)`` stages a folder of that name below the group.
+    """
+
+    def __init__(self, generation: int, stage: Callable[[str], Tree]) -> None:
+        self.generation = generation
+        self._stage = stage
+        self._trees: dict[str, Tree] = {}
+
+    def tree(self, name: str) -> Tree:
+        """Return the staged folder of a name below the group."""
+        if name not in self._trees:
+            self._trees[name] = self._stage(name)
+        return self._trees[name]
+
+
+def new_target(tree: Tree) -> Target:
+    """Return the target of a new group, which is staged as a whole."""
+    return Target(1, lambda name: Below(tree, name))
+
+
 def write_pixels(
     array: ArrayLike,
+    target: Target,
     *,
-    generation: int,
     axes: Sequence[Axis] | None,
     chunks: int | Sequence[int] | None,
     dimension_names: Sequence[str] | None,
-    write: Callable[[str, Content], FileSum],
 ) -> PixelsDocument:
     """Write an array as files and return its description for the document.
 
@@ -50,19 +101,32 @@ def write_pixels(
     ----------
     array : ArrayLike
         Any shape; dtypes of :func:`kymflow_zarr.formats.array.write.as_array`.
-    generation : int
-        1 for the first array of the group, incremented by each replacement.
+    target : Target
     axes, chunks
         As for :func:`kymflow_zarr.formats.array.write.plan_layout`.
     dimension_names : sequence of str, optional
-    write : callable
-        Writes bytes at a key below the group; returns their size and digest.
     """
+    path = keys.pixels_path(target.generation)
     layout = array_layout(array, axes=axes, chunks=chunks)
-    path = keys.pixels_path(generation)
+    return write_array(
+        array, layout, target.tree(path), path=path, generation=target.generation,
+        dimension_names=dimension_names,
+    )  # fmt: skip
+
+
+def write_array(
+    array: ArrayLike,
+    layout: ArrayDocument,
+    tree: Tree,
+    *,
+    path: str,
+    generation: int,
+    dimension_names: Sequence[str] | None,
+) -> PixelsDocument:
+    """Write an array of a given layout into a staged folder; return its description."""
     digest = FilesDigest()
     for key, data in array_files(array, layout, dimension_names=dimension_names):
-        digest.add(write(f"{path}/{key}", data))
+        digest.add(tree.write(key, data))
         del data  # Free it before the next one is made.
     return PixelsDocument(
         path=path,
@@ -111,6 +175,43 @@ def load_pixels(
             if _same(now, pixels):
                 return array
         pixels = now
+
+
+def levels_of(document: ImageDocument) -> tuple[Level, ...]:
+    """Return the levels of the pixels, the full resolution first."""
+    pixels, pyramid = document.pixels, document.current_pyramid
+    full = Level(tuple(pixels.shape), (1,) * len(pixels.shape), tuple(pixels.chunks))
+    further = [] if pyramid is None else pyramid.levels
+    return full, *(
+        Level(tuple(level.shape), tuple(level.factors), tuple(level.chunks)) for level in further
+    )
+
+
+def level_of(document: ImageDocument, level: int) -> PixelsDocument:
+    """Return the description of a level of the pixels; raise ArgumentError if there is none."""
+    if level == 0:
+        return document.pixels
+    pyramid = document.current_pyramid
+    levels = [] if pyramid is None else pyramid.levels
+    if level not in range(1, len(levels) + 1):
+        raise ArgumentError(
+            f"the image has no level {level!r}",
+            where="level",
+            hint=f"Its levels are 0 to {len(levels)}." if levels else "It has level 0 only.",
+        )
+    return levels[level - 1]
+
+
+def load_level(
+    storage: Storage, prefix: str, current: CurrentImage, level: int, selection: object
+) -> np.ndarray[Any, Any]:
+    """Return the pixels of an image at a level of its pyramid, or a selection of them."""
+
+    def now() -> PixelsDocument:
+        current.pixels()  # Reads the document again.
+        return level_of(current.document, level)
+
+    return load_pixels(storage, prefix, level_of(current.document, level), now, selection)
 
 
 def _same(a: PixelsDocument, b: PixelsDocument) -> bool:
@@ -190,14 +291,10 @@ def _foreign_documents(storage: Storage, key: str) -> Iterator[tuple[str, Any]]:
             yield name, document
 
 
-def replace_pixels(
-    storage: Storage,
-    change: Change,
-    prefix: str,
-    old: PixelsDocument,
-    write: Callable[[int, Callable[[str, Content], FileSum]], PixelsDocument],
-) -> PixelsDocument:
-    """Stage the next generation of an array, and the removal of the second to last.
+def replacement_target(
+    storage: Storage, change: Change, prefix: str, old: PixelsDocument
+) -> Target:
+    """Return the target of the next generation of an array, and remove the second to last.
 
     Parameters
     ----------
@@ -208,15 +305,12 @@ def replace_pixels(
         Key of the group below the image, ending with a slash; empty for the image itself.
     old : PixelsDocument
         From the group's current document.
-    write : callable
-        ``write(generation, put)`` writes the array through ``put(key, data)``, as
-        :func:`write_pixels` does, and returns its description for the document.
     """
     generation = old.generation + 1
-    path = keys.pixels_path(generation)
-    tree = change.stage(f"{prefix}{path}")
-    new = write(generation, lambda key, data: tree.write(key.removeprefix(f"{path}/"), data))
     for name in storage.children(f"{change.prefix}/{prefix}".rstrip("/")):
-        if keys.parse_pixels_path(name) is not None and name not in {old.path, new.path}:
+        of_pixels, of_levels = keys.parse_pixels_path(name), keys.parse_pyramid_path(name)
+        if (of_pixels is not None and name not in {old.path, keys.pixels_path(generation)}) or (
+            of_levels is not None and of_levels not in {old.generation, generation}
+        ):
             change.remove(f"{prefix}{name}")
-    return new
+    return Target(generation, lambda name: change.stage(f"{prefix}{name}"))

@@ -15,7 +15,8 @@ from kymflow_zarr.engine.change import Change
 from kymflow_zarr.engine.documents import load, load_image, utc_now
 from kymflow_zarr.engine.images.array_artifacts import ArrayArtifacts
 from kymflow_zarr.engine.images.draft import RecordWriter, set_pixels
-from kymflow_zarr.engine.images.pixels import replace_pixels
+from kymflow_zarr.engine.images.pixels import replacement_target
+from kymflow_zarr.engine.images.pyramid import updated_ome
 from kymflow_zarr.engine.source_files import read_source_file
 from kymflow_zarr.errors import ArtifactNotFoundError, CorruptDataError
 from kymflow_zarr.schema.axes import array_dimension_names
@@ -23,7 +24,6 @@ from kymflow_zarr.schema.image import (
     AxisDocument,
     ImageDocument,
     SourceFileDocument,
-    ome_attributes,
 )
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.local.files import digest_of_bytes
@@ -142,9 +142,7 @@ class RecordUpdate(RecordWriter):
         """
         document, ome = set_pixels(
             self._image_id, self.document, array,
-            lambda write: replace_pixels(
-                self._storage, self._change, "", self.document.pixels, write
-            ),
+            replacement_target(self._storage, self._change, "", self.document.pixels),
             axes=axes, channel_names=channel_names,
         )  # fmt: skip
         document.source_files = list(files)
@@ -160,11 +158,7 @@ class RecordUpdate(RecordWriter):
         ome: dict[str, Any] | None = raw.get("attributes", {}).get("ome")
         if not self._has_new_axes:
             return ome
-        document = self.document
-        rebuilt = ome_attributes(
-            document.axis_values(), path=document.pixels.path, name=self._image_id
-        )
-        return rebuilt if rebuilt is None else {**(ome or {}), **rebuilt}
+        return updated_ome(self.document, ome)
 
 
 def digest_of_artifact(storage: Storage, prefix: str, key: str) -> str | None:

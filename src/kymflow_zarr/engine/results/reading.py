@@ -10,7 +10,7 @@ from kymflow_zarr import layout
 from kymflow_zarr.engine.documents import CurrentImage
 from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.engine.images import artifacts
-from kymflow_zarr.engine.images.pixels import load_pixels, open_pixels
+from kymflow_zarr.engine.images.pixels import level_of, levels_of, load_level, open_pixels
 from kymflow_zarr.engine.results.inputs import (
     ABSENT,
     ImageState,
@@ -28,7 +28,14 @@ from kymflow_zarr.errors import ArgumentError, ArtifactNotFoundError, ReadOnlyEr
 from kymflow_zarr.schema.artifacts.lineage import InputDocument, InputKind
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.local.files import digest_of_bytes
-from kymflow_zarr.types import ARTIFACT_SUFFIXES, ArtifactInfo, ArtifactKind, Axis, ImageBounds
+from kymflow_zarr.types import (
+    ARTIFACT_SUFFIXES,
+    ArtifactInfo,
+    ArtifactKind,
+    Axis,
+    ImageBounds,
+    Level,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -242,23 +249,28 @@ class ReadingImage(StoredImage):
 
     # Pixels
 
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """The levels of the pixels, the full resolution first."""
+        self._note_pixels(None)
+        return levels_of(self._current.document)
+
     def _note_pixels(self, selection: str | None, sha256: str | None = None) -> None:
         self._note("pixels", "", State(sha256 or self._current.document.pixels.sha256), selection)
 
-    def load_array(self, selection: object = ...) -> np.ndarray[Any, Any]:
-        """Return the pixels, or a selection of them."""
+    def load_array(self, selection: object = ..., *, level: int = 0) -> np.ndarray[Any, Any]:
+        """Return the pixels, or a selection of them, at a level of the pyramid."""
         current = copy.copy(self._current)
-        pixels = load_pixels(
-            self.storage, self.prefix, current.document.pixels, current.pixels, selection
-        )
+        pixels = load_level(self.storage, self.prefix, current, level, selection)
         # Read again if they were replaced meanwhile: the digest is that of what was read.
-        self._note_pixels(_text_of(selection), current.document.pixels.sha256)
+        read = _text_of(selection) if level == 0 else None
+        self._note_pixels(read, current.document.pixels.sha256)
         return pixels
 
-    def open_array(self) -> zarr.Array[Any]:
-        """Return the pixels as a lazy, read-only :class:`zarr.Array`."""
+    def open_array(self, *, level: int = 0) -> zarr.Array[Any]:
+        """Return the pixels at a level of the pyramid, lazy and read-only."""
         self._note_pixels(None)
-        return open_pixels(self.storage, self.prefix, self._current.document.pixels)
+        return open_pixels(self.storage, self.prefix, level_of(self._current.document, level))
 
     def _reader(self) -> RoiReader:
         from kymflow_zarr.engine.rois.planes import ImagePlanes, RoiReader

@@ -19,6 +19,7 @@ from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.documents import dump
 from kymflow_zarr.engine.images import artifacts
 from kymflow_zarr.engine.images.draft import RecordDraft, write_array_artifact
+from kymflow_zarr.engine.images.pixels import Below
 from kymflow_zarr.errors import CorruptDataError, KymflowZarrError, SourceFileError, StorageError
 from kymflow_zarr.formats.array.npy import decode_npy
 from kymflow_zarr.formats.array.write import array_layout
@@ -313,9 +314,9 @@ class ExportedImage:
         written = write_array_artifact(
             entry.name,
             array,
+            Below(draft.staged, prefix),
             axes=entry.axes,
             chunks=chunks_to_ask_for(array, entry.chunks, axes=None),
-            write=lambda key, part: draft.put(f"{prefix}/{key}", part),
             updated_utc=entry.updated_utc,
         )
         if intact:

@@ -20,7 +20,7 @@ from kymflow_zarr.ingest.folder.scan import Found
 from kymflow_zarr.ingest.sidecars import acqstore
 from kymflow_zarr.ingest.sidecars.olympus import OlympusHeader, parse_olympus_header
 from kymflow_zarr.layout import array_artifact_prefix, artifact_key
-from kymflow_zarr.runtime.background import arrived
+from kymflow_zarr.runtime.background import Content, arrived
 from kymflow_zarr.runtime.limits import loads_json
 from kymflow_zarr.schema.analysis_columns import EVENT_COLUMNS, VELOCITY_COLUMNS
 from kymflow_zarr.schema.checksums import FileSum
@@ -395,15 +395,23 @@ def key_of(artifact: SourceArtifact) -> str:
     return artifact_key(artifact.kind, artifact.name)
 
 
+class _Digests:
+    """Files that are digested only."""
+
+    def write(self, key: str, data: Content) -> FileSum:  # noqa: ARG002 - as every tree has it
+        """Return size and digest of a file."""
+        return FileSum.of(arrived(data))
+
+    def read(self, key: str) -> bytes:
+        """Raise KeyError: nothing is kept."""
+        raise KeyError(key)
+
+
 def digest_of_artifact(artifact: SourceArtifact) -> str:
     """Return the SHA-256 that the stored artifact would have, without writing it."""
     if artifact.kind == "array":
         document = write_array_artifact(
-            artifact.name,
-            artifact.value,
-            axes=None,
-            chunks=None,
-            write=lambda _, data: FileSum.of(arrived(data)),
+            artifact.name, artifact.value, _Digests(), axes=None, chunks=None
         )
         return document.sha256
     return digest_of_bytes(encode_artifact(artifact))

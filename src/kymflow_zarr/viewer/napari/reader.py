@@ -155,19 +155,21 @@ def _unit(name: str | None) -> str:
 
 
 def _images(record: ZarrImageRecord, layout: _Layout) -> list[LayerData]:
-    pixels = _lazy(record.open_array(), layout)
-    if pixels.dtype.kind == "c":
-        pixels = abs(pixels)
+    stored = [_lazy(record.open_array(level=n), layout) for n in range(len(record.levels))]
+    if record.dtype.kind == "c":
+        # The magnitude of a mean is not the mean of magnitudes.
+        stored = [abs(stored[0])]
     display = _display(record)
     names = record.channel_names or ()
     count = 1 if layout.channel is None else layout.plane.shape[layout.channel]
     found = []
     for number in range(count):
-        one = pixels
+        levels = stored
         if layout.channel is not None:
-            one = pixels[(slice(None),) * layout.channel + (number,)]
+            levels = [pixels[(slice(None),) * layout.channel + (number,)] for pixels in stored]
         # Removing the channel axis shifts the later axes, but keeps their order.
-        levels = _levels(layout.arranged(one, layout.order))
+        levels = [layout.arranged(pixels, layout.order) for pixels in levels]
+        levels[-1:] = _levels(levels[-1])
         options = {
             **layout.placed(layout.order),
             "name": names[number] if number < len(names) else "",
@@ -178,7 +180,7 @@ def _images(record: ZarrImageRecord, layout: _Layout) -> list[LayerData]:
             options["name"] = options["name"] or f"channel {number + 1}"
             options["colormap"] = _colormap(display, number)
             options["blending"] = "additive"
-        limits = _chosen_window(display, number) or _limits(record, number + 1, one.dtype)
+        limits = _chosen_window(display, number) or _limits(record, number + 1, levels[0].dtype)
         if limits is not None:
             options["contrast_limits"] = limits
         found.append((levels if len(levels) > 1 else levels[0], options, "image"))

@@ -68,13 +68,17 @@ class Pixels:
         """
         where: list[Any] = list(self.plane.index(at=at))
         down, across = self.plane.rows, self.plane.columns
-        sizes = self.chunks[down], self.chunks[across]
-        deep = math.prod(n for i, n in enumerate(self.chunks) if i not in (down, across))
+        level, (by_rows, by_columns) = self._level_for(rows, columns, step)
+        rows, columns = _divided(rows, by_rows), _divided(columns, by_columns)
+        step = step[0] // by_rows, step[1] // by_columns
+        chunks = self.image.levels[level].chunks
+        sizes = chunks[down], chunks[across]
+        deep = math.prod(n for i, n in enumerate(chunks) if i not in (down, across))
         check_cost((rows, columns), sizes, self.dtype.itemsize, deep=deep)
 
         def read(rows: slice, columns: slice) -> npt.NDArray[Any]:
             where[down], where[across] = rows, columns
-            return self.image.load_array(tuple(where))
+            return self.image.load_array(tuple(where), level=level)
 
         found = block_means(read, rows, columns, step, self.dtype, chunk_rows=sizes[0])
         if self.image.has_new_pixels():
@@ -83,10 +87,30 @@ class Pixels:
             )
         return found
 
+    def _level_for(
+        self, rows: slice, columns: slice, step: tuple[int, int]
+    ) -> tuple[int, tuple[int, int]]:
+        """Return the smallest level whose samples make up these blocks, and its factors."""
+        found = 0, (1, 1)
+        if self.dtype.kind == "c":
+            return found  # The mean of magnitudes is not the magnitude of the mean.
+        for number, level in enumerate(self.image.levels):
+            factors = level.factors[self.plane.rows], level.factors[self.plane.columns]
+            if all(
+                n % f == 0 and span.start % f == 0 and (span.stop % f == 0 or span.stop == size)
+                for n, f, span, size in zip(step, factors, (rows, columns), self.size, strict=True)
+            ):
+                found = number, factors
+        return found
+
     @property
     def size(self) -> tuple[int, int]:
         """Rows and columns of the plane."""
         return self.plane.shape[self.plane.rows], self.plane.shape[self.plane.columns]
+
+
+def _divided(span: slice, factor: int) -> slice:
+    return slice(span.start // factor, -(-span.stop // factor))
 
 
 def open_pixels(site: Site, image_id: str) -> Pixels:
@@ -253,15 +277,22 @@ def _numbers(part: Array) -> Array:
 
 
 def _means(part: Array, down: int, across: int) -> Array:
-    """Return the mean of each block as float64; the unchanged values if blocks have one value."""
+    """Return the mean of each block as float64; the unchanged values if blocks have one value.
+
+    Samples that are NaN are left out, as in the levels of a pyramid.
+    """
     if down == across == 1:
         return part
     # Integers of up to 32 bits are summed exactly.
     exact = part.dtype.kind in "biu" and part.dtype.itemsize < 8
     kind = np.int64 if exact else np.float64
-    with np.errstate(invalid="ignore", over="ignore"):
-        sums = _summed(_summed(part, down, 0, kind), across, 1, kind)
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         counts = np.outer(_counts(part.shape[0], down), _counts(part.shape[1], across))
+        missing = np.isnan(part) if part.dtype.kind == "f" else None
+        if missing is not None and missing.any():
+            part = np.where(missing, 0, part)
+            counts = counts - _summed(_summed(missing, down, 0, np.int64), across, 1, np.int64)
+        sums = _summed(_summed(part, down, 0, kind), across, 1, kind)
         return np.asarray(sums / counts)
 
 

@@ -109,9 +109,8 @@ def intensities(site: Site, pixels: Pixels, at: dict[str, int]) -> dict[str, Any
 def _histogram(pixels: Pixels, at: dict[str, int]) -> dict[str, Any]:
     parts = []
     height, width = pixels.size
-    runs = _runs(height, width)
-    columns = slice(0, min(width, _SAMPLE))
-    for rows in runs:
+    samples = _samples(height, width, pixels)
+    for rows, columns in samples:
         part = pixels.window(at, rows, columns, (1, 1))
         parts.append(part.reshape(-1))
     values = np.concatenate(parts).astype(np.float64)
@@ -132,8 +131,26 @@ def _histogram(pixels: Pixels, at: dict[str, int]) -> dict[str, Any]:
         "high": high,
         "min": least,
         "max": most,
-        "sampled": sum(r.stop - r.start for r in runs) < height or columns.stop < width,
+        "sampled": sum(part.size for part in parts) < height * width,
     }
+
+
+def _samples(height: int, width: int, pixels: Pixels) -> list[tuple[slice, slice]]:
+    """Return the parts to sample: all, or runs of rows or tiles spread over the plane."""
+    tall, wide = (pixels.chunks[i] for i in (pixels.plane.rows, pixels.plane.columns))
+    if height * width <= _SAMPLE or wide >= width:
+        columns = slice(0, min(width, _SAMPLE))
+        return [(rows, columns) for rows in _runs(height, width)]
+    # A run of rows would decode all tiles along it.
+    across = -(-width // wide)
+    tiles = -(-height // tall) * across
+    tall, wide = min(tall, _SAMPLE), min(wide, _SAMPLE)
+    count = max(1, min(tiles, _SAMPLE // (tall * wide)))
+    found = []
+    for tile in np.unique(np.linspace(0, tiles - 1, count).astype(int)).tolist():
+        top, left = tile // across * pixels.chunks[pixels.plane.rows], tile % across * wide
+        found.append((slice(top, min(height, top + tall)), slice(left, min(width, left + wide))))
+    return found
 
 
 def _runs(height: int, width: int) -> list[slice]:
