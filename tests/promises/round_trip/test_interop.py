@@ -107,6 +107,10 @@ KINDS: dict[str, Kind] = {
     "tiles": Kind((1500, 1700), "yx"),
     "planes": Kind((40, 300, 310), "zyx"),
     "large-planes": Kind((2, 1100, 1200), "zyx"),
+    "levels": Kind((2_100, 2_051), "yx", "uint8", {"pixel_size_um": 0.5}, scale=(0.5, 0.5)),
+    "levels-kymograph": Kind(
+        (2, 70_000, 64), "cyx", "uint8", {"axes": "cyx"} | LINE_SCAN, scale=(1.0, 0.00117, 0.284)
+    ),
     "chunks": Kind((100, 90), "yx", call={"chunks": 32}),
     "chunks-3d": Kind((5, 60, 50), "zyx", call={"chunks": (2, 16, 50)}),
     "replaced": Kind((30, 20), "yx", call=LINE_SCAN, scale=(0.00117, 0.284), replaced=2),
@@ -188,6 +192,19 @@ def test_zarr_reads_the_group_and_its_array(image: Written) -> None:
     assert isinstance(array, zarr.Array)
     np.testing.assert_array_equal(array[...], image.pixels, strict=True)
     assert array.metadata.to_dict()["dimension_names"] == (*image.kind.dimension_names,)
+
+
+@pytest.mark.parametrize("image", ["levels", "levels-kymograph"], indirect=True)
+def test_other_programs_find_the_levels_of_a_large_image(image: Written) -> None:
+    wanted = image.record.load_array(level=1)
+    [node] = ome_zarr_reader.Reader(ome_zarr_io.parse_url(image.path))()
+    np.testing.assert_array_equal(np.asarray(node.data[1]), wanted, strict=True)
+    full, level = ngff_zarr.from_ngff_zarr(image.path, validate=True).images
+    np.testing.assert_array_equal(np.asarray(level.data), wanted, strict=True)
+    # Both cover the same part of the world.
+    for dim, factor in zip(level.dims, image.record.levels[1].factors, strict=True):
+        assert level.scale[dim] == pytest.approx(factor * full.scale[dim])
+        assert level.translation[dim] == pytest.approx((factor - 1) / 2 * full.scale[dim])
 
 
 @pytest.mark.parametrize("axes", ["yxc", "xyz", "zct"])

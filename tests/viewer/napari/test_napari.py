@@ -260,6 +260,19 @@ def test_a_kymograph_longer_than_a_texture_is_shown_in_levels(viewer: Any, ds: Z
     assert image.extent.world[1] == pytest.approx([15 * 0.5, 39_999 * 0.001])
 
 
+def test_the_levels_of_a_large_image_are_those_of_its_layer(viewer: Any, ds: ZarrDataset) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (2, 70_000, 64), "uint8")
+    rec = ds.add_image(
+        pixels, axes="cyx", channel_names=["flow", "wall"], line_period_s=0.001, image_id="large"
+    )
+    images = opened(viewer, ds, "large")
+    for channel, image in enumerate(images):
+        assert [level.shape for level in image.data] == [(64, 70_000), (64, 17_500), (64, 8750)]
+        np.testing.assert_array_equal(image.data[0], pixels[channel].T)
+        np.testing.assert_array_equal(image.data[1], rec.load_array(level=1)[channel].T)
+        assert image.extent.world[1, 1] == pytest.approx(69_999 * 0.001)
+
+
 def test_without_dask_the_pixels_are_read(
     ds: ZarrDataset, line_scan: ZarrImageRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:

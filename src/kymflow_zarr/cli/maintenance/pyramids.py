@@ -23,7 +23,8 @@ def pyramids(dataset: Path, as_json: bool) -> None:
 
     \b
     Examples:
-      kymflow-zarr pyramids all.zarr
+      kymflow-zarr pyramids all.zarr             build what is missing
+      kymflow-zarr pyramids all.zarr --json      the ids of the images that got levels
     """
     from kymflow_zarr import ZarrDataset
     from kymflow_zarr.cli.output.terminal import print_json, progress_bar, say

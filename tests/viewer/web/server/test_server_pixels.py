@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hypothesis.extra import numpy as hnp
 from starlette.testclient import TestClient
 
 from kymflow_zarr import ZarrDataset
+from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.errors import ArgumentError, LimitExceededError, UnsupportedDataError
 from kymflow_zarr.viewer.web.image import pixels as blocks
 from kymflow_zarr.viewer.web.image.pixels import block_means, check_cost, wire_dtype
@@ -317,3 +319,91 @@ def test_numbers_of_any_size_have_a_histogram(tmp_path: Path, pixels: npt.NDArra
     assert all(before < after for before, after in pairwise(edges))
     assert edges[0] <= found["min"] <= found["max"] <= edges[-1]
     assert sum(found["counts"]) == np.isfinite(pixels).sum()
+
+
+# Levels ----------------------------------------------------------------------------------
+
+
+def without_its_pixels(ds: ZarrDataset, image_id: str) -> None:
+    """Delete the chunks of the full resolution, so that whoever reads one fails."""
+    shutil.rmtree(ds.path / "images" / image_id / "data" / "c")
+
+
+@pytest.mark.parametrize(
+    ("shape", "facts", "step"),
+    [
+        ((4000, 4100), {}, (4, 4)),
+        ((4000, 4100), {}, (8, 16)),
+        ((80_000, 60), {"line_period_s": 0.001}, (16, 1)),
+    ],
+)
+def test_the_overview_of_a_large_image_reads_none_of_its_full_resolution(
+    tmp_path: Path, shape: tuple[int, int], facts: dict[str, float], step: tuple[int, int]
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 200, shape).astype(np.uint8)
+    ds = ZarrDataset(tmp_path / "x.zarr", durability="relaxed")
+    rec = ds.add_image(pixels, image_id="a", **facts)
+    without_its_pixels(ds, "a")
+    client = client_of(ds)
+    query = f"step={step[0]},{step[1]}"
+    found = numbers(client, f"/api/images/a/window?{query}").astype(float)
+    rows, columns = slice(0, shape[0]), slice(0, shape[1])
+    exact = expected(pixels, rows, columns, step).astype(float)
+    # Each level is rounded.
+    assert np.abs(found - exact).max() <= 2
+    assert np.abs((found - exact).mean()) < 0.1
+    tile = numbers(client, f"/api/images/a/window?{query}&rows=1024:2048&columns=0:{shape[1]}")
+    np.testing.assert_array_equal(tile, found[1024 // step[0] : 2048 // step[0]])
+    assert imagecodecs.png_decode(rec.thumbnail()).max() > 0
+
+
+def test_what_a_level_cannot_answer_is_read_from_the_pixels(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 200, (2200, 2100)).astype(np.uint8)
+    ds = ZarrDataset(tmp_path / "x.zarr", durability="relaxed")
+    ds.add_image(pixels, image_id="a")
+    client = client_of(ds)
+    for rows, step in ((slice(1, 401), (4, 4)), (slice(0, 30), (1, 4)), (slice(0, 30), (3, 3))):
+        address = f"/api/images/a/window?rows={rows.start}:{rows.stop}&step={step[0]},{step[1]}"
+        wanted = expected(pixels, rows, slice(0, 2100), step)
+        np.testing.assert_array_equal(numbers(client, address), wanted)
+
+
+def test_magnitudes_of_complex_numbers_are_not_those_of_their_means(tmp_path: Path) -> None:
+    pixels = np.tile(np.array([1, -1], np.complex64), (2100, 1050))
+    ds = ZarrDataset(tmp_path / "x.zarr", durability="relaxed")
+    rec = ds.add_image(pixels, image_id="a")
+    assert (rec.load_array(level=1) == 0).all()
+    assert (numbers(client_of(ds), "/api/images/a/window?step=4,4") == 1).all()
+
+
+def test_a_few_missing_samples_do_not_blank_an_overview(tmp_path: Path) -> None:
+    pixels = np.full((2100, 2100), 3, np.float32)
+    pixels[::2, ::2] = np.nan
+    pixels[:64, :64] = np.nan
+    ds = ZarrDataset(tmp_path / "x.zarr", durability="relaxed")
+    ds.add_image(pixels, image_id="a")
+    client = client_of(ds)
+    for step in (2, 3, 4, 64):  # From the pixels and from a level.
+        found = numbers(client, f"/api/images/a/window?step={step},{step}")
+        assert np.isnan(found[0, 0])
+        assert (found[64 // step + 1 :] == 3).all()
+
+
+def test_the_histogram_of_a_large_image_reads_few_of_its_tiles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ds = ZarrDataset(tmp_path / "x.zarr", durability="relaxed")
+    ds.add_image(np.zeros((4096, 5000), np.uint8), image_id="a")
+    opened: list[tuple[slice, slice]] = []
+    load = StoredImage.load_array
+
+    def counted(image: StoredImage, selection: Any = ..., *, level: int = 0) -> Any:
+        opened.append(selection)
+        return load(image, selection, level=level)
+
+    monkeypatch.setattr(StoredImage, "load_array", counted)
+    assert ask(client_of(ds), "/api/images/a/histogram")["sampled"]
+    # Eight tiles of 512 x 512, each one chunk.
+    assert len(opened) == 8
+    assert all(r.start % 512 == c.start % 512 == 0 for r, c in opened)
+    assert len({(r.start, c.start) for r, c in opened}) == 8
