@@ -338,7 +338,7 @@ def without_its_pixels(ds: ZarrDataset, image_id: str) -> None:
     ],
 )
 def test_the_overview_of_a_large_image_reads_none_of_its_full_resolution(
-    tmp_path: Path, shape: tuple[int, int], facts: dict[str, float], step: tuple[int, int]
+    tmp_path: Path, shape: tuple[int, int], facts: dict[str, Any], step: tuple[int, int]
 ) -> None:
     pixels = np.random.default_rng(0).integers(0, 200, shape).astype(np.uint8)
     ds = ZarrDataset(tmp_path / "x.zarr", durability="relaxed")
