@@ -27,6 +27,7 @@ READS: dict[str, tuple[Callable[[ReadingRecord], Any], set[str]]] = {
     "get_axes": (lambda r: r.get_axes(), {"property axes"}),
     "channel_names": (lambda r: r.channel_names, {"property channel_names"}),
     "chunks": (lambda r: r.chunks, {"pixels"}),
+    "levels": (lambda r: r.levels, {"pixels"}),
     "pixels_sha256": (lambda r: r.pixels_sha256, {"pixels"}),
     "created_utc": (lambda r: r.created_utc, {"property created_utc"}),
     "updated_utc": (lambda r: r.updated_utc, {"property updated_utc"}),

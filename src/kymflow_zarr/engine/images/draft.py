@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,8 +16,15 @@ from kymflow_zarr import layout
 from kymflow_zarr.engine.documents import dump, utc_now
 from kymflow_zarr.engine.images import artifacts
 from kymflow_zarr.engine.images.from_xarray import is_data_array, labels_of
-from kymflow_zarr.engine.images.pixels import Below, Target, Tree, new_target, write_pixels
-from kymflow_zarr.engine.images.pyramid import set_pyramid, write_levels
+from kymflow_zarr.engine.images.pixels import (
+    LARGE_PLANE,
+    Below,
+    Target,
+    Tree,
+    new_target,
+    set_pyramid,
+    write_pixels,
+)
 from kymflow_zarr.errors import ArgumentError, ArgumentTypeError, RecordExistsError
 from kymflow_zarr.formats.array.write import array_layout, as_array
 from kymflow_zarr.formats.gzip import gzip_bytes
@@ -280,10 +288,15 @@ def set_pixels(
         pixels if ranges is None else ranges, target, axes=true_axes, chunks=chunks,
         dimension_names=dimension_names,
     )  # fmt: skip
-    pyramid = write_levels(
-        pixels, array_layout(pixels, axes=true_axes, chunks=chunks), written, target,
-        axes=true_axes, dimension_names=dimension_names,
-    )  # fmt: skip
+    pyramid = None
+    if math.prod(written.shape) > LARGE_PLANE:
+        # A late import: most images are small.
+        from kymflow_zarr.engine.images.pyramid import write_levels
+
+        pyramid = write_levels(
+            pixels, array_layout(pixels, axes=true_axes, chunks=chunks), written, target,
+            axes=true_axes, dimension_names=dimension_names,
+        )  # fmt: skip
     now = utc_now()
     listed = [AxisDocument.of(axis) for axis in true_axes]
     if old is None:

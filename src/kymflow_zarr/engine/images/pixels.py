@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import msgspec
 
 from kymflow_zarr import layout as keys
 from kymflow_zarr.engine.change import Change
@@ -23,7 +25,12 @@ from kymflow_zarr.runtime.background import Content
 from kymflow_zarr.runtime.limits import check_limit
 from kymflow_zarr.schema.array import ArrayDocument, read_array_document
 from kymflow_zarr.schema.checksums import FileSum
-from kymflow_zarr.schema.image import ImageDocument, PixelsDocument
+from kymflow_zarr.schema.image import (
+    ArrayArtifactDocument,
+    ImageDocument,
+    PixelsDocument,
+    PyramidDocument,
+)
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.zarr_arrays import open_zarr_array
 from kymflow_zarr.types import ArrayLike, Axis, Level
@@ -31,6 +38,10 @@ from kymflow_zarr.types import ArrayLike, Axis, Level
 if TYPE_CHECKING:
     import numpy as np
     import zarr
+
+
+LARGE_PLANE: Final = 1 << 22
+"""Pixels of a plane; larger ones get levels. A large screen shows 4 million at once."""
 
 
 class Tree(Protocol):
@@ -137,6 +148,14 @@ def write_array(
         sha256=digest.hexdigest(),
         stored_bytes=digest.stored_bytes,
     )
+
+
+def set_pyramid(
+    document: ImageDocument | ArrayArtifactDocument, pyramid: PyramidDocument | None
+) -> None:
+    """Set or remove the pyramid of a document; one that never had any keeps none."""
+    if pyramid is not None or document.pyramid is not msgspec.UNSET:
+        document.pyramid = pyramid
 
 
 def load_pixels(

@@ -16,7 +16,14 @@ import msgspec
 from kymflow_zarr import layout as keys
 from kymflow_zarr.engine.change import Change
 from kymflow_zarr.engine.documents import dump, load
-from kymflow_zarr.engine.images.pixels import Below, Target, Tree, write_array
+from kymflow_zarr.engine.images.pixels import (
+    LARGE_PLANE,
+    Below,
+    Target,
+    Tree,
+    set_pyramid,
+    write_array,
+)
 from kymflow_zarr.errors import ArgumentError
 from kymflow_zarr.formats.array.read import Parts, read_array
 from kymflow_zarr.formats.array.reduce import METHODS, ReducedArray
@@ -25,7 +32,6 @@ from kymflow_zarr.schema.array import ArrayDocument, read_array_document
 from kymflow_zarr.schema.axes import array_dimension_names
 from kymflow_zarr.schema.base import plain_group_document
 from kymflow_zarr.schema.image import (
-    ArrayArtifactDocument,
     ImageDocument,
     LevelDocument,
     PixelsDocument,
@@ -43,8 +49,6 @@ if TYPE_CHECKING:
 
 OpenFile: TypeAlias = Callable[[str], AbstractContextManager["Parts | None"]]
 
-LARGE_PLANE: Final = 1 << 22
-"""Pixels of a plane; larger ones get levels. A large screen shows 4 million at once."""
 _SMALL_PLANE: Final = 1 << 21
 # A shorter side is left alone while the longer one is reduced.
 _SHORT_SIDE: Final = 1024
@@ -231,14 +235,6 @@ def make_levels(
         source = level if is_small else _staged_array(tree, layout)
         unit = (1,) * len(factors) if is_small else layout.chunk_shape
     return PyramidDocument(of=pixels.sha256, method=method, levels=levels)
-
-
-def set_pyramid(
-    document: ImageDocument | ArrayArtifactDocument, pyramid: PyramidDocument | None
-) -> None:
-    """Set or remove the pyramid of a document; one that never had any keeps none."""
-    if pyramid is not None or document.pyramid is not msgspec.UNSET:
-        document.pyramid = pyramid
 
 
 def rebuild_pyramid(
