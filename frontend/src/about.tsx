@@ -1,9 +1,11 @@
+import { licencesUrl } from "./api/client";
 import type { DatasetInfo } from "./api/types";
 import { count, when } from "./lib/format";
 import { useLoad } from "./parts/useLoad";
+import { publishedList } from "./published/place";
 
 export function About({ info }: { info: DatasetInfo }) {
-  const licences = useLoad("/licenses.txt", async (address, signal) => {
+  const licences = useLoad(licencesUrl, async (address, signal) => {
     const answer = await fetch(address, { signal });
     return answer.ok ? answer.text() : "";
   });
@@ -18,12 +20,12 @@ export function About({ info }: { info: DatasetInfo }) {
         <dt>Tables</dt><dd>{count(info.tables.length)}</dd>
         <dt>kymflow_zarr</dt><dd data-testid="version">{info.version}</dd>
       </dl>
-      <p>
+      {publishedList !== null ? <p>This page was published with its dataset, for looking only: <code>ZarrDataset("{new URL(".", location.href).href.replace(/\/$/, "")}", mode="r")</code> reads it in Python.</p> : <p>
         This page and all it consists of is served from this machine by <code>kymflow-zarr view</code>; nothing is
         loaded from elsewhere. {info.editable
           ? "It was started with --edit: each change is one commit with who and when, and can be undone."
           : "It was started for looking only; --edit lets one judge images."}
-      </p>
+      </p>}
       <h2>Licences of what the page contains</h2>
       <pre class="licences" tabIndex={0}>{licences.data ?? ""}</pre>
     </main>

@@ -11,6 +11,7 @@ import { ErrorBox } from "./parts/ErrorBox";
 import { Help, helpOpen } from "./parts/Help";
 import { Icon } from "./parts/icons";
 import { useKeys } from "./parts/keys";
+import { iconUrl } from "./published/place";
 import { TablesPage } from "./tables/TablesPage";
 
 function Header() {
@@ -24,7 +25,7 @@ function Header() {
   return (
     <header class="top">
       <a class="brand" href="/" title={info?.name} data-testid="dataset-name">
-        <img src="/icon.svg" alt="" width="22" height="22" />
+        <img src={iconUrl} alt="" width="22" height="22" />
         <span>{info?.name ?? "…"}</span>
       </a>
       <nav aria-label="Pages">

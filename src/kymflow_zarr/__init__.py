@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     )
     from kymflow_zarr.export.archives.report import ArchiveGap, ArchiveReport
     from kymflow_zarr.export.copying import CopyItem, CopyReport, copy_dataset
+    from kymflow_zarr.export.publishing.report import PublishItem, PublishReport
     from kymflow_zarr.export.report import ExportDifference, ExportFailure, ExportReport
     from kymflow_zarr.ingest.report import IngestItem, IngestReport, RefreshResult
     from kymflow_zarr.legacy_v1.migrate import (
@@ -93,6 +94,8 @@ __all__ = [
     "PolygonRoi",
     "PolylineRoi",
     "Problem",
+    "PublishItem",
+    "PublishReport",
     "ReadingRecord",
     "RecordEdit",
     "RectRoi",
@@ -153,6 +156,8 @@ _HOMES = {
     "PolygonRoi": "engine.rois.values",
     "PolylineRoi": "engine.rois.values",
     "Problem": "check.report",
+    "PublishItem": "export.publishing.report",
+    "PublishReport": "export.publishing.report",
     "ReadingRecord": "api.image",
     "RecordEdit": "engine.curation.editing",
     "RectRoi": "engine.rois.values",

@@ -28,9 +28,13 @@ from tests.helpers.imports import (
 MAX_FILES = 12
 # Users import these from the package and from its tests; the command line begins in `cli`.
 NAMED = {"kymflow_zarr", "kymflow_zarr.testing", "kymflow_zarr.cli", "kymflow_zarr.ingest"}
-# ``ds.view()`` starts the server of the page, which is made of the face; and `ingest` forwards
-# names that the package offers now.
-UPWARDS = {("api.dataset", "viewer.web.serving"), ("ingest", "kymflow_zarr")}
+# ``ds.view()`` starts the server of the page, and ``ds.publish()`` writes it as files; both are
+# made of the face. `ingest` forwards names that the package offers now.
+UPWARDS = {
+    ("api.dataset", "viewer.web.serving"),
+    ("api.dataset", "viewer.web.publishing.page"),
+    ("ingest", "kymflow_zarr"),
+}
 
 # What the face does not offer: a look at a source before a dataset is created.
 BESIDE_THE_FACE = {("kymflow_zarr.cli.exchange.ingest", "ingest")}
@@ -158,7 +162,8 @@ def test_the_public_names_are_these() -> None:
         "ExportReport", "ImageBounds", "IngestItem", "IngestReport", "KymflowZarrError",
         "Level", "Limits", "LineRoi", "MapResult", "MaskRoi", "MetadataNotFoundError",
         "MigrationItem", "MigrationReport", "PointsRoi", "PolygonRoi", "PolylineRoi",
-        "Problem", "ReadingRecord", "RecordEdit", "RectRoi", "RefreshResult",
+        "Problem", "PublishItem", "PublishReport", "ReadingRecord", "RecordEdit", "RectRoi",
+        "RefreshResult",
         "RepairAction", "RepairReport", "Result", "ResultInput", "RoiStatistics",
         "SchemaValidationError", "UnknownRoi", "ValidationReport", "VerifyReport", "Viewer",
         "ZarrDataset", "ZarrImageRecord", "__version__", "copy_dataset", "errors", "get_limits",

@@ -1,23 +1,12 @@
-/** Requests to the server that this page is from; there is no other. */
+/** Requests to the server that this page is from, or to the files that it was published with; there is no other. */
 
 import { signal } from "@preact/signals";
 import { samplesOf, type Samples } from "../lib/lut";
+import { pageFolder, publishedList } from "../published/place";
+import { published, publishedArray, publishedBlock } from "../published/source";
+import { ApiError } from "./error";
 
-export class ApiError extends Error {
-  constructor(
-    readonly status: number,
-    readonly type: string,
-    readonly what: string,
-    readonly where: string | null,
-    readonly hint: string | null,
-  ) {
-    super(what);
-  }
-
-  get isConflict(): boolean {
-    return this.status === 409 || this.type === "EditConflictError";
-  }
-}
+export { ApiError };
 
 type Value = string | number | boolean | null | undefined | string[];
 
@@ -68,13 +57,26 @@ async function errorOf(answer: Response): Promise<ApiError> {
   return new ApiError(answer.status, "Error", `The server answered ${answer.status} ${answer.statusText}`, null, null);
 }
 
+/** Wait for files, as for answers. */
+async function waited<T>(files: Promise<T>): Promise<T> {
+  inFlight.value = inFlight.peek() + 1;
+  try {
+    return await files;
+  } finally {
+    inFlight.value = inFlight.peek() - 1;
+  }
+}
+
 export async function getJson<T>(address: string, signal?: AbortSignal): Promise<T> {
+  if (publishedList !== null) return (await waited(published(address))) as T;
   const answer = await ask(address, { signal: signal ?? null, headers: { Accept: "application/json" } });
   return (await answer.json()) as T;
 }
 
 /** What has changed since; nobody waits for the answer. */
 export async function getChanges(image?: string): Promise<{ list: string; revision: string | null }> {
+  // What was published does not change under the page.
+  if (publishedList !== null) return new Promise(() => undefined);
   const answer = await ask(url("/api/changes", { image }), { headers: { Accept: "application/json" } }, true);
   return await answer.json();
 }
@@ -95,6 +97,10 @@ export interface Block {
 }
 
 export async function getBlock(address: string, signal: AbortSignal): Promise<Block> {
+  if (publishedList !== null) {
+    const { rows, columns, dtype, bytes } = await waited(publishedBlock(address));
+    return { rows, columns, data: samplesOf(bytes, dtype) };
+  }
   const answer = await ask(address, { signal });
   const [rows = 0, columns = 0] = (answer.headers.get("X-Shape") ?? "").split(",").map(Number);
   const data = samplesOf(await answer.arrayBuffer(), answer.headers.get("X-Dtype") ?? "");
@@ -103,3 +109,12 @@ export async function getBlock(address: string, signal: AbortSignal): Promise<Bl
   }
   return { rows, columns, data };
 }
+
+/** An array that is an artifact, as a file of NumPy; null where there is none. */
+export async function getArray(id: string, name: string, signal: AbortSignal): Promise<ArrayBuffer | null> {
+  if (publishedList !== null) return publishedArray(id, name);
+  const answer = await fetch(downloadUrl("artifact", id, { kind: "array", name, as: "npy" }), { signal });
+  return answer.ok ? answer.arrayBuffer() : null;
+}
+
+export const licencesUrl = `${pageFolder}licenses.txt`;

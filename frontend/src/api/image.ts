@@ -1,5 +1,6 @@
 /** One image, whatever of it could be read. */
 
+import { shownAt } from "../published/place";
 import { getJson, imageUrl, postJson } from "./client";
 import type { AnyImage, EditAnswer, ImageInfo } from "./types";
 
@@ -16,7 +17,7 @@ export function whole(told: Partial<AnyImage> & { image_id: string }): AnyImage 
 
 /** The list that one came from, as the gallery's address has it: it says which image is next. */
 const listed = () => {
-  const list = new URLSearchParams(location.search).get("in");
+  const list = new URLSearchParams(shownAt().search).get("in");
   return list ? `?${list}` : "";
 };
 

@@ -149,6 +149,9 @@ export interface ImageInfo {
     vertical: DrawnAxis;
   };
   sliders: Slider[];
+  /** Of a published image: the steps, along rows and columns of the array, that tiles were made for. */
+  levels?: [number, number][];
+  wire_dtype?: string;
   contrast: { low: number; high: number; min: number; max: number } | null;
   rois: Roi[];
   metadata: unknown;
@@ -158,7 +161,7 @@ export interface ImageInfo {
   created_utc: string | null;
   updated_utc: string | null;
   acquired: string | null;
-  artifacts: { kind: string; name: string; key: string; size_bytes: number; forms: string[]; error?: string; stale?: string | null }[];
+  artifacts: { kind: string; name: string; key: string; size_bytes: number; forms: string[]; href?: string; error?: string; stale?: string | null }[];
   results: Result[];
   tables: { name: string; n_rows: number }[];
   series: Series[];
@@ -223,6 +226,8 @@ export interface TableData {
   columns: Column[];
   /** Of how many images the events were edited after the table was saved. */
   edited_since: number;
+  /** Of a published table: the file of all its rows. */
+  href?: string;
   total: number;
   rows: unknown[][];
 }

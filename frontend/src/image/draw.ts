@@ -2,7 +2,7 @@
 
 import type { DrawnAxis } from "../api/types";
 import { barLength, tickLabel, ticks } from "../lib/ticks";
-import { levelFor, tilesFor, type Plane, type Tile } from "../lib/tiles";
+import { levelFor, offeredLevel, tilesFor, type Plane, type Tile } from "../lib/tiles";
 import type { View } from "../lib/view";
 import { toX, toY, type Area } from "./geometry";
 import type { Layer } from "./stage";
@@ -12,7 +12,7 @@ import type { Colors, TileCache } from "./tilecache";
 export function drawTiles(
   context: CanvasRenderingContext2D, cache: TileCache, view: View, area: Area, plane: Plane, layers: Layer[], ratio: number,
 ): boolean {
-  const level = levelFor(view, area.width * ratio, area.height * ratio, plane);
+  const level = offeredLevel(levelFor(view, area.width * ratio, area.height * ratio, plane), plane.levels, view, plane);
   const wanted = tilesFor(view, level, plane);
   cache.want(wanted, layers.map((layer) => layer.at));
   let whole = true;

@@ -2,7 +2,7 @@
 
 import { effect } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { downloadUrl } from "../api/client";
+import { getArray } from "../api/client";
 import type { Roi } from "../api/types";
 import { parseNpy, type Npy } from "../lib/npy";
 import { outline } from "../lib/outline";
@@ -65,10 +65,9 @@ export function useMasks(stage: Stage): void {
         const key = `${roi.roi_id} ${name}`;
         if (!name || asked.has(key)) return;
         asked.add(key);
-        const address = downloadUrl("artifact", info.image_id, { kind: "array", name, as: "npy" });
-        fetch(address, { signal: abort.signal })
-          .then(async (answer) => {
-            const array = answer.ok ? parseNpy(await answer.arrayBuffer()) : null;
+        getArray(info.image_id, name, abort.signal)
+          .then((data) => {
+            const array = data && parseNpy(data);
             if (!array || array.shape.length !== 2 || abort.signal.aborted) return;
             const mask = pictureOf(array, info.plane.turned, onImage(index));
             if (mask) stage.masks.value = new Map(stage.masks.peek()).set(roi.roi_id, mask);

@@ -88,7 +88,7 @@ export class Stage {
     this.#auto = signal<Range | null>(null);
     this.plane = computed(() => {
       const { horizontal, vertical, turned } = this.info.value.plane;
-      return { width: horizontal.size, height: vertical.size, turned };
+      return { width: horizontal.size, height: vertical.size, turned, levels: this.info.value.levels };
     });
     this.frame = computed<Frame>(() => {
       const { horizontal, vertical, true_to_scale } = this.info.value.plane;

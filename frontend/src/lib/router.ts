@@ -1,9 +1,10 @@
 /** The address of the page, as signals; links are followed without loading the page again. */
 
 import { computed, signal } from "@preact/signals";
+import { linkTo, publishedList, shownAt } from "../published/place";
 import { patched, type Patch } from "./query";
 
-const here = signal({ path: location.pathname, search: location.search });
+const here = signal(shownAt());
 
 export const path = computed(() => here.value.path);
 export const search = computed(() => here.value.search);
@@ -39,9 +40,9 @@ export const imagePath = (id: string) => `/image/${encodeURIComponent(id)}`;
 export const tablePath = (name: string) => `/tables/${encodeURIComponent(name)}`;
 
 function set(url: string, push: boolean): void {
-  if (push) history.pushState(null, "", url);
-  else history.replaceState(null, "", url);
-  here.value = { path: location.pathname, search: location.search };
+  if (push) history.pushState(null, "", linkTo(url));
+  else history.replaceState(null, "", linkTo(url));
+  here.value = shownAt();
 }
 
 // What the gallery was like, so that its tab leads back there.
@@ -49,7 +50,7 @@ let galleryUrl = "/";
 
 export function navigate(url: string): void {
   flush();
-  if (route.peek().page === "gallery") galleryUrl = location.pathname + location.search;
+  if (route.peek().page === "gallery") galleryUrl = path.peek() + search.peek();
   set(url, true);
   scrollTo(0, 0);
 }
@@ -63,9 +64,9 @@ function flush(): void {
   clearTimeout(timer);
   timer = 0;
   if (Object.keys(waiting).length === 0) return;
-  const next = patched(location.search, waiting);
+  const next = patched(search.peek(), waiting);
   waiting = {};
-  if (next !== location.search) set(location.pathname + next, false);
+  if (next !== search.peek()) set(path.peek() + next, false);
 }
 
 /** Change the query; by default in place. Browsers allow few changes in a second, so `later`. */
@@ -76,11 +77,11 @@ export function setQuery(patch: Patch, how: "now" | "later" | "push" = "now"): v
     return;
   }
   if (how === "push") {
-    const next = patched(location.search, waiting);
+    const next = patched(search.peek(), waiting);
     waiting = {};
     clearTimeout(timer);
     timer = 0;
-    if (next !== location.search) set(location.pathname + next, true);
+    if (next !== search.peek()) set(path.peek() + next, true);
     return;
   }
   flush();
@@ -89,7 +90,7 @@ export function setQuery(patch: Patch, how: "now" | "later" | "push" = "now"): v
 export function startRouter(): void {
   addEventListener("popstate", () => {
     waiting = {};
-    here.value = { path: location.pathname, search: location.search };
+    here.value = shownAt();
   });
   addEventListener("pagehide", flush);
   document.addEventListener("click", (event) => {
@@ -97,6 +98,12 @@ export function startRouter(): void {
     if (event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
     const link = (event.target as Element | null)?.closest?.("a");
     if (!link || link.target || link.hasAttribute("download") || link.origin !== location.origin) return;
+    if (publishedList !== null) {
+      event.preventDefault();
+      if (link.hash.startsWith("#/")) navigate(link.hash.slice(1));
+      else document.querySelector<HTMLElement>(link.hash || "#main")?.focus();
+      return;
+    }
     if (routeOf(link.pathname).page === "unknown" || link.pathname === location.pathname && link.hash) return;
     event.preventDefault();
     navigate(link.pathname + link.search);

@@ -10,6 +10,8 @@ export interface Plane {
   height: number;
   /** Whether rows of the array run from left to right. */
   turned: boolean;
+  /** The steps, along rows and columns of the array, that there are tiles of; all where left out. */
+  levels?: [number, number][] | undefined;
 }
 
 export interface Level {
@@ -40,6 +42,17 @@ export function levelFor(view: View, pixelsWide: number, pixelsTall: number, pla
     down: stepFor((view.y1 - view.y0) / Math.max(1, pixelsTall), plane.height),
   };
 }
+
+/** The coarsest level that loses nothing that is seen, of those that there are tiles of; of few enough tiles. */
+export function offeredLevel(wanted: Level, offered: [number, number][] | undefined, view: View, plane: Plane): Level {
+  if (!offered) return wanted;
+  const levels = offered.map(([rows, columns]) => (plane.turned ? { across: rows, down: columns } : { across: columns, down: rows }));
+  const sharp = levels.filter((level) => level.across <= wanted.across && level.down <= wanted.down).length;
+  const from = Math.max(0, sharp - 1);
+  return levels.slice(from).find((level) => tilesFor(view, level, plane).length <= MOST_TILES) ?? levels[levels.length - 1] ?? wanted;
+}
+
+const MOST_TILES = 48;
 
 function spans(from: number, to: number, size: number, step: number): [number, number][] {
   const long = TILE * step;

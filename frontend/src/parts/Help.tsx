@@ -1,5 +1,6 @@
 import { signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
+import { publishedList } from "../published/place";
 
 export const helpOpen = signal(false);
 
@@ -51,7 +52,7 @@ export function Help() {
       <div class="help-inner">
         <h2 id="help-title">Keys</h2>
         <div class="help-columns">
-          {KEYS.map(([title, rows]) => (
+          {KEYS.filter(([title]) => publishedList === null || !title.startsWith("Judging")).map(([title, rows]) => (
             <section key={title}>
               <h3>{title}</h3>
               <dl>

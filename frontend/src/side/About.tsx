@@ -1,6 +1,7 @@
 import { useState } from "preact/hooks";
 import { downloadUrl, url } from "../api/client";
 import type { AnyImage, ImageInfo } from "../api/types";
+import { publishedList } from "../published/place";
 import { number, shape, when } from "../lib/format";
 import { formatAt, formatFilter } from "../lib/query";
 import { tablePath } from "../lib/router";
@@ -54,16 +55,16 @@ export function Downloads({ info, stage }: { info: ImageInfo; stage: Stage }) {
   };
   return (
     <>
-      <p><a class="download" download data-testid="download-tif" href={downloadUrl("image", info.image_id, { as: "tif" })}><Icon name="save" /> TIFF</a>
+      {publishedList === null && <p><a class="download" download data-testid="download-tif" href={downloadUrl("image", info.image_id, { as: "tif" })}><Icon name="save" /> TIFF</a>
         {FIGURES.map((form) => (
           <a key={form} class="download" download data-testid={`figure-${form}`} href={downloadUrl("figure", info.image_id, { as: form, ...shown })}
             title="A figure of the plane and contrast that are shown, with axes and scale bar">{form.toUpperCase()}</a>
         ))}
-      </p>
+      </p>}
       {zarr && (
         <div class="copy-row">
           <label>
-            <span>OME-Zarr address, for any viewer while this server runs</span>
+            <span>OME-Zarr address, for any viewer{publishedList === null && " while this server runs"}</span>
             <input readOnly data-testid="ome-zarr" value={zarr} onFocus={(e) => e.currentTarget.select()} />
           </label>
           <button type="button" data-testid="ome-zarr-copy" onClick={() => void copy()}><Icon name={copied ? "check" : "copy"} /> {copied ? "Copied" : "Copy"}</button>

@@ -25,7 +25,7 @@ export function Artifacts({ info }: { info: AnyImage }) {
                 {one.error && <span class="bad" title={one.error}> damaged</span>}
               </button>
               {one.forms.map((form) => (
-                <a key={form} class="download" download href={downloadUrl("artifact", info.image_id, { kind: one.kind, name: one.name, as: form })}>{form.toUpperCase()}</a>
+                <a key={form} class="download" download href={one.href ?? downloadUrl("artifact", info.image_id, { kind: one.kind, name: one.name, as: form })}>{form.toUpperCase()}</a>
               ))}
             </div>
             {open === key && <ArtifactView id={info.image_id} revision={info.revision} artifact={one} />}

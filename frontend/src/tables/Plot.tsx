@@ -6,6 +6,7 @@ import { params, setQuery } from "../lib/router";
 import { onPage } from "../lib/theme";
 import { ErrorBox } from "../parts/ErrorBox";
 import { useLoad } from "../parts/useLoad";
+import { publishedList } from "../published/place";
 import { GroupPlot } from "./GroupPlot";
 import { PlotChart } from "./PlotChart";
 
@@ -25,7 +26,9 @@ export function Plot({ name, columns, where }: { name: string; columns: Column[]
   const [x, y] = [has(query.get("px"), numeric), has(query.get("py"), numeric)];
   const by = has(query.get("by"), [...own, ...ofImages]);
   // Values of images or animals by group, in place of a histogram.
-  const kind = y || !own.includes("image_id") ? "" : has(query.get("kind"), Object.keys(KINDS));
+  // Their statistics are computed by the server.
+  const grouped = own.includes("image_id") && publishedList === null;
+  const kind = y || !grouped ? "" : has(query.get("kind"), Object.keys(KINDS));
   const unit = has(query.get("unit"), [...own, ...ofImages]);
   const paired = query.get("paired") === "true";
   const address = x && !kind ? url(`/api/tables/${encodeURIComponent(name)}/plot`, { x, y, by, where }) : null;
@@ -47,7 +50,7 @@ export function Plot({ name, columns, where }: { name: string; columns: Column[]
         {pick("Plot", "plot-x", x, "no plot", numeric, (value) => setQuery({ px: value, ...(value ? {} : { py: null, by: null, kind: null, unit: null, paired: null }) }, "push"))}
         {x && pick("against", "plot-y", y, "how many (histogram)", numeric.filter((one) => one !== x), (value) => setQuery({ py: value }, "push"))}
         {x && pick("by", "plot-by", by, "nothing", own, (value) => setQuery({ by: value }, "push"), ofImages)}
-        {x && !y && own.includes("image_id") && (
+        {x && !y && grouped && (
           <label class="field inline">
             <span>as</span>
             <select data-testid="plot-kind" value={kind} onChange={(e) => setQuery({ kind: e.currentTarget.value || null }, "push")}>

@@ -51,10 +51,11 @@ export function TableView({ name }: { name: string }) {
         <Filters columns={columns} where={where} onChange={(next) => setQuery({ where: next, offset: null }, "push")} />
         <span class="spacer" />
         <span class="count" role="status" data-testid="table-count" data-total={data?.total ?? ""}>{data ? plural(data.total, "row") : "…"}</span>
+        {data?.href ? <a class="download" download href={data.href} title="All rows"><Icon name="save" /> Parquet</a> : <>
         <a class="download" download data-testid="table-csv" href={downloadUrl("table", name, { as: "csv", ...asked })}
           title="The rows that are shown, on all pages. A spreadsheet takes a cell that begins with = for a formula: import it as text."><Icon name="save" /> CSV</a>
         <a class="download" download href={downloadUrl("table", name, { as: "parquet", ...asked })} title="The rows that are shown, on all pages">Parquet</a>
-        <a class="download" download data-testid="table-xlsx" href={downloadUrl("table", name, { as: "xlsx", ...asked })} title="The rows that are shown, on all pages, for Excel: text stays text">Excel</a>
+        <a class="download" download data-testid="table-xlsx" href={downloadUrl("table", name, { as: "xlsx", ...asked })} title="The rows that are shown, on all pages, for Excel: text stays text">Excel</a></>}
       </div>
       {data && data.edited_since > 0 && (
         <p class="warning" role="status" data-testid="table-stale">

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from kymflow_zarr.engine.query.map import MapResult
     from kymflow_zarr.engine.results.compute import ComputeReport
     from kymflow_zarr.export.archives.report import ArchiveReport
+    from kymflow_zarr.export.publishing.report import PublishReport
     from kymflow_zarr.export.report import ExportReport
     from kymflow_zarr.ingest.report import IngestReport, RefreshResult
     from kymflow_zarr.storage.interface import Storage
@@ -1896,6 +1897,59 @@ class ZarrDataset:
 
         return view(
             self, host=host, port=port, edit=edit, who=who, token=token, open_browser=open_browser
+        )
+
+    def publish(
+        self,
+        target: StrPath,
+        *,
+        storage_options: Mapping[str, Any] | None = None,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> PublishReport:
+        """Write the dataset, with its page, as files that any static web host serves.
+
+        The target then holds a copy of the dataset that ``ZarrDataset("https://...", mode="r")``
+        reads, and ``index.html``, which shows it in a browser without a server: gallery, images
+        in all resolutions, curves, events, tables. Publishing again writes only what differs, and
+        an interrupted run is continued by calling again.
+
+        Parameters
+        ----------
+        target : str or Path
+            A folder, or an address such as ``s3://bucket/x.zarr``, at which nothing is, or where
+            this dataset was published before.
+        storage_options : mapping, optional
+            Configuration of a bucket; see :class:`ZarrDataset`.
+        dry_run : bool
+            Write nothing, and say what would be done.
+        progress : callable, optional
+            Called as ``progress(done, total, label)``.
+
+        Returns
+        -------
+        PublishReport
+            An image that cannot be read is reported as failed; the others are published.
+
+        Raises
+        ------
+        ArgumentError
+            If nothing can be published there, or the dataset has format version 1.
+        SchemaValidationError
+            If something else is there.
+        MissingDependencyError
+            If the packages for it are not installed; names the extra (an ImportError).
+        """
+        from kymflow_zarr.export.publishing.publication import publish
+        from kymflow_zarr.viewer.web.publishing.page import StaticPage
+
+        return publish(
+            self._open,
+            StaticPage(self),
+            target,
+            storage_options=storage_options,
+            dry_run=dry_run,
+            progress=progress,
         )
 
     def _repr_html_(self) -> str:

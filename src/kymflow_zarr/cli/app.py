@@ -18,6 +18,7 @@ from kymflow_zarr.cli.exchange.export import export
 from kymflow_zarr.cli.exchange.ingest import ingest
 from kymflow_zarr.cli.exchange.migrate import migrate
 from kymflow_zarr.cli.exchange.pack import pack
+from kymflow_zarr.cli.exchange.publish import publish
 from kymflow_zarr.cli.exchange.refresh import refresh
 from kymflow_zarr.cli.look.cat import cat
 from kymflow_zarr.cli.look.info import info
@@ -139,7 +140,7 @@ def app() -> None:
 
 for _command in (
     demo, ingest, refresh, info, ls, show, view, tables, head, cat, sql, summary,
-    results, stale, explain, compute, export, pack, archive, copy, delete, validate, verify,
-    repair, pyramids, migrate, schema, completion,
+    results, stale, explain, compute, export, pack, archive, copy, publish, delete, validate,
+    verify, repair, pyramids, migrate, schema, completion,
 ):  # fmt: skip
     app.add_command(_command)

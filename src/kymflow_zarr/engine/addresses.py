@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kymflow_zarr.schema.base import DatasetDocument
+    from kymflow_zarr.storage.object.bucket import Bucket
     from kymflow_zarr.storage.object.requests import Objects
     from kymflow_zarr.types import Durability, Mode, StrPath
 
@@ -104,14 +105,7 @@ def open_address(
         from kymflow_zarr.storage.object.http import WebFolder
 
         return _published(WebFolder(address))
-    try:
-        from kymflow_zarr.storage.object.bucket import Bucket
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"{scheme}:// needs the package obstore, which is not installed",
-            hint="Install it with the extra: pip install 'kymflow-zarr[remote]'.",
-        ) from error
-    bucket = Bucket(address, options)
+    bucket = open_bucket(address, options)
     from kymflow_zarr.storage.object.storage import ObjectStorage
 
     storage = ObjectStorage(bucket, writable=writable)
@@ -159,6 +153,24 @@ def open_shared(
             )
         refuse_nested(path)
     return _opened(ObjectStorage(bucket, writable=mode != "r"), mode, bucket, new)
+
+
+def open_bucket(address: str, options: Mapping[str, Any] | None) -> Bucket:
+    """Return the bucket at an address.
+
+    Raises
+    ------
+    MissingDependencyError
+        If obstore is not installed.
+    """
+    try:
+        from kymflow_zarr.storage.object.bucket import Bucket
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{address.partition(':')[0]}:// needs the package obstore, which is not installed",
+            hint="Install it with the extra: pip install 'kymflow-zarr[remote]'.",
+        ) from error
+    return Bucket(address, options)
 
 
 def _published(bucket: Objects) -> tuple[Storage, DatasetDocument]:

@@ -280,8 +280,8 @@ def _copy_unit(
     """
     scope = _scope(image_id)
     before = known.get(scope, frozenset())
-    new = _files(one, scope)
-    old = None if other is None else _files(other, scope)
+    new = listed_files(one, scope)
+    old = None if other is None else listed_files(other, scope)
     if new is None:
         stale = old is not None and delete and (overwrite or _digest(old) in before)
         if stale and not dry_run:
@@ -313,7 +313,7 @@ def _copy_unit(
 def _add(one: Storage, other: Storage, scope: str, new: Files) -> None:
     with other.stage(key=scope) as staged:
         for key in new:
-            staged.write(key, _verified(one, scope, key, new[key]))
+            staged.write(key, read_verified(one, scope, key, new[key]))
         staged.write(layout.CHECKSUMS, dump_checksums(new))
         if not staged.publish(scope):
             raise StorageError("another writer added it meanwhile", where=scope, hint="Call again.")
@@ -332,12 +332,12 @@ def _update(
         else ["source_files", "top", *(f"table:{name}" for name in names)]
     )
     with other.lock(*scopes):
-        if _files(other, scope) != old:
+        if listed_files(other, scope) != old:
             raise StorageError("another writer changed it", where=scope, hint="Call again.")
         if changed is None and scope:
             with other.stage(key=scope) as staged, other.transaction("") as transaction:
                 for key in new:
-                    staged.write(key, _verified(one, scope, key, new[key]))
+                    staged.write(key, read_verified(one, scope, key, new[key]))
                 staged.write(layout.CHECKSUMS, dump_checksums(new))
                 transaction.put_staged(scope, staged)
             return
@@ -346,14 +346,15 @@ def _update(
             listed |= _own_documents(other)
         with other.transaction(scope) as transaction:
             for key in new if changed is None else changed:
-                transaction.put(_join(scope, key), _verified(one, scope, key, new[key]))
+                transaction.put(_join(scope, key), read_verified(one, scope, key, new[key]))
             for key in old.keys() - new.keys():
                 transaction.remove(_join(scope, key))
             if not other.derives_checksums:
                 transaction.put(_join(scope, layout.CHECKSUMS), dump_checksums(listed))
 
 
-def _verified(storage: Storage, scope: str, key: str, expected: FileSum) -> bytes:
+def read_verified(storage: Storage, scope: str, key: str, expected: FileSum) -> bytes:
+    """Return the bytes of a listed file; raise CorruptDataError if they are others."""
     data = storage.read(_join(scope, key))
     if data is None or FileSum.of(data) != expected:
         raise CorruptDataError(
@@ -364,7 +365,7 @@ def _verified(storage: Storage, scope: str, key: str, expected: FileSum) -> byte
     return data
 
 
-def _files(storage: Storage, scope: str) -> dict[str, FileSum] | None:
+def listed_files(storage: Storage, scope: str) -> dict[str, FileSum] | None:
     """Return size and digest of each file of an image or of the top, None if there is none."""
     key = _join(scope, layout.CHECKSUMS)
     data = storage.read(key)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
+import json
 import pickle
-import re
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import obstore
 import pandas as pd
 import pytest
 from obstore.store import LocalStore, MemoryStore
@@ -28,58 +26,14 @@ from kymflow_zarr.errors import (
 )
 from kymflow_zarr.storage.object.bucket import Bucket
 from kymflow_zarr.testing import state_of
+from tests.helpers.static_host import Elsewhere, WithoutRanges, WithRanges, hosted
 from tests.storage.object.test_dataset_in_a_bucket import dataset_in
 from tests.storage.test_dataset_on_memory import work
 
 PIXELS = np.arange(4000 * 64, dtype="uint16").reshape(4000, 64)
 
 
-class _WithoutRanges(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-class _WithRanges(_WithoutRanges):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        path = Path(self.translate_path(self.path))
-        asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
-        if not path.is_file():
-            self.send_error(404)
-            return
-        data = path.read_bytes()
-        part = data if asked is None else data[int(asked[1]) : int(asked[2]) + 1]
-        self.send_response(200 if asked is None else 206)
-        self.send_header("Content-Length", str(len(part)))
-        self.end_headers()
-        self.wfile.write(part)
-
-
-class _Elsewhere(_WithoutRanges):
-    def do_GET(self) -> None:
-        self.send_response(302)
-        self.send_header("Location", f"http://localhost:{self.server.server_port}/other")  # type: ignore[attr-defined]
-        self.end_headers()
-
-    do_HEAD = do_GET  # noqa: N815
-
-
 Serve = Callable[..., str]
-
-
-@contextmanager
-def _served(handler: Any) -> Iterator[str]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.fixture
@@ -87,8 +41,8 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     """Return a function that serves the folder of the test and returns its address."""
     with ExitStack() as stack:
 
-        def served(kind: Any = _WithRanges) -> str:
-            return stack.enter_context(_served(functools.partial(kind, directory=str(tmp_path))))
+        def served(kind: Any = WithRanges) -> str:
+            return stack.enter_context(hosted(tmp_path, kind))
 
         yield served
 
@@ -140,7 +94,7 @@ def test_a_host_without_ranges_and_what_it_lacks_are_told(tmp_path: Path, serve:
     big = np.random.default_rng(0).integers(0, 60_000, (60_000, 200), dtype="uint16")
     with ZarrDataset(tmp_path / "x.zarr") as ds:
         ds.add_image(big, image_id="a")
-    there = ZarrDataset(f"{serve(_WithoutRanges)}/x.zarr", mode="r")
+    there = ZarrDataset(f"{serve(WithoutRanges)}/x.zarr", mode="r")
     with pytest.raises(StorageError, match="does not serve ranges"):
         there["a"].load_array(slice(0, 10))
     with pytest.raises(StorageError, match=r"published without its index.*update_manifest"):
@@ -153,7 +107,7 @@ def test_wrong_addresses_of_hosts_are_refused(tmp_path: Path, serve: Serve) -> N
     with pytest.raises(ArgumentError, match="read only"):
         ZarrDataset(f"{serve()}/x.zarr")
     with pytest.raises(StorageError, match="another host, localhost"):
-        ZarrDataset(f"{serve(_Elsewhere)}/x.zarr", mode="r")
+        ZarrDataset(f"{serve(Elsewhere)}/x.zarr", mode="r")
     with pytest.raises(StorageError, match="a user in it") as caught:
         ZarrDataset("https://me:pAsSwOrD@host/x.zarr", mode="r")
     assert "pAsSwOrD" not in str(caught.value)
@@ -173,3 +127,23 @@ def test_a_folder_that_was_copied_into_a_bucket_is_read_and_not_written(
     assert state_of(there) == state_of(ds)
     with pytest.raises(SchemaValidationError, match="copy of a dataset in a folder"):
         ZarrDataset(address, storage_options=s3_options)
+
+
+def test_a_bucket_is_published_to_a_bucket_which_serves_it_to_browsers(
+    s3_options: dict[str, Any], new_address: Callable[[], str]
+) -> None:
+    source, target = new_address(), new_address()
+    with ZarrDataset(source, storage_options=s3_options) as ds:
+        ds.add_image(np.arange(800, dtype="uint16").reshape(40, 20), image_id="a")
+        ds.save_table("t", pd.DataFrame({"image_id": ["a"], "v": [1]}))
+        assert ds.publish(target, storage_options=s3_options).ok
+        again = ds.publish(target, storage_options=s3_options)
+        assert again.n_bytes == 0
+        state = state_of(ds)
+    with ZarrDataset(target, mode="r", storage_options=s3_options) as there:
+        assert state_of(there) == state
+    bucket = Bucket(target, s3_options)
+    assert json.loads((bucket.get("zarr.json") or (b"", ""))[0])["attributes"]["kymflow_zarr"]
+    headers = obstore.get(bucket._store, "index.html").attributes
+    assert headers["Content-Type"].startswith("text/html")
+    assert headers["Cache-Control"] == "no-cache"

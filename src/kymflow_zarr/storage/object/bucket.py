@@ -157,10 +157,16 @@ class Bucket(Objects):
 
     # Writing ---------------------------------------------------------------------------
 
-    def put(self, name: str, data: bytes | memoryview) -> None:
-        """Put an object, replacing one of that name."""
+    def put(
+        self, name: str, data: bytes | memoryview, attributes: Mapping[str, str] | None = None
+    ) -> None:
+        """Put an object, replacing one of that name.
+
+        `attributes` are headers with which it is served, such as ``Content-Type``.
+        """
         with self.request("put", name):
-            obstore.put(self._store, name, bytes(data), use_multipart=len(data) > _MULTIPART)
+            obstore.put(self._store, name, bytes(data), use_multipart=len(data) > _MULTIPART,
+                        attributes=None if attributes is None else {**attributes})  # fmt: skip
         self.bytes_written += len(data)
 
     def put_if(self, name: str, data: bytes, tag: str | None) -> str | None:

@@ -1,0 +1,1 @@
+"""A dataset as files that any static host serves."""

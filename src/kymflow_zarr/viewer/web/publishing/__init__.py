@@ -1,0 +1,1 @@
+"""A dataset with its page as files that any static host serves."""
