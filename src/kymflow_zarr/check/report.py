@@ -10,7 +10,9 @@ from kymflow_zarr.runtime.report import FindingsReport, Report
 from kymflow_zarr.types import Severity
 
 VerifyLevel: TypeAlias = Literal["full", "fast"]
-RepairKind: TypeAlias = Literal["sweep", "rebuild", "restore", "relist", "quarantine", "lost"]
+RepairKind: TypeAlias = Literal[
+    "sweep", "rebuild", "restore", "relist", "quarantine", "lost", "link"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +165,12 @@ class RepairAction:
 
     Parameters
     ----------
-    kind : {"sweep", "rebuild", "restore", "relist", "quarantine", "lost"}
+    kind : {"sweep", "rebuild", "restore", "relist", "quarantine", "lost", "link"}
         ``sweep`` deletes the leftovers of a dead writer, ``rebuild`` rebuilds a derived file,
         ``restore`` restores the original bytes, ``relist`` rebuilds a list of checksums,
         ``quarantine`` moves a damaged file to the quarantine, ``lost`` removes a missing file from
-        the list.
+        the list, ``link`` leaves a link alone and what is damaged behind it, which may be whole
+        where the link leads.
     image_id : str, optional
     where : str
         Key in the dataset.
@@ -222,8 +225,8 @@ class RepairReport(Report[RepairAction]):
 
     @property
     def ok(self) -> bool:
-        """Whether nothing was quarantined or lost."""
-        return not self.quarantined and not self.lost
+        """Whether nothing was quarantined or lost, and nothing damaged was left behind a link."""
+        return not self.quarantined and not self.lost and not self._with(kind="link")
 
     def _summary(self) -> dict[str, Any]:
         return {"ok": self.ok}

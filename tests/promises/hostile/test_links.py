@@ -209,3 +209,52 @@ def test_what_is_staged_does_not_go_through_a_link_that_is_put_there_meanwhile(
                 path.unlink()
         shutil.rmtree(outside.parent / "moved", ignore_errors=True)
     assert swapped > 1
+
+
+@pytest.mark.parametrize("key", ["images/a/analysis/f.parquet", "images/a/analysis"])
+@pytest.mark.parametrize("leads", [False, True])
+def test_rows_of_an_image_whose_artifacts_are_behind_a_link_are_not_left_out_silently(
+    ds: ZarrDataset, tmp_path: Path, key: str, leads: bool
+) -> None:
+    for image_id in ("a", "b"):
+        ds.add_image(PIXELS, image_id=image_id).save_df_parquet("f", pd.DataFrame({"n": [1]}))
+    (ds.path / key).rename(tmp_path / "elsewhere")
+    (ds.path / key).symlink_to(tmp_path / ("elsewhere" if leads else "nowhere"))
+    with pytest.raises(StorageError, match="is a link"):
+        ds.gather("f")
+    found = ds.gather("f", on_error="report")
+    assert found["image_id"].tolist() == ["b"]
+    assert list(found.attrs["errors"]) == ["a"]
+    assert ds.images()["image_id"].tolist() == ["a", "b"]
+    assert not ds.verify().ok
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "images/a/analysis/f.parquet",
+        "images/a/analysis",
+        "images/a/analysis_arrays/m",
+        "images/a/data",
+        "tables/t.parquet",
+        "tables",
+    ],
+)
+def test_a_repair_names_links_and_leaves_what_lies_behind_them(
+    ds: ZarrDataset, tmp_path: Path, key: str
+) -> None:
+    rec = ds.add_image(PIXELS, image_id="a")
+    rec.save_df_parquet("f", pd.DataFrame({"n": [1]}))
+    rec.save_array_artifact("m", np.eye(3))
+    ds.save_table("t", pd.DataFrame({"image_id": ["a"]}))
+    (ds.path / key).rename(tmp_path / "elsewhere")
+    (ds.path / key).symlink_to(tmp_path / "nowhere")
+    plan = ds.repair(dry_run=True)
+    assert [(action.kind, action.where) for action in plan.actions] == [("link", key)]
+    assert not plan.ok
+    assert ds.repair().actions == plan.actions
+    # What was moved to another disk comes back whole.
+    (ds.path / key).unlink()
+    (tmp_path / "elsewhere").rename(ds.path / key)
+    assert ds.verify().ok
+    assert ds.repair().actions == ()

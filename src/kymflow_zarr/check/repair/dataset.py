@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
 
@@ -10,7 +11,7 @@ from kymflow_zarr import layout
 from kymflow_zarr.check.files import damaged_index_files, is_temporary, list_names
 from kymflow_zarr.check.repair.image import FROM_SOURCE, RepairPlan, repair_image
 from kymflow_zarr.check.repair.sources import decodes, is_kept, kept_again
-from kymflow_zarr.check.report import RepairAction, RepairReport
+from kymflow_zarr.check.report import Damage, RepairAction, RepairReport
 from kymflow_zarr.check.verify.checksum_scope import (
     ChecksumScope,
     Hasher,
@@ -175,17 +176,39 @@ def repair_dataset(
     require_dataset(storage)
     actions = _sweep(storage, dry_run=dry_run)
     image_ids = [i for i in Index(storage).image_ids() if not is_no_image(storage, i)]
+    links = storage.links()
     with hashing(storage, None) as hasher:
         # Do not lock intact images, so that writers need not wait.
         found = verify_images(storage, image_ids, True, progress, executor)
         with closing(found):
             for image_id, verified in found:
-                if not verified.is_whole:
+                if left := _behind(links, verified.damages, image_id):
+                    actions += left
+                elif not verified.is_whole:
                     actions += _repair_image(storage, image_id, hasher, dry_run=dry_run)
-        if settled(storage, "", None, hasher).errors:
+        top = settled(storage, "", None, hasher).errors
+        if left := _behind(links, top, None):
+            actions += left
+        elif top:
             actions += _repair_top(storage, hasher, dry_run=dry_run)
     actions += _drop_index(storage, dry_run=dry_run)
     return RepairReport(dry_run, tuple(actions))
+
+
+def _behind(
+    links: Sequence[str], damages: Iterable[Damage], image_id: str | None
+) -> list[RepairAction]:
+    """Return the links at or above what is damaged: it may be whole where they lead."""
+    keys = [damage.where for damage in damages if damage.severity == "error"]
+    why = (
+        "this is a link, behind which nothing is repaired. Move what it leads to into the dataset, "
+        "in place of the link, or delete the link, and repair again"
+    )
+    return [
+        RepairAction("link", image_id, link, why)
+        for link in links
+        if any(f"{key}/".startswith(f"{link}/") for key in keys)
+    ]
 
 
 def _repair_image(

@@ -105,6 +105,8 @@ def listing(storage: Storage, prefix: str) -> Iterator[ArtifactInfo]:
         if parsed is not None:
             kind, name = parsed
             yield ArtifactInfo(name, kind, key, stat.size)
+        elif key == f"{prefix}/{layout.ANALYSIS}":
+            storage.read(key)  # A link in the place of the folder: an error, not no artifacts.
 
 
 def is_named(info: ArtifactInfo, suffix: str) -> bool:

@@ -184,11 +184,7 @@ def _open_regular(path: StrPath, flags: int) -> tuple[int, int]:
         descriptor = os.open(path, flags)
     except OSError as error:
         if error.errno == errno.ELOOP and os.path.islink(path):  # noqa: PTH114 - text
-            raise StorageError(
-                "a part of the dataset is a link, through which nothing is read",
-                where=str(path),
-                hint="Move what it leads to into the dataset, in place of the link.",
-            ) from error
+            raise refused_link(str(path), "read") from error
         raise
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
@@ -436,7 +432,10 @@ def _file_time(path: str) -> int | None:
 
 
 def files_below(key: str, path: Path) -> Iterator[str]:
-    """Yield the keys of all files below a folder, sorted by their parts."""
+    """Yield the keys of all files below a folder, sorted by their parts.
+
+    What is no file is listed too, links to folders included: reading it raises an error.
+    """
     with os_errors("list", key):
         try:
             with os.scandir(path) as entries:
@@ -449,12 +448,17 @@ def files_below(key: str, path: Path) -> Iterator[str]:
         below = f"{key}/{entry.name}" if key else entry.name
         if entry.is_dir(follow_symlinks=False):
             yield from files_below(below, path / entry.name)
-            continue
-        with os_errors("look at", below):
-            is_file = entry.is_file()
-        # A named pipe or device in place of a file is listed too: reading it raises an error.
-        if is_file or not entry.is_symlink():
+        else:
             yield below
+
+
+def refused_link(where: str, done: str) -> StorageError:
+    """Return the error of a link in a dataset, through which nothing is read or written."""
+    return StorageError(
+        f"a part of the dataset is a link, through which nothing is {done}",
+        where=where,
+        hint="Move what it leads to into the dataset, in place of the link.",
+    )
 
 
 def links_below(root: Path, key: str) -> Iterator[str]:

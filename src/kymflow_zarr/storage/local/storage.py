@@ -38,6 +38,7 @@ from kymflow_zarr.storage.local.files import (
     names_below,
     os_errors,
     read_file,
+    refused_link,
     sync_all,
 )
 from kymflow_zarr.storage.local.journal import (
@@ -229,7 +230,9 @@ class LocalStorage(Storage):
 
     def walk(self, key: str) -> Iterator[tuple[str, Stat]]:
         """Yield key and stat of each file below a key, sorted by the parts of their keys."""
-        keys = list(files_below(key, self.path(key)))
+        place = self.path(key)
+        # A link in the place of the folder is no empty folder.
+        keys = [key] if key and place.is_symlink() else list(files_below(key, place))
         if self._pending:
             new = self._pending.keys_below(key)
             keys += [key for key in new if self.path(key).is_file()]
@@ -237,18 +240,18 @@ class LocalStorage(Storage):
             keys = sorted(set(keys), key=lambda key: key.split("/"))
         for below in keys:
             stat = self.stat(below)
-            if stat is not None:  # Another process may have deleted it meanwhile.
+            if stat is not None:
                 yield below, stat
+            elif self.path(below).is_symlink():
+                # Reading it is an error, and leaving it out would be silent.
+                yield below, LocalStat(0, UNKNOWN_VERSION)
+            # Else another process has deleted it meanwhile.
 
     def refuse_links(self, key: str, done: str) -> None:
         """Raise StorageError if a key or one of its parents is a link, which may lead outside."""
         link = first_link(self.root, check_key(key) if key else key)
         if link is not None:
-            raise StorageError(
-                f"a part of the dataset is a link, through which nothing is {done}",
-                where=link,
-                hint="Move what it leads to into the dataset, in place of the link.",
-            )
+            raise refused_link(link, done)
 
     # Writing ---------------------------------------------------------------------------
 
