@@ -33,10 +33,11 @@ function Header() {
           event.preventDefault();
           backToGallery();
         })}
-        {tab("/tables", "Tables", page === "tables")}
+        {!info?.blind && tab("/tables", "Tables", page === "tables")}
         {tab("/about", "About", page === "about")}
       </nav>
       <span class="spacer" />
+      {info?.blind && <span class="mode" data-testid="blind" title={`Hidden: ${info.blind.join(", ")}, names, paths, dates and what others have said.`}>blind</span>}
       {info && (
         <span class={info.editable ? "mode editing" : "mode"} data-testid="mode"
           title={info.editable ? "What you change is written to the dataset." : "Nothing is written. Start with --edit to judge images."}>

@@ -13,6 +13,8 @@ export interface DatasetInfo {
   created_utc: string | null;
   editable: boolean;
   who: string | null;
+  /** The columns that are hidden; null: the page is not blind. */
+  blind: string[] | null;
   n_images: number;
   tables: { name: string; n_rows: number | null; columns: (string | Column)[]; error?: string }[];
   columns: Column[];

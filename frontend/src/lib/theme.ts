@@ -52,9 +52,10 @@ export const onImage = (index: number) => ON_IMAGE[index % ON_IMAGE.length]!;
 export const onPage = (index: number) =>
   (theme.value === "dark" ? ON_IMAGE : ON_PAPER)[index % ON_IMAGE.length]!;
 
-// After Okabe and Ito, "Color Universal Design" (2008): told apart with every common form of colour blindness.
+// The first after Okabe and Ito, "Color Universal Design" (2008), the others searched for on white: a test holds each pair
+// apart with every common form of colour blindness.
 const EVENT_DARK = ["#e69f00", "#56b4e9", "#f0e442", "#cc79a7", "#00b884", "#d55e00", "#a08cff", "#bbbbbb"];
-const EVENT_LIGHT = ["#b36b00", "#0072b2", "#7a7000", "#a8467f", "#00714f", "#b84700", "#4b3fb5", "#555555"];
+const EVENT_LIGHT = ["#5d97af", "#ff4c0c", "#023d5f", "#c266f6", "#6a2800", "#7b00fc", "#d47364", "#160000"];
 
 export const eventColor = (index: number, image = false) =>
   (image || theme.value === "dark" ? EVENT_DARK : EVENT_LIGHT)[((index % 8) + 8) % 8]!;

@@ -115,7 +115,7 @@ function DraftForm({ stage, info, curator, draft }: Props & { curator: Curator; 
   };
   return (
     <form ref={form} class="roi-form" onSubmit={save} data-testid="roi-form">
-      <h4>{draft.roi ? `ROI ${draft.roi.roi_id}` : "New rectangle"}</h4>
+      <h3>{draft.roi ? `ROI ${draft.roi.roi_id}` : "New rectangle"}</h3>
       <label class="wide"><span>name</span><input data-testid="roi-name" value={draft.name} onInput={(e) => change({ name: e.currentTarget.value })} /></label>
       <label class="wide"><span>note</span><input data-testid="roi-note" value={draft.note} onInput={(e) => change({ note: e.currentTarget.value })} /></label>
       <div class="four">{(["x0", "x1", "y0", "y1"] as const).map(side)}</div>

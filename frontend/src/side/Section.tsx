@@ -37,7 +37,7 @@ export function Section({ id, title, count, open = false, forced = false, childr
           // Then it is as usual the next time.
         }
       }}>
-      <summary>{title} {count !== undefined && <span class="pill">{count}</span>}</summary>
+      <summary><h2>{title}</h2> {count !== undefined && <span class="pill">{count}</span>}</summary>
       {(shown || forced) && <div class="section-body">{typeof children === "function" ? children() : children}</div>}
     </details>
   );

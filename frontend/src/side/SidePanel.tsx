@@ -1,3 +1,4 @@
+import { dataset } from "../dataset";
 import type { EventsData, ImageInfo } from "../api/types";
 import { EventList } from "../image/EventList";
 import { hasSeconds } from "../image/events";
@@ -39,17 +40,21 @@ export function SidePanel({ stage, info, curator, events }: Props) {
         <RoiList stage={stage} info={info} curator={curator} />
       </Section>
       <Section id="facts" title="Image" open><Facts info={info} /></Section>
-      <Section id="metadata" title="Metadata"><Metadata info={info} /></Section>
-      <Section id="provenance" title="Provenance">
-        {info.provenance ? <Json value={info.provenance} /> : <p class="dim">Nothing is known.</p>}
-        {hasAny(info.source_files) && <Json value={info.source_files} name="source files" depth={1} />}
-      </Section>
-      {info.results.length > 0 && (
-        <Section id="results" title="Results" count={info.results.length}><Results info={info} results={info.results} /></Section>
+      {!dataset.value?.blind && (
+        <>
+          <Section id="metadata" title="Metadata"><Metadata info={info} /></Section>
+          <Section id="provenance" title="Provenance">
+            {info.provenance ? <Json value={info.provenance} /> : <p class="dim">Nothing is known.</p>}
+            {hasAny(info.source_files) && <Json value={info.source_files} name="source files" depth={1} />}
+          </Section>
+          {info.results.length > 0 && (
+            <Section id="results" title="Results" count={info.results.length}><Results info={info} results={info.results} /></Section>
+          )}
+          <Section id="artifacts" title="Artifacts" count={info.artifacts.length}><Artifacts info={info} /></Section>
+          <Section id="tables" title="In tables" count={info.tables.filter((table) => table.n_rows > 0).length}><InTables info={info} /></Section>
+          <Section id="downloads" title="Download" open><Downloads info={info} stage={stage} /></Section>
+        </>
       )}
-      <Section id="artifacts" title="Artifacts" count={info.artifacts.length}><Artifacts info={info} /></Section>
-      <Section id="tables" title="In tables" count={info.tables.filter((table) => table.n_rows > 0).length}><InTables info={info} /></Section>
-      <Section id="downloads" title="Download" open><Downloads info={info} stage={stage} /></Section>
     </aside>
   );
 }

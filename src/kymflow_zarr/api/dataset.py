@@ -1444,6 +1444,96 @@ class ZarrDataset:
 
         return undo(self._open, edit_id, ids, who=who)
 
+    def agreement(
+        self, raters: Iterable[str] | None = None, *, ids: Iterable[str] | None = None
+    ) -> pd.DataFrame:
+        """Compare the verdicts that people gave the same images, pair by pair.
+
+        The verdict of a person is the last one in the history of the image that was not undone.
+
+        Parameters
+        ----------
+        raters : iterable of str, optional
+            Names as given by `who`; everybody who judged an image if left out.
+        ids : iterable of str, optional
+            Of these images only.
+
+        Returns
+        -------
+        DataFrame
+            A row for each pair: ``rater_1``, ``rater_2``, ``n_images`` that both judged,
+            ``n_equal`` and ``share_equal`` of equal verdicts, and Cohen's ``kappa``. Kappa is NaN
+            where both gave one and the same verdict to all images, or judged none in common.
+
+        Raises
+        ------
+        ArgumentError
+            If one of the raters has judged none of the images.
+
+        Notes
+        -----
+        kappa = (p_o - p_e) / (1 - p_e), with the share p_o of equal verdicts and the share p_e
+        that chance would give: J. Cohen, Educational and Psychological Measurement 20 (1960)
+        37-46.
+        """
+        from kymflow_zarr.engine.curation.agreement import agreement
+
+        return agreement(self._open, raters, ids)
+
+    def event_agreement(
+        self, one: str, other: str, *, ids: Iterable[str] | None = None
+    ) -> pd.DataFrame:
+        """Compare two data frames of events, such as those of two people, image by image.
+
+        Parameters
+        ----------
+        one, other : str
+            Names of data-frame artifacts with ``t_start_s`` and, where events last, ``t_end_s``.
+        ids : iterable of str, optional
+            Of these images only. Images that lack one of the two are left out.
+
+        Returns
+        -------
+        DataFrame
+            A row for each image: ``image_id``; ``n_1`` and ``n_2`` events; ``n_matched`` pairs of
+            events that overlap, each event in one pair at most and as many pairs as possible;
+            ``f1``, which is 2 n_matched / (n_1 + n_2); ``overlap``, the time in both divided by
+            the time in one of them (Jaccard index). NaN where nothing can be divided.
+
+        Raises
+        ------
+        ArgumentError
+            If one of them has no column ``t_start_s``.
+        """
+        from kymflow_zarr.engine.curation.agreement import event_agreement
+
+        return event_agreement(self._open, one, other, ids)
+
+    def unblind(self, who: str | None = None) -> pd.DataFrame:
+        """End the blinding of a person, and say what was hidden from them.
+
+        The table ``blinding`` gets a row: who was told, and when.
+
+        Parameters
+        ----------
+        who : str, optional
+            As in :meth:`view`; the user of the operating system if left out.
+
+        Returns
+        -------
+        DataFrame
+            Each image that the person has judged: ``image_id``, the columns that were hidden,
+            and ``verdict``.
+
+        Raises
+        ------
+        ArgumentError
+            If nothing is hidden from that person.
+        """
+        from kymflow_zarr.engine.curation.blind_log import unblind
+
+        return unblind(self._open, who)
+
     def pack(
         self,
         path: StrPath,
@@ -1853,6 +1943,7 @@ class ZarrDataset:
         who: str | None = None,
         token: str | None = None,
         open_browser: bool = False,
+        blind: Sequence[str] | bool = False,
     ) -> Viewer:
         """Start a web viewer of the dataset, and return immediately.
 
@@ -1870,6 +1961,13 @@ class ZarrDataset:
             The secret that the URL must contain. If required and left out, one is generated.
         open_browser : bool
             Open the page in a browser.
+        blind : sequence of str or bool
+            Columns of :meth:`images`, such as ``["condition"]``, that nothing in the page tells;
+            True hides all metadata. Images have codes, in the order of which they are listed, and
+            the page shows their pixels, calibration, the shapes of regions, curves, events, and
+            what `who` has said, but no names, paths, dates, texts of others, tables or downloads.
+            With `edit`, the histories name what was hidden, and the table ``blinding`` says who
+            opened a blind page, and who opened one that was not blind afterwards.
 
         Returns
         -------
@@ -1880,6 +1978,8 @@ class ZarrDataset:
         ------
         ReadOnlyError
             If `edit` is True and the mode is ``"r"``.
+        ArgumentError
+            If a column to hide does not exist.
         StorageError
             If it cannot listen on that address.
         MissingDependencyError
@@ -1896,8 +1996,9 @@ class ZarrDataset:
         from kymflow_zarr.viewer.web.serving import view
 
         return view(
-            self, host=host, port=port, edit=edit, who=who, token=token, open_browser=open_browser
-        )
+            self, host=host, port=port, edit=edit, who=who, token=token,
+            open_browser=open_browser, blind=blind,
+        )  # fmt: skip
 
     def publish(
         self,

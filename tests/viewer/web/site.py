@@ -67,8 +67,10 @@ def make_dataset(path: Path) -> ZarrDataset:
 
 def client_of(dataset: ZarrDataset, *, edit: bool = False, **rules: Any) -> TestClient:
     """Return who asks the server of a dataset."""
+    blind, who = rules.pop("blind", None), rules.pop("who", "tester")
     known = Rules(rules.pop("host", "127.0.0.1"), 8000, **rules)
-    return TestClient(make_app(dataset, known, edit=edit, who="tester"), base_url=ORIGIN)
+    app = make_app(dataset, known, edit=edit, who=who, blind=blind)
+    return TestClient(app, base_url=ORIGIN)
 
 
 def ask(client: TestClient, address: str, status: int = 200) -> Any:

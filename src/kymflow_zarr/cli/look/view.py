@@ -32,6 +32,12 @@ __all__ = ["view"]
 )
 @click.option("--edit", is_flag=True, help="Images can be judged, regions and notes changed.")
 @click.option("--as", "who", metavar="NAME", help="Name for the history; yours by default.")
+@click.option("--blind", is_flag=True, help="Hide names, dates and metadata; images have codes.")
+@click.option(
+    "--by",
+    metavar="COLUMNS",
+    help="What is hidden, as the history names it: condition,date. All metadata if left out.",
+)
 @click.option("--read-only", is_flag=True, help="Write nothing at all, not even thumbnails.")
 @click.option("--no-browser", is_flag=True, help="Print the address and open nothing.")
 @click.option(
@@ -49,6 +55,8 @@ def view(
     port: int,
     edit: bool,
     who: str | None,
+    blind: bool,
+    by: str | None,
     read_only: bool,
     no_browser: bool,
     image_id: str | None,
@@ -60,6 +68,7 @@ def view(
     Examples:
       kymflow-zarr view all.zarr
       kymflow-zarr view all.zarr --edit --as "J. Doe"
+      kymflow-zarr view all.zarr --edit --as ada --blind --by condition,date
       kymflow-zarr view all.zarr --url 3f9a        OME-Zarr for any other viewer
       kymflow-zarr view all.zarr --host 0.0.0.0    for others too, with a token
     """
@@ -67,11 +76,18 @@ def view(
 
     if edit and read_only:
         raise click.UsageError("Give one of --edit and --read-only.")
+    if by is not None and not blind:
+        raise click.UsageError("--by says what --blind hides; give both.")
+    if blind and image_id is not None:
+        raise click.UsageError("A blind page serves no OME-Zarr. Give one of --blind and --url.")
+    hidden = blind if by is None else [name.strip() for name in by.split(",") if name.strip()]
     with _opened(dataset, edit=edit, read_only=read_only) as ds:
         shown = None if image_id is None else _ome_zarr_image(ds.find(image_id))
         browser = not no_browser and shown is None
         try:
-            with ds.view(host=host, port=port, edit=edit, who=who, open_browser=browser) as viewer:
+            with ds.view(
+                host=host, port=port, edit=edit, who=who, open_browser=browser, blind=hidden
+            ) as viewer:
                 ome_zarr = None if shown is None else viewer.ome_zarr_url(shown)
                 if as_json:
                     print_json({"url": viewer.url, "ome_zarr": ome_zarr})

@@ -61,8 +61,12 @@ def error_answer(status: int, kind: str, what: str, **more: str | None) -> Respo
     return answer({"error": error}, status=status)
 
 
-def failed(error: Exception) -> Response:
-    """Return the response for an exception."""
+def failed(error: Exception, *, brief: bool = False) -> Response:
+    """Return the response for an exception; a brief one does not say what and where."""
+    if brief:
+        status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+        what = "A blind page does not say what is wrong, as that could tell what is hidden."
+        return error_answer(status, type(error).__name__, what)
     if isinstance(error, errors.KymflowZarrError):
         status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
         return error_answer(

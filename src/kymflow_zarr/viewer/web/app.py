@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import getpass
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -12,6 +13,7 @@ from starlette.routing import Route
 from kymflow_zarr.api.internals import open_dataset_of
 from kymflow_zarr.errors import KymflowZarrError
 from kymflow_zarr.viewer.web.answers import asset, error_answer, failed, ome_zarr, page
+from kymflow_zarr.viewer.web.blinding import Blinding
 from kymflow_zarr.viewer.web.downloads import download_artifact, download_image, download_table
 from kymflow_zarr.viewer.web.figures import download_figure, download_values, values
 from kymflow_zarr.viewer.web.image.artifacts import artifact, events, series
@@ -66,8 +68,22 @@ _ROUTES = (
 )
 
 
+# All that a blind page asks for. Tables, artifacts, downloads and files name what is hidden.
+_BLIND: Final = frozenset(
+    {
+        about_dataset, changes, images, ids, judge, undo_judging, image, thumbnail, window,
+        histogram, series, events, edit, undo, page, asset,
+    }
+)  # fmt: skip
+
+
 def make_app(
-    dataset: ZarrDataset, rules: Rules, *, edit: bool = False, who: str | None = None
+    dataset: ZarrDataset,
+    rules: Rules,
+    *,
+    edit: bool = False,
+    who: str | None = None,
+    blind: Sequence[str] | None = None,
 ) -> Starlette:
     """Return the ASGI application for a dataset.
 
@@ -80,25 +96,36 @@ def make_app(
         Whether requests may change the dataset.
     who : str, optional
         Name of the person who edits; the user of the operating system by default.
+    blind : sequence of str, optional
+        Columns that are hidden. The page then shows nothing but pixels, shapes, curves and events
+        under codes, and what its user has said.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such column.
     """
+    opened, name = open_dataset_of(dataset), (who or _user()) if edit else None
+    hiding = None if blind is None else Blinding(opened, blind, name)
     app = Starlette(
-        routes=list(_ROUTES),
+        routes=[r for r in _ROUTES if hiding is None or r.endpoint in _BLIND],
         middleware=[Middleware(Guard, rules=rules)],
         exception_handlers={
-            KymflowZarrError: lambda _, error: failed(error),
+            KymflowZarrError: lambda _, error: failed(error, brief=hiding is not None),
             404: _nothing_there,
             405: _nothing_there,
         },
     )
     app.state.site = Site(
         dataset=dataset,
-        opened=open_dataset_of(dataset),
+        opened=opened,
         rules=rules,
-        gallery=Gallery(dataset),
+        gallery=Gallery(dataset, hiding),
         tables=Tables(dataset),
         cache=Cache(),
         editable=edit,
-        who=(who or _user()) if edit else None,
+        who=name,
+        blind=hiding,
     )
     return app
 

@@ -18,6 +18,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from kymflow_zarr.errors import ArgumentError, MissingDependencyError, StorageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kymflow_zarr import ZarrDataset
     from kymflow_zarr.viewer.web.security import Rules
 
@@ -35,9 +37,12 @@ def view(
     who: str | None,
     token: str | None,
     open_browser: bool,
+    blind: Sequence[str] | bool = False,
 ) -> Viewer:
     """Serve a page; see :meth:`kymflow_zarr.ZarrDataset.view`."""
     uvicorn = _require_uvicorn()
+    from kymflow_zarr.api.internals import is_metadata_column, open_dataset_of
+    from kymflow_zarr.engine.curation import blind_log
     from kymflow_zarr.viewer.web.app import make_app
     from kymflow_zarr.viewer.web.security import Rules, is_loopback
 
@@ -49,10 +54,25 @@ def view(
         raise ArgumentError("a token is letters, digits, - and _, 8 of them or more", where="token")
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(24)
+    opened = open_dataset_of(dataset)
+    hidden = None
+    if not isinstance(blind, bool):
+        hidden = list(blind)
+    elif blind:
+        hidden = [name for name in dataset.images() if is_metadata_column(name)]
     listening = _listen(host, port)
     rules = Rules(host, listening.getsockname()[1], token)
+    try:
+        app = make_app(dataset, rules, edit=edit, who=who, blind=hidden)
+        if edit and hidden is not None:
+            blind_log.log(opened, who, "blinded", hidden)
+        elif edit and (earlier := blind_log.is_blind(opened, who)) is not None:
+            blind_log.log(opened, who, "unblinded", earlier)
+    except BaseException:
+        listening.close()
+        raise
     config = uvicorn.Config(
-        make_app(dataset, rules, edit=edit, who=who),
+        app,
         http=Connection,
         log_level="critical",
         access_log=False,
@@ -168,6 +188,7 @@ class Viewer:
         """Return the URL at which other viewers open an image as OME-Zarr.
 
         Any program that knows the URL can read the image without a token while the server runs.
+        The server of a blind page answers nothing there.
         """
         return f"{self._origin}{self._rules.ome_zarr_path(image_id)}"
 

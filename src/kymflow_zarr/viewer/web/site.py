@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
     from kymflow_zarr import ZarrDataset
     from kymflow_zarr.engine.dataset import OpenDataset
+    from kymflow_zarr.viewer.web.blinding import Blinding
     from kymflow_zarr.viewer.web.lists.gallery import Gallery
     from kymflow_zarr.viewer.web.lists.tables import Tables
     from kymflow_zarr.viewer.web.security import Rules
 
-__all__ = ["Cache", "Site", "image_of", "number_of", "posted", "segments", "site_of"]
+__all__ = ["Cache", "Site", "id_of", "image_of", "number_of", "posted", "segments", "site_of"]
 
 T = TypeVar("T")
 _MAX_BYTES: Final = 2**27
@@ -98,6 +99,8 @@ class Site:
     editable : bool
     who : str, optional
         Name of the person who edits, for the history.
+    blind : Blinding, optional
+        What is hidden, and under which codes images are asked for.
     types : list of str
         The types of events that people use here, in the order in which they were found.
     """
@@ -110,6 +113,7 @@ class Site:
     cache: Cache
     editable: bool
     who: str | None
+    blind: Blinding | None = None
     # Requests run in parallel: limit those that read pixels, which need memory.
     pixels: threading.BoundedSemaphore = field(
         default_factory=lambda: threading.BoundedSemaphore(_PIXEL_THREADS)
@@ -151,8 +155,19 @@ def segments(request: Request) -> list[str]:
 
 
 def image_of(request: Request) -> str:
-    """Return the image id in a path below ``/api/images/`` or similar."""
-    return segments(request)[2]
+    """Return the image id in a path below ``/api/images/`` or similar.
+
+    Raises
+    ------
+    RecordNotFoundError
+        If the page is blind, and there is no image of that code.
+    """
+    return id_of(site_of(request), segments(request)[2])
+
+
+def id_of(site: Site, told: str) -> str:
+    """Return the id of the image that a page calls so."""
+    return told if site.blind is None else site.blind.id_of(told)
 
 
 async def posted(request: Request, do: Callable[[Request, dict[str, Any]], Response]) -> Response:

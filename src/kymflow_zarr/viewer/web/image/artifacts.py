@@ -175,6 +175,8 @@ def series(request: Request) -> Response:
     if over is None:
         raise ArgumentError(f"{name!r} has no column of times", where=name)
     offered = _drawn_columns(frame, over)
+    if site.blind is not None:
+        offered = [each for each in offered if each not in site.blind.hidden]
     column = request.query_params.get("column") or next(iter(offered), "")
     if column not in offered:
         raise ArgumentError(
@@ -241,6 +243,8 @@ def events(request: Request) -> Response:
     frame = load_frame(site, record, find_artifact(record, kind, name))
     if _START not in frame:
         raise ArgumentError(f"{name!r} has no column {_START!r}", where=name)
+    if site.blind is not None:
+        frame = site.blind.event_columns(frame)
     # Prefer the column that edits of a type write, if there is one.
     type_column = next((column for column in _TYPES if column in frame), None)
     types: set[str] = set()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import numpy as np
 
-from kymflow_zarr import MaskRoi, RectRoi, UnknownRoi
+from kymflow_zarr import Curation, MaskRoi, RectRoi, UnknownRoi
 from kymflow_zarr._version import __version__
 from kymflow_zarr.api.internals import stored_image_of
 from kymflow_zarr.errors import (
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from kymflow_zarr import ZarrImageRecord
+    from kymflow_zarr.viewer.web.blinding import Blinding
     from kymflow_zarr.views.plane import Drawn, Plane
 
 
@@ -39,17 +40,24 @@ def dataset(request: Request) -> Response:
     """Answer ``GET /api/dataset``."""
     site = site_of(request)
     rows = site.gallery.rows()
+    facts = {
+        "dataset_id": site.dataset.dataset_id,
+        "editable": site.editable,
+        "who": site.who,
+        "n_images": len(rows),
+        "columns": [{"name": n, "kind": kind} for n, kind in rows.kinds().items()],
+        "version": __version__,
+    }
+    if site.blind is not None:
+        hidden = {"blind": list(site.blind.hidden), "name": "blind", "created_utc": None}
+        return answer({**facts, **hidden, "tables": []})
     return answer(
         {
+            **facts,
+            "blind": None,
             "name": site.dataset.location.replace("\\", "/").rpartition("/")[2],
-            "dataset_id": site.dataset.dataset_id,
             "created_utc": site.dataset.created_utc,
-            "editable": site.editable,
-            "who": site.who,
-            "n_images": len(rows),
             "tables": site.tables.described(),
-            "columns": [{"name": n, "kind": kind} for n, kind in rows.kinds().items()],
-            "version": __version__,
         }
     )
 
@@ -75,15 +83,17 @@ def image_facts(site: Site, image_id: str, query: QueryParams) -> dict[str, Any]
     RecordNotFoundError
         If there is no such image.
     """
-    around = site.gallery.neighbors(image_id, query)
-    name = site.gallery.name_of(image_id)
+    told = image_id if site.blind is None else site.blind.code_of(image_id)
+    around = site.gallery.neighbors(told, query)
+    name = site.gallery.name_of(told)
     try:
         record = site.dataset.record(image_id)
     except RecordNotFoundError as error:
         if not around["n_listed"]:
             raise
         # The list has it, so its document was lost: it must not be the end of the way.
-        return {"image_id": image_id, "name": name, **around, "error": str(error)}
+        why = str(error) if site.blind is None else "The image is damaged."
+        return {"image_id": told, "name": name, **around, "error": why}
     facts: dict[str, Any] = {
         "image_id": image_id,
         "name": name,
@@ -99,7 +109,13 @@ def image_facts(site: Site, image_id: str, query: QueryParams) -> dict[str, Any]
             # A damaged part must not hide the others.
             if facts["error"] is None:
                 facts["error"] = str(error)
-    return facts
+    if site.blind is None:
+        return facts
+    try:
+        curation = record.curation()
+    except KymflowZarrError:
+        curation = Curation()
+    return site.blind.facts(facts, image_id, curation)
 
 
 def _ome_zarr(site: Site, record: ZarrImageRecord) -> str | None:
@@ -328,10 +344,26 @@ def _edit(request: Request, request_body: dict[str, Any]) -> Response:
         raise ArgumentError("changes are a list of objects", where="changes")
     if len(changes) > _MAX_CHANGES:
         raise ArgumentError(f"more than {_MAX_CHANGES} changes at once", where="changes")
-    with record.edit(who=site.who, expect=request_body["expect"]) as editing:
+    hidden = () if site.blind is None else site.blind.hidden
+    image = stored_image_of(record)
+    with image.edit(site.who, request_body["expect"], blind=hidden) as editing:
         for change in changes:
-            _apply(editing, change)
+            _apply(editing, change if site.blind is None else _unhidden(site.blind, record, change))
     return _changed(request, record.image_id, editing.edit_id)
+
+
+def _unhidden(blind: Blinding, record: ZarrImageRecord, change: dict[str, Any]) -> dict[str, Any]:
+    """Return a change with what the page did not show left as it is."""
+    if change.get("kind") == "note" and isinstance(change.get("value"), str):
+        return {**change, "value": blind.joined_note(record.curation(), change["value"])}
+    roi = change.get("roi")
+    if change.get("kind") == "roi" and isinstance(roi, dict) and roi.get("roi_id") is not None:
+        shown = {key: roi[key] for key in ("name", "note") if roi.get(key)}
+        return {**change, "roi": {**{k: roi[k] for k in roi if k not in _HIDDEN}, **shown}}
+    return change
+
+
+_HIDDEN: Final = ("name", "note", "meta")
 
 
 def _apply(editing: Any, change: dict[str, Any]) -> None:
@@ -384,5 +416,12 @@ def _of(change: dict[str, Any], key: str, *kinds: type | None) -> Any:
 def _undo(request: Request, request_body: dict[str, Any]) -> Response:
     site, record = site_of(request), _record_of(request, request_body)
     edit_id = _of(request_body, "edit_id", str, None)
-    undone = record.undo(edit_id, who=site.who, expect=request_body["expect"])
+    hidden = ()
+    if site.blind is not None:
+        hidden = site.blind.hidden
+        own = [edit for edit in record.curation().history if edit.who == site.who]
+        if edit_id not in [edit.edit_id for edit in own]:
+            raise ArgumentError("a blind page undoes edits of its own user", where="edit_id")
+    image = stored_image_of(record)
+    undone = image.undo(edit_id, who=site.who, expect=request_body["expect"], blind=hidden)
     return _changed(request, record.image_id, undone.edit_id)

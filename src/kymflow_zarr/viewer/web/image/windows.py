@@ -41,6 +41,8 @@ def thumbnail(request: Request) -> Response:
     current = request.query_params.get("v") == picture_version(record)
     with site.pixels:
         png = record.thumbnail()
+    if site.blind is not None:
+        png = site.blind.picture(png)
     caching = _FOR_EVER if current else _NEVER
     return Response(png, media_type="image/png", headers={"Cache-Control": caching})
 

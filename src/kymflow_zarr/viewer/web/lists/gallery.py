@@ -14,7 +14,7 @@ import numpy as np
 from kymflow_zarr.api.internals import is_metadata_column, open_dataset_of
 from kymflow_zarr.viewer.web.answers import answer
 from kymflow_zarr.viewer.web.lists.rows import Asked, Rows
-from kymflow_zarr.viewer.web.site import number_of, site_of
+from kymflow_zarr.viewer.web.site import id_of, number_of, site_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from kymflow_zarr import ZarrDataset, ZarrImageRecord
+    from kymflow_zarr.viewer.web.blinding import Blinding
 
 __all__ = ["NAME", "Gallery", "changes", "images", "picture_version", "thumbnail_address"]
 
@@ -47,10 +48,13 @@ class Gallery:
     Parameters
     ----------
     dataset : ZarrDataset
+    blind : Blinding, optional
+        The list has codes then, and hardly any facts.
     """
 
-    def __init__(self, dataset: ZarrDataset) -> None:
+    def __init__(self, dataset: ZarrDataset, blind: Blinding | None = None) -> None:
         self._dataset = dataset
+        self._blind = blind
         self._guard = threading.Lock()
         self._rows: Rows | None = None
         self._places: dict[str, int] = {}
@@ -64,7 +68,12 @@ class Gallery:
             if self._rows is None or now_s - self._asked_s > _TRUSTED_S:
                 token = open_dataset_of(self._dataset).change_token()
                 if self._rows is None or token != self._token:
-                    self._rows = _rows_of(self._dataset.images(), self._dataset.image_names())
+                    images = self._dataset.images()
+                    self._rows = (
+                        _rows_of(images, self._dataset.image_names())
+                        if self._blind is None
+                        else self._blind.rows(images)
+                    )
                     ids = self._rows.columns["image_id"].objects
                     self._places = {image_id: place for place, image_id in enumerate(ids)}
                     self._token = token
@@ -75,7 +84,9 @@ class Gallery:
         """Return what people call an image; its id if the list does not have it."""
         rows = self.rows()
         place = self._places.get(image_id)
-        return image_id if place is None else str(rows.columns[NAME].objects[place])
+        if place is None or NAME not in rows.columns:
+            return image_id
+        return str(rows.columns[NAME].objects[place])
 
     def version(self) -> str:
         """Return a text that changes with the list; at most one second old."""
@@ -156,8 +167,10 @@ def changes(request: Request) -> Response:
     """Answer ``GET /api/changes``: what an open page compares to see the edits of others."""
     site = site_of(request)
     image_id = request.query_params.get("image")
-    revision = None if image_id is None else site.dataset.record(image_id).revision
-    return answer({"list": site.gallery.version(), "revision": revision})
+    revision = None if image_id is None else site.dataset.record(id_of(site, image_id)).revision
+    # The token names images and times.
+    version = hashlib.sha256(site.gallery.version().encode(errors="replace")).hexdigest()
+    return answer({"list": version, "revision": revision})
 
 
 def thumbnail_address(image_id: str, facts: Mapping[str, Any]) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from kymflow_zarr.engine.curation.judging import judge as judge_images
+from kymflow_zarr.engine.curation.judging import undo as undo_edit
 from kymflow_zarr.errors import ArgumentError
 from kymflow_zarr.viewer.web.answers import answer
 from kymflow_zarr.viewer.web.lists.rows import Asked
-from kymflow_zarr.viewer.web.site import number_of, posted, site_of
+from kymflow_zarr.viewer.web.site import id_of, number_of, posted, site_of
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -52,7 +54,14 @@ def _judge(request: Request, asked: dict[str, Any]) -> Response:
         raise ArgumentError("what was seen is verdicts by image", where="seen")
     if "verdict" not in asked:
         raise ArgumentError("the request has no verdict", where="verdict")
-    edit_id = site.dataset.judge(image_ids, asked["verdict"], who=site.who, seen=seen)
+    if site.blind is not None:
+        # Whether others came to another verdict is hidden, too.
+        ids, hidden = [*map(site.blind.id_of, image_ids)], site.blind.hidden
+        edit_id = judge_images(
+            site.opened, ids, asked["verdict"], who=site.who, seen=None, blind=hidden
+        )
+    else:
+        edit_id = site.dataset.judge(image_ids, asked["verdict"], who=site.who, seen=seen)
     site.gallery.forget()
     return answer({"edit_id": edit_id})
 
@@ -62,7 +71,9 @@ def _undo(request: Request, asked: dict[str, Any]) -> Response:
     edit_id = asked.get("edit_id")
     if not isinstance(edit_id, str):
         raise ArgumentError("the request names no edit", where="edit_id")
-    undone = site.dataset.undo(edit_id, _ids_of(asked), who=site.who)
+    hidden = () if site.blind is None else site.blind.hidden
+    image_ids = [id_of(site, each) for each in _ids_of(asked)]
+    undone = undo_edit(site.opened, edit_id, image_ids, who=site.who, blind=hidden)
     site.gallery.forget()
     return answer({"edit_id": undone})
 
