@@ -5,20 +5,57 @@ It imports the face only for annotations, so that modules that the face imports 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
 
     from kymflow_zarr.api.dataset import ZarrDataset
     from kymflow_zarr.api.image import ZarrImageRecord
+    from kymflow_zarr.engine.curation.document import Edit
     from kymflow_zarr.engine.dataset import OpenDataset
     from kymflow_zarr.engine.image import StoredImage
     from kymflow_zarr.formats.kinds import Kind
-    from kymflow_zarr.types import ArtifactInfo
+    from kymflow_zarr.types import ArtifactInfo, Verdict
+
+
+def judge_blind(
+    dataset: ZarrDataset, ids: Sequence[str], verdict: Any, *, who: str | None, blind: Sequence[str]
+) -> str | None:
+    """Give images one verdict, and note what was hidden; see :meth:`ZarrDataset.judge`."""
+    from kymflow_zarr.engine.curation.judging import judge
+
+    return judge(open_dataset_of(dataset), ids, verdict, who=who, seen=None, blind=blind)
+
+
+def undo_blind(
+    dataset: ZarrDataset, edit_id: str, ids: Sequence[str], *, who: str | None, blind: Sequence[str]
+) -> str:
+    """Undo an edit of images, and note what was hidden; see :meth:`ZarrDataset.undo`."""
+    from kymflow_zarr.engine.curation.judging import undo
+
+    return undo(open_dataset_of(dataset), edit_id, ids, who=who, blind=blind)
+
+
+def log_view(dataset: ZarrDataset, who: str | None, hidden: Sequence[str] | None) -> None:
+    """Write down that a person opens a blind page, or one that is not blind after such a one."""
+    from kymflow_zarr.engine.curation import blind_log
+
+    opened = open_dataset_of(dataset)
+    if hidden is not None:
+        blind_log.log(opened, who, "blinded", hidden)
+    elif (earlier := blind_log.is_blind(opened, who)) is not None:
+        blind_log.log(opened, who, "unblinded", earlier)
+
+
+def verdicts_in(history: Iterable[Edit]) -> dict[str, Verdict | None]:
+    """Return the verdict that each person gave last, by name."""
+    from kymflow_zarr.engine.curation import document
+
+    return document.verdicts_in(history)
 
 
 def kind_of(info: ArtifactInfo) -> Kind:

@@ -49,7 +49,7 @@ def test_nothing_that_reaches_the_browser_tells_the_condition(
     page.get_by_test_id("card").nth(5).wait_for()
     assert page.get_by_test_id("blind").text_content() == "blind"
     assert page.get_by_text("Tables", exact=True).count() == 0
-    codes = [card.get_attribute("data-image-id") for card in page.get_by_test_id("card").all()]
+    codes = [str(card.get_attribute("data-image-id")) for card in page.get_by_test_id("card").all()]
     assert codes == sorted(codes)
     seen = [page.content(), page.title()]
     page.get_by_test_id("advance").click()

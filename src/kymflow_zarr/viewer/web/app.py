@@ -106,7 +106,7 @@ def make_app(
         If there is no such column.
     """
     opened, name = open_dataset_of(dataset), (who or _user()) if edit else None
-    hiding = None if blind is None else Blinding(opened, blind, name)
+    hiding = None if blind is None else Blinding(dataset, blind, name)
     app = Starlette(
         routes=[r for r in _ROUTES if hiding is None or r.endpoint in _BLIND],
         middleware=[Middleware(Guard, rules=rules)],

@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
-from kymflow_zarr.engine.curation.document import load_curation, verdicts_in
-from kymflow_zarr.errors import ArgumentError, RecordNotFoundError
+from kymflow_zarr.api.internals import verdicts_in
+from kymflow_zarr.errors import ArgumentError, KymflowZarrError, RecordNotFoundError
 from kymflow_zarr.viewer.web.lists.rows import Rows
 
 if TYPE_CHECKING:
-    from kymflow_zarr.engine.curation.document import Curation
-    from kymflow_zarr.engine.dataset import OpenDataset
+    from kymflow_zarr import Curation, ZarrDataset
 
 __all__ = ["Blinding"]
 
@@ -40,7 +39,7 @@ class Blinding:
 
     Parameters
     ----------
-    opened : OpenDataset
+    dataset : ZarrDataset
     hidden : sequence of str
         Columns of the images, which the history of each judgement names.
     who : str, optional
@@ -52,13 +51,13 @@ class Blinding:
         If the images have no such column.
     """
 
-    def __init__(self, opened: OpenDataset, hidden: Sequence[str], who: str | None) -> None:
+    def __init__(self, dataset: ZarrDataset, hidden: Sequence[str], who: str | None) -> None:
         self.hidden = tuple(hidden)
-        self._opened, self._who = opened, who
+        self._dataset, self._who = dataset, who
         self._key = secrets.token_bytes(16)
         self._guard = threading.Lock()
         self._ids: dict[str, str] = {}
-        known = list(opened.images())
+        known = [str(name) for name in dataset.images()]
         unknown = [name for name in self.hidden if name not in known]
         if unknown:
             raise ArgumentError(
@@ -83,7 +82,7 @@ class Blinding:
         with self._guard:
             image_id = self._ids.get(code)
         if image_id is None:
-            for each in self._opened.list_image_ids():
+            for each in self._dataset.list_image_ids():
                 self.code_of(each)
             image_id = self._ids.get(code)
         if image_id is None:
@@ -93,12 +92,15 @@ class Blinding:
     def rows(self, images: pd.DataFrame) -> Rows:
         """Return the list of images as a blind page shows it."""
         shown = images[[name for name in _COLUMNS if name in images and name not in self.hidden]]
-        said = [self._own(image_id) for image_id in images["image_id"]]
+        said: list[tuple[Any, Any]] = [self._own(image_id) for image_id in images["image_id"]]
+        damaged: Any = ["damaged" if text else None for text in images["error"].fillna("")]
+        verdicts: Any = pd.Series([verdict for verdict, _ in said], images.index, dtype=object)
+        notes: Any = [note or None for _, note in said]
         shown = shown.assign(
             image_id=[self.code_of(image_id) for image_id in images["image_id"]],
-            verdict=pd.array([verdict for verdict, _ in said], dtype=object),
-            curation_note=[note or None for _, note in said],
-            error=["damaged" if text else None for text in images["error"].fillna("")],
+            verdict=verdicts,
+            curation_note=notes,
+            error=damaged,
             # The picture of an image is asked for anew when it has changed.
             updated_utc=images["updated_utc"].map(lambda when: self._digest(f"at {when}")),
             axes=images["axes"],
@@ -107,8 +109,10 @@ class Blinding:
         return Rows(shown, searched=["image_id", "verdict", "curation_note"])
 
     def _own(self, image_id: str) -> tuple[str | None, str]:
-        image = self._opened.record(image_id)
-        curation = load_curation(image.storage, image.prefix)
+        try:
+            curation = self._dataset.record(image_id).curation()
+        except KymflowZarrError:
+            return None, ""  # Damaged: it is listed as such.
         return verdicts_in(curation.history).get(self._who or ""), self.note_of(curation)
 
     def note_of(self, curation: Curation) -> str:
@@ -155,7 +159,7 @@ class Blinding:
     def facts(self, facts: dict[str, Any], image_id: str, curation: Curation) -> dict[str, Any]:
         """Return the facts about an image as a blind page shows them."""
         code = self.code_of(image_id)
-        shown = {key: facts[key] for key in _FACTS if key in facts}
+        shown: dict[str, Any] = {key: facts[key] for key in _FACTS if key in facts}
         frames = {(each["kind"], each["name"]) for key in ("series", "events")
                   for each in facts.get(key, [])}  # fmt: skip
         return {

@@ -41,8 +41,7 @@ def view(
 ) -> Viewer:
     """Serve a page; see :meth:`kymflow_zarr.ZarrDataset.view`."""
     uvicorn = _require_uvicorn()
-    from kymflow_zarr.api.internals import is_metadata_column, open_dataset_of
-    from kymflow_zarr.engine.curation import blind_log
+    from kymflow_zarr.api.internals import is_metadata_column, log_view
     from kymflow_zarr.viewer.web.app import make_app
     from kymflow_zarr.viewer.web.security import Rules, is_loopback
 
@@ -54,20 +53,17 @@ def view(
         raise ArgumentError("a token is letters, digits, - and _, 8 of them or more", where="token")
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(24)
-    opened = open_dataset_of(dataset)
     hidden = None
     if not isinstance(blind, bool):
         hidden = list(blind)
     elif blind:
-        hidden = [name for name in dataset.images() if is_metadata_column(name)]
+        hidden = [name for name in map(str, dataset.images()) if is_metadata_column(name)]
     listening = _listen(host, port)
     rules = Rules(host, listening.getsockname()[1], token)
     try:
         app = make_app(dataset, rules, edit=edit, who=who, blind=hidden)
-        if edit and hidden is not None:
-            blind_log.log(opened, who, "blinded", hidden)
-        elif edit and (earlier := blind_log.is_blind(opened, who)) is not None:
-            blind_log.log(opened, who, "unblinded", earlier)
+        if edit:
+            log_view(dataset, who, hidden)
     except BaseException:
         listening.close()
         raise

@@ -198,6 +198,18 @@ def test_edits_of_others_are_not_undone_blind(blind: TestClient, secret: ZarrDat
     assert state_of(secret) == before
 
 
+def test_a_damaged_image_is_listed_and_says_no_more(secret: ZarrDataset) -> None:
+    folder = secret.path / "images" / f"{SECRETS[0]} 1"
+    (folder / "analysis" / "curation.json").write_text(f'{{"{SECRETS[0]}":')
+    (folder / "zarr.json").write_text(f'{{"{SECRETS[0]}":')
+    client = client_of(secret, blind=["condition"])
+    rows = ask(client, "/api/images")["rows"]
+    (damaged,) = [row for row in rows if row["error"]]
+    response = client.get(f"/api/images/{damaged['image_id']}")
+    assert tells(response) == []
+    assert response.json()["error"]
+
+
 def test_codes_are_others_at_each_start(secret: ZarrDataset) -> None:
     first, second = (codes_of(client_of(secret, blind=["condition"])) for _ in range(2))
     assert not set(first) & set(second)

@@ -416,7 +416,7 @@ def _of(change: dict[str, Any], key: str, *kinds: type | None) -> Any:
 def _undo(request: Request, request_body: dict[str, Any]) -> Response:
     site, record = site_of(request), _record_of(request, request_body)
     edit_id = _of(request_body, "edit_id", str, None)
-    hidden = ()
+    hidden: tuple[str, ...] = ()
     if site.blind is not None:
         hidden = site.blind.hidden
         own = [edit for edit in record.curation().history if edit.who == site.who]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from kymflow_zarr.engine.curation.judging import judge as judge_images
-from kymflow_zarr.engine.curation.judging import undo as undo_edit
+from kymflow_zarr.api.internals import judge_blind, undo_blind
 from kymflow_zarr.errors import ArgumentError
 from kymflow_zarr.viewer.web.answers import answer
 from kymflow_zarr.viewer.web.lists.rows import Asked
@@ -56,9 +55,9 @@ def _judge(request: Request, asked: dict[str, Any]) -> Response:
         raise ArgumentError("the request has no verdict", where="verdict")
     if site.blind is not None:
         # Whether others came to another verdict is hidden, too.
-        ids, hidden = [*map(site.blind.id_of, image_ids)], site.blind.hidden
-        edit_id = judge_images(
-            site.opened, ids, asked["verdict"], who=site.who, seen=None, blind=hidden
+        image_ids = [site.blind.id_of(code) for code in image_ids]
+        edit_id = judge_blind(
+            site.dataset, image_ids, asked["verdict"], who=site.who, blind=site.blind.hidden
         )
     else:
         edit_id = site.dataset.judge(image_ids, asked["verdict"], who=site.who, seen=seen)
@@ -73,7 +72,7 @@ def _undo(request: Request, asked: dict[str, Any]) -> Response:
         raise ArgumentError("the request names no edit", where="edit_id")
     hidden = () if site.blind is None else site.blind.hidden
     image_ids = [id_of(site, each) for each in _ids_of(asked)]
-    undone = undo_edit(site.opened, edit_id, image_ids, who=site.who, blind=hidden)
+    undone = undo_blind(site.dataset, edit_id, image_ids, who=site.who, blind=hidden)
     site.gallery.forget()
     return answer({"edit_id": undone})
 
