@@ -685,9 +685,12 @@ def _saves(record: Any) -> None:
     record.save_json("note", record.image_id)
 
 
-@pytest.mark.parametrize("place", ["folder", "memory"])
+@pytest.mark.parametrize("place", ["folder", "memory", "shared"])
 def test_a_function_saves_nothing_after_map_was_stopped(tmp_path: Path, place: str) -> None:
-    dataset = ZarrDataset(tmp_path / "a.zarr") if place == "folder" else dataset_on(MemoryStorage())
+    if place == "memory":
+        dataset = dataset_on(MemoryStorage())
+    else:
+        dataset = ZarrDataset(tmp_path / "a.zarr", shared=place == "shared")
     with dataset as ds:
         for number in range(5):
             ds.add_image(np.zeros((2, 2)), image_id=f"i{number}")

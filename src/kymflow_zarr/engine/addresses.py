@@ -39,7 +39,8 @@ _STORES: Final = frozenset({"s3", "s3a", "gs", "az", "adl", "abfs", "abfss"})
 _HTTP: Final = frozenset({"http", "https"})
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _OWN: Final = frozenset({layout.IMAGES, layout.TABLES, layout.INDEX, layout.SOURCE_FILES,
-                         layout.QUARANTINE, "heads", "changes", "probe", "staged"})  # fmt: skip
+                         layout.QUARANTINE, "heads", "changes", "leases", "probe",
+                         "staged"})  # fmt: skip
 
 
 def is_address(path: object) -> bool:

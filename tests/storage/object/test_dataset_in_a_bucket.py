@@ -7,6 +7,7 @@ import pickle
 import threading
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from kymflow_zarr.errors import (
     SchemaValidationError,
     StorageError,
 )
+from kymflow_zarr.runtime.lease import working_under
 from kymflow_zarr.storage.interface import ConflictError
 from kymflow_zarr.storage.object import garbage
 from kymflow_zarr.storage.object.bucket import Bucket
@@ -270,6 +272,46 @@ def test_a_change_that_was_undecided_when_it_was_read_is_not_undone() -> None:
     with pytest.raises(ConflictError):
         other.commit({"top": (undecided, State(files=undecided.files))})
     assert ds.list_table_names() == []
+
+
+@pytest.mark.parametrize("kind", ["replace", "add", "delete"])
+def test_a_worker_that_commits_when_its_call_ends_changes_nothing(kind: str) -> None:
+    ds, bucket = in_memory()
+    ds.save_table("t", ROWS)
+    record = ds.add_image(PIXELS, image_id="a")
+    calls = {
+        "replace": lambda: record.save_json("note", "late"),
+        "add": lambda: ds.add_image(PIXELS, image_id="b"),
+        "delete": lambda: ds.delete_image("a"),
+    }
+    asked, ended = threading.Event(), threading.Event()
+    ask = bucket.get
+
+    def slow(name: str) -> tuple[bytes, str] | None:
+        found = ask(name)
+        if name.endswith("/lease.json"):  # It may commit; meanwhile the call ends.
+            asked.set()
+            assert ended.wait(20)
+        return found
+
+    def work(lease: Any) -> None:
+        with working_under(lease):
+            calls[kind]()
+
+    before = state_of(ds)
+    with ThreadPoolExecutor(1) as pool:
+        with ds._open.storage.lease() as lease:
+            bucket.get = slow  # type: ignore[method-assign]
+            done = pool.submit(work, lease)
+            assert asked.wait(20)
+            bucket.get = ask  # type: ignore[method-assign]
+        ended.set()
+        with pytest.raises(StorageError, match="has ended"):
+            done.result()
+    assert state_of(ds) == before
+    assert ds.validate().ok
+    assert not [item.name for item in bucket.list_below("leases/")]
+    calls[kind]()
 
 
 def test_an_edit_that_another_host_overtook_is_refused(open_s3: Open) -> None:

@@ -7,7 +7,7 @@ import hashlib
 import threading
 import uuid
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Final, Self
@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 from kymflow_zarr import layout
 from kymflow_zarr.errors import StorageError
 from kymflow_zarr.runtime.background import Content, arrived
+from kymflow_zarr.runtime.lease import committing, current_lease
 from kymflow_zarr.schema.checksums import FileSum
 from kymflow_zarr.storage.interface import (
     ConflictError,
@@ -37,6 +38,7 @@ from kymflow_zarr.storage.object.heads import (
     number_of,
     scope_of,
 )
+from kymflow_zarr.storage.object.lease import ObjectLease
 from kymflow_zarr.storage.object.probe import probe
 from kymflow_zarr.storage.object.requests import ObjectRanges, Objects
 from kymflow_zarr.storage.object.states import (
@@ -379,7 +381,8 @@ class ObjectStorage(Storage):
             seen = self._states.read(scope)
         while not seen.exists:
             try:
-                done = self._states.commit({scope: (seen, State(files=dict(staged.files)))})
+                with self._permitted((scope,)):
+                    done = self._states.commit({scope: (seen, State(files=dict(staged.files)))})
             except ConflictError:
                 seen = self._states.read(scope)
             except BaseException as error:
@@ -390,6 +393,26 @@ class ObjectStorage(Storage):
                 self._after({scope: seen}, done)
                 return True
         return False
+
+    @contextlib.contextmanager
+    def lease(self) -> Iterator[ObjectLease | None]:
+        """Yield the permission of a call's workers to commit; withdraw it on exit."""
+        if not self.writable:
+            yield None
+            return
+        lease = ObjectLease(self.bucket, uuid.uuid4().hex)
+        lease.grant()
+        try:
+            yield lease
+        finally:
+            lease.withdraw()
+
+    def _permitted(self, scopes: Collection[str]) -> AbstractContextManager[None]:
+        """Return the context manager in which this thread may swap heads that it has read."""
+        lease = current_lease()
+        if isinstance(lease, ObjectLease) and lease.bucket.address == self.bucket.address:
+            return lease.committing_to(scopes)
+        return committing()
 
     def transaction(self, prefix: str) -> Transaction:
         """Return a transaction; see :class:`kymflow_zarr.storage.interface.Storage`."""
@@ -420,7 +443,8 @@ class ObjectStorage(Storage):
                     done: dict[str, Seen] = {}
                     break
                 try:
-                    done = self._states.commit(changed)
+                    with self._permitted(changed):
+                        done = self._states.commit(changed)
                 except ConflictError:
                     if last:
                         raise
