@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,9 +10,8 @@ from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.object.storage import ObjectStorage
 from kymflow_zarr.storage.shares.folder import SharedFolder
 from kymflow_zarr.testing import FaultPoint, fault_points
+from tests.helpers.operations import LONG
 from tests.storage.test_contract import LocalContract, _given
-
-LONG = bool(os.environ.get("KYMFLOW_ZARR_LONG"))
 
 
 class TestSharedFolder(LocalContract):
