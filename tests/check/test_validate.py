@@ -222,6 +222,11 @@ def one_dimension(root: Path) -> None:
     own(LINE, "pixels.shape", [200])(root)
 
 
+def three_times(root: Path) -> None:
+    with ZarrDataset(root, "r+") as ds:
+        ds.record(LINE.rpartition("/")[2]).save_array_artifact("axis_times/y", [0.0, 1.0, 2.0])
+
+
 def stray_rows(root: Path) -> None:
     with ZarrDataset(root) as ds:
         ids = ["line", "gone", "lost", "away", "past", "past", None]
@@ -407,6 +412,7 @@ CASES = [
         "'mask'",
     ),
     Case("array-artifact-name", f"{MASK}/zarr.json", own(MASK, "name", "a//b"), "a//b"),
+    Case("axis-times", f"{LINE}/analysis_arrays/axis_times%2fy/zarr.json", three_times, "'y'"),
     Case(
         "table-image-id",
         "tables/events.parquet",

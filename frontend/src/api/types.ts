@@ -43,6 +43,8 @@ export interface DrawnAxis {
   step: number;
   size: number;
   calibrated: boolean;
+  /** Of samples that are not evenly spaced: positions of some edges, and their values. */
+  knots?: { positions: number[]; values: number[] };
 }
 
 export interface Roi {

@@ -1,6 +1,7 @@
 import { effect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
+import { placeOf, valueOf } from "../lib/axis";
 import { tickLabel, ticks } from "../lib/ticks";
 import { color, eventColor, onPage, theme } from "../lib/theme";
 import { LEFT, RIGHT } from "./geometry";
@@ -22,7 +23,8 @@ const AXIS = 42;
 /** Curves under the image: the same left, the same right, the same zoom. */
 export function Chart({ stage, traces, label, aligned, types }: Props) {
   const box = useRef<HTMLDivElement>(null);
-  const { step, label: timeLabel } = stage.info.value.plane.horizontal;
+  const { horizontal } = stage.info.value.plane;
+  const timeLabel = horizontal.label;
 
   useEffect(() => {
     const element = box.current!;
@@ -68,7 +70,7 @@ export function Chart({ stage, traces, label, aligned, types }: Props) {
             if (u.select.width < 4) return;
             const [a, b] = [u.posToVal(u.select.left, "x"), u.posToVal(u.select.left + u.select.width, "x")];
             u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-            if (aligned) stage.setView({ ...stage.view.peek(), x0: a / step, x1: b / step });
+            if (aligned) stage.setView({ ...stage.view.peek(), x0: placeOf(horizontal, a), x1: placeOf(horizontal, b) });
             else u.setScale("x", { min: a, max: b });
           }],
         },
@@ -80,12 +82,12 @@ export function Chart({ stage, traces, label, aligned, types }: Props) {
       if (!aligned) return;
       event.preventDefault();
       const left = event.clientX - plot.over.getBoundingClientRect().left;
-      stage.zoom(wheelFactor(event), plot.posToVal(left, "x") / step, undefined, "x");
+      stage.zoom(wheelFactor(event), placeOf(horizontal, plot.posToVal(left, "x")), undefined, "x");
     };
     plot.over.addEventListener("wheel", wheel, { passive: false });
     const point = (event: MouseEvent) => {
       const left = event.clientX - plot.over.getBoundingClientRect().left;
-      if (aligned) stage.hover.value = { x: plot.posToVal(left, "x") / step, y: null };
+      if (aligned) stage.hover.value = { x: placeOf(horizontal, plot.posToVal(left, "x")), y: null };
     };
     plot.over.addEventListener("mousemove", point);
     plot.over.addEventListener("mouseleave", () => (stage.hover.value = null));
@@ -97,8 +99,8 @@ export function Chart({ stage, traces, label, aligned, types }: Props) {
       effect(() => {
         const { x0, x1 } = stage.view.value;
         if (aligned && stage.size.value.width > 0) {
-          plot.setScale("x", { min: x0 * step, max: x1 * step });
-          element.dataset.range = `${x0 * step},${x1 * step}`;
+          plot.setScale("x", { min: valueOf(horizontal, x0), max: valueOf(horizontal, x1) });
+          element.dataset.range = `${valueOf(horizontal, x0)},${valueOf(horizontal, x1)}`;
         }
       }),
       effect(() => {
@@ -112,7 +114,7 @@ export function Chart({ stage, traces, label, aligned, types }: Props) {
         const hover = stage.hover.value;
         if (!aligned) return;
         if (!hover) plot.setCursor({ left: -10, top: -10 }, false);
-        else if (hover.y !== null) plot.setCursor({ left: plot.valToPos(hover.x * step, "x"), top: 0 }, false);
+        else if (hover.y !== null) plot.setCursor({ left: plot.valToPos(valueOf(horizontal, hover.x), "x"), top: 0 }, false);
       }),
     ];
     return () => {
@@ -120,7 +122,7 @@ export function Chart({ stage, traces, label, aligned, types }: Props) {
       observer.disconnect();
       plot.destroy();
     };
-  }, [stage, traces, label, aligned, step, types.join("\n")]);
+  }, [stage, traces, label, aligned, horizontal, types.join("\n")]);
 
   return <div class="chart" ref={box} data-testid="chart" data-traces={traces.length} role="img" aria-label={`${label} over time, ${traces.length} curves`} />;
 }

@@ -1,3 +1,4 @@
+import { valueOf } from "../lib/axis";
 import { number } from "../lib/format";
 import { formatAt } from "../lib/query";
 import { onPage } from "../lib/theme";
@@ -33,14 +34,14 @@ export function Readout({ stage, cache, traces, unit, aligned }: Props) {
   if (!hover) {
     return <div class="readout" data-testid="readout"><span class="dim">Point at the image or at a curve to read it.</span></div>;
   }
-  const seconds = (hover.x) * horizontal.step;
+  const seconds = valueOf(horizontal, hover.x);
   const found = hover.y === null ? null : cache()?.value(Math.floor(hover.x), Math.floor(hover.y), formatAt(stage.at.value));
   const mean = found && found.across * found.down > 1 ? ` (mean of ${found.across} × ${found.down})` : "";
   return (
     <div class="readout" data-testid="readout">
       {item(horizontal.name, `${fixed(seconds, horizontal.step)} ${horizontal.unit}`, "x")}
       {hover.y !== null && item(vertical.name === "x" || vertical.name === "y" ? (stage.info.value.plane.kymograph ? "position" : vertical.name) : vertical.name,
-        `${fixed(hover.y * vertical.step, vertical.step)} ${vertical.unit}`, "y")}
+        `${fixed(valueOf(vertical, hover.y), vertical.step)} ${vertical.unit}`, "y")}
       {found && item("intensity", number(found.value, 5) + mean, "intensity")}
       {aligned && traces.map((trace, i) => {
         const value = valueAt(trace, seconds);

@@ -1,6 +1,7 @@
 /** Drawing of the image itself, its axes and scale bars. Pixels of the canvas, not of the page. */
 
 import type { DrawnAxis } from "../api/types";
+import { placeOf, valueOf } from "../lib/axis";
 import { barLength, tickLabel, ticks } from "../lib/ticks";
 import { levelFor, offeredLevel, tilesFor, type Plane, type Tile } from "../lib/tiles";
 import type { View } from "../lib/view";
@@ -87,22 +88,22 @@ export function drawAxes(
   context.strokeStyle = ink.line;
   context.lineWidth = 1;
   context.strokeRect(area.left - 0.5, area.top - 0.5, area.width + 1, area.height + 1);
-  const along = ticks(view.x0 * horizontal.step, view.x1 * horizontal.step, Math.max(2, area.width / 90));
+  const along = ticks(valueOf(horizontal, view.x0), valueOf(horizontal, view.x1), Math.max(2, area.width / 90));
   context.textAlign = "center";
   context.textBaseline = "top";
   context.beginPath();
   const [below, beside] = [area.top + area.height, area.left];
   for (const value of along.values) {
-    const x = Math.round(toX(view, area, value / horizontal.step)) + 0.5;
+    const x = Math.round(toX(view, area, placeOf(horizontal, value))) + 0.5;
     context.moveTo(x, below);
     context.lineTo(x, below + 5);
     context.fillText(tickLabel(value, along.step), x, below + 7);
   }
-  const down = ticks(view.y0 * vertical.step, view.y1 * vertical.step, Math.max(2, area.height / 42));
+  const down = ticks(valueOf(vertical, view.y0), valueOf(vertical, view.y1), Math.max(2, area.height / 42));
   context.textAlign = "right";
   context.textBaseline = "middle";
   for (const value of down.values) {
-    const y = Math.round(toY(view, area, value / vertical.step)) + 0.5;
+    const y = Math.round(toY(view, area, placeOf(vertical, value))) + 0.5;
     context.moveTo(beside - 5, y);
     context.lineTo(beside, y);
     context.fillText(tickLabel(value, down.step), beside - 8, y);
@@ -143,7 +144,7 @@ export function drawScaleBars(
     context.fillStyle = "#fff";
     context.fillText(text, x, y);
   };
-  if (horizontal.calibrated) {
+  if (horizontal.calibrated && !horizontal.knots) {
     const long = barLength((view.x1 - view.x0) * horizontal.step);
     const width = (long / horizontal.step / (view.x1 - view.x0)) * area.width;
     bar(width, 3, right - width, bottom);

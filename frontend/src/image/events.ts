@@ -1,6 +1,7 @@
 /** Events of a data frame: which columns tell their time and their type. */
 
 import type { EventRow, EventsData, ImageInfo } from "../api/types";
+import { placeOf } from "../lib/axis";
 import type { PlacedEvent } from "./stage";
 
 const STARTS = ["t_start_s", "t_start", "start_s", "time_s", "t_peak_s", "t_peak"];
@@ -27,7 +28,7 @@ export function typeOf(row: EventRow, columns: readonly string[]): string {
 export function placed(data: EventsData, info: ImageInfo): PlacedEvent[] {
   const [first, last] = [startColumn(data.columns), endColumn(data.columns)];
   const seconds = hasSeconds(info);
-  const { step } = info.plane.horizontal;
+  const { horizontal } = info.plane;
   return data.rows
     .map((row) => {
       const start = first ? finite(row[first]) : null;
@@ -35,8 +36,8 @@ export function placed(data: EventsData, info: ImageInfo): PlacedEvent[] {
       const end = start !== null && stop !== null && stop > start ? stop : null;
       return {
         data: row, type: typeOf(row, data.columns), start, end,
-        x0: seconds && start !== null ? start / step : null,
-        x1: seconds && end !== null ? end / step : null,
+        x0: seconds && start !== null ? placeOf(horizontal, start) : null,
+        x1: seconds && end !== null ? placeOf(horizontal, end) : null,
       };
     })
     .sort((a, b) => (a.start ?? Infinity) - (b.start ?? Infinity) || a.data.row - b.data.row);

@@ -1,6 +1,7 @@
 /** Events by hand: added, moved, resized, removed, and named, each as one change. */
 
 import type { Change } from "../api/types";
+import { valueOf } from "../lib/axis";
 import type { Curator } from "../side/curator";
 import { hasSeconds } from "./events";
 import type { Stage } from "./stage";
@@ -21,11 +22,12 @@ export function handEvents(
 ): HandEvents | null {
   if (!curator || !hasSeconds(stage.info.peek())) return null;
   const from = { artifact_kind: source?.kind ?? "parquet", name: source?.name ?? "events" };
-  const { step, size } = stage.info.peek().plane.horizontal;
+  const { horizontal } = stage.info.peek().plane;
+  const { step, size } = horizontal;
   const apply = (change: Change, what: string) => curator.apply([change], what);
   const times = (x0: number, x1: number) => {
     const [a, b] = [Math.max(0, Math.min(x0, x1)), Math.min(size, Math.max(x0, x1))];
-    return { t_start_s: rounded(a * step, step), t_end_s: rounded(b * step, step) };
+    return { t_start_s: rounded(valueOf(horizontal, a), step), t_end_s: rounded(valueOf(horizontal, b), step) };
   };
   return {
     add(x0, x1) {

@@ -141,6 +141,34 @@ class ZarrImageRecord:
         """
         return self._image.list_earlier_artifacts()
 
+    def times_s(self, axis: str | None = None) -> np.ndarray[Any, Any] | None:
+        """Return the time of each frame or line, in seconds.
+
+        Where the times are not regular, they are those that the microscope's file states, kept in
+        the array artifact ``axis_times/<axis>``; else multiples of the step of the axis. For
+        an image of one's own, ``save_array_artifact("axis_times/t", times)`` sets them.
+
+        Parameters
+        ----------
+        axis : str, optional
+            Name of an axis of time; the last one by default.
+
+        Returns
+        -------
+        ndarray of float64, shape (n,), or None
+            None if no axis is time, or its step is not known in a unit of time.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such axis of time.
+        SchemaValidationError
+            If the times that are kept do not fit the axis.
+        """
+        from kymflow_zarr.engine.images.times import times_s
+
+        return times_s(self._image, axis)
+
     def get_image_bounds(self) -> ImageBounds:
         """Return ``{"width", "height", "num_slices"}``, in pixels and planes.
 

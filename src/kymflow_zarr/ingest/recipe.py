@@ -14,6 +14,7 @@ import numpy as np
 from kymflow_zarr import layout as keys
 from kymflow_zarr._version import __version__
 from kymflow_zarr.engine.images.draft import RecordDraft
+from kymflow_zarr.engine.images.times import times_name, times_problem
 from kymflow_zarr.engine.images.update import RecordUpdate
 from kymflow_zarr.errors import (
     CorruptDataError,
@@ -38,6 +39,7 @@ from kymflow_zarr.ingest.sidecars.artifacts import (
 )
 from kymflow_zarr.ingest.sidecars.metadata import build_payload, calibration_notes, true_axes
 from kymflow_zarr.ingest.sources.channels import ChannelStack
+from kymflow_zarr.ingest.sources.tiff.calibration import even_step
 from kymflow_zarr.runtime.limits import loads_json, pixels_memory
 from kymflow_zarr.schema.array import ArrayDocument, read_array_document
 from kymflow_zarr.schema.axes import channel_count
@@ -186,13 +188,26 @@ class OpenAcquisition:
             payload["rois"] = [upgrade_roi(region) for region in regions]
         described: Any = [image.description for image in stack.images]
         made_of = tuple(file.rel_path for file in (*images, *members))
+        times = self._irregular_times()
         return [
+            *([] if times is None else [SourceArtifact("array", *times, made_of)]),
             SourceArtifact("json", "metadata", payload, (*contents.payload_made_of, *made_of)),
             SourceArtifact("json", "provenance", _provenance(stack, images, members), made_of),
             SourceArtifact(
                 "json", TIFF_ARTIFACT, described[0] if len(described) == 1 else described, made_of
             ),
         ]
+
+    def _irregular_times(self) -> tuple[str, npt.NDArray[np.float64]] | None:
+        """Return name and values of the times of frames or lines, None if a step says them all."""
+        found = self.stack.images[0].frame_times_s
+        places = [i for i, axis in enumerate(self.axes) if axis.quantity == "time"]
+        if found is None or not places or len(found) < 2 or even_step(found) is not None:
+            return None
+        times = np.array(found)
+        if times_problem(times, self.stack.shape[places[-1]]) is not None:
+            return None
+        return times_name(self.axes[places[-1]].name), times
 
     @property
     def _prefix(self) -> str:

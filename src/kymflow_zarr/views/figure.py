@@ -171,8 +171,8 @@ def _region(
 def _axis_below(axis: Drawn, first: int, n: int, width: float, height: float) -> Iterator[str]:
     left, top, *_ = _MARGINS
     foot = top + height
-    for value in ticks(first * axis.step, (first + n) * axis.step, 6):
-        x = left + (value / axis.step - first) / n * width
+    for value in ticks(float(axis.at(first)), float(axis.at(first + n)), 6):
+        x = left + (axis.position(value) - first) / n * width
         yield (
             f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{foot:.1f}" y2="{foot + 4:.1f}" '
             'stroke="currentColor"/>'
@@ -186,8 +186,8 @@ def _axis_below(axis: Drawn, first: int, n: int, width: float, height: float) ->
 
 def _axis_left(axis: Drawn, first: int, n: int, height: float) -> Iterator[str]:
     left, top, *_ = _MARGINS
-    for value in ticks(first * axis.step, (first + n) * axis.step, 4):
-        y = top + (value / axis.step - first) / n * height
+    for value in ticks(float(axis.at(first)), float(axis.at(first + n)), 4):
+        y = top + (axis.position(value) - first) / n * height
         yield (
             f'<line x1="{left - 4}" x2="{left}" y1="{y:.1f}" y2="{y:.1f}" stroke="currentColor"/>'
         )
@@ -200,7 +200,8 @@ def _axis_left(axis: Drawn, first: int, n: int, height: float) -> Iterator[str]:
 
 
 def _scale_bar(axis: Drawn, n: int, width: float, height: float) -> Iterator[str]:
-    if not axis.calibrated:
+    # Lines at irregular times have no common scale.
+    if not axis.calibrated or axis.edges is not None:
         return
     left, top, *_ = _MARGINS
     length = bar_length(n * axis.step)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from kymflow_zarr.engine.images.times import kept_times_s
 from kymflow_zarr.errors import ArgumentError, ArgumentTypeError, UnsupportedDataError
 from kymflow_zarr.types import Axis
 
 if TYPE_CHECKING:
     import numpy as np
+    import numpy.typing as npt
 
     from kymflow_zarr.engine.image import StoredImage
     from kymflow_zarr.engine.rois.values import KnownRoi
@@ -51,6 +53,9 @@ class Drawn:
         ``"s"``, ``"µm"``, any other unit unchanged, or ``"lines"`` or ``"pixels"``.
     calibrated : bool
         Whether the step is known.
+    edges : ndarray, optional
+        Of samples that are not evenly spaced, shape (size + 1,), in `unit`: a sample reaches from
+        its own time to that of the next, the last one as far as the median.
     """
 
     name: str
@@ -58,6 +63,7 @@ class Drawn:
     step: float
     unit: str
     calibrated: bool
+    edges: npt.NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
 
     @property
     def label(self) -> str:
@@ -65,9 +71,30 @@ class Drawn:
         return f"{self.name} ({self.unit})"
 
     @property
+    def start(self) -> float:
+        """The outer edge of the first sample, in `unit`."""
+        return 0.0 if self.edges is None else float(self.edges[0])
+
+    @property
     def extent(self) -> float:
-        """Distance from the outer edge of the first sample to that of the last, in `unit`."""
-        return self.size * self.step
+        """The outer edge of the last sample, in `unit`."""
+        return self.size * self.step if self.edges is None else float(self.edges[-1])
+
+    def at(self, position: Any) -> Any:
+        """Return the values, in `unit`, of positions in samples from the first edge."""
+        if self.edges is None:
+            return position * self.step
+        import numpy as np
+
+        return np.interp(position, np.arange(self.size + 1), self.edges)
+
+    def position(self, value: float) -> float:
+        """Return the position, in samples from the first edge, of a value in `unit`."""
+        if self.edges is None:
+            return value / self.step
+        import numpy as np
+
+        return float(np.interp(value, self.edges, np.arange(self.size + 1)))
 
 
 @dataclass(frozen=True)
@@ -82,6 +109,8 @@ class Plane:
         Positions of the plane's axes in the image.
     channel_names : tuple of str
         Empty if the channels have no names.
+    times_s : ndarray, optional
+        Times along the plane's axis of time, where they are not regular.
     """
 
     axes: tuple[Axis, ...]
@@ -89,6 +118,7 @@ class Plane:
     rows: int
     columns: int
     channel_names: tuple[str, ...] = ()
+    times_s: npt.NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
 
     @property
     def turned(self) -> bool:
@@ -118,6 +148,12 @@ class Plane:
     def _drawn(self, position: int) -> Drawn:
         axis, size = self.axes[position], self.shape[position]
         name = "time" if axis.quantity == "time" else axis.name
+        if axis.quantity == "time" and self.times_s is not None and size > 1:
+            import numpy as np
+
+            step = float(np.median(np.diff(self.times_s)))
+            edges = np.append(self.times_s, self.times_s[-1] + step)
+            return Drawn(name, size, step, "s", calibrated=True, edges=edges)
         if axis.step is None or axis.unit is None:
             unit = "lines" if axis.quantity == "time" else "pixels"
             return Drawn(name, size, 1.0, unit, calibrated=False)
@@ -220,7 +256,9 @@ def plane_of(record: StoredImage) -> Plane:
     axes, shape = record.axes, record.shape
     ours = [i for i, axis in enumerate(axes) if axis.quantity != "channel"]
     rows, columns = ours[-2:] if len(ours) >= 2 else (len(axes) - 2, len(axes) - 1)
-    return Plane(axes, shape, rows, columns, tuple(record.channel_names or ()))
+    time = next((axes[i].name for i in (rows, columns) if axes[i].quantity == "time"), None)
+    times = None if time is None else kept_times_s(record, time)
+    return Plane(axes, shape, rows, columns, tuple(record.channel_names or ()), times)
 
 
 def _at(value: Any, axis: Axis, size: int) -> int:

@@ -93,8 +93,8 @@ def plot(
                 _draw_roi(axes, plane, roi, f"C{number % 10}", record)
         if scale_bar:
             _draw_scale_bar(axes, plane)
-    axes.set_xlim(0.0, plane.horizontal.extent)
-    axes.set_ylim(plane.vertical.extent, 0.0)
+    axes.set_xlim(plane.horizontal.start, plane.horizontal.extent)
+    axes.set_ylim(plane.vertical.extent, plane.vertical.start)
     return axes
 
 
@@ -146,6 +146,28 @@ def _draw_plane(
     vmax: float,
 ) -> None:
     across, down = plane.horizontal, plane.vertical
+    if across.edges is not None or down.edges is not None:
+        import numpy as np
+
+        edges = (axis.at(np.arange(axis.size + 1)) for axis in (across, down))
+        ax.pcolorfast(*edges, pixels, cmap=cmap, vmin=vmin, vmax=vmax)
+    else:
+        _show_evenly(ax, plane, pixels, cmap=cmap, vmin=vmin, vmax=vmax)
+    ax.set_xlabel(plain(across.label))
+    ax.set_ylabel(plain(down.label))
+    ax.set_title(plain(title))
+
+
+def _show_evenly(
+    ax: Axes,
+    plane: Plane,
+    pixels: np.ndarray[Any, Any],
+    *,
+    cmap: str,
+    vmin: float,
+    vmax: float,
+) -> None:
+    across, down = plane.horizontal, plane.vertical
     ax.imshow(
         pixels,
         cmap=cmap,
@@ -156,9 +178,6 @@ def _draw_plane(
         aspect="equal" if plane.is_true_to_scale else "auto",
         interpolation="antialiased",
     )
-    ax.set_xlabel(plain(across.label))
-    ax.set_ylabel(plain(down.label))
-    ax.set_title(plain(title))
 
 
 def _drawable(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -186,17 +205,17 @@ def _draw_roi(ax: Axes, plane: Plane, roi: KnownRoi, color: str, record: StoredI
             return
         # Pad the mask with zeros, so that its outline closes at the edge of the image.
         framed = np.pad(mask.astype(float), 1)
-        x = (np.arange(framed.shape[1]) - 0.5) * across.step
-        y = (np.arange(framed.shape[0]) - 0.5) * down.step
+        x = across.at(np.arange(framed.shape[1]) - 0.5)
+        y = down.at(np.arange(framed.shape[0]) - 0.5)
         ax.contour(x, y, framed, levels=[0.5], colors=[color])
         first = np.argwhere(mask)[0]
-        corner = first[1] * across.step, first[0] * down.step
+        corner = across.at(first[1]), down.at(first[0])
     elif not isinstance(roi, RectRoi):
         # Points count from the center of the first pixel, the axes from its edge.
         points = np.array(roi.outline) + 0.5
         if plane.turned:
             points = points[:, ::-1]
-        points = points * [across.step, down.step]
+        points = np.stack([across.at(points[:, 0]), down.at(points[:, 1])], axis=1)
         if roi.is_closed:
             points = np.concatenate([points, points[:1]])
         look = "o" if isinstance(roi, PointsRoi) else "-"
@@ -206,8 +225,8 @@ def _draw_roi(ax: Axes, plane: Plane, roi: KnownRoi, color: str, record: StoredI
         x0, x1, y0, y1 = roi.x0, roi.x1, roi.y0, roi.y1
         if plane.turned:
             x0, x1, y0, y1 = y0, y1, x0, x1
-        corner = x0 * across.step, y0 * down.step
-        size = (x1 - x0) * across.step, (y1 - y0) * down.step
+        corner = across.at(x0), down.at(y0)
+        size = across.at(x1) - across.at(x0), down.at(y1) - down.at(y0)
         ax.add_patch(Rectangle(corner, *size, fill=False, edgecolor=color, label=label, gid=label))
     ax.annotate(
         label, corner, xytext=(3, -3), textcoords="offset points", color=color, va="top",
@@ -288,7 +307,7 @@ def plot_events(
     _draw_marks((above, below), marks)
     below.set_xlabel(plain(plane.horizontal.label))
     below.set_ylabel(plain(column_label(column)))
-    below.set_xlim(0.0, plane.horizontal.extent)
+    below.set_xlim(plane.horizontal.start, plane.horizontal.extent)
     if below.get_legend_handles_labels()[0]:
         below.legend(loc="upper right", fontsize="small")
     return figure  # type: ignore[no-any-return]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kymflow_zarr.engine.images.times import kept_times_s
 from kymflow_zarr.errors import MissingDependencyError
 
 if TYPE_CHECKING:
@@ -29,11 +30,15 @@ def to_xarray(record: StoredImage) -> xr.DataArray:
     axes, names = record.axes, record.channel_names
     coordinates: dict[str, Any] = {}
     for axis, size in zip(axes, pixels.shape, strict=True):
-        if axis.quantity == "channel":
+        kept = kept_times_s(record, axis.name) if axis.quantity == "time" else None
+        if kept is not None:
+            attributes = {"long_name": axis.quantity, "units": "second"}
+            coordinates[axis.name] = (axis.name, kept, attributes)
+        elif axis.quantity == "channel":
             if names is not None:
                 coordinates[axis.name] = (axis.name, np.asarray(names, dtype=str), {})
         elif axis.step is not None:
-            attributes: dict[str, str] = {"long_name": axis.quantity}
+            attributes = {"long_name": axis.quantity}
             if axis.unit is not None:
                 attributes["units"] = axis.unit
             coordinates[axis.name] = (axis.name, np.arange(size) * axis.step, attributes)

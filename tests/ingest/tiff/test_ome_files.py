@@ -113,17 +113,18 @@ def test_xml_that_does_not_fit_the_pages_is_told_and_gives_the_pixel_size(tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("times", "unit", "step"),
+    ("times", "unit", "step", "even"),
     [
-        ([0, 0.25, 0.5, 0.75], "", 0.25),
-        ([10, 20, 30, 40], ' DeltaTUnit="ms"', 0.01),
-        ([0, 0.2501, 0.5, 0.7499], "", 0.249966666667),
-        ([0, 1, 5, 6], "", None),
-        ([0, 0, 0, 0], "", None),
+        ([0, 0.25, 0.5, 0.75], "", 0.25, True),
+        ([10, 20, 30, 40], ' DeltaTUnit="ms"', 0.01, True),
+        ([0, 0.2501, 0.5, 0.7499], "", 0.249966666667, True),
+        # The median of intervals that are not even.
+        ([0, 1, 5, 6], "", 1.0, False),
+        ([0, 0, 0, 0], "", None, False),
     ],
 )
 def test_the_interval_is_that_of_the_times_of_planes(
-    tmp_path: Path, times: list[float], unit: str, step: float | None
+    tmp_path: Path, times: list[float], unit: str, step: float | None, even: bool
 ) -> None:
     stated = "".join(
         f'<Plane TheT="{t}" TheZ="0" TheC="0" DeltaT="{time}"{unit}/>'
@@ -134,7 +135,7 @@ def test_the_interval_is_that_of_the_times_of_planes(
         assert image.axes[0].step == step
         assert image.frame_times_s is not None
         assert image.description["frame_times_s"] == list(image.frame_times_s)
-        assert ("not evenly spaced" in "".join(image.notes)) is (step is None)
+        assert ("not evenly spaced" in "".join(image.notes)) is not even
 
 
 def test_a_stated_interval_counts_before_the_times_of_planes_and_both_are_told(

@@ -40,6 +40,7 @@ SEVERITIES: Final[dict[str, Severity]] = {
     "ome-not-expressible": "warning",
     # An array, of pixels or an artifact
     "array-missing": "error",
+    "axis-times": "error",
     "array-document": "error",
     "array-mismatch": "error",
     "array-foreign": "warning",

@@ -27,12 +27,14 @@ from kymflow_zarr.check.files import (
 from kymflow_zarr.check.validate.artifacts import check_artifacts
 from kymflow_zarr.check.validate.findings import RESTORE, Findings
 from kymflow_zarr.engine.documents import load
+from kymflow_zarr.engine.images.times import times_name
 from kymflow_zarr.engine.query.map import Reading
 from kymflow_zarr.errors import ArgumentError, SchemaValidationError
 from kymflow_zarr.runtime.parallel import in_order
 from kymflow_zarr.schema.array import ArrayDocument, chunk_key, read_array_document
 from kymflow_zarr.schema.axes import array_dimension_names, channel_count, ome_axes
 from kymflow_zarr.schema.image import (
+    ArrayArtifactDocument,
     ImageDocument,
     PixelsDocument,
     ome_attributes,
@@ -397,7 +399,7 @@ def _check(findings: Findings, storage: Storage, prefix: str, image_id: str) -> 
     artifacts = folders.get(layout.ANALYSIS, {})
     check_artifacts(findings, storage, f"{prefix}/{layout.ANALYSIS}", artifacts, document)
     if layout.ANALYSIS_ARRAYS in names:
-        _check_array_artifacts(findings, storage, f"{prefix}/{layout.ANALYSIS_ARRAYS}")
+        _check_array_artifacts(findings, storage, f"{prefix}/{layout.ANALYSIS_ARRAYS}", document)
     known = {
         layout.GROUP,
         layout.CHECKSUMS,
@@ -504,7 +506,9 @@ def _levels(ome: Any) -> set[str]:
     return {level.partition("/")[0] for level in levels if isinstance(level, str)}
 
 
-def _check_array_artifacts(findings: Findings, storage: Storage, prefix: str) -> None:
+def _check_array_artifacts(
+    findings: Findings, storage: Storage, prefix: str, image: ImageDocument | None
+) -> None:
     check_group(findings, storage, f"{prefix}/{layout.GROUP}")
     folders: list[str] = []
     with findings.reading("unreadable", prefix):
@@ -518,12 +522,13 @@ def _check_array_artifacts(findings: Findings, storage: Storage, prefix: str) ->
             if raw is None:
                 check_foreign(findings, key)
             else:
-                _check_array_artifact(findings, storage, key, folder, raw)
+                _check_array_artifact(findings, storage, key, folder, raw, image)
 
 
 def _check_array_artifact(
-    findings: Findings, storage: Storage, key: str, folder: str, raw: Any
-) -> None:
+    findings: Findings, storage: Storage, key: str, folder: str, raw: Any,
+    image: ImageDocument | None,
+) -> None:  # fmt: skip
     where = f"{key}/{layout.GROUP}"
     document = read_array_artifact_document(raw, where=where)
     # On-disk format: "name MUST be the name that the folder's name encodes."
@@ -534,11 +539,30 @@ def _check_array_artifact(
             f"the document is that of the array {document.name!r}: the folder was copied or "
             "renamed by hand. Give it its name back.",
         )
+    if image is not None:
+        _check_times(findings, where, document, image)
     check_timestamp(findings, where, "updated_utc", document.updated_utc)
     folders = list_tree(storage, key, list_names(storage, key))
     check_array(findings, storage, key, document.pixels, folders, document.axes)
     _check_generations(findings, key, document.pixels.path, folders)
     _check_others(findings, key, folders, {layout.GROUP, document.pixels.path})
+
+
+def _check_times(
+    findings: Findings, where: str, document: ArrayArtifactDocument, image: ImageDocument
+) -> None:
+    """Report times of an axis that is none of time, or of another length."""
+    for axis, size in zip(image.axes, image.pixels.shape, strict=True):
+        if document.name == times_name(axis.name):
+            if axis.quantity != "time" or document.pixels.shape != [size]:
+                findings.add(
+                    "axis-times",
+                    where,
+                    f"the times have the shape {tuple(document.pixels.shape)}, and the axis "
+                    f"{axis.name!r} ({axis.quantity}) {size} samples. "
+                    f"save_array_artifact({document.name!r}, times) replaces them.",
+                )
+            return
 
 
 def _is_folder_of(name: str, folder: str) -> bool:

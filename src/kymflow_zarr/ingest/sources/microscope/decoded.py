@@ -23,7 +23,7 @@ from kymflow_zarr.errors import (
     MissingDependencyError,
     SourceFileError,
 )
-from kymflow_zarr.ingest.sources.tiff.calibration import even_step
+from kymflow_zarr.ingest.sources.tiff.calibration import even_step, usual_step
 from kymflow_zarr.runtime.limits import check_limit
 from kymflow_zarr.types import Axis, Quantity
 
@@ -210,9 +210,8 @@ class DecodedImage:
         if quantity == "channel":
             return Axis(name, quantity)
         if dim == "T" and self.frame_times_s is not None:
-            gaps = [after - before for before, after in pairwise(self.frame_times_s)]
-            step = even_step(self.frame_times_s) or float(np.median(gaps))
-            if step > 0:
+            step = usual_step(self.frame_times_s)
+            if step is not None:
                 return Axis(name, quantity, "second", step)
         stated = self._stated.steps.get(dim)
         if stated is None or not math.isfinite(stated[1]) or stated[1] == 0:
@@ -237,7 +236,7 @@ class DecodedImage:
             gaps = [after - before for before, after in pairwise(times)]
             yield (
                 f"its times are not regular ({min(gaps):g} to {max(gaps):g} s apart, "
-                f'{np.median(gaps):g} s in the middle): each is in the artifact "tiff"'
+                f"{np.median(gaps):g} s in the middle): rec.times_s() gives the time of each"
             )
 
     def __getitem__(self, key: Any, /) -> npt.NDArray[Any]:

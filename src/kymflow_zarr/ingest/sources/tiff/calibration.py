@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
+import statistics
 import unicodedata
 from dataclasses import dataclass
 from itertools import pairwise
@@ -391,6 +392,13 @@ def even_step(times: Sequence[float]) -> float | None:
     return _rounded(mean) if even else None
 
 
+def usual_step(times: Sequence[float]) -> float | None:
+    """Return the interval between times, their median where they are not even."""
+    gaps = [after - before for before, after in pairwise(times)]
+    step = even_step(times) or _rounded(statistics.median(gaps))
+    return step if step > 0 else None
+
+
 def _rounded(value: float) -> float:
     # Remove rounding noise in the last digits.
     return float(f"{value:.12g}")
@@ -406,7 +414,7 @@ def _ome(pixels: ET.Element) -> dict[str, AxisScale | None]:
     }
     found["T"] = axis_scale(pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s"))
     times = frame_times_s(pixels) if found["T"] is None else None
-    step = None if times is None else even_step(times)
+    step = None if times is None else usual_step(times)
     if step is not None:
         found["T"] = AxisScale("time", "second", step)
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from itertools import pairwise
@@ -323,9 +324,10 @@ class TiffImage:
             return
         if even is None:
             gaps = [after - before for before, after in pairwise(times)]
+            usual = statistics.median(gaps)
             yield (
-                f"its frames are not evenly spaced ({min(gaps):g} to {max(gaps):g} s): the time "
-                'of each is in the artifact "tiff"'
+                f"its frames are not evenly spaced ({min(gaps):g} to {max(gaps):g} s, {usual:g} s "
+                "in the middle): rec.times_s() gives the time of each"
             )
         elif axis.unit == "second" and axis.step and abs(axis.step - even) > 0.01 * even:
             yield (

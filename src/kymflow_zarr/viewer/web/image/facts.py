@@ -180,7 +180,15 @@ def _plane(plane: Plane, dtype: np.dtype[Any]) -> dict[str, Any]:
 
 
 def _drawn(axis: Drawn) -> dict[str, Any]:
-    return {**dataclasses.asdict(axis), "label": axis.label}
+    names = ("name", "size", "step", "unit", "calibrated", "label")
+    drawn: dict[str, Any] = {name: getattr(axis, name) for name in names}
+    if axis.edges is not None:
+        # The page interpolates between them: exact up to this many samples.
+        count = min(axis.size + 1, _MAX_KNOTS)
+        positions = np.linspace(0, axis.size, count).round().astype(int)
+        values = axis.edges[positions].tolist()
+        drawn["knots"] = {"positions": positions.tolist(), "values": values}
+    return drawn
 
 
 def _sliders(plane: Plane) -> list[dict[str, Any]]:
@@ -312,6 +320,7 @@ def _curation(_site: Site, record: ZarrImageRecord) -> dict[str, Any]:
 
 
 _MAX_CHANGES: Final = 1000
+_MAX_KNOTS: Final = 4097
 
 
 async def edit(request: Request) -> Response:
