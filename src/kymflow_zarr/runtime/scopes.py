@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import sys
 import threading
 import time
@@ -146,12 +147,25 @@ class Scoped:
 
 
 def _is_on_stack(frame: FrameType, thread: int) -> bool:
-    current = sys._current_frames().get(thread)  # noqa: SLF001
+    current = sys._getframe() if thread == threading.get_ident() else _frame_of(thread)  # noqa: SLF001
     while current is not None:
         if current is frame:
             return True
         current = current.f_back
     return False
+
+
+def _frame_of(thread: int) -> FrameType | None:
+    """Return the frame that another thread runs; None if it has ended."""
+    collects = gc.isenabled()
+    try:
+        # CPython before 3.11.9 and 3.12.3 waits for itself for ever where the garbage collector
+        # runs in this call and deletes a threading.local.
+        gc.disable()
+        return sys._current_frames().get(thread)  # noqa: SLF001
+    finally:
+        if collects:
+            gc.enable()
 
 
 # Threads -------------------------------------------------------------------------------
