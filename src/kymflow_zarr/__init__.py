@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     )
     from kymflow_zarr.engine.curation.document import Curation, Edit, EditChange
     from kymflow_zarr.engine.curation.editing import RecordEdit
+    from kymflow_zarr.engine.curation.merging import MergeConflict, MergeReport
     from kymflow_zarr.engine.query.map import MapResult
+    from kymflow_zarr.engine.query.watch import DatasetChange
     from kymflow_zarr.engine.results.compute import ComputeItem, ComputeReport
     from kymflow_zarr.engine.results.result import Result, ResultInput
     from kymflow_zarr.engine.rois.planes import RoiStatistics
@@ -72,6 +74,7 @@ __all__ = [
     "CopyReport",
     "Curation",
     "Damage",
+    "DatasetChange",
     "Edit",
     "EditChange",
     "EllipseRoi",
@@ -87,6 +90,8 @@ __all__ = [
     "LineRoi",
     "MapResult",
     "MaskRoi",
+    "MergeConflict",
+    "MergeReport",
     "MetadataNotFoundError",
     "MigrationItem",
     "MigrationReport",
@@ -134,6 +139,7 @@ _HOMES = {
     "CopyItem": "export.copying",
     "CopyReport": "export.copying",
     "Curation": "engine.curation.document",
+    "DatasetChange": "engine.query.watch",
     "Damage": "check.report",
     "Edit": "engine.curation.document",
     "EditChange": "engine.curation.document",
@@ -148,6 +154,8 @@ _HOMES = {
     "Limits": "runtime.limits",
     "LineRoi": "engine.rois.values",
     "MapResult": "engine.query.map",
+    "MergeConflict": "engine.curation.merging",
+    "MergeReport": "engine.curation.merging",
     "MaskRoi": "engine.rois.values",
     "MetadataNotFoundError": "errors",
     "MigrationItem": "legacy_v1.migrate",

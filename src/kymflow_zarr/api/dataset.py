@@ -25,6 +25,7 @@ from kymflow_zarr.types import (
 )
 
 if TYPE_CHECKING:
+    import threading
     from concurrent.futures import Executor
 
     import pandas as pd
@@ -39,7 +40,9 @@ if TYPE_CHECKING:
         VerifyLevel,
         VerifyReport,
     )
+    from kymflow_zarr.engine.curation.merging import MergeReport
     from kymflow_zarr.engine.query.map import MapResult
+    from kymflow_zarr.engine.query.watch import DatasetChange
     from kymflow_zarr.engine.results.compute import ComputeReport
     from kymflow_zarr.export.archives.report import ArchiveReport
     from kymflow_zarr.export.publishing.report import PublishReport
@@ -1368,6 +1371,126 @@ class ZarrDataset:
         from kymflow_zarr.engine.query.worklist import worklist
 
         return worklist(self._open, n, balance, seed, ids)
+
+    def info(self) -> dict[str, Any]:
+        """Return what the dataset holds, how large it is, since when, and who judged it.
+
+        Returns
+        -------
+        dict
+            ``location``, ``dataset_id``, ``created_utc`` (ISO 8601, UTC), ``images``,
+            ``damaged``, ``shapes`` (the five most frequent, with their numbers), ``acquired``
+            (first and last, local time of the microscope), ``verdicts``, ``judged_by`` (number of
+            edits by person), ``last_edit_utc``, ``artifacts`` (number of images by name),
+            ``tables`` (number of rows by name), ``files`` and ``size_mb`` (10^6 bytes on disk).
+        """
+        from kymflow_zarr.engine.query.info import info
+
+        return info(self._open)
+
+    def history(
+        self,
+        ids: Iterable[str] | None = None,
+        *,
+        who: str | None = None,
+        executor: Executor | None = None,
+        progress: Progress | None = None,
+    ) -> pd.DataFrame:
+        """Return who changed what when, in all images: a row for each value that was changed.
+
+        Parameters
+        ----------
+        ids : iterable of str, optional
+            These images only.
+        who : str, optional
+            Edits of this person only.
+        executor : concurrent.futures.Executor, optional
+            Threads if left out.
+        progress : callable, optional
+            Called as ``progress(done, total, image_id)``.
+
+        Returns
+        -------
+        DataFrame
+            ``when_utc`` (ISO 8601, UTC), ``who``, ``image_id``, ``name`` (of the image), ``what``
+            in words, ``before``, ``after``, ``edit_id``, ``undoes``, ``undone_by``; oldest first.
+            Errors of histories that cannot be read are in ``attrs["errors"]``, by image id.
+        """
+        from kymflow_zarr.engine.curation.all_edits import all_edits
+
+        return all_edits(self._open, ids, who, executor=executor, progress=progress)
+
+    def watch(
+        self, *, interval_s: float = 1.0, stop: threading.Event | None = None
+    ) -> Iterator[DatasetChange]:
+        """Yield what is added, changed and deleted from now on, by this program or another.
+
+        The dataset is looked at every `interval_s` seconds; several changes of an image between
+        two looks are one. A look costs about as much as listing the folder of images.
+
+        Parameters
+        ----------
+        interval_s : float
+        stop : threading.Event, optional
+            Set it, from another thread, to end the iteration.
+
+        Yields
+        ------
+        DatasetChange
+            Its ``what`` is ``"added"``, ``"changed"`` or ``"deleted"``; ``image_id`` or
+            ``table`` names what.
+
+        Raises
+        ------
+        ArgumentError
+            If `interval_s` is no time.
+
+        Examples
+        --------
+        ::
+
+            for change in ds.watch():
+                if change.image_id and change.what != "deleted":
+                    print(change.image_id, ds[change.image_id].curation().verdict)
+        """
+        from kymflow_zarr.engine.query.watch import watch
+
+        return watch(self._open, interval_s, stop)
+
+    def merge_edits(self, other: ZarrDataset, *, progress: Progress | None = None) -> MergeReport:
+        """Take over the edits of another copy of this dataset, which was edited apart.
+
+        Of each image that both have, the two histories become one: verdicts, notes, regions,
+        metadata and events that only the other copy changed are taken over. Where both changed
+        the same value, the later edit is kept and the conflict is named; of two notes both texts
+        are kept, and two regions that got the same id become two. No entry of a history is lost.
+        The order does not matter: after ``a.merge_edits(b)`` and ``b.merge_edits(a)`` both are
+        equal. What was changed without an edit, such as by :meth:`ZarrImageRecord.save_rois`, is
+        left as it is in each copy. Each image is one commit; a call that was interrupted can be
+        repeated.
+
+        Parameters
+        ----------
+        other : ZarrDataset
+            May be read-only, or packed.
+        progress : callable, optional
+            Called as ``progress(done, total, image_id)``.
+
+        Returns
+        -------
+        MergeReport
+            Its ``conflicts`` name each value that both had changed.
+
+        Raises
+        ------
+        EditConflictError
+            If two histories have the same edits in another order.
+        ReadOnlyError
+            In mode ``"r"`` (a PermissionError).
+        """
+        from kymflow_zarr.engine.curation.merging import merge_edits
+
+        return merge_edits(self._open, other._open, progress=progress)
 
     # Judging
 

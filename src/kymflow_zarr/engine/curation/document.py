@@ -23,7 +23,7 @@ from kymflow_zarr.schema.artifacts.curation import (
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import FrameKind, Verdict
 
-EditWhat: TypeAlias = Literal["verdict", "note", "roi", "event_type", "event"]
+EditWhat: TypeAlias = Literal["verdict", "note", "roi", "event_type", "event", "metadata"]
 
 # By kind of change: the fields that locate it, besides before and after.
 FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -32,6 +32,7 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "roi": ("roi_id", "position"),
     "event_type": ("artifact_kind", "name", "row", "column", "row_sha256"),
     "event": ("artifact_kind", "name", "event_id", "position"),
+    "metadata": ("key",),
 }
 
 
@@ -41,7 +42,7 @@ class EditChange:
 
     Parameters
     ----------
-    what : {"verdict", "note", "roi", "event_type", "event"}
+    what : {"verdict", "note", "roi", "event_type", "event", "metadata"}
     before, after : object
         The values. A region is its mapping in the metadata payload, an event a mapping of its
         cells; either is None if absent.
@@ -59,6 +60,8 @@ class EditChange:
         Digest of the other cells of the row, which identifies the event.
     event_id : str, optional
         The event that was added, changed or removed.
+    key : str, optional
+        The key of the experiment's metadata.
     """
 
     what: EditWhat
@@ -72,6 +75,7 @@ class EditChange:
     column: str | None = None
     row_sha256: str | None = None
     event_id: str | None = None
+    key: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return it in the document's form."""
@@ -86,6 +90,8 @@ class EditChange:
             return f"{self.column} of row {self.row} of {self.name!r}"
         if self.what == "event":
             return f"event {self.event_id} of {self.name!r}"
+        if self.what == "metadata":
+            return f"metadata {self.key!r}"
         return self.what
 
 
@@ -216,10 +222,13 @@ def with_entry(plain: Mapping[str, Any], entry: Edit, *, where: str) -> dict[str
 
     saved = {key: value for key, value in entry.to_dict().items() if key != "undone_by"}
     # Readers of earlier versions refuse kinds of changes that they do not know.
-    events = [each for each in saved["changes"] if each["what"] == "event"]
-    if events:
-        saved["changes"] = [each for each in saved["changes"] if each["what"] != "event"]
-        saved["events"] = [{k: v for k, v in each.items() if k != "what"} for each in events]
+    changes = saved["changes"]
+    for what, where_saved in (("event", "events"), ("metadata", "metadata")):
+        apart = [each for each in changes if each["what"] == what]
+        if apart:
+            changes = [each for each in changes if each["what"] != what]
+            saved[where_saved] = [{k: v for k, v in e.items() if k != "what"} for e in apart]
+    saved["changes"] = changes
     # On-disk format: "A writer MUST keep the entries that are there."
     return {**plain, "history": [*plain["history"], json.loads(encode_json(saved, where=where))]}
 
@@ -271,6 +280,7 @@ def curation_of(document: CurationDocument) -> Curation:
             known = {key: getattr(change, key) for key in ("before", "after", *FIELDS[what])}
             changes.append(EditChange(what=what, **known))
         changes += [EditChange(what="event", **asdict(event)) for event in edit.events]
+        changes += [EditChange(what="metadata", **asdict(each)) for each in edit.metadata]
         history.append(
             Edit(
                 edit_id=edit.edit_id, who=edit.who, when_utc=edit.when_utc, changes=tuple(changes),

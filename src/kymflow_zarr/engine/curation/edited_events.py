@@ -25,6 +25,8 @@ _COLUMNS: Final = ("user_type", "event_type")
 
 # Ids are not part of what an event is: other programs do not know them.
 _ID: Final = "event_id"
+# What tells an event from others before it has an id.
+_PLACE: Final = ("t_start_s", "t_end_s", "roi_id", "channel")
 _START: Final = "t_start_s"
 _END: Final = "t_end_s"
 _NULLABLE: Final[dict[str, Any]] = {"i": "Int64", "u": "UInt64", "b": "boolean"}
@@ -144,6 +146,7 @@ class EditedEvents:
 
     def event(self, event_id: str) -> dict[str, Any] | None:
         """Return the cells of an event, None if there is none of that id."""
+        self._begin()
         return _row(self.frame, event_id)
 
     def put_event(
@@ -205,7 +208,11 @@ class EditedEvents:
             )
         self.frame = self.frame.reset_index(drop=True)
         told = self.frame[_ID].tolist() if _ID in self.frame else [None] * len(self.frame)
-        ids = [_new_id() if _is_missing(each) else str(each) for each in told]
+        taken = {str(each) for each in told if not _is_missing(each)}
+        ids = [
+            self._first_id(row, taken) if _is_missing(each) else str(each)
+            for row, each in enumerate(told)
+        ]
         self.frame[_ID] = pd.Series(ids, dtype="str")
         changed = {ids[row]: None for row, _ in self._before}
         first = self.frame.copy()
@@ -214,6 +221,15 @@ class EditedEvents:
                 first[column].drop(index=row).reset_index(drop=True), row, value
             )
         self._at_first, self._touched, self._before = first, changed, {}
+
+    def _first_id(self, row: int, taken: set[str]) -> str:
+        """Return an id for an event that has none: the same one in each copy of the dataset."""
+        cells = [_text(self.now(row, column)) for column in _PLACE if column in self.frame]
+        digest = hashlib.sha256(json.dumps([self._name, *cells]).encode()).hexdigest()[:16]
+        while digest in taken:
+            digest = hashlib.sha256(digest.encode()).hexdigest()[:16]
+        taken.add(digest)
+        return digest
 
     def _id_of(self, event: str | int) -> str:
         if isinstance(event, str):

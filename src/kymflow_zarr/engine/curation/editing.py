@@ -132,7 +132,7 @@ class EditedImage:
                     where=f"image {self._image_id!r}, edit {edit.edit_id!r}",
                     hint="Take back the later edit first, or set what you want with edit().",
                 )
-            self._put_back(change)
+            self.put(change, change.before)
         self._undoes = edit.edit_id
 
     def close(self) -> None:
@@ -149,16 +149,7 @@ class EditedImage:
         changes = self._changes()
         if not self.has_changes:
             return
-        kinds = {c.what for c in changes}
-        if self._rois is not None and "roi" in kinds:
-            change.write(*self._encoded("json", layout.METADATA, self._rois.payload()))
-        edited = {(c.artifact_kind, c.name) for c in changes}
-        frames = [
-            self._encoded(kind, name, events.frame)
-            for (kind, name), events in self._events.items()
-            if (kind, name) in edited
-        ]
-        write_dataframes(self._storage, self._image_id, change, dict(frames))
+        self._write_values(change, changes)
         entry = Edit(
             edit_id=self._edit_id, who=self._who, when_utc=utc_now(), changes=tuple(changes),
             undoes=self._undoes, n_images=self.n_images, blind=self._blind,
@@ -169,13 +160,48 @@ class EditedImage:
         change.write(layout.artifact_key("json", layout.CURATION), data)
         self.written.append(entry)
 
+    def _write_values(self, change: Change, changes: Sequence[EditChange]) -> None:
+        """Add the files of edited regions, metadata and events to a change."""
+        if self._rois is not None and {"roi", "metadata"} & {c.what for c in changes}:
+            change.write(*self._encoded("json", layout.METADATA, self._rois.payload()))
+        edited = {(c.artifact_kind, c.name) for c in changes}
+        frames = [
+            self._encoded(kind, name, events.frame)
+            for (kind, name), events in self._events.items()
+            if (kind, name) in edited
+        ]
+        write_dataframes(self._storage, self._image_id, change, dict(frames))
+
+    def finish_merge(
+        self, change: Change, history: Sequence[Mapping[str, Any]], resolution: Edit | None
+    ) -> None:
+        """Add the files to write to a change, with a history that was merged.
+
+        Parameters
+        ----------
+        change : Change
+        history : sequence of mapping
+            The entries as stored, oldest first.
+        resolution : Edit, optional
+            An entry for what the merge itself decided.
+        """
+        self._write_values(change, self._changes())
+        values = {"verdict": self._verdict, "note": self._note, "history": list(history)}
+        document: Mapping[str, Any] = {**self._plain, **values}
+        where = curation_key(self._prefix)
+        if resolution is not None:
+            document = with_entry(document, resolution, where=where)
+        change.write(
+            layout.artifact_key("json", layout.CURATION), dump_plain(document, where=where)
+        )
+
     def _changes(self) -> list[EditChange]:
         verdict = EditChange(what="verdict", before=self._before.verdict, after=self._verdict)
         changes = [EditChange(what="note", before=self._before.note, after=self._note)]
         changes += [] if self._rois is None else self._rois.changes()
         for events in self._events.values():
             changes += events.changes()
-        changed = [change for change in changes if not _same(change.before, change.after)]
+        changed = [change for change in changes if not same(change.before, change.after)]
         # A second rater who agrees changes no value, and has judged the image all the same.
         agrees = self._is_judged and self._verdict != self._own_verdict()
         return [verdict, *changed] if agrees or verdict.before != verdict.after else changed
@@ -216,35 +242,55 @@ class EditedImage:
 
     def _is_there(self, change: EditChange) -> bool:
         """Return True if a value is still the one that an edit set."""
+        try:
+            return same(change.after, self.now(change))
+        except ArgumentError:
+            return False
+
+    def put(self, change: EditChange, value: Any) -> None:
+        """Set what a change is about to a value, such as the one before or after it."""
         if change.what == "verdict":
-            return _same(change.after, self._verdict)
+            self._verdict = value
+        elif change.what == "note":
+            self._note = value
+        elif change.what == "metadata" and change.key is not None:
+            self.rois().set_field(change.key, value)
+        elif change.roi_id is not None:
+            self.rois().put(change.roi_id, value, change.position)
+        elif change.what == "event":
+            events = self.events(*_frame_of(change), create=value is not None)
+            events.put_event(change.event_id or "", value, change.position)
+        elif change.row is not None and change.column is not None:
+            events = self.events(*_frame_of(change))
+            events.put(change.row, change.column, value)
+
+    def now(self, change: EditChange) -> Any:
+        """Return the present value of what a change is about, None where there is none.
+
+        Raises
+        ------
+        ArgumentError
+            If an event whose type was changed is not there, or not as it was.
+        """
+        if change.what == "verdict":
+            return self._verdict
         if change.what == "note":
-            return _same(change.after, self._note)
+            return self._note
+        if change.what == "metadata":
+            return self.rois().field(change.key or "")
         if change.what == "roi" and change.roi_id is not None:
-            return _same(change.after, self.rois().now(change.roi_id))
+            return self.rois().now(change.roi_id)
         try:
             events = self.events(*_frame_of(change))
         except ArtifactNotFoundError:
-            return False
+            if change.what == "event":
+                return None
+            raise ArgumentError(f"{change} is not there", where=self._image_id) from None
         if change.what == "event":
-            return _same(change.after, events.event(change.event_id or ""))
+            return events.event(change.event_id or "")
         if not events.holds(change) or change.row is None or change.column is None:
-            return False
-        return _same(change.after, events.now(change.row, change.column))
-
-    def _put_back(self, change: EditChange) -> None:
-        if change.what == "verdict":
-            self._verdict = change.before
-        elif change.what == "note":
-            self._note = change.before
-        elif change.roi_id is not None:
-            self.rois().put(change.roi_id, change.before, change.position)
-        elif change.what == "event":
-            events = self.events(*_frame_of(change))
-            events.put_event(change.event_id or "", change.before, change.position)
-        elif change.row is not None and change.column is not None:
-            events = self.events(*_frame_of(change))
-            events.put(change.row, change.column, change.before)
+            raise ArgumentError(f"{change} is not there, or not as it was", where=self._image_id)
+        return events.now(change.row, change.column)
 
     # What it is about ------------------------------------------------------------------
 
@@ -306,12 +352,12 @@ def _frame_of(change: EditChange) -> tuple[FrameKind, str]:
     return change.artifact_kind or "parquet", change.name or ""
 
 
-def _same(one: Any, other: Any) -> bool:
+def same(one: Any, other: Any) -> bool:
     """Return True if two JSON values are equal; NaN equals NaN, 1 is not True."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(_same(one[k], other[k]) for k in one)
+        return one.keys() == other.keys() and all(same(one[k], other[k]) for k in one)
     if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_same, one, other))
+        return len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, bool) != isinstance(other, bool):
         return False
     return bool(one == other or (one != one and other != other))
@@ -319,10 +365,11 @@ def _same(one: Any, other: Any) -> bool:
 
 USER_TYPE = "user_type"
 _STATISTICS = "img_"
+_EXPERIMENT = "experiment_metadata"
 
 
 class EditedRois:
-    """The regions in a payload while they are edited; unedited ones stay as written.
+    """The regions and fields in a payload while they are edited; others stay as written.
 
     Parameters
     ----------
@@ -350,6 +397,21 @@ class EditedRois:
         self._rois: list[Any] = list(listed or ())
         self._at_first = copy.deepcopy(self._rois)
         self._touched: dict[int, None] = {}
+        self._fields_before: dict[str, Any] = {}
+
+    def field(self, key: str) -> Any:
+        """Return a value of the experiment's metadata, None where there is none."""
+        return _mapping(self._payload.get(_EXPERIMENT)).get(key)
+
+    def set_field(self, key: str, value: Any) -> None:
+        """Set a value of the experiment's metadata; None removes it."""
+        self._fields_before.setdefault(key, copy.deepcopy(self.field(key)))
+        fields = dict(_mapping(self._payload.get(_EXPERIMENT)))
+        if value is None:
+            fields.pop(key, None)
+        else:
+            fields[key] = value
+        self._payload = {**self._payload, _EXPERIMENT: fields}
 
     def save(self, roi: RectRoi | Mapping[str, Any], planes: ImagePlanes) -> RectRoi:
         """Add or replace a rectangle; see :meth:`RecordEdit.save_roi`."""
@@ -367,9 +429,8 @@ class EditedRois:
         place = None if roi_id is None else self._place(roi_id)
         if roi_id is None:
             # Do not reuse an id that this edit freed: the history would confuse the two regions.
-            listed = [*self._at_first, *self._rois]
-            ids = [known for known in map(_id_of, listed) if isinstance(known, int)]
-            given = {**given, "roi_id": 1 + max(ids, default=0)}
+            before = [known for known in map(_id_of, self._at_first) if isinstance(known, int)]
+            given = {**given, "roi_id": 1 + max([*before, *self.ids()], default=0)}
         elif place is not None:
             old = roi_from_dict(self._rois[place])
             _require_rectangle(old)
@@ -382,6 +443,10 @@ class EditedRois:
         new.check(planes.bounds, channels=planes.channels)
         self.put(new.roi_id, _require_rectangle(new).to_dict())
         return _require_rectangle(new)
+
+    def ids(self) -> list[int]:
+        """Return the ids of the regions as they are now."""
+        return [known for known in map(_id_of, self._rois) if isinstance(known, int)]
 
     def remove(self, roi_id: int) -> None:
         """Remove a region."""
@@ -422,7 +487,7 @@ class EditedRois:
         return sum(_id_of(roi) in before for roi in self._rois)
 
     def changes(self) -> list[EditChange]:
-        """Return the changes of regions, in the order of their previous positions."""
+        """Return the changes of regions, by their previous positions, and of fields."""
         changes = []
         for roi_id in self._touched:
             was = self._place(roi_id, self._at_first)
@@ -432,7 +497,11 @@ class EditedRois:
                 EditChange(what="roi", roi_id=roi_id, position=was, before=before, after=after)
             )
         last = len(self._at_first)
-        return sorted(changes, key=lambda c: last if c.position is None else c.position)
+        changes.sort(key=lambda c: last if c.position is None else c.position)
+        return changes + [
+            EditChange(what="metadata", key=key, before=before, after=self.field(key))
+            for key, before in self._fields_before.items()
+        ]
 
     def payload(self) -> dict[str, Any]:
         """Return the payload with the edited regions."""
@@ -528,6 +597,26 @@ class RecordEdit:
             If it is not a str.
         """
         self._image.set_note(text)
+
+    def set_metadata(self, key: str, value: Any) -> None:
+        """Set a value of the experiment's metadata, such as ``"condition"``; None removes it.
+
+        Parameters
+        ----------
+        key : str
+        value : object
+            A value of JSON.
+
+        Raises
+        ------
+        ArgumentError
+            If the key is empty.
+        UnsupportedDataError
+            At the end of the edit, if JSON does not have the value.
+        """
+        if not key:
+            raise ArgumentError("a key has a name", where="key")
+        self._image.rois().set_field(key, value)
 
     def save_roi(self, roi: RectRoi | Mapping[str, Any]) -> RectRoi:
         """Add a rectangle to the regions, or replace one.

@@ -78,6 +78,14 @@ class EventChangeDocument(msgspec.Struct, kw_only=True):
     after: Annotated[dict[str, Any] | None, Meta(description="Its cells; null: it is gone.")]
 
 
+class MetadataChangeDocument(msgspec.Struct, kw_only=True):
+    """A value of the experiment's metadata that was set or removed."""
+
+    key: Annotated[str, Meta(description="Of experiment_metadata.")]
+    before: Annotated[Any, Meta(description="Null where it was not there.")]
+    after: Annotated[Any, Meta(description="Null where it is gone.")]
+
+
 class EditDocument(msgspec.Struct, kw_only=True):
     """One entry of the history: the editor, the time and the changes."""
 
@@ -88,6 +96,10 @@ class EditDocument(msgspec.Struct, kw_only=True):
     undoes: Annotated[str | None, Meta(description="Id of the edit that it took back.")] = None
     events: Annotated[
         list[EventChangeDocument],
+        Meta(description="Apart from changes, as readers of earlier versions know none of them."),
+    ] = msgspec.field(default_factory=list)
+    metadata: Annotated[
+        list[MetadataChangeDocument],
         Meta(description="Apart from changes, as readers of earlier versions know none of them."),
     ] = msgspec.field(default_factory=list)
     n_images: Annotated[

@@ -1,0 +1,1 @@
+"""Commands about what people decide: their history, and copies that were edited apart."""
