@@ -26,7 +26,12 @@ from kymflow_zarr.export.copying import listed_files, read_verified
 from kymflow_zarr.export.publishing.places import PAGE, STATE, Place, place_of
 from kymflow_zarr.export.publishing.report import PublishItem, PublishReport
 from kymflow_zarr.runtime.parallel import in_order
-from kymflow_zarr.schema.base import ATTRIBUTES_KEY, plain_group_document, read_dataset_document
+from kymflow_zarr.schema.base import (
+    ATTRIBUTES_KEY,
+    decodable,
+    plain_group_document,
+    read_dataset_document,
+)
 from kymflow_zarr.schema.checksums import FileSum, dump_checksums, parse_checksums
 from kymflow_zarr.types import Progress, StrPath
 
@@ -186,7 +191,7 @@ def _state_in(place: Place, dataset_id: str) -> State:
             )
         return State(dataset_id)
     try:
-        state = msgspec.json.decode(data, type=State)
+        state = msgspec.json.decode(data, type=decodable(State))
     except msgspec.DecodeError as error:
         raise SchemaValidationError(
             f"the list of what was published is damaged: {error}",
