@@ -2,7 +2,7 @@
 
 import { signal } from "@preact/signals";
 import { samplesOf, type Samples } from "../lib/lut";
-import { pageFolder, publishedList } from "../published/place";
+import { base, pageFolder, publishedList } from "../published/place";
 import { published, publishedArray, publishedBlock } from "../published/source";
 import { ApiError } from "./error";
 
@@ -35,7 +35,7 @@ async function ask(address: string, init: RequestInit, quiet = false): Promise<R
   let answer: Response;
   if (!quiet) inFlight.value = inFlight.peek() + 1;
   try {
-    answer = await fetch(address, { credentials: "same-origin", ...init });
+    answer = await fetch(base + address, { credentials: "same-origin", ...init });
   } catch (error) {
     if (isAbort(error)) throw error;
     throw new ApiError(
@@ -113,7 +113,7 @@ export async function getBlock(address: string, signal: AbortSignal): Promise<Bl
 /** An array that is an artifact, as a file of NumPy; null where there is none. */
 export async function getArray(id: string, name: string, signal: AbortSignal): Promise<ArrayBuffer | null> {
   if (publishedList !== null) return publishedArray(id, name);
-  const answer = await fetch(downloadUrl("artifact", id, { kind: "array", name, as: "npy" }), { signal });
+  const answer = await fetch(base + downloadUrl("artifact", id, { kind: "array", name, as: "npy" }), { signal });
   return answer.ok ? answer.arrayBuffer() : null;
 }
 

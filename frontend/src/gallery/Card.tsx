@@ -1,6 +1,7 @@
 import { url } from "../api/client";
 import type { ImageRow, Verdict } from "../api/types";
 import { imagePath } from "../lib/router";
+import { base } from "../published/place";
 import { Icon } from "../parts/icons";
 import { VerdictBadge } from "../parts/VerdictBadge";
 import { Thumbnail } from "./Thumbnail";
@@ -31,7 +32,7 @@ export function Card({ row, index, active, list, from, box, onFocus, chosen, onC
   const note = noteOf(row);
   const picture = (
     <span class="thumb">
-      {row.thumbnail ? <Thumbnail src={row.thumbnail} /> : <span class="no-thumb">no picture</span>}
+      {row.thumbnail ? <Thumbnail src={row.thumbnail.startsWith("/") ? base + row.thumbnail : row.thumbnail} /> : <span class="no-thumb">no picture</span>}
       {!list && <VerdictBadge verdict={row.verdict as Verdict} />}
     </span>
   );

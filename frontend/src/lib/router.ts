@@ -1,7 +1,7 @@
 /** The address of the page, as signals; links are followed without loading the page again. */
 
 import { computed, signal } from "@preact/signals";
-import { linkTo, publishedList, shownAt } from "../published/place";
+import { base, linkTo, publishedList, shownAt } from "../published/place";
 import { patched, type Patch } from "./query";
 
 const here = signal(shownAt());
@@ -104,9 +104,10 @@ export function startRouter(): void {
       else document.querySelector<HTMLElement>(link.hash || "#main")?.focus();
       return;
     }
-    if (routeOf(link.pathname).page === "unknown" || link.pathname === location.pathname && link.hash) return;
+    const to = link.pathname.slice(base.length) || "/";
+    if (!link.pathname.startsWith(base) || routeOf(to).page === "unknown" || link.pathname === location.pathname && link.hash) return;
     event.preventDefault();
-    navigate(link.pathname + link.search);
+    navigate(to + link.search);
   });
 }
 

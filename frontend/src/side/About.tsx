@@ -1,7 +1,7 @@
 import { useState } from "preact/hooks";
 import { downloadUrl, url } from "../api/client";
 import type { AnyImage, ImageInfo } from "../api/types";
-import { publishedList } from "../published/place";
+import { base, publishedList } from "../published/place";
 import { number, shape, when } from "../lib/format";
 import { formatAt, formatFilter } from "../lib/query";
 import { tablePath } from "../lib/router";
@@ -40,7 +40,7 @@ export function Downloads({ info, stage }: { info: ImageInfo; stage: Stage }) {
   const { low, high } = stage.range.value;
   const shown = { at: formatAt(stage.at.value), low: String(low), high: String(high), map: stage.colorMap.value, rois: stage.showRois.value ? null : "false" };
   const [copied, setCopied] = useState(false);
-  const zarr = info.ome_zarr && new URL(info.ome_zarr, location.href).href;
+  const zarr = info.ome_zarr && new URL(base + info.ome_zarr, location.href).href;
   const copy = async () => {
     if (!zarr) return;
     try {

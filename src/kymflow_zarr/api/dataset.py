@@ -2067,6 +2067,7 @@ class ZarrDataset:
         token: str | None = None,
         open_browser: bool = False,
         blind: Sequence[str] | bool = False,
+        inline: str | bool = False,
     ) -> Viewer:
         """Start a web viewer of the dataset, and return immediately.
 
@@ -2091,6 +2092,10 @@ class ZarrDataset:
             what `who` has said, but no names, paths, dates, texts of others, tables or downloads.
             With `edit`, the histories name what was hidden, and the table ``blinding`` says who
             opened a blind page, and who opened one that was not blind afterwards.
+        inline : str or bool
+            In a notebook, show the page in it: as the last value of a cell. No page but those of
+            this notebook may frame it. True finds the Jupyter server that started the kernel; an
+            address such as ``"http://localhost:8888"`` names another one.
 
         Returns
         -------
@@ -2120,7 +2125,7 @@ class ZarrDataset:
 
         return view(
             self, host=host, port=port, edit=edit, who=who, token=token,
-            open_browser=open_browser, blind=blind,
+            open_browser=open_browser, blind=blind, inline=inline,
         )  # fmt: skip
 
     def publish(
@@ -2175,6 +2180,51 @@ class ZarrDataset:
             dry_run=dry_run,
             progress=progress,
         )
+
+    def asgi_app(
+        self,
+        hosts: Sequence[str],
+        *,
+        edit: bool = False,
+        who: str | None = None,
+        token: str | None = None,
+        blind: Sequence[str] | None = None,
+    ) -> Any:
+        """Return the page of :meth:`view` as an ASGI application, which other programs mount.
+
+        Parameters
+        ----------
+        hosts : sequence of str
+            What stands in the ``Host`` of requests, such as ``"localhost:8000"``. Others are
+            refused, as a page of another site could have pointed its own name here.
+        edit : bool
+            Allow verdicts, notes and regions to be edited by everybody who reaches it.
+        who : str, optional
+            Name of the editor; the user of the operating system if left out.
+        token : str, optional
+            The secret that the URL must contain; left out, the mounting program decides who may
+            ask.
+        blind : sequence of str, optional
+            As for :meth:`view`, but nothing is logged.
+
+        Returns
+        -------
+        ASGI application
+            At a path of its own, such as ``Mount("/images", app=ds.asgi_app(["localhost:8000"]))``
+            with Starlette. The mounting program sets ``root_path``, as ASGI says.
+
+        Raises
+        ------
+        ArgumentError
+            If `hosts` is empty or a str.
+        ReadOnlyError
+            If `edit` is True and the mode is ``"r"``.
+        MissingDependencyError
+            If Starlette is not installed; names the extra (an ImportError).
+        """
+        from kymflow_zarr.viewer.web.serving import asgi_app
+
+        return asgi_app(self, hosts, edit=edit, who=who, token=token, blind=blind)
 
     def _repr_html_(self) -> str:
         from kymflow_zarr.views.html import dataset_html

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import html
 import io
 import math
 import re
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from urllib.parse import quote
 
 import msgspec
 import numpy as np
@@ -24,7 +26,7 @@ from starlette.responses import (
 from kymflow_zarr import errors
 from kymflow_zarr.api.internals import stored_image_of
 from kymflow_zarr.errors import ArtifactNotFoundError, CorruptDataError
-from kymflow_zarr.viewer.web.site import segments, site_of
+from kymflow_zarr.viewer.web.site import own_path, segments, site_of
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -161,17 +163,25 @@ _UNBUILT: Final = (
 )
 
 
-def page(_request: Request) -> Response:
+def page(request: Request) -> Response:
     """Answer any route of the page, which is resolved in the browser."""
     index = STATIC / "index.html"
     if not index.is_file():
         return HTMLResponse(_UNBUILT, status_code=503, headers={"Cache-Control": "no-store"})
-    return FileResponse(index, media_type="text/html", headers={"Cache-Control": "no-cache"})
+    fresh = {"Cache-Control": "no-cache"}
+    root = request.scope.get("root_path", "").rstrip("/")
+    if not root:
+        return FileResponse(index, media_type="text/html", headers=fresh)
+    at = html.escape(quote(root), quote=True)
+    text = index.read_text(encoding="utf-8")
+    text = text.replace('href="/', f'href="{at}/').replace('src="/', f'src="{at}/')
+    meta = f'<meta name="kymflow-zarr-base" content="{at}" />'
+    return HTMLResponse(text.replace("</title>", f"</title>{meta}", 1), headers=fresh)
 
 
 def asset(request: Request) -> Response:
     """Answer ``/assets/...`` and similar: the page's own files only."""
-    name = request.url.path.strip("/")
+    name = own_path(request.scope).strip("/")
     # Look the name up in a list of our files; never build a path from a request.
     found = {
         path.relative_to(STATIC).as_posix(): path

@@ -8,7 +8,7 @@ import ipaddress
 import logging
 import secrets
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, quote, urlencode
@@ -17,6 +17,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import HTMLResponse, Response
 
 from kymflow_zarr.viewer.web.answers import error_answer, failed
+from kymflow_zarr.viewer.web.site import own_path
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,11 +26,12 @@ __all__ = ["Guard", "Rules", "is_loopback"]
 
 _log = logging.getLogger("kymflow_zarr")
 
-POLICY: Final = (
+_PAGE: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "font-src 'self'; connect-src 'self'; worker-src 'self'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'"
+    "form-action 'none'; frame-ancestors "
 )
+POLICY: Final = f"{_PAGE}'none'"
 # Never render data as a page, whatever type a browser guesses.
 _POLICY_OF_DATA: Final = "default-src 'none'; frame-ancestors 'none'; sandbox"
 _HEADERS: Final = {
@@ -67,12 +69,19 @@ class Rules:
         The token that requests must carry; None on the loopback interface.
     zarr_key : str
         The secret segment in URLs of OME-Zarr files, which other sites' pages may read.
+    framed_by : tuple of str
+        Origins whose pages may show ours in a frame, such as ``http://localhost:8888``.
+    hosts : tuple of str
+        Each ``Host`` under which a program that has mounted the page is reached; `host` and
+        `port` then mean nothing.
     """
 
     host: str
     port: int
     token: str | None = None
     zarr_key: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+    framed_by: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
 
     @property
     def cookie(self) -> str:
@@ -81,6 +90,8 @@ class Rules:
 
     def is_ours(self, host: str) -> bool:
         """Return True if the ``Host`` of a request is ours: others come from DNS rebinding."""
+        if self.hosts:
+            return host.lower() in self.hosts
         name, port = _parts(host)
         if port != self.port:
             return False
@@ -150,7 +161,7 @@ class Guard:
                 await self._app(scope, receive, send)
             return
 
-        path: str = scope["path"]
+        path = own_path(scope)
         public = path.startswith(f"/zarr/{self._rules.zarr_key}/")
 
         begun = False
@@ -160,7 +171,10 @@ class Guard:
             if message["type"] == "http.response.start":
                 begun = True
                 headers = MutableHeaders(scope=message)
-                _add_headers(headers, is_data=path.startswith(_DATA), public=public)
+                framed_by = () if path.startswith(_DATA) else self._rules.framed_by
+                _add_headers(
+                    headers, is_data=path.startswith(_DATA), public=public, framed_by=framed_by
+                )
             await send(message)
 
         refused = self._refused(scope, public=public)
@@ -225,7 +239,7 @@ class Guard:
             needed = scope["method"] == "POST"
             if needed:
                 return error_answer(403, "Refused", "the request has no Origin")
-        elif origin != f"http://{headers.get('host', '')}":
+        elif origin != f"{scope.get('scheme', 'http')}://{headers.get('host', '')}":
             return error_answer(403, "Refused", "pages of other origins are not answered")
         # Requests for images and scripts carry no Origin; current browsers send this header.
         site = headers.get("sec-fetch-site", "none")
@@ -255,10 +269,16 @@ def _preflight(scope: Scope) -> Response | None:
     return None
 
 
-def _add_headers(headers: MutableHeaders, *, is_data: bool, public: bool) -> None:
+def _add_headers(
+    headers: MutableHeaders, *, is_data: bool, public: bool, framed_by: Sequence[str]
+) -> None:
     for name, value in _HEADERS.items():
         headers[name] = value
     headers["Content-Security-Policy"] = _POLICY_OF_DATA if is_data else POLICY
+    if framed_by:
+        # It knows all frames or none.
+        del headers["X-Frame-Options"]
+        headers["Content-Security-Policy"] = _PAGE + " ".join(framed_by)
     headers["Cross-Origin-Resource-Policy"] = "cross-origin" if public else "same-origin"
     if public:
         headers["Access-Control-Allow-Origin"] = "*"

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import ipaddress
+import json
 import os
+import re
 import secrets
 import socket
 import threading
 import webbrowser
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Self
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
 _BEGIN_S: Final = 30.0
 _END_S: Final = 5.0
+_FRAME_HEIGHT: Final = 720
 
 
 def view(
@@ -38,6 +42,7 @@ def view(
     token: str | None,
     open_browser: bool,
     blind: Sequence[str] | bool = False,
+    inline: str | bool = False,
 ) -> Viewer:
     """Serve a page; see :meth:`kymflow_zarr.ZarrDataset.view`."""
     uvicorn = _require_uvicorn()
@@ -53,13 +58,14 @@ def view(
         raise ArgumentError("a token is letters, digits, - and _, 8 of them or more", where="token")
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(24)
+    framed_by = notebook_origins(inline)
     hidden = None
     if not isinstance(blind, bool):
         hidden = list(blind)
     elif blind:
         hidden = [name for name in map(str, dataset.images()) if is_metadata_column(name)]
     listening = _listen(host, port)
-    rules = Rules(host, listening.getsockname()[1], token)
+    rules = Rules(host, listening.getsockname()[1], token, framed_by=framed_by)
     try:
         app = make_app(dataset, rules, edit=edit, who=who, blind=hidden)
         if edit:
@@ -81,6 +87,73 @@ def view(
     if open_browser:
         webbrowser.open(server.url)
     return server
+
+
+def asgi_app(
+    dataset: ZarrDataset,
+    hosts: Sequence[str],
+    *,
+    edit: bool,
+    who: str | None,
+    token: str | None,
+    blind: Sequence[str] | None,
+) -> Any:
+    """Return the page as an application; see :meth:`kymflow_zarr.ZarrDataset.asgi_app`."""
+    _require_uvicorn()
+    from kymflow_zarr.viewer.web.app import make_app
+    from kymflow_zarr.viewer.web.security import Rules
+
+    if isinstance(hosts, str) or not hosts:
+        raise ArgumentError("hosts are a list of at least one host", where="hosts")
+    if edit:
+        dataset.require_writable()
+    rules = Rules("", 0, token, hosts=tuple(host.lower() for host in hosts))
+    return make_app(dataset, rules, edit=edit, who=who, blind=blind)
+
+
+def notebook_origins(inline: str | bool) -> tuple[str, ...]:
+    """Return the origins of the notebook that may show the page in a frame.
+
+    Parameters
+    ----------
+    inline : str or bool
+        The address of the notebook; True takes that of the Jupyter server which started this
+        process.
+
+    Raises
+    ------
+    ArgumentError
+        If it is no such address, or which notebook this is cannot be found.
+    """
+    if inline is False:
+        return ()
+    told = _jupyter_address() if inline is True else inline
+    if told is None:
+        raise ArgumentError(
+            "no Jupyter server has started this process",
+            where="inline",
+            hint='Give the address of the notebook: inline="http://localhost:8888".',
+        )
+    parts = urlsplit(told)
+    if parts.scheme not in ("http", "https") or not re.fullmatch(r"[\w.-]+(:\d+)?", parts.netloc):
+        raise ArgumentError(f"{told!r} is no address of a notebook", where="inline")
+    names = {parts.hostname}
+    if names <= {"localhost", "127.0.0.1"}:
+        names = {"localhost", "127.0.0.1"}  # The browser may have opened it by either.
+    port = f":{parts.port}" if parts.port else ""
+    return tuple(f"{parts.scheme}://{name}{port}" for name in sorted(map(str, names)))
+
+
+def _jupyter_address() -> str | None:
+    """Return the address of the Jupyter server that is the parent of this process."""
+    server = os.environ.get("JPY_PARENT_PID", "")
+    try:
+        folder = import_module("jupyter_core.paths").jupyter_runtime_dir()
+        path = os.path.join(folder, f"jpserver-{int(server)}.json")  # noqa: PTH118 - it is a str
+        with open(path, "rb") as file:  # noqa: PTH123
+            return str(json.load(file)["url"])
+    except (ImportError, OSError, ValueError, KeyError):
+        return None
 
 
 def _require_uvicorn() -> Any:
@@ -164,6 +237,16 @@ class Viewer:
     def _address(self, path: str) -> str:
         token = self._rules.token
         return f"{self._origin}{path}" + ("" if token is None else f"?token={token}")
+
+    def _repr_html_(self) -> str:
+        """Return the page in a frame, if the notebook may show it there; else a link to it."""
+        address = html.escape(self.url, quote=True)
+        if not self._rules.framed_by:
+            return f'<a href="{address}" target="_blank" rel="noopener">{address}</a>'
+        return (
+            f'<iframe src="{address}" title="kymflow_zarr" width="100%" height="{_FRAME_HEIGHT}" '
+            'style="border:1px solid #ccc"></iframe>'
+        )
 
     @property
     def url(self) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import unquote
@@ -27,7 +27,17 @@ if TYPE_CHECKING:
     from kymflow_zarr.viewer.web.lists.tables import Tables
     from kymflow_zarr.viewer.web.security import Rules
 
-__all__ = ["Cache", "Site", "id_of", "image_of", "number_of", "posted", "segments", "site_of"]
+__all__ = [
+    "Cache",
+    "Site",
+    "id_of",
+    "image_of",
+    "number_of",
+    "own_path",
+    "posted",
+    "segments",
+    "site_of",
+]
 
 T = TypeVar("T")
 _MAX_BYTES: Final = 2**27
@@ -147,10 +157,17 @@ def site_of(request: Request) -> Site:
     return site
 
 
+def own_path(scope: Mapping[str, Any], path: str | None = None) -> str:
+    """Return the path of a request below the place where another program has mounted the page."""
+    path = scope["path"] if path is None else path
+    root: str = scope.get("root_path", "").rstrip("/")
+    return path[len(root) :] if path.startswith(f"{root}/") else path
+
+
 def segments(request: Request) -> list[str]:
     """Return the segments of the raw path, split before ``%2f`` is decoded."""
     raw: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
-    path = raw.partition(b"?")[0].decode("latin-1")
+    path = own_path(request.scope, raw.partition(b"?")[0].decode("latin-1"))
     return [unquote(part, errors="replace") for part in path.removeprefix("/").split("/")]
 
 
