@@ -1867,6 +1867,41 @@ class ZarrDataset:
             progress=progress,
         )
 
+    def export_acq_collection(
+        self,
+        path: StrPath,
+        *,
+        image_ids: Collection[str] | None = None,
+        progress: Progress | None = None,
+    ) -> ExportReport:
+        """Write images as a collection of acqstore: one OME-Zarr with sidecars and analyses.
+
+        Sidecars, tables of runs, peaks and the two pools are those that acqstore writes, from the
+        sidecar that an image came with and what was edited since.
+
+        Parameters
+        ----------
+        path : str or Path
+            A folder that does not exist, by convention named ``*.ome.zarr``.
+        image_ids : collection of str, optional
+            These images only; all by default, in the order of their names.
+        progress : callable, optional
+            Called as ``progress(done, total, label)``.
+
+        Returns
+        -------
+        ExportReport
+            ``differences`` names what acqstore has no place for, such as regions of other kinds.
+
+        Raises
+        ------
+        TargetExistsError
+            If there is something at the path (a FileExistsError).
+        """
+        from kymflow_zarr.export.acqstore.collection import export_acq_collection
+
+        return export_acq_collection(self._open, path, image_ids=image_ids, progress=progress)
+
     def export_ro_crate(
         self,
         folder: StrPath,

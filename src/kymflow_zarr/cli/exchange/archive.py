@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kymflow_zarr.cli.options import choice_options, dataset_argument, debug_option, json_option
+
+if TYPE_CHECKING:
+    from kymflow_zarr import ExportReport
 
 __all__ = ["archive"]
 
@@ -17,8 +20,9 @@ __all__ = ["archive"]
 @dataset_argument
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
-    "--as", "form", type=click.Choice(["nwb", "ro-crate"]), required=True,
-    help="NWB files, one for each session, or one packed file with a description.",
+    "--as", "form", type=click.Choice(["nwb", "ro-crate", "acq-collection"]), required=True,
+    help="NWB files, one for each session; one packed file with a description; or the OME-Zarr of "
+    "many images that acqstore publishes.",
 )  # fmt: skip
 @click.option(
     "--set", "pairs", multiple=True, metavar="KEY=VALUE",
@@ -63,8 +67,13 @@ def archive(
     from kymflow_zarr.cli.output.terminal import print_json, progress_bar, screen
 
     given = _given(pairs, file)
+    if form == "acq-collection" and (given or dry_run):
+        raise click.UsageError("--as acq-collection takes no --set, --metadata or --dry-run.")
     with ZarrDataset(dataset, mode="r") as ds, progress_bar("Writing") as progress:
         chosen = chosen_ids(ds, ids, where)
+        if form == "acq-collection":
+            _print(ds.export_acq_collection(folder, image_ids=chosen, progress=progress), as_json)
+            return
         export = ds.export_nwb if form == "nwb" else ds.export_ro_crate
         report = export(folder, metadata=given, image_ids=chosen, dry_run=True)
         if report.ok and not dry_run:
@@ -82,6 +91,19 @@ def archive(
             console.print(f"left out: {name}", soft_wrap=True)
     if not report.ok:
         ctx.exit(1)
+
+
+def _print(report: ExportReport, as_json: bool) -> None:
+    """Print the report of a collection."""
+    from kymflow_zarr.cli.output.terminal import print_json, screen
+
+    if as_json:
+        print_json(report.to_dict())
+        return
+    console = screen()
+    console.print(f"{len(report.files)} files in {report.folder}", soft_wrap=True)
+    for difference in report.differences:
+        console.print(str(difference), soft_wrap=True)
 
 
 def _given(pairs: tuple[str, ...], file: Path | None) -> dict[str, Any]:

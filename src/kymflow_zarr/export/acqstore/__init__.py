@@ -1,0 +1,1 @@
+"""Collections of acqstore: one OME-Zarr of many images, with their analyses."""
