@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kymflow_zarr.engine.dataset import OpenDataset
     from kymflow_zarr.engine.image import StoredImage
     from kymflow_zarr.formats.kinds import Kind
+    from kymflow_zarr.storage.traffic import Traffic
     from kymflow_zarr.types import ArtifactInfo, Verdict
 
 
@@ -84,6 +85,13 @@ def is_metadata_column(name: str) -> bool:
     from kymflow_zarr.engine.index.images_dataframe import is_own_column
 
     return not is_own_column(name)
+
+
+def total_traffic() -> Traffic:
+    """Return the requests to stores and web hosts that this process has made."""
+    from kymflow_zarr.storage.traffic import TOTAL
+
+    return TOTAL
 
 
 def open_dataset_of(dataset: ZarrDataset) -> OpenDataset:

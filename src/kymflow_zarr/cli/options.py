@@ -39,7 +39,21 @@ def _remember_debug(ctx: click.Context, _param: click.Parameter, value: bool) ->
         ctx.meta["debug"] = True
 
 
-debug_option = click.option(
+def _remember_verbose(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    root = ctx.find_root()
+    if value and not ctx.meta.get("verbose"):
+        ctx.meta["verbose"] = True
+        # When all is done: the outermost context is closed last.
+        root.call_on_close(_print_traffic)
+
+
+def _print_traffic() -> None:
+    from kymflow_zarr.api.internals import total_traffic
+
+    click.echo(str(total_traffic()), err=True)
+
+
+_debug_option = click.option(
     "--debug",
     is_flag=True,
     expose_value=False,
@@ -47,6 +61,19 @@ debug_option = click.option(
     callback=_remember_debug,
     help="Show the traceback of an error.",
 )
+_verbose_option = click.option(
+    "--verbose",
+    is_flag=True,
+    expose_value=False,
+    callback=_remember_verbose,
+    help="Say how many requests to stores and web hosts were made, and bytes.",
+)
+
+
+def debug_option(command: F) -> F:
+    """Add --debug and --verbose to a command."""
+    return _verbose_option(_debug_option(command))
+
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document instead of text."

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from kymflow_zarr.formats.dataframe.parquet_columns import ParquetColumns
     from kymflow_zarr.formats.rows.gather import Part
     from kymflow_zarr.schema.base import DatasetDocument
+    from kymflow_zarr.storage.traffic import Traffic
 
 R = TypeVar("R")
 
@@ -154,6 +155,15 @@ class OpenDataset:
     def location(self) -> str:
         """Where the dataset is: the path of its folder, or its address."""
         return self.storage.location
+
+    def traffic(self) -> Traffic | None:
+        """Return the requests to the store or host of the dataset; None of a folder."""
+        bucket = getattr(self.storage, "bucket", None)
+        if bucket is None:
+            return None
+        from kymflow_zarr.storage.traffic import Traffic
+
+        return Traffic(dict(bucket.requests), bucket.bytes_read, bucket.bytes_written)
 
     @property
     def dataset_id(self) -> str:

@@ -28,7 +28,10 @@ from obstore.store import MemoryStore, from_url
 
 from kymflow_zarr.errors import StorageError
 from kymflow_zarr.storage.object.requests import AccessDeniedError, Listed, Objects
+from kymflow_zarr.storage.traffic import count_bytes, count_request
 
+# Requests at a time. More take memory and make stores answer "slow down".
+_AT_ONCE: Final = 64
 _CLIENT: Final = {"timeout": "60s", "connect_timeout": "10s"}
 _RETRIES: Final = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
 # The options that say where a store is. All others may be secrets, and are never pickled.
@@ -70,7 +73,7 @@ class Bucket(Objects):
         self._store = self._opened() if store is None else store
         self.requests: dict[str, int] = {}
         self.bytes_read = self.bytes_written = 0
-        self._counting = threading.Lock()
+        self._at_once = threading.BoundedSemaphore(_AT_ONCE)
         with _registering:
             _buckets[self.address] = self
 
@@ -111,6 +114,7 @@ class Bucket(Objects):
                 return None
             data = bytes(result.bytes())
         self.bytes_read += len(data)
+        count_bytes(read=len(data))
         return data, _tag(result.meta["e_tag"])
 
     def get_range(self, name: str, start: int, size: int) -> bytes | None:
@@ -121,6 +125,7 @@ class Bucket(Objects):
             except (FileNotFoundError, NotFoundError):
                 return None
         self.bytes_read += len(data)
+        count_bytes(read=len(data))
         return data
 
     def head(self, name: str) -> tuple[int, str] | None:
@@ -168,6 +173,7 @@ class Bucket(Objects):
             obstore.put(self._store, name, bytes(data), use_multipart=len(data) > _MULTIPART,
                         attributes=None if attributes is None else {**attributes})  # fmt: skip
         self.bytes_written += len(data)
+        count_bytes(written=len(data))
 
     def put_if(self, name: str, data: bytes, tag: str | None) -> str | None:
         """Put an object if its entity tag is still `tag`, or, with None, if there is none.
@@ -186,6 +192,7 @@ class Bucket(Objects):
             except (FileNotFoundError, NotFoundError):
                 return None  # Some servers answer so if the object has gone.
         self.bytes_written += len(data)
+        count_bytes(written=len(data))
         return _tag(result["e_tag"])
 
     def delete(self, names: list[str]) -> None:
@@ -206,11 +213,11 @@ class Bucket(Objects):
         Tests override this to lose requests and answers.
         """
         if counts:
-            with self._counting:
-                self.requests[kind] = self.requests.get(kind, 0) + 1
+            count_request(self.requests, kind)
         where = f"{self.address}/{name}"
         try:
-            yield
+            with self._at_once:
+                yield
         except (PermissionDeniedError, UnauthenticatedError) as error:
             raise AccessDeniedError(
                 f"the store does not allow to {kind} it: {self._cleaned(error)}",

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import http.client
 import os
+import random
 import threading
+import time
 from typing import Any, Final, NoReturn
 from urllib.parse import quote, urljoin, urlsplit
 
 from kymflow_zarr.errors import StorageError
 from kymflow_zarr.storage.object.requests import Objects
+from kymflow_zarr.storage.traffic import count_bytes, count_request
 
 _TIMEOUT_S: Final = 60.0
 _REDIRECTS: Final = 5
-_RETRIES: Final = 3
+_RETRIES: Final = 4
+_PAUSE_S: Final = 0.2
+# Of a host that is busy, or of a part of it that is: another request may be answered.
+_BUSY: Final = frozenset({429, 500, 502, 503, 504})
+# Requests at a time.
+_AT_ONCE: Final = 16
 _MISSING: Final = frozenset({403, 404, 410})
 
 
@@ -46,6 +54,7 @@ class WebFolder(Objects):
         self.requests: dict[str, int] = {}
         self.bytes_read = self.bytes_written = 0
         self._local = threading.local()
+        self._at_once = threading.BoundedSemaphore(_AT_ONCE)
         self._connections: list[http.client.HTTPConnection] = []
 
     def close(self) -> None:
@@ -113,7 +122,7 @@ class WebFolder(Objects):
     ) -> tuple[int, http.client.HTTPMessage, bytes] | None:
         url = f"{self.address}/{quote(name, safe='/@')}{self._query}"
         for _ in range(_REDIRECTS):
-            self.requests[method.lower()] = self.requests.get(method.lower(), 0) + 1
+            count_request(self.requests, method.lower())
             status, found, data = self._exchange(method, url, headers or {}, name)
             if status in _MISSING:
                 return None
@@ -125,6 +134,7 @@ class WebFolder(Objects):
                     f"the host answers with HTTP status {status}", where=f"{self.address}/{name}"
                 )
             self.bytes_read += len(data)
+            count_bytes(read=len(data))
             return status, found, data
         raise StorageError("the host redirects in a circle", where=f"{self.address}/{name}")
 
@@ -147,17 +157,28 @@ class WebFolder(Objects):
         parts = urlsplit(url)
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         for attempt in range(_RETRIES):
+            if attempt:
+                # At random, so that many clients of a busy host do not come back at once.
+                time.sleep(random.uniform(0, _PAUSE_S * 2**attempt))
+                count_request(self.requests, method.lower())
             connection = self._connection(parts.scheme, parts.netloc)
             try:
-                connection.request(method, path, headers={"Accept-Encoding": "identity", **headers})
-                answer = connection.getresponse()
-                return answer.status, answer.headers, answer.read()
+                with self._at_once:
+                    connection.request(
+                        method, path, headers={"Accept-Encoding": "identity", **headers}
+                    )
+                    answer = connection.getresponse()
+                    data = answer.read()
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
                 if attempt == _RETRIES - 1:
                     raise StorageError(
-                        f"cannot read it: {type(error).__name__}", where=f"{self.address}/{name}"
+                        f"cannot read it, at {_RETRIES} attempts: {_reason(error)}",
+                        where=f"{self.address}/{name}",
                     ) from error
+                continue
+            if answer.status not in _BUSY or attempt == _RETRIES - 1:
+                return answer.status, answer.headers, data
         raise AssertionError("the loop ends with an answer or an error")
 
     def _connection(self, scheme: str, host: str) -> http.client.HTTPConnection:
@@ -171,6 +192,12 @@ class WebFolder(Objects):
             self._connections.append(connections[key])
         connection: http.client.HTTPConnection = connections[key]
         return connection
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return f"the host did not answer within {_TIMEOUT_S:.0f} s"
+    return type(error).__name__
 
 
 def _tag(headers: http.client.HTTPMessage) -> str:
