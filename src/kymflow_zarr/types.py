@@ -28,11 +28,13 @@ __all__ = [
     "Severity",
     "StrPath",
     "Verdict",
+    "WorklistLayout",
 ]
 
 Mode: TypeAlias = Literal["r", "r+", "a", "w", "w-"]
 OrderBy: TypeAlias = Literal["image_id", "created_utc", "acquired_local_epoch_ns"]
 MissingPlacement: TypeAlias = Literal["last", "first"]
+WorklistLayout: TypeAlias = Literal["acqstore", "kymflow"]
 ExportLayout: TypeAlias = Literal["dataset", "kymflow", "acqstore"]
 RefreshMode: TypeAlias = Literal["skip", "reingest_if_changed"]
 Durability: TypeAlias = Literal["full", "relaxed"]

@@ -22,6 +22,7 @@ from kymflow_zarr.types import (
     RefreshMode,
     StrPath,
     Verdict,
+    WorklistLayout,
 )
 
 if TYPE_CHECKING:
@@ -1492,6 +1493,104 @@ class ZarrDataset:
 
         return merge_edits(self._open, other._open, progress=progress)
 
+    def save_worklist(self, name: str, ids: Iterable[str]) -> str:
+        """Save a list of images, in its order, as the table ``worklists/<name>``.
+
+        Parameters
+        ----------
+        name : str
+            An existing list of that name is replaced.
+        ids : iterable of str
+            Ids of images; each counts once.
+
+        Returns
+        -------
+        str
+            The key of the table.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such image. Nothing is written.
+        """
+        from kymflow_zarr.engine.query.worklist import save_worklist
+
+        return save_worklist(self._open, name, ids)
+
+    def load_worklist(self, name: str) -> list[str]:
+        """Return the ids of a saved list, in its order, without images that were deleted.
+
+        Raises
+        ------
+        TableNotFoundError
+            If there is none of that name; names those that there are (a FileNotFoundError).
+        SchemaValidationError
+            If the table is no list of images.
+        """
+        from kymflow_zarr.engine.query.worklist import load_worklist
+
+        return load_worklist(self._open, name)
+
+    def read_worklist(self, path: StrPath, *, skip_missing: bool = False) -> list[str]:
+        """Read a list of files that acqstore or kymflow wrote, or :meth:`write_worklist`.
+
+        Parameters
+        ----------
+        path : path-like
+            A CSV file with a column ``_rel_path`` (acqstore) or ``rel_path`` (kymflow): paths
+            below the folder that was ingested, with ``/``. A path that is no image's is also
+            looked for as the end of one, as a list may lie in a folder below.
+        skip_missing : bool
+            Leave out paths of which there is no image.
+
+        Returns
+        -------
+        list of str
+            Ids of images in the order of the file; all images of a file that holds several.
+
+        Raises
+        ------
+        SourceFileError
+            If the file cannot be read, or has no such column.
+        ArgumentError
+            If a path is no image's, and `skip_missing` is False.
+        """
+        from kymflow_zarr.engine.query.worklist import read_worklist
+
+        return read_worklist(self._open, path, skip_missing=skip_missing)
+
+    def write_worklist(
+        self,
+        path: StrPath,
+        ids: Iterable[str],
+        *,
+        layout: WorklistLayout = "acqstore",
+        by: str | None = None,
+    ) -> None:
+        """Write a list of files that acqstore or kymflow reads.
+
+        Parameters
+        ----------
+        path : path-like
+            A CSV file, which is replaced. kymflow looks for the files below its folder.
+        ids : iterable of str
+            Ids of images that come from files of a folder.
+        layout : {"acqstore", "kymflow"}
+            Which name the column of paths has.
+        by : str, optional
+            A column of :meth:`images`: the list is then written group after group, with
+            ``_group``, ``_random_order`` (place in the group, from 0) and ``_source_index`` (place
+            among all files of the dataset sorted by path, from 0).
+
+        Raises
+        ------
+        ArgumentError
+            If an image comes from no file, or has no value in that column. Nothing is written.
+        """
+        from kymflow_zarr.engine.query.worklist import write_worklist
+
+        write_worklist(self._open, path, ids, layout=layout, by=by)
+
     # Judging
 
     def judge(
@@ -2103,6 +2202,7 @@ class ZarrDataset:
         open_browser: bool = False,
         blind: Sequence[str] | bool = False,
         inline: str | bool = False,
+        worklist: str | Sequence[str] | None = None,
     ) -> Viewer:
         """Start a web viewer of the dataset, and return immediately.
 
@@ -2131,6 +2231,9 @@ class ZarrDataset:
             In a notebook, show the page in it: as the last value of a cell. No page but those of
             this notebook may frame it. True finds the Jupyter server that started the kernel; an
             address such as ``"http://localhost:8888"`` names another one.
+        worklist : str or sequence of str, optional
+            The gallery shows these images only, in this order (with `blind` in that of the codes):
+            the name of a list of :meth:`save_worklist`, or ids.
 
         Returns
         -------
@@ -2160,7 +2263,7 @@ class ZarrDataset:
 
         return view(
             self, host=host, port=port, edit=edit, who=who, token=token,
-            open_browser=open_browser, blind=blind, inline=inline,
+            open_browser=open_browser, blind=blind, inline=inline, worklist=worklist,
         )  # fmt: skip
 
     def publish(

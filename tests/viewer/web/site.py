@@ -67,9 +67,11 @@ def make_dataset(path: Path) -> ZarrDataset:
 
 def client_of(dataset: ZarrDataset, *, edit: bool = False, **rules: Any) -> TestClient:
     """Return who asks the server of a dataset."""
-    blind, who = rules.pop("blind", None), rules.pop("who", "tester")
+    blind, who, only = (
+        rules.pop(*each) for each in (("blind", None), ("who", "tester"), ("only", None))
+    )
     known = Rules(rules.pop("host", "127.0.0.1"), 8000, **rules)
-    app = make_app(dataset, known, edit=edit, who=who, blind=blind)
+    app = make_app(dataset, known, edit=edit, who=who, blind=blind, only=only)
     return TestClient(app, base_url=ORIGIN)
 
 

@@ -38,6 +38,12 @@ __all__ = ["view"]
     metavar="COLUMNS",
     help="What is hidden, as the history names it: condition,date. All metadata if left out.",
 )
+@click.option(
+    "--list",
+    "worklist",
+    metavar="NAME",
+    help="Show the images of a saved worklist, or of a list file (.csv), in its order.",
+)
 @click.option("--read-only", is_flag=True, help="Write nothing at all, not even thumbnails.")
 @click.option("--no-browser", is_flag=True, help="Print the address and open nothing.")
 @click.option(
@@ -57,6 +63,7 @@ def view(
     who: str | None,
     blind: bool,
     by: str | None,
+    worklist: str | None,
     read_only: bool,
     no_browser: bool,
     image_id: str | None,
@@ -85,8 +92,19 @@ def view(
         shown = None if image_id is None else _ome_zarr_image(ds.find(image_id))
         browser = not no_browser and shown is None
         try:
+            only = (
+                ds.read_worklist(worklist, skip_missing=True)
+                if worklist is not None and worklist.casefold().endswith(".csv")
+                else worklist
+            )
             with ds.view(
-                host=host, port=port, edit=edit, who=who, open_browser=browser, blind=hidden
+                worklist=only,
+                host=host,
+                port=port,
+                edit=edit,
+                who=who,
+                open_browser=browser,
+                blind=hidden,
             ) as viewer:
                 ome_zarr = None if shown is None else viewer.ome_zarr_url(shown)
                 if as_json:

@@ -84,6 +84,7 @@ def make_app(
     edit: bool = False,
     who: str | None = None,
     blind: Sequence[str] | None = None,
+    only: Sequence[str] | None = None,
 ) -> Starlette:
     """Return the ASGI application for a dataset.
 
@@ -99,6 +100,8 @@ def make_app(
     blind : sequence of str, optional
         Columns that are hidden. The page then shows nothing but pixels, shapes, curves and events
         under codes, and what its user has said.
+    only : sequence of str, optional
+        Ids of the images that the gallery lists, in its order.
 
     Raises
     ------
@@ -120,7 +123,7 @@ def make_app(
         dataset=dataset,
         opened=opened,
         rules=rules,
-        gallery=Gallery(dataset, hiding),
+        gallery=Gallery(dataset, hiding, only),
         tables=Tables(dataset),
         cache=Cache(),
         editable=edit,

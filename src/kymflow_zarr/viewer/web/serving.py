@@ -43,6 +43,7 @@ def view(
     open_browser: bool,
     blind: Sequence[str] | bool = False,
     inline: str | bool = False,
+    worklist: str | Sequence[str] | None = None,
 ) -> Viewer:
     """Serve a page; see :meth:`kymflow_zarr.ZarrDataset.view`."""
     uvicorn = _require_uvicorn()
@@ -59,6 +60,7 @@ def view(
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(24)
     framed_by = notebook_origins(inline)
+    only = dataset.load_worklist(worklist) if isinstance(worklist, str) else worklist
     hidden = None
     if not isinstance(blind, bool):
         hidden = list(blind)
@@ -67,7 +69,7 @@ def view(
     listening = _listen(host, port)
     rules = Rules(host, listening.getsockname()[1], token, framed_by=framed_by)
     try:
-        app = make_app(dataset, rules, edit=edit, who=who, blind=hidden)
+        app = make_app(dataset, rules, edit=edit, who=who, blind=hidden, only=only)
         if edit:
             log_view(dataset, who, hidden)
     except BaseException:

@@ -195,3 +195,12 @@ def test_a_column_of_the_index_is_a_row_of_its_table(
     assert [row["image_id"] for row in ask(client, "/api/images?q=whole")["rows"]] == ["a"]
     assert ask(client, "/api/images?q=bytes")["rows"] == []
     assert ask(client, "/api/images?where=n_chunks:eq:2")["rows"][0]["sizes"] == {"bytes": [1, 3]}
+
+
+def test_a_worklist_is_all_that_the_gallery_lists_in_its_order(dataset: ZarrDataset) -> None:
+    client = client_of(dataset, only=["stack", "kymo"])
+    rows = ask(client, "/api/images")["rows"]
+    assert [row["image_id"] for row in rows] == ["stack", "kymo"]
+    facts = ask(client, "/api/images/stack")
+    assert (facts["position"], facts["n_listed"], facts["next"]) == (1, 2, "kymo")
+    assert ask(client, "/api/dataset")["n_images"] == 2

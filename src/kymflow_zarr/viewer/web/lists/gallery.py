@@ -17,7 +17,7 @@ from kymflow_zarr.viewer.web.lists.rows import Asked, Rows
 from kymflow_zarr.viewer.web.site import id_of, number_of, site_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
     from starlette.datastructures import QueryParams
@@ -50,11 +50,19 @@ class Gallery:
     dataset : ZarrDataset
     blind : Blinding, optional
         The list has codes then, and hardly any facts.
+    only : sequence of str, optional
+        The images that are listed, in this order.
     """
 
-    def __init__(self, dataset: ZarrDataset, blind: Blinding | None = None) -> None:
+    def __init__(
+        self,
+        dataset: ZarrDataset,
+        blind: Blinding | None = None,
+        only: Sequence[str] | None = None,
+    ) -> None:
         self._dataset = dataset
         self._blind = blind
+        self._only = None if only is None else {image_id: at for at, image_id in enumerate(only)}
         self._guard = threading.Lock()
         self._rows: Rows | None = None
         self._places: dict[str, int] = {}
@@ -69,8 +77,11 @@ class Gallery:
                 token = open_dataset_of(self._dataset).change_token()
                 if self._rows is None or token != self._token:
                     images = self._dataset.images()
+                    if self._only is not None:
+                        images = images[images["image_id"].isin(list(self._only))]
+                        images = images.reset_index(drop=True)
                     self._rows = (
-                        _rows_of(images, self._dataset.image_names())
+                        _rows_of(images, self._dataset.image_names(), self._only)
                         if self._blind is None
                         else self._blind.rows(images)
                     )
@@ -122,14 +133,21 @@ class Gallery:
         }
 
 
-def _rows_of(frame: pd.DataFrame, names: Mapping[str, str]) -> Rows:
-    """Return the list in the order of folders and file names, as people count: 2 before 10."""
+def _rows_of(
+    frame: pd.DataFrame, names: Mapping[str, str], places: Mapping[str, int] | None
+) -> Rows:
+    """Return the list in the order of folders and file names, as people count: 2 before 10.
+
+    With `places` it is in the order of a worklist.
+    """
     called = [names.get(image_id, image_id) for image_id in frame["image_id"]]
     paths = zip(frame["rel_path"], frame["source_path"], called, strict=True)
     keys: list[Any] = [
         _natural_key(next((path for path in among if isinstance(path, str)), ""))
         for among in paths
     ]  # fmt: skip
+    if places is not None:
+        keys = [places[image_id] for image_id in frame["image_id"]]
     if NAME not in frame:
         frame = frame.assign(**{NAME: called})
     frame = frame.iloc[sorted(range(len(frame)), key=keys.__getitem__)].reset_index(drop=True)
