@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from kymflow_zarr import RectRoi, ZarrDataset
+from kymflow_zarr import RectRoi, ZarrDataset, ZarrImageRecord
 from kymflow_zarr.testing import SyntheticVessel, write_experiment
 
 LONG: Final = os.environ.get("KYMFLOW_ZARR_LONG", "") not in ("", "0")
@@ -58,6 +58,10 @@ def _edit(ds: ZarrDataset) -> None:
         edit.set_event_type("events", 1, "stall")
 
 
+def _peak(rec: ZarrImageRecord, window: int) -> pd.DataFrame:
+    return pd.DataFrame({"peak": rec.load_array()[:window].max(axis=0)})
+
+
 def _rows(n: int) -> pd.DataFrame:
     return pd.DataFrame({"image_id": ["a"] * n, "n": range(n)})
 
@@ -77,6 +81,7 @@ OPERATIONS: Final[dict[str, Callable[[ZarrDataset], object]]] = {
     "save_metadata_payload": lambda ds: ds["a"].save_metadata_payload(PAYLOAD | {"more": 1}),
     "save_mask": lambda ds: ds["a"].save_mask("cell", PIXELS > 50),
     "save_rois": lambda ds: ds["a"].save_rois([RECTANGLE]),
+    "compute": lambda ds: ds.compute("peak", _peak, params={"window": 4}, ids=["a"]),
     "save_result, replaced and kept": lambda ds: ds["a"].save_result("speed", [1, 2], keep=1),
     "edit": _edit,
     "undo": lambda ds: ds["a"].undo(),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -177,26 +175,6 @@ def test_a_result_for_each_region_and_channel(ds: ZarrDataset) -> None:
     rec.save_rois([RectRoi(roi_id=i, x0=i - 1, x1=i, y0=0, y1=2) for i in (1, 2)])
     stale = ds.stale("mean")
     assert stale[["roi_id", "reason"]].to_numpy().tolist() == [[2, "region 2 was moved"]] * 2
-
-
-def processes(workers: int) -> ProcessPoolExecutor:
-    # Forking a process whose threads run Arrow may break it.
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
-
-
-@pytest.mark.parametrize("pool", [ThreadPoolExecutor, processes])
-def test_threads_and_processes_give_the_same_results_and_lineage(
-    many: ZarrDataset, pool: Callable[[int], Any]
-) -> None:
-    run(many)
-    here = many.results().drop(columns=["computed_utc", "seconds"])
-    inputs = [many[i].result("velocity").inputs for i in "abc"]
-    with pool(2) as executor:
-        report = run(many, only="all", executor=executor)
-    assert len(report.computed) == 3
-    there = many.results().drop(columns=["computed_utc", "seconds"])
-    pd.testing.assert_frame_equal(here, there)
-    assert [many[i].result("velocity").inputs for i in "abc"] == inputs
 
 
 def test_interrupted_work_goes_on_where_it_stopped(many: ZarrDataset) -> None:

@@ -209,8 +209,9 @@ def compute(
             tasks.append(_Task(image_id, roi_id, number, reason))
     call = functools.partial(_compute_one, dataset, computation, params)
     for task, outcome, error in in_order(
-        call, tasks, executor=executor, progress=progress, label=_label, drop=_saved
-    ):
+        call, tasks, executor=executor, progress=progress, label=_label, drop=_saved,
+        leased=dataset.storage.lease,
+    ):  # fmt: skip
         items.append(
             outcome
             if outcome is not None
