@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pandas as pd
 
 from benchmarks.measure import Row, interleaved
 from kymflow_zarr import RectRoi, ZarrDataset, ZarrImageRecord
+from kymflow_zarr.schema.checksums import FileSum, dump_checksums, parse_checksums
 
 PER_IMAGE = 5
 FUNCTION_S = 0.005
@@ -44,14 +46,26 @@ def run(folder: Path, *, quick: bool) -> Iterator[Row]:
 
 
 def make_dataset(ds: ZarrDataset, count: int) -> None:
-    """Write images with a region and results, each made of pixels, region and metadata."""
+    """Write images with a region and results, each made of pixels, region and metadata.
+
+    The first image is copied with its files, as computing 50,000 results would take long.
+    """
     pixels = np.arange(2_000, dtype="uint16").reshape(100, 20)
-    for number in range(count):
-        rec = ds.add_image(pixels, image_id=str(number), line_period_s=0.001)
-        rec.save_metadata_payload({"experiment_metadata": {"condition": "control"}})
-        rec.save_rois([RectRoi(roi_id=1, x0=0, x1=9, y0=0, y1=50)])
+    rec = ds.add_image(pixels, image_id="0", line_period_s=0.001)
+    rec.save_metadata_payload({"experiment_metadata": {"condition": "control"}})
+    rec.save_rois([RectRoi(roi_id=1, x0=0, x1=9, y0=0, y1=50)])
     for n in range(PER_IMAGE):
         ds.compute(f"r{n}", velocity, params=PARAMS, version="1")
+    first = ds.path / "images" / "0"
+    document = (first / "zarr.json").read_bytes()
+    sums = parse_checksums((first / "checksums.sha256").read_bytes(), where="checksums.sha256")
+    for number in range(1, count):
+        folder = first.with_name(str(number))
+        shutil.copytree(first, folder, copy_function=shutil.copyfile)
+        named = document.replace(b'"0"', f'"{number}"'.encode())
+        (folder / "zarr.json").write_bytes(named)
+        listed = dump_checksums({**sums, "zarr.json": FileSum.of(named)})
+        (folder / "checksums.sha256").write_bytes(listed)
 
 
 def velocity(rec: ZarrImageRecord, window: int = 16) -> pd.DataFrame:

@@ -84,3 +84,15 @@ def test_a_wrong_call_says_what_is_wrong(lab: Path, args: list[str], said: str) 
     told = run("compute", lab, *args)
     assert told.exit_code == 2
     assert said in told.stderr
+
+
+def test_the_list_of_images_says_what_is_out_of_date(lab: Path) -> None:
+    run("compute", lab, "flow_of_lab:mean", "--version", "1")
+    assert "out of date" not in run("ls", lab).stdout
+    with ZarrDataset(lab) as ds:
+        ds["one"].save_array(np.zeros((9, 9), "uint8"))
+    told = run("ls", lab).stdout
+    assert "out of date" in told.splitlines()[0]
+    assert "mean: made from earlier pixels" in told
+    found = {row["image_id"]: row["out_of_date"] for row in json_of(run("ls", lab, "--json"))}
+    assert found == {"one": "mean: made from earlier pixels", "two": None}

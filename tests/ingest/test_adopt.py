@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 
 from kymflow_zarr import RectRoi, ZarrDataset, ZarrImageRecord
 from kymflow_zarr.legacy_v1.migrate import migrate_dataset
@@ -80,6 +81,33 @@ def test_a_marker_of_other_parameters_is_out_of_date(ds: ZarrDataset, rec: ZarrI
     assert len(ds.stale("velocity_events")) == 1
 
 
+@pytest.mark.parametrize(
+    ("marked", "rows", "reason"),
+    [
+        (2, {"params_hash": [HASH] * 2}, None),
+        (0, {"params_hash": [HASH]}, "has 1 rows of the image, but its run marker says 0"),
+        (3, {"params_hash": [HASH], "image_id": ["b"]}, "no rows of the image, but its run marker"),
+        (2, {"params_hash": [HASH, "0" * 64]}, "has rows of another run than the one of"),
+    ],
+)
+def test_a_marker_that_disagrees_with_the_pooled_table_is_out_of_date(
+    ds: ZarrDataset, rec: ZarrImageRecord, marked: int, rows: dict[str, Any], reason: str | None
+) -> None:
+    rec.save_json("velocity_events/params", {"window": 7, "threshold": 0.25})
+    rec.save_json("velocity_events/summary", marker(marked))
+    rec.save_df_parquet("velocity_events/events", pd.DataFrame({"t_start_s": [0.1]}))
+    table = {"image_id": ["a"] * len(rows["params_hash"])} | rows
+    table["analysis_version"] = ["kymflow.velocity_events@0.1"] * len(rows["params_hash"])
+    ds.save_table("kym_velocity_events", pd.DataFrame(table))
+    assert ds.adopt_results() == 1
+    told = [*ds.stale("velocity_events")["reason"]]
+    assert len(told) == (reason is not None)
+    assert reason is None or reason in told[0]
+    assert rec.result("velocity_events").reasons == tuple(told)
+    rec.accept_result("velocity_events")
+    assert len(ds.stale("velocity_events")) == 0
+
+
 def test_real_run_markers_are_as_fresh_as_kymflow_found_them(
     shared_data: Path, tmp_path: Path
 ) -> None:
@@ -99,7 +127,172 @@ def test_real_run_markers_are_as_fresh_as_kymflow_found_them(
     for answer in answers:
         key = answer["image_id"], answer["table_name"].removeprefix("kym_")
         assert (key in results) == answer["has_run_marker"], answer
-        # A table that differs from its marker is no matter of the image.
-        of_table = answer["reason"] in ("STALE_MARKER_TABLE_MISMATCH", "STALE_UNKNOWN")
-        if answer["has_run_marker"] and not of_table:
+        if answer["has_run_marker"]:
             assert (key in stale) == answer["is_stale"], answer
+
+
+# At ingest ---------------------------------------------------------------------------------
+
+
+def of_region(algorithm: str, revision: int = 0, window: int = 16) -> dict[str, Any]:
+    return {
+        "algorithm": algorithm, "window_size": window, "roi_revision_at_analysis": revision,
+        "analyzed_at": "2026-02-19T05:38:02.115242+00:00",
+    }  # fmt: skip
+
+
+EVENT = {"event_type": "baseline_drop", "i_start": 1, "t_start": 0.1, "user_type": "unreviewed"}
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Path:
+    """A kymograph with two regions, the second of revision 3, analyzed by mpRadon."""
+    folder = tmp_path / "lab"
+    (folder / "flow-analysis").mkdir(parents=True)
+    tifffile.imwrite(folder / "v.tif", np.ones((40, 8), "uint16"))
+    rois = [RectRoi(roi_id=i, x0=0, x1=4, y0=0, y1=9, revision=3 * (i - 1)) for i in (1, 2)]
+    payload = {"version": "2.0", "header": {}, "experiment_metadata": {}}
+    write_json(folder / "v.json", {**payload, "rois": [roi.to_dict() for roi in rois]})
+    analyze(folder, [1.0, 2.0], {"1:1": of_region("mpRadon"), "2:1": of_region("mpRadon")})
+    write_json(
+        folder / "flow-analysis" / "v_events.json",
+        {"version": "2.0", "velocity_events": {"1:1": [EVENT], "2:1": []}},
+    )
+    return folder
+
+
+def write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value), encoding="utf-8")
+
+
+def analyze(folder: Path, values: list[float], regions: dict[str, Any]) -> None:
+    rows = [f"{1 + i % 2},1,{i * 0.01},{v}\n" for i, v in enumerate(values)]
+    (folder / "flow-analysis" / "v_radon.csv").write_text(
+        "roi_id,channel,time,velocity\n" + "".join(rows)
+    )
+    write_json(
+        folder / "flow-analysis" / "v_radon.json",
+        {"version": "3.0", "analysis_metadata": regions},
+    )
+
+
+def reasons(ds: ZarrDataset) -> dict[str, str]:
+    return {
+        f"{name}@{roi_id}": reason
+        for name, roi_id, reason in ds.stale()[["name", "roi_id", "reason"]].to_numpy()
+    }
+
+
+def test_what_lies_in_a_folder_becomes_results_at_ingest(ds: ZarrDataset, lab: Path) -> None:
+    report = ds.ingest_legacy_folder(lab)
+    assert report.results == 4
+    assert "; 4 results of other programs" in str(report)
+    (rec,) = ds.iter_records()
+    one = rec.result("velocity", roi=1)
+    assert (one.program, one.params) == (
+        "kymflow mpRadon",
+        {"algorithm": "mpRadon", "window_size": 16},
+    )
+    assert one.computed_utc == "2026-02-19T05:38:02.115242Z"
+    events = [rec.result("velocity_events", roi=i) for i in (1, 2)]
+    assert [result.status for result in events] == ["ok", "empty"]
+    assert events[0].load()["event_type"].tolist() == ["baseline_drop"]
+    assert [found.kind for found in events[0].inputs] == ["region", "result"]
+    assert reasons(ds) == {
+        "velocity@2": "region 2 changed: revision 0 -> 3",
+        "velocity_events@2": 'made from "velocity@roi=2,channel=1", which is out of date',
+    }
+    assert ds.adopt_results() == 0
+    assert ds.validate().ok
+
+
+def test_a_region_that_is_moved_after_ingest_makes_velocity_and_events_out_of_date(
+    ds: ZarrDataset, lab: Path
+) -> None:
+    ds.ingest_legacy_folder(lab)
+    (rec,) = ds.iter_records()
+    with rec.edit(who="maria") as edit:
+        edit.save_roi({"roi_id": 1, "data": {"x0": 1, "x1": 4, "y0": 0, "y1": 9}})
+    assert "region 1 was moved on" in reasons(ds)["velocity@1"]
+    assert "region 1 was moved on" in reasons(ds)["velocity_events@1"]
+
+
+def test_a_new_analysis_in_the_folder_replaces_its_results_and_no_others(
+    ds: ZarrDataset, lab: Path
+) -> None:
+    ds.ingest_legacy_folder(lab)
+    (rec,) = ds.iter_records()
+    rec.save_result("mine", 1)
+    events = rec.result("velocity_events", roi=1)
+    analyze(lab, [3.0, 4.0, 5.0], {"2:1": of_region("mpRadon", 3, 32)})
+    ds.refresh_from_folder(lab, mode="reingest_if_changed")
+    found = {result.result_id.label: result for result in rec.results()}
+    assert [*found] == [
+        "velocity@roi=2,channel=1", "velocity_events@roi=1,channel=1",
+        "velocity_events@roi=2,channel=1", "mine",
+    ]  # fmt: skip
+    assert found["velocity@roi=2,channel=1"].params == {"algorithm": "mpRadon", "window_size": 32}
+    assert not found["velocity@roi=2,channel=1"].reasons
+    assert not found["velocity@roi=2,channel=1"].edited
+    assert found["velocity_events@roi=1,channel=1"].computed_utc == events.computed_utc
+    assert 'no result "velocity@roi=1,channel=1"' in reasons(ds)["velocity_events@1"]
+
+
+def test_pixels_that_are_new_in_the_folder_make_the_ingested_velocity_out_of_date(
+    ds: ZarrDataset, lab: Path
+) -> None:
+    ds.ingest_legacy_folder(lab)
+    (rec,) = ds.iter_records()
+    tifffile.imwrite(lab / "v.tif", np.full((40, 8), 7, "uint16"))
+    ds.refresh_from_folder(lab, mode="reingest_if_changed")
+    assert reasons(ds)["velocity@1"] == "made from earlier pixels"
+    assert "analysis/lineage.json" not in " ".join(rec.list_earlier_artifacts())
+
+
+def test_computing_an_ingested_name_takes_the_place_of_its_results(
+    ds: ZarrDataset, lab: Path
+) -> None:
+    ds.ingest_legacy_folder(lab)
+    (rec,) = ds.iter_records()
+    ds.compute("velocity", lambda _: pd.DataFrame({"velocity": [9.0]}), version="1")
+    assert rec.result("velocity").load()["velocity"].tolist() == [9.0]
+    assert {result.name for result in rec.results()} == {"velocity", "velocity_events"}
+
+
+def test_an_image_without_analysis_has_no_lineage(ds: ZarrDataset, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "plain.tif", np.ones((4, 4), "uint8"))
+    assert ds.ingest_legacy_folder(tmp_path).results == 0
+    (rec,) = ds.iter_records()
+    assert [info.name for info in rec.list_artifacts() if info.name == "lineage"] == []
+
+
+def test_a_sidecar_that_is_called_like_the_lineage_is_left_as_it_is(
+    ds: ZarrDataset, lab: Path
+) -> None:
+    write_json(lab / "v.lineage.json", {"family": "mouse 7"})
+    assert ds.ingest_legacy_folder(lab).results == 0
+    (rec,) = ds.iter_records()
+    assert rec.load_json("lineage") == {"family": "mouse 7"}
+
+
+def test_the_folder_of_a_lab_is_written_back_without_a_file_more(
+    ds: ZarrDataset, lab: Path, tmp_path: Path
+) -> None:
+    ds.ingest_legacy_folder(lab)
+    report = ds.export_legacy_folder(tmp_path / "out", layout="kymflow")
+    assert report.differences == ()
+    assert sorted(report.files) == sorted(
+        path.relative_to(lab).as_posix() for path in lab.rglob("*.*")
+    )
+    (rec,) = ds.iter_records()
+    rec.accept_result("velocity", roi=2)
+    ds.export_legacy_folder(tmp_path / "again", layout="kymflow")
+    with ZarrDataset(tmp_path / "back.zarr") as back:
+        back.ingest_legacy_folder(tmp_path / "again")
+        (there,) = back.iter_records()
+        assert [r.to_dict() for r in there.results()] == [
+            {**r.to_dict(), "image_id": there.image_id,
+             "artifact": r.artifact and r.artifact.replace(rec.image_id, there.image_id)}
+            for r in rec.results()
+        ]  # fmt: skip
+        assert there.result("velocity", roi=2).status == "accepted by hand"

@@ -834,11 +834,13 @@ class ZarrDataset:
     def adopt_results(self) -> int:
         """Make results of what other programs have left beside the images; return their number.
 
-        Taken are the velocities of regions, of ``_kymanalysis`` and ``_radon`` files that were
-        ingested, with algorithm, parameters, date and the revision of the region; and the run
-        markers of datasets of format version 1 that were migrated. A region that has another
-        revision now than when it was analyzed, or parameters with another hash, make such a
-        result out of date. Values are not copied, and results that are there are left alone.
+        Ingest does so by itself; this is for images that earlier versions have ingested, and for
+        the run markers of datasets of format version 1 that were migrated. Taken are the
+        velocities of regions, of ``_kymanalysis`` and ``_radon`` files, with algorithm,
+        parameters, date and the revision of the region; the events of ``_events`` files; and run
+        markers. A region that has another revision now than when it was analyzed, parameters with
+        another hash, and a pooled table whose rows are not those of the marker make such a result
+        out of date. Values are not copied, and results that are there are left alone.
         """
         from kymflow_zarr.ingest.adopt import adopt_results
 

@@ -40,6 +40,17 @@ class Change:
         """Put bytes at a key below the group."""
         self._files[key] = data
 
+    def find(self, key: str) -> bytes | None:
+        """Return what a key below the group holds after the commit, None for nothing."""
+        if key in self._files:
+            return self._files[key]
+        return self._storage.read(_join(self.prefix, key))
+
+    @property
+    def sums(self) -> dict[str, FileSum]:
+        """Size and digest of each file put so far, by key below the group."""
+        return {key: FileSum.of(data) for key, data in self._files.items()}
+
     def write_group(self, prefix: str, group: dict[str, Any]) -> None:
         """Put the ``zarr.json`` of a group, preserving keys that this code does not know."""
         key = _join(prefix, layout.GROUP)
@@ -114,7 +125,7 @@ class Change:
             for folder, tree in self._trees.items()
             for key, found in tree.sums.items()
         }
-        sums |= {key: FileSum.of(data) for key, data in self._files.items()}
+        sums |= self.sums
         key = _join(self.prefix, layout.CHECKSUMS)
         data = self._storage.read(key)
         if data is None:

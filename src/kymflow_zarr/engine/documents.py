@@ -46,10 +46,11 @@ def load(storage: Storage, key: str) -> Any | None:
         If it is too large or too deep.
     """
     data = storage.read(key)
-    return None if data is None else _parsed(data, key)
+    return None if data is None else parsed(data, key)
 
 
-def _parsed(data: bytes, key: str) -> Any:
+def parsed(data: bytes, key: str) -> Any:
+    """Return the document of these bytes; raises as :func:`load`."""
     try:
         document = loads_json(data, where=key)
     except LimitExceededError:
@@ -151,7 +152,7 @@ class CurrentImage:
             return self.document
         if data is None:
             raise _no_image(self._storage, self._image_id)
-        document = read_image_document(_parsed(data, self._key), where=self._key)
+        document = read_image_document(parsed(data, self._key), where=self._key)
         self._data = data
         return document
 

@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
+import codecs
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from kymflow_zarr import layout
-from kymflow_zarr.engine.results.image_results import Value
+from kymflow_zarr.engine.documents import dump, load, utc_now
+from kymflow_zarr.engine.images.update import RecordUpdate
 from kymflow_zarr.engine.results.inputs import ImageState, State, input_document
-from kymflow_zarr.engine.results.lineage import Params, ResultId
-from kymflow_zarr.errors import ArtifactNotFoundError, KymflowZarrError
+from kymflow_zarr.engine.results.lineage import KEY, Lineage, Params, ResultId
+from kymflow_zarr.engine.source_files import read_source_file
+from kymflow_zarr.errors import FormatVersionError, KymflowZarrError, SchemaValidationError
+from kymflow_zarr.ingest.sidecars.artifacts import AGES, ANALYSIS, EVENTS, VELOCITY
+from kymflow_zarr.runtime.limits import loads_json
+from kymflow_zarr.schema.artifacts.lineage import BY_INGEST, InputDocument, ResultDocument
 
 if TYPE_CHECKING:
-    from kymflow_zarr.engine.change import Change
     from kymflow_zarr.engine.dataset import OpenDataset
-    from kymflow_zarr.engine.image import StoredImage
-    from kymflow_zarr.schema.artifacts.lineage import InputDocument
+    from kymflow_zarr.engine.images.draft import RecordDraft
+    from kymflow_zarr.schema.image import SourceFileDocument
 
 # Source of the run markers: files that kymflow 0.2 wrote into datasets of version 1.
 _MARKERS: Final = {"radon": "radon_run", "velocity_events": "velocity_events/summary"}
 _PARAMS: Final = {"radon": "radon/params", "velocity_events": "velocity_events/params"}
-_VALUES: Final = {"radon": "radon/results", "velocity_events": "velocity_events/events"}
-_VELOCITY: Final = "velocity"
-_VELOCITY_ANALYSIS: Final = "velocity_analysis"
+_VALUES: Final = {"radon": "radon/results", "velocity_events": EVENTS}
+_POOLED: Final = "kym_{}"
 # Of the analysis of a region; the other keys say which region, when, and of which revision.
 _PARAMETERS: Final = ("algorithm", "window_size")
+_SUFFIXES: Final = ("", *(f"_{age}" for age, _ in AGES))
+
+_Rows = Mapping[str, tuple[int, set[tuple[Any, Any]]]]
+"""Of the images in a pooled table: number of rows, and their hashes and versions."""
 
 
 @dataclass
@@ -38,48 +47,125 @@ class _Found:
     result_id: ResultId
     artifact: str | None
     inputs: list[InputDocument]
-    params: Mapping[str, Any]
-    facts: dict[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Any] | None
+    program: str
+    computed_utc: str | None
+    version: str = ""
     is_empty: bool = False
+    # Keys of the artifacts that tell of it, besides its value.
+    told_by: tuple[str, ...] = field(default=())
 
 
-class _Present(Value):
-    """The value of a result that is there already."""
+class _Written:
+    """The documents of an image that is being written, for those that read a storage."""
 
-    def __init__(self, key: str | None, sha256: str | None, *, is_empty: bool) -> None:
-        self.key = key
-        self.is_empty = is_empty
-        self._sha256 = sha256
+    def __init__(self, record: RecordDraft | RecordUpdate) -> None:
+        self._record = record
 
-    def save(self, change: Change) -> str | None:  # noqa: ARG002
-        """Write nothing; return the SHA-256 of the artifact."""
-        return self._sha256
+    def read(self, key: str) -> bytes | None:
+        return self._record.find(key.removeprefix(f"{self._record.prefix}/"))
 
 
 def adopt_results(dataset: OpenDataset) -> int:
     """Make results of run markers and analysis metadata; see :meth:`ZarrDataset.adopt_results`."""
     dataset.require_writable()
+    pooled = {name: _pooled_rows(dataset, _POOLED.format(name)) for name in _MARKERS}
     count = 0
     for image_id in dataset.list_image_ids():
-        image = dataset.record(image_id)
-        state = ImageState(dataset.storage, image_id)
-        for found in [*_run_markers(image, state), *_velocity(image, state)]:
-            if found.result_id.label in state.results:
-                continue
-            sha256 = None if found.artifact is None else state.artifact(found.artifact)
-            value = _Present(found.artifact, sha256, is_empty=found.is_empty)
-            image.put_result(
-                found.result_id, value, found.inputs, Params.of(found.params), **found.facts
-            )
-            count += 1
+        with dataset.image_lock(image_id), RecordUpdate(dataset.storage, image_id) as update:
+            adopted = adopt(update, image_id, pooled=pooled)
+            if adopted:
+                update.commit(update.document.source_files)
+            count += adopted
     return count
 
 
-def _json(image: StoredImage, name: str) -> Any:
+def adopt(
+    record: RecordDraft | RecordUpdate,
+    image_id: str,
+    *,
+    rewritten: Collection[str] = (),
+    pooled: Mapping[str, _Rows | None] | None = None,
+) -> int:
+    """Add the results that other programs have left to the lineage of an image.
+
+    Parameters
+    ----------
+    record : RecordDraft or RecordUpdate
+        Has its pixels, artifacts and source files; the caller commits it.
+    image_id : str
+    rewritten : collection of str
+        Keys of the artifacts that were made anew of their files: results that these tell of
+        are replaced. Others that are there stay as they are.
+    pooled : mapping, optional
+        Rows of each image in the pooled table of each kind of run marker, None for no table.
+
+    Returns
+    -------
+    int
+        Number of results that were added or replaced.
+    """
+    storage: Any = _Written(record)
+    state = ImageState(storage, image_id)
     try:
-        return image.load_json(name)
-    except (ArtifactNotFoundError, KymflowZarrError):
-        return None
+        is_old = record.find(KEY) is not None and bool(state.lineage.all())
+    except (SchemaValidationError, FormatVersionError):
+        return 0  # It is damaged, or another artifact has its name: leave it as it is.
+    state.document = record.document
+    state.digests = {key: found.sha256 for key, found in record.sums.items()}
+    lineage: Lineage | None = None
+    kept: set[ResultId] = set()
+    count = 0
+    for found in _all_found(state, pooled or {}):
+        lineage = state.lineage if lineage is None else lineage
+        kept.add(found.result_id)
+        old = lineage.get(found.result_id)
+        places = {found.artifact, *found.told_by}
+        if old is not None and not (old.artifact in {None, *places} and places & {*rewritten}):
+            continue
+        lineage.put(_document(found, state, lineage))
+        state.__dict__.pop("results", None)  # Later ones may be made of this one.
+        count += 1
+    if rewritten and is_old:
+        lineage = state.lineage
+        for result in [*lineage]:
+            if result.artifact in rewritten and ResultId.of(result) not in kept:
+                lineage.remove(result)  # Its file tells nothing of it any more.
+                count += 1
+    if count and lineage is not None:
+        record.write(KEY, dump(lineage.raw))
+    return count
+
+
+def _document(found: _Found, state: ImageState, lineage: Lineage) -> ResultDocument:
+    from kymflow_zarr.engine.results.image_results import SAVED_BY
+
+    params = Params.of(found.params)
+    old = lineage.get(found.result_id)
+    others = lineage.variants(found.result_id)
+    return ResultDocument(
+        name=found.result_id.name, channel=found.result_id.channel,
+        roi_id=found.result_id.roi_id,
+        counts=old.counts if old is not None else not any(r.counts for r in others),
+        status="empty" if found.is_empty else "ok", artifact=found.artifact,
+        sha256=None if found.artifact is None else state.artifact(found.artifact),
+        params=params.values, params_sha256=params.sha256, inputs=found.inputs,
+        program=found.program, version=found.version, saved_by=f"{SAVED_BY}{BY_INGEST}",
+        computed_utc=found.computed_utc or utc_now(),
+    )  # fmt: skip
+
+
+def _all_found(state: ImageState, pooled: Mapping[str, _Rows | None]) -> Iterator[_Found]:
+    yield from _run_markers(state, pooled)
+    for suffix in _SUFFIXES:
+        yield from _velocity(state, suffix)
+        yield from _events(state, suffix)
+
+
+def _json(state: ImageState, name: str) -> Any:
+    with suppress(KymflowZarrError):
+        return load(state.storage, f"{state.prefix}/{layout.artifact_key('json', name)}")
+    return None
 
 
 def _existing(state: ImageState, name: str) -> str | None:
@@ -88,9 +174,12 @@ def _existing(state: ImageState, name: str) -> str | None:
     return key if state.artifact(key) is not None else None
 
 
-def _run_markers(image: StoredImage, state: ImageState) -> Iterator[_Found]:
+# Run markers of format version 1
+
+
+def _run_markers(state: ImageState, pooled: Mapping[str, _Rows | None]) -> Iterator[_Found]:
     for name, place in _MARKERS.items():
-        marker = _json(image, place)
+        marker = _json(state, place)
         rows = marker.get("n_rows", marker.get("n_events")) if isinstance(marker, dict) else None
         ran = (
             marker.get("ran_utc_epoch_ns", marker.get("computed_utc_epoch_ns"))
@@ -99,7 +188,7 @@ def _run_markers(image: StoredImage, state: ImageState) -> Iterator[_Found]:
         )
         if not isinstance(rows, int) or rows < 0 or not isinstance(ran, int) or ran <= 0:
             continue
-        params = _json(image, _PARAMS[name])
+        params = _json(state, _PARAMS[name])
         params = params if isinstance(params, dict) else {}
         inputs = [("artifact", layout.artifact_key("json", _PARAMS[name]))]
         hashed: Any = params
@@ -108,28 +197,65 @@ def _run_markers(image: StoredImage, state: ImageState) -> Iterator[_Found]:
             hashed = {"params": params, "rois": rois or []}
             inputs.append(("metadata", "/rois"))
         # With another hash, the parameters or the regions were others when the program ran.
-        is_same = _hash_of_kymflow(hashed) == marker.get("params_hash")
+        params_hash, version = marker.get("params_hash"), str(marker.get("analysis_version", ""))
+        is_same = _hash_of_kymflow(hashed) == params_hash
         documents = []
         for kind, key in inputs:
             known: Any = kind
             now = state.of(known, key)
-            documents.append(
-                input_document(known, key, now if is_same else State(marker.get("params_hash")))
-            )
+            documents.append(input_document(known, key, now if is_same else State(params_hash)))
+        table = pooled.get(name)
+        if table is not None:
+            in_table = table.get(state.image_id, (0, set()))
+            disagrees = _disagrees(_POOLED.format(name), rows, (params_hash, version), in_table)
+            if disagrees is not None:
+                told = State(None, disagrees)
+                documents.append(input_document("table", _POOLED.format(name), told))
         yield _Found(
             ResultId(name), None if rows == 0 else _existing(state, _VALUES[name]), documents,
-            params, {"program": "kymflow", "version": str(marker.get("analysis_version", "")),
-                     "computed_utc": _utc(ran)}, is_empty=rows == 0,
+            params, "kymflow", _utc(ran), version=version, is_empty=rows == 0,
         )  # fmt: skip
 
 
-def _velocity(image: StoredImage, state: ImageState) -> Iterator[_Found]:
+def _disagrees(
+    table: str, marked: int, run: tuple[Any, str], found: tuple[int, set[tuple[Any, Any]]]
+) -> str | None:
+    """Return in words how the rows of a table disagree with a run marker, as kymflow judges."""
+    count, runs = found
+    if bool(count) != bool(marked):
+        has = f"{count} rows" if count else "no rows"
+        return f'table "{table}" has {has} of the image, but its run marker says {marked}'
+    if count and runs != {run}:
+        return f'table "{table}" has rows of another run than the one of the run marker'
+    return None
+
+
+def _pooled_rows(dataset: OpenDataset, name: str) -> _Rows | None:
+    """Return the rows of each image in a pooled table, None if there is no such table."""
+    if name not in dataset.tables.names():
+        return None
+    columns = ["image_id", "params_hash", "analysis_version"]
+    frame = dataset.load_table(name)
+    if not {*columns} <= {*frame.columns}:
+        return None
+    groups = frame.groupby("image_id", sort=False)[columns[1:]]
+    return {
+        str(image_id): (len(rows), {*rows.itertuples(index=False, name=None)})
+        for image_id, rows in groups
+    }
+
+
+# Files of kymflow
+
+
+def _velocity(state: ImageState, suffix: str) -> Iterator[_Found]:
     """Yield the velocity of each region, of the analysis metadata of kymflow."""
-    analysis = _json(image, _VELOCITY_ANALYSIS)
-    artifact = _existing(state, _VELOCITY)
+    analysis = _json(state, f"{ANALYSIS}{suffix}")
+    artifact = None if analysis is None else _existing(state, f"{VELOCITY}{suffix}")
     entries = analysis.get("regions") if isinstance(analysis, Mapping) else None
     if not isinstance(entries, list) or artifact is None:
         return
+    told_by = layout.artifact_key("json", f"{ANALYSIS}{suffix}")
     for entry in entries:
         if not isinstance(entry, Mapping) or not isinstance(entry.get("roi_id"), int):
             continue
@@ -141,17 +267,68 @@ def _velocity(image: StoredImage, state: ImageState) -> Iterator[_Found]:
         if revision is not None and current != revision:
             now = State("0" * 64, {"meta": {"revision": revision}})  # Its digest is not known.
         told = {key: value for key, value in entry.items() if key in _PARAMETERS}
-        channel = entry.get("channel")
         yield _Found(
-            ResultId(_VELOCITY, roi_id, channel if isinstance(channel, int) else None), artifact,
+            ResultId(f"{VELOCITY}{suffix}", roi_id, _channel(entry.get("channel"))), artifact,
             [
                 input_document("pixels", "", state.of("pixels", "")),
                 input_document("region", str(roi_id), now),
             ],
-            told,
-            {"program": f"kymflow {told.get('algorithm', '')}".strip()}
-            | ({"computed_utc": _iso(entry["analyzed_at"])} if "analyzed_at" in entry else {}),
+            told, f"kymflow {told.get('algorithm', '')}".strip(),
+            _iso(entry["analyzed_at"]) if "analyzed_at" in entry
+            else _time_of(state, told_by, artifact),
+            told_by=(told_by,),
         )  # fmt: skip
+
+
+def _events(state: ImageState, suffix: str) -> Iterator[_Found]:
+    """Yield the events of each region that a file of kymflow lists, also where there are none."""
+    folder, _, name = EVENTS.partition("/")
+    artifact = layout.artifact_key("parquet", f"{folder}{suffix}/{name}")
+    for file in state.document.source_files:
+        if artifact not in file.feeds or state.artifact(artifact) is None:
+            continue
+        listed = _kept(state, file).get("velocity_events")
+        for key, events in listed.items() if isinstance(listed, Mapping) else ():
+            roi_id, _, channel = str(key).partition(":")
+            if not roi_id.isdecimal() or not (channel or "1").isdecimal():
+                continue
+            place = int(roi_id), _channel(int(channel or 1))
+            velocity = ResultId(f"{VELOCITY}{suffix}", *place)
+            inputs: list[tuple[Any, str]] = [("region", roi_id)]
+            if velocity.label in state.results:
+                inputs.append(("result", velocity.label))
+            else:
+                inputs.append(("artifact", layout.artifact_key("parquet", velocity.name)))
+            yield _Found(
+                ResultId(f"{folder}{suffix}", *place), artifact if events else None,
+                [input_document(kind, key, state.of(kind, key)) for kind, key in inputs],
+                None, "kymflow", _time_of_file(file), is_empty=not events, told_by=(artifact,),
+            )  # fmt: skip
+
+
+def _channel(value: Any) -> int | None:
+    return value if isinstance(value, int) and value > 0 else None
+
+
+def _kept(state: ImageState, file: SourceFileDocument) -> Mapping[str, Any]:
+    """Return the content of a JSON file that the dataset keeps, empty if it has none."""
+    if file.kept_as is None:
+        return {}
+    with suppress(KymflowZarrError, ValueError):
+        data = read_source_file(state.storage, f"{state.prefix}/{file.kept_as}")
+        value = loads_json(data.removeprefix(codecs.BOM_UTF8), where=None)
+        return value if isinstance(value, Mapping) else {}
+    return {}
+
+
+def _time_of(state: ImageState, *keys: str) -> str | None:
+    """Return when a file was last changed that one of these artifacts was made of."""
+    files = state.document.source_files
+    return next((_time_of_file(f) for key in keys for f in files if key in f.feeds), None)
+
+
+def _time_of_file(file: SourceFileDocument) -> str:
+    return _utc(file.mtime_ns)
 
 
 def _hash_of_kymflow(value: Any) -> str:

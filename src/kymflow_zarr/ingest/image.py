@@ -14,6 +14,7 @@ from kymflow_zarr.errors import (
     SourceFileError,
     SourceNotFoundError,
 )
+from kymflow_zarr.ingest.adopt import adopt
 from kymflow_zarr.ingest.folder.convention import Acquisition, plan_folder
 from kymflow_zarr.ingest.folder.scan import Found, look_at, scan_siblings
 from kymflow_zarr.ingest.folder.source_index import KnownImage, image_with_source, source_lookup
@@ -168,7 +169,7 @@ def stage_image(
     series: int = 0,
     verify: bool = False,
     keep_original: bool = False,
-) -> tuple[tuple[str, ...], int]:
+) -> tuple[tuple[str, ...], int, int]:
     """Write one image and everything that belongs to it into a draft.
 
     Parameters
@@ -185,6 +186,8 @@ def stage_image(
     -------
     notes : tuple of str
         Notes on the image for the report.
+    results : int
+        How many results other programs have left in its sidecars.
     series_count : int
         How many images the file holds.
 
@@ -202,5 +205,6 @@ def stage_image(
             read_back(draft, source.stack)
         files = source.stage_artifacts(draft, partial(save_artifact, draft))
         draft.set_source_files(files)
+        results = adopt(draft, draft.image_id)
         source.require_settled()
-        return tuple(source.contents.notes), source.stack.images[0].series_count
+        return tuple(source.contents.notes), results, source.stack.images[0].series_count

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 from kymflow_zarr.runtime.report import Report
@@ -37,12 +37,15 @@ class IngestItem:
         Id of its image in the dataset.
     reason : str, optional
         Why the file was skipped or failed, or a note on it.
+    results : int
+        How many results of other programs, such as velocities of regions, were in its sidecars.
     """
 
     status: IngestStatus
     path: str
     image_id: str | None = None
     reason: str | None = None
+    results: int = field(default=0, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,11 @@ class IngestReport(Report[IngestItem]):
         """Ids of the images that were added, in the order of the files."""
         return [item.image_id for item in self.ingested if item.image_id is not None]
 
+    @property
+    def results(self) -> int:
+        """Number of results of other programs that came with the new images."""
+        return sum(item.results for item in self.items)
+
     def _counts(self) -> dict[str, int]:
         return {s: len(self._with(status=s)) for s in get_args(IngestStatus)}
 
@@ -121,6 +129,8 @@ class IngestReport(Report[IngestItem]):
     def __str__(self) -> str:
         always = ("ingested", "unchanged", "failed")
         counts = ", ".join(f"{n} {s}" for s, n in self._counts().items() if n or s in always)
+        if self.results:
+            counts += f"; {self.results} results of other programs"
         notes = [
             f"{item.status}: {item.path}: {item.reason}"
             for item in self.items

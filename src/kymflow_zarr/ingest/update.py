@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.images.update import RecordUpdate
 from kymflow_zarr.errors import KymflowZarrError, SourceFileError, StorageError
+from kymflow_zarr.ingest.adopt import adopt
 from kymflow_zarr.ingest.folder.changes import same_pixels
 from kymflow_zarr.ingest.folder.convention import Acquisition
 from kymflow_zarr.ingest.folder.scan import Found, is_gone
@@ -31,7 +32,7 @@ from kymflow_zarr.ingest.sidecars.artifacts import (
     key_of,
     read_metadata_sidecar,
 )
-from kymflow_zarr.layout import array_artifact_prefix, artifact_key
+from kymflow_zarr.layout import CURATION, LINEAGE, array_artifact_prefix, artifact_key
 from kymflow_zarr.schema.image import SourceFileDocument
 from kymflow_zarr.types import Axis
 
@@ -40,6 +41,8 @@ _OF_THE_FILE = frozenset(
     artifact_key("json", name)
     for name in ("metadata", "provenance", TIFF_ARTIFACT, HEADER_ARTIFACT, METADATA_ARTIFACT)
 )
+# Documents about the image, which say themselves what is of earlier pixels.
+_ABOUT = frozenset(artifact_key("json", name) for name in (CURATION, LINEAGE))
 
 
 def update_image(
@@ -91,19 +94,20 @@ def update_image(
         if pixels and _is_of_other_images(acquisition, set(changed)):
             pixels = not same_pixels(source.stack, dataset.record(known.image_id))
         if pixels:
-            update.commit_pixels(
+            update.set_pixels(
                 source.stack,
-                files,
                 axes=source.axes,
                 channel_names=source.channel_names,
                 of_earlier_pixels=_earlier(dataset, update, known.image_id, artifacts.rewritten),
             )
-        else:
-            if source.axes != earlier_axes:
-                contents.notes += _recalibrate(
-                    update, source, earlier_axes, overwrite_edits=overwrite_edits
-                )
-            update.commit(files)
+        elif source.axes != earlier_axes:
+            contents.notes += _recalibrate(
+                update, source, earlier_axes, overwrite_edits=overwrite_edits
+            )
+        if artifacts.rewritten:
+            update.document.source_files = files
+            adopt(update, known.image_id, rewritten=artifacts.rewritten)
+        update.commit(files)
         return tuple(contents.notes)
 
 
@@ -303,7 +307,7 @@ def _earlier(
     keys += [array_artifact_prefix(name) for name in record.list_array_artifacts()]
     earlier = {}
     for key in keys:
-        if key in _OF_THE_FILE or key in rewritten:
+        if key in _OF_THE_FILE | _ABOUT or key in rewritten:
             continue
         digest = update.digest_of(key)
         if digest is not None:

@@ -6,6 +6,7 @@ Source: payloads written by kymflow, version "1.0" beside TIFFs and "2.0" in dat
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias
 
@@ -222,7 +223,7 @@ def _deviations(
     section: Mapping[Any, Any], model: type[msgspec.Struct], *, skip: str | None = None
 ) -> Iterator[Deviation]:
     # Convert key by key, since msgspec stops at the first error.
-    for field in msgspec.structs.fields(model):
+    for field in _fields(model):
         key = field.encode_name
         if key == skip:
             continue
@@ -243,6 +244,12 @@ def _deviations(
             message = reason.replace("`", "").replace("Expected", "should be", 1)
             message = message.replace("object", "mapping").replace("array", "list")
             yield Deviation(key + place.rstrip("`"), f"is {_short(value)}: {message}")
+
+
+@functools.cache
+def _fields(model: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    # msgspec compiles the annotations anew at each call: a third of a millisecond.
+    return msgspec.structs.fields(model)
 
 
 def _struct_of(kind: Any) -> type[msgspec.Struct] | None:

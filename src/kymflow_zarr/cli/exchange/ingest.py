@@ -165,6 +165,8 @@ def print_ingested(console: Console, report: IngestReport) -> None:
         for status, count in report.to_dict()["counts"].items()
         if count or status == "ingested"
     ]
+    if report.results:
+        counted.append((f"{report.results} results of other programs", ""))
     console.print(Text(", ").join(Text(text, style) for text, style in counted))
     reported = [item for item in report.items if item.reason is not None]
     if reported:

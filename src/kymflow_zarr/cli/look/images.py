@@ -255,7 +255,8 @@ def _epoch_ns(moment: dt.datetime) -> int:
 
 _GAP = 2
 _MIN_NAME = 14
-_FACTS = ("shape", "dtype", "axes", "created_utc", "source_path")
+_MOST_REASONS = 40
+_FACTS = ("shape", "dtype", "axes", "created_utc", "source_path", "out_of_date")
 _EVERYTHING = Selection()
 
 
@@ -368,6 +369,7 @@ def _facts(row: Mapping[str, Any]) -> dict[str, Any]:
         "acquired": None if is_missing(epoch_ns) else local_iso(int(epoch_ns)),
         "created_utc": row["created_utc"],
         "source": _cell(row, "source_path"),
+        "out_of_date": _cell(row, "out_of_date"),
     }
 
 
@@ -462,6 +464,7 @@ def _cells(image: dict[str, Any], name: str) -> dict[str, str]:
         "axes": axes_text(image["axes"]),
         "acquired": (image["acquired"] or "")[:16].replace("T", " "),
         "created": local_minute(image["created_utc"])[:10],
+        "out of date": _first(cell_text(image["out_of_date"] or ""), _MOST_REASONS),
         "name": "" if name == image["image_id"] else cell_text(name),
     }
 
@@ -471,6 +474,8 @@ def _fit(rows: Sequence[dict[str, str]], width: int) -> dict[str, int]:
     if not rows:
         return {}
     room = {title: max(len(title), *(len(row[title]) for row in rows)) for title in rows[0]}
+    if not any(row["out of date"] for row in rows):
+        del room["out of date"]
 
     def excess() -> int:
         return sum(letters + _GAP for letters in room.values()) - width
@@ -480,6 +485,10 @@ def _fit(rows: Sequence[dict[str, str]], width: int) -> dict[str, int]:
             del room[title]
     room["name"] = max(1, room["name"] - max(0, excess()))
     return room
+
+
+def _first(text: str, room: int) -> str:
+    return text if len(text) <= room else text[: room - 1] + "…"
 
 
 def _last(text: str, room: int) -> str:

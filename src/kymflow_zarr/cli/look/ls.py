@@ -87,8 +87,8 @@ def ls(
     """List the images of DATASET, one line each, in the order they were acquired.
 
     On a terminal an id is shortened to a unique prefix; in a pipe it is complete. The other
-    commands take it, or the name in the last column. Only the list of images is read, so that it
-    is fast for thousands of them.
+    commands take it, or the name in the last column. Where results are out of date, a column says
+    which and why. Only the list of images is read, so that it is fast for thousands of them.
 
     \b
     Examples:

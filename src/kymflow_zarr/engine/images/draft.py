@@ -62,6 +62,11 @@ class RecordWriter(ABC):
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
 
+    @property
+    def prefix(self) -> str:
+        """Key of the image."""
+        return self._prefix
+
     def save(self, kind: ArtifactKind, name: str, value: Any) -> tuple[str, str]:
         """Save an artifact; return its key below the record and its SHA-256."""
         key = layout.artifact_key(kind, name)
@@ -80,6 +85,15 @@ class RecordWriter(ABC):
     @abstractmethod
     def write(self, key: str, data: bytes) -> str:
         """Put bytes at a key below the record; return their SHA-256."""
+
+    @abstractmethod
+    def find(self, key: str) -> bytes | None:
+        """Return what a key below the record holds after the commit, None for nothing."""
+
+    @property
+    @abstractmethod
+    def sums(self) -> Mapping[str, FileSum]:
+        """Size and digest of each file written so far, by key below the record."""
 
 
 class RecordDraft(RecordWriter):
@@ -150,6 +164,15 @@ class RecordDraft(RecordWriter):
     def write(self, key: str, data: bytes) -> str:
         """Put bytes at a key below the record; return their SHA-256."""
         return self.put(key, data).sha256
+
+    def find(self, key: str) -> bytes | None:
+        """Return what was written at a key, None for nothing."""
+        return self.staged.read(key) if key in self.staged.sums else None
+
+    @property
+    def document(self) -> ImageDocument:
+        """The document of the image; after :meth:`set_pixels`."""
+        return self._require_pixels()
 
     def put(self, key: str, data: Content) -> FileSum:
         """Put bytes, which may still be computed, at a key; return their size and digest."""

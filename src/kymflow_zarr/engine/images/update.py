@@ -20,6 +20,7 @@ from kymflow_zarr.engine.images.pyramid import updated_ome
 from kymflow_zarr.engine.source_files import read_source_file
 from kymflow_zarr.errors import ArtifactNotFoundError, CorruptDataError
 from kymflow_zarr.schema.axes import array_dimension_names
+from kymflow_zarr.schema.checksums import FileSum
 from kymflow_zarr.schema.image import (
     AxisDocument,
     ImageDocument,
@@ -50,6 +51,7 @@ class RecordUpdate(RecordWriter):
         self._arrays = ArrayArtifacts(storage, self._prefix)
         self.document: ImageDocument = load_image(storage, image_id)
         self._has_new_axes = False
+        self._new_ome: tuple[dict[str, Any] | None] | None = None  # Of new pixels.
 
     def __enter__(self) -> Self:
         return self
@@ -94,6 +96,15 @@ class RecordUpdate(RecordWriter):
             self._change.write(key, data)
         return digest_of_bytes(data)
 
+    def find(self, key: str) -> bytes | None:
+        """Return what a key below the record holds after the commit, None for nothing."""
+        return self._change.find(key)
+
+    @property
+    def sums(self) -> Mapping[str, FileSum]:
+        """Size and digest of each file written so far, by key below the record."""
+        return self._change.sums
+
     def save_array(self, name: str, array: object) -> tuple[str, str]:
         """Save an array artifact; return its key below the record and its SHA-256."""
         key = layout.array_artifact_prefix(name)
@@ -116,25 +127,25 @@ class RecordUpdate(RecordWriter):
         return True
 
     def commit(self, files: Sequence[SourceFileDocument]) -> None:
-        """Set the source files of the image; the pixels stay."""
+        """Set the source files of the image, and commit all changes."""
         self.document.source_files = list(files)
-        self._commit(self._current_ome())
+        ome = self._current_ome() if self._new_ome is None else self._new_ome[0]
+        self._change.write_group("", self.document.to_group(ome=ome))
+        self._change.commit()
 
-    def commit_pixels(
+    def set_pixels(
         self,
         array: object,
-        files: Sequence[SourceFileDocument],
         *,
         axes: tuple[Axis, ...],
         channel_names: Sequence[str] | None,
         of_earlier_pixels: Mapping[str, str],
     ) -> None:
-        """Replace the pixels and set their source files in one step.
+        """Replace the pixels.
 
         Parameters
         ----------
         array : array_like
-        files : sequence of SourceFileDocument
         axes : tuple of Axis
         channel_names : sequence of str, optional
         of_earlier_pixels : mapping of str to str
@@ -145,13 +156,8 @@ class RecordUpdate(RecordWriter):
             replacement_target(self._storage, self._change, "", self.document.pixels),
             axes=axes, channel_names=channel_names,
         )  # fmt: skip
-        document.source_files = list(files)
         document.earlier_artifacts = {**document.earlier_artifacts, **of_earlier_pixels}
-        self._commit(ome)
-
-    def _commit(self, ome: dict[str, Any] | None) -> None:
-        self._change.write_group("", self.document.to_group(ome=ome))
-        self._change.commit()
+        self._new_ome = (ome,)
 
     def _current_ome(self) -> dict[str, Any] | None:
         raw = load(self._storage, f"{self._prefix}/{layout.GROUP}") or {}

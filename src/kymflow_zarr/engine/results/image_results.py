@@ -19,6 +19,7 @@ from kymflow_zarr.engine.results.inputs import ImageState, State, input_document
 from kymflow_zarr.engine.results.lineage import Lineage, Params, ResultId
 from kymflow_zarr.engine.results.result import Result, ResultInput, result_of
 from kymflow_zarr.engine.results.staleness import (
+    compared_tables,
     is_edited,
     own_reasons,
     results_read,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from kymflow_zarr.storage.interface import Storage
 
 _HISTORY: Final = "@replaced="
+SAVED_BY: Final = f"kymflow_zarr {__version__}"
 
 
 class Value:
@@ -163,11 +165,18 @@ class ImageResults:
             status="failed" if failed else "empty" if value.is_empty else "ok", error=error,
             artifact=None if failed else value.key, sha256=sha256, params=params.values,
             params_sha256=params.sha256, inputs=list(inputs),
-            saved_by=f"kymflow_zarr {__version__}", **{"computed_utc": utc_now(), **facts},
+            saved_by=SAVED_BY, **{"computed_utc": utc_now(), **facts},
         )  # fmt: skip
         if old is not None:
             # The value of an earlier success is never deleted by a later failure.
             self._replace(change, lineage, old, document, max(keep, 1 if failed else 0))
+        for other in [*lineage]:
+            # Results of regions that another program left may share the artifact.
+            if document.artifact == other.artifact is not None and other is not old:
+                if keep:
+                    lineage.put_in_history(other, self._move(change, other))
+                else:
+                    lineage.remove(other)
         lineage.put(document)
         lineage.save(change)
         return document
@@ -234,7 +243,7 @@ class ImageResults:
         ]  # fmt: skip
 
     def _table_reasons(self, document: ResultDocument) -> list[str]:
-        found = [i for i in document.inputs if i.kind == "table"]
+        found = compared_tables(document)
         if not found:
             return []
         now = table_digests(self._storage)

@@ -10,7 +10,12 @@ from kymflow_zarr import layout
 from kymflow_zarr.engine.documents import load
 from kymflow_zarr.engine.results.inputs import ImageState
 from kymflow_zarr.engine.results.lineage import KEY, Lineage, ResultId
-from kymflow_zarr.engine.results.staleness import is_edited, own_reasons, results_read
+from kymflow_zarr.engine.results.staleness import (
+    compared_tables,
+    is_edited,
+    own_reasons,
+    results_read,
+)
 from kymflow_zarr.schema.artifacts.lineage import ResultDocument, is_lineage
 from kymflow_zarr.storage.interface import Storage
 
@@ -61,7 +66,7 @@ def indexed_results(storage: Storage, image_id: str) -> list[IndexedResult]:
         IndexedResult(
             **{name: getattr(document, name) for name in _STORED},
             edited=is_edited(state, document), reasons=own_reasons(state, document),
-            tables=[(i.key, i.sha256) for i in document.inputs if i.kind == "table"],
+            tables=[(i.key, i.sha256) for i in compared_tables(document)],
             made_of=made_of[label],
         )
         for label, document in documents.items()

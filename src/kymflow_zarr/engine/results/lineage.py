@@ -114,6 +114,11 @@ class Lineage:
     def __iter__(self) -> Iterator[ResultDocument]:
         return (result for result in self._results if result.replaced_utc is None)
 
+    @property
+    def raw(self) -> dict[str, Any]:
+        """The document as JSON."""
+        return self._raw
+
     def all(self) -> list[ResultDocument]:
         """Return the results, those in the history too."""
         return list(self._results)

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from kymflow_zarr import layout
-from kymflow_zarr.engine.documents import CurrentImage
+from kymflow_zarr.engine.documents import CurrentImage, parsed
 from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.engine.images import artifacts
 from kymflow_zarr.engine.images.pixels import level_of, levels_of, load_level, open_pixels
@@ -68,6 +68,7 @@ class ReadingImage(StoredImage):
         self._snapshot = self._current = CurrentImage(storage, image_id)
         self._own = None if own is None else own.label
         self._read: dict[tuple[str, str], InputDocument] = {}
+        self._payload_bytes: bytes | None = None
         self._payloads: list[ReadDict] = []
         self._regions: list[ReadRegions] = []
         self._state: ImageState | None = None
@@ -305,7 +306,7 @@ class ReadingImage(StoredImage):
 
     def _load_payload(self) -> Any:
         try:
-            value = super()._load("json", layout.METADATA)
+            value = self._metadata()
         except ArtifactNotFoundError:
             self._note_metadata("")
             raise
@@ -316,6 +317,20 @@ class ReadingImage(StoredImage):
         payload = ReadDict(value, raw, "", self._note_metadata)
         self._payloads.append(payload)
         return payload
+
+    def _metadata(self) -> Any:
+        """Return the metadata payload; all that is read of it is of the same bytes."""
+        where = f"{self.prefix}/{layout.artifact_key('json', layout.METADATA)}"
+        data = self._payload_bytes
+        if data is None:
+            data = self.storage.read(where)
+        if data is None:
+            return super()._load("json", layout.METADATA)  # It raises the error.
+        value = artifacts.decode("json", data, where=where)
+        if self._payload_bytes is None:
+            self._now.payload = parsed(data, where)
+            self._payload_bytes = data
+        return value
 
     def list_artifacts(self) -> list[ArtifactInfo]:
         """Return the artifacts that are no results."""
@@ -356,7 +371,7 @@ class ReadingImage(StoredImage):
     def load_rois(self) -> list[Roi]:
         """Return the regions of the image, in the order of the metadata payload."""
         try:
-            rois = self._rois_of(super()._load("json", layout.METADATA))
+            rois = self._rois_of(self._metadata())
         except ArtifactNotFoundError:
             rois = []
         regions = ReadRegions(rois, self._note_region, self._note_regions)

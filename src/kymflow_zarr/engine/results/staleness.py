@@ -36,16 +36,25 @@ def spread(reasons: Mapping[str, list[str]], made_of: Mapping[str, Sequence[str]
 
 def results_read(results: Mapping[str, ResultDocument]) -> dict[str, list[str]]:
     """Return the labels of the results that each result of an image was made of."""
-    labels = {result.artifact: label for label, result in results.items() if result.artifact}
+    labels: dict[str, list[str]] = {}  # The results of several regions may share an artifact.
+    for label, result in results.items():
+        if result.artifact:
+            labels.setdefault(result.artifact, []).append(label)
     read: dict[str, list[str]] = {}
     for label, result in results.items():
         found = [
-            labels.get(i.key) if i.kind == "artifact" else i.key
+            source
             for i in result.inputs
             if i.kind in ("artifact", "result")
+            for source in (labels.get(i.key, ()) if i.kind == "artifact" else (i.key,))
         ]
-        read[label] = [source for source in dict.fromkeys(found) if source is not None]
+        read[label] = [*dict.fromkeys(found)]
     return read
+
+
+def compared_tables(result: ResultDocument) -> list[InputDocument]:
+    """Return the tables that a result was made of, and whose digests are compared."""
+    return [i for i in result.inputs if i.kind == "table" and not isinstance(i.value, str)]
 
 
 def own_reasons(state: ImageState, result: ResultDocument) -> list[str]:
@@ -53,6 +62,9 @@ def own_reasons(state: ImageState, result: ResultDocument) -> list[str]:
     reasons: list[str] = []
     for found in result.inputs:
         if found.kind == "table":
+            # On-disk format: "where `value` is a text, [...] a reader MUST take such a result for
+            # out of date".
+            reasons += [found.value] if isinstance(found.value, str) else []
             continue
         try:
             now = state.of(found.kind, found.key)

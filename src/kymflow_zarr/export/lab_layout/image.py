@@ -32,6 +32,7 @@ from kymflow_zarr.export.lab_layout.analysis import (
 from kymflow_zarr.export.lab_layout.plan import TreePlan, sidecar_name
 from kymflow_zarr.export.staging_area import numpy_writer, target_errors
 from kymflow_zarr.formats import acqstore
+from kymflow_zarr.schema.artifacts.lineage import repeats_source_files
 from kymflow_zarr.schema.image import ImageDocument, SourceFileDocument
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.local.files import digest_of_bytes
@@ -39,6 +40,7 @@ from kymflow_zarr.types import ARTIFACT_SUFFIXES, ArtifactKind
 
 __all__ = ["ImageTree"]
 
+_LINEAGE: Final = layout.artifact_key("json", layout.LINEAGE)
 _PAYLOAD: Final = layout.artifact_key("json", layout.METADATA)
 # Artifacts that ingest creates itself: a sidecar of such a name would not become one.
 _DERIVED: Final = frozenset({layout.PROVENANCE, "tiff", "instrument_header", "source_metadata"})
@@ -273,6 +275,8 @@ class ImageTree:
             self._extra_acqstore(stem)
         for key, digest in sorted(self._now.items()):
             if key in self._carried or (not whole and self._made.get(key) == digest):
+                continue
+            if key == _LINEAGE and not whole and repeats_source_files(self._json(key)[0]):
                 continue
             if whole and _name(key) in _DERIVED and self._made.get(key) == digest:
                 continue

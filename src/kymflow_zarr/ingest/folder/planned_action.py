@@ -49,8 +49,8 @@ class StagedImages:
 
     Parameters
     ----------
-    drafts : list of (RecordDraft, tuple of str)
-        Each with its notes for the report.
+    drafts : list of (RecordDraft, tuple of str, int)
+        Each with its notes and its number of results for the report.
     error : Exception, optional
         The error that stopped the staging; the drafts staged before it are valid.
     sha256 : str, optional
@@ -59,7 +59,7 @@ class StagedImages:
         After the commit: an error for each image that another writer added in the meantime.
     """
 
-    drafts: list[tuple[RecordDraft, tuple[str, ...]]] = field(default_factory=list)
+    drafts: list[tuple[RecordDraft, tuple[str, ...], int]] = field(default_factory=list)
     error: Exception | None = None
     sha256: str | None = None
     outcomes: list[RecordExistsError | None] = field(default_factory=list)
@@ -67,11 +67,11 @@ class StagedImages:
     @property
     def size_bytes(self) -> int:
         """Size of its files."""
-        return sum(draft.size_bytes for draft, _ in self.drafts)
+        return sum(draft.size_bytes for draft, _, _ in self.drafts)
 
     def drop(self) -> None:
         """Delete the drafts that were not committed."""
-        for draft, _ in self.drafts:
+        for draft, _, _ in self.drafts:
             draft.__exit__(None, None, None)
 
 
@@ -107,7 +107,7 @@ def stage_images(
                 with ExitStack() as stack:
                     image_id = image_id_of(dataset, acquisition, series)
                     draft = stack.enter_context(RecordDraft(dataset.storage, image_id, area=area))
-                    notes, count = stage_image(
+                    notes, results, count = stage_image(
                         draft,
                         acquisition,
                         series=series,
@@ -115,7 +115,7 @@ def stage_images(
                         keep_original=keep_original,
                     )
                     stack.pop_all()
-                staged.drafts.append((draft, notes))
+                staged.drafts.append((draft, notes, results))
                 staged.sha256 = acquisition.primary.sha256()
             series += 1
     except Exception as error:  # noqa: BLE001 - reported by the caller, with the file
@@ -147,7 +147,7 @@ class Batch:
         """Commit all staged images."""
         waiting, self._waiting = self._waiting, []
         try:
-            drafts = [draft for staged, _ in waiting for draft, _ in staged.drafts]
+            drafts = [draft for staged, _ in waiting for draft, _, _ in staged.drafts]
             outcomes = iter(commit_drafts(self._storage, drafts))
             for staged, then in waiting:
                 staged.outcomes = [next(outcomes) for _ in staged.drafts]
@@ -248,12 +248,13 @@ class PlannedAction:
 
     def added(self, staged: StagedImages) -> Iterator[IngestItem]:
         """Yield the report's items of images that were committed."""
-        for (draft, notes), taken in zip(staged.drafts, staged.outcomes, strict=True):
+        for (draft, notes, results), taken in zip(staged.drafts, staged.outcomes, strict=True):
             if taken is not None:
                 yield self._of_another(draft.image_id)
                 continue
             remarks = [note for note in (self._copied(), *notes) if note is not None]
-            yield IngestItem("ingested", self._path, draft.image_id, "; ".join(remarks) or None)
+            reason = "; ".join(remarks) or None
+            yield IngestItem("ingested", self._path, draft.image_id, reason, results)
         for series, image_id in self.taken.items():
             if series:
                 yield IngestItem("unchanged", self._path, image_id)

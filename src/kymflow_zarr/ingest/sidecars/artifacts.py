@@ -45,7 +45,7 @@ _METADATA_ROLES: Final[tuple[Role, ...]] = ("header", "metadata")
 
 # Generations of analysis programs. Where two of them analyzed one image, the older results are
 # named after their generation.
-_AGES: Final = (
+AGES: Final = (
     ("radon", ("radon_csv", "radon_json", "events_json")),
     ("kymanalysis", ("kymanalysis_csv", "kymanalysis_json")),
     ("v0", ("v0_csv",)),
@@ -238,7 +238,7 @@ def _read_analysis(contents: SidecarContents, files: list[Attached]) -> None:
             with _Noted(contents, attached) as data:
                 contents.artifacts.append(_acqstore_table(contents, attached, data))
     newest = True
-    for age, kinds in _AGES:
+    for age, kinds in AGES:
         here = [attached for attached in files if attached.kind in kinds]
         if not here:
             continue

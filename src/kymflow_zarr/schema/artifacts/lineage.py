@@ -13,6 +13,9 @@ from kymflow_zarr.schema.base import FORMAT, is_artifact_document, read_artifact
 LINEAGE_VERSION: Final = "1.0"
 _DOCUMENT: Final = "lineage"
 
+# Ends `saved_by` of a result that ingest has made of what the source files say.
+BY_INGEST: Final = " (ingest)"
+
 InputKind: TypeAlias = Literal[
     "pixels",
     "property",
@@ -65,7 +68,9 @@ class ResultDocument(msgspec.Struct, kw_only=True):
         Annotated[float, Meta(ge=0)] | None, Meta(description="How long it took.")
     ] = None
     machine: str = ""
-    saved_by: str = ""
+    saved_by: Annotated[
+        str, Meta(description='Ends with " (ingest)" where it repeats the source files.')
+    ] = ""
     accepted_by: str | None = None
     accepted_utc: Annotated[str | None, Meta(description="ISO 8601, UTC.")] = None
     replaced_utc: Annotated[
@@ -90,6 +95,18 @@ def new_lineage() -> dict[str, Any]:
 def is_lineage(raw: Any) -> bool:
     """Return True if decoded JSON is a lineage document of any version."""
     return is_artifact_document(raw, _DOCUMENT)
+
+
+def repeats_source_files(raw: Any) -> bool:
+    """Return True if ingest of the source files makes an equal lineage document."""
+    results = raw.get("results") if is_lineage(raw) else None
+    return isinstance(results, list) and all(
+        isinstance(result, dict)
+        and str(result.get("saved_by")).endswith(BY_INGEST)
+        and result.get("status") in ("ok", "empty")
+        and result.get("replaced_utc") is None
+        for result in results
+    )
 
 
 def read_lineage_document(raw: Any, *, where: str) -> LineageDocument:
