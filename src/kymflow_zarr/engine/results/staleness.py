@@ -62,8 +62,7 @@ def own_reasons(state: ImageState, result: ResultDocument) -> list[str]:
     reasons: list[str] = []
     for found in result.inputs:
         if found.kind == "table":
-            # On-disk format: "where `value` is a text, [...] a reader MUST take such a result for
-            # out of date".
+            # On-disk format: "a reader MUST take such a result for out of date".
             reasons += [found.value] if isinstance(found.value, str) else []
             continue
         try:
