@@ -100,8 +100,7 @@ class OpenAcquisition:
         self.contents.notes += stack.notes
         names = list(dict.fromkeys(p.name for image in stack.images for p in image.files[1:]))
         if names:
-            more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
-            self.contents.notes.append(f"read together with {', '.join(names[:_MAX_NAMES])}{more}")
+            self.contents.notes.append(f"read together with {listed(names)}")
         self.contents.notes += calibration_notes(self.contents.payload, self.axes, stack.shape)
 
     def axes_with(self, contents: SidecarContents) -> tuple[Axis, ...]:
@@ -250,6 +249,12 @@ def save_artifact(record: RecordDraft | RecordUpdate, artifact: SourceArtifact) 
     if artifact.kind == "array":
         return record.save_array(artifact.name, artifact.value)
     return record.save_encoded(key_of(artifact), encode_artifact(artifact))
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names for a note, the first of many."""
+    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    return ", ".join(names[:_MAX_NAMES]) + more
 
 
 def files_of_acquisition(acquisition: Acquisition) -> list[Found]:

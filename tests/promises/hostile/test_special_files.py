@@ -86,3 +86,23 @@ def test_a_journal_of_64_gigabytes_lets_the_dataset_be_read(path: Path) -> None:
     with pytest.warns(UserWarning, match="for reading only"):
         ds = ZarrDataset(path)
     assert ds["a"].load_json("n") == 1
+
+
+def test_each_file_of_a_folder_is_in_the_report_though_it_is_none_or_belongs_to_a_broken_one(
+    ds: ZarrDataset, tmp_path: Path
+) -> None:
+    lab = tmp_path / "lab"
+    lab.mkdir()
+    os.mkfifo(lab / "pipe.tif")
+    (lab / "zero.tif").symlink_to("/dev/zero")
+    (lab / "gone.tif").symlink_to("nowhere")
+    (lab / "cut.tif").write_bytes(b"II*\0\x08\0\0\0")
+    (lab / "cut.json").write_text("{}")
+    (lab / "cut.trace.csv").write_text("t,v\n0,1\n")
+    reasons = {Path(item.path).name: item.reason for item in ds.ingest_legacy_folder(lab).failed}
+    assert reasons.pop("pipe.tif") == "is no file, but a named pipe, a socket or a device"
+    assert reasons.pop("zero.tif") == "the link leads to no file"
+    assert reasons.pop("gone.tif") == "the link leads nowhere"
+    (reason,) = reasons.values()
+    assert reason is not None
+    assert reason.endswith(". Left out with it: cut.json, cut.trace.csv")

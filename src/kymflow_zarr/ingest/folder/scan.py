@@ -222,18 +222,22 @@ def _walk(folder: str, prefix: str, scan: Scan, depth: int = 1000) -> None:
                     continue
                 stat = entry.stat()
                 scan.listing.append((entry.path, rel_path, stat.st_size, stat.st_mtime_ns))
-            elif entry.is_symlink():
-                why = "is a link to a folder, which is not followed"
-                leads = entry.is_dir()
-                scan.unreadable.append(
-                    (spelled_out(entry.path), why if leads else "the link leads nowhere")
-                )
+            else:
+                scan.unreadable.append((spelled_out(entry.path), _why_no_file(entry)))
         except FileNotFoundError:
             continue  # Deleted since it was listed.
         except OSError as error:
             scan.unreadable.append(
                 (spelled_out(entry.path), f"cannot be looked at: {error.strerror}")
             )
+
+
+def _why_no_file(entry: os.DirEntry[str]) -> str:
+    if not entry.is_symlink():
+        return "is no file, but a named pipe, a socket or a device"
+    if entry.is_dir():
+        return "is a link to a folder, which is not followed"
+    return "the link leads to no file" if os.path.exists(entry.path) else "the link leads nowhere"  # noqa: PTH110 - as above
 
 
 def _is_store(listed: Iterable[os.DirEntry[str]]) -> bool:
