@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 
 __all__ = [
     "ARTIFACT_SUFFIXES",
+    "ROI_SUFFIXES",
     "ArrayLike",
     "ArtifactInfo",
     "ArtifactKind",
@@ -54,6 +55,9 @@ ARTIFACT_SUFFIXES: Final[dict[ArtifactKind, str]] = {
     "parquet": ".parquet",
     "csv_gz": ".csv.gz",
 }
+
+# ImageJ saves one region as ".roi"; its ROI Manager saves several as ".zip".
+ROI_SUFFIXES: Final = (".roi", ".zip")
 
 Progress: TypeAlias = Callable[[int, int, str], object]
 """Called as ``progress(done, total, label)`` while long work goes on.

@@ -185,6 +185,8 @@ class OpenAcquisition:
         regions = [region for image in stack.images for region in getattr(image, "regions", ())]
         if regions and not payload["rois"]:
             payload["rois"] = [upgrade_roi(region) for region in regions]
+        if contents.rois and not payload["rois"]:
+            payload["rois"] = contents.rois
         described: Any = [image.description for image in stack.images]
         made_of = tuple(file.rel_path for file in (*images, *members))
         times = self._irregular_times()

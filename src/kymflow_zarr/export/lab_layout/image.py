@@ -36,7 +36,7 @@ from kymflow_zarr.schema.artifacts.lineage import repeats_source_files
 from kymflow_zarr.schema.image import ImageDocument, SourceFileDocument
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.local.files import digest_of_bytes
-from kymflow_zarr.types import ARTIFACT_SUFFIXES, ArtifactKind
+from kymflow_zarr.types import ARTIFACT_SUFFIXES, ROI_SUFFIXES, ArtifactKind
 
 __all__ = ["ImageTree"]
 
@@ -149,6 +149,9 @@ class ImageTree:
 
     def _rewritten(self, file: SourceFileDocument, place: str, is_payload: bool) -> bool:
         """Plan a rewritten file if its artifacts were edited; return False if they were not."""
+        if place.casefold().endswith(ROI_SUFFIXES):
+            # Edited regions go into the metadata beside it, which go first when it is read again.
+            return False
         changed = self._changed(file)
         if file.role == "metadata":
             changed &= {_PAYLOAD} if is_payload else set()

@@ -6,6 +6,7 @@ Beside ``<stem>.tif``:
 ``<stem>.txt``                             instrument header
 ``<stem>.json``, ``<stem>.metadata.json``  metadata payload
 ``<stem>.<name>.json|csv|csv.gz|...``      an artifact called ``<name>``
+``<stem>.roi``, ``<stem>_RoiSet.zip``      regions of ImageJ
 ``flow-analysis/<stem>_kymanalysis.*``     velocity, events and analysis, until March 2026
 ``flow-analysis/<stem>_radon.*``           velocity and analysis since
 ``flow-analysis/<stem>_events.json``       events since
@@ -36,6 +37,7 @@ from kymflow_zarr.ingest.folder.scan import Found
 from kymflow_zarr.ingest.folder.source_index import KnownImage
 from kymflow_zarr.ingest.sources.interface import FileSet
 from kymflow_zarr.ingest.sources.registry import file_sets, is_image_file, may_tell_sets
+from kymflow_zarr.types import ROI_SUFFIXES
 
 Role: TypeAlias = Literal[
     "image",
@@ -65,6 +67,9 @@ _INNER_ENDINGS: Final = frozenset(
 )
 # Matches what may follow a stem in the name of a sidecar, or of a file in an analysis folder.
 _ENDS_STEM: Final = re.compile(r"\.|_diameter$")
+# People call the ZIP of the ROI Manager "<stem>_RoiSet.zip", as it proposes.
+IMAGEJ_KIND: Final = "imagej"
+_ENDS_STEM_OF_ROIS: Final = re.compile(r"\.|_RoiSet$", re.IGNORECASE)
 _ENDS_STEM_OF_ANALYSIS: Final = re.compile(r"[._]")
 _CHANNEL_FILE: Final = re.compile(r"(?P<base>.+)_C(?P<channel>\d{3})T(?P<time>\d{3})")
 
@@ -351,6 +356,9 @@ class _Owners:
         stems = self._stems(found.folder)
         if lower.endswith(".txt"):
             return self._give(found, stems.owners(name[: -len(".txt")]), "header", "header")
+        if lower.endswith(ROI_SUFFIXES):
+            owners, _ = stems.longest(name[: -len(".roi")], _ENDS_STEM_OF_ROIS)
+            return self._give(found, owners, "sidecar", IMAGEJ_KIND)
         suffix = next((s for s in SIDECAR_SUFFIXES if lower.endswith(s)), "")
         owners, rest = stems.longest(name[: len(name) - len(suffix)], _ENDS_STEM)
         if not suffix:

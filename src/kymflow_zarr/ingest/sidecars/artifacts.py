@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from kymflow_zarr.engine.images.artifacts import encode
 from kymflow_zarr.engine.images.draft import write_array_artifact
-from kymflow_zarr.errors import KymflowZarrError, SourceFileError
+from kymflow_zarr.errors import KymflowZarrError, MissingDependencyError, SourceFileError
 from kymflow_zarr.formats import acqstore as acqstore_files
-from kymflow_zarr.ingest.folder.convention import Acquisition, Attached, Role
+from kymflow_zarr.ingest.folder.convention import IMAGEJ_KIND, Acquisition, Attached, Role
 from kymflow_zarr.ingest.folder.known_programs import known_file
 from kymflow_zarr.ingest.folder.scan import Found
 from kymflow_zarr.ingest.sidecars import acqstore
@@ -84,6 +84,8 @@ class SidecarContents:
     payload : dict, optional
         The unchanged metadata sidecar.
     payload_made_of : list of str
+    rois : list of dict
+        Regions of files of ImageJ.
     data : dict of str to bytes
         Bytes of each file, by its ``rel_path``.
     unreadable : list of str
@@ -96,6 +98,7 @@ class SidecarContents:
     header: OlympusHeader | None = None
     payload: dict[str, Any] | None = None
     payload_made_of: list[str] = field(default_factory=list)
+    rois: list[dict[str, Any]] = field(default_factory=list)
     data: dict[str, bytes] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -118,13 +121,17 @@ def read_sidecars(acquisition: Acquisition) -> SidecarContents:
     for role in _METADATA_ROLES:
         _read_metadata(contents, [a for a in readable if a.role == role])
     # Before the analysis: a file called "<stem>.velocity.parquet" is meant as that artifact.
-    _read_sidecars(contents, [a for a in readable if a.role == "sidecar"])
+    regions = [a for a in readable if a.kind == IMAGEJ_KIND]
+    _read_sidecars(contents, [a for a in readable if a.role == "sidecar" and a not in regions])
+    _read_rois(contents, regions)
     _read_analysis(contents, [a for a in readable if a.role == "analysis"])
     pictures = [_name(a) for a in readable if a.role == "picture"]
     if pictures:
         contents.notes.append(f"kept as pictures of where it was taken: {', '.join(pictures)}")
     for attached in readable:
         looks = known_file(_name(attached), contents.data[attached.found.rel_path])
+        if attached in regions:
+            continue
         if attached.role in ("unknown", "sidecar") and looks is not None:
             contents.notes.append(f"{_name(attached)} was not understood: {looks}")
         elif attached.role == "unknown":
@@ -314,6 +321,28 @@ def _read_sidecars(contents: SidecarContents, files: list[Attached]) -> None:
                 contents.notes.append(f"{_name(attached)} was left out for {earlier}")
                 continue
             contents.artifacts.append(artifact)
+
+
+def _read_rois(contents: SidecarContents, files: list[Attached]) -> None:
+    """Read regions of ImageJ, unless the metadata have regions: those are edited elsewhere."""
+    stated = (contents.payload or {}).get("rois")
+    for attached in sorted(files, key=lambda a: a.found.rel_path):
+        if stated:
+            contents.notes.append(
+                f"{_name(attached)} was kept as it is: the metadata have regions; "
+                "rec.ingest_rois() adds those of ImageJ"
+            )
+            continue
+        with _Noted(contents, attached) as data:
+            from kymflow_zarr.engine.rois.imagej import decode_rois
+
+            first = 1 + len(contents.rois)
+            try:
+                rois = decode_rois(data, where=_name(attached), first_id=first)
+            except MissingDependencyError as error:
+                raise SourceFileError(f"{error.what}: {error.hint}") from error
+            contents.rois += [roi.to_dict() for roi in rois]
+            contents.payload_made_of.append(attached.found.rel_path)
 
 
 def _sidecar(contents: SidecarContents, attached: Attached, data: bytes) -> SourceArtifact:
