@@ -3,6 +3,7 @@ import { useEffect } from "preact/hooks";
 import { About } from "./about";
 import { dataset, datasetError, loadDataset } from "./dataset";
 import { Gallery } from "./gallery/Gallery";
+import { ComparePage } from "./image/ComparePage";
 import { ImagePage } from "./image/ImagePage";
 import { backToGallery, path, route, shownName } from "./lib/router";
 import { theme, toggleTheme } from "./lib/theme";
@@ -84,6 +85,8 @@ function Page() {
       return <ImagePage key={where.id} id={where.id} info={info} />;
     case "tables":
       return <TablesPage name={where.name} info={info} />;
+    case "compare":
+      return <ComparePage />;
     case "about":
       return <About info={info} />;
     default:

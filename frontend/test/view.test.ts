@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { centredOn, clamped, fit, isWhole, panned, viewText, zoomed, type Frame } from "../src/lib/view";
+import { carried, centredOn, clamped, fit, isWhole, panned, viewText, zoomed, type Frame } from "../src/lib/view";
 import { parseNumbers } from "../src/lib/query";
 
 const kymograph: Frame = { width: 30000, height: 40, stepX: 0.001, stepY: 0.25, equal: false, pixelsWide: 900, pixelsTall: 300 };
@@ -61,4 +61,13 @@ it("comes back from the address within a pixel", () => {
   const pixel = (view.x1 - view.x0) / kymograph.pixelsWide;
   expect(Math.abs(x0! - view.x0)).toBeLessThan(pixel);
   expect(Math.abs(x1! - view.x1)).toBeLessThan(pixel);
+});
+
+describe("carried", () => {
+  const slow: Frame = { ...kymograph, width: 15000, stepX: 0.002, height: 80, stepY: 0.5 };
+  const view = { x0: 1000, x1: 3000, y0: 4, y1: 20 };
+  it("keeps seconds and micrometers", () =>
+    expect(carried(view, kymograph, slow, { x: true, y: true })).toEqual({ x0: 500, x1: 1500, y0: 2, y1: 10 }));
+  it("keeps shares where nothing is measured", () =>
+    expect(carried(view, kymograph, slow, { x: false, y: false })).toEqual({ x0: 500, x1: 1500, y0: 8, y1: 40 }));
 });

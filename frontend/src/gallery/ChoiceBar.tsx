@@ -2,13 +2,14 @@ import type { Verdict } from "../api/types";
 import { count } from "../lib/format";
 import { ErrorBox } from "../parts/ErrorBox";
 import { Icon } from "../parts/icons";
+import { comparePath } from "../image/ComparePage";
 import { ThenNext } from "../side/Judge";
 import type { Choice } from "./choice";
 
 const WORDS: [Verdict, string, string][] = [["accepted", "Accept", "a"], ["rejected", "Reject", "r"], [null, "Undecided", "u"]];
 
 /** How many images are chosen, and what can be done with them. */
-export function ChoiceBar({ choice, total }: { choice: Choice; total: number }) {
+export function ChoiceBar({ choice, total, list }: { choice: Choice; total: number; list: string }) {
   const chosen = choice.images.value;
   const refused = choice.refused.value;
   const done = choice.done.value;
@@ -24,6 +25,7 @@ export function ChoiceBar({ choice, total }: { choice: Choice; total: number }) 
           {verdict && <Icon name={verdict === "accepted" ? "check" : "x"} />} {word}
         </button>
       ))}
+      {chosen.size === 2 && <a href={comparePath(...([...chosen.keys()] as [string, string]), list)} data-testid="compare">Side by side</a>}
       {done && <button type="button" data-testid="judge-undo" title={`Undo: ${done.what} (z)`} onClick={() => choice.undo()}><Icon name="undo" /> Undo</button>}
       <span class="dim" role="status" data-testid="choice-told">{choice.told.value}</span>
       <ErrorBox error={choice.error.value} />

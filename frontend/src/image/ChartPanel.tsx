@@ -17,10 +17,12 @@ interface Props {
   traces: Trace[];
   aligned: boolean;
   types: string[];
+  /** Another curve is chosen; by default it goes into the address. */
+  onChoose?: (key: string) => void;
 }
 
 /** The curves, and which they are. */
-export function ChartPanel({ stage, all, choice, loaded, traces, aligned, types }: Props) {
+export function ChartPanel({ stage, all, choice, loaded, traces, aligned, types, onChoose = (key) => setQuery({ series: key }, "push") }: Props) {
   const info = stage.info.value;
   const artifact = choice && info.artifacts.find((one) => one.kind === choice.kind && one.name === choice.name);
   const stale = artifact?.stale;
@@ -31,7 +33,7 @@ export function ChartPanel({ stage, all, choice, loaded, traces, aligned, types 
       <div class="chart-head">
         <label class="field inline">
           <span>Curve</span>
-          <select data-testid="series-select" value={choice?.key ?? "none"} onChange={(e) => setQuery({ series: e.currentTarget.value }, "push")}>
+          <select data-testid="series-select" value={choice?.key ?? "none"} onChange={(e) => onChoose(e.currentTarget.value)}>
             {names.map((name) => (
               <optgroup key={name} label={name}>
                 {all.filter((one) => one.name === name).map((one) => (

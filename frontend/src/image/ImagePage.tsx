@@ -14,6 +14,7 @@ import { Curator } from "../side/curator";
 import { ConflictBar, Unwritten, VerdictButtons } from "../side/Judge";
 import { SidePanel } from "../side/SidePanel";
 import { ChartPanel } from "./ChartPanel";
+import { comparePath } from "./ComparePage";
 import { Damaged } from "./Damaged";
 import { hasSeconds, placed } from "./events";
 import { forgetKeys, useJudgeKeys } from "./judgekeys";
@@ -116,6 +117,7 @@ function Whole({ first, editable }: { first: ImageInfo; editable: boolean }) {
           <Steps info={info} />
           <h1 title={id}>{info.name}{info.name !== id && <span class="dim"> {id}</span>}</h1>
           <span class="spacer" />
+          <a href={comparePath(id, id, params.peek().get("in"))} data-testid="compare" title="Beside another image, or with two of its curves">Side by side</a>
           {curator ? <VerdictButtons curator={curator} verdict={info.curation.verdict} /> : <VerdictBadge verdict={info.curation.verdict} />}
         </div>
         {curator && <ConflictBar curator={curator} />}

@@ -73,8 +73,8 @@ export class Stage {
   #wanted: View | null;
   #stop: (() => void)[] = [];
 
-  constructor(info: ImageInfo) {
-    const query = params.peek();
+  /** `query` is what the address says; without `tells` what is seen is not written into it. */
+  constructor(info: ImageInfo, query = params.peek(), tells = true) {
     const told = read(info, query);
     this.info = signal(info);
     this.at = signal(told.at);
@@ -106,7 +106,7 @@ export class Stage {
       const { width, height } = this.size.value;
       if (width > 0 && height > 0) this.#resized();
     }));
-    this.#stop.push(effect(() => this.#tell(usualAlong(info))));
+    this.#stop.push(effect(() => this.#tell(usualAlong(info), tells)));
   }
 
   /** The axis of channels that are drawn over each other; null: one plane is drawn. */
@@ -154,12 +154,12 @@ export class Stage {
   }
 
   #whole = true;
-
-  #tell(usual: Along): void {
+  #tell(usual: Along, tells: boolean): void {
     const frame = this.frame.value;
     if (!(frame.pixelsWide > 0)) return;
     const view = this.view.value;
     this.#whole = isWhole(view, frame);
+    if (!tells) return;
     const text = viewText(view, frame);
     const contrast = this.contrast.value;
     const info = this.info.value;

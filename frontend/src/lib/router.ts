@@ -15,6 +15,7 @@ export type Route =
   | { page: "image"; id: string }
   | { page: "tables"; name: string | null }
   | { page: "about" }
+  | { page: "compare" }
   | { page: "unknown" };
 
 export function routeOf(pathname: string): Route {
@@ -25,6 +26,7 @@ export function routeOf(pathname: string): Route {
     if (parts[0] === "image" && rest) return { page: "image", id: rest };
     if (parts[0] === "tables") return { page: "tables", name: rest || null };
     if (parts[0] === "about" && !rest) return { page: "about" };
+    if (parts[0] === "compare" && !rest) return { page: "compare" };
   } catch {
     // A broken percent sign.
   }

@@ -121,3 +121,10 @@ export function viewText(view: View, frame: Frame): { x: string; y: string } {
     y: [view.y0, view.y1].map((v) => text(v, tall, frame.pixelsTall)).join(","),
   };
 }
+
+/** The same stretch of another plane: in its units where both are in the same ones, or else as shares of its sides. */
+export function carried(view: View, from: Frame, to: Frame, measured: { x: boolean; y: boolean }): View {
+  const x = measured.x ? from.stepX / to.stepX : to.width / from.width;
+  const y = measured.y ? from.stepY / to.stepY : to.height / from.height;
+  return { x0: view.x0 * x, x1: view.x1 * x, y0: view.y0 * y, y1: view.y1 * y };
+}

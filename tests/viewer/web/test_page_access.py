@@ -42,6 +42,9 @@ def shows(page: Page, path: str) -> None:
         loaded(page)
     elif path.startswith("/image"):
         drawn(page)
+    elif path.startswith("/compare"):
+        page.locator("[data-testid=image-canvas][data-drawn=true]").nth(1).wait_for()
+        page.locator(".chart-head .legend").first.wait_for()
     elif path == "/about":
         page.get_by_test_id("version").wait_for()
     else:
@@ -53,7 +56,7 @@ def shows(page: Page, path: str) -> None:
     [
         ("/", "light"), ("/", "dark"), ("/?as=list", "light"), ("/image/flow-1?event=1", "light"),
         ("/image/flow-1?event=1", "dark"), ("/image/stack", "light"), ("/tables/a%2Fflow", "dark"),
-        ("/about", "light"),
+        ("/about", "light"), ("/compare?a=flow-1&b=stack", "light"),
     ],
 )  # fmt: skip
 def test_axe_finds_no_fault(editing: Viewer, visits: Visits, path: str, theme: str) -> None:

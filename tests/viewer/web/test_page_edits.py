@@ -8,7 +8,16 @@ import pandas as pd
 import pytest
 
 from kymflow_zarr import RectRoi, ZarrDataset
-from tests.viewer.web.browser import HOSTILE, Visits, drawn, loaded, until
+from tests.viewer.web.browser import (
+    HOSTILE,
+    LINE_S,
+    Visits,
+    drawn,
+    loaded,
+    point_at,
+    until,
+    view_of,
+)
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -247,3 +256,27 @@ def test_events_are_added_moved_named_and_removed_by_mouse_and_keys(
     assert len(events(5)) == 3
     page.get_by_test_id("undo").click()
     assert events(6).iloc[3]["t_end_s"] == 2.9
+
+
+def test_i_adds_an_event_where_the_mouse_is_and_is_a_letter_in_a_field(
+    editing: Viewer, visits: Visits, mine: ZarrDataset
+) -> None:
+    page = visits.open(editing, "/image/flow-1")
+    loaded(page)
+    page.get_by_test_id("note-input").fill("i")
+    page.get_by_test_id("note-input").press("i")
+    page.get_by_test_id("note-input").evaluate("(field) => field.blur()")
+    point_at(page, 0.6, 0.5)
+    x0, x1, _, _ = view_of(page)
+    page.keyboard.press("i")
+    page.get_by_test_id("event-row").nth(3).wait_for()
+    frame = mine["flow-1"].load_df_parquet("velocity_events/events")
+    assert len(frame) == 4
+    added = frame.iloc[3]
+    # A fiftieth of what is seen to both sides of the mouse, which is right of the axis.
+    middle = (added["t_start_s"] + added["t_end_s"]) / 2 / LINE_S
+    assert added["t_end_s"] - added["t_start_s"] == pytest.approx(
+        (x1 - x0) * LINE_S / 25, abs=0.002
+    )
+    assert x0 + 0.5 * (x1 - x0) < middle < x0 + 0.65 * (x1 - x0)
+    assert mine["flow-1"].curation().note == ""

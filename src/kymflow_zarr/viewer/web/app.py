@@ -63,6 +63,7 @@ _ROUTES = (
     Route("/tables", page),
     Route("/tables/{rest:path}", page),
     Route("/about", page),
+    Route("/compare", page),
     Route("/assets/{rest:path}", asset),
     Route("/{name}", asset),
 )
