@@ -42,7 +42,8 @@ def seen(page: Page, side: str) -> list[float]:
     ).wait_for()
     settle(page)
     half = page.get_by_test_id(f"half-{side}")
-    x0, x1, _, _ = half.get_by_test_id("image-canvas").get_attribute("data-view").split(",")
+    view = half.get_by_test_id("image-canvas").get_attribute("data-view") or ""
+    x0, x1, _, _ = view.split(",")
     step = {"fast": 0.001, "slow": 0.002}[half.get_attribute("data-image-id") or ""]
     return [float(x0) * step, float(x1) * step]
 
