@@ -19,7 +19,7 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kymflow_zarr import Curation, RectRoi, ZarrDataset, ZarrImageRecord
+from kymflow_zarr import Curation, LineRoi, RectRoi, ZarrDataset, ZarrImageRecord
 from kymflow_zarr.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -248,6 +248,27 @@ def test_a_mask_is_no_rectangle(image: ZarrImageRecord) -> None:
     assert (image.load_rois(), image.list_array_artifacts()) == ([], ["cell"])
     image.undo()
     assert image.load_rois() == before
+
+
+def test_lines_and_polygons_are_added_moved_and_undone(image: ZarrImageRecord) -> None:
+    with image.edit() as edit:
+        edit.save_roi(LineRoi(roi_id=1, points=[(0, 1), (3, 4)]))
+        edit.save_roi({"roi_type": "polygon", "data": {"points": [[0, 0], [3, 0], [3, 3]]}})
+    with image.edit() as edit:
+        moved = edit.save_roi({"roi_id": 1, "name": "track", "data": {"points": [[1, 1], [3, 4]]}})
+    assert moved == LineRoi(roi_id=1, points=[(1, 1), (3, 4)], name="track", revision=1)
+    assert [roi.roi_type for roi in image.load_rois()] == ["line", "polygon"]
+    image.undo()
+    assert image.load_rois()[0] == LineRoi(roi_id=1, points=[(0, 1), (3, 4)])
+
+
+def test_a_mapping_of_another_kind_does_not_replace_a_line(image: ZarrImageRecord) -> None:
+    image.save_rois([LineRoi(roi_id=1, points=[(0, 1), (3, 4)])])
+    with pytest.raises(ArgumentError, match="region 1 is a line, not a rect"), image.edit() as edit:
+        edit.save_roi({"roi_id": 1, "roi_type": "rect", "data": SQUARE})
+    with image.edit() as edit:
+        edit.save_roi(RectRoi(roi_id=1, x0=0, x1=2, y0=0, y1=2))
+    assert [roi.roi_type for roi in image.load_rois()] == ["rect"]
 
 
 def test_regions_with_one_id_are_not_guessed(image: ZarrImageRecord) -> None:

@@ -6,7 +6,7 @@ import copy
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, overload
 
 from kymflow_zarr import layout
 from kymflow_zarr.engine.change import Change
@@ -365,6 +365,7 @@ def same(one: Any, other: Any) -> bool:
 
 USER_TYPE = "user_type"
 _STATISTICS = "img_"
+_R = TypeVar("_R", bound=KnownRoi)
 _EXPERIMENT = "experiment_metadata"
 
 
@@ -413,9 +414,10 @@ class EditedRois:
             fields[key] = value
         self._payload = {**self._payload, _EXPERIMENT: fields}
 
-    def save(self, roi: RectRoi | Mapping[str, Any], planes: ImagePlanes) -> RectRoi:
-        """Add or replace a rectangle; see :meth:`RecordEdit.save_roi`."""
-        given = roi.to_dict() if isinstance(roi, RectRoi) else roi
+    def save(self, roi: KnownRoi | Mapping[str, Any], planes: ImagePlanes) -> KnownRoi:
+        """Add or replace a region; see :meth:`RecordEdit.save_roi`."""
+        is_value = isinstance(roi, KnownRoi)
+        given = roi.to_dict() if isinstance(roi, KnownRoi) else roi
         if not isinstance(given, Mapping):
             raise ArgumentTypeError(
                 f"a region is a RectRoi or a mapping, not {type(roi).__qualname__}", where="roi"
@@ -432,17 +434,22 @@ class EditedRois:
             before = [known for known in map(_id_of, self._at_first) if isinstance(known, int)]
             given = {**given, "roi_id": 1 + max([*before, *self.ids()], default=0)}
         elif place is not None:
-            old = roi_from_dict(self._rois[place])
-            _require_rectangle(old)
-            if not isinstance(roi, RectRoi):
+            old = _without_mask(roi_from_dict(self._rois[place]))
+            if not is_value:
+                if given.get("roi_type", old.roi_type) != old.roi_type:
+                    raise ArgumentError(
+                        f"region {roi_id} is a {old.roi_type}, not a {given['roi_type']}",
+                        where=f"roi {roi_id}: roi_type",
+                        hint="Give a whole region, such as a RectRoi, to replace it.",
+                    )
                 given = _laid_over(old.to_dict(), given)
             given = _moved(old.to_dict(), given)
             revision = {"revision": old.revision + 1}
             given = {**given, "meta": {**_mapping(given.get("meta")), **revision}}
-        new = roi_from_dict({"roi_type": RectRoi.roi_type, **given})
+        new = _without_mask(roi_from_dict({"roi_type": RectRoi.roi_type, **given}))
         new.check(planes.bounds, channels=planes.channels)
-        self.put(new.roi_id, _require_rectangle(new).to_dict())
-        return _require_rectangle(new)
+        self.put(new.roi_id, new.to_dict())
+        return new
 
     def ids(self) -> list[int]:
         """Return the ids of the regions as they are now."""
@@ -524,13 +531,13 @@ def _id_of(roi: object) -> object:
     return roi.get("roi_id", roi.get("id")) if isinstance(roi, Mapping) else None
 
 
-def _require_rectangle(roi: KnownRoi) -> RectRoi:
-    if not isinstance(roi, RectRoi):
-        call = "save_mask" if isinstance(roi, MaskRoi) else "save_rois"
+def _without_mask(roi: KnownRoi) -> KnownRoi:
+    """Return a region, unless it is a mask: its pixels are an array artifact."""
+    if isinstance(roi, MaskRoi):
         raise ArgumentError(
-            f"region {roi.roi_id} is a {roi.roi_type}",
+            f"region {roi.roi_id} is a mask",
             where=f"roi {roi.roi_id}: roi_type",
-            hint=f"{call}() replaces it.",
+            hint="save_mask() replaces it.",
         )
     return roi
 
@@ -618,26 +625,32 @@ class RecordEdit:
             raise ArgumentError("a key has a name", where="key")
         self._image.rois().set_field(key, value)
 
-    def save_roi(self, roi: RectRoi | Mapping[str, Any]) -> RectRoi:
-        """Add a rectangle to the regions, or replace one.
+    @overload
+    def save_roi(self, roi: _R) -> _R: ...
+    @overload
+    def save_roi(self, roi: Mapping[str, Any]) -> Any: ...
+    def save_roi(self, roi: KnownRoi | Mapping[str, Any]) -> KnownRoi:
+        """Add a region, or replace one.
 
         Parameters
         ----------
-        roi : RectRoi or mapping
-            A mapping has the form of the metadata payload. Without `roi_id` it becomes a new
+        roi : RectRoi, LineRoi, PolylineRoi, PolygonRoi, EllipseRoi, PointsRoi or mapping
+            A mapping has the form of the metadata payload, and is a rectangle if it names no
+            ``roi_type`` and replaces no other kind. Without `roi_id` it becomes a new
             region with the next free id. An existing region gets the next revision number,
             keeps keys that the mapping does not name, and loses the statistics of its pixels
             if it moves.
 
         Returns
         -------
-        RectRoi
-            The rectangle as it will be saved.
+        RectRoi, LineRoi, ...
+            The region as it will be saved, of the same kind.
 
         Raises
         ------
         ArgumentError
-            If it is not a rectangle, extends beyond the image, or its id is that of a mask.
+            If it extends beyond the image, is a mask, its id is that of a mask, or a mapping is
+            of another kind than the region it replaces.
         """
         return self._image.rois().save(roi, self._image.planes())
 
