@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 import zarr
 from click.testing import CliRunner
 
@@ -104,6 +105,12 @@ def test_the_command_line_makes_one_and_copies_to_one(tmp_path: Path) -> None:
         ds["a"].save_json("note", 2)
     assert copy_dataset(copy, local).ok
     assert ZarrDataset(local)["a"].load_json("note") == 2
+    tifffile.imwrite(tmp_path / "b.tif", PIXELS)
+    new = tmp_path / "new.zarr"
+    result = CliRunner().invoke(app, ["ingest", "--shared", str(tmp_path / "b.tif"), str(new)])
+    assert result.exit_code == 0, result.output
+    assert (new / "heads" / "top").is_dir()
+    assert len(ZarrDataset(new)) == 1
 
 
 def test_every_value_of_the_frozen_dataset_is_read_as_it_was_written(tmp_path: Path) -> None:
