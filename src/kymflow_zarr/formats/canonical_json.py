@@ -86,16 +86,18 @@ def _object(value: Mapping[Any, Any], place: str, depth: int) -> str:
         _quoted(key, f"a key of {place}")
         pairs[key] = item
     # RFC 8785, 3.2.3: keys are sorted by their UTF-16 code units.
-    ordered = sorted(pairs, key=lambda key: key.encode("utf-16-be"))
+    is_plain = all(map(str.isascii, pairs))
+    ordered = sorted(pairs, key=None if is_plain else lambda key: key.encode("utf-16-be"))
     items = [f"{_TEXT(key)}:{_text_of(pairs[key], f'{place}.{key}', depth + 1)}" for key in ordered]
     return f"{{{','.join(items)}}}"
 
 
 def _quoted(text: str, place: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise _refused("is not valid Unicode text", place) from None
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise _refused("is not valid Unicode text", place) from None
     return _TEXT(str.__str__(text))
 
 
