@@ -83,6 +83,7 @@ def adopt_results(dataset: OpenDataset) -> int:
 def adopt(
     record: RecordDraft | RecordUpdate,
     image_id: str,
+    events: Mapping[str, Mapping[str, Any]] | None = None,
     *,
     rewritten: Collection[str] = (),
     pooled: Mapping[str, _Rows | None] | None = None,
@@ -94,6 +95,9 @@ def adopt(
     record : RecordDraft or RecordUpdate
         Has its pixels, artifacts and source files; the caller commits it.
     image_id : str
+    events : mapping, optional
+        Events by region, of each source file that lists some, by its ``rel_path``; read from the
+        files that the dataset keeps if left out.
     rewritten : collection of str
         Keys of the artifacts that were made anew of their files: results that these tell of
         are replaced. Others that are there stay as they are.
@@ -116,7 +120,7 @@ def adopt(
     lineage: Lineage | None = None
     kept: set[ResultId] = set()
     count = 0
-    for found in _all_found(state, pooled or {}):
+    for found in _all_found(state, events, pooled or {}):
         lineage = state.lineage if lineage is None else lineage
         kept.add(found.result_id)
         old = lineage.get(found.result_id)
@@ -155,11 +159,15 @@ def _document(found: _Found, state: ImageState, lineage: Lineage) -> ResultDocum
     )  # fmt: skip
 
 
-def _all_found(state: ImageState, pooled: Mapping[str, _Rows | None]) -> Iterator[_Found]:
+def _all_found(
+    state: ImageState,
+    events: Mapping[str, Mapping[str, Any]] | None,
+    pooled: Mapping[str, _Rows | None],
+) -> Iterator[_Found]:
     yield from _run_markers(state, pooled)
     for suffix in _SUFFIXES:
         yield from _velocity(state, suffix)
-        yield from _events(state, suffix)
+        yield from _events(state, events, suffix)
 
 
 def _json(state: ImageState, name: str) -> Any:
@@ -280,14 +288,19 @@ def _velocity(state: ImageState, suffix: str) -> Iterator[_Found]:
         )  # fmt: skip
 
 
-def _events(state: ImageState, suffix: str) -> Iterator[_Found]:
+def _events(
+    state: ImageState, given: Mapping[str, Mapping[str, Any]] | None, suffix: str
+) -> Iterator[_Found]:
     """Yield the events of each region that a file of kymflow lists, also where there are none."""
     folder, _, name = EVENTS.partition("/")
     artifact = layout.artifact_key("parquet", f"{folder}{suffix}/{name}")
     for file in state.document.source_files:
         if artifact not in file.feeds or state.artifact(artifact) is None:
             continue
-        listed = _kept(state, file).get("velocity_events")
+        if given is None:
+            listed = _kept(state, file).get("velocity_events")
+        else:
+            listed = given.get(file.rel_path)
         for key, events in listed.items() if isinstance(listed, Mapping) else ():
             roi_id, _, channel = str(key).partition(":")
             if not roi_id.isdecimal() or not (channel or "1").isdecimal():

@@ -205,6 +205,8 @@ def stage_image(
             read_back(draft, source.stack)
         files = source.stage_artifacts(draft, partial(save_artifact, draft))
         draft.set_source_files(files)
-        results = adopt(draft, draft.image_id)
+        contents = source.contents
+        # Without sidecars there is nothing to adopt.
+        results = adopt(draft, draft.image_id, contents.events) if contents.artifacts else 0
         source.require_settled()
         return tuple(source.contents.notes), results, source.stack.images[0].series_count

@@ -106,7 +106,7 @@ def update_image(
             )
         if artifacts.rewritten:
             update.document.source_files = files
-            adopt(update, known.image_id, rewritten=artifacts.rewritten)
+            adopt(update, known.image_id, contents.events, rewritten=artifacts.rewritten)
         update.commit(files)
         return tuple(contents.notes)
 

@@ -92,6 +92,8 @@ class SidecarContents:
         ``rel_path`` of the files that could not be read.
     notes : list of str
         Notes on the files for the report.
+    events : dict of str to mapping
+        Events by region, of each file that lists some, by its ``rel_path``.
     """
 
     artifacts: list[SourceArtifact] = field(default_factory=list)
@@ -102,6 +104,7 @@ class SidecarContents:
     data: dict[str, bytes] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    events: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def read_sidecars(acquisition: Acquisition) -> SidecarContents:
@@ -278,6 +281,7 @@ def _add_documents(
                     "parquet", f"{folder}{suffix}/{name}", events, (rel_path,)
                 )
                 contents.artifacts.append(artifact)
+                contents.events[rel_path] = document["velocity_events"]
             parsed[attached.kind] = analysis_document(document, where=where)
             made_of.append(rel_path)
     if parsed:
