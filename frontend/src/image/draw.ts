@@ -93,8 +93,12 @@ export function drawAxes(
   context.textBaseline = "top";
   context.beginPath();
   const [below, beside] = [area.top + area.height, area.left];
+  let before = -Infinity;
   for (const value of along.values) {
     const x = Math.round(toX(view, area, placeOf(horizontal, value))) + 0.5;
+    // Where nothing was recorded for long, many values are at one place.
+    if (x - before < 28) continue;
+    before = x;
     context.moveTo(x, below);
     context.lineTo(x, below + 5);
     context.fillText(tickLabel(value, along.step), x, below + 7);
