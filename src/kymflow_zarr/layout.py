@@ -33,6 +33,7 @@ ANALYSIS: Final = "analysis"
 ANALYSIS_ARRAYS: Final = "analysis_arrays"
 LEVEL_0: Final = "data"
 PYRAMID: Final = "pyramid"
+LABELS: Final = "labels"
 SOURCE_FILES: Final = "source_files"
 CHECKSUMS: Final = "checksums.sha256"
 QUARANTINE: Final = "quarantine"
@@ -181,6 +182,28 @@ def array_artifact_prefix(name: str) -> str:
     """
     check_name(name, what="artifact name")
     return f"{ANALYSIS_ARRAYS}/{_bounded(_encode(name), name, 'artifact name')}"
+
+
+def labels_prefix(name: str) -> str | None:
+    """Return the key of the label image that an array artifact may be, None if it cannot be one.
+
+    The label image ``cells`` is the array artifact ``labels/cells``.
+    """
+    below = name.removeprefix(f"{LABELS}/")
+    if below == name or not below:
+        return None
+    return f"{LABELS}/{_bounded(_encode_folder(below), name, 'name of labels')}"
+
+
+def parse_labels(folder: str) -> str | None:
+    """Return the name of the array artifact in a folder of ``labels/``, or None."""
+    below = decode_name(folder)
+    try:
+        name = None if below is None else f"{LABELS}/{below}"
+        is_own = name is not None and labels_prefix(name) == f"{LABELS}/{folder}"
+    except InvalidNameError:
+        return None  # Too long to be a name of ours.
+    return name if is_own else None
 
 
 def parse_array_artifact(folder: str) -> str | None:

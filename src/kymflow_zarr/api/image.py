@@ -518,6 +518,69 @@ class ZarrImageRecord:
         """
         return self._image.save_array_artifact(name, arr, axes=axes, chunks=chunks)
 
+    def save_labels(self, name: str, labels: object) -> str:
+        """Save a label image, such as segmented cells, that OME-Zarr viewers lay over the image.
+
+        It is stored as OME-Zarr has labels, and is the array artifact ``labels/<name>`` too, which
+        it replaces. Large ones get levels, each value the most frequent of four.
+
+        Parameters
+        ----------
+        name : str
+        labels : array_like
+            Whole numbers, 0 where there is no object, of the shape of the image without its
+            channels, or of its stack or plane. Bool is stored as uint8.
+
+        Returns
+        -------
+        str
+            Its key, relative to the dataset.
+
+        Raises
+        ------
+        UnsupportedDataError
+            If they are no whole numbers, have another shape, or OME-Zarr cannot express the image.
+        InvalidNameError
+            If the name is not valid.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> rec = ZarrDataset("experiment.zarr").add_image(np.zeros((64, 48), "uint16"))
+        >>> cells = np.zeros((64, 48), "int32")
+        >>> cells[10:20, 5:15] = 1
+        >>> _ = rec.save_labels("cells", cells)
+        >>> rec.list_labels()
+        ['cells']
+        """
+        return self._image.save_labels(name, labels)
+
+    def save_roi_labels(self, name: str = "regions") -> str:
+        """Draw the regions into a label image of the plane and save it; return its key.
+
+        Each pixel has the ``roi_id`` of the last region that covers it, 0 where there is none.
+        Regions of all channels and planes of a stack are drawn. The labels do not follow later
+        changes of the regions.
+
+        Raises
+        ------
+        UnsupportedDataError
+            If an id is not 1 to 2147483647; otherwise as for :meth:`save_labels`.
+        """
+        return self._image.save_roi_labels(name)
+
+    def load_labels(self, name: str) -> np.ndarray[Any, Any]:
+        """Return a label image; errors as `load_array_artifact`."""
+        return self._image.load_labels(name)
+
+    def list_labels(self) -> list[str]:
+        """Return the names of the label images, sorted."""
+        return self._image.list_labels()
+
+    def delete_labels(self, name: str) -> None:
+        """Delete a label image; raise KeyError if there is none of that name."""
+        self._image.delete_labels(name)
+
     def load_array_artifact(self, name: str) -> np.ndarray[Any, Any]:
         """Return an array artifact; errors as `load_json` and `load_array`."""
         return self._image.load_array_artifact(name)

@@ -207,6 +207,9 @@ class StoredImage:
                 return False
             rebuild_pyramid(self.storage, change, self.prefix, document)
             write_image(self.storage, change, self.prefix, document)
+        # OME-Zarr: labels have as many levels as their image.
+        for name in self.list_labels():
+            self.save_labels(name, self.load_labels(name))
         return True
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
@@ -427,6 +430,50 @@ class StoredImage:
         with self.lock(), self.change() as change:
             self._arrays.save(change, name, array, axes=names, chunks=chunks)
         return f"{self.prefix}/{layout.array_artifact_prefix(name)}"
+
+    @retried
+    def save_labels(self, name: str, labels: object) -> str:
+        """Save a label image as OME-Zarr has it, replacing one of that name; return its key."""
+        from kymflow_zarr.engine.images.labels import check_labels
+
+        self.storage.require_writable()
+        layout.check_name(name, what="name of labels")
+        with self.lock(), self.change() as change:
+            image = load_image(self.storage, self.image_id)
+            key = self._arrays.save_labels(change, name, check_labels(name, labels, image), image)
+        return f"{self.prefix}/{key}"
+
+    def save_roi_labels(self, name: str = "regions") -> str:
+        """Draw the regions into a label image of the plane and save it; return its key."""
+        import numpy as np
+
+        from kymflow_zarr.engine.rois.values import KnownRoi
+
+        reader = self._reader()
+        drawn = np.zeros(reader.planes.plane_shape, np.int32)
+        for roi in self.load_rois():
+            if isinstance(roi, KnownRoi):
+                if not 0 < roi.roi_id < 2**31:
+                    raise UnsupportedDataError(
+                        f"the region {roi.roi_id} cannot be a label, which is 1 to 2147483647",
+                        where=self.prefix,
+                        hint="Give it another roi_id with save_rois().",
+                    )
+                reader.draw(roi, drawn)
+        return self.save_labels(name, drawn)
+
+    def load_labels(self, name: str) -> np.ndarray[Any, Any]:
+        """Return a label image."""
+        return self.load_array_artifact(f"{layout.LABELS}/{name}")
+
+    def list_labels(self) -> list[str]:
+        """Return the names of the label images, sorted."""
+        start = f"{layout.LABELS}/"
+        return [name.removeprefix(start) for name in self._arrays.label_names()]
+
+    def delete_labels(self, name: str) -> None:
+        """Delete a label image; raise KeyError if there is none of that name."""
+        self.delete_array_artifact(f"{layout.LABELS}/{name}")
 
     def load_array_artifact(self, name: str) -> np.ndarray[Any, Any]:
         """Return an array artifact; errors as `load_json` and `load_array`."""

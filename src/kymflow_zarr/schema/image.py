@@ -174,9 +174,9 @@ class ArrayArtifactDocument(Document, kw_only=True):
         """The pyramid of the current array, None if there is none."""
         return current_pyramid(self.pyramid, self.pixels)
 
-    def to_group(self) -> dict[str, Any]:
-        """Return the whole ``zarr.json``."""
-        return group_document(self)
+    def to_group(self, *, ome: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the whole ``zarr.json``, with `ome` unless it is None."""
+        return group_document(self, ome=ome)
 
 
 def read_image_document(group: Any, *, where: str) -> ImageDocument:

@@ -50,6 +50,8 @@ READS: dict[str, tuple[Callable[[ReadingRecord], Any], set[str]]] = {
     "open_array_artifact": (lambda r: r.open_array_artifact("mask"), {"artifact mask"}),
     "list_artifacts": (lambda r: r.list_artifacts(), LIST),
     "list_analysis_keys": (lambda r: r.list_analysis_keys(), LIST),
+    "load_labels": (lambda r: r.load_labels("cells"), {"artifact labels%2fcells"}),
+    "list_labels": (lambda r: r.list_labels(), LIST),
     "list_array_artifacts": (lambda r: r.list_array_artifacts(), LIST),
     "load_metadata_payload": (
         lambda r: r.load_metadata_payload()["experiment_metadata"]["condition"],
@@ -82,6 +84,7 @@ WRITES: dict[str, Callable[[ReadingRecord], Any]] = {
     "choose_result": lambda r: r.choose_result("earlier", variant=None),
     "delete_analysis": lambda r: r.delete_analysis(),
     "delete_array_artifact": lambda r: r.delete_array_artifact("mask"),
+    "delete_labels": lambda r: r.delete_labels("cells"),
     "delete_result": lambda r: r.delete_result("earlier"),
     "edit": lambda r: r.edit().__enter__(),
     "save_array": lambda r: r.save_array(np.zeros((20, 8))),
@@ -90,6 +93,8 @@ WRITES: dict[str, Callable[[ReadingRecord], Any]] = {
     "save_df_csv_gz": lambda r: r.save_df_csv_gz("x", pd.DataFrame({"a": [1]})),
     "save_df_parquet": lambda r: r.save_df_parquet("x", pd.DataFrame({"a": [1]})),
     "save_json": lambda r: r.save_json("x", 1),
+    "save_labels": lambda r: r.save_labels("x", np.zeros((20, 8), int)),
+    "save_roi_labels": lambda r: r.save_roi_labels(),
     "save_mask": lambda r: r.save_mask("x", np.ones((20, 8), bool)),
     "save_metadata_objects": lambda r: r.save_metadata_objects(rois=[]),
     "save_metadata_payload": lambda r: r.save_metadata_payload({}),
@@ -117,6 +122,7 @@ def rec(ds: ZarrDataset) -> ZarrImageRecord:
     record.save_df_parquet(
         "velocity", pd.DataFrame({"time_s": [0.0, 0.1], "velocity_mm_s": [1.0, 2.0]})
     )
+    record.save_labels("cells", np.ones((20, 8), int))
     record.save_array_artifact("mask", np.ones((20, 8), bool))
     record.save_result("earlier", {"n": 3})
     return record

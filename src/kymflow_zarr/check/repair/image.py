@@ -22,11 +22,16 @@ from kymflow_zarr.check.verify.checksum_scope import (
 )
 from kymflow_zarr.engine.change import Change
 from kymflow_zarr.engine.documents import dump, load, load_image, utc_now
+from kymflow_zarr.engine.images.labels import (
+    labels_document,
+    labels_group,
+    rebuild_levels,
+)
 from kymflow_zarr.engine.images.pyramid import rebuild_pyramid, write_image
 from kymflow_zarr.errors import KymflowZarrError
 from kymflow_zarr.schema.base import FORMAT, plain_group_document, updated_group
 from kymflow_zarr.schema.checksums import FileSum, dump_checksums
-from kymflow_zarr.schema.image import ImageDocument
+from kymflow_zarr.schema.image import ImageDocument, read_array_artifact_document
 from kymflow_zarr.storage.interface import Storage
 
 _WHY = "why.json"
@@ -143,6 +148,7 @@ class RepairPlan:
 
 # One repair may reveal the next damage: a document is checked once its file is intact.
 _ROUNDS = 4
+LABELS_GROUP = f"{layout.LABELS}/{layout.GROUP}"
 ARRAY_GROUP = f"{layout.ANALYSIS_ARRAYS}/{layout.GROUP}"
 FROM_SOURCE = "made once more of its source file, byte for byte as it was"
 _PLANNED = "its source files are unchanged; quarantined if they do not give the same bytes"
@@ -172,10 +178,14 @@ def repair_image(storage: Storage, plan: RepairPlan, image_id: str, hasher: Hash
             return
 
 
+def _is_pyramid(unit: str) -> bool:
+    return layout.parse_pyramid_path(unit.rpartition("/")[2]) is not None
+
+
 def _mend_pyramid(
     storage: Storage, plan: RepairPlan, scope: ChecksumScope, document: ImageDocument | None
 ) -> bool:
-    """Rebuild the levels of the pixels if they are all that is damaged; return True if so.
+    """Rebuild the levels of pixels and labels if they are all that is damaged; True if so.
 
     Otherwise leave their damages for the next round, which finds the pixels intact.
     """
@@ -183,7 +193,7 @@ def _mend_pyramid(
     others = []
     for damage in scope.damages:
         unit = unit_of(scope.prefix, scope.below(damage.where))
-        if damage.severity == "error" and layout.parse_pyramid_path(unit) is not None:
+        if damage.severity == "error" and _is_pyramid(unit):
             damaged.setdefault(unit, damage.what)
         else:
             others.append(damage)
@@ -196,14 +206,32 @@ def _mend_pyramid(
     if scope.errors or plan.dry_run:
         return not scope.errors
     with Change(storage, scope.prefix) as change:
-        rebuilt = rebuild_pyramid(storage, change, scope.prefix, document)
         for unit in damaged:
-            if rebuilt is None or unit != rebuilt.path:
-                change.remove(unit)
-        write_image(storage, change, scope.prefix, document)
+            _rebuild(storage, change, scope.prefix, unit, document)
     for unit, what in damaged.items():
         plan.note("rebuild", unit, f"{what}; made of the pixels")
     return True
+
+
+def _rebuild(
+    storage: Storage, change: Change, prefix: str, unit: str, document: ImageDocument
+) -> None:
+    """Add the levels in a folder to a change, or its removal if no document speaks of it."""
+    folder, _, name = unit.rpartition("/")
+    if not folder:
+        if layout.parse_pyramid_path(name) != document.pixels.generation:
+            change.remove(unit)
+            return
+        rebuild_pyramid(storage, change, prefix, document)
+        write_image(storage, change, prefix, document)
+        return
+    where = f"{prefix}/{folder}/{layout.GROUP}"
+    labels = read_array_artifact_document(load(storage, where), where=where)
+    if layout.parse_pyramid_path(name) != labels.pixels.generation:
+        change.remove(unit)
+        return
+    axes = rebuild_levels(storage, f"{prefix}/{folder}", labels, document, change.stage(unit))
+    change.write_group(folder, labels_document(labels, axes))
 
 
 class _Image:
@@ -268,21 +296,38 @@ class _Image:
             self._quarantine_all(units[needed[0]] if needed else "its document cannot be read")
             return
         for unit, why in (units | foreign).items():
-            if layout.parse_pyramid_path(unit) is not None:
+            if _is_pyramid(unit):
                 continue  # The next round rebuilds it.
             there = self.storage.stat(self.scope.key(unit)) is not None
             part = name_of(self.scope.prefix, unit, current)
             if unit == ARRAY_GROUP:
                 self.plan.note("rebuild", unit, why)
                 self.plan.write(unit, dump(plain_group_document()))
+            elif unit == LABELS_GROUP:
+                self.plan.note("rebuild", unit, why)
             elif there:
                 self.plan.quarantine(unit, f"{part}: {why}")
             else:
                 self.plan.lose(unit, f"{part}: {why}")
-        units = {u: why for u, why in units.items() if layout.parse_pyramid_path(u) is None}
+        units = {u: why for u, why in units.items() if not _is_pyramid(u)}
         left = {key: found for key, found in listed.items() if not _is_of(key, units)}
         self._forget_kept(left)
+        self._list_labels(listed, left)
         self.plan.relist(left)
+
+    def _list_labels(self, before: Collection[str], left: dict[str, FileSum]) -> None:
+        """Write the list of labels again if it is damaged, or some are gone."""
+        start = f"{layout.LABELS}/"
+        found = {key.split("/")[1] for key in left if key.count("/") > 1 and key.startswith(start)}
+        if LABELS_GROUP in left and found == {
+            key.split("/")[1] for key in before if key.count("/") > 1 and key.startswith(start)
+        }:
+            return
+        left.pop(LABELS_GROUP, None)
+        if found:
+            self.plan.write(LABELS_GROUP, dump(labels_group(found)))
+        elif self.storage.stat(self.scope.key(LABELS_GROUP)) is not None:
+            self.plan.quarantine(LABELS_GROUP, "it lists labels that are gone")
 
     def _quarantine_all(self, why: str) -> None:
         self.plan.quarantine("", f"the image cannot be read without it: {why}")

@@ -386,7 +386,7 @@ def _check(findings: Findings, storage: Storage, prefix: str, image_id: str) -> 
         names = list_names(storage, prefix)
         check_temporary(findings, prefix, sum(map(is_temporary, names)))
         names = [name for name in names if not is_temporary(name)]
-        folders = list_tree(storage, prefix, (n for n in names if n != layout.ANALYSIS_ARRAYS))
+        folders = list_tree(storage, prefix, (n for n in names if n not in _ARRAYS))
     if not folders:
         return
     if document is not None:
@@ -394,17 +394,20 @@ def _check(findings: Findings, storage: Storage, prefix: str, image_id: str) -> 
         check_ome(findings, where, ome, document, folders)
         names_told = array_dimension_names(document.axis_values())
         check_array(findings, storage, prefix, document.pixels, folders, names_told)
-        _check_levels(findings, storage, prefix, document, folders)
+        _check_levels(findings, storage, prefix, document, folders, names_told)
         _check_generations(findings, prefix, document.pixels.path, folders)
     artifacts = folders.get(layout.ANALYSIS, {})
     check_artifacts(findings, storage, f"{prefix}/{layout.ANALYSIS}", artifacts, document)
-    if layout.ANALYSIS_ARRAYS in names:
-        _check_array_artifacts(findings, storage, f"{prefix}/{layout.ANALYSIS_ARRAYS}", document)
+    for folder in _ARRAYS:
+        if folder in names:
+            _check_array_artifacts(findings, storage, f"{prefix}/{folder}", document)
+    if layout.LABELS in names:
+        _check_labels(findings, storage, f"{prefix}/{layout.LABELS}")
     known = {
         layout.GROUP,
         layout.CHECKSUMS,
         layout.ANALYSIS,
-        layout.ANALYSIS_ARRAYS,
+        *_ARRAYS,
         *_levels(ome),
     }
     if document is not None:
@@ -412,6 +415,28 @@ def _check(findings: Findings, storage: Storage, prefix: str, image_id: str) -> 
         kept = folders.get(layout.SOURCE_FILES, {})
         check_source_files(findings, where, prefix, document.source_files, kept)
     _check_others(findings, prefix, names, known)
+
+
+_ARRAYS = (layout.ANALYSIS_ARRAYS, layout.LABELS)
+
+
+def _check_labels(findings: Findings, storage: Storage, prefix: str) -> None:
+    where = f"{prefix}/{layout.GROUP}"
+    with findings.reading("group-document", where):
+        ome = _mapping((load(storage, where) or {}).get("attributes")).get("ome")
+        listed = sorted(map(str, _list(_mapping(ome).get("labels"))))
+        found = sorted(
+            name
+            for name in list_names(storage, prefix)
+            if storage.stat(f"{prefix}/{name}/{layout.GROUP}") is not None
+        )
+        # On-disk format: "labels/zarr.json MUST list the folders of all labels."
+        if listed != found:
+            findings.add(
+                "ome",
+                where,
+                f"it lists the labels {listed}, and there are {found}. save_labels() rewrites it.",
+            )
 
 
 def _check_document(findings: Findings, where: str, document: ImageDocument, image_id: str) -> None:
@@ -465,19 +490,19 @@ def _check_levels(
     findings: Findings,
     storage: Storage,
     prefix: str,
-    document: ImageDocument,
+    document: ImageDocument | ArrayArtifactDocument,
     folders: Mapping[str, Mapping[str, int]],
+    dimension_names: Sequence[str] | None,
 ) -> None:
     pyramid = document.current_pyramid
     if pyramid is None:
         return
     check_group(findings, storage, f"{prefix}/{pyramid.path}/{layout.GROUP}")
     files = folders.get(pyramid.path, {})
-    names = array_dimension_names(document.axis_values())
     for level in pyramid.levels:
         below = f"{level.path.partition('/')[2]}/"
         found = {k.removeprefix(below): size for k, size in files.items() if k.startswith(below)}
-        check_array(findings, storage, prefix, level, {level.path: found}, names)
+        check_array(findings, storage, prefix, level, {level.path: found}, dimension_names)
 
 
 def _check_generations(
@@ -532,7 +557,7 @@ def _check_array_artifact(
     where = f"{key}/{layout.GROUP}"
     document = read_array_artifact_document(raw, where=where)
     # On-disk format: "name MUST be the name that the folder's name encodes."
-    if not _is_folder_of(document.name, folder):
+    if not _is_folder_of(document.name, key.split("/")[-2], folder):
         findings.add(
             "array-artifact-name",
             where,
@@ -544,6 +569,7 @@ def _check_array_artifact(
     check_timestamp(findings, where, "updated_utc", document.updated_utc)
     folders = list_tree(storage, key, list_names(storage, key))
     check_array(findings, storage, key, document.pixels, folders, document.axes)
+    _check_levels(findings, storage, key, document, folders, document.axes)
     _check_generations(findings, key, document.pixels.path, folders)
     _check_others(findings, key, folders, {layout.GROUP, document.pixels.path})
 
@@ -565,9 +591,10 @@ def _check_times(
             return
 
 
-def _is_folder_of(name: str, folder: str) -> bool:
+def _is_folder_of(name: str, place: str, folder: str) -> bool:
     try:
-        return layout.array_artifact_prefix(name) == f"{layout.ANALYSIS_ARRAYS}/{folder}"
+        keys_of = layout.array_artifact_prefix(name), layout.labels_prefix(name)
+        return f"{place}/{folder}" in keys_of
     except ArgumentError:
         return False
 

@@ -26,6 +26,7 @@ from kymflow_zarr.formats.array.write import FilesDigest, chunk_keys
 from kymflow_zarr.schema.array import read_array_document
 from kymflow_zarr.schema.checksums import FileSum, parse_checksums
 from kymflow_zarr.schema.image import (
+    ArrayArtifactDocument,
     ImageDocument,
     PixelsDocument,
     read_array_artifact_document,
@@ -125,11 +126,16 @@ def unit_of(prefix: str, key: str) -> str:
     if not prefix:
         return key
     first, *rest = key.split("/")
-    if first == layout.ANALYSIS_ARRAYS and len(rest) > 1:
+    if first in _FOLDERS_OF_ARRAYS and len(rest) > 1:
+        if layout.parse_pyramid_path(rest[1]) is not None:
+            return "/".join((first, *rest[:2]))
         if len(rest) > 2 and layout.parse_pixels_path(rest[1]) is None:
             return key
         return f"{first}/{rest[0]}"
     return first if _is_folder_of_arrays(first) else key
+
+
+_FOLDERS_OF_ARRAYS: Final = (layout.ANALYSIS_ARRAYS, layout.LABELS)
 
 
 def _is_folder_of_arrays(name: str) -> bool:
@@ -171,6 +177,11 @@ def name_of(prefix: str, key: str, current: str | None) -> str:
         if rest == layout.GROUP:
             return "group document"
         return f"array artifact {layout.decode_name(rest.partition('/')[0])!r}"
+    if first == layout.LABELS:
+        folder = rest.partition("/")[0]
+        return (
+            "list of labels" if rest == layout.GROUP else f"labels {layout.decode_name(folder)!r}"
+        )
     return "kept source file" if first == layout.SOURCE_FILES else "file"
 
 
@@ -185,7 +196,7 @@ def is_read(prefix: str, key: str, listed: Collection[str]) -> bool:
     first, _, rest = key.partition("/")
     if first == layout.ANALYSIS:
         return layout.parse_artifact_key(key) is not None
-    if first == layout.ANALYSIS_ARRAYS:
+    if first in _FOLDERS_OF_ARRAYS:
         folder, _, below = rest.partition("/")
         if below and not any(k.startswith(f"{first}/{folder}/") for k in listed):
             return True  # The folder is listed as an array whatever it contains.
@@ -220,7 +231,7 @@ def disagreements(
             if document.image_id != image_id:
                 yield where, f"it is that of the image {document.image_id!r}"
             yield from _of_array(storage, prefix, "", document.pixels, listed)
-            yield from _of_levels(storage, prefix, document, listed)
+            yield from _of_levels(storage, prefix, "", document, listed)
     except StorageError:
         raise
     except KymflowZarrError as error:
@@ -231,13 +242,13 @@ def disagreements(
             if key is not None and key not in listed:
                 yield where, f"it speaks of {key}, which is none of the files"
     if image_id is not None:
-        yield from _array_artifacts(storage, prefix, listed)
+        for folder in _FOLDERS_OF_ARRAYS:
+            yield from _array_artifacts(storage, prefix, f"{folder}/", listed)
 
 
 def _array_artifacts(
-    storage: Storage, prefix: str, listed: Mapping[str, FileSum]
+    storage: Storage, prefix: str, folder: str, listed: Mapping[str, FileSum]
 ) -> Iterator[tuple[str, str]]:
-    folder = f"{keys.ANALYSIS_ARRAYS}/"
     names = {key.split("/")[1] for key in listed if key.startswith(folder) and key.count("/") > 1}
     for name in sorted(names):
         where = f"{folder}{name}/{keys.GROUP}"
@@ -245,6 +256,7 @@ def _array_artifacts(
             raw = load(storage, f"{prefix}/{where}")
             document = read_array_artifact_document(raw, where=where)
             yield from _of_array(storage, prefix, f"{folder}{name}/", document.pixels, listed)
+            yield from _of_levels(storage, prefix, f"{folder}{name}/", document, listed)
         except StorageError:
             raise
         except KymflowZarrError as error:
@@ -283,21 +295,28 @@ def _of_array(
 
 
 def _of_levels(
-    storage: Storage, prefix: str, document: ImageDocument, listed: Mapping[str, FileSum]
+    storage: Storage,
+    prefix: str,
+    group: str,
+    document: ImageDocument | ArrayArtifactDocument,
+    listed: Mapping[str, FileSum],
 ) -> Iterator[tuple[str, str]]:
     pyramid = document.current_pyramid
     if pyramid is None:
         return
     found = [
-        each for level in pyramid.levels for each in _of_array(storage, prefix, "", level, listed)
+        each
+        for level in pyramid.levels
+        for each in _of_array(storage, prefix, group, level, listed)
     ]
     yield from found
-    if f"{pyramid.path}/{keys.GROUP}" not in listed:
-        yield f"{pyramid.path}/{keys.GROUP}", "it is missing"
+    if f"{group}{pyramid.path}/{keys.GROUP}" not in listed:
+        yield f"{group}{pyramid.path}/{keys.GROUP}", "it is missing"
     # Without level 0 there is nothing to compare with.
-    elif not found and not list(_of_array(storage, prefix, "", document.pixels, listed)):
-        for path in disagreeing_levels(storage, prefix, document.pixels, pyramid):
-            yield path, "it is not what the level before it makes it"
+    elif not found and not list(_of_array(storage, prefix, group, document.pixels, listed)):
+        place = f"{prefix}/{group}".rstrip("/")
+        for path in disagreeing_levels(storage, place, document.pixels, pyramid):
+            yield f"{group}{path}", "it is not what the level before it makes it"
 
 
 def digest_of_files(files: Mapping[str, FileSum], folder: str) -> str:

@@ -10,12 +10,13 @@ from kymflow_zarr.engine.change import Change
 from kymflow_zarr.engine.documents import dump, load
 from kymflow_zarr.engine.hints import did_you_mean
 from kymflow_zarr.engine.images.draft import (
-    array_artifact_document,
     check_array_axes,
     write_array_artifact,
 )
 from kymflow_zarr.engine.images.pixels import (
+    array_artifact_document,
     load_pixels,
+    new_target,
     open_pixels,
     replacement_target,
     write_pixels,
@@ -23,13 +24,19 @@ from kymflow_zarr.engine.images.pixels import (
 from kymflow_zarr.errors import ArtifactNotFoundError, CorruptDataError, StorageError
 from kymflow_zarr.formats.array.write import as_array
 from kymflow_zarr.schema.base import plain_group_document
-from kymflow_zarr.schema.image import ArrayArtifactDocument, read_array_artifact_document
+from kymflow_zarr.schema.image import (
+    ArrayArtifactDocument,
+    ImageDocument,
+    read_array_artifact_document,
+)
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.types import ArrayLike
 
 if TYPE_CHECKING:
     import numpy as np
     import zarr
+
+    from kymflow_zarr.engine.images.labels import Labels
 
 
 class ArrayArtifacts:
@@ -59,7 +66,10 @@ class ArrayArtifacts:
         """Add a new or replaced array artifact to a change of the image; return its SHA-256."""
         key = layout.array_artifact_prefix(name)
         checked, axes = self.check(name, array, axes=axes)
-        if self._storage.stat(f"{self._prefix(name)}/{layout.GROUP}") is None:
+        is_new = self._storage.stat(f"{self._record}/{key}/{layout.GROUP}") is None
+        if is_new and self._key(name) != key:
+            self.delete(change, name)  # Labels of that name.
+        if is_new:
             tree = change.stage(key)
             new = write_array_artifact(name, checked, tree, axes=axes, chunks=chunks)
             group = f"{layout.ANALYSIS_ARRAYS}/{layout.GROUP}"
@@ -71,6 +81,55 @@ class ArrayArtifacts:
         pixels = write_pixels(checked, target, axes=None, chunks=chunks, dimension_names=axes)
         change.write_group(key, array_artifact_document(name, pixels, axes).to_group())
         return pixels.sha256
+
+    def save_labels(self, change: Change, name: str, labels: Labels, image: ImageDocument) -> str:
+        """Add new or replaced labels to a change of the image; return their key below it."""
+        from kymflow_zarr.engine.images.labels import labels_document, write_labels
+
+        full = f"{layout.LABELS}/{name}"
+        key = layout.labels_prefix(full)
+        assert key is not None, "the caller checks the name"
+        usual = layout.array_artifact_prefix(full)
+        if self._storage.stat(f"{self._record}/{usual}") is not None:
+            change.remove(usual)
+        where = f"{self._record}/{key}/{layout.GROUP}"
+        raw = load(self._storage, where)
+        if raw is None:
+            tree = change.stage(key)
+            document = write_labels(full, labels, image, new_target(tree))
+            tree.write(layout.GROUP, dump(labels_document(document, labels.axes)))
+        else:
+            old = read_array_artifact_document(raw, where=where).pixels
+            target = replacement_target(self._storage, change, f"{key}/", old)
+            document = write_labels(full, labels, image, target)
+            change.write_group(key, labels_document(document, labels.axes))
+        self._list_labels(change, add=key)
+        return key
+
+    def _list_labels(
+        self, change: Change, *, add: str | None = None, without: str | None = None
+    ) -> None:
+        """List the labels of the image in the document of their group."""
+        from kymflow_zarr.engine.images.labels import labels_group
+
+        names = [layout.labels_prefix(name) for name in self.label_names()]
+        keys = {key for key in (*names, add) if key is not None} - {without}
+        if keys:
+            folders = [key.removeprefix(f"{layout.LABELS}/") for key in keys]
+            change.write_group(layout.LABELS, labels_group(folders))
+        else:
+            change.remove(f"{layout.LABELS}/{layout.GROUP}")
+
+    def label_names(self) -> list[str]:
+        """Return the names of the array artifacts that are label images, sorted."""
+        folder = f"{self._record}/{layout.LABELS}"
+        folders = self._storage.children(folder)
+        names = {each: layout.parse_labels(each) for each in folders if each != layout.GROUP}
+        return sorted(
+            name
+            for each, name in names.items()
+            if name is not None and not self._is_foreign(f"{folder}/{each}")
+        )
 
     def load(self, name: str) -> np.ndarray[Any, Any]:
         """Return an array artifact."""
@@ -104,16 +163,17 @@ class ArrayArtifacts:
             raise self._missing(name)
         return read_array_artifact_document(raw, where=key)
 
-    def names(self) -> list[str]:
-        """Return the names of the array artifacts, sorted."""
+    def names(self, *, labels: bool = True) -> list[str]:
+        """Return the names of the array artifacts, sorted, those of label images among them."""
         folder = f"{self._record}/{layout.ANALYSIS_ARRAYS}"
         folders = self._storage.children(folder)
         names = {each: layout.parse_array_artifact(each) for each in folders}
-        return sorted(
+        own = {
             name
             for each, name in names.items()
             if name is not None and not self._is_foreign(f"{folder}/{each}")
-        )
+        }
+        return sorted(own.union(self.label_names() if labels else ()))
 
     def _is_foreign(self, folder: str) -> bool:
         """Return True if no file of an array artifact is in a folder."""
@@ -126,7 +186,10 @@ class ArrayArtifacts:
         # Do not read its document: one with a damaged document must be deletable, too.
         if self._storage.stat(self._prefix(name)) is None:
             raise self._missing(name)
-        change.remove(layout.array_artifact_prefix(name))
+        key = self._key(name)
+        change.remove(key)
+        if key.startswith(f"{layout.LABELS}/"):
+            self._list_labels(change, without=key)
 
     def _missing(self, name: str) -> ArtifactNotFoundError:
         return ArtifactNotFoundError(
@@ -136,4 +199,12 @@ class ArrayArtifacts:
         )
 
     def _prefix(self, name: str) -> str:
-        return f"{self._record}/{layout.array_artifact_prefix(name)}"
+        return f"{self._record}/{self._key(name)}"
+
+    def _key(self, name: str) -> str:
+        """Return the key below the record at which an artifact is, or would be."""
+        usual, labels = layout.array_artifact_prefix(name), layout.labels_prefix(name)
+        # An earlier version, which knows no labels, may have saved an artifact of that name since.
+        if labels is None or self._storage.stat(f"{self._record}/{usual}") is not None:
+            return usual
+        return usual if self._storage.stat(f"{self._record}/{labels}") is None else labels

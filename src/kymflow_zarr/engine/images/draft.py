@@ -21,6 +21,7 @@ from kymflow_zarr.engine.images.pixels import (
     Below,
     Target,
     Tree,
+    array_artifact_document,
     new_target,
     set_pyramid,
     write_pixels,
@@ -38,7 +39,6 @@ from kymflow_zarr.schema.axes import (
 from kymflow_zarr.schema.base import plain_group_document
 from kymflow_zarr.schema.checksums import FileSum, dump_checksums
 from kymflow_zarr.schema.image import (
-    ArrayArtifactDocument,
     AxisDocument,
     ChannelWindow,
     ImageDocument,
@@ -127,6 +127,7 @@ class RecordDraft(RecordWriter):
         self._document: ImageDocument | None = None
         self._ome: dict[str, Any] | None = None
         self._array_group_written = False
+        self._label_folders: list[str] = []
         if storage.stat(self._prefix) is not None:
             raise self.taken()
         self.staged = storage.stage(area, key=self._prefix)
@@ -212,6 +213,23 @@ class RecordDraft(RecordWriter):
         )  # fmt: skip
         return prefix, pixels.sha256
 
+    def save_labels(
+        self, name: str, labels: object, *, updated_utc: str | None = None
+    ) -> PixelsDocument:
+        """Add a label image and return the description of its array; after :meth:`set_pixels`."""
+        from kymflow_zarr.engine.images.labels import check_labels, labels_document, write_labels
+
+        image = self._require_pixels()
+        full = f"{layout.LABELS}/{layout.check_name(name, what='name of labels')}"
+        key = layout.labels_prefix(full)
+        assert key is not None, "names are not empty"
+        checked = check_labels(name, labels, image)
+        tree = Below(self.staged, key)
+        document = write_labels(full, checked, image, new_target(tree), updated_utc)
+        tree.write(layout.GROUP, dump(labels_document(document, checked.axes)))
+        self._label_folders.append(key.removeprefix(f"{layout.LABELS}/"))
+        return document.pixels
+
     @property
     def sums(self) -> Mapping[str, FileSum]:
         """Size and digest of each file written so far, by key below the record."""
@@ -240,6 +258,11 @@ class RecordDraft(RecordWriter):
     def complete(self) -> str:
         """Write the remaining documents; return the key to publish the files at."""
         document = self._require_pixels()
+        if self._label_folders:
+            from kymflow_zarr.engine.images.labels import labels_group
+
+            key = f"{layout.LABELS}/{layout.GROUP}"
+            self.staged.write(key, dump(labels_group(self._label_folders)))
         self.staged.write(layout.GROUP, dump(document.to_group(ome=self._ome)))
         self.staged.write(layout.CHECKSUMS, dump_checksums(self.staged.sums))
         return self._prefix
@@ -418,21 +441,6 @@ def write_array_artifact(
     group = array_artifact_document(name, document, axes, updated_utc).to_group()
     tree.write(layout.GROUP, dump(group))
     return document
-
-
-def array_artifact_document(
-    name: str,
-    pixels: PixelsDocument,
-    axes: Sequence[str] | None,
-    updated_utc: str | None = None,
-) -> ArrayArtifactDocument:
-    """Return the document of an array artifact; `axes` come from :func:`check_array_axes`."""
-    return ArrayArtifactDocument(
-        name=layout.check_name(name, what="artifact name"),
-        updated_utc=utc_now() if updated_utc is None else updated_utc,
-        pixels=pixels,
-        axes=None if axes is None else list(axes),
-    )
 
 
 class ChannelRanges:

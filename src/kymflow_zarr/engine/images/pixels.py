@@ -16,7 +16,7 @@ import msgspec
 
 from kymflow_zarr import layout as keys
 from kymflow_zarr.engine.change import Change
-from kymflow_zarr.engine.documents import CurrentImage, load
+from kymflow_zarr.engine.documents import CurrentImage, load, utc_now
 from kymflow_zarr.errors import ArgumentError, CorruptDataError, KymflowZarrError
 from kymflow_zarr.formats.array.foreign import check_foreign_array, check_foreign_size
 from kymflow_zarr.formats.array.read import parse_selection, read_array
@@ -156,6 +156,21 @@ def set_pyramid(
     """Set or remove the pyramid of a document; one that never had any keeps none."""
     if pyramid is not None or document.pyramid is not msgspec.UNSET:
         document.pyramid = pyramid
+
+
+def array_artifact_document(
+    name: str,
+    pixels: PixelsDocument,
+    axes: Sequence[str] | None,
+    updated_utc: str | None = None,
+) -> ArrayArtifactDocument:
+    """Return the document of an array artifact; `axes` were checked."""
+    return ArrayArtifactDocument(
+        name=keys.check_name(name, what="artifact name"),
+        updated_utc=utc_now() if updated_utc is None else updated_utc,
+        pixels=pixels,
+        axes=None if axes is None else list(axes),
+    )
 
 
 def load_pixels(

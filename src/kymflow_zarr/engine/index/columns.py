@@ -196,7 +196,7 @@ def _read_row(storage: Storage, image_id: str, changed_ns: int) -> Row | None:
         document = _document(storage, image_id, f"{prefix}/{layout.GROUP}")
         require_image_id(document, image_id)
         keys = [info.key.removeprefix(f"{prefix}/") for info in artifacts.listing(storage, prefix)]
-        arrays = ArrayArtifacts(storage, prefix).names()
+        arrays = ArrayArtifacts(storage, prefix).names(labels=False)
     except KymflowZarrError as error:
         if is_no_image(storage, image_id):
             return None

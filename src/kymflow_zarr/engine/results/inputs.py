@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kymflow_zarr import layout
 from kymflow_zarr.engine.documents import load, load_image
+from kymflow_zarr.engine.images.array_artifacts import ArrayArtifacts
 from kymflow_zarr.engine.results.lineage import KEY, Lineage
 from kymflow_zarr.errors import ArgumentError, KymflowZarrError, UnsupportedDataError
 from kymflow_zarr.formats.canonical_json import canonical_json
@@ -161,6 +162,8 @@ class ImageState:
         folder = f"{self.prefix}/{layout.ANALYSIS_ARRAYS}"
         names = map(layout.parse_array_artifact, self.storage.children(folder))
         keys += [layout.array_artifact_prefix(name) for name in names if name is not None]
+        labels = ArrayArtifacts(self.storage, self.prefix).label_names()
+        keys += map(layout.array_artifact_prefix, labels)
         analysis = f"{layout.ANALYSIS}/", f"{layout.ANALYSIS_ARRAYS}/"
         return sorted(key for key in keys if key.startswith(analysis) and key not in made)
 

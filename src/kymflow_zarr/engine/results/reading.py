@@ -345,6 +345,11 @@ class ReadingImage(StoredImage):
         names = super().list_array_artifacts()
         return [name for name in names if layout.array_artifact_prefix(name) in there]
 
+    def list_labels(self) -> list[str]:
+        """Return the names of the label images, sorted."""
+        self._note("artifacts", "", state_of(self._now.plain_artifacts()))
+        return super().list_labels()
+
     def load_array_artifact(self, name: str) -> np.ndarray[Any, Any]:
         """Return an array artifact."""
         while True:

@@ -302,6 +302,11 @@ class RoiReader:
             for one, block in self._planes_of(region, chosen)
         ]
 
+    def draw(self, roi: KnownRoi, labels: np.ndarray[Any, Any]) -> None:
+        """Set the pixels of a region in an array of the plane's shape to its id."""
+        rows, columns, inside = self._place(roi)
+        labels[rows, columns][... if inside is None else inside] = roi.roi_id
+
     def _planes_of(self, region: _Region, chosen: Chosen) -> Iterator[tuple[Chosen, _Pixels]]:
         array = self._open_array()
         if array.dtype.kind == "c":

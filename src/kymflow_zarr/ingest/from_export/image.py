@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import gzip
 import io
@@ -20,7 +21,13 @@ from kymflow_zarr.engine.documents import dump
 from kymflow_zarr.engine.images import artifacts
 from kymflow_zarr.engine.images.draft import RecordDraft, write_array_artifact
 from kymflow_zarr.engine.images.pixels import Below
-from kymflow_zarr.errors import CorruptDataError, KymflowZarrError, SourceFileError, StorageError
+from kymflow_zarr.errors import (
+    CorruptDataError,
+    KymflowZarrError,
+    SourceFileError,
+    StorageError,
+    UnsupportedDataError,
+)
 from kymflow_zarr.formats.array.npy import decode_npy
 from kymflow_zarr.formats.array.write import array_layout
 from kymflow_zarr.formats.gzip import gzip_bytes
@@ -311,14 +318,21 @@ class ExportedImage:
         array = read_array(data, where=entry.file)
         self._claim(prefix, entry.file)
 
-        written = write_array_artifact(
-            entry.name,
-            array,
-            Below(draft.staged, prefix),
-            axes=entry.axes,
-            chunks=chunks_to_ask_for(array, entry.chunks, axes=None),
-            updated_utc=entry.updated_utc,
-        )
+        written = None
+        if layout.labels_prefix(entry.name) is not None:
+            # An array of such a name need not be a label image.
+            with contextlib.suppress(UnsupportedDataError):
+                name = entry.name.partition("/")[2]
+                written = draft.save_labels(name, array, updated_utc=entry.updated_utc)
+        if written is None:
+            written = write_array_artifact(
+                entry.name,
+                array,
+                Below(draft.staged, prefix),
+                axes=entry.axes,
+                chunks=chunks_to_ask_for(array, entry.chunks, axes=None),
+                updated_utc=entry.updated_utc,
+            )
         if intact:
             self._digests[prefix] = (entry.sha256, written.sha256)
         else:

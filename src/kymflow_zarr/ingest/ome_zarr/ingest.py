@@ -12,7 +12,12 @@ from typing import Any, Final
 from kymflow_zarr._version import __version__
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.images.draft import RecordDraft
-from kymflow_zarr.errors import KymflowZarrError, SourceFileError, StorageError
+from kymflow_zarr.errors import (
+    KymflowZarrError,
+    SourceFileError,
+    StorageError,
+    UnsupportedDataError,
+)
 from kymflow_zarr.ingest.ome_zarr.acqstore import artifacts_of_image, names_of_collection
 from kymflow_zarr.ingest.ome_zarr.find import FoundImage, child, find_images, ome_of, open_root
 from kymflow_zarr.ingest.ome_zarr.multiscales import label_names, read_multiscale
@@ -126,8 +131,11 @@ def _stage_label(draft: RecordDraft, image: FoundImage, name: str) -> None:
     found = read_multiscale(FoundImage(f"{image.path}/labels/{name}", group, ome_of(group)))
     size = math.prod(found.pixels.shape) * found.pixels.dtype.itemsize
     check_limit("array_bytes", size, "the labels have", where=name)
-    names = [axis.name for axis in found.axes]
-    draft.save_array(f"labels/{name}", found.pixels[...], axes=names)
+    pixels = found.pixels[...]
+    try:
+        draft.save_labels(name, pixels)
+    except UnsupportedDataError:  # Such as labels of every channel.
+        draft.save_array(f"labels/{name}", pixels, axes=[axis.name for axis in found.axes])
 
 
 def _tables(place: Path, notes: list[str]) -> list[SourceArtifact]:
