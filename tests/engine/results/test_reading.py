@@ -37,6 +37,7 @@ READS: dict[str, tuple[Callable[[ReadingRecord], Any], set[str]]] = {
     "source": (lambda r: r.source, {"property source_files"}),
     "source_files": (lambda r: r.source_files, {"property source_files"}),
     "get_image_bounds": (lambda r: r.get_image_bounds(), AXES),
+    "times_s": (lambda r: r.times_s(), AXES),
     "load_array": (lambda r: r.load_array(np.s_[3:5, ::2]), {"pixels [3:5, ::2]"}),
     "open_array": (lambda r: r.open_array()[3:5], {"pixels"}),
     "to_xarray": (
