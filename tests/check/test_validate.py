@@ -277,7 +277,7 @@ CASES = [
     Case("foreign-file", "images/100%zz", write("images/100%zz/a.txt")),
     Case("foreign-file", "images/" + "x" * 220, write("images/" + "x" * 220 + "/a.txt")),
     Case("foreign-file", f"{LINE}/thumbnail.png", write(f"{LINE}/thumbnail.png")),
-    Case("foreign-file", f"{LINE}/labels", write(f"{LINE}/labels/zarr.json")),
+    Case("foreign-file", f"{LINE}/labels-2", write(f"{LINE}/labels-2/zarr.json")),
     Case("foreign-file", f"{LINE}/analysis/a.xlsx", write(f"{LINE}/analysis/a.xlsx")),
     Case("foreign-file", f"{LINE}/analysis/Upper.json", write(f"{LINE}/analysis/Upper.json")),
     Case(

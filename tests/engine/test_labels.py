@@ -204,6 +204,23 @@ def test_labels_travel_with_their_image(
         np.testing.assert_array_equal(again["a"].load_labels("cells"), CELLS)
 
 
+def test_labels_that_another_program_wrote_into_an_image_stay(
+    ds: ZarrDataset, rec: ZarrImageRecord
+) -> None:
+    group = zarr.open_group(group_of(ds), mode="r+").create_group("labels")
+    group.attrs["ome"] = {"version": "0.5", "labels": ["theirs"]}
+    group.create_group("theirs").create_array("0", data=CELLS)
+    assert rec.list_labels() == rec.list_array_artifacts() == []
+    assert not ds.verify().errors
+    rec.save_labels("cells", CELLS)
+    assert ome_of(group_of(ds) / "labels")["labels"] == ["cells", "theirs"]
+    assert rec.list_labels() == ["cells"]
+    assert ds.repair().actions == ()
+    assert {(p.code, p.severity) for p in ds.validate().problems} == {("foreign-file", "warning")}
+    rec.delete_labels("cells")
+    assert ome_of(group_of(ds) / "labels")["labels"] == ["theirs"]
+
+
 def test_labels_of_another_ome_zarr_come_as_labels(
     ds: ZarrDataset, rec: ZarrImageRecord, tmp_path: Path
 ) -> None:

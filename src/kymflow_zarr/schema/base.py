@@ -153,6 +153,12 @@ def group_document(own: Document, *, ome: Mapping[str, Any] | None = None) -> di
     return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
 
 
+def is_own_group(raw: Any) -> bool:
+    """Return True if a decoded group document is one of ours, of any version."""
+    attributes = raw.get("attributes") if isinstance(raw, Mapping) else None
+    return isinstance(attributes, Mapping) and ATTRIBUTES_KEY in attributes
+
+
 def plain_group_document() -> dict[str, Any]:
     """Return the document of a Zarr v3 group without attributes."""
     return {"zarr_format": 3, "node_type": "group", "attributes": {}}

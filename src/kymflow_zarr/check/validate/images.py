@@ -27,12 +27,14 @@ from kymflow_zarr.check.files import (
 from kymflow_zarr.check.validate.artifacts import check_artifacts
 from kymflow_zarr.check.validate.findings import RESTORE, Findings
 from kymflow_zarr.engine.documents import load
+from kymflow_zarr.engine.images.labels import listed_labels
 from kymflow_zarr.engine.images.times import times_name
 from kymflow_zarr.engine.query.map import Reading
 from kymflow_zarr.errors import ArgumentError, SchemaValidationError
 from kymflow_zarr.runtime.parallel import in_order
 from kymflow_zarr.schema.array import ArrayDocument, chunk_key, read_array_document
 from kymflow_zarr.schema.axes import array_dimension_names, channel_count, ome_axes
+from kymflow_zarr.schema.base import is_own_group
 from kymflow_zarr.schema.image import (
     ArrayArtifactDocument,
     ImageDocument,
@@ -423,19 +425,20 @@ _ARRAYS = (layout.ANALYSIS_ARRAYS, layout.LABELS)
 def _check_labels(findings: Findings, storage: Storage, prefix: str) -> None:
     where = f"{prefix}/{layout.GROUP}"
     with findings.reading("group-document", where):
-        ome = _mapping((load(storage, where) or {}).get("attributes")).get("ome")
-        listed = sorted(map(str, _list(_mapping(ome).get("labels"))))
-        found = sorted(
+        listed = set(listed_labels(load(storage, where)))
+        folders = {name for name in list_names(storage, prefix) if name != layout.GROUP}
+        own = {
             name
-            for name in list_names(storage, prefix)
-            if storage.stat(f"{prefix}/{name}/{layout.GROUP}") is not None
-        )
+            for name in folders
+            if is_own_group(load(storage, f"{prefix}/{name}/{layout.GROUP}"))
+        }
         # On-disk format: "labels/zarr.json MUST list the folders of all labels."
-        if listed != found:
+        if not own <= listed <= folders:
             findings.add(
                 "ome",
                 where,
-                f"it lists the labels {listed}, and there are {found}. save_labels() rewrites it.",
+                f"it lists the labels {sorted(listed)}, and there are {sorted(own)}. "
+                "save_labels() rewrites it.",
             )
 
 
@@ -544,7 +547,8 @@ def _check_array_artifacts(
         key = f"{prefix}/{folder}"
         with findings.reading("array-artifact-document", f"{key}/{layout.GROUP}"):
             raw = load(storage, f"{key}/{layout.GROUP}")
-            if raw is None:
+            is_label = prefix.endswith(f"/{layout.LABELS}")
+            if raw is None or (is_label and not is_own_group(raw)):
                 check_foreign(findings, key)
             else:
                 _check_array_artifact(findings, storage, key, folder, raw, image)

@@ -198,6 +198,10 @@ def is_read(prefix: str, key: str, listed: Collection[str]) -> bool:
         return layout.parse_artifact_key(key) is not None
     if first in _FOLDERS_OF_ARRAYS:
         folder, _, below = rest.partition("/")
+        if first == layout.LABELS and not any(
+            k.startswith(f"{first}/{folder}/" if below else f"{first}/") for k in listed
+        ):
+            return False  # Labels of another program.
         if below and not any(k.startswith(f"{first}/{folder}/") for k in listed):
             return True  # The folder is listed as an array whatever it contains.
         return _is_of_group(below or rest)

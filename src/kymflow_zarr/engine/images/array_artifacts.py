@@ -21,9 +21,14 @@ from kymflow_zarr.engine.images.pixels import (
     replacement_target,
     write_pixels,
 )
-from kymflow_zarr.errors import ArtifactNotFoundError, CorruptDataError, StorageError
+from kymflow_zarr.errors import (
+    ArtifactNotFoundError,
+    CorruptDataError,
+    SchemaValidationError,
+    StorageError,
+)
 from kymflow_zarr.formats.array.write import as_array
-from kymflow_zarr.schema.base import plain_group_document
+from kymflow_zarr.schema.base import is_own_group, plain_group_document
 from kymflow_zarr.schema.image import (
     ArrayArtifactDocument,
     ImageDocument,
@@ -110,12 +115,16 @@ class ArrayArtifacts:
         self, change: Change, *, add: str | None = None, without: str | None = None
     ) -> None:
         """List the labels of the image in the document of their group."""
-        from kymflow_zarr.engine.images.labels import labels_group
+        from kymflow_zarr.engine.images.labels import labels_group, listed_labels
 
         names = [layout.labels_prefix(name) for name in self.label_names()]
-        keys = {key for key in (*names, add) if key is not None} - {without}
-        if keys:
-            folders = [key.removeprefix(f"{layout.LABELS}/") for key in keys]
+        own = {key.removeprefix(f"{layout.LABELS}/") for key in (*names, add) if key is not None}
+        # Other programs may have labels of their own there.
+        raw = load(self._storage, f"{self._record}/{layout.LABELS}/{layout.GROUP}")
+        folders = own.union(listed_labels(raw))
+        if without is not None:
+            folders.discard(without.removeprefix(f"{layout.LABELS}/"))
+        if folders:
             change.write_group(layout.LABELS, labels_group(folders))
         else:
             change.remove(f"{layout.LABELS}/{layout.GROUP}")
@@ -128,8 +137,16 @@ class ArrayArtifacts:
         return sorted(
             name
             for each, name in names.items()
-            if name is not None and not self._is_foreign(f"{folder}/{each}")
+            if name is not None and self._is_own_label(f"{folder}/{each}")
         )
+
+    def _is_own_label(self, folder: str) -> bool:
+        """Return False for labels that another program has written."""
+        try:
+            raw = load(self._storage, f"{folder}/{layout.GROUP}")
+        except SchemaValidationError:
+            return True  # Reading it says what is damaged.
+        return not self._is_foreign(folder) if raw is None else is_own_group(raw)
 
     def load(self, name: str) -> np.ndarray[Any, Any]:
         """Return an array artifact."""

@@ -6,7 +6,7 @@ They are stored as OME-Zarr has them, in ``labels/<name>`` of the image, and are
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -125,6 +125,14 @@ def labels_group(folders: Iterable[str]) -> dict[str, Any]:
     group = plain_group_document()
     group["attributes"] = {"ome": {"version": "0.5", "labels": sorted(folders)}}
     return group
+
+
+def listed_labels(raw: Any) -> list[str]:
+    """Return the folders that the decoded ``zarr.json`` of the group lists, none if it is None."""
+    attributes = raw.get("attributes") if isinstance(raw, Mapping) else None
+    ome = attributes.get("ome") if isinstance(attributes, Mapping) else None
+    listed = ome.get("labels") if isinstance(ome, Mapping) else None
+    return [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
 
 
 def rebuild_levels(
