@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     )
     from kymflow_zarr.engine.curation.document import Curation, Edit, EditChange
     from kymflow_zarr.engine.curation.editing import RecordEdit
+    from kymflow_zarr.engine.curation.fields import MetadataField
     from kymflow_zarr.engine.curation.merging import MergeConflict, MergeReport
+    from kymflow_zarr.engine.curation.sheet import RefusedCell, SheetReport
     from kymflow_zarr.engine.query.map import MapResult
     from kymflow_zarr.engine.query.watch import DatasetChange
     from kymflow_zarr.engine.results.compute import ComputeItem, ComputeReport
@@ -92,6 +94,7 @@ __all__ = [
     "MaskRoi",
     "MergeConflict",
     "MergeReport",
+    "MetadataField",
     "MetadataNotFoundError",
     "MigrationItem",
     "MigrationReport",
@@ -105,12 +108,14 @@ __all__ = [
     "RecordEdit",
     "RectRoi",
     "RefreshResult",
+    "RefusedCell",
     "RepairAction",
     "RepairReport",
     "Result",
     "ResultInput",
     "RoiStatistics",
     "SchemaValidationError",
+    "SheetReport",
     "UnknownRoi",
     "ValidationReport",
     "VerifyReport",
@@ -156,6 +161,9 @@ _HOMES = {
     "MapResult": "engine.query.map",
     "MergeConflict": "engine.curation.merging",
     "MergeReport": "engine.curation.merging",
+    "MetadataField": "engine.curation.fields",
+    "RefusedCell": "engine.curation.sheet",
+    "SheetReport": "engine.curation.sheet",
     "MaskRoi": "engine.rois.values",
     "MetadataNotFoundError": "errors",
     "MigrationItem": "legacy_v1.migrate",

@@ -41,7 +41,9 @@ if TYPE_CHECKING:
         VerifyLevel,
         VerifyReport,
     )
+    from kymflow_zarr.engine.curation.fields import MetadataField
     from kymflow_zarr.engine.curation.merging import MergeReport
+    from kymflow_zarr.engine.curation.sheet import SheetReport
     from kymflow_zarr.engine.query.map import MapResult
     from kymflow_zarr.engine.query.watch import DatasetChange
     from kymflow_zarr.engine.results.compute import ComputeReport
@@ -1592,6 +1594,113 @@ class ZarrDataset:
         from kymflow_zarr.engine.query.worklist import write_worklist
 
         write_worklist(self._open, path, ids, layout=layout, by=by)
+
+    # Metadata of many images
+
+    def import_metadata(
+        self,
+        sheet: StrPath | pd.DataFrame,
+        *,
+        key: str | None = None,
+        who: str | None = None,
+        dry_run: bool = False,
+    ) -> SheetReport:
+        """Set metadata of many images from a sheet: a row for each image, a column for each field.
+
+        What is wrong is refused by cell: a row that names no image, or several; a value that is
+        none of its field's choices, or of another type; two rows that disagree. All the rest is
+        one commit, which :meth:`undo` takes back. Empty cells leave values as they are.
+
+        Parameters
+        ----------
+        sheet : str, Path or DataFrame
+            A CSV file with commas, semicolons or tabs, in UTF-8, or the first sheet of an Excel
+            workbook (``.xlsx``), with the names of the columns in its first row; or a data frame
+            such as :meth:`folder_sheet` returns.
+        key : str, optional
+            The column that names the images, as :meth:`find` takes them; the first if left out.
+        who : str, optional
+            Name of the editor; the user of the operating system if left out.
+        dry_run : bool
+            Report what would be done, without doing it.
+
+        Returns
+        -------
+        SheetReport
+            Its ``refused`` names row, column and reason of each cell that was refused; its
+            ``edit_id`` is for :meth:`undo`.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such column, or two have one name; nothing is written.
+        SourceFileError
+            If the sheet cannot be read.
+        MissingDependencyError
+            If it is an Excel file, and openpyxl is not installed (an ImportError).
+
+        Notes
+        -----
+        A column that is no field of :meth:`save_metadata_fields` holds text, or numbers if all its
+        cells are plain numbers: ``007`` is text.
+        """
+        from kymflow_zarr.engine.curation.sheet import import_metadata
+
+        return import_metadata(self._open, sheet, key, who=who, dry_run=dry_run)
+
+    def folder_sheet(self, names: Sequence[str]) -> pd.DataFrame:
+        """Return a sheet for :meth:`import_metadata` of the folders that the images came from.
+
+        Parameters
+        ----------
+        names : sequence of str
+            What the folders mean, the innermost last: ``["condition", "animal"]`` for files such
+            as ``Control/A87/0001.tif``.
+
+        Returns
+        -------
+        DataFrame
+            ``image_id`` and a column for each name; None where there is no such folder.
+        """
+        from kymflow_zarr.engine.curation.sheet import folder_sheet
+
+        return folder_sheet(self._open, names)
+
+    def save_metadata_fields(self, fields: Mapping[str, Mapping[str, Any]]) -> None:
+        """Save the fields that the lab has agreed on, in the table ``metadata_fields``.
+
+        Parameters
+        ----------
+        fields : mapping of str to mapping
+            By name: ``type`` (``"text"``, ``"number"``, ``"date"`` or ``"flag"``), ``choices``,
+            ``unit``, ``required`` and ``description``, all of which may be left out.
+
+        Raises
+        ------
+        ArgumentError
+            If a key or a type is unknown, or a choice is not of the type; nothing is saved.
+        """
+        from kymflow_zarr.engine.curation.fields import save_fields
+
+        save_fields(self._open, fields)
+
+    def load_metadata_fields(self) -> dict[str, MetadataField]:
+        """Return the fields of :meth:`save_metadata_fields`, by name; none if none were saved."""
+        from kymflow_zarr.engine.curation.fields import load_fields
+
+        return load_fields(self._open)
+
+    def check_metadata(self) -> pd.DataFrame:
+        """Return what deviates from the fields of :meth:`save_metadata_fields`.
+
+        Returns
+        -------
+        DataFrame
+            ``image_id``, ``field``, ``value`` and ``reason``, a row for each deviation.
+        """
+        from kymflow_zarr.engine.curation.sheet import check_metadata
+
+        return check_metadata(self._open)
 
     # Judging
 

@@ -37,7 +37,7 @@ def merge_edits(ctx: click.Context, dataset: Path, other: Path, as_json: bool) -
     Exits with 1 if there are conflicts.
     """
     from kymflow_zarr import ZarrDataset
-    from kymflow_zarr.cli.output.terminal import print_json, progress_bar, screen
+    from kymflow_zarr.cli.output.terminal import print_json, progress_bar, say
 
     with (
         ZarrDataset(dataset, mode="r+") as ds,
@@ -48,6 +48,7 @@ def merge_edits(ctx: click.Context, dataset: Path, other: Path, as_json: bool) -
     if as_json:
         print_json(report.to_dict())
     else:
-        screen().print(str(report), soft_wrap=True, markup=False)
+        for line in str(report).splitlines():
+            say(line)
     if report.conflicts:
         ctx.exit(1)

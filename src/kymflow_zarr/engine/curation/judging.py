@@ -1,4 +1,4 @@
-"""One verdict for many images, in one commit."""
+"""Many images edited in one commit: one verdict for all, or what else is to be set."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def judge(
         for image in images.values():
             image.set_verdict(verdict)
 
-    return _edited(dataset, list(dict.fromkeys(ids)), who, blind, each)
+    return edited(dataset, list(dict.fromkeys(ids)), who, blind, each)
 
 
 def undo(
@@ -73,7 +73,7 @@ def undo(
         for image in images.values():
             image.take_back(edit_id)
 
-    undone = _edited(dataset, of_edit, who, blind, each)
+    undone = edited(dataset, of_edit, who, blind, each)
     assert undone is not None
     return undone
 
@@ -84,7 +84,7 @@ def _has(dataset: OpenDataset, image_id: str, edit_id: str) -> bool:
     return any(edit.edit_id == edit_id and edit.undone_by is None for edit in history)
 
 
-def _edited(
+def edited(
     dataset: OpenDataset,
     ids: Sequence[str],
     who: str | None,
