@@ -1388,6 +1388,8 @@ class ZarrDataset:
             (first and last, local time of the microscope), ``verdicts``, ``judged_by`` (number of
             edits by person), ``last_edit_utc``, ``artifacts`` (number of images by name),
             ``tables`` (number of rows by name), ``files`` and ``size_mb`` (10^6 bytes on disk).
+            Of a dataset in a store or on a web host also ``requests`` (by kind), ``bytes_read``
+            and ``bytes_written``, since it was opened.
         """
         from kymflow_zarr.engine.query.info import info
 

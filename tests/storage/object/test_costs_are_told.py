@@ -58,11 +58,15 @@ def test_each_call_on_a_web_host_costs_its_number_of_requests(published: str) ->
     assert traffic is not None
     assert traffic.requests == host.requests
     assert traffic.bytes_read == host.bytes_read > 0
+    info = ds.info()
+    assert info["requests"] == host.requests
+    assert (info["bytes_read"], info["bytes_written"]) == (host.bytes_read, 0)
 
 
 def test_a_folder_makes_no_requests(tmp_path: Path) -> None:
     with ZarrDataset(tmp_path / "x.zarr") as ds:
         assert ds._open.traffic() is None
+        assert "requests" not in ds.info()
 
 
 def test_verbose_says_how_many_requests_a_command_made(published: str, tmp_path: Path) -> None:

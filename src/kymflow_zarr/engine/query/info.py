@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from kymflow_zarr.engine.curation.document import load_curation
@@ -40,7 +41,14 @@ def info(dataset: OpenDataset) -> dict[str, Any]:
         "tables": {name: _number_of_rows(dataset, name) for name in dataset.list_table_names()},
         "files": len(sizes),
         "size_mb": round(sum(sizes) / 1e6, 1),
+        **_traffic(dataset),
     }
+
+
+def _traffic(dataset: OpenDataset) -> dict[str, Any]:
+    """Return the requests to a store or host since the dataset was opened, this call included."""
+    traffic = dataset.traffic()
+    return {} if traffic is None else asdict(traffic)
 
 
 def _edits(dataset: OpenDataset, ids: list[str]) -> tuple[Counter[str], str | None]:
