@@ -38,6 +38,7 @@ SECTIONS = {
     "growth": False,
     "lab_folder": True,
     "results": False,
+    "remote": False,
 }
 
 

@@ -2,10 +2,12 @@
 
 import { getBlock, imageUrl, isAbort, type Block } from "../api/client";
 import { colorize } from "../lib/lut";
+import { publishedList } from "../published/place";
 import { indexIn, tileKey, windowOf, type Tile } from "../lib/tiles";
 
 const MOST_BYTES = 192 * 2 ** 20;
-const AT_ONCE = 4;
+// Of a published image, many come with one request.
+const AT_ONCE = publishedList === null ? 4 : 32;
 
 interface Kept {
   tile: Tile;

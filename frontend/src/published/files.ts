@@ -9,8 +9,10 @@ export interface Part {
   size: number;
 }
 
-// Parts that lie close together come with one request.
-const GAP = 2 ** 16;
+// Parts that lie close together come with one request: what is between them takes no longer than another one.
+const GAP = 2 ** 17;
+// So long one waits for others, in ms: a picture asks for its tiles in the frame after its histogram.
+const PATIENCE = 20;
 const MOST = 2 ** 22;
 
 const failed = (what: string, where: string, hint: string) => new ApiError(0, "NoAnswer", what, where, hint);
@@ -92,7 +94,7 @@ export async function getPart(part: Part): Promise<ArrayBuffer> {
         const all = waiting;
         waiting = [];
         for (const run of together(all)) void fetchRun(run);
-      });
+      }, PATIENCE);
     }
     waiting.push({ ...part, done, failed });
   });
