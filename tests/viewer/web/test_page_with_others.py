@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import pandas as pd
 import pytest
 
 from kymflow_zarr import RectRoi, ZarrDataset
-from tests.viewer.web.browser import Visits, drawn, loaded, picture, settle
+from tests.viewer.web.browser import Visits, drawn, loaded, picture, settle, view_of
 from tests.viewer.web.test_page_triage import wait_for_image
 
 if TYPE_CHECKING:
@@ -112,13 +113,17 @@ def test_a_rectangle_can_be_drawn_with_keys_alone(
     page.keyboard.type("vessel")
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
+    first = int(page.get_by_test_id("roi-x0").input_value())
     page.keyboard.press("ArrowUp")
     page.keyboard.press("Enter")
     page.get_by_test_id("roi-row").first.wait_for()
     (roi,) = ds["i0"].load_rois()
     assert isinstance(roi, RectRoi)
-    # The middle of the view, and one sample less after the key.
-    assert (roi.name, roi.x0, roi.x1) == ("vessel", 15, 46)
+    # The middle of what is seen, which depends on the window, and one sample less after the key.
+    left, right, _, _ = view_of(page)
+    middle = [(3 * left + right) / 4, (left + 3 * right) / 4]
+    assert [first, roi.x1] == [math.floor(middle[0] + 1e-6), math.ceil(middle[1] - 1e-6)]
+    assert (roi.name, roi.x0) == ("vessel", first + 1)
 
 
 @pytest.mark.parametrize("path", ["/", "/image/flow-1", "/tables"])
