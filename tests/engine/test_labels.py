@@ -170,6 +170,19 @@ def test_labels_of_a_large_image_have_its_levels_by_the_most_frequent_value(
     assert ds.validate().problems == ()
 
 
+def test_labels_of_pixels_of_another_shape_are_in_nobodys_way(ds: ZarrDataset) -> None:
+    rec = ds.add_image(np.zeros(LARGE, "uint8"), image_id="a")
+    labels = np.ones(LARGE, "uint8")
+    rec.save_labels("cells", labels)
+    rec.save_array(np.zeros((2_300, 2_000), "uint8"))
+    chunk = group_of(ds) / "labels/cells/pyramid/1/c/0/0"
+    chunk.write_bytes(chunk.read_bytes()[:-3])
+    assert {action.kind for action in ds.repair().actions} == {"rebuild"}
+    assert ds.verify().ok
+    np.testing.assert_array_equal(rec.load_labels("cells"), labels)
+    assert ds.validate().problems == ()
+
+
 def test_damaged_labels_are_quarantined_alone(ds: ZarrDataset, rec: ZarrImageRecord) -> None:
     rec.save_labels("cells", CELLS)
     rec.save_labels("nuclei", CELLS)

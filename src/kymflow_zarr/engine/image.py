@@ -209,7 +209,9 @@ class StoredImage:
             write_image(self.storage, change, self.prefix, document)
         # OME-Zarr: labels have as many levels as their image.
         for name in self.list_labels():
-            self.save_labels(name, self.load_labels(name))
+            # Labels of earlier pixels may have another shape.
+            with contextlib.suppress(UnsupportedDataError):
+                self.save_labels(name, self.load_labels(name))
         return True
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:

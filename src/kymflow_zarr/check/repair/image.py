@@ -23,7 +23,6 @@ from kymflow_zarr.check.verify.checksum_scope import (
 from kymflow_zarr.engine.change import Change
 from kymflow_zarr.engine.documents import dump, load, load_image, utc_now
 from kymflow_zarr.engine.images.labels import (
-    labels_document,
     labels_group,
     rebuild_levels,
 )
@@ -226,12 +225,13 @@ def _rebuild(
         write_image(storage, change, prefix, document)
         return
     where = f"{prefix}/{folder}/{layout.GROUP}"
-    labels = read_array_artifact_document(load(storage, where), where=where)
+    raw: Any = load(storage, where)
+    labels = read_array_artifact_document(raw, where=where)
     if layout.parse_pyramid_path(name) != labels.pixels.generation:
         change.remove(unit)
         return
-    axes = rebuild_levels(storage, f"{prefix}/{folder}", labels, document, change.stage(unit))
-    change.write_group(folder, labels_document(labels, axes))
+    rebuild_levels(storage, f"{prefix}/{folder}", labels, change.stage(unit))
+    change.write_group(folder, labels.to_group(ome=raw["attributes"].get("ome")))
 
 
 class _Image:

@@ -135,10 +135,8 @@ def listed_labels(raw: Any) -> list[str]:
     return [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
 
 
-def rebuild_levels(
-    storage: Storage, key: str, document: ArrayArtifactDocument, image: ImageDocument, tree: Tree
-) -> tuple[Axis, ...]:
-    """Write the levels of stored labels into a staged group; return the axes of the labels.
+def rebuild_levels(storage: Storage, key: str, document: ArrayArtifactDocument, tree: Tree) -> None:
+    """Write the levels of stored labels into a staged group.
 
     Parameters
     ----------
@@ -146,15 +144,13 @@ def rebuild_levels(
     key : str
         Key of the group of the labels.
     document : ArrayArtifactDocument
-        Their document, which gets the description.
-    image : ImageDocument
+        Their document, which gets the description. The image may have another shape by now.
     tree : Tree
     """
     source, unit = stored_array(storage, f"{key}/{document.pixels.path}")
-    axes = check_labels(document.name, source, image).axes
+    plan = plan_levels(document.pixels.shape, None)
     pyramid = make_levels(
-        source, unit, plan_levels(document.pixels.shape, axes), document.pixels, tree, axes=axes,
-        dimension_names=array_dimension_names(axes), method="mode",
+        source, unit, plan, document.pixels, tree, axes=None, dimension_names=document.axes,
+        method="mode",
     )  # fmt: skip
     set_pyramid(document, pyramid)
-    return axes
