@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,7 +40,7 @@ def azurite() -> Iterator[dict[str, Any]]:
     process = subprocess.Popen(
         [*command(), "--inMemoryPersistence", "--silent", "--disableTelemetry",
          "--skipApiVersionCheck", "--blobPort", "0"],
-        stdout=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
     )  # fmt: skip
     try:
         assert process.stdout is not None
@@ -55,7 +56,8 @@ def azurite() -> Iterator[dict[str, Any]]:
             "client_options": {"allow_http": True},
         }  # fmt: skip
     finally:
-        process.kill()
+        # The command may be a wrapper that has started another process.
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         if process.stdout is not None:
             process.stdout.close()
