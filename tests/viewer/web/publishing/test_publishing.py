@@ -22,6 +22,7 @@ from kymflow_zarr.testing import state_of
 from kymflow_zarr.viewer.web.publishing.image_page import TILE, levels_of
 from tests.helpers.static_host import hosted
 from tests.storage.test_dataset_on_memory import work
+from tests.viewer.web.site import ask, client_of
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -212,3 +213,18 @@ def test_an_empty_dataset_is_published(tmp_path: Path) -> None:
         assert ds.publish(tmp_path / "web").ok
     with hosted(tmp_path / "web") as url:
         assert ZarrDataset(url, mode="r").list_image_ids() == []
+
+
+def test_the_page_shows_a_dataset_on_a_web_host(dataset: ZarrDataset, tmp_path: Path) -> None:
+    dataset.publish(tmp_path / "web")
+    here = client_of(dataset)
+    with hosted(tmp_path / "web") as url:
+        there = client_of(ZarrDataset(url, mode="r"))
+        for address in (
+            "/api/images/kymo/histogram", "/api/tables/a%2Fflow?limit=10",
+            "/api/images/kymo/series?kind=parquet&name=velocity",
+        ):  # fmt: skip
+            expected, found = ask(here, address), ask(there, address)
+            assert found == expected, address
+        window = "/api/images/kymo/window?rows=100:350&columns=0:20&step=2,1"
+        assert there.get(window).content == here.get(window).content
