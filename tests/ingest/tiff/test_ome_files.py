@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from kymflow_zarr import ZarrDataset
 from kymflow_zarr.errors import SourceFileError
 from kymflow_zarr.ingest.sources.tiff.file import open_tiff
 from kymflow_zarr.types import Axis
@@ -55,6 +56,18 @@ def test_a_set_without_one_of_its_files_is_refused_by_that_name(tmp_path: Path) 
     (tmp_path / "exp_T1.ome.tif").unlink()
     with pytest.raises(SourceFileError, match=r"page 1 is not there.*exp_T1\.ome\.tif"):
         open_tiff(tmp_path / "exp_T0.ome.tif")
+
+
+def test_the_report_names_the_other_files_of_a_set_that_is_not_whole(
+    ds: ZarrDataset, tmp_path: Path
+) -> None:
+    lab = tmp_path / "lab"
+    lab.mkdir()
+    write_set(lab, planes(3, 8, 9))
+    (lab / "exp_T1.ome.tif").unlink()
+    (item,) = ds.ingest_legacy_folder(lab).failed
+    assert item.reason is not None
+    assert item.reason.endswith(". Left out with it: exp_T2.ome.tif")
 
 
 def test_a_companion_file_says_what_the_tiffs_are(tmp_path: Path) -> None:

@@ -129,6 +129,7 @@ class _FolderWork:
             known=known.image_unchanged_at,
         )
         self.items.extend(IngestItem("failed", path, None, why) for path, why in scan.unreadable)
+        self.items.extend(IngestItem("unmatched", path, None, why) for path, why in scan.no_files)
         self.items.extend(self._misnamed(scan))
         detector = ChangeDetector(known, compare_new=dry_run)
         detector.prepare(plan.acquisitions, self.executor)

@@ -102,7 +102,7 @@ class LastScan:
     def _state_of(self, options: tuple[object, ...]) -> str | None:
         """Return the digest of all that the report is made of; None if it may change unseen."""
         scan, dataset = self._scan, self._dataset
-        if scan.unreadable or scan.misnamed or scan.unlisted:
+        if scan.unreadable or scan.misnamed or scan.no_files or scan.unlisted:
             return None
         digest = hashlib.sha256(f"{__version__}\0{self._root}\0{options}\0".encode())
         digest.update(msgspec.json.encode(scan.listing))

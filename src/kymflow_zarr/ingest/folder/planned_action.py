@@ -19,7 +19,7 @@ from kymflow_zarr.ingest.folder.changes import FileChange, compare
 from kymflow_zarr.ingest.folder.convention import Acquisition
 from kymflow_zarr.ingest.folder.source_index import KnownImage
 from kymflow_zarr.ingest.image import image_id_of, stage_image
-from kymflow_zarr.ingest.recipe import StillChangingError, files_of_acquisition, listed
+from kymflow_zarr.ingest.recipe import StillChangingError, listed
 from kymflow_zarr.ingest.report import IngestItem
 from kymflow_zarr.ingest.update import move_image, note_times, update_image
 from kymflow_zarr.runtime.parallel import process_token
@@ -271,8 +271,8 @@ class PlannedAction:
         if isinstance(error, StillChangingError):
             return IngestItem("skipped", self._path, self._image_id, f"{error}")
         reason = str(error) if isinstance(error, KymflowZarrError) else repr(error)
-        files = files_of_acquisition(self.acquisition)
-        names = [found.path.name for found in files if found is not self.acquisition.primary]
+        others = (*self.acquisition.images[1:], *self.acquisition.members)
+        names = [found.path.name for found in others]
         if self.is_new and names:
             reason = f"{reason.removesuffix('.')}. Left out with it: {listed(names)}"
         return IngestItem("failed", self._path, self._image_id, reason)

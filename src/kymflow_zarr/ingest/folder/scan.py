@@ -96,6 +96,8 @@ class Scan:
         modification in ns, in order of their paths.
     unreadable : list of (str, str)
         Links and folders that could not be followed or read, and why.
+    no_files : list of (str, str)
+        Path of each named pipe, socket and device, and what it is.
     misnamed : list of (str, str)
         Files whose names are not valid Unicode, which no document can hold, and why.
     unlisted : list of str
@@ -105,6 +107,7 @@ class Scan:
     listing: list[tuple[str, str, int, int]] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     misnamed: list[tuple[str, str]] = field(default_factory=list)
+    no_files: list[tuple[str, str]] = field(default_factory=list)
     unlisted: list[str] = field(default_factory=list)
 
     @functools.cached_property
@@ -222,8 +225,11 @@ def _walk(folder: str, prefix: str, scan: Scan, depth: int = 1000) -> None:
                     continue
                 stat = entry.stat()
                 scan.listing.append((entry.path, rel_path, stat.st_size, stat.st_mtime_ns))
+            elif entry.is_symlink():
+                scan.unreadable.append((spelled_out(entry.path), _where_it_leads(entry)))
             else:
-                scan.unreadable.append((spelled_out(entry.path), _why_no_file(entry)))
+                why = "is no file, but a named pipe, a socket or a device"
+                scan.no_files.append((spelled_out(entry.path), why))
         except FileNotFoundError:
             continue  # Deleted since it was listed.
         except OSError as error:
@@ -232,9 +238,7 @@ def _walk(folder: str, prefix: str, scan: Scan, depth: int = 1000) -> None:
             )
 
 
-def _why_no_file(entry: os.DirEntry[str]) -> str:
-    if not entry.is_symlink():
-        return "is no file, but a named pipe, a socket or a device"
+def _where_it_leads(entry: os.DirEntry[str]) -> str:
     if entry.is_dir():
         return "is a link to a folder, which is not followed"
     return "the link leads to no file" if os.path.exists(entry.path) else "the link leads nowhere"  # noqa: PTH110 - as above
