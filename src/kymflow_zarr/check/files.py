@@ -166,7 +166,7 @@ def check_source_files(
     where: str,
     prefix: str,
     documents: Iterable[SourceFileDocument],
-    kept: Mapping[str, int],
+    present: Mapping[str, int],
 ) -> None:
     """Check that exactly the source files listed as kept exist.
 
@@ -178,7 +178,7 @@ def check_source_files(
     prefix : str
         Key that ``kept_as`` is below; empty for the dataset's own.
     documents : iterable of SourceFileDocument
-    kept : mapping of str to int
+    present : mapping of str to int
         Sizes of the files below ``source_files/``.
     """
     listed = set()
@@ -193,13 +193,13 @@ def check_source_files(
             listed.add(name)
             # On-disk format: "The file that kept_as names MUST be there."
             # On-disk format: "The file that frame_as names MUST be there."
-            if name not in kept:
+            if name not in present:
                 findings.add(
                     "source-file",
                     f"{prefix}/{key}".lstrip("/"),
                     f"{of} of {document.rel_path!r} is missing. {RESTORE}",
                 )
-    for name in kept:
+    for name in present:
         if name not in listed and name != "files.json":
             check_foreign(findings, f"{prefix}/{layout.SOURCE_FILES}/{name}".lstrip("/"))
 

@@ -41,8 +41,8 @@ def complete_artifacts(ctx: click.Context, _param: click.Parameter, incomplete: 
 def complete_columns(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Complete columns of the list of images, in a comma-separated list after the last comma."""
     before, comma, last = incomplete.rpartition(",")
-    found = _offer(ctx, last, lambda ds: list(map(str, ds.images().columns)))
-    return [f"{before}{comma}{name}" for name in found]
+    names = _offer(ctx, last, lambda ds: list(map(str, ds.images().columns)))
+    return [f"{before}{comma}{name}" for name in names]
 
 
 def _offer(

@@ -132,10 +132,10 @@ class _Bash(BashComplete):
     def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem[str]]:
         if self._word.mixed:
             return []
-        found = super().get_completions(args, incomplete)
+        items = super().get_completions(args, incomplete)
         return [
             item
-            for item in found
+            for item in items
             if item.type != "plain"
             or (item.value.isprintable() and item.value.startswith(self._before))
         ]
@@ -174,8 +174,8 @@ class _Fish(FishComplete):
 
     def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem[str]]:
         # fish does not quote "~", the home folder.
-        found = super().get_completions(args, incomplete)
-        return [item for item in found if not str(item.value).startswith("~")]
+        items = super().get_completions(args, incomplete)
+        return [item for item in items if not str(item.value).startswith("~")]
 
 
 add_completion_class(_Bash)

@@ -121,9 +121,9 @@ class Change:
 
     def _checksums(self) -> bytes:
         sums = {
-            f"{folder}/{key}": found
+            f"{folder}/{key}": file_sum
             for folder, tree in self._trees.items()
-            for key, found in tree.sums.items()
+            for key, file_sum in tree.sums.items()
         }
         sums |= self.sums
         key = _join(self.prefix, layout.CHECKSUMS)

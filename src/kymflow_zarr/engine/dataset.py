@@ -523,8 +523,10 @@ class OpenDataset:
     ) -> dict[str, pd.DataFrame]:
         from kymflow_zarr.engine.results.compute import rows_of
 
-        found = everything.of_variant(name, variant)
-        return {image_id: rows_of(self, image_id, results) for image_id, results in found.items()}
+        by_image = everything.of_variant(name, variant)
+        return {
+            image_id: rows_of(self, image_id, results) for image_id, results in by_image.items()
+        }
 
     def _all_results(self) -> AllResults:
         from kymflow_zarr.engine.results.questions import AllResults

@@ -400,13 +400,13 @@ class StoredImage:
         self.require_present()
         named = [suffixes] if isinstance(suffixes, str) else suffixes
         wanted = None if named is None else [suffix for suffix in named if suffix]
-        kept = (layout.METADATA, layout.PROVENANCE, layout.CURATION, layout.LINEAGE)
+        own_documents = (layout.METADATA, layout.PROVENANCE, layout.CURATION, layout.LINEAGE)
         count = 0
         removed: set[str] = set()
         with self.lock(), self.change() as change:
             for info in self.list_artifacts():
                 if wanted is None:
-                    to_delete = info.name not in kept
+                    to_delete = info.name not in own_documents
                 else:
                     to_delete = any(artifacts.is_named(info, suffix) for suffix in wanted)
                 if to_delete:
@@ -831,9 +831,9 @@ class StoredImage:
         result_id = checked_id(name, roi, channel, variant)
         checked = Params.of(params)
         content = Value(self.storage, self.prefix, result_id.label, value)
-        found = declared_inputs(self._results.state(), inputs, roi)
+        input_documents = declared_inputs(self._results.state(), inputs, roi)
         self.put_result(
-            result_id, content, found, checked, keep=keep, error=error, program=program,
+            result_id, content, input_documents, checked, keep=keep, error=error, program=program,
             version=version, seconds=seconds, machine=machine(),
         )  # fmt: skip
         return next(r for r in self.results(name) if r.result_id == result_id)
@@ -951,10 +951,10 @@ class StoredImage:
         """
         where = f"{self.prefix}/{layout.CHECKSUMS}"
         listed = self.storage.read(where)
-        found = None if listed is None else parse_checksums(listed, where=where).get(key)
-        if found is None:
+        file_sum = None if listed is None else parse_checksums(listed, where=where).get(key)
+        if file_sum is None:
             raise ArtifactNotFoundError(f"the image has no file {key!r}", where=self.prefix)
-        return found
+        return file_sum
 
     @contextlib.contextmanager
     def open_file(self, key: str) -> Iterator[io.BufferedReader]:

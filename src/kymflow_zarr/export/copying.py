@@ -373,14 +373,14 @@ def listed_files(storage: Storage, scope: str) -> dict[str, FileSum] | None:
         return None
     files = parse_checksums(data, where=f"{storage.location}/{key}")
     if not scope:
-        return {key: found for key, found in files.items() if not _is_own_document(key)}
+        return {key: file_sum for key, file_sum in files.items() if not _is_own_document(key)}
     return files
 
 
 def _own_documents(storage: Storage) -> dict[str, FileSum]:
     data = storage.read(layout.CHECKSUMS)
     files = {} if data is None else parse_checksums(data, where=storage.location)
-    return {key: found for key, found in files.items() if _is_own_document(key)}
+    return {key: file_sum for key, file_sum in files.items() if _is_own_document(key)}
 
 
 def _is_own_document(key: str) -> bool:
@@ -391,7 +391,9 @@ def _is_own_document(key: str) -> bool:
 
 
 def _digest(files: Files) -> str:
-    lines = sorted(f"{found.sha256} {found.size_bytes} {key}" for key, found in files.items())
+    lines = sorted(
+        f"{file_sum.sha256} {file_sum.size_bytes} {key}" for key, file_sum in files.items()
+    )
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 

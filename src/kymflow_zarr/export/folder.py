@@ -158,7 +158,7 @@ def export_folder(
         plan.write(target, progress, executor)
         # Check that the dataset exists before deleting stale files: an unmounted one looks empty.
         plan.require_dataset()
-        removed, kept = target.remove_stale()
+        removed, left_alone = target.remove_stale()
         failed = [asdict(failure) for failure in plan.failed]
         target.finish(
             manifest_bytes(
@@ -174,7 +174,7 @@ def export_folder(
         str(root),
         tuple(sorted([*target.files, MANIFEST])),
         tuple(removed),
-        tuple(kept),
+        tuple(left_alone),
         tuple(sorted(target.written)),
         tuple(plan.failed),
     )

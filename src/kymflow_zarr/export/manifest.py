@@ -61,8 +61,8 @@ def read_entries(
     files = document.get("files")
     if not isinstance(files, Mapping):
         raise _foreign("it lists no files", where)
-    found = {path: _entry(value) for path, value in files.items() if not layout.leads_out(path)}
-    return document, {path: entry for path, entry in found.items() if entry is not None}
+    entries = {path: _entry(value) for path, value in files.items() if not layout.leads_out(path)}
+    return document, {path: entry for path, entry in entries.items() if entry is not None}
 
 
 def read_journal(data: bytes, dataset_id: str, *, where: str) -> Iterator[tuple[str, FileEntry]]:
@@ -136,7 +136,7 @@ def _entry(value: Any) -> FileEntry | None:
 
 def describe_image(document: ImageDocument) -> dict[str, Any]:
     """Return the part of an image's manifest entry that does not depend on its files."""
-    found: dict[str, Any] = {
+    described: dict[str, Any] = {
         "axes": document.axes,
         "dtype": document.pixels.dtype,
         "shape": document.pixels.shape,
@@ -147,7 +147,7 @@ def describe_image(document: ImageDocument) -> dict[str, Any]:
         "source": document.source,
         "earlier_artifacts": document.earlier_artifacts,
     }
-    plain: dict[str, Any] = msgspec.to_builtins(found)
+    plain: dict[str, Any] = msgspec.to_builtins(described)
     return plain
 
 

@@ -119,9 +119,9 @@ def temporary_in(root: Path) -> Path:
 
 def is_own_folder(folder: Path) -> bool:
     """Return True if a path is a folder, not a link (or junction) to one."""
-    found = folder.lstat()
-    tag = getattr(found, "st_reparse_tag", 0)
-    return stat.S_ISDIR(found.st_mode) and tag != _REPARSE_MOUNT_POINT
+    status = folder.lstat()
+    tag = getattr(status, "st_reparse_tag", 0)
+    return stat.S_ISDIR(status.st_mode) and tag != _REPARSE_MOUNT_POINT
 
 
 State: TypeAlias = FileEntry | Literal["absent", "foreign"]
@@ -186,13 +186,13 @@ class KnownFiles:
         file = self.root.joinpath(*path.split("/"))
         with target_errors("read", str(file)):
             try:
-                found = file.lstat()
+                status = file.lstat()
             except (FileNotFoundError, NotADirectoryError):
                 return "absent"
             # Prefer the latest entry, since `made_from` may differ.
             known = reversed(self._entries.get(path, []))
-            entries = [entry for entry in known if entry.size_bytes == found.st_size]
-            if not entries or not stat.S_ISREG(found.st_mode):
+            entries = [entry for entry in known if entry.size_bytes == status.st_size]
+            if not entries or not stat.S_ISREG(status.st_mode):
                 return "foreign"
             _, digest = digest_file(file)
         return next((entry for entry in entries if entry.sha256 == digest), "foreign")

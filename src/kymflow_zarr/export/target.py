@@ -205,14 +205,14 @@ class ManifestTarget(ExportTarget):
         TargetExistsError
             If one does; the message names up to three.
         """
-        found: dict[str, None] = {}
+        obstacles: dict[str, None] = {}
         with target_errors("look at", str(self.root)):
             for path in paths:
                 obstacle = self._obstacle(path)
                 if obstacle is not None:
-                    found[obstacle] = None
-        if found:
-            raise self._in_the_way(list(found))
+                    obstacles[obstacle] = None
+        if obstacles:
+            raise self._in_the_way(list(obstacles))
 
     def _is_in_the_way(self, path: str) -> bool:
         return self._known.state(path) == "foreign"
@@ -301,7 +301,7 @@ class ManifestTarget(ExportTarget):
         removed, kept : list of str
             Files that were changed since are kept.
         """
-        removed, kept = [], []
+        removed, left_alone = [], []
         with target_errors("clean up", str(self.root)):
             for path in sorted(set(self._known.paths()) - set(self.files) - self._untouched):
                 home = self._untouchable
@@ -309,12 +309,12 @@ class ManifestTarget(ExportTarget):
                     continue
                 if self._obstacle(path) is not None:
                     if os.path.lexists(self._file(path)):
-                        kept.append(path)
+                        left_alone.append(path)
                 elif isinstance(self._known.state(path), FileEntry):
                     self._file(path).unlink()
                     self._remove_empty(self._file(path).parent)
                     removed.append(path)
-        return removed, kept
+        return removed, left_alone
 
     def finish(self, manifest: bytes | None) -> None:
         """Write the manifest (None: it is unchanged) and delete the journal."""
@@ -393,7 +393,7 @@ class OriginalTarget(ExportTarget):
         TargetExistsError
             If one differs; the message names up to three. Nothing was written.
         """
-        found: dict[str, None] = {}
+        obstacles: dict[str, None] = {}
         for file in files:
             with target_errors("look at", str(self.root)):
                 obstacle = self._obstacle(file.path)
@@ -407,9 +407,9 @@ class OriginalTarget(ExportTarget):
                 except Exception as error:  # noqa: BLE001 - sorted by the caller
                     failed(file, error)
             if obstacle is not None:
-                found[obstacle] = None
-        if found:
-            raise self._in_the_way(list(found))
+                obstacles[obstacle] = None
+        if obstacles:
+            raise self._in_the_way(list(obstacles))
 
     def _is_in_the_way(self, path: str) -> bool:
         file = self._file(path)
@@ -439,10 +439,10 @@ class OriginalTarget(ExportTarget):
         there = file.path in self._there or file.path in broken
         return None if there else temporary_in(self.root)
 
-    def sync(self, made: Iterable[Path | None]) -> None:
+    def sync(self, temporaries: Iterable[Path | None]) -> None:
         """Fsync the temporary files before they are renamed."""
         with target_errors("write", str(self.root)):
-            sync_all([temporary for temporary in made if temporary is not None])
+            sync_all([temporary for temporary in temporaries if temporary is not None])
 
     def sync_folders(self) -> None:
         """Fsync the parent folders of the published files."""

@@ -187,7 +187,7 @@ def _channel(index: Any) -> dict[str, Any]:
 
 def sidecar_of_payload(
     payload: Mapping[str, Any],
-    kept: Mapping[str, Any] | None,
+    original: Mapping[str, Any] | None,
     *,
     suffix: str,
     shape: Sequence[int],
@@ -204,7 +204,7 @@ def sidecar_of_payload(
     ----------
     payload : mapping
         Of version "2.0".
-    kept : mapping, optional
+    original : mapping, optional
         The earlier sidecar.
     suffix : str
         Of the image file.
@@ -213,18 +213,22 @@ def sidecar_of_payload(
     dtype : str
     """
     lost: list[str] = []
-    before = None if kept is None else payload_of_sidecar(kept, suffix=suffix)
-    written = copy.deepcopy(dict(kept)) if kept is not None else _empty(shape, dims, dtype)
-    said = payload.get(_EXPERIMENT)
-    if isinstance(said, Mapping) and (before is None or said != before[_EXPERIMENT]):
-        written[_EXPERIMENT] = written[_EXPERIMENT] | _experiment(said)
-        lost += [f"experiment_metadata.{key}" for key in said if key not in written[_EXPERIMENT]]
+    before = None if original is None else payload_of_sidecar(original, suffix=suffix)
+    written = copy.deepcopy(dict(original)) if original is not None else _empty(shape, dims, dtype)
+    experiment = payload.get(_EXPERIMENT)
+    if isinstance(experiment, Mapping) and (before is None or experiment != before[_EXPERIMENT]):
+        written[_EXPERIMENT] = written[_EXPERIMENT] | _experiment(experiment)
+        lost += [
+            f"experiment_metadata.{key}" for key in experiment if key not in written[_EXPERIMENT]
+        ]
     rois = payload.get("rois")
     rois = rois if isinstance(rois, list) else []
     earlier = (
         {} if before is None else {roi.get("roi_id"): roi for roi in _mappings(before["rois"])}
     )
-    theirs = {} if kept is None else {roi.get("roi_id"): roi for roi in _mappings(kept["rois"])}
+    theirs = (
+        {} if original is None else {roi.get("roi_id"): roi for roi in _mappings(original["rois"])}
+    )
     written["rois"] = []
     same: set[Any] = set()
     for roi in _mappings(rois):
@@ -262,9 +266,17 @@ def _without_meta(roi: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in roi.items() if key != "meta"}
 
 
-def _experiment(said: Mapping[str, Any]) -> dict[str, Any]:
-    texts = {key: "" if said[key] is None else said[key] for key in _TEXTS if key in said}
-    numbers = {key: said[key] if said[key] != "" else None for key in _NUMBERS if key in said}
+def _experiment(experiment: Mapping[str, Any]) -> dict[str, Any]:
+    texts = {
+        key: "" if experiment[key] is None else experiment[key]
+        for key in _TEXTS
+        if key in experiment
+    }
+    numbers = {
+        key: experiment[key] if experiment[key] != "" else None
+        for key in _NUMBERS
+        if key in experiment
+    }
     return texts | numbers
 
 

@@ -274,14 +274,14 @@ def _velocity(state: ImageState, suffix: str) -> Iterator[_Found]:
         current = (meta.get("revision") or 0) if isinstance(meta, Mapping) else 0
         if revision is not None and current != revision:
             now = State("0" * 64, {"meta": {"revision": revision}})  # Its digest is not known.
-        told = {key: value for key, value in entry.items() if key in _PARAMETERS}
+        params = {key: value for key, value in entry.items() if key in _PARAMETERS}
         yield _Found(
             ResultId(f"{VELOCITY}{suffix}", roi_id, _channel(entry.get("channel"))), artifact,
             [
                 input_document("pixels", "", state.of("pixels", "")),
                 input_document("region", str(roi_id), now),
             ],
-            told, f"kymflow {told.get('algorithm', '')}".strip(),
+            params, f"kymflow {params.get('algorithm', '')}".strip(),
             _iso(entry["analyzed_at"]) if "analyzed_at" in entry
             else _time_of(state, told_by, artifact),
             told_by=(told_by,),

@@ -16,7 +16,7 @@ from kymflow_zarr.errors import (
 )
 from kymflow_zarr.ingest.adopt import adopt
 from kymflow_zarr.ingest.folder.convention import Acquisition, plan_folder
-from kymflow_zarr.ingest.folder.scan import Found, look_at, scan_siblings
+from kymflow_zarr.ingest.folder.scan import ScannedFile, look_at, scan_siblings
 from kymflow_zarr.ingest.folder.source_index import KnownImage, image_with_source, source_lookup
 from kymflow_zarr.ingest.recipe import open_acquisition, read_back, save_artifact
 from kymflow_zarr.ingest.sources.registry import is_image_file, open_image_file
@@ -41,42 +41,42 @@ def ingest_tiff(
         raise SourceNotFoundError(
             "there is no such file", where=str(tiff), hint="Check the path; it is taken as it is."
         )
-    found = look_at(tiff)
+    scanned = look_at(tiff)
     lookup = source_lookup(dataset)
     if image_id is None:
-        known = _with_first_id(dataset, found, series) or lookup.find(found, series)
+        known = _with_first_id(dataset, scanned, series) or lookup.find(scanned, series)
         if known is not None:
-            return _unchanged(dataset, known, found)
-    acquisition = _acquisition_of(found) if include_sidecars else _set_of(found, series)
-    if acquisition.primary != found:
+            return _unchanged(dataset, known, scanned)
+    acquisition = _acquisition_of(scanned) if include_sidecars else _set_of(scanned, series)
+    if acquisition.primary != scanned:
         # The file belongs to a set, whose image is identified by the set's first file.
-        found = acquisition.primary
+        scanned = acquisition.primary
         if image_id is None:
-            known = _with_first_id(dataset, found, series) or lookup.find(found, series)
+            known = _with_first_id(dataset, scanned, series) or lookup.find(scanned, series)
             if known is not None:
-                return _unchanged(dataset, known, found)
+                return _unchanged(dataset, known, scanned)
     given = image_id_of(dataset, acquisition, series) if image_id is None else image_id
     try:
         with dataset.new_record(given) as draft:
             stage_image(
                 draft, acquisition, series=series, verify=verify, keep_original=keep_original
             )
-            known = lookup.image_moved_here(found, series) if image_id is None else None
+            known = lookup.image_moved_here(scanned, series) if image_id is None else None
             if known is not None:
-                return _unchanged(dataset, known, found)
+                return _unchanged(dataset, known, scanned)
             before = lookup.version()
             draft.commit()
     except RecordExistsError:
         # Another process may have added the file meanwhile.
-        known = lookup.find(found, series) if image_id is None else None
+        known = lookup.find(scanned, series) if image_id is None else None
         if known is None:
             raise
-        return _unchanged(dataset, known, found)
-    lookup.add(found, series, given, before=before)
+        return _unchanged(dataset, known, scanned)
+    lookup.add(scanned, series, given, before=before)
     return dataset.record(given)
 
 
-def _acquisition_of(found: Found) -> Acquisition:
+def _acquisition_of(scanned: ScannedFile) -> Acquisition:
     """Return a TIFF with the sidecars that lie beside it.
 
     Raises
@@ -84,7 +84,7 @@ def _acquisition_of(found: Found) -> Acquisition:
     SourceFileError
         If a folder that may hold sidecars cannot be listed.
     """
-    scan = scan_siblings(found.path)
+    scan = scan_siblings(scanned.path)
     for folder in scan.unlisted:
         raise SourceFileError(
             "the folder cannot be listed, so its sidecars cannot be found",
@@ -92,27 +92,27 @@ def _acquisition_of(found: Found) -> Acquisition:
             hint="Give read permission, or pass include_sidecars=False to take the pixels alone.",
         )
     plan = plan_folder(
-        scan.files, lambda f: f == found or is_image_file(f.path), include_sidecars=True
+        scan.files, lambda f: f == scanned or is_image_file(f.path), include_sidecars=True
     )
     for acquisition in plan.acquisitions:
-        if acquisition.members and found in (*acquisition.images, *acquisition.members):
+        if acquisition.members and scanned in (*acquisition.images, *acquisition.members):
             return acquisition
-        if found in acquisition.images:
+        if scanned in acquisition.images:
             # The caller asked for one file: leave out the other channels of its acquisition.
-            return Acquisition((found,), acquisition.attached)
-    return Acquisition((found,))
+            return Acquisition((scanned,), acquisition.attached)
+    return Acquisition((scanned,))
 
 
-def _set_of(found: Found, series: int) -> Acquisition:
+def _set_of(scanned: ScannedFile, series: int) -> Acquisition:
     """Return a file with the other files that its image is read from, without sidecars."""
-    with open_image_file(found.path, series=series) as image:
+    with open_image_file(scanned.path, series=series) as image:
         files = image.files
     if len(files) == 1:
-        return Acquisition((found,))
+        return Acquisition((scanned,))
     plan = plan_folder(
-        scan_siblings(found.path).files, lambda f: f == found, include_sidecars=False
+        scan_siblings(scanned.path).files, lambda f: f == scanned, include_sidecars=False
     )
-    return next(iter(plan.acquisitions), Acquisition((found,)))
+    return next(iter(plan.acquisitions), Acquisition((scanned,)))
 
 
 def image_id_of(dataset: OpenDataset, acquisition: Acquisition, series: int) -> str:
@@ -122,44 +122,44 @@ def image_id_of(dataset: OpenDataset, acquisition: Acquisition, series: int) -> 
     finds the id taken. The id may also be taken by an image whose file has moved; then the content
     of the file decides.
     """
-    found = acquisition.primary
-    first = _first_id(dataset, found, series)
-    if first not in dataset or _with_first_id(dataset, found, series) is not None:
+    scanned = acquisition.primary
+    first = _first_id(dataset, scanned, series)
+    if first not in dataset or _with_first_id(dataset, scanned, series) is not None:
         return first
-    return _first_id(dataset, found, series, found.sha256())
+    return _first_id(dataset, scanned, series, scanned.sha256())
 
 
-def _first_id(dataset: OpenDataset, found: Found, series: int, *more: str) -> str:
-    name = "/".join([dataset.dataset_id, str(series), found.full_path, *more])
+def _first_id(dataset: OpenDataset, scanned: ScannedFile, series: int, *more: str) -> str:
+    name = "/".join([dataset.dataset_id, str(series), scanned.full_path, *more])
     return str(uuid.uuid5(uuid.NAMESPACE_URL, name))
 
 
-def _with_first_id(dataset: OpenDataset, found: Found, series: int) -> KnownImage | None:
+def _with_first_id(dataset: OpenDataset, scanned: ScannedFile, series: int) -> KnownImage | None:
     """Return the image of a file if its id is the one derived from the file's path.
 
     Nearly all images have that id. The cost does not depend on the number of images.
     """
-    return image_with_source(dataset, _first_id(dataset, found, series), found, series)
+    return image_with_source(dataset, _first_id(dataset, scanned, series), scanned, series)
 
 
-def _unchanged(dataset: OpenDataset, known: KnownImage, found: Found) -> StoredImage:
-    path = found.full_path
+def _unchanged(dataset: OpenDataset, known: KnownImage, scanned: ScannedFile) -> StoredImage:
+    path = scanned.full_path
     file = next(file for file in known.files if (file.role, file.path) == ("image", path))
-    if not is_unchanged(file, found):
+    if not is_unchanged(file, scanned):
         raise RecordExistsError(
             f"the file was ingested before, as image {known.image_id!r}, and has changed since",
-            where=found.full_path,
+            where=scanned.full_path,
             hint='refresh_from_folder(folder, mode="reingest_if_changed") updates that image; '
             "an image_id of its own adds the file once more.",
         )
     return dataset.record(known.image_id)
 
 
-def is_unchanged(file: SourceFileDocument, found: Found) -> bool:
+def is_unchanged(file: SourceFileDocument, scanned: ScannedFile) -> bool:
     """Return True if a file is unchanged since its ingest, by size and time, else by digest."""
-    if found.size_bytes != file.size_bytes:
+    if scanned.size_bytes != file.size_bytes:
         return False
-    return found.mtime_ns == file.mtime_ns or found.sha256() == file.sha256
+    return scanned.mtime_ns == file.mtime_ns or scanned.sha256() == file.sha256
 
 
 def stage_image(

@@ -25,7 +25,7 @@ from kymflow_zarr.errors import (
 )
 from kymflow_zarr.formats.array.read import read_array
 from kymflow_zarr.ingest.folder.convention import Acquisition, plan_folder
-from kymflow_zarr.ingest.folder.scan import Found, sha256_of_file
+from kymflow_zarr.ingest.folder.scan import ScannedFile, sha256_of_file
 from kymflow_zarr.ingest.sidecars.artifacts import (
     TIFF_ARTIFACT,
     SidecarContents,
@@ -69,7 +69,7 @@ def open_acquisition(acquisition: Acquisition, series: int) -> Iterator[OpenAcqu
     """
     with ChannelStack(acquisition.images, series) as stack:
         # Decoded sidecar values take a few times the bytes of their files.
-        attached = sum(attached.found.size_bytes for attached in acquisition.attached)
+        attached = sum(attached.scanned.size_bytes for attached in acquisition.attached)
         with pixels_memory.reserve(stack.memory_bytes + 4 * attached):
             yield OpenAcquisition(acquisition, stack, series)
 
@@ -142,9 +142,10 @@ class OpenAcquisition:
         An artifact that cannot be saved is only noted, since its source file is kept verbatim.
         """
         stack, contents = self.stack, self.contents
-        images = [_image_file(found, self._series) for found in self.acquisition.images]
+        images = [_image_file(scanned, self._series) for scanned in self.acquisition.images]
         members = [
-            _image_file(found, self._series, role="member") for found in self.acquisition.members
+            _image_file(scanned, self._series, role="member")
+            for scanned in self.acquisition.members
         ]
         first = stack.images[0]
         if first.series_count > 1 and first.name is not None:
@@ -152,9 +153,9 @@ class OpenAcquisition:
         stack.keep_skeletons(record, images)
         if self.keep_original:
             files = (*self.acquisition.images, *self.acquisition.members)
-            for document, found in zip((*images, *members), files, strict=True):
-                name = found.rel_path.removeprefix(self._prefix)
-                document.kept_as = record.keep_source_file(name, found.path.read_bytes())
+            for document, scanned in zip((*images, *members), files, strict=True):
+                name = scanned.rel_path.removeprefix(self._prefix)
+                document.kept_as = record.keep_source_file(name, scanned.path.read_bytes())
         saved = []
         for artifact in distinct(
             [*self._image_artifacts(images, members), *contents.artifacts], contents
@@ -201,11 +202,11 @@ class OpenAcquisition:
 
     def _irregular_times(self) -> tuple[str, npt.NDArray[np.float64]] | None:
         """Return name and values of the times of frames or lines, None if a step says them all."""
-        found = self.stack.images[0].frame_times_s
+        scanned = self.stack.images[0].frame_times_s
         places = [i for i, axis in enumerate(self.axes) if axis.quantity == "time"]
-        if found is None or not places or len(found) < 2 or even_step(found) is not None:
+        if scanned is None or not places or len(scanned) < 2 or even_step(scanned) is not None:
             return None
-        times = np.array(found)
+        times = np.array(scanned)
         if times_problem(times, self.stack.shape[places[-1]]) is not None:
             return None
         return times_name(self.axes[places[-1]].name), times
@@ -222,21 +223,21 @@ class OpenAcquisition:
         """Keep the bytes of the sidecars and return their documents."""
         documents = []
         for attached in self.acquisition.attached:
-            found = attached.found
-            data = self.contents.data.get(found.rel_path)
+            scanned = attached.scanned
+            data = self.contents.data.get(scanned.rel_path)
             if data is None:
                 continue  # The file could not be read; the notes already say so.
-            name = found.rel_path.removeprefix(self._prefix)
+            name = scanned.rel_path.removeprefix(self._prefix)
             documents.append(
                 SourceFileDocument(
-                    path=found.full_path,
-                    rel_path=found.rel_path,
+                    path=scanned.full_path,
+                    rel_path=scanned.rel_path,
                     role=attached.role,
                     size_bytes=len(data),
-                    mtime_ns=found.mtime_ns,
+                    mtime_ns=scanned.mtime_ns,
                     sha256=digest_of_bytes(data),
                     kept_as=record.keep_source_file(name, data),
-                    feeds=feeds.get(found.rel_path, {}),
+                    feeds=feeds.get(scanned.rel_path, {}),
                 )
             )
         return documents
@@ -259,12 +260,12 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_MAX_NAMES]) + more
 
 
-def files_of_acquisition(acquisition: Acquisition) -> list[Found]:
+def files_of_acquisition(acquisition: Acquisition) -> list[ScannedFile]:
     """Return all files of an acquisition, those with pixels first."""
     return [
         *acquisition.images,
         *acquisition.members,
-        *(attached.found for attached in acquisition.attached),
+        *(attached.scanned for attached in acquisition.attached),
     ]
 
 
@@ -272,37 +273,41 @@ class StillChangingError(SourceFileError):
     """A file is being written while it is read."""
 
 
-def require_settled(files: Iterable[Found]) -> None:
+def require_settled(files: Iterable[ScannedFile]) -> None:
     """Raise StillChangingError if a file has changed since it was found.
 
     A microscope may still be writing it: the content read may mix old and new bytes.
     """
-    for found in files:
+    for scanned in files:
         try:
-            stat = found.path.stat()
+            stat = scanned.path.stat()
         except FileNotFoundError:
-            raise StillChangingError("went away while it was read", where=found.full_path) from None
-        if (stat.st_size, stat.st_mtime_ns) != (found.size_bytes, found.mtime_ns):
             raise StillChangingError(
-                "changed while it was read", where=found.full_path, hint="It is left for next time."
+                "went away while it was read", where=scanned.full_path
+            ) from None
+        if (stat.st_size, stat.st_mtime_ns) != (scanned.size_bytes, scanned.mtime_ns):
+            raise StillChangingError(
+                "changed while it was read",
+                where=scanned.full_path,
+                hint="It is left for next time.",
             )
 
 
-def _image_file(found: Found, series: int, *, role: str = "image") -> SourceFileDocument:
+def _image_file(scanned: ScannedFile, series: int, *, role: str = "image") -> SourceFileDocument:
     """Return the document of a file with pixels."""
     try:
-        found.full_path.encode()
+        scanned.full_path.encode()
     except UnicodeEncodeError:
         raise SourceFileError(
-            "the file's name is not valid Unicode", where=repr(found.full_path), hint="Rename it."
+            "the file's name is not valid Unicode", where=repr(scanned.full_path), hint="Rename it."
         ) from None
     return SourceFileDocument(
-        path=found.full_path,
-        rel_path=found.rel_path,
+        path=scanned.full_path,
+        rel_path=scanned.rel_path,
         role=role,
-        size_bytes=found.size_bytes,
-        mtime_ns=found.mtime_ns,
-        sha256=found.sha256(),
+        size_bytes=scanned.size_bytes,
+        mtime_ns=scanned.mtime_ns,
+        sha256=scanned.sha256(),
         series=series,
     )
 
@@ -353,15 +358,15 @@ def rebuild_image(draft: RecordDraft, files: Sequence[SourceFileDocument]) -> No
     images = [file for file in files if file.role in ("image", "member")]
     there = list(_unchanged(files))
     wanted = {file.rel_path for file in images}
-    if not images or not wanted <= {found.rel_path for found in there}:
+    if not images or not wanted <= {scanned.rel_path for scanned in there}:
         raise SourceNotFoundError("the source files are not there as they were")
-    plan = plan_folder(there, lambda found: found.rel_path in wanted, include_sidecars=True)
+    plan = plan_folder(there, lambda scanned: scanned.rel_path in wanted, include_sidecars=True)
     with open_acquisition(plan.acquisitions[0], images[0].series) as source:
         source.stage_pixels(draft)
         source.stage_artifacts(draft, partial(save_artifact, draft))
 
 
-def _unchanged(files: Sequence[SourceFileDocument]) -> Iterator[Found]:
+def _unchanged(files: Sequence[SourceFileDocument]) -> Iterator[ScannedFile]:
     for file in sorted(files, key=lambda f: f.rel_path):
         path = Path(file.path)
         try:
@@ -369,7 +374,7 @@ def _unchanged(files: Sequence[SourceFileDocument]) -> Iterator[Found]:
             same = path.is_file() and path.stat().st_size == file.size_bytes
             if same and sha256_of_file(path) == file.sha256:
                 # Keep the modification time that the artifacts were made with.
-                yield Found(str(path), file.rel_path, file.size_bytes, file.mtime_ns)
+                yield ScannedFile(str(path), file.rel_path, file.size_bytes, file.mtime_ns)
         except OSError:
             continue
 

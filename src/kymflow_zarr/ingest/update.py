@@ -13,7 +13,7 @@ from kymflow_zarr.errors import KymflowZarrError, SourceFileError, StorageError
 from kymflow_zarr.ingest.adopt import adopt
 from kymflow_zarr.ingest.folder.changes import same_pixels
 from kymflow_zarr.ingest.folder.convention import Acquisition
-from kymflow_zarr.ingest.folder.scan import Found, is_gone
+from kymflow_zarr.ingest.folder.scan import ScannedFile, is_gone
 from kymflow_zarr.ingest.folder.source_index import KnownImage
 from kymflow_zarr.ingest.recipe import (
     OpenAcquisition,
@@ -113,7 +113,7 @@ def update_image(
 
 def _is_of_other_images(acquisition: Acquisition, changed: set[str]) -> bool:
     """Return True if all changed files are members of a set, which may hold other images."""
-    return changed <= {found.rel_path for found in acquisition.members}
+    return changed <= {scanned.rel_path for scanned in acquisition.members}
 
 
 def _require_readable(update: RecordUpdate, source: OpenAcquisition) -> None:
@@ -123,11 +123,11 @@ def _require_readable(update: RecordUpdate, source: OpenAcquisition) -> None:
     """
     known = {file.path for file in update.document.source_files}
     for attached in source.acquisition.attached:
-        found = attached.found
-        if found.rel_path in source.contents.unreadable and found.full_path in known:
+        scanned = attached.scanned
+        if scanned.rel_path in source.contents.unreadable and scanned.full_path in known:
             raise SourceFileError(
                 "the file cannot be read now, so the image was left as it was",
-                where=found.full_path,
+                where=scanned.full_path,
                 hint="Scan the folder again when it can be read.",
             )
 
@@ -170,7 +170,7 @@ class _Artifacts:
         self._update = update
         self._notes = contents.notes
         founds = files_of_acquisition(acquisition)
-        self._here = {found.full_path: found.rel_path for found in founds}
+        self._here = {scanned.full_path: scanned.rel_path for scanned in founds}
         self._made: dict[str, str] = {}
         self._feeders: dict[str, set[str]] = defaultdict(set)
         for file in update.document.source_files:
@@ -227,44 +227,44 @@ def move_image(dataset: OpenDataset, acquisition: Acquisition, known: KnownImage
         old = str(PurePosixPath(known.file.rel_path).parent)
         prefix = "" if old == "." else f"{old}/"
         names = {file.rel_path.removeprefix(prefix) for file in update.document.source_files}
-        renamed = [found for name, found in by_name.items() if name not in names]
+        renamed = [scanned for name, scanned in by_name.items() if name not in names]
         files = []
         for file in update.document.source_files:
-            found = by_name.get(file.rel_path.removeprefix(prefix))
-            if found is None:
-                found = next((f for f in renamed if _holds(f, file)), None)
-            if found is None and file.path == known.file.path:
-                found = acquisition.primary
-            if found is not None:
-                file.path, file.rel_path = found.full_path, found.rel_path
+            scanned = by_name.get(file.rel_path.removeprefix(prefix))
+            if scanned is None:
+                scanned = next((f for f in renamed if _holds(f, file)), None)
+            if scanned is None and file.path == known.file.path:
+                scanned = acquisition.primary
+            if scanned is not None:
+                file.path, file.rel_path = scanned.full_path, scanned.rel_path
                 if not file.sha256:
-                    file.size_bytes, file.sha256 = found.size_bytes, found.sha256()
+                    file.size_bytes, file.sha256 = scanned.size_bytes, scanned.sha256()
                 # A file that changed during the move keeps its old time, so that the change is
                 # detected.
-                if file.mtime_ns != found.mtime_ns and _holds(found, file):
-                    file.mtime_ns = found.mtime_ns
+                if file.mtime_ns != scanned.mtime_ns and _holds(scanned, file):
+                    file.mtime_ns = scanned.mtime_ns
             files.append(file)
         update.commit(files)
     return KnownImage(known.image_id, tuple(files))
 
 
-def _holds(found: Found, file: SourceFileDocument) -> bool:
+def _holds(scanned: ScannedFile, file: SourceFileDocument) -> bool:
     """Return True if the content of a file matches its document."""
-    return found.size_bytes == file.size_bytes and found.sha256() == file.sha256
+    return scanned.size_bytes == file.size_bytes and scanned.sha256() == file.sha256
 
 
 def note_times(dataset: OpenDataset, acquisition: Acquisition, known: KnownImage) -> None:
     """Record the new times of unchanged files, so that they are not digested again."""
-    here = {found.full_path: found for found in files_of_acquisition(acquisition)}
+    here = {scanned.full_path: scanned for scanned in files_of_acquisition(acquisition)}
     image_id = known.image_id
     with dataset.image_lock(image_id), RecordUpdate(dataset.storage, image_id) as update:
         for file in update.document.source_files:
-            found = here.get(file.path)
-            if found is None:
+            scanned = here.get(file.path)
+            if scanned is None:
                 continue
-            file.mtime_ns, file.gone = found.mtime_ns, False
+            file.mtime_ns, file.gone = scanned.mtime_ns, False
             if not file.sha256:
-                file.size_bytes, file.sha256 = found.size_bytes, found.sha256()
+                file.size_bytes, file.sha256 = scanned.size_bytes, scanned.sha256()
         update.commit(update.document.source_files)
 
 

@@ -223,8 +223,8 @@ def places_of(key: str) -> tuple[str, ...]:
         artifact = layout.parse_artifact_key("/".join(parts[2:]))
         if artifact is not None:
             kind, name = artifact
-            found = (suffix for suffix, of in _SUFFIXES if of == kind)
-            return tuple(f"{folder}/{layout.ANALYSIS}/{name}{suffix}" for suffix in found)
+            suffixes = (suffix for suffix, of in _SUFFIXES if of == kind)
+            return tuple(f"{folder}/{layout.ANALYSIS}/{name}{suffix}" for suffix in suffixes)
     if room == [layout.ANALYSIS_ARRAYS] and rest:
         rest = [layout.decode_name(rest[0]) or rest[0], *rest[1:]]
     return ("/".join([folder, *room, *rest]),)

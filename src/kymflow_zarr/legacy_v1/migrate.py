@@ -128,10 +128,10 @@ def read_sources(storage: V1Storage) -> OldSources:
 
 def _provenance_path(files: Mapping[str, bytes]) -> str:
     data = files.get(_PROVENANCE)
-    said: Any = None if data is None else artifacts.decode("json", data, where=_PROVENANCE)
-    if not isinstance(said, Mapping):
+    provenance: Any = None if data is None else artifacts.decode("json", data, where=_PROVENANCE)
+    if not isinstance(provenance, Mapping):
         return ""
-    paths = (said.get("source_primary_path"), said.get("original_path"))
+    paths = (provenance.get("source_primary_path"), provenance.get("original_path"))
     return next((path for path in paths if isinstance(path, str) and path), "")
 
 
@@ -227,9 +227,12 @@ def carry(old: OldImage, storage: Storage) -> None:
         for key, data in old.files.items():
             draft.write(key, data)
         for name in old.arrays.names():
-            said = old.arrays.document(name)
+            array_document = old.arrays.document(name)
             draft.save_array(
-                name, old.arrays.load(name), axes=said.axes, updated_utc=said.updated_utc
+                name,
+                old.arrays.load(name),
+                axes=array_document.axes,
+                updated_utc=array_document.updated_utc,
             )
         draft.commit()
 
@@ -429,13 +432,13 @@ class MigrationReport(Report[MigrationItem]):
             f"{len(self.migrated)} migrated, {len(self.unchanged)} unchanged, "
             f"{len(self.failed)} failed: {self.old} -> {self.new}"
         )
-        kept = [] if self.backup is None else [f"the old dataset is kept as {self.backup}"]
+        backup = [] if self.backup is None else [f"the old dataset is kept as {self.backup}"]
         notes = [
             f"{item.status} {item.kind} {item.name}: {item.reason}"
             for item in self.items
             if item.reason is not None
         ]
-        return self._text(head, *kept, *notes)
+        return self._text(head, *backup, *notes)
 
 
 _ROOT_ATTRIBUTES: Final = "kymflow_zarr_v1"
@@ -568,8 +571,8 @@ def _open_new(path: Path, old: V1Storage, document: DatasetDocument) -> Storage:
     # Keep all attributes of the old root.
     attributes = {_ROOT_ATTRIBUTES: old.attributes()[".zattrs"]}
     create_dataset(path, new, attributes=attributes, durability="full")
-    storage, found = open_storage(path, "r+", "full")
-    if found.dataset_id != document.dataset_id:
+    storage, dataset_document = open_storage(path, "r+", "full")
+    if dataset_document.dataset_id != document.dataset_id:
         raise _taken(path)
     return storage
 

@@ -144,8 +144,8 @@ class V1Storage(ReadOnlyStorage):
     @contextmanager
     def open(self, key: str) -> Iterator[OpenFile | None]:
         """Open the file of a key to read byte ranges; return None if it does not exist."""
-        with self.files.open(self.place(key)) as found:
-            yield found
+        with self.files.open(self.place(key)) as file:
+            yield file
 
     def stat(self, key: str) -> Stat | None:
         """Return size and time of a file or folder, None if it does not exist."""
@@ -171,12 +171,12 @@ class V1Storage(ReadOnlyStorage):
         """Return the names of the folders directly below a key, encoded as in keys."""
         folder = self.place(prefix)
         if prefix == layout.IMAGES:
-            found = map(documents.image_key_part, self.files.children(folder))
+            names = map(documents.image_key_part, self.files.children(folder))
         elif prefix.endswith(f"/{layout.ANALYSIS_ARRAYS}"):
-            found = map(documents.array_key_part, self._array_names(folder))
+            names = map(documents.array_key_part, self._array_names(folder))
         else:
             return self.files.children(folder)
-        return [name for name in found if name is not None]
+        return [name for name in names if name is not None]
 
     def versions(self, prefix: str, file: str = "") -> dict[str, int]:  # noqa: ARG002
         """Return no versions: other programs write files without changing a folder's time."""
@@ -184,12 +184,12 @@ class V1Storage(ReadOnlyStorage):
 
     def walk(self, prefix: str) -> Iterator[tuple[str, Stat]]:
         """Yield key and stat of each file below a key, in order of their keys."""
-        found = {}
+        stats = {}
         for place, stat in self.files.walk(self.place(prefix)):
             below = self._key_of(prefix, place)
             if below is not None and self.place(below) == place:
-                found[below] = stat
-        yield from sorted(found.items())
+                stats[below] = stat
+        yield from sorted(stats.items())
 
     def _key_of(self, key: str, place: str) -> str | None:
         relative = place.removeprefix(f"{self.place(key)}/")
@@ -213,7 +213,7 @@ class V1Storage(ReadOnlyStorage):
             Files of this image. None: files beside the images, without version 1's index.
         """
         top = "" if image_id is None else documents.image_folder(image_id)
-        found = []
+        foreign = []
         for place in self._walk(top):
             parts = place.split("/")
             if image_id is None and (
@@ -221,8 +221,8 @@ class V1Storage(ReadOnlyStorage):
             ):
                 continue
             if not self._has_key(place, image_id):
-                found.append(place)
-        return found
+                foreign.append(place)
+        return foreign
 
     def refused_images(self) -> list[str]:
         """Return the names of the folders of ``images`` that are not valid ids in version 2."""
@@ -239,8 +239,8 @@ class V1Storage(ReadOnlyStorage):
             groups = [f"{layout.ANALYSIS_ARRAYS}/"] if names else []
             below = ["", "data/", *groups, *(p for n in names for p in (n, f"{n}{_DATA}/"))]
         places = [f"{part}{ATTRIBUTES}" for part in below]
-        found = {place: self._load(f"{top}{place}") for place in places}
-        return {place: document for place, document in found.items() if document is not None}
+        loaded = {place: self._load(f"{top}{place}") for place in places}
+        return {place: document for place, document in loaded.items() if document is not None}
 
     def _walk(self, top: str) -> Iterator[str]:
         if not top:

@@ -140,14 +140,14 @@ def set_limits(**changes: int) -> _Undo:
     return _Undo(before)
 
 
-def check_limit(name: str, found: int, what: str, *, where: str | None) -> None:
-    """Raise LimitExceededError if `found` exceeds the limit `name`.
+def check_limit(name: str, size: int, what: str, *, where: str | None) -> None:
+    """Raise LimitExceededError if `size` exceeds the limit `name`.
 
     Parameters
     ----------
     name : str
         A field of :class:`Limits`.
-    found : int
+    size : int
         The amount that the file needs.
     what : str
         Subject and verb of the message: ``"the array takes"``.
@@ -155,10 +155,10 @@ def check_limit(name: str, found: int, what: str, *, where: str | None) -> None:
         The file.
     """
     limit = getattr(get_limits(), name)
-    if found > limit:
+    if size > limit:
         unit = "bytes" if name.endswith("_bytes") else _WORDS[name]
         raise LimitExceededError(
-            f"{what} {found} {unit}, more than the limit {name} = {limit}",
+            f"{what} {size} {unit}, more than the limit {name} = {limit}",
             where=where,
             hint="It is damaged or hostile, unless you know better; if you do, call "
             f"kymflow_zarr.set_limits({name}=...), or set {ENVIRONMENT}={name}=...",

@@ -45,7 +45,7 @@ class _Bound:
 
     def __get__(self, scope: Scoped | None, _: type) -> Callable[..., Any]:
         if scope is None:  # contextlib.ExitStack looks it up on the class.
-            return lambda found, *error: self.__get__(found, type(found))(*error)
+            return lambda of, *error: self.__get__(of, type(of))(*error)
         call = _Call(self._function, weakref.ref(scope))
         call.scope = scope
         return call

@@ -91,11 +91,11 @@ def updated_checksums(
     return _with_head(lines)
 
 
-def _pair(key: str, found: FileSum) -> list[bytes]:
+def _pair(key: str, file_sum: FileSum) -> list[bytes]:
     if _CONTROL.search(key):
         raise SchemaValidationError("the name of a file has a control character", where=key)
-    size = f"# {found.size_bytes} bytes".encode("ascii")
-    return [size, f"{found.sha256}  {key}".encode(errors="surrogateescape")]
+    size = f"# {file_sum.size_bytes} bytes".encode("ascii")
+    return [size, f"{file_sum.sha256}  {key}".encode(errors="surrogateescape")]
 
 
 def _with_head(lines: Sequence[bytes]) -> bytes:

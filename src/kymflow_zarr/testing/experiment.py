@@ -96,7 +96,7 @@ def _median_of_five(values: Floats) -> Floats:
 def find_events(kymograph: SyntheticKymograph, measured: Measured) -> list[dict[str, Any]]:
     """List the stalls within the measured time, described as the event detector does."""
     speed = np.abs(measured.clean)
-    found = []
+    events = []
     for event in kymograph.events:
         i = int(np.searchsorted(measured.time_s, event.t_s))
         before, after = speed[max(0, i - 60) : i], speed[i : i + 60]
@@ -106,7 +106,7 @@ def find_events(kymograph: SyntheticKymograph, measured: Measured) -> list[dict[
         spread = float(np.nanstd(speed))
         t_s = float(measured.time_s[i])
         dropped = event.event_type == "baseline_drop"
-        found.append(
+        events.append(
             {
                 "event_type": event.event_type,
                 "i_start": i,
@@ -127,7 +127,7 @@ def find_events(kymograph: SyntheticKymograph, measured: Measured) -> list[dict[
                 "note": "",
             }
         )
-    return found
+    return events
 
 
 def olympus_header(vessel: SyntheticVessel) -> str:
@@ -325,7 +325,7 @@ def report_row(kymograph: SyntheticKymograph, region: Region, measured: Measured
 
 
 def event_rows(
-    vessel: SyntheticVessel, found: dict[int, list[dict[str, Any]]]
+    vessel: SyntheticVessel, events_of_rois: dict[int, list[dict[str, Any]]]
 ) -> list[dict[str, Any]]:
     """Rows of ``kym_event_db.csv`` for the events of one image, by region."""
     relative = relative_path(vessel)
@@ -341,7 +341,7 @@ def event_rows(
             "grandparent_folder": vessel.condition,
             "accepted": True,
         }
-        for roi_id, events in found.items()
+        for roi_id, events in events_of_rois.items()
         for number, event in enumerate(events)
     ]
 
@@ -410,10 +410,10 @@ def write_experiment(
         regions = regions_of(vessel)
         rng = np.random.default_rng([seed, vessel.seed])
         measured = {region.roi_id: measure(kymograph, region, rng) for region in regions}
-        found = {key: find_events(kymograph, value) for key, value in measured.items()}
-        _write_analysis(path, vessel, measured, found)
+        events_found = {key: find_events(kymograph, value) for key, value in measured.items()}
+        _write_analysis(path, vessel, measured, events_found)
         report += [report_row(kymograph, region, measured[region.roi_id]) for region in regions]
-        events += event_rows(vessel, found)
+        events += event_rows(vessel, events_found)
         paths.append(path)
     _write_csv(root / "radon_report_db.csv", REPORT_COLUMNS, report)
     _write_csv(root / "kym_event_db.csv", EVENT_COLUMNS, events)
@@ -508,7 +508,7 @@ def _write_analysis(
     path: Path,
     vessel: SyntheticVessel,
     measured: dict[int, Measured],
-    found: dict[int, list[dict[str, Any]]],
+    events_of_rois: dict[int, list[dict[str, Any]]],
 ) -> None:
     rows = (
         dict(
@@ -555,7 +555,9 @@ def _write_analysis(
                 }
                 for roi_id in measured
             },
-            "velocity_events": {str(roi_id): items for roi_id, items in found.items() if items},
+            "velocity_events": {
+                str(roi_id): items for roi_id, items in events_of_rois.items() if items
+            },
         },
     )
 

@@ -159,7 +159,7 @@ class FaultyDisk(Disk):
 
 
 def _remove_half(path: Path) -> None:
-    files = sorted(found for found in path.rglob("*") if not found.is_dir())
+    files = sorted(entry for entry in path.rglob("*") if not entry.is_dir())
     for file in files[::2]:
         file.unlink()
 

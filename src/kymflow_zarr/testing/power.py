@@ -197,8 +197,8 @@ class PowerLossDisk(FaultyDisk):
         """
         chance = random.Random(seed)
         folders = {inode: dict(names) for inode, names in self._before.items()}
-        for entry, kept in zip(self._log, self._kept(chance, seed, order), strict=True):
-            if kept:
+        for entry, survives in zip(self._log, self._kept(chance, seed, order), strict=True):
+            if survives:
                 _apply(folders, entry)
         self._write(self._root, target, folders, chance, seed)
 

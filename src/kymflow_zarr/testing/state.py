@@ -45,9 +45,9 @@ def state_of(
         if "image_id" in frame.columns:
             frame["image_id"] = frame["image_id"].map(lambda i: names.get(i, i))
         state[f"table {table}"] = frame.to_csv()
-    kept = open_dataset_of(dataset).source_files
-    for path, document in kept.documents().items():
-        state[f"file {path}"] = _digest(kept.read(document))
+    source_files = open_dataset_of(dataset).source_files
+    for path, document in source_files.documents().items():
+        state[f"file {path}"] = _digest(source_files.read(document))
     return state
 
 
@@ -119,15 +119,15 @@ def check_invariants(dataset: ZarrDataset) -> None:
     for group in [root, *(path for path in (root / layout.IMAGES).iterdir() if path.is_dir())]:
         listed = parse_checksums((group / layout.CHECKSUMS).read_bytes(), where=group.name)
         own = {layout.WORK, layout.INDEX, layout.CHECKSUMS}
-        found = {
+        present = {
             path.relative_to(group).as_posix()
             for path in group.rglob("*")
             if path.is_file() and path.relative_to(group).parts[0] not in own
         }
         if group == root:
             images = f"{layout.IMAGES}/"
-            found = {key for key in found if key == images + layout.GROUP or images not in key}
-        assert set(listed) == found, f"{group.name}: {sorted(set(listed) ^ found)}"
+            present = {key for key in present if key == images + layout.GROUP or images not in key}
+        assert set(listed) == present, f"{group.name}: {sorted(set(listed) ^ present)}"
         for key, recorded in listed.items():
             assert FileSum.of((group / key).read_bytes()) == recorded, f"{group.name}/{key}"
     for name in ("sessions", "journal"):

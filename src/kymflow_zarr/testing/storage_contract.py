@@ -85,9 +85,9 @@ class StorageContract:
             assert (file.size, file.read(1, 1), file.read(1, 9), file.read(3, 9)) == (
                 3, b"b", b"bc", b"",
             )  # fmt: skip
-        found = storage.stat("images/a/x.json")
-        assert found is not None
-        assert found.size == 3
+        status = storage.stat("images/a/x.json")
+        assert status is not None
+        assert status.size == 3
 
     def test_a_missing_key_is_no_error(self) -> None:
         storage = self._dataset()
@@ -119,7 +119,7 @@ class StorageContract:
         expected = sorted([*keys, "images/zarr.json"], key=lambda key: key.split("/"))
         assert [key for key, _ in storage.walk("images")] == expected
         assert [key for key, _ in storage.walk("images/a")] == ["images/a/b/c", "images/a/z"]
-        assert all(found.size in (1, len(GROUP)) for _, found in storage.walk("images"))
+        assert all(status.size in (1, len(GROUP)) for _, status in storage.walk("images"))
 
     def test_children_are_the_folders_that_are_not_hidden(self) -> None:
         storage = self._dataset()
@@ -447,19 +447,19 @@ class StorageContract:
                 with point:
                     change(storage)
                 expected = (before, after) if point.reached else (after,)
-                found = self.other(storage)
-                reader = found.reader()
+                reopened = self.other(storage)
+                reader = reopened.reader()
                 reader.recover()
                 read = contents(reader)
                 assert read in expected, f"read-only, {name}: {point!r}"
                 assert {*reader.children("images")} == {
                     key.split("/")[1] for key in read if key[:7] == "images/" and key.count("/") > 1
                 }, f"listed, {name}: {point!r}"
-                found.recover()
-                assert contents(found) == read, f"{name}: {point!r}"
+                reopened.recover()
+                assert contents(reopened) == read, f"{name}: {point!r}"
                 # The next writer completes it.
-                _put(found, "images/next", b"x")
-                assert found.read("images/next") == b"x", f"{name}: {point!r}"
+                _put(reopened, "images/next", b"x")
+                assert reopened.read("images/next") == b"x", f"{name}: {point!r}"
 
     # Helpers ---------------------------------------------------------------------------
 

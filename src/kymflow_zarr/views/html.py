@@ -220,11 +220,11 @@ def _thumbnail(dataset: OpenDataset, image_id: str) -> str:
 
 def _kinds(dataset: OpenDataset) -> str:
     """Return the number of images for each set of axes, from the index alone."""
-    found = dataset.images(["axes", "dtype", "shape", "error"])
-    if not len(found):
+    images = dataset.images(["axes", "dtype", "shape", "error"])
+    if not len(images):
         return ""
     rows: list[tuple[object, ...]] = []
-    whole = found[found["axes"].notna()]
+    whole = images[images["axes"].notna()]
     groups: Any = whole.groupby(["axes", "dtype"], sort=False)
     for (axes, dtype), part in groups:
         shapes = list(dict.fromkeys(part["shape"]))
@@ -234,7 +234,7 @@ def _kinds(dataset: OpenDataset) -> str:
             for low, high in zip(lows, highs, strict=True)
         )
         rows.append((len(part), " ".join(axes), dtype, " x ".join(spans)))
-    broken = int(found["error"].notna().sum())
+    broken = int(images["error"].notna().sum())
     if broken:
         rows.append((broken, "", "", "cannot be read"))
     return table(["images", "axes", "dtype", "size"], rows, most=20)

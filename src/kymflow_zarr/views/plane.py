@@ -180,23 +180,23 @@ class Plane:
         if 0 in self.shape:
             raise UnsupportedDataError("the image has no pixels")
         wanted: dict[str, Any] = dict(at or {})
-        found: list[int | slice] = []
+        index: list[int | slice] = []
         for position, (axis, size) in enumerate(zip(self.axes, self.shape, strict=True)):
             asked = wanted.pop(axis.name, None)
             if position in (self.rows, self.columns):
                 if asked is not None:
                     raise ArgumentError(f"{axis.name!r} is an axis of the plane", where="at")
-                found.append(slice(None))
+                index.append(slice(None))
             elif axis.quantity == "channel":
-                found.append(
+                index.append(
                     self._channel(channel, size) if asked is None else _at(asked, axis, size)
                 )
             elif asked is None and axis.quantity == "time":
-                found.append(_at(t, axis, size))
+                index.append(_at(t, axis, size))
             elif asked is None and axis.name == "z":
-                found.append(_at(z, axis, size))
+                index.append(_at(z, axis, size))
             else:
-                found.append(_at(0 if asked is None else asked, axis, size))
+                index.append(_at(0 if asked is None else asked, axis, size))
         if wanted:
             raise ArgumentError(
                 f"the image has no axis {next(iter(wanted))!r}",
@@ -204,7 +204,7 @@ class Plane:
                 hint=f"Its axes are {', '.join(axis.name for axis in self.axes)}.",
             )
         self._refuse_what_is_not_there(t=t, z=z, channel=channel)
-        return tuple(found)
+        return tuple(index)
 
     def _refuse_what_is_not_there(self, *, t: int, z: int, channel: int | str) -> None:
         beyond = [a for i, a in enumerate(self.axes) if i not in (self.rows, self.columns)]

@@ -16,7 +16,7 @@ import tifffile
 from kymflow_zarr import ZarrDataset
 from kymflow_zarr.errors import SourceFileError
 from kymflow_zarr.ingest.folder.convention import plan_folder
-from kymflow_zarr.ingest.folder.scan import Found
+from kymflow_zarr.ingest.folder.scan import ScannedFile
 
 Form: TypeAlias = Literal["NFC", "NFD"]
 PIXELS = np.arange(600, dtype=np.uint16).reshape(30, 20)
@@ -204,7 +204,7 @@ def test_a_stem_may_hold_dots_and_the_longest_that_fits_counts(ds: ZarrDataset, 
 
 
 def test_sidecars_are_found_by_name_and_not_by_looking_at_every_tiff() -> None:
-    files = [Found(f"/lab/{i:05}{end}", f"{i:05}{end}", 1, 1) for i in range(1000)
+    files = [ScannedFile(f"/lab/{i:05}{end}", f"{i:05}{end}", 1, 1) for i in range(1000)
              for end in (".tif", ".txt", ".x.csv", ".y.npy", "_other.bin")]  # fmt: skip
     calls = 0
 

@@ -52,13 +52,13 @@ def repair_top(storage: Storage, plan: RepairPlan, hasher: Hasher) -> None:
 
 def _mend(storage: Storage, plan: RepairPlan, scope: ChecksumScope, hasher: Hasher) -> None:
     listed, broken, foreign = dict(scope.listed or {}), {}, {}
-    kept = _kept(storage)
+    documents = _kept(storage)
     if scope.listed is None:
-        paths = {below: below for below in scope.found}
+        paths = {below: below for below in scope.present}
         hashed = hasher.hash(paths)
-        listed = {key: found for key, found in hashed if isinstance(found, FileSum)}
+        listed = {key: file_sum for key, file_sum in hashed if isinstance(file_sum, FileSum)}
         for below in listed:
-            what = _unreadable(storage, below, kept)
+            what = _unreadable(storage, below, documents)
             if what is not None:
                 broken[below] = what
         plan.note(
@@ -72,11 +72,11 @@ def _mend(storage: Storage, plan: RepairPlan, scope: ChecksumScope, hasher: Hash
             foreign[damage.where] = damage.what
         elif damage.where != layout.CHECKSUMS:
             broken[damage.where] = damage.what
-    for file in kept:
+    for file in documents:
         if file.kept_as is not None and file.kept_as not in listed:
             broken.setdefault(file.kept_as, "it is missing")
     for key in list(broken):
-        if _mended(storage, plan, key, broken[key], listed, kept):
+        if _mended(storage, plan, key, broken[key], listed, documents):
             del broken[key]
     for key, what in (broken | foreign).items():
         part = name_of("", key, None)
@@ -85,7 +85,7 @@ def _mend(storage: Storage, plan: RepairPlan, scope: ChecksumScope, hasher: Hash
         else:
             plan.lose(key, f"{part}: {what}")
         listed.pop(key, None)
-    _forget(plan, kept, listed)
+    _forget(plan, documents, listed)
     plan.relist(listed)
 
 
@@ -95,7 +95,7 @@ def _mended(
     key: str,
     what: str,
     listed: dict[str, FileSum],
-    kept: list[SourceFileDocument],
+    documents: list[SourceFileDocument],
 ) -> bool:
     if key == _IMAGES_GROUP:
         plan.write(key, dump(plain_group_document()))
@@ -108,7 +108,7 @@ def _mended(
             listed[key] = FileSum.of(data)
             plan.note("relist", key, f"{what}; it can be read, and is taken as it is")
         return data is not None
-    data = kept_again(kept, key)
+    data = kept_again(documents, key)
     if data is None or storage.is_folder(key):
         return False
     plan.restore(key, data, f"{what}; {FROM_SOURCE}")
@@ -122,7 +122,7 @@ def _kept(storage: Storage) -> list[SourceFileDocument]:
     return []
 
 
-def _unreadable(storage: Storage, below: str, kept: list[SourceFileDocument]) -> str | None:
+def _unreadable(storage: Storage, below: str, documents: list[SourceFileDocument]) -> str | None:
     if layout.parse_table_key(below) is not None and below.startswith(f"{layout.TABLES}/"):
         return decodes(storage, below, below)
     if below == _KEPT_LIST:
@@ -131,7 +131,7 @@ def _unreadable(storage: Storage, below: str, kept: list[SourceFileDocument]) ->
         except KymflowZarrError as error:
             return error.what
     elif below.startswith(f"{layout.SOURCE_FILES}/"):
-        return is_kept(storage, "", below, kept)
+        return is_kept(storage, "", below, documents)
     elif below == _IMAGES_GROUP and load_or_none(storage, below) != plain_group_document():
         return "it is no plain group document"
     return None
@@ -144,15 +144,17 @@ def load_or_none(storage: Storage, key: str) -> object:
     return None
 
 
-def _forget(plan: RepairPlan, kept: list[SourceFileDocument], listed: dict[str, FileSum]) -> None:
+def _forget(
+    plan: RepairPlan, documents: list[SourceFileDocument], listed: dict[str, FileSum]
+) -> None:
     if _KEPT_LIST not in listed:
         return
-    gone = [file for file in kept if file.kept_as is not None and file.kept_as not in listed]
+    gone = [file for file in documents if file.kept_as is not None and file.kept_as not in listed]
     if not gone:
         return
     for file in gone:
         file.kept_as = None
-    plan.write(_KEPT_LIST, dump(SourceFiles.document_of(kept)))
+    plan.write(_KEPT_LIST, dump(SourceFiles.document_of(documents)))
 
 
 def repair_dataset(
@@ -179,9 +181,9 @@ def repair_dataset(
     links = storage.links()
     with hashing(storage, None) as hasher:
         # Do not lock intact images, so that writers need not wait.
-        found = verify_images(storage, image_ids, True, progress, executor)
-        with closing(found):
-            for image_id, verified in found:
+        reports = verify_images(storage, image_ids, True, progress, executor)
+        with closing(reports):
+            for image_id, verified in reports:
                 if left := _behind(links, verified.damages, image_id):
                     actions += left
                 elif not verified.is_whole:

@@ -310,7 +310,7 @@ class _Image:
             else:
                 self.plan.lose(unit, f"{part}: {why}")
         units = {u: why for u, why in units.items() if not _is_pyramid(u)}
-        left = {key: found for key, found in listed.items() if not _is_of(key, units)}
+        left = {key: file_sum for key, file_sum in listed.items() if not _is_of(key, units)}
         self._forget_kept(left)
         self._list_labels(listed, left)
         self.plan.relist(left)
@@ -368,8 +368,10 @@ class _Image:
         if document is None:
             self._quarantine_all("its document is missing or broken")
             return
-        paths = {below: self.scope.key(below) for below in self.scope.found}
-        sums = {k: found for k, found in self.hasher.hash(paths) if isinstance(found, FileSum)}
+        paths = {below: self.scope.key(below) for below in self.scope.present}
+        sums = {
+            k: file_sum for k, file_sum in self.hasher.hash(paths) if isinstance(file_sum, FileSum)
+        }
         broken = self._contradictions(sums)
         path = document.pixels.path
         of_pixels = [key for key in broken if unit_of(self.scope.prefix, key) == path]
@@ -410,14 +412,14 @@ class _Image:
     ) -> dict[str, FileSum]:
         """Restore the files of the pixels, if the source files give an array of the same digest."""
         path = document.pixels.path
-        made = {f"{path}/{key}": found for key, found in self.sources.pixels().items()}
-        if digest_of_files(made, path) != document.pixels.sha256:
+        rebuilt = {f"{path}/{key}": file_sum for key, file_sum in self.sources.pixels().items()}
+        if digest_of_files(rebuilt, path) != document.pixels.sha256:
             return {}
-        for key, found in made.items():
-            data = None if sums.get(key) == found else self.sources.find(found)
+        for key, file_sum in rebuilt.items():
+            data = None if sums.get(key) == file_sum else self.sources.find(file_sum)
             if data is not None:
                 self.plan.restore(key, data, FROM_SOURCE)
-        return made
+        return rebuilt
 
 
 def _is_of(key: str, units: Iterable[str]) -> bool:

@@ -101,12 +101,12 @@ class Sources:
         images = [file for file in document.source_files if file.role in ("image", "member")]
         if not images or not all(map(is_unchanged, images)):
             return False
-        made = {key for file in document.source_files for key in file.feeds}
+        fed = {key for file in document.source_files for key in file.feeds}
         first = below.split("/")[0]
         return (
             first in (document.pixels.path, layout.SOURCE_FILES)
-            or below in made
-            or "/".join(below.split("/")[:2]) in made
+            or below in fed
+            or "/".join(below.split("/")[:2]) in fed
         )
 
     def find(self, wanted: FileSum) -> bytes | None:
@@ -139,7 +139,7 @@ class Sources:
                     self._draft = RecordDraft(self._storage)
                     rebuild_image(self._draft, self._document.source_files)
             if self._draft is not None:
-                self._staged = {found: key for key, found in self._draft.sums.items()}
+                self._staged = {file_sum: key for key, file_sum in self._draft.sums.items()}
         return self._staged
 
 

@@ -251,20 +251,20 @@ def check_artifacts(
         if artifact is None:
             check_foreign(findings, key)
             continue
-        found = Findings()
-        with found.reading(artifact[0].replace("_", "-"), key):
+        of_artifact = Findings()
+        with of_artifact.reading(artifact[0].replace("_", "-"), key):
             value = _check(storage, key, artifact[0])
             if artifact == ("json", layout.METADATA):
-                check_metadata(found, key, value, document, array_shape)
+                check_metadata(of_artifact, key, value, document, array_shape)
             if artifact == ("json", layout.CURATION):
-                with found.reading("curation", key):
+                with of_artifact.reading("curation", key):
                     read_curation_document(value, where=key)
             if artifact == ("json", layout.LINEAGE):
-                with found.reading("lineage", key):
+                with of_artifact.reading("lineage", key):
                     read_lineage_document(value, where=key)
         # Another process deleted the missing file: replacing a file is atomic.
-        if found.problems and stat_of(storage, key) is not None:
-            findings.extend(found)
+        if of_artifact.problems and stat_of(storage, key) is not None:
+            findings.extend(of_artifact)
 
 
 def _check(storage: Storage, key: str, kind: ArtifactKind) -> Any:
@@ -303,12 +303,12 @@ def check_tables(findings: Findings, storage: Storage, image_ids: Collection[str
         if layout.parse_table_key(key) is None:
             check_foreign(findings, key)
             continue
-        found = Findings()
-        with found.reading("parquet", key):
+        of_table = Findings()
+        with of_table.reading("parquet", key):
             _check(storage, key, "parquet")
-            _check_rows(found, storage, key, image_ids)
+            _check_rows(of_table, storage, key, image_ids)
         if stat_of(storage, key) is not None:
-            findings.extend(found)
+            findings.extend(of_table)
 
 
 def _check_rows(findings: Findings, storage: Storage, key: str, image_ids: Collection[str]) -> None:

@@ -122,8 +122,8 @@ def _check_kept(findings: Findings, dataset: OpenDataset, storage: Storage) -> N
     where = f"{layout.SOURCE_FILES}/files.json"
     with findings.reading("source-file", where):
         documents = dataset.source_files.documents().values()
-        kept = list_files(storage, layout.SOURCE_FILES)
-        check_source_files(findings, where, "", documents, kept)
+        present = list_files(storage, layout.SOURCE_FILES)
+        check_source_files(findings, where, "", documents, present)
 
 
 def _image_ids(findings: Findings, storage: Storage) -> list[str]:

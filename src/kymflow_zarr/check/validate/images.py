@@ -96,16 +96,16 @@ def check_array(
 def _check_names(
     findings: Findings, where: str, document: Any, wanted: Sequence[str] | None
 ) -> None:
-    found = document.get("dimension_names") if isinstance(document, Mapping) else None
-    if found is not None and not isinstance(found, list):
-        raise SchemaValidationError(f"dimension_names is {found!r}, not a list", where=where)
+    stated = document.get("dimension_names") if isinstance(document, Mapping) else None
+    if stated is not None and not isinstance(stated, list):
+        raise SchemaValidationError(f"dimension_names is {stated!r}, not a list", where=where)
     # OME-Zarr 0.5: "The 'dimension_names' attribute MUST be included in the zarr.json of the
     # Zarr array of a multiscale level and MUST match the names in the 'axes' metadata."
-    if found != (None if wanted is None else list(wanted)):
+    if stated != (None if wanted is None else list(wanted)):
         findings.add(
             "dimension-names",
             where,
-            f"dimension_names is {found}, where the axes make it {wanted}. "
+            f"dimension_names is {stated}, where the axes make it {wanted}. "
             "Correct it there, or save the array again.",
         )
 
@@ -133,13 +133,13 @@ def _check_equal(
 ) -> None:
     # On-disk format: "pixels.shape, dtype and chunks MUST be those of the array."
     expected = (pixels.shape, pixels.dtype, pixels.chunks)
-    found = (list(shape), dtype, list(chunks))
-    if expected != found:
+    stated = (list(shape), dtype, list(chunks))
+    if expected != stated:
         findings.add(
             "array-mismatch",
             where,
             "shape, dtype and chunks are {} {} {}, its group says {} {} {}. ".format(
-                *found, *expected
+                *stated, *expected
             )
             + _AGAIN,
         )
@@ -215,7 +215,7 @@ def _first_missing(chunks: Collection[str], grid: tuple[int, ...]) -> str:
 def check_ome(
     findings: Findings,
     where: str,
-    found: Any,
+    stated: Any,
     document: ImageDocument,
     folders: Mapping[str, Mapping[str, int]],
 ) -> None:
@@ -226,7 +226,7 @@ def check_ome(
     findings : Findings
     where : str
         Key of the image's document.
-    found : object
+    stated : object
         ``attributes.ome``, None if there is none.
     document : ImageDocument
     folders : mapping of str to mapping
@@ -240,15 +240,15 @@ def check_ome(
         pyramid=document.current_pyramid,
     )
     if wanted is None:
-        _not_expressible(findings, where, axes, found)
+        _not_expressible(findings, where, axes, stated)
         return
-    faults = [] if isinstance(found, Mapping) else ["is missing"]
-    if isinstance(found, Mapping):
+    faults = [] if isinstance(stated, Mapping) else ["is missing"]
+    if isinstance(stated, Mapping):
         # OME-Zarr 0.5: "The OME-Zarr Metadata ... version MUST be '0.5'."
-        if found.get("version") != wanted["version"]:
-            faults.append(f"has the version {found.get('version')!r}, not '0.5'")
-        faults += _multiscale_faults(found, wanted["multiscales"][0], folders)
-        faults += _omero_faults(found, document)
+        if stated.get("version") != wanted["version"]:
+            faults.append(f"has the version {stated.get('version')!r}, not '0.5'")
+        faults += _multiscale_faults(stated, wanted["multiscales"][0], folders)
+        faults += _omero_faults(stated, document)
     if faults:
         findings.add(
             "ome",
@@ -258,7 +258,7 @@ def check_ome(
         )
 
 
-def _not_expressible(findings: Findings, where: str, axes: Sequence[Axis], found: Any) -> None:
+def _not_expressible(findings: Findings, where: str, axes: Sequence[Axis], stated: Any) -> None:
     orders = itertools.permutations(axes)
     order = next((order for order in orders if ome_axes(order) is not None), None)
     if order is None:
@@ -276,7 +276,7 @@ def _not_expressible(findings: Findings, where: str, axes: Sequence[Axis], found
         f"the axes {names} cannot be written in OME-Zarr: other programs see a plain Zarr array. "
         f"{advice}",
     )
-    if found is not None:
+    if stated is not None:
         findings.add(
             "ome",
             where,
@@ -285,14 +285,14 @@ def _not_expressible(findings: Findings, where: str, axes: Sequence[Axis], found
 
 
 def _multiscale_faults(
-    found: Mapping[str, Any], wanted: Mapping[str, Any], folders: Mapping[str, Mapping[str, int]]
+    stated: Mapping[str, Any], wanted: Mapping[str, Any], folders: Mapping[str, Mapping[str, int]]
 ) -> list[str]:
-    first = _item(found.get("multiscales"), 0)
+    first = _item(stated.get("multiscales"), 0)
     axes = _list(first.get("axes"))
-    kept = ("name", "type", "unit")
-    stated_axes = [[_mapping(axis).get(k) for k in kept] for axis in axes]
+    compared = ("name", "type", "unit")
+    stated_axes = [[_mapping(axis).get(k) for k in compared] for axis in axes]
     faults = []
-    if stated_axes != [[axis.get(k) for k in kept] for axis in wanted["axes"]]:
+    if stated_axes != [[axis.get(k) for k in compared] for axis in wanted["axes"]]:
         faults.append(f"has axes {axes}, where the image's make it {wanted['axes']}")
     datasets = _list(first.get("datasets"))
     level = _item(datasets, 0)
@@ -317,8 +317,8 @@ def _multiscale_faults(
     return faults
 
 
-def _omero_faults(found: Mapping[str, Any], document: ImageDocument) -> list[str]:
-    channels = _mapping(found.get("omero")).get("channels")
+def _omero_faults(stated: Mapping[str, Any], document: ImageDocument) -> list[str]:
+    channels = _mapping(stated.get("omero")).get("channels")
     if channels is None:
         return []
     count = channel_count(document.axes, document.pixels.shape)
@@ -350,20 +350,20 @@ def check_image(findings: Findings, storage: Storage, image_id: str) -> None:
     is therefore checked again until two results are equal. A missing image was deleted.
     """
     prefix = layout.image_prefix(image_id)
-    found = Findings()
+    of_image = Findings()
     for wait_s in _WAITS_S:
         time.sleep(wait_s)
         storage.recover()
-        before = found.problems
-        found = Findings()
-        _check(found, storage, prefix, image_id)
-        if found.problems in ((), before):
+        before = of_image.problems
+        of_image = Findings()
+        _check(of_image, storage, prefix, image_id)
+        if of_image.problems in ((), before):
             break
     else:
         # The image keeps changing: keep only findings that the previous check had too.
-        found.retain(before)
+        of_image.retain(before)
     if storage.is_folder(prefix):
-        findings.extend(found)
+        findings.extend(of_image)
 
 
 def _check(findings: Findings, storage: Storage, prefix: str, image_id: str) -> None:
@@ -414,8 +414,8 @@ def _check(findings: Findings, storage: Storage, prefix: str, image_id: str) -> 
     }
     if document is not None:
         known |= {document.pixels.path, layout.SOURCE_FILES}
-        kept = folders.get(layout.SOURCE_FILES, {})
-        check_source_files(findings, where, prefix, document.source_files, kept)
+        present = folders.get(layout.SOURCE_FILES, {})
+        check_source_files(findings, where, prefix, document.source_files, present)
     _check_others(findings, prefix, names, known)
 
 
@@ -643,15 +643,15 @@ def check_each(
         here=lambda _: executor is None,
     )
     lost: list[str] = []
-    for image_id, found, error in results:
-        if found is None and executor is not None:
+    for image_id, of_image, error in results:
+        if of_image is None and executor is not None:
             lost.append(f"{image_id}: {error}")
-            found = _found(check, Reading(storage), image_id)
-        if found is None:
+            of_image = _found(check, Reading(storage), image_id)
+        if of_image is None:
             assert error is not None
             error.add_note(f"image {image_id!r}")
             raise error
-        findings.extend(found)
+        findings.extend(of_image)
     warn_of_lost(lost, len(image_ids))
 
 

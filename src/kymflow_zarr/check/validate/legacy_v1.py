@@ -83,7 +83,7 @@ def _check_image(findings: Findings, storage: Storage, image_id: str) -> None:
     for name in arrays.names():
         place = f"{folder}/{layout.ANALYSIS_ARRAYS}/{name}"
         with findings.reading("array-artifact-document", place):
-            said = arrays.document(name)
-            check_timestamp(findings, place, "updated_utc", said.updated_utc)
+            document_of_array = arrays.document(name)
+            check_timestamp(findings, place, "updated_utc", document_of_array.updated_utc)
             array = layout.array_artifact_prefix(name)
-            open_zarr_array(storage, f"{prefix}/{array}/{said.pixels.path}")
+            open_zarr_array(storage, f"{prefix}/{array}/{document_of_array.pixels.path}")

@@ -75,16 +75,16 @@ class Hasher:
         for start in range(0, len(keys), _AT_ONCE):
             some = keys[start : start + _AT_ONCE]
             wanted = [files[key] for key in some]
-            found: Iterator[Hashed]
+            digests: Iterator[Hashed]
             try:
                 run = map if self._executor is None else self._executor.map
-                found = run(self._hash, wanted)
+                digests = run(self._hash, wanted)
             except RuntimeError:
                 if not self._own:
                     raise
                 # The main thread has ended, so the interpreter starts no more threads.
-                found = map(self._hash, wanted)
-            for key, hashed in zip(some, found, strict=True):
+                digests = map(self._hash, wanted)
+            for key, hashed in zip(some, digests, strict=True):
                 self.files += 1
                 self.size_bytes += hashed.size_bytes if isinstance(hashed, FileSum) else 0
                 yield key, hashed
@@ -279,9 +279,9 @@ def _of_array(
     layout = read_array_document(load(storage, f"{prefix}/{where}"), where=where)
     if layout is None:
         return  # An array of another program may omit chunks.
-    said = (pixels.shape, pixels.dtype)
-    if said != (list(layout.shape), layout.data_type):
-        yield where, f"it is an array of {layout.data_type} {list(layout.shape)}, not of {said}"
+    stated = (pixels.shape, pixels.dtype)
+    if stated != (list(layout.shape), layout.data_type):
+        yield where, f"it is an array of {layout.data_type} {list(layout.shape)}, not of {stated}"
         return
     count = math.prod(layout.file_grid)
     if count != sum(key.startswith(f"{folder}/c") for key in listed):
@@ -289,11 +289,11 @@ def _of_array(
         return
     digest = FilesDigest()
     for name in (keys.GROUP, *chunk_keys(layout)):
-        found = listed.get(f"{folder}/{name}")
-        if found is None:
+        file_sum = listed.get(f"{folder}/{name}")
+        if file_sum is None:
             yield f"{folder}/{name}", "it is missing"
             return
-        digest.add(found)
+        digest.add(file_sum)
     if digest.hexdigest() != pixels.sha256:
         yield folder, "its files are not those that its document was written for"
 
@@ -369,7 +369,7 @@ class ChecksumScope:
         The bytes of the list of checksums.
     listed : dict of str to FileSum, optional
         The parsed list, by key below the scope; None if it cannot be read.
-    found : dict of str to Stat
+    present : dict of str to Stat
         The existing files.
     damages : list of Damage
     """
@@ -378,7 +378,7 @@ class ChecksumScope:
     image_id: str | None
     data: bytes | None = None
     listed: dict[str, FileSum] | None = None
-    found: dict[str, Stat] = field(default_factory=dict)
+    present: dict[str, Stat] = field(default_factory=dict)
     damages: list[Damage] = field(default_factory=list)
     current: str | None = None
 
@@ -428,14 +428,14 @@ def examine(
             scope.current = load_image(storage, image_id).pixels.path
     _read_list(storage, scope)
     try:
-        scope.found = dict(_files(storage, prefix))
+        scope.present = dict(_files(storage, prefix))
     except StorageError as error:
         scope.add("unreadable", "", error.what, error.hint or "Check the disk.", "folder")
         return scope
     if not prefix:
         _note_foreign(storage, scope)
     if scope.listed is None:
-        if prefix and layout.GROUP not in scope.found:
+        if prefix and layout.GROUP not in scope.present:
             _note_no_document(scope)
         return scope
     _compare(storage, scope, scope.listed, hasher, _known(before, scope))
@@ -528,7 +528,7 @@ def _known(before: ChecksumScope | None, scope: ChecksumScope) -> set[str]:
     if before is None or before.listed is None or before.data != scope.data:
         return set()
     bad = {before.below(damage.where) for damage in before.damages}
-    same = before.found.items() & scope.found.items()
+    same = before.present.items() & scope.present.items()
     return {below for below, _ in same if below not in bad}
 
 
@@ -540,28 +540,28 @@ def _compare(
     known: Collection[str],
 ) -> None:
     same_size = {}
-    for below, said in listed.items():
-        stat = scope.found.get(below)
+    for below, written in listed.items():
+        stat = scope.present.get(below)
         if stat is None:
             there = stat_of(storage, scope.key(below)) is not None
             what = "something that is no file is in its place" if there else "it is missing"
             scope.add("file-missing", below, what, REPAIR)
-        elif stat.size != said.size_bytes:
-            what = f"it has {stat.size} bytes, where {said.size_bytes} were written"
+        elif stat.size != written.size_bytes:
+            what = f"it has {stat.size} bytes, where {written.size_bytes} were written"
             scope.add("file-size", below, what, REPAIR)
         elif below not in known:
             same_size[below] = scope.key(below)
     if hasher is not None:
-        for below, found in hasher.hash(same_size):
-            if isinstance(found, str):
+        for below, hashed in hasher.hash(same_size):
+            if isinstance(hashed, str):
                 advice = "Check the permissions and the disk."
-                scope.add("unreadable", below, f"it cannot be read: {found}", advice)
-            elif found is None:
+                scope.add("unreadable", below, f"it cannot be read: {hashed}", advice)
+            elif hashed is None:
                 scope.add("file-missing", below, "it is missing", REPAIR)
-            elif found != listed[below]:
+            elif hashed != listed[below]:
                 what = "its bytes are not those that were written"
                 scope.add("file-changed", below, what, REPAIR)
-    for below in scope.found:
+    for below in scope.present:
         if below not in listed and is_read(scope.prefix, below, listed):
             scope.add(
                 "file-unlisted",

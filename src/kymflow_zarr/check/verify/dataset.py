@@ -48,18 +48,18 @@ def verify_dataset(
     full = level == "full"
     with hashing(storage, executor) as hasher:
         top = _verified(storage, None, hasher if full else None)
-    found = [
+    reports = [
         top,
         *(each for _, each in verify_images(storage, image_ids, full, progress, executor)),
     ]
-    damages = [damage for each in found for damage in each.damages]
+    damages = [damage for each in reports for damage in each.damages]
     _check_derived(storage, damages)
     return VerifyReport(
         level,
         tuple(damages),
         len(image_ids),
-        sum(each.files for each in found),
-        sum(each.size_bytes for each in found),
+        sum(each.files for each in reports),
+        sum(each.size_bytes for each in reports),
     )
 
 
@@ -109,11 +109,11 @@ def verify_images(
         call = functools.partial(_verified_there, Reading(storage), full)
         results = in_order(call, image_ids, executor=executor, progress=progress)
         with closing(results):
-            for image_id, found, error in results:
-                if found is None:
+            for image_id, report, error in results:
+                if report is None:
                     lost.append(f"{image_id}: {error}")
-                    found = _verified(storage, image_id, used)
-                yield image_id, found
+                    report = _verified(storage, image_id, used)
+                yield image_id, report
     warn_of_lost(lost, len(image_ids))
 
 
@@ -127,7 +127,7 @@ def _verified(storage: Storage, image_id: str | None, hasher: Hasher | None) -> 
     prefix = "" if image_id is None else layout.image_prefix(image_id)
     scope = settled(storage, prefix, image_id, hasher)
     size_bytes = 0 if hasher is None else hasher.size_bytes - before
-    return Verified(tuple(scope.damages), len(scope.found), size_bytes)
+    return Verified(tuple(scope.damages), len(scope.present), size_bytes)
 
 
 def verify_image(
@@ -141,8 +141,8 @@ def verify_image(
     with hashing(storage, executor) as hasher:
         used = hasher if level == "full" else None
         scope = settled(storage, prefix, image_id, used)
-        found = len(scope.found)
-        return VerifyReport(level, tuple(scope.damages), 1, found, hasher.size_bytes)
+        n_files = len(scope.present)
+        return VerifyReport(level, tuple(scope.damages), 1, n_files, hasher.size_bytes)
 
 
 def _storage_of(dataset_storage: Storage, level: VerifyLevel) -> Storage:
@@ -180,7 +180,11 @@ def settled(
         # Read files of a committed but unfinished transaction from staging.
         storage.recover()
         before, scope = scope, examine(storage, prefix, image_id, hasher, scope)
-        if (before.data, before.found, before.damages) == (scope.data, scope.found, scope.damages):
+        if (before.data, before.present, before.damages) == (
+            scope.data,
+            scope.present,
+            scope.damages,
+        ):
             break
     else:
         # The scope keeps changing: keep only damages that the previous examination had too.

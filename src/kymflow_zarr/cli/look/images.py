@@ -95,14 +95,14 @@ def parse_condition(text: str) -> Condition:
     ArgumentError
         If the text is not a condition.
     """
-    found = re.fullmatch(r"\s*([^=!<>~]+?)\s*(!=|<=|>=|=|<|>|~)\s*(.*?)\s*", text, re.DOTALL)
-    if found is None:
+    match = re.fullmatch(r"\s*([^=!<>~]+?)\s*(!=|<=|>=|=|<|>|~)\s*(.*?)\s*", text, re.DOTALL)
+    if match is None:
         raise ArgumentError(
             f"{text!r} is no condition",
             where="--where",
             hint="Write COLUMN=VALUE; != < <= > >= compare too, and ~ looks for a part of a text.",
         )
-    return Condition(found[1], found[2], found[3])
+    return Condition(match[1], match[2], match[3])
 
 
 @dataclass(frozen=True)
@@ -321,8 +321,8 @@ def list_images(
     if columns is not None:
         rows = selection.of(read_images(dataset, [*columns, *selection.columns]))
         return [_broken(row) or {name: row[name] for name in columns} for row in rows]
-    found = read_images(dataset, [*_FACTS, *_steps("y"), *_steps("x"), *selection.columns])
-    rows = selection.of(_with_other_steps(dataset, found))
+    rows_read = read_images(dataset, [*_FACTS, *_steps("y"), *_steps("x"), *selection.columns])
+    rows = selection.of(_with_other_steps(dataset, rows_read))
     images = [_broken(row) or _facts(row) for row in rows]
     return [_with_axes(dataset, image) for image in images] if with_axes else images
 
@@ -342,15 +342,15 @@ def _with_other_steps(
 ) -> Sequence[dict[str, Any]]:
     """Return the rows, with the calibration of axes other than y and x added."""
     axes = {axis for row in rows if is_missing(row["error"]) for axis in row["axes"]}
-    found: dict[str, dict[str, Any]] = {row["image_id"]: row for row in rows}
+    by_id: dict[str, dict[str, Any]] = {row["image_id"]: row for row in rows}
     for axis in sorted(axes - {"y", "x"}):
         try:
             dataframe = dataset.images(["image_id", *_steps(axis)])
         except ArgumentError:
             continue  # Axes of channels have no calibration.
         for image_id, step, unit in dataframe.itertuples(index=False):
-            if image_id in found:
-                found[image_id] |= {f"{axis}_step": step, f"{axis}_unit": unit}
+            if image_id in by_id:
+                by_id[image_id] |= {f"{axis}_step": step, f"{axis}_unit": unit}
     return rows
 
 

@@ -42,15 +42,15 @@ def tables(ctx: click.Context, dataset: Path, as_json: bool) -> None:
     from kymflow_zarr.cli.output.terminal import print_json, say, screen
 
     with ZarrDataset(dataset, mode="r") as ds:
-        found = [table_facts(ds, name) for name in ds.list_table_names()]
-    broken = [facts for facts in found if "error" in facts]
+        facts_of_tables = [table_facts(ds, name) for name in ds.list_table_names()]
+    broken = [facts for facts in facts_of_tables if "error" in facts]
     if as_json:
-        print_json(found)
-    elif not found:
+        print_json(facts_of_tables)
+    elif not facts_of_tables:
         say(f"{dataset} holds no tables yet; save_table() in Python saves one.")
     else:
         console = screen()
-        rows = [{**facts, "columns": cell_text(facts.get("columns"))} for facts in found]
+        rows = [{**facts, "columns": cell_text(facts.get("columns"))} for facts in facts_of_tables]
         print_rows(console, ["name", "rows", "columns"], rows)
         for facts in broken:
             console.print(f"{facts['name']} is broken: {facts['error']}", style="red")

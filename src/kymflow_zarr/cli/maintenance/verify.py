@@ -78,10 +78,10 @@ def verify(
         read = "sizes only" if fast else f"{report.bytes_checked} bytes"
         n_warnings = len(report.warnings)
         verdict = "whole" if report.ok else "damaged"
-        found = f", {len(report.errors)} errors, {n_warnings} warnings" if report.damages else ""
+        counts = f", {len(report.errors)} errors, {n_warnings} warnings" if report.damages else ""
         console.print(
             f"{verdict}  {report.images_checked} images, {report.files_checked} files, "
-            f"{read}{found}",
+            f"{read}{counts}",
             style="green" if report.ok else "red",
             soft_wrap=True,
         )

@@ -81,7 +81,7 @@ def compute(
     from kymflow_zarr.cli.look.images import chosen_ids
     from kymflow_zarr.cli.output.terminal import print_json, progress_bar
 
-    found = _function(function)
+    called = _function(function)
     values = _values(params)
     with (
         ZarrDataset(dataset, mode="r+") as ds,
@@ -90,7 +90,7 @@ def compute(
     ):
         report = ds.compute(
             name or function.rpartition(":")[2].rpartition(".")[2],
-            found,
+            called,
             params=values,
             version=program_version,
             ids=chosen_ids(ds, ids, where),
@@ -121,14 +121,14 @@ def _function(text: str) -> Callable[..., Any]:
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
-        found: Any = importlib.import_module(module)
+        target: Any = importlib.import_module(module)
         for part in name.split("."):
-            found = getattr(found, part)
+            target = getattr(target, part)
     except (ImportError, AttributeError) as error:
         raise click.UsageError(f"there is no function {text!r}: {error}") from error
-    if not callable(found):
+    if not callable(target):
         raise click.UsageError(f"{text!r} is no function.")
-    function: Callable[..., Any] = found
+    function: Callable[..., Any] = target
     return function
 
 

@@ -179,13 +179,13 @@ class EditedEvents:
         if _START not in detected:
             raise ArgumentError(f"the detected events have no column {_START!r}", where=self._name)
         self._begin()
-        kept = [
+        judged_rows = [
             row
             for row in (_cells(self.frame, place) for place in range(len(self.frame)))
             if row[_ID] in by_hand or str(row.get("user_type") or "") not in _UNJUDGED
         ]
-        kept_ids = {row[_ID] for row in kept}
-        judged = [*kept, *(row for row in by_hand.values() if row[_ID] not in kept_ids)]
+        kept_ids = {row[_ID] for row in judged_rows}
+        judged = [*judged_rows, *(row for row in by_hand.values() if row[_ID] not in kept_ids)]
         for event_id in self.frame[_ID].tolist():
             if event_id not in kept_ids:
                 self.put_event(event_id, None)
@@ -207,11 +207,11 @@ class EditedEvents:
                 hint="Save it with reset_index() and text as names of columns.",
             )
         self.frame = self.frame.reset_index(drop=True)
-        told = self.frame[_ID].tolist() if _ID in self.frame else [None] * len(self.frame)
-        taken = {str(each) for each in told if not _is_missing(each)}
+        event_ids = self.frame[_ID].tolist() if _ID in self.frame else [None] * len(self.frame)
+        taken = {str(each) for each in event_ids if not _is_missing(each)}
         ids = [
             self._first_id(row, taken) if _is_missing(each) else str(each)
-            for row, each in enumerate(told)
+            for row, each in enumerate(event_ids)
         ]
         self.frame[_ID] = pd.Series(ids, dtype="str")
         changed = {ids[row]: None for row, _ in self._before}

@@ -557,12 +557,12 @@ def _moved(old: Mapping[str, Any], given: Mapping[str, Any]) -> Mapping[str, Any
     if all(old.get(key) == given.get(key) for key in ("data", "channel", "z")):
         return given
     before, meta = _mapping(old.get("meta")), _mapping(given.get("meta"))
-    kept = {
+    unmoved = {
         key: value
         for key, value in meta.items()
         if not (str(key).startswith(_STATISTICS) and before.get(key) == value)
     }
-    return {**given, "meta": kept}
+    return {**given, "meta": unmoved}
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

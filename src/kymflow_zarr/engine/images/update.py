@@ -68,17 +68,17 @@ class RecordUpdate(RecordWriter):
         """Return the current SHA-256 of an artifact, None if there is none."""
         return digest_of_artifact(self._storage, self._prefix, key)
 
-    def is_edited(self, key: str, made: Mapping[str, str]) -> bool:
+    def is_edited(self, key: str, ingested: Mapping[str, str]) -> bool:
         """Return True if an artifact has changed since ingest wrote it.
 
         Parameters
         ----------
         key : str
             Below the record.
-        made : mapping of str to str
+        ingested : mapping of str to str
             Digests of the artifacts that ingest wrote, by key.
         """
-        return self.digest_of(key) != made.get(key)
+        return self.digest_of(key) != ingested.get(key)
 
     def kept_files(self) -> list[tuple[SourceFileDocument, bytes]]:
         """Return the source files that the record stores, except damaged ones, with their bytes."""

@@ -85,7 +85,7 @@ class Places:
 
 
 def compare(
-    table: pa.Table | None, found: Mapping[str, int], places_in: Places | None = None
+    table: pa.Table | None, versions: Mapping[str, int], places_in: Places | None = None
 ) -> tuple[pa.Table, dict[str, int]]:
     """Return the current rows, in the order of ids, and the images without one.
 
@@ -93,15 +93,15 @@ def compare(
     ----------
     table : pyarrow.Table or None
         Rows in the order of their ids.
-    found : mapping of str to int
+    versions : mapping of str to int
         The existing images with the times of their folders.
     places_in : Places, optional
         The cache of the file, if the rows come from it.
     """
     if table is None:
-        return SCHEMA.empty_table(), dict(found)
-    names = list(found)
-    times = np.fromiter(found.values(), np.int64, len(found))
+        return SCHEMA.empty_table(), dict(versions)
+    names = list(versions)
+    times = np.fromiter(versions.values(), np.int64, len(versions))
     places = (places_in or Places()).of(names, table["image_id"])
     saved = table["changed_ns"].to_numpy()
     if table["error"].null_count < len(table):
@@ -111,7 +111,7 @@ def compare(
     rows = np.sort(places[current])
     if len(rows) != len(table):
         table = table.take(pa.array(rows))
-    if len(rows) == len(found):
+    if len(rows) == len(versions):
         return table, {}
     return table, {names[i]: int(times[i]) for i in np.flatnonzero(~current)}
 

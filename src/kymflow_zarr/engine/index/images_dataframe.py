@@ -42,26 +42,26 @@ def images_frame(index: Index, tables: Tables, columns: Sequence[str] | None) ->
     read = list(dict.fromkeys(column.source for column in IMAGES.values()))
     wanted = None if columns is None else list(dict.fromkeys(columns))
     if wanted is not None:
-        read = list(dict.fromkeys(made for name in wanted for made in _made_of(name)))
+        read = list(dict.fromkeys(stored for name in wanted for stored in _made_of(name)))
     elif EXPERIMENT not in read:
         read.append(EXPERIMENT)
     table = index.columns(read)
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name in read:
         if name == "results":
-            found |= _out_of_date(table, tables)
+            values |= _out_of_date(table, tables)
         else:
-            found |= _MAKERS.get(name, _stored)(table, name)
+            values |= _MAKERS.get(name, _stored)(table, name)
     errors: dict[str, str] = {}
     if wanted is None:
-        found |= _row_counts(tables, table, tables.names(), errors)
+        values |= _row_counts(tables, table, tables.names(), errors)
     else:
         asked = [name.removeprefix(ROWS) for name in wanted if name.startswith(ROWS)]
         names = [name for name in tables.names() if name in asked]
-        found |= _row_counts(tables, table, names, errors)
-        _refuse_unknown(wanted, found)
-    ordered = {name: found[name] for name in IMAGES if name in found and name != "error"}
-    frame = pd.DataFrame(ordered | found, index=pd.RangeIndex(len(table)))
+        values |= _row_counts(tables, table, names, errors)
+        _refuse_unknown(wanted, values)
+    ordered = {name: values[name] for name in IMAGES if name in values and name != "error"}
+    frame = pd.DataFrame(ordered | values, index=pd.RangeIndex(len(table)))
     frame = frame if wanted is None else frame[wanted]
     if errors:
         frame.attrs["errors"] = errors
@@ -77,10 +77,10 @@ def _made_of(name: str) -> list[str]:
     return ["axes", EXPERIMENT] if name.endswith(_CALIBRATION) else [EXPERIMENT]
 
 
-def _refuse_unknown(wanted: Sequence[str], found: Mapping[str, Any]) -> None:
+def _refuse_unknown(wanted: Sequence[str], values: Mapping[str, Any]) -> None:
     for name in wanted:
-        if name not in found:
-            known = list(dict.fromkeys([*IMAGES, *found]))
+        if name not in values:
+            known = list(dict.fromkeys([*IMAGES, *values]))
             raise ArgumentError(
                 f"the list of images has no column {name!r}",
                 where="columns",

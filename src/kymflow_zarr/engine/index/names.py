@@ -114,19 +114,19 @@ def find_one(text: str, images: Sequence[Named], *, where: str) -> str:
         If several are; names some of them.
     """
     names = names_of(images)
-    found = candidates(text, images, names)
-    if len(found) == 1:
-        return found[0]
-    if not found:
+    matches = candidates(text, images, names)
+    if len(matches) == 1:
+        return matches[0]
+    if not matches:
         raise RecordNotFoundError(
             f"no image is called {text!r}, and no image id begins with it",
             where=where,
             hint="kymflow-zarr ls lists them.",
         )
-    some = ", ".join(names[image_id] for image_id in found[:_SHOWN])
+    some = ", ".join(names[image_id] for image_id in matches[:_SHOWN])
     raise ArgumentError(
-        f"{len(found)} images are called {text!r}, or have an id that begins so: "
-        f"{some}{', ...' if len(found) > _SHOWN else ''}",
+        f"{len(matches)} images are called {text!r}, or have an id that begins so: "
+        f"{some}{', ...' if len(matches) > _SHOWN else ''}",
         where=where,
         hint="Give the folder too, or more of the id.",
     )

@@ -123,8 +123,8 @@ def group_columns(
         }
         return pd.DataFrame(filled, columns=columns, dtype="float64")
     unit = require_pairs(unit)
-    kept = values[labels.isin(columns)]
-    wide: pd.DataFrame = kept.assign(**{_GROUP: labels}).pivot_table(
+    of_groups = values[labels.isin(columns)]
+    wide: pd.DataFrame = of_groups.assign(**{_GROUP: labels}).pivot_table(
         index=unit, columns=_GROUP, values=value, aggfunc="first", sort=True
     )
     wide = wide.reindex(columns=columns).reset_index()

@@ -288,9 +288,9 @@ def _compute_one(
             options["roi"] = image.region(task.roi_id)
         if computation.with_channel:
             options["channel"] = task.channel
-        found = computation.fn(image, **options)
+        content = computation.fn(image, **options)
         seconds = time.perf_counter() - begin
-        value = Value(dataset.storage, image.prefix, result_id.label, found)
+        value = Value(dataset.storage, image.prefix, result_id.label, content)
     except StorageError:
         raise  # The disk failed, not the function: it is tried again by the next call.
     except Exception as raised:  # noqa: BLE001 - It becomes the result.
@@ -317,10 +317,10 @@ def _follow(
     there = _sources_of(dataset, table)
     index = dataset.index.columns(["results"])
     ids: list[Any] = index["image_id"].to_pylist()
-    found = AllResults(index, dataset.tables.digests).of_variant(
+    by_image = AllResults(index, dataset.tables.digests).of_variant(
         computation.name, computation.variant
     )
-    now: dict[str, list[IndexedResult]] = {image_id: found.get(image_id, []) for image_id in ids}
+    now: dict[str, list[IndexedResult]] = {image_id: by_image.get(image_id, []) for image_id in ids}
     rows: dict[str, pd.DataFrame] = {}
     for image_id, results in now.items():
         wanted = {result.sha256 for result in results}
@@ -355,10 +355,10 @@ def _sources_of(dataset: OpenDataset, table: str) -> dict[str, set[str | None]]:
                 hint="Choose another name for the table, or delete it first.",
             )
         pairs = file.read(columns=["image_id", SOURCE_COLUMN]).group_by(["image_id", SOURCE_COLUMN])
-        found = pairs.aggregate([])
+        grouped = pairs.aggregate([])
     there: dict[str, set[str | None]] = {}
     for image_id, digest in zip(
-        found["image_id"].to_pylist(), found[SOURCE_COLUMN].to_pylist(), strict=True
+        grouped["image_id"].to_pylist(), grouped[SOURCE_COLUMN].to_pylist(), strict=True
     ):
         there.setdefault(str(image_id), set()).add(digest)
     return there

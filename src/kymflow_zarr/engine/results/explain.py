@@ -24,7 +24,7 @@ class Explanation(str):
 
 def explain(image: StoredImage, result: Result) -> Explanation:
     """Return what a result was made by and made of, down to source files, a line for each."""
-    results = {found.result_id.label: found for found in image.results()}
+    results = {each.result_id.label: each for each in image.results()}
     lines = _result_lines(image, result, results, set())
     return Explanation("\n".join(printable(line) for line in lines))
 
@@ -49,18 +49,22 @@ def _result_lines(
     lines.append(
         f"  computed {result.computed_utc}{took} on {result.machine or 'an unknown machine'}"
     )
-    for found in result.inputs:
-        lines += [f"  {line}" for line in _input_lines(image, found, results, shown)]
+    for result_input in result.inputs:
+        lines += [f"  {line}" for line in _input_lines(image, result_input, results, shown)]
     return lines
 
 
 def _input_lines(
-    image: StoredImage, found: ResultInput, results: Mapping[str, Result], shown: set[str]
+    image: StoredImage, result_input: ResultInput, results: Mapping[str, Result], shown: set[str]
 ) -> list[str]:
-    digest = "not there" if found.sha256 is None else f"sha256 {found.sha256[:16]}"
-    value = "" if found.value is None else f" = {json.dumps(found.value, ensure_ascii=False)}"
-    lines = [f"- {found}{value if len(value) <= 100 else ''} ({digest})"]
-    if found.kind == "pixels":
+    digest = "not there" if result_input.sha256 is None else f"sha256 {result_input.sha256[:16]}"
+    value = (
+        ""
+        if result_input.value is None
+        else f" = {json.dumps(result_input.value, ensure_ascii=False)}"
+    )
+    lines = [f"- {result_input}{value if len(value) <= 100 else ''} ({digest})"]
+    if result_input.kind == "pixels":
         lines += [
             f"    from {file.path} (sha256 {file.sha256[:16] or 'not known'})"
             for file in image.source_files
@@ -70,8 +74,11 @@ def _input_lines(
         (
             other
             for label, other in results.items()
-            if (found.kind == "result" and label == found.key)
-            or (found.kind == "artifact" and other.artifact == f"{image.prefix}/{found.key}")
+            if (result_input.kind == "result" and label == result_input.key)
+            or (
+                result_input.kind == "artifact"
+                and other.artifact == f"{image.prefix}/{result_input.key}"
+            )
         ),
         None,
     )

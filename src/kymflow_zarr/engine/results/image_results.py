@@ -243,13 +243,13 @@ class ImageResults:
         ]  # fmt: skip
 
     def _table_reasons(self, document: ResultDocument) -> list[str]:
-        found = compared_tables(document)
-        if not found:
+        tables = compared_tables(document)
+        if not tables:
             return []
         now = table_digests(self._storage)
         return [
             table_reason(i.key, i.sha256, now.get(i.key))
-            for i in found
+            for i in tables
             if now.get(i.key) != i.sha256
         ]
 
@@ -258,7 +258,7 @@ class ImageResults:
     ) -> Result:
         """Return one result: of its variants the one that counts, unless one is named."""
         everything = self.all()
-        found = [
+        matches = [
             r
             for r in everything
             if r.name == name
@@ -266,18 +266,18 @@ class ImageResults:
             and (channel is None or r.channel == channel)
             and (variant is None or r.variant == variant)
         ]
-        if variant is None and any(r.counts for r in found):
-            found = [r for r in found if r.counts]
-        if len(found) > 1:
-            keys = [f"roi={r.roi_id}, channel={r.channel}, variant={r.variant!r}" for r in found]
+        if variant is None and any(r.counts for r in matches):
+            matches = [r for r in matches if r.counts]
+        if len(matches) > 1:
+            keys = [f"roi={r.roi_id}, channel={r.channel}, variant={r.variant!r}" for r in matches]
             raise ArgumentError(
-                f"the image has {len(found)} results {name!r}",
+                f"the image has {len(matches)} results {name!r}",
                 where=self._prefix,
                 hint=f"Name one: {'; '.join(keys[:5])}.",
             )
-        if not found:
+        if not matches:
             raise self._missing(name, [r.name for r in everything])
-        return found[0]
+        return matches[0]
 
     def _missing(self, name: str, names: list[str]) -> ArtifactNotFoundError:
         other = " of that region, channel and variant" if name in names else ""
@@ -347,11 +347,11 @@ def declared_inputs(
     """
     if inputs is None:
         inputs = ["pixels"]
-    found: dict[tuple[str, str], InputDocument] = {}
+    documents: dict[tuple[str, str], InputDocument] = {}
     given: list[Any] = [*inputs] if roi_id is None else [f"region:{roi_id}", *inputs]
     for item in given:
         if isinstance(item, ResultInput):
-            found[item.kind, item.key] = InputDocument(**dataclasses.asdict(item))
+            documents[item.kind, item.key] = InputDocument(**dataclasses.asdict(item))
             continue
         if isinstance(item, Mapping):
             kind, key = item.get("kind", ""), str(item.get("key", ""))
@@ -369,8 +369,8 @@ def declared_inputs(
         if isinstance(item, Mapping) and "sha256" in item:
             digest = item["sha256"]
             now = now if digest == now.sha256 else State(digest)
-        found[kind, key] = input_document(known, key, now)
-    return list(found.values())
+        documents[kind, key] = input_document(known, key, now)
+    return list(documents.values())
 
 
 def _artifact_key(state: ImageState, name: str) -> str:

@@ -126,8 +126,8 @@ class ImageState:
                 where="inputs",
                 hint=f"There are {', '.join(sorted(_FINDERS))}.",
             )
-        found: State = find(self, key)
-        return found
+        state: State = find(self, key)
+        return state
 
     def region(self, roi_id: str) -> Mapping[str, Any] | None:
         """Return the first region with an id, in its current form; None if there is none."""
@@ -157,7 +157,7 @@ class ImageState:
 
     def plain_artifacts(self) -> list[str]:
         """Return the keys of the artifacts that are no results, sorted."""
-        made = {KEY, *(result.artifact for result in self.lineage.all())}
+        of_results = {KEY, *(result.artifact for result in self.lineage.all())}
         keys = [key for key in self.digests if layout.parse_artifact_key(key) is not None]
         folder = f"{self.prefix}/{layout.ANALYSIS_ARRAYS}"
         names = map(layout.parse_array_artifact, self.storage.children(folder))
@@ -165,7 +165,7 @@ class ImageState:
         labels = ArrayArtifacts(self.storage, self.prefix).label_names()
         keys += map(layout.array_artifact_prefix, labels)
         analysis = f"{layout.ANALYSIS}/", f"{layout.ANALYSIS_ARRAYS}/"
-        return sorted(key for key in keys if key.startswith(analysis) and key not in made)
+        return sorted(key for key in keys if key.startswith(analysis) and key not in of_results)
 
 
 def listed_digests(storage: Storage, where: str) -> dict[str, str]:
@@ -174,7 +174,7 @@ def listed_digests(storage: Storage, where: str) -> dict[str, str]:
 
     data = storage.read(where)
     listed = {} if data is None else parse_checksums(data, where=where)
-    return {key: found.sha256 for key, found in listed.items()}
+    return {key: file_sum.sha256 for key, file_sum in listed.items()}
 
 
 def table_digests(storage: Storage) -> dict[str, str]:

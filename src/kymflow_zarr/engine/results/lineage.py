@@ -57,11 +57,13 @@ def checked_id(name: str, roi_id: int | None, channel: int | None, variant: str 
             where="variant",
             hint="Use letters, digits and _ . + - only.",
         )
-    found = ResultId(layout.check_name(name, what="name of a result"), roi_id, channel, variant)
-    if found.name in (layout.METADATA, layout.PROVENANCE, layout.CURATION, layout.LINEAGE):
-        raise ArgumentError(f"{found.name!r} is the name of a document of the format", where="name")
-    layout.artifact_key("parquet", found.label)  # Checks its length.
-    return found
+    result_id = ResultId(layout.check_name(name, what="name of a result"), roi_id, channel, variant)
+    if result_id.name in (layout.METADATA, layout.PROVENANCE, layout.CURATION, layout.LINEAGE):
+        raise ArgumentError(
+            f"{result_id.name!r} is the name of a document of the format", where="name"
+        )
+    layout.artifact_key("parquet", result_id.label)  # Checks its length.
+    return result_id
 
 
 class Params(NamedTuple):

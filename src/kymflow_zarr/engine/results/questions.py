@@ -63,7 +63,7 @@ class AllResults:
         ids: list[Any] = has_results["image_id"].to_pylist()
         lists = decoded(has_results["results"].to_pylist())
         self.of_image: dict[str, list[IndexedResult]] = {
-            image_id: found or [] for image_id, found in zip(ids, lists, strict=True)
+            image_id: of_image or [] for image_id, of_image in zip(ids, lists, strict=True)
         }
         self._digests = tables
         self._reasons: dict[str, list[list[str]]] = {}
@@ -84,12 +84,12 @@ class AllResults:
 
     def of_variant(self, name: str, variant: str | None) -> dict[str, list[IndexedResult]]:
         """Return the results of a name and a variant that hold anything, by image."""
-        found: dict[str, list[IndexedResult]] = {}
+        by_image: dict[str, list[IndexedResult]] = {}
         for image_id, result in self:
             is_one = result.name == name and result.variant == variant
             if is_one and result.artifact is not None and result.status != "empty":
-                found.setdefault(image_id, []).append(result)
-        return found
+                by_image.setdefault(image_id, []).append(result)
+        return by_image
 
     @functools.cached_property
     def _tables(self) -> Mapping[str, str]:
@@ -140,17 +140,17 @@ class AllResults:
                         yield image_id, result, reasons
 
     def _own_reasons(self, result: IndexedResult) -> list[str]:
-        found = result.reasons.copy()
+        reasons = result.reasons.copy()
         for name, digest in result.tables:
             now = self._tables.get(name)
             if now != digest:
-                found.append(table_reason(name, digest, now))
+                reasons.append(table_reason(name, digest, now))
         version, params = self._standard[result.name, result.variant]
         is_same = params.sha256 == result.params_sha256 and version == result.version
         if not is_same and result.status != "accepted by hand":
             made_by = Params(result.params, result.params_sha256)
-            found += program_reasons(result.version, made_by, version, params)
-        return found
+            reasons += program_reasons(result.version, made_by, version, params)
+        return reasons
 
     def stale(self, name: str | None) -> pd.DataFrame:
         """Return the results that are out of date; see :meth:`OpenDataset.stale`."""
@@ -167,7 +167,7 @@ class AllResults:
         for image_id, result, reasons in self.out_of_date():
             text = f"{result.result_id.label}: {', '.join(reasons)}"
             texts.setdefault(image_id, []).append(text)
-        return {image_id: "; ".join(found) for image_id, found in texts.items()}
+        return {image_id: "; ".join(of_image) for image_id, of_image in texts.items()}
 
     def frame(self, name: str | None) -> pd.DataFrame:
         """Return a row for each result; see :meth:`OpenDataset.results`."""

@@ -428,15 +428,15 @@ class ReadingImage(StoredImage):
     ) -> Result:
         """Return a result: of its variants the one that counts, unless one is named."""
         try:
-            found = super().result(name, roi=roi, channel=channel, variant=variant)
+            result = super().result(name, roi=roi, channel=channel, variant=variant)
         except ArtifactNotFoundError:
             label = ResultId(name, roi, channel, variant).label
             self._note("result", label, ABSENT)
             raise
-        label = found.result_id.label
+        label = result.result_id.label
         self._refuse_own(label)
         self._note("result", label, result_state(self._now.results.get(label)))
-        return found
+        return result
 
     def explain(
         self,

@@ -149,7 +149,7 @@ class Result:
         return {
             **plain,
             "params": None if self.params is None else dict(self.params),
-            "inputs": [asdict(found) for found in self.inputs],
+            "inputs": [asdict(result_input) for result_input in self.inputs],
             "reasons": list(self.reasons),
         }
 

@@ -42,13 +42,13 @@ def results_read(results: Mapping[str, ResultDocument]) -> dict[str, list[str]]:
             labels.setdefault(result.artifact, []).append(label)
     read: dict[str, list[str]] = {}
     for label, result in results.items():
-        found = [
+        sources = [
             source
             for i in result.inputs
             if i.kind in ("artifact", "result")
             for source in (labels.get(i.key, ()) if i.kind == "artifact" else (i.key,))
         ]
-        read[label] = [*dict.fromkeys(found)]
+        read[label] = [*dict.fromkeys(sources)]
     return read
 
 
@@ -60,18 +60,20 @@ def compared_tables(result: ResultDocument) -> list[InputDocument]:
 def own_reasons(state: ImageState, result: ResultDocument) -> list[str]:
     """Return why a result is out of date by what lies in its image; nothing of tables."""
     reasons: list[str] = []
-    for found in result.inputs:
-        if found.kind == "table":
+    for result_input in result.inputs:
+        if result_input.kind == "table":
             # On-disk format: "a reader MUST take such a result for out of date".
-            reasons += [found.value] if isinstance(found.value, str) else []
+            reasons += [result_input.value] if isinstance(result_input.value, str) else []
             continue
         try:
-            now = state.of(found.kind, found.key)
+            now = state.of(result_input.kind, result_input.key)
         except ArgumentError:
-            reasons.append(f"input {found.kind} {found.key!r} is not known to this version")
+            reasons.append(
+                f"input {result_input.kind} {result_input.key!r} is not known to this version"
+            )
             continue
-        if now.sha256 != found.sha256:
-            reasons.append(_in_words(state, found, now))
+        if now.sha256 != result_input.sha256:
+            reasons.append(_in_words(state, result_input, now))
     if result.artifact is not None and state.artifact(result.artifact) is None:
         reasons.append("its value was deleted")
     return list(dict.fromkeys(reasons))

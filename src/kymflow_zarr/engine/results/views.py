@@ -168,8 +168,8 @@ class ReadRegions(list[Roi]):
             self._note(position)
         else:
             self._read_whole()
-        found = super().__getitem__(position)
-        return list(found) if isinstance(position, slice) else found
+        regions = super().__getitem__(position)
+        return list(regions) if isinstance(position, slice) else regions
 
     def __len__(self) -> int:
         self._note(None)

@@ -164,10 +164,10 @@ class ImagePlanes:
 
     def read(self, array: Any, index: Index) -> np.ndarray[Any, Any]:
         """Return a block of the image, rows and columns last; read only what it covers."""
-        kept = [i for i, at in enumerate(index) if isinstance(at, slice)]
+        sliced = [i for i, at in enumerate(index) if isinstance(at, slice)]
         sizes = [len(range(*at.indices(n))) for at, n in self._slices(index)]
         block = np.empty(sizes, array.dtype) if 0 in sizes else np.asarray(array[index])
-        return np.moveaxis(block, [kept.index(i) for i in self.plane_axes], [-2, -1])
+        return np.moveaxis(block, [sliced.index(i) for i in self.plane_axes], [-2, -1])
 
     def _slices(self, index: Index) -> Iterator[tuple[slice, int]]:
         for at, n in zip(index, self.shape, strict=True):

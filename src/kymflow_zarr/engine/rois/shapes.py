@@ -70,9 +70,9 @@ def _in_polygon(roi: PolygonRoi, rows: slice, columns: slice) -> npt.NDArray[np.
     for row in range(*rows.indices(rows.stop)):
         crossing = (y0 <= row) != (y1 <= row)
         at = (row - y0[crossing]) / (y1[crossing] - y0[crossing])
-        found = np.sort(x0[crossing] + at * (x1[crossing] - x0[crossing]))
+        crossings = np.sort(x0[crossing] + at * (x1[crossing] - x0[crossing]))
         # A center exactly on an edge belongs to the area on its right.
-        for left, right in np.ceil(found).astype(int).reshape(-1, 2) - columns.start:
+        for left, right in np.ceil(crossings).astype(int).reshape(-1, 2) - columns.start:
             inside[row - rows.start, max(left, 0) : max(right, 0)] = True
     return inside
 

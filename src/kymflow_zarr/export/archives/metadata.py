@@ -96,8 +96,8 @@ class ArchiveMetadata:
 
     def experiment(self, image: StoredImage) -> dict[str, Any]:
         """Return the experiment's metadata of an image, without empty values."""
-        found = self.payload(image).get("experiment_metadata")
-        pairs = found.items() if isinstance(found, Mapping) else ()
+        metadata = self.payload(image).get("experiment_metadata")
+        pairs = metadata.items() if isinstance(metadata, Mapping) else ()
         return {str(key): value for key, value in pairs if value is not None and value != ""}
 
     def common(self, key: str) -> Any:
@@ -129,13 +129,13 @@ class ArchiveMetadata:
             What the archive takes, for the message.
         """
         candidates = [self.experiment(image).get(key), self.common(key)]
-        found = [str(value).strip() for value in candidates if value is not None]
-        for value in found:
+        stated = [str(value).strip() for value in candidates if value is not None]
+        for value in stated:
             understood = understand(value)
             if understood is not None:
                 return understood
-        if found:
-            self._gap(key, f"{found[0]!r} is not understood: {form}", self._where(key), image)
+        if stated:
+            self._gap(key, f"{stated[0]!r} is not understood: {form}", self._where(key), image)
         return None
 
     def require(
@@ -190,8 +190,8 @@ def latin_name(value: str) -> str | None:
 
 def taxon(latin: str) -> str | None:
     """Return the address of a species in the NCBI taxonomy, None if it is not in our table."""
-    found = _SPECIES.get(latin)
-    return None if found is None else f"http://purl.obolibrary.org/obo/NCBITaxon_{found[0]}"
+    species = _SPECIES.get(latin)
+    return None if species is None else f"http://purl.obolibrary.org/obo/NCBITaxon_{species[0]}"
 
 
 def sex_letter(value: str) -> str | None:
@@ -208,8 +208,8 @@ def iso_age(value: str) -> str | None:
         return value
     if re.fullmatch(r"[Pp]\d+", value):
         return f"P{value[1:]}D"
-    found = _AGE.fullmatch(value)
-    return None if found is None else f"P{found[1]}{found[2][0].upper()}"
+    match = _AGE.fullmatch(value)
+    return None if match is None else f"P{match[1]}{match[2][0].upper()}"
 
 
 def zone(value: str) -> dt.tzinfo | None:

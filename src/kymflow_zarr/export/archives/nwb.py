@@ -159,9 +159,9 @@ def _sessions(
     for image in images:
         subject = _subject(image, known)
         start = _start(image, known, tzinfo)
-        told = known.value(image, "session_id", text, "text")
-        session_id = told or Path(names[image.image_id]).stem
-        if told is None and (str(subject.get("subject_id")), session_id) in sessions:
+        stated_id = known.value(image, "session_id", text, "text")
+        session_id = stated_id or Path(names[image.image_id]).stem
+        if stated_id is None and (str(subject.get("subject_id")), session_id) in sessions:
             session_id = f"{session_id}-{image.image_id}"
         key = str(subject.get("subject_id")), session_id
         session = sessions.setdefault(key, Session(subject, session_id))
@@ -178,18 +178,18 @@ def _sessions(
 
 
 def _subject(image: StoredImage, known: ArchiveMetadata) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    subject: dict[str, Any] = {
         key: known.require(image, key, *form) for key, form in _SUBJECT.items()
     }
-    found |= {key: known.value(image, key, *form) for key, form in _OF_SUBJECT.items()}
+    subject |= {key: known.value(image, key, *form) for key, form in _OF_SUBJECT.items()}
     born = known.value(image, "date_of_birth", moment, 'a date such as "2026-05-01"')
     age_form = 'a duration of ISO 8601 such as "P12W", or "12 weeks"'
     if born is None:
-        found["age"] = known.require(image, "age", iso_age, age_form)
+        subject["age"] = known.require(image, "age", iso_age, age_form)
     else:
-        found["age"] = known.value(image, "age", iso_age, age_form)
-        found["date_of_birth"] = born if born.tzinfo else born.replace(tzinfo=dt.UTC)
-    return {key: value for key, value in found.items() if value is not None}
+        subject["age"] = known.value(image, "age", iso_age, age_form)
+        subject["date_of_birth"] = born if born.tzinfo else born.replace(tzinfo=dt.UTC)
+    return {key: value for key, value in subject.items() if value is not None}
 
 
 def _start(

@@ -127,22 +127,22 @@ class _Content:
             for place, number in at.items():
                 if axes[place].quantity == "channel" and channel_names:
                     words.append(f"channel {channel_names[number]!r}")
-            told = ", ".join([_calibration(image), *words])
+            description = ", ".join([_calibration(image), *words])
             plane = _Pixels(image, at, time, ours)
-            self._add_plane(image, label, plane, offset, told)
+            self._add_plane(image, label, plane, offset, description)
 
     def _add_plane(
-        self, image: StoredImage, name: str, pixels: _Pixels, offset: float, told: str
+        self, image: StoredImage, name: str, pixels: _Pixels, offset: float, description: str
     ) -> None:
         nwb, n_space = self._nwb, len(pixels.space)
         if pixels.time is None or image.shape[pixels.time] == 1:
-            nwb.add_acquisition(self._images(name, pixels, told))
+            nwb.add_acquisition(self._images(name, pixels, description))
             return
         seconds = times_s(image)
         assert pixels.time is not None
         if seconds is None:
             seconds = np.arange(image.shape[pixels.time], dtype=float)
-            told += "; its times are not known and are numbers of frames"
+            description += "; its times are not known and are numbers of frames"
         time = _timing(seconds + offset)
         if n_space <= 1:
             nwb.add_acquisition(
@@ -150,7 +150,7 @@ class _Content:
                     name=name,
                     data=pixels.compressed(),
                     unit="a.u.",
-                    description=f"Line scan, a row a line: {told}",
+                    description=f"Line scan, a row a line: {description}",
                     **time,
                 )
             )
@@ -161,12 +161,12 @@ class _Content:
                     data=pixels.compressed(),
                     unit="a.u.",
                     format="raw",
-                    description=f"Frames (time, x, y[, z]): {told}",
+                    description=f"Frames (time, x, y[, z]): {description}",
                     **time,
                 )
             )
         else:
-            images = self._images(f"{name}_frames", pixels, told)
+            images = self._images(f"{name}_frames", pixels, description)
             nwb.add_acquisition(images)
             repeat = len(images.images) // len(seconds)
             nwb.add_acquisition(
@@ -175,20 +175,20 @@ class _Content:
                     data=np.arange(len(seconds), dtype=np.uint32) * repeat,
                     unit="N/A",
                     indexed_images=images,
-                    description=f"Time of the first plane of each frame: {told}",
+                    description=f"Time of the first plane of each frame: {description}",
                     **time,
                 )
             )
 
-    def _images(self, name: str, pixels: _Pixels, told: str) -> Any:
+    def _images(self, name: str, pixels: _Pixels, description: str) -> Any:
         """Return planes as images in order, x first as NWB has them."""
         base: Any = import_module("pynwb.base")
         planes = [
-            self._pynwb.image.GrayscaleImage(name=label, data=plane, description=told)
+            self._pynwb.image.GrayscaleImage(name=label, data=plane, description=description)
             for label, plane in pixels.planes()
         ]
         return base.Images(
-            name=name, images=planes, description=told,
+            name=name, images=planes, description=description,
             order_of_images=base.ImageReferences(name="order_of_images", data=planes),
         )  # fmt: skip
 
@@ -206,23 +206,23 @@ class _Content:
             if result.artifact is not None
         }
         for info in image.list_artifacts():
-            told = f"{info.name} of {image.image_id}{made_by.get(info.key, '')}"
+            description = f"{info.name} of {image.image_id}{made_by.get(info.key, '')}"
             value = image.load_artifact(info.name, info.kind)
             if hasattr(value, "columns"):
-                self._add_frame(value, f"{prefix}{info.name}", told, offset)
+                self._add_frame(value, f"{prefix}{info.name}", description, offset)
             else:
                 document = json.dumps(value, ensure_ascii=False)
-                self._add_scratch(f"{prefix}{info.name}", document, f"JSON: {told}")
+                self._add_scratch(f"{prefix}{info.name}", document, f"JSON: {description}")
         for name in image.list_array_artifacts():
             array = image.load_array_artifact(name)
             if array.dtype.kind != "c":
                 self._add_scratch(f"{prefix}{name}", _numbers(array), f"{name} of {image.image_id}")
 
-    def _add_scratch(self, name: str, value: Any, told: str) -> None:
+    def _add_scratch(self, name: str, value: Any, description: str) -> None:
         name = _free(_object_name(name), self._names)
-        self._nwb.add_scratch(value, name=name, description=told)
+        self._nwb.add_scratch(value, name=name, description=description)
 
-    def _add_frame(self, frame: pd.DataFrame, name: str, told: str, offset: float) -> None:
+    def _add_frame(self, frame: pd.DataFrame, name: str, description: str, offset: float) -> None:
         import pandas as pd
 
         label = _object_name(name)
@@ -234,21 +234,21 @@ class _Content:
         start = next((c for c in _STARTS if c in frame), None)
         time = next((c for c in _TIMES if c in frame), None)
         if start is not None:
-            self._add_intervals(frame, label, told, start, offset)
+            self._add_intervals(frame, label, description, start, offset)
         elif len(frame):
             if time is not None:
-                self._add_series(frame, label, told, time, units, offset)
-            self.add_table(f"{label}_table", told, frame, units)
+                self._add_series(frame, label, description, time, units, offset)
+            self.add_table(f"{label}_table", description, frame, units)
 
     def _add_intervals(
-        self, frame: pd.DataFrame, label: str, told: str, start: str, offset: float
+        self, frame: pd.DataFrame, label: str, description: str, start: str, offset: float
     ) -> None:
         stop = next((c for c in _STOPS if c in frame), None)
         starts = frame[start].to_numpy(dtype=float, na_value=np.nan) + offset
         stops = starts if stop is None else frame[stop].to_numpy(float, na_value=np.nan) + offset
         order = np.argsort(starts, kind="stable")
         intervals = self._pynwb.epoch.TimeIntervals(
-            name=_free(label, self._names), description=f"Events: {told}"
+            name=_free(label, self._names), description=f"Events: {description}"
         )
         if len(frame):
             rest = frame.drop(columns=[c for c in (start, stop) if c is not None]).iloc[order]
@@ -261,7 +261,7 @@ class _Content:
         self._nwb.add_time_intervals(intervals)
 
     def _add_series(
-        self, frame: pd.DataFrame, label: str, told: str, time: str,
+        self, frame: pd.DataFrame, label: str, description: str, time: str,
         units: Mapping[str, Any], offset: float,
     ) -> None:  # fmt: skip
         keys = [key for key in ("roi_id", "channel") if key in frame]
@@ -289,7 +289,7 @@ class _Content:
                         name=_free(_object_name(f"{label}_{column}{which}"), self._names),
                         data=numbers,
                         unit=unit,
-                        description=f"{column} of {told}",
+                        description=f"{column} of {description}",
                         **timing,
                     )
                 )
@@ -297,7 +297,7 @@ class _Content:
     # Tables
 
     def add_table(
-        self, name: str, told: str, rows: pd.DataFrame | list[dict[str, Any]],
+        self, name: str, description: str, rows: pd.DataFrame | list[dict[str, Any]],
         units: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         """Add a table with a column for each of a data frame's, or of rows' keys."""
@@ -314,7 +314,9 @@ class _Content:
         ]
         self._ophys.add(
             self._common.DynamicTable(
-                name=_free(_object_name(name), self._names), description=told, columns=columns
+                name=_free(_object_name(name), self._names),
+                description=description,
+                columns=columns,
             )
         )
 
@@ -446,12 +448,12 @@ def _timing(seconds: np.ndarray[Any, Any]) -> dict[str, Any]:
 
 
 def _calibration(image: StoredImage) -> str:
-    told = [
+    parts = [
         f"{axis.name} {axis.step:.12g} {axis.unit} a sample"
         for axis in image.axes
         if axis.step is not None and axis.unit not in (None, *SECONDS)
     ]
-    return "; ".join([image.image_id, *told])
+    return "; ".join([image.image_id, *parts])
 
 
 def _unit(column: str, units: Mapping[str, Any]) -> str | None:
@@ -463,7 +465,7 @@ def _unit(column: str, units: Mapping[str, Any]) -> str | None:
 def _row(image: StoredImage, name: str, file: str, known: ArchiveMetadata) -> dict[str, Any]:
     source = image.document().source
     curation = image.curation()
-    found = {
+    row = {
         "series": name,
         "image_id": image.image_id,
         "image_name": file,
@@ -473,7 +475,7 @@ def _row(image: StoredImage, name: str, file: str, known: ArchiveMetadata) -> di
         "verdict": curation.verdict or "",
         "curation_note": curation.note,
     }
-    return found | {f"experiment_{k}": str(v) for k, v in known.experiment(image).items()}
+    return row | {f"experiment_{k}": str(v) for k, v in known.experiment(image).items()}
 
 
 def _columns(frame: pd.DataFrame, avoid: str = "") -> dict[str, list[Any] | np.ndarray[Any, Any]]:

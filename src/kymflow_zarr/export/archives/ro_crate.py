@@ -197,8 +197,8 @@ class _Crate:
         )
 
     def _author(self, name: str) -> dict[str, str]:
-        found = _ORCID.search(name)
-        orcid = f"https://orcid.org/{found[1]}" if found else f"#author-{name_part(name)}"
+        match = _ORCID.search(name)
+        orcid = f"https://orcid.org/{match[1]}" if match else f"#author-{name_part(name)}"
         plain = _ORCID.sub("", name).strip(" ()<>,")
         return self.add(orcid, type="Person", name=plain or name, affiliation=self._institution())
 
@@ -289,25 +289,25 @@ class _Crate:
 
     def _values(self, image: StoredImage, keys: tuple[str, ...]) -> dict[str, str]:
         """Return the values of an image among some keys; the required ones are noted."""
-        found: dict[str, str] = {}
+        stated: dict[str, str] = {}
         for key in keys:
             if key in _OF_IMAGES:
                 value = self._known.require(image, key, *_OF_IMAGES[key])
             else:
                 value = self._known.value(image, key, text, "text")
             if value is not None:
-                found[key] = value
-        return found
+                stated[key] = value
+        return stated
 
     def _properties(self, values: Mapping[str, Any]) -> list[dict[str, str]]:
         """Return key-value pairs as entities; equal ones are the same entity."""
-        found = []
+        properties = []
         for key, value in values.items():
             digest = hashlib.sha256(f"{key}\0{value}".encode()).hexdigest()[:12]
-            found.append(
+            properties.append(
                 self.add(f"#property-{digest}", type="PropertyValue", name=key, value=str(value))
             )
-        return found
+        return properties
 
     def _numbered(self, kind: str, **values: Any) -> dict[str, str]:
         """Return the entity of a kind with these values, a new one if there is none."""
@@ -316,7 +316,7 @@ class _Crate:
 
     def _analyses(self, images: list[StoredImage]) -> list[dict[str, str]]:
         """Return what was computed of the images, by which program and with which parameters."""
-        found: dict[str, dict[str, str]] = {}
+        actions: dict[str, dict[str, str]] = {}
         for image in images:
             for result in image.results():
                 program = self.add(
@@ -336,11 +336,11 @@ class _Crate:
                     description=f"parameters: {params}" if params else None,
                     result={"@id": self._packed},
                 )
-                found[action["@id"]] = action
+                actions[action["@id"]] = action
         self.add(
             f"#program-kymflow-zarr-{name_part(__version__)}",
             type="SoftwareApplication",
             name="kymflow_zarr",
             softwareVersion=__version__,
         )
-        return list(found.values())
+        return list(actions.values())

@@ -157,7 +157,7 @@ class ExportPlan:
             _Task(plan, target.staging_area(paths), self._broken.get(number))
             for number, (plan, paths) in enumerate(zip(self._plans, self._paths, strict=True))
         ]
-        made = in_order(
+        results = in_order(
             _Task.made,
             tasks,
             executor=executor,
@@ -165,26 +165,26 @@ class ExportPlan:
             label=lambda task: task.plan.label,
             threads=THREADS,
             here=lambda task: task.broken is not None,
-            drop=lambda found: found[0].discard(),
+            drop=lambda staged: staged[0].discard(),
         )
-        with closing(made):
-            for task, found, error in made:
-                self._write(task.plan, target, found, error)
+        with closing(results):
+            for task, staged, error in results:
+                self._write(task.plan, target, staged, error)
 
     def _write(
         self,
         plan: Plan,
         target: ManifestTarget,
-        found: tuple[StagingArea, dict[str, Any]] | None,
+        staged: tuple[StagingArea, dict[str, Any]] | None,
         error: Exception | None,
     ) -> None:
         try:
-            if found is None:
+            if staged is None:
                 raise error or AssertionError
-            target.take(found[0])
+            target.take(staged[0])
             # Publish all files of a part together.
             target.commit()
-            self._put(plan, found[1])
+            self._put(plan, staged[1])
         except STOPPING as error:
             raise _naming(plan, error) from error.__cause__ or error
         except (KymflowZarrError, OSError) as error:
@@ -247,17 +247,17 @@ def require_dataset(dataset: OpenDataset, storage: Storage) -> None:
             where=place,
             hint="Was it renamed, or its disk unmounted? Nothing was removed.",
         )
-    found = read_dataset_document(document, where=f"{place}/{layout.GROUP}").dataset_id
-    if found != dataset.dataset_id:
+    dataset_id = read_dataset_document(document, where=f"{place}/{layout.GROUP}").dataset_id
+    if dataset_id != dataset.dataset_id:
         raise DatasetNotFoundError(
-            f"the dataset is not there any more; another one, {found}, is in its place",
+            f"the dataset is not there any more; another one, {dataset_id}, is in its place",
             where=place,
             hint="Open it again. Nothing was removed.",
         )
 
 
-def _dicts(found: Any) -> list[dict[str, Any]]:
-    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+def _dicts(values: Any) -> list[dict[str, Any]]:
+    return [each for each in values if isinstance(each, dict)] if isinstance(values, list) else []
 
 
 def _naming(plan: Plan, error: KymflowZarrError) -> KymflowZarrError:

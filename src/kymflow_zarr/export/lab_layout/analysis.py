@@ -90,7 +90,7 @@ def _object(data: bytes) -> dict[str, Any]:
 
 
 def analysis_json(
-    kept: bytes,
+    original: bytes,
     kind: str,
     *,
     events: pd.DataFrame | None,
@@ -103,7 +103,7 @@ def analysis_json(
 
     Parameters
     ----------
-    kept : bytes
+    original : bytes
         The file as it was.
     kind : {"kymanalysis_json", "radon_json", "events_json"}
     events : DataFrame, optional
@@ -118,7 +118,7 @@ def analysis_json(
     ValueError, TypeError, KeyError
         If the values do not fit the file's format.
     """
-    before = _object(kept)
+    before = _object(original)
     regions = before.get(_METADATA, {})
     listed = before.get(_EVENTS, {})
     keys = [*regions, *listed]
@@ -172,7 +172,7 @@ def _events(
     inverse = {new: old for old, new in EVENT_COLUMNS.items()}
     usual = {name for events in before.values() for event in events for name in event}
     # Keep a region without events.
-    found: dict[str, list[dict[str, Any]]] = {key: [] for key in before}
+    by_roi: dict[str, list[dict[str, Any]]] = {key: [] for key in before}
     order = []
     for row in frame.to_dict("records"):
         key = _key(int(row["roi_id"]), int(row["channel"]), before, by_channel=by_channel)
@@ -182,9 +182,9 @@ def _events(
             value = _plain(value)
             if column not in ("roi_id", "channel") and (value is not None or name in usual):
                 event[name] = value
-        found.setdefault(key, []).append(event)
+        by_roi.setdefault(key, []).append(event)
         order.append(key)
-    return found, order == [key for key, events in found.items() for _ in events]
+    return by_roi, order == [key for key, events in by_roi.items() for _ in events]
 
 
 def _key(roi_id: int, channel: int, known: Collection[str], *, by_channel: bool) -> str:
@@ -204,18 +204,18 @@ def _plain(value: Any) -> Any:
 # CSV -----------------------------------------------------------------------------------
 
 
-def edited_csv(frame: pd.DataFrame, kept: bytes, *, velocity: bool) -> tuple[bytes, bool]:
+def edited_csv(frame: pd.DataFrame, source: bytes, *, velocity: bool) -> tuple[bytes, bool]:
     """Return a data frame as its source CSV, and True if ingest restores an equal one.
 
     Parameters
     ----------
     frame : DataFrame
-    kept : bytes
+    source : bytes
         The source file: its columns come first, in its order.
     velocity : bool
         Whether it is a velocity table with the column names of the flow programs.
     """
-    original = _header(kept)
+    original = _header(source)
     plain = _numbers_rows(frame.index)
     table = frame if plain else frame.reset_index()
     if velocity:
@@ -231,7 +231,7 @@ def edited_csv(frame: pd.DataFrame, kept: bytes, *, velocity: bool) -> tuple[byt
     table = table[columns]
     if velocity and original and (not original[0] or original[0].startswith("Unnamed:")):
         table.insert(0, original[0], range(len(table)))
-    end = "\r\n" if b"\r\n" in kept[: kept.find(b"\n") + 1] else "\n"
+    end = "\r\n" if b"\r\n" in source[: source.find(b"\n") + 1] else "\n"
     data = table.to_csv(index=False, lineterminator=end).encode()
     return data, plain and _comes_back(data, frame, velocity=velocity)
 
@@ -302,7 +302,7 @@ class TreeTables:
             self._from_files.add(name)
             self._verbatim(file, place)
             return
-        kept = source_file_bytes(self.storage, file.kept_as or "", file)
+        source = source_file_bytes(self.storage, file.kept_as or "", file)
         try:
             table, _ = self._load(name)
         except TableNotFoundError:
@@ -312,7 +312,7 @@ class TreeTables:
             # The file is intact; the damaged table is reported separately.
             self._verbatim(file, place)
             return
-        in_file = _of_csv(kept)
+        in_file = _of_csv(source)
         names = {} if in_file is None else names_in_table(list(in_file.columns))
         before = None if in_file is None else in_file.rename(columns=names)
         if POOLED_PATH not in table.columns or before is None:
@@ -325,16 +325,16 @@ class TreeTables:
             self.plan.note(place, "not written: its rows were deleted in the dataset")
         else:
             in_table = {new: old for old, new in names.items()}
-            write = partial(self._rows, rows, list(before), in_table, kept)
+            write = partial(self._rows, rows, list(before), in_table, source)
             self.plan.built(name, place, write, "table")
 
     def _is_as_ingested(self, file: SourceFileDocument, name: str) -> bool:
         """Return True if a table is the one that ingest made of one file, to the byte."""
-        made = file.feeds.get(table_key(name))
-        if not made:
+        ingested = file.feeds.get(table_key(name))
+        if not ingested:
             return False
         with contextlib.suppress(TableNotFoundError):
-            return digest_of_bytes(self.dataset.tables.read(name)[0]) == made
+            return digest_of_bytes(self.dataset.tables.read(name)[0]) == ingested
         return False
 
     def _verbatim(self, file: SourceFileDocument, place: str) -> None:
@@ -343,13 +343,13 @@ class TreeTables:
 
     @staticmethod
     def _rows(
-        rows: pd.DataFrame, columns: list[Any], in_table: dict[str, str], kept: bytes
+        rows: pd.DataFrame, columns: list[Any], in_table: dict[str, str], source: bytes
     ) -> tuple[bytes, str]:
         own = rows.drop(columns=[c for c in (IMAGE_ID, POOLED_PATH) if c in rows.columns])
         # Files of one table may have different columns.
         others = [c for c in own.columns if c not in columns and own[c].isna().all()]
         own = own.drop(columns=others).reset_index(drop=True).rename(columns=in_table)
-        data, same = edited_csv(own, kept, velocity=False)
+        data, same = edited_csv(own, source, velocity=False)
         reason = "its rows were edited in the dataset"
         return data, reason if same else f"{reason}; a CSV does not hold all of their types"
 

@@ -178,9 +178,9 @@ class ImageTree:
     ) -> Callable[[], tuple[bytes, str]]:
         lower = place.casefold()
         if file.role == "metadata":
-            kept = _acqstore_sidecar(self._kept(file))
-            if kept is not None:
-                return lambda: self._acqstore(kept, file.rel_path, _EDITED)
+            sidecar = _acqstore_sidecar(self._kept(file))
+            if sidecar is not None:
+                return lambda: self._acqstore(sidecar, file.rel_path, _EDITED)
             return lambda: self._said(payload_json(*self._json(_PAYLOAD)), _EDITED)
         if file.role == "analysis" and lower.endswith(".json"):
             kind = f"{lower.removesuffix('.json').rpartition('_')[2]}_json"
@@ -203,13 +203,13 @@ class ImageTree:
         return lambda: (self._readable(key), _EDITED)
 
     def _acqstore(
-        self, kept: Mapping[str, Any] | None, rel_path: str, reason: str
+        self, original_sidecar: Mapping[str, Any] | None, rel_path: str, reason: str
     ) -> tuple[bytes, str]:
         """Return the payload as a sidecar of acqstore."""
         pixels = self.document.pixels
         sidecar, lost = acqstore.sidecar_of_payload(
             self.record.load_json(layout.METADATA),
-            kept,
+            original_sidecar,
             suffix=PurePosixPath(rel_path.removesuffix(".json")).suffix.casefold(),
             shape=pixels.shape,
             dims=[axis.name.upper() for axis in self.document.axes],

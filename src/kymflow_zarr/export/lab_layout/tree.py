@@ -101,12 +101,12 @@ def export_tree(
             here=lambda task: task[1] is None or not (executor is None or task[0].apart),
             drop=lambda _: None,  # Its temporary file is in the work folder, which is cleaned up.
         )
-        made: list[tuple[OriginalFile, Path | None, str | None]] = []
+        unsynced: list[tuple[OriginalFile, Path | None, str | None]] = []
 
         def place() -> None:
             """Publish the written files together, which needs fewer fsyncs."""
-            target.sync([temporary for _, temporary, _ in made])
-            for file, temporary, reason in made:
+            target.sync([temporary for _, temporary, _ in unsynced])
+            for file, temporary, reason in unsynced:
                 try:
                     differs = target.place(file, temporary, reason)
                 except (KymflowZarrError, OSError) as error:
@@ -114,7 +114,7 @@ def export_tree(
                 else:
                     if differs is not None:
                         plan.note(file.path, differs)
-            made.clear()
+            unsynced.clear()
             target.sync_folders()
 
         try:
@@ -123,8 +123,8 @@ def export_tree(
                     if error is not None and file.path not in broken:
                         failed(file, error)
                     elif file.path not in broken:
-                        made.append((file, temporary, reason))
-                    if len(made) == _AT_ONCE:
+                        unsynced.append((file, temporary, reason))
+                    if len(unsynced) == _AT_ONCE:
                         place()
         finally:
             place()  # Files that were finished before a cancellation stay.
@@ -256,10 +256,10 @@ class _Planner:
 
     def _tiffs(self, image: _Image, owners: dict[str, str]) -> tuple[str, bool]:
         """Plan the TIFFs of an image; return their stem, and True if it is the original one."""
-        found = [self._plan.place(file) for file in image.tiffs]
-        places = [place for place in found if place is not None]
+        placed = [self._plan.place(file) for file in image.tiffs]
+        places = [place for place in placed if place is not None]
         image_id = image.record.image_id
-        if not places or None in found:
+        if not places or None in placed:
             place = self._plan.names.take(source_segment(image_id), suffix=".tif")
             self._tiff(image, place, None, _NEW)
             return stem_of(place), False

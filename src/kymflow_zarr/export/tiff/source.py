@@ -277,11 +277,11 @@ def _bytes_below(skeleton: TiffSkeleton, dimension: int) -> int:
 
 def _block(skeleton: TiffSkeleton, pixels: ArrayLike, ranges: list[range]) -> npt.NDArray[Any]:
     key = tuple(_slice(skeleton, dims, ranges) for dims in skeleton.dims)
-    found = np.asarray(pixels[key])
+    block = np.asarray(pixels[key])
     order = [d for dims in skeleton.dims for d in dims]
     order += [d for d in range(len(ranges)) if d not in order]
-    found = found.reshape([len(ranges[d]) for d in order]).transpose(np.argsort(order))
-    return np.ascontiguousarray(found, dtype=skeleton.dtype)
+    block = block.reshape([len(ranges[d]) for d in order]).transpose(np.argsort(order))
+    return np.ascontiguousarray(block, dtype=skeleton.dtype)
 
 
 def _slice(skeleton: TiffSkeleton, dims: list[int], ranges: list[range]) -> slice:

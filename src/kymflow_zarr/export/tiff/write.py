@@ -318,26 +318,26 @@ def _imagej(placed: TiffAxes, shape: tuple[int, ...]) -> dict[str, Any]:
     ImageJ 1.x: ``unit`` is that of x, ``yunit`` and ``zunit`` follow where they differ,
     ``spacing`` is the step of z, ``finterval`` that of t, in ``tunit``.
     """
-    found: dict[str, Any] = {"axes": placed.letters}
+    metadata: dict[str, Any] = {"axes": placed.letters}
     unit = _stated_unit(placed.axis("X"))
     row_unit = _stated_unit(placed.axis("Y"))
     depth, frame = placed.axis("Z"), placed.axis("T")
     depth_unit = None if depth is None or depth.step is None else imagej_unit(depth)
     if unit or row_unit or depth_unit:
-        found["unit"] = unit or "pixel"
+        metadata["unit"] = unit or "pixel"
         if row_unit != unit:
-            found["yunit"] = row_unit or "pixel"
+            metadata["yunit"] = row_unit or "pixel"
         if depth is not None and depth_unit:
             if depth_unit != unit:
-                found["zunit"] = depth_unit
-            found["spacing"] = depth.step
+                metadata["zunit"] = depth_unit
+            metadata["spacing"] = depth.step
     if frame is not None and frame.quantity == "time" and frame.step is not None:
         frame_unit = imagej_unit(frame)
         if frame_unit:
-            found |= {"finterval": frame.step, "tunit": frame_unit}
+            metadata |= {"finterval": frame.step, "tunit": frame_unit}
     if "C" in placed.letters and 1 < shape[placed.letters.index("C")] <= _MAX_COMPOSITE_CHANNELS:
-        found["mode"] = "composite"
-    return found
+        metadata["mode"] = "composite"
+    return metadata
 
 
 def _stated_unit(axis: Axis | None) -> str | None:
@@ -365,22 +365,22 @@ def _names_of_channels(
 def _ome(placed: TiffAxes, channel_names: list[str], name: str) -> dict[str, Any]:
     """Return the metadata of OME-XML under tifffile's keys."""
     # Make the bytes reproducible, so that a second export recognizes the first one's file.
-    found: dict[str, Any] = {"axes": placed.letters, "UUID": str(uuid5(NAMESPACE_OID, name))}
+    metadata: dict[str, Any] = {"axes": placed.letters, "UUID": str(uuid5(NAMESPACE_OID, name))}
     if not _NOT_XML.search(name):
-        found["Name"] = name
+        metadata["Name"] = name
     for letter in "XYZ":
         axis = placed.axis(letter)
         unit = ome_length(axis)
         if axis is not None and axis.step is not None and unit is not None:
-            found[f"PhysicalSize{letter}"] = axis.step
-            found[f"PhysicalSize{letter}Unit"] = unit
+            metadata[f"PhysicalSize{letter}"] = axis.step
+            metadata[f"PhysicalSize{letter}Unit"] = unit
     frame = placed.axis("T")
     unit = ome_time(frame)
     if frame is not None and frame.step is not None and unit is not None:
-        found |= {"TimeIncrement": frame.step, "TimeIncrementUnit": unit}
+        metadata |= {"TimeIncrement": frame.step, "TimeIncrementUnit": unit}
     if channel_names and not any(map(_NOT_XML.search, channel_names)):
-        found["Channel"] = {"Name": channel_names}
-    return found
+        metadata["Channel"] = {"Name": channel_names}
+    return metadata
 
 
 # Smaller images are loaded as a whole, larger ones plane by plane.

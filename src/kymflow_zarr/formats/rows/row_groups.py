@@ -159,7 +159,11 @@ class GroupedTable:
         return cls(data, file, short, footer, groups, note)
 
     def replaced(
-        self, image_ids: Collection[str], made: Callable[[], Sequence[Rows]], *, image_id_col: str
+        self,
+        image_ids: Collection[str],
+        new_rows: Callable[[], Sequence[Rows]],
+        *,
+        image_id_col: str,
     ) -> tuple[bytes, int] | None:
         """Remove the rows of some images and append the rows that a callable returns.
 
@@ -176,7 +180,7 @@ class GroupedTable:
             with ThreadPoolExecutor(1) as other:
                 # For a thousand images, making new rows takes about as long as finding old ones.
                 keep = other.submit(self._masks, image_ids, image_id_col)
-                more = made()
+                more = new_rows()
                 return self._replaced(keep.result(), more)
         except _NotOrdinaryError:
             return None

@@ -16,7 +16,7 @@ import numpy as np
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.image import StoredImage
 from kymflow_zarr.ingest.folder.convention import Acquisition
-from kymflow_zarr.ingest.folder.scan import Found, is_gone
+from kymflow_zarr.ingest.folder.scan import ScannedFile, is_gone
 from kymflow_zarr.ingest.folder.source_index import KnownImage, SourceIndex
 from kymflow_zarr.ingest.sources.channels import ChannelStack
 from kymflow_zarr.runtime.parallel import THREADS, in_order
@@ -68,8 +68,8 @@ class ChangeDetector:
         self._sizes = known.sizes()
         self._claimed: set[str] = set()
         self._moved_from: dict[str, str] = {}
-        self._new_sizes: dict[int, Found] = {}
-        self._new_digests: dict[str, Found] = {}
+        self._new_sizes: dict[int, ScannedFile] = {}
+        self._new_digests: dict[str, ScannedFile] = {}
 
     def prepare(
         self, acquisitions: Sequence[Acquisition], executor: Executor | None = None
@@ -83,10 +83,10 @@ class ChangeDetector:
             if alike[a.primary.size_bytes] > 1 or a.primary.size_bytes in self._sizes
         ]
         if len(doubtful) > 1:
-            digests = in_order(Found.sha256, doubtful, executor=executor, threads=THREADS)
-            for found, digest, error in digests:
+            digests = in_order(ScannedFile.sha256, doubtful, executor=executor, threads=THREADS)
+            for scanned, digest, error in digests:
                 if digest is not None:
-                    found.learn(digest)
+                    scanned.learn(digest)
                 elif not isinstance(error, OSError):
                     raise error or AssertionError
         self._match_moves([a for a in new if a.primary.size_bytes in self._sizes])
@@ -119,37 +119,37 @@ class ChangeDetector:
             return self._unknown(acquisition.primary, series)
         return compare(self._known.dataset, known, acquisition)
 
-    def _unknown(self, found: Found, series: int) -> FileChange:
-        earlier = self._moved_from.get(found.full_path)
+    def _unknown(self, scanned: ScannedFile, series: int) -> FileChange:
+        earlier = self._moved_from.get(scanned.full_path)
         if earlier is not None:
             image = self._known.image_at(earlier, series)
             if image is not None:
                 self._claimed.add(image.image_id)
                 return FileChange("moved", image)
-        for image in self._known.images_without_digest(found, series):
+        for image in self._known.images_without_digest(scanned, series):
             elsewhere = image.image_id in self._claimed or not is_gone(image.file.path)
-            if not elsewhere and _has_pixels_of(self._known.dataset, found, image):
+            if not elsewhere and _has_pixels_of(self._known.dataset, scanned, image):
                 self._claimed.add(image.image_id)
                 return FileChange("moved", image)
         # No known file has this size, so the file is neither moved nor a copy.
-        if found.size_bytes not in self._sizes:
-            return self._new_here(found)
-        same = self._known.images_of_digest(found.sha256(), series)
+        if scanned.size_bytes not in self._sizes:
+            return self._new_here(scanned)
+        same = self._known.images_of_digest(scanned.sha256(), series)
         if same:
             return FileChange("copy", copy_of=same[0].file.path)
-        return self._new_here(found)
+        return self._new_here(scanned)
 
-    def _new_here(self, found: Found) -> FileChange:
+    def _new_here(self, scanned: ScannedFile) -> FileChange:
         """Return the change of a new file, compared with the other new files of the scan."""
-        first = self._new_sizes.setdefault(found.size_bytes, found)
-        if first is found or not self._compare_new:
+        first = self._new_sizes.setdefault(scanned.size_bytes, scanned)
+        if first is scanned or not self._compare_new:
             return FileChange("new")
         # An unreadable file is reported by the scan that reads it.
         with contextlib.suppress(OSError):
             self._new_digests.setdefault(first.sha256(), first)
         with contextlib.suppress(OSError):
-            before = self._new_digests.setdefault(found.sha256(), found)
-            if before is not found:
+            before = self._new_digests.setdefault(scanned.sha256(), scanned)
+            if before is not scanned:
                 return FileChange("copy", copy_of=str(before.path))
         return FileChange("new")
 
@@ -180,8 +180,8 @@ def _pairs(new: Sequence[Acquisition], gone: Sequence[KnownImage]) -> Iterator[t
 
 def _unlikeness(acquisition: Acquisition, image: KnownImage) -> tuple[bool, int, int]:
     """Return a distance between a new file and an earlier one of the same content."""
-    found, file = acquisition.primary, image.file
-    ours, theirs = (PurePosixPath(p.rel_path).parts[::-1] for p in (found, file))
+    scanned, file = acquisition.primary, image.file
+    ours, theirs = (PurePosixPath(p.rel_path).parts[::-1] for p in (scanned, file))
     pairs = zip(ours, theirs, strict=False)
     in_common = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
     sidecars = {
@@ -193,11 +193,11 @@ def _unlikeness(acquisition: Acquisition, image: KnownImage) -> tuple[bool, int,
     same = 0
     for attached in acquisition.attached:
         with contextlib.suppress(OSError):
-            other = attached.found
+            other = attached.scanned
             if other.size_bytes in sizes:
                 suffix = PurePosixPath(other.rel_path).suffix
                 same += (suffix, other.size_bytes, other.sha256()) in sidecars
-    return found.rel_path != file.rel_path, -in_common, -same
+    return scanned.rel_path != file.rel_path, -in_common, -same
 
 
 def _is_known_to_be_gone(path: str) -> bool:
@@ -210,21 +210,21 @@ def compare(dataset: OpenDataset, known: KnownImage, acquisition: Acquisition) -
     """Return the change of the files of a known image, given its acquisition."""
     changed, touched, pixels = [], False, False
     files = {file.path: file for file in known.files}
-    described = [a.found for a in acquisition.attached if a.role == "companion"]
+    described = [a.scanned for a in acquisition.attached if a.role == "companion"]
     image_files = {*acquisition.images, *acquisition.members, *described}
-    for found in (
+    for scanned in (
         *acquisition.images,
         *acquisition.members,
-        *(a.found for a in acquisition.attached),
+        *(a.scanned for a in acquisition.attached),
     ):
-        file = files.pop(found.full_path, None)
-        if file is not None and _untouched(file, found):
+        file = files.pop(scanned.full_path, None)
+        if file is not None and _untouched(file, scanned):
             continue
-        if file is not None and _is_same(dataset, known, file, found):
+        if file is not None and _is_same(dataset, known, file, scanned):
             touched = True
             continue
-        changed.append(found.rel_path)
-        pixels = pixels or found in image_files
+        changed.append(scanned.rel_path)
+        pixels = pixels or scanned in image_files
     changed += [file.rel_path for file in files.values() if not file.gone and is_gone(file.path)]
     if pixels:
         return FileChange("pixels", known, tuple(changed))
@@ -234,24 +234,24 @@ def compare(dataset: OpenDataset, known: KnownImage, acquisition: Acquisition) -
 
 
 def _is_same(
-    dataset: OpenDataset, known: KnownImage, file: SourceFileDocument, found: Found
+    dataset: OpenDataset, known: KnownImage, file: SourceFileDocument, scanned: ScannedFile
 ) -> bool:
     """Return True if the content of a file is unchanged, by digest or, without one, by pixels."""
     if file.sha256:
-        return file.sha256 == found.sha256()
-    return file.role == "image" and _has_pixels_of(dataset, found, known)
+        return file.sha256 == scanned.sha256()
+    return file.role == "image" and _has_pixels_of(dataset, scanned, known)
 
 
-def _has_pixels_of(dataset: OpenDataset, found: Found, image: KnownImage) -> bool:
+def _has_pixels_of(dataset: OpenDataset, scanned: ScannedFile, image: KnownImage) -> bool:
     try:
-        with ChannelStack([found], image.file.series) as stack:
+        with ChannelStack([scanned], image.file.series) as stack:
             return same_pixels(stack, dataset.record(image.image_id))
     except Exception:  # noqa: BLE001 - the next reader of the file reports the error
         return False
 
 
-def _untouched(file: SourceFileDocument, found: Found) -> bool:
-    same = (file.size_bytes, file.mtime_ns) == (found.size_bytes, found.mtime_ns)
+def _untouched(file: SourceFileDocument, scanned: ScannedFile) -> bool:
+    same = (file.size_bytes, file.mtime_ns) == (scanned.size_bytes, scanned.mtime_ns)
     return same and not file.gone
 
 

@@ -33,7 +33,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-from kymflow_zarr.ingest.folder.scan import Found
+from kymflow_zarr.ingest.folder.scan import ScannedFile
 from kymflow_zarr.ingest.folder.source_index import KnownImage
 from kymflow_zarr.ingest.sources.interface import FileSet
 from kymflow_zarr.ingest.sources.registry import file_sets, is_image_file, may_tell_sets
@@ -80,7 +80,7 @@ class Attached:
 
     Parameters
     ----------
-    found : Found
+    scanned : ScannedFile
     role : str
     kind : str
         The rule of the convention that it matches.
@@ -88,7 +88,7 @@ class Attached:
         Name of the artifact, for sidecars.
     """
 
-    found: Found
+    scanned: ScannedFile
     role: Role
     kind: str
     name: str = ""
@@ -100,20 +100,20 @@ class Acquisition:
 
     Parameters
     ----------
-    images : tuple of Found
+    images : tuple of ScannedFile
         The files to open, in order of their channels.
     attached : list of Attached
         Sidecars.
-    members : tuple of Found
+    members : tuple of ScannedFile
         Other files of a set that the first one reads pixels from.
     """
 
-    images: tuple[Found, ...]
+    images: tuple[ScannedFile, ...]
     attached: list[Attached] = field(default_factory=list)
-    members: tuple[Found, ...] = ()
+    members: tuple[ScannedFile, ...] = ()
 
     @property
-    def primary(self) -> Found:
+    def primary(self) -> ScannedFile:
         """The TIFF that identifies the acquisition."""
         return self.images[0]
 
@@ -125,15 +125,15 @@ class FolderPlan:
     Parameters
     ----------
     acquisitions : list of Acquisition
-    pooled : list of Found
+    pooled : list of ScannedFile
         Tables over the whole folder.
-    unmatched : list of (Found, str)
+    unmatched : list of (ScannedFile, str)
         Files that no rule covers, and why.
     """
 
     acquisitions: list[Acquisition]
-    pooled: list[Found]
-    unmatched: list[tuple[Found, str]]
+    pooled: list[ScannedFile]
+    unmatched: list[tuple[ScannedFile, str]]
 
 
 def matches(name: str, pattern: str) -> bool:
@@ -150,17 +150,17 @@ def is_pooled(path: str) -> bool:
 
 
 def plan_folder(
-    files: Iterable[Found],
-    takes: Callable[[Found], bool],
+    files: Iterable[ScannedFile],
+    takes: Callable[[ScannedFile], bool],
     *,
     include_sidecars: bool,
-    known: Callable[[Found], KnownImage | None] = lambda _: None,
+    known: Callable[[ScannedFile], KnownImage | None] = lambda _: None,
 ) -> FolderPlan:
     """Group the files of a folder into acquisitions: sets, channel files, single files.
 
     Parameters
     ----------
-    files : iterable of Found
+    files : iterable of ScannedFile
         All files of the folder, in order of their paths.
     takes : callable
         Returns True for image files that are to be ingested.
@@ -176,19 +176,19 @@ def plan_folder(
     images = [f for f in files if f.rel_path in wanted or is_image_file(f.full_path)]
     sets = _sets(files, wanted, known)
     claimed = {f for each in sets for f in (*each.images, *each.members)}
-    claimed |= {attached.found for each in sets for attached in each.attached}
+    claimed |= {attached.scanned for each in sets for attached in each.attached}
     everything = [*sets, *_acquisitions([f for f in images if f not in claimed])]
     plan = FolderPlan([], [], [])
     if include_sidecars:
         owners = _Owners(everything)
         taken = {f.rel_path for f in (*images, *claimed)}
-        for found in files:
-            if found.rel_path in taken:
+        for scanned in files:
+            if scanned.rel_path in taken:
                 continue
-            if is_pooled(found.name):
-                plan.pooled.append(found)
-            elif not owners.attach(found):
-                plan.unmatched.append((found, _reason(found)))
+            if is_pooled(scanned.name):
+                plan.pooled.append(scanned)
+            elif not owners.attach(scanned):
+                plan.unmatched.append((scanned, _reason(scanned)))
     plan.acquisitions += sets
     for acquisition in everything[len(sets) :]:
         acquisition.images = tuple(f for f in acquisition.images if f.rel_path in wanted)
@@ -199,7 +199,7 @@ def plan_folder(
 
 
 def _sets(
-    files: list[Found], wanted: set[str], known: Callable[[Found], KnownImage | None]
+    files: list[ScannedFile], wanted: set[str], known: Callable[[ScannedFile], KnownImage | None]
 ) -> list[Acquisition]:
     """Return the sets of files that are one image each and contain a requested file."""
     sets: dict[Path, FileSet] = {}
@@ -216,29 +216,29 @@ def _sets(
             sets[each.primary] = each
     if not sets and not unsettled:
         return []
-    found = {f.path: f for f in files}
+    by_path = {f.path: f for f in files}
     for each in sets.values():
-        if not {each.primary, *each.members, *each.companions} <= found.keys():
+        if not {each.primary, *each.members, *each.companions} <= by_path.keys():
             unsettled.add(each.primary.parent)
     settled = [
         each
         for each in sets.values()
         if not unsettled & {each.primary.parent, each.primary.parent.parent}
     ]
-    asked = [path for path in found if unsettled & {path.parent, path.parent.parent}]
+    asked = [path for path in by_path if unsettled & {path.parent, path.parent.parent}]
     acquisitions = []
     for each in [*settled, *file_sets(asked)]:
-        if each.primary not in found or not (each.members or each.companions or each.pictures):
+        if each.primary not in by_path or not (each.members or each.companions or each.pictures):
             continue
-        members = tuple(found[path] for path in each.members if path in found)
-        primary = found[each.primary]
+        members = tuple(by_path[path] for path in each.members if path in by_path)
+        primary = by_path[each.primary]
         if not any(f.rel_path in wanted for f in (primary, *members)):
             continue
         attached = [
-            Attached(found[path], role, role)
+            Attached(by_path[path], role, role)
             for role, paths in _roles_of(each)
             for path in paths
-            if path in found
+            if path in by_path
         ]
         acquisitions.append(Acquisition((primary,), attached, members))
     return acquisitions
@@ -255,16 +255,16 @@ def _known_set(image: KnownImage) -> FileSet:
     return FileSet(Path(image.file.path), files("member"), files("companion"), files("picture"))
 
 
-def _acquisitions(images: list[Found]) -> list[Acquisition]:
-    groups: dict[tuple[str, ...], list[Found]] = defaultdict(list)
-    for found in images:
-        match = _CHANNEL_FILE.fullmatch(found.stem)
-        folder = found.folder
+def _acquisitions(images: list[ScannedFile]) -> list[Acquisition]:
+    groups: dict[tuple[str, ...], list[ScannedFile]] = defaultdict(list)
+    for scanned in images:
+        match = _CHANNEL_FILE.fullmatch(scanned.stem)
+        folder = scanned.folder
         if match is None:
-            groups[folder, found.name].append(found)
+            groups[folder, scanned.name].append(scanned)
         else:
-            suffix = found.name[len(found.stem) :]
-            groups[folder, match["base"], match["time"], suffix].append(found)
+            suffix = scanned.name[len(scanned.stem) :]
+            groups[folder, match["base"], match["time"], suffix].append(scanned)
     return [Acquisition(tuple(sorted(g, key=lambda f: f.rel_path))) for g in groups.values()]
 
 
@@ -339,74 +339,74 @@ class _Owners:
         self._by_folder: dict[str, _Stems] = defaultdict(_Stems)
         for acquisition in acquisitions:
             stems = self._by_folder[acquisition.primary.folder]
-            for found in (*acquisition.images, *acquisition.members):
-                stems.add(found.stem, acquisition)
-                match = _CHANNEL_FILE.fullmatch(found.stem)
+            for scanned in (*acquisition.images, *acquisition.members):
+                stems.add(scanned.stem, acquisition)
+                match = _CHANNEL_FILE.fullmatch(scanned.stem)
                 if match is not None:
                     stems.add(match["base"], acquisition)
         for stems in self._by_folder.values():
             stems.add_short_stems()
 
-    def attach(self, found: Found) -> bool:
+    def attach(self, scanned: ScannedFile) -> bool:
         """Attach a file to the acquisitions it belongs to; return False if there are none."""
-        name, lower = found.name, found.name.casefold()
-        if self._attach_to_above(found):
+        name, lower = scanned.name, scanned.name.casefold()
+        if self._attach_to_above(scanned):
             return True
         # An analysis folder may itself hold images with sidecars.
-        stems = self._stems(found.folder)
+        stems = self._stems(scanned.folder)
         if lower.endswith(".txt"):
-            return self._give(found, stems.owners(name[: -len(".txt")]), "header", "header")
+            return self._give(scanned, stems.owners(name[: -len(".txt")]), "header", "header")
         if lower.endswith(ROI_SUFFIXES):
             owners, _ = stems.longest(name[: -len(".roi")], _ENDS_STEM_OF_ROIS)
-            return self._give(found, owners, "sidecar", IMAGEJ_KIND)
+            return self._give(scanned, owners, "sidecar", IMAGEJ_KIND)
         suffix = next((s for s in SIDECAR_SUFFIXES if lower.endswith(s)), "")
         owners, rest = stems.longest(name[: len(name) - len(suffix)], _ENDS_STEM)
         if not suffix:
-            return self._give(found, owners, "unknown", "unknown")
+            return self._give(scanned, owners, "unknown", "unknown")
         if suffix == ".json" and rest in ("", "metadata"):
-            return self._give(found, owners, "metadata", f"payload{rest and '_own'}")
+            return self._give(scanned, owners, "metadata", f"payload{rest and '_own'}")
         if not rest:
-            return self._give(found, owners, "unknown", "unknown")
-        return self._give(found, owners, "sidecar", suffix, rest)
+            return self._give(scanned, owners, "unknown", "unknown")
+        return self._give(scanned, owners, "sidecar", suffix, rest)
 
     def _stems(self, folder: str) -> _Stems:
         return self._by_folder.get(folder) or _NO_STEMS
 
-    def _attach_to_above(self, found: Found) -> bool:
+    def _attach_to_above(self, scanned: ScannedFile) -> bool:
         """Attach a file of an analysis folder to the acquisitions of the parent folder."""
-        above, _, folder = found.folder.rpartition("/")
+        above, _, folder = scanned.folder.rpartition("/")
         if folder == ANALYSIS_FOLDER:
-            return self._attach_analysis(found, self._stems(above))
+            return self._attach_analysis(scanned, self._stems(above))
         # Use the absolute path: at the top of the scan, the folder's name is not in ``rel_path``.
-        if folder.endswith("-analysis") and folder == f"{found.path.parent.parent.name}-analysis":
-            return self._attach_v0(found, self._stems(above))
+        if folder.endswith("-analysis") and folder == f"{scanned.path.parent.parent.name}-analysis":
+            return self._attach_v0(scanned, self._stems(above))
         return False
 
-    def _attach_analysis(self, found: Found, stems: _Stems) -> bool:
-        name = found.name
+    def _attach_analysis(self, scanned: ScannedFile, stems: _Stems) -> bool:
+        name = scanned.name
         for suffix, kind in _ANALYSIS_FILES.items():
             if name.casefold().endswith(suffix):
-                return self._give(found, stems.owners(name[: -len(suffix)]), "analysis", kind)
+                return self._give(scanned, stems.owners(name[: -len(suffix)]), "analysis", kind)
         return self._give(
-            found, stems.longest(name, _ENDS_STEM_OF_ANALYSIS)[0], "unknown", "unknown"
+            scanned, stems.longest(name, _ENDS_STEM_OF_ANALYSIS)[0], "unknown", "unknown"
         )
 
-    def _attach_v0(self, found: Found, stems: _Stems) -> bool:
-        name = found.name
+    def _attach_v0(self, scanned: ScannedFile, stems: _Stems) -> bool:
+        name = scanned.name
         if not name.casefold().endswith(".csv"):
             return False
-        return self._give(found, stems.owners(name[: -len(".csv")]), "analysis", "v0_csv")
+        return self._give(scanned, stems.owners(name[: -len(".csv")]), "analysis", "v0_csv")
 
     def _give(
         self,
-        found: Found,
+        scanned: ScannedFile,
         owners: list[Acquisition],
         role: Role,
         kind: str,
         name: str = "",
     ) -> bool:
         for owner in owners:
-            owner.attached.append(Attached(found, role, kind, name))
+            owner.attached.append(Attached(scanned, role, kind, name))
         return bool(owners)
 
 
@@ -422,10 +422,10 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def _reason(found: Found) -> str:
-    folder = found.folder.rpartition("/")[2]
+def _reason(scanned: ScannedFile) -> str:
+    folder = scanned.folder.rpartition("/")[2]
     if folder == ANALYSIS_FOLDER or folder.endswith("-analysis"):
         return "the TIFF that it analyzes is not in the folder"
-    if found.name.casefold().endswith((".txt", *SIDECAR_SUFFIXES)):
+    if scanned.name.casefold().endswith((".txt", *SIDECAR_SUFFIXES)):
         return "there is no TIFF of its name in the folder"
     return "no rule covers such a file"

@@ -29,7 +29,7 @@ from kymflow_zarr.ingest.folder.planned_action import (
     do_action,
     staging_area,
 )
-from kymflow_zarr.ingest.folder.scan import Found, Scan, is_gone, scan_folder
+from kymflow_zarr.ingest.folder.scan import Scan, ScannedFile, is_gone, scan_folder
 from kymflow_zarr.ingest.folder.source_index import SourceIndex
 from kymflow_zarr.ingest.folder.unclaimed_files import UnclaimedFiles
 from kymflow_zarr.ingest.from_export.folder import find_export
@@ -82,7 +82,9 @@ def refresh_folder(
 
 def find_tiffs(folder: StrPath, pattern: str) -> list[Path]:
     """Return the files below a folder that an ingest with `pattern` would take, sorted."""
-    return [found.path for found in scan_folder(Path(folder)).files if _takes(found.name, pattern)]
+    return [
+        scanned.path for scanned in scan_folder(Path(folder)).files if _takes(scanned.name, pattern)
+    ]
 
 
 def _takes(name: str, pattern: str) -> bool:
@@ -124,7 +126,7 @@ class _FolderWork:
         known = SourceIndex(self.dataset)
         plan = plan_folder(
             scan.files,
-            lambda found: _takes(found.name, self.pattern),
+            lambda scanned: _takes(scanned.name, self.pattern),
             include_sidecars=self.include_sidecars,
             known=known.image_unchanged_at,
         )
@@ -233,20 +235,20 @@ def _changes(
     return [first, *(detector.detect(acquisition, series) for series in others)]
 
 
-def _left_over(plan: FolderPlan, items: list[IngestItem]) -> list[tuple[Found, str]]:
+def _left_over(plan: FolderPlan, items: list[IngestItem]) -> list[tuple[ScannedFile, str]]:
     """Return the files that lie only beside unreadable TIFFs."""
     failed = {item.path for item in items if item.status == "failed" and item.image_id is None}
-    left: dict[str, Found] = {}
+    left: dict[str, ScannedFile] = {}
     for bad in (True, False) if failed else ():
         for acquisition in plan.acquisitions:
             if (acquisition.primary.full_path in failed) is not bad:
                 continue
             for attached in acquisition.attached:
                 if bad:
-                    left[attached.found.rel_path] = attached.found
+                    left[attached.scanned.rel_path] = attached.scanned
                 else:
-                    left.pop(attached.found.rel_path, None)
-    return [(found, "the TIFF that it belongs to could not be read") for found in left.values()]
+                    left.pop(attached.scanned.rel_path, None)
+    return [(scanned, "the TIFF that it belongs to could not be read") for scanned in left.values()]
 
 
 def _drop(result: StagedImages | list[IngestItem]) -> None:
@@ -268,7 +270,7 @@ def _note(
 def _missing(
     root: Path, plan: FolderPlan, known: SourceIndex, detector: ChangeDetector
 ) -> Iterator[IngestItem]:
-    here = {found.full_path for acq in plan.acquisitions for found in acq.images}
+    here = {scanned.full_path for acq in plan.acquisitions for scanned in acq.images}
     top = root.resolve()
     for image in known:
         path = Path(image.file.path)

@@ -114,8 +114,8 @@ class LastScan:
             stats = [dataset.storage.stat(key) for key in (*keys, layout.SOURCE_FILES_LIST)]
         except KymflowZarrError:
             return None  # The scan reports it.
-        found = [stat for stat in stats if stat is not None]
-        self._versions = [*images.values(), *(stat.version for stat in found)]
+        present = [stat for stat in stats if stat is not None]
+        self._versions = [*images.values(), *(stat.version for stat in present)]
         digest.update("\0".join(images).encode())
         digest.update(array("q", images.values()).tobytes())
         digest.update(repr([stat and tuple(stat) for stat in stats]).encode())

@@ -272,7 +272,7 @@ class PlannedAction:
             return IngestItem("skipped", self._path, self._image_id, f"{error}")
         reason = str(error) if isinstance(error, KymflowZarrError) else repr(error)
         others = (*self.acquisition.images[1:], *self.acquisition.members)
-        names = [found.path.name for found in others]
+        names = [scanned.path.name for scanned in others]
         if self.is_new and names:
             reason = f"{reason.removesuffix('.')}. Left out with it: {listed(names)}"
         return IngestItem("failed", self._path, self._image_id, reason)

@@ -27,7 +27,7 @@ def sha256_of_file(path: StrPath) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ScannedFile:
     """A file of a scanned folder.
 
     Parameters
@@ -111,9 +111,9 @@ class Scan:
     unlisted: list[str] = field(default_factory=list)
 
     @functools.cached_property
-    def files(self) -> list[Found]:
+    def files(self) -> list[ScannedFile]:
         """The files of the listing, made when they are needed: a scan of known files needs none."""
-        return [Found(*each) for each in self.listing]
+        return [ScannedFile(*each) for each in self.listing]
 
 
 def scan_folder(root: Path) -> Scan:
@@ -129,7 +129,7 @@ def scan_folder(root: Path) -> Scan:
     return scan
 
 
-def look_at(path: Path, root: Path | None = None) -> Found:
+def look_at(path: Path, root: Path | None = None) -> ScannedFile:
     """Return one file as a scan of its folder, or of `root`, would return it.
 
     Links in the folder's path are resolved, but not the file itself: a file that git-annex or DVC
@@ -145,7 +145,7 @@ def look_at(path: Path, root: Path | None = None) -> Found:
     here = _named(path.parent.resolve() / path.name)
     stat = here.stat()
     top = here.parent if root is None else root.resolve()
-    return Found(str(here), here.relative_to(top).as_posix(), stat.st_size, stat.st_mtime_ns)
+    return ScannedFile(str(here), here.relative_to(top).as_posix(), stat.st_size, stat.st_mtime_ns)
 
 
 def scan_siblings(path: Path) -> Scan:

@@ -17,7 +17,7 @@ import msgspec
 from kymflow_zarr import layout
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.errors import KymflowZarrError
-from kymflow_zarr.ingest.folder.scan import Found, is_gone
+from kymflow_zarr.ingest.folder.scan import ScannedFile, is_gone
 from kymflow_zarr.schema.base import decodable
 from kymflow_zarr.schema.image import SourceFileDocument
 
@@ -88,14 +88,17 @@ class SourceIndex:
                 self._set_files[other.path] = other, image
         self._by_digest[file.sha256, file.series].append(image)
 
-    def image_of(self, found: Found, series: int) -> KnownImage | None:
+    def image_of(self, scanned: ScannedFile, series: int) -> KnownImage | None:
         """Return the image that came from the file at a path."""
-        return self.image_at(found.full_path, series)
+        return self.image_at(scanned.full_path, series)
 
-    def image_unchanged_at(self, found: Found) -> KnownImage | None:
+    def image_unchanged_at(self, scanned: ScannedFile) -> KnownImage | None:
         """Return the image of an unchanged file, which may be any file of a set."""
-        file, image = self._set_files.get(found.full_path, (None, None))
-        if file is None or (file.size_bytes, file.mtime_ns) != (found.size_bytes, found.mtime_ns):
+        file, image = self._set_files.get(scanned.full_path, (None, None))
+        if file is None or (file.size_bytes, file.mtime_ns) != (
+            scanned.size_bytes,
+            scanned.mtime_ns,
+        ):
             return None
         return image
 
@@ -103,9 +106,9 @@ class SourceIndex:
         """Return the image whose source file had a path."""
         return self._by_path.get((path, series))
 
-    def series_of(self, found: Found) -> dict[int, str]:
+    def series_of(self, scanned: ScannedFile) -> dict[int, str]:
         """Return the ids of the images of a file, by series."""
-        return self.series_at(found.full_path)
+        return self.series_at(scanned.full_path)
 
     def series_at(self, path: str) -> dict[int, str]:
         """Return the ids of the images whose source file had a path, by series."""
@@ -115,7 +118,7 @@ class SourceIndex:
         """Return the images of a TIFF with this digest."""
         return self._by_digest.get((sha256, series), [])
 
-    def images_without_digest(self, found: Found, series: int) -> list[KnownImage]:
+    def images_without_digest(self, scanned: ScannedFile, series: int) -> list[KnownImage]:
         """Return the images of a TIFF of this name that have no recorded digest.
 
         The size may differ: another program may have written the copy.
@@ -123,7 +126,7 @@ class SourceIndex:
         return [
             image
             for image in self._by_digest.get(("", series), [])
-            if _name(image.file.path) == found.name
+            if _name(image.file.path) == scanned.name
         ]
 
     def sizes(self) -> set[int]:
@@ -158,20 +161,20 @@ class SourceLookup:
         self._ids: dict[tuple[str, int], str] = {}
         self._paths: dict[str, set[str]] = {}
 
-    def find(self, found: Found, series: int) -> KnownImage | None:
+    def find(self, scanned: ScannedFile, series: int) -> KnownImage | None:
         """Return the image that came from the file at a path."""
         self._questions += 1
         if self._questions <= _FEW:
-            return self._in_index(found, series)
+            return self._in_index(scanned, series)
         self._refresh()
-        image_id = self._ids.get((found.full_path, series))
+        image_id = self._ids.get((scanned.full_path, series))
         if image_id is None:
             return None
-        known = image_with_source(self._dataset, image_id, found, series)
+        known = image_with_source(self._dataset, image_id, scanned, series)
         # Another process may have recorded another path for the image.
-        return self._in_index(found, series) if known is None else known
+        return self._in_index(scanned, series) if known is None else known
 
-    def image_moved_here(self, found: Found, series: int) -> KnownImage | None:
+    def image_moved_here(self, scanned: ScannedFile, series: int) -> KnownImage | None:
         """Return the image for which another process has recorded this path since the last lookup.
 
         This queries the index only if an image of the same content came from a missing file, or an
@@ -179,10 +182,10 @@ class SourceLookup:
         """
         if self._version is None:
             return None  # The index was queried just now.
-        paths = self._paths.get(found.sha256(), set()) | self._paths.get("", set())
+        paths = self._paths.get(scanned.sha256(), set()) | self._paths.get("", set())
         with contextlib.suppress(OSError):  # Its state is unknown, which must not stop the ingest.
             if any(is_gone(path) for path in paths):
-                return self._in_index(found, series)
+                return self._in_index(scanned, series)
         return None
 
     def version(self) -> int | None:
@@ -190,12 +193,12 @@ class SourceLookup:
         stat = self._dataset.storage.stat(layout.IMAGES)
         return None if stat is None else stat.version
 
-    def add(self, found: Found, series: int, image_id: str, *, before: int | None) -> None:
+    def add(self, scanned: ScannedFile, series: int, image_id: str, *, before: int | None) -> None:
         """Add an image that this process has ingested.
 
         Parameters
         ----------
-        found : Found
+        scanned : ScannedFile
         series : int
         image_id : str
         before : int, optional
@@ -203,7 +206,7 @@ class SourceLookup:
             another process has added images, and the table is rebuilt when next needed.
         """
         if self._version is not None and before == self._version:
-            self._note(image_id, found.full_path, series, found.sha256())
+            self._note(image_id, scanned.full_path, series, scanned.sha256())
             self._version = self.version()
 
     def _refresh(self) -> None:
@@ -222,12 +225,12 @@ class SourceLookup:
         self._ids[path, series] = image_id
         self._paths.setdefault(sha256, set()).add(path)
 
-    def _in_index(self, found: Found, series: int) -> KnownImage | None:
+    def _in_index(self, scanned: ScannedFile, series: int) -> KnownImage | None:
         """Search the index for a path without decoding the other images."""
         import pyarrow.compute as pc
 
         table = self._dataset.index.columns(_COLUMNS)
-        path = found.full_path
+        path = scanned.full_path
         # Search for the path as the index encodes it, with lone surrogates escaped.
         texts = {msgspec.json.encode(path).decode(), json.dumps(path)}
         has_it = [pc.match_substring(table["source_files"], text) for text in texts]
@@ -245,13 +248,13 @@ def source_lookup(dataset: OpenDataset) -> SourceLookup:
 
 
 def image_with_source(
-    dataset: OpenDataset, image_id: str, found: Found, series: int
+    dataset: OpenDataset, image_id: str, scanned: ScannedFile, series: int
 ) -> KnownImage | None:
     """Return the image of an id if it came from the file at a path; read one document."""
     with contextlib.suppress(KymflowZarrError):
         if image_id in dataset:
             files = tuple(dataset.record(image_id).source_files)
-            if _came_from(files, found.full_path, series):
+            if _came_from(files, scanned.full_path, series):
                 return KnownImage(image_id, files)
     return None
 

@@ -14,7 +14,7 @@ from kymflow_zarr.engine.source_files import SCOPE
 from kymflow_zarr.errors import KymflowZarrError, SourceFileError, StorageError
 from kymflow_zarr.ingest.folder.convention import FolderPlan
 from kymflow_zarr.ingest.folder.known_programs import known_file
-from kymflow_zarr.ingest.folder.scan import Found, is_gone
+from kymflow_zarr.ingest.folder.scan import ScannedFile, is_gone
 from kymflow_zarr.ingest.folder.source_index import SourceIndex
 from kymflow_zarr.ingest.report import IngestItem
 from kymflow_zarr.ingest.sidecars.pooled import (
@@ -63,8 +63,8 @@ class UnclaimedFiles:
         self._kept = dataset.source_files
         self._documents = self._kept.documents()
         self._to_keep: dict[str, tuple[SourceFileDocument, bytes]] = {}
-        self._new_tables: dict[str, tuple[Found, bytes]] = {}
-        self._late: list[Found] = []
+        self._new_tables: dict[str, tuple[ScannedFile, bytes]] = {}
+        self._late: list[ScannedFile] = []
         self.is_at_rest = True
         self._instead_of: set[str] = set()
         self._gone = self._no_longer_there()
@@ -72,15 +72,15 @@ class UnclaimedFiles:
 
     def planned(self) -> Iterator[IngestItem]:
         """Yield the items that a dry run reports."""
-        for found in self._plan.pooled:
-            path = found.full_path
+        for scanned in self._plan.pooled:
+            path = scanned.full_path
             known = self._documents.get(path)
-            reason = "unchanged" if known is not None and _same(known, found) else None
+            reason = "unchanged" if known is not None and _same(known, scanned) else None
             if path in self._moved:
                 reason = f"it was {self._moved[path].path}"
             yield IngestItem("pooled", path, None, reason)
-        for found, reason in self._plan.unmatched:
-            yield IngestItem("unmatched", found.full_path, None, self._with_move(reason, found))
+        for scanned, reason in self._plan.unmatched:
+            yield IngestItem("unmatched", scanned.full_path, None, self._with_move(reason, scanned))
         yield from self._missing()
 
     def carried_out(self, mode: str, *, overwrite_edits: bool) -> Iterator[IngestItem]:
@@ -88,16 +88,16 @@ class UnclaimedFiles:
         self._follow()
         images = self._images()
         items = {
-            found.full_path: self._pooled(found, images, mode, overwrite_edits)
-            for found in self._plan.pooled
+            scanned.full_path: self._pooled(scanned, images, mode, overwrite_edits)
+            for scanned in self._plan.pooled
         }
-        for found, reason in self._plan.unmatched:
-            reason = self._with_move(self._keep(found, reason), found)
-            items[found.full_path] = IngestItem("unmatched", found.full_path, None, reason)
+        for scanned, reason in self._plan.unmatched:
+            reason = self._with_move(self._keep(scanned, reason), scanned)
+            items[scanned.full_path] = IngestItem("unmatched", scanned.full_path, None, reason)
         self._instead_of |= self._with_an_image()
         self._commit()
-        for found in self._late:
-            items[found.full_path] = self._pooled(found, images, mode, overwrite_edits)
+        for scanned in self._late:
+            items[scanned.full_path] = self._pooled(scanned, images, mode, overwrite_edits)
         self._commit()
         yield from items.values()
         yield from self._missing()
@@ -115,18 +115,18 @@ class UnclaimedFiles:
         self.is_at_rest = False
         storage, tables = self._dataset.storage, self._dataset.tables
 
-        def write() -> list[Found]:
-            late: list[Found] = []
+        def write() -> list[ScannedFile]:
+            late: list[ScannedFile] = []
             with (
                 storage.lock(SCOPE, *tables.scopes(new)),
                 storage.lock("top"),
                 Change(storage, "") as change,
             ):
                 to_keep = dict(files)
-                for name, (found, data) in new.items():
+                for name, (scanned, data) in new.items():
                     if tables.exists(name):
-                        late.append(found)
-                        del to_keep[found.full_path]
+                        late.append(scanned)
+                        del to_keep[scanned.full_path]
                     else:
                         change.write(table_key(name), data)
                 self._kept.add_to(change, to_keep, gone)
@@ -137,8 +137,8 @@ class UnclaimedFiles:
     # Moved files ------------------------------------------------------------
 
     def _no_longer_there(self) -> list[SourceFileDocument]:
-        here = {found.full_path for found in self._plan.pooled}
-        here |= {found.full_path for found, _ in self._plan.unmatched}
+        here = {scanned.full_path for scanned in self._plan.pooled}
+        here |= {scanned.full_path for scanned, _ in self._plan.unmatched}
         return [
             document
             for path, document in self._documents.items()
@@ -151,16 +151,16 @@ class UnclaimedFiles:
         left: dict[int, list[SourceFileDocument]] = defaultdict(list)
         for document in self._gone:
             left[document.size_bytes].append(document)
-        new = [(found, {"pooled", "unmatched"}) for found in self._plan.pooled]
-        new += [(found, {"unmatched"}) for found, _ in self._plan.unmatched]
-        for found, roles in new:
-            if found.full_path in self._documents or not left.get(found.size_bytes):
+        new = [(scanned, {"pooled", "unmatched"}) for scanned in self._plan.pooled]
+        new += [(scanned, {"unmatched"}) for scanned, _ in self._plan.unmatched]
+        for scanned, roles in new:
+            if scanned.full_path in self._documents or not left.get(scanned.size_bytes):
                 continue
-            alike = left[found.size_bytes]
+            alike = left[scanned.size_bytes]
             # Of several files of the same content (such as empty ones), prefer the same name.
-            for document in sorted(alike, key=partial(_unlike, found)):
-                if document.role in roles and _has_digest(found, document.sha256):
-                    moved[found.full_path] = document
+            for document in sorted(alike, key=partial(_unlike, scanned)):
+                if document.role in roles and _has_digest(scanned, document.sha256):
+                    moved[scanned.full_path] = document
                     alike.remove(document)
                     break
         return moved
@@ -171,16 +171,16 @@ class UnclaimedFiles:
             f.full_path: f for f in (*self._plan.pooled, *(f for f, _ in self._plan.unmatched))
         }
         for path, old in list(self._moved.items()):
-            found = found_at[path]
+            scanned = found_at[path]
             try:
-                data = found.path.read_bytes()
+                data = scanned.path.read_bytes()
                 if digest_of_bytes(data) != old.sha256:
                     raise SourceFileError("changed while it was read", where=path)
                 if old.role == "pooled":
                     move_rows(
                         self._dataset,
                         (table_name(old.rel_path), old.path),
-                        (table_name(found.rel_path), path),
+                        (table_name(scanned.rel_path), path),
                     )
             except StorageError:
                 raise
@@ -189,14 +189,14 @@ class UnclaimedFiles:
                     path
                 ]  # It is treated as a new file, whose reader reports the error.
                 continue
-            document = _document(found, old.sha256, old.role)
+            document = _document(scanned, old.sha256, old.role)
             document.kept_as = old.kept_as
             self._documents[path] = document
             self._to_keep[path] = (document, data)
             self._instead_of.add(old.path)
 
-    def _with_move(self, reason: str, found: Found) -> str:
-        old = self._moved.get(found.full_path)
+    def _with_move(self, reason: str, scanned: ScannedFile) -> str:
+        old = self._moved.get(scanned.full_path)
         return reason if old is None else f"{reason}; it was {old.path}"
 
     def _missing(self) -> Iterator[IngestItem]:
@@ -213,7 +213,9 @@ class UnclaimedFiles:
         """Return the paths of files that belonged to no image and now belong to one."""
         loose = {(path, d.sha256) for path, d in self._documents.items() if d.role == "unmatched"}
         if loose:
-            attached = {a.found.full_path for acq in self._plan.acquisitions for a in acq.attached}
+            attached = {
+                a.scanned.full_path for acq in self._plan.acquisitions for a in acq.attached
+            }
             loose = {key for key in loose if key[0] in attached}
         if not loose:
             return set()
@@ -238,82 +240,86 @@ class UnclaimedFiles:
         return images
 
     def _pooled(
-        self, found: Found, images: dict[str, str], mode: str, overwrite_edits: bool
+        self, scanned: ScannedFile, images: dict[str, str], mode: str, overwrite_edits: bool
     ) -> IngestItem:
-        path = found.full_path
-        kept = self._documents.get(path)
+        path = scanned.full_path
+        earlier_document = self._documents.get(path)
         # A file that was not a valid table last time is kept too, but has no rows.
-        known = kept if kept is not None and kept.role == "pooled" else None
+        known = (
+            earlier_document
+            if earlier_document is not None and earlier_document.role == "pooled"
+            else None
+        )
         data = None
         try:
-            same = kept is not None and _same(kept, found)
+            same = earlier_document is not None and _same(earlier_document, scanned)
             if known is not None and same:
-                unresolved = unresolved_paths(self._dataset, found)
+                unresolved = unresolved_paths(self._dataset, scanned)
                 if unresolved is not None and images.keys().isdisjoint(unresolved):
-                    reason = self._with_move(_with_count("unchanged", len(unresolved)), found)
+                    reason = self._with_move(_with_count("unchanged", len(unresolved)), scanned)
                     return IngestItem("pooled", path, None, reason)
-            before = None if kept is None else self._kept.read(kept)
-            data = before if same and before is not None else found.path.read_bytes()
+            before = None if earlier_document is None else self._kept.read(earlier_document)
+            data = before if same and before is not None else scanned.path.read_bytes()
             digest = digest_of_bytes(data)
             if known is not None and digest != known.sha256 and mode == "skip":
                 return IngestItem("skipped", path, None, "changed since it was ingested")
             notes: list[str] = []
-            rows = pooled_rows(data, found, images, notes=notes)
+            rows = pooled_rows(data, scanned, images, notes=notes)
             earlier = None
             if known is not None and before is not None and not overwrite_edits:
-                earlier = pooled_rows(before, found, images)
-            if known is not None and same and not self._resolves_more(found, rows):
-                reason = self._with_move(_with_count("unchanged", _unresolved(rows)), found)
+                earlier = pooled_rows(before, scanned, images)
+            if known is not None and same and not self._resolves_more(scanned, rows):
+                reason = self._with_move(_with_count("unchanged", _unresolved(rows)), scanned)
                 return IngestItem("pooled", path, None, reason)
-            name = table_name(found.rel_path)
+            name = table_name(scanned.rel_path)
             if name in self._new_tables:
                 self._commit()  # Of a file that differs from this one only in its suffix.
-            document = _document(found, digest, "pooled")
+            document = _document(scanned, digest, "pooled")
             if earlier is None and not self._dataset.tables.exists(name):
                 table = rows.to_bytes()
-                self._new_tables[name] = (found, table)
+                self._new_tables[name] = (scanned, table)
                 document.feeds = {table_key(name): digest_of_bytes(table)}
-            elif not save_pooled(self._dataset, found, rows, earlier):
+            elif not save_pooled(self._dataset, scanned, rows, earlier):
                 reason = "its rows were edited in the dataset and left as they are"
                 return IngestItem("skipped", path, None, reason)
             self._to_keep[path] = (document, data)
             what = "; ".join([_with_count(f"table {name}", _unresolved(rows)), *notes])
-            return IngestItem("pooled", path, None, self._with_move(what, found))
+            return IngestItem("pooled", path, None, self._with_move(what, scanned))
         except StorageError:
             raise  # A full disk has nothing to do with this file: stop.
         except (KymflowZarrError, OSError) as error:
             if known is not None or data is None:
                 return IngestItem("failed", path, None, str(error))
             if not same:
-                self._to_keep[path] = (_document(found, digest, "unmatched"), data)
+                self._to_keep[path] = (_document(scanned, digest, "unmatched"), data)
             return IngestItem("failed", path, None, f"{error}; it is kept as it is")
 
-    def _resolves_more(self, found: Found, rows: Rows) -> bool:
+    def _resolves_more(self, scanned: ScannedFile, rows: Rows) -> bool:
         """Return True if more rows match images now than last time."""
         try:
-            table = self._dataset.load_table(table_name(found.rel_path))
+            table = self._dataset.load_table(table_name(scanned.rel_path))
         except FileNotFoundError:
             return False  # A user has deleted it.
         if not {POOLED_PATH, IMAGE_ID} <= set(table.columns):
             return False
-        now = table[table[POOLED_PATH] == found.full_path]
+        now = table[table[POOLED_PATH] == scanned.full_path]
         return len(now) == rows.rows and int(now[IMAGE_ID].isna().sum()) > _unresolved(rows)
 
-    def _keep(self, found: Found, reason: str) -> str:
-        path = found.full_path
+    def _keep(self, scanned: ScannedFile, reason: str) -> str:
+        path = scanned.full_path
         known = self._documents.get(path)
-        if known is not None and _same(known, found):
+        if known is not None and _same(known, scanned):
             return f"{reason}; it is kept as it is"
-        if found.size_bytes > KEEP_BYTES:
-            return f"{reason}; at {found.size_bytes} bytes it is too large to be kept"
+        if scanned.size_bytes > KEEP_BYTES:
+            return f"{reason}; at {scanned.size_bytes} bytes it is too large to be kept"
         try:
-            data = found.path.read_bytes()
+            data = scanned.path.read_bytes()
         except OSError as error:
             self.is_at_rest = False
             return f"{reason}; it cannot be read: {error.strerror}"
-        looks = known_file(found.name, data)
+        looks = known_file(scanned.name, data)
         reason = reason if looks is None else f"{looks}, and {reason}"
-        self._to_keep[path] = (_document(found, digest_of_bytes(data), "unmatched"), data)
+        self._to_keep[path] = (_document(scanned, digest_of_bytes(data), "unmatched"), data)
         return f"{reason}; it is kept as it is"
 
 
@@ -323,28 +329,28 @@ def _is_gone(path: str) -> bool:
     return False
 
 
-def _unlike(found: Found, document: SourceFileDocument) -> tuple[bool, bool]:
+def _unlike(scanned: ScannedFile, document: SourceFileDocument) -> tuple[bool, bool]:
     path = Path(document.path)
-    return document.rel_path != found.rel_path, path.name != found.name
+    return document.rel_path != scanned.rel_path, path.name != scanned.name
 
 
-def _has_digest(found: Found, sha256: str) -> bool:
+def _has_digest(scanned: ScannedFile, sha256: str) -> bool:
     with contextlib.suppress(OSError):  # The next reader of the file reports the error.
-        return found.sha256() == sha256
+        return scanned.sha256() == sha256
     return False
 
 
-def _same(known: SourceFileDocument, found: Found) -> bool:
-    return (known.size_bytes, known.mtime_ns) == (found.size_bytes, found.mtime_ns)
+def _same(known: SourceFileDocument, scanned: ScannedFile) -> bool:
+    return (known.size_bytes, known.mtime_ns) == (scanned.size_bytes, scanned.mtime_ns)
 
 
-def _document(found: Found, sha256: str, role: str) -> SourceFileDocument:
+def _document(scanned: ScannedFile, sha256: str, role: str) -> SourceFileDocument:
     return SourceFileDocument(
-        path=found.full_path,
-        rel_path=found.rel_path,
+        path=scanned.full_path,
+        rel_path=scanned.rel_path,
         role=role,
-        size_bytes=found.size_bytes,
-        mtime_ns=found.mtime_ns,
+        size_bytes=scanned.size_bytes,
+        mtime_ns=scanned.mtime_ns,
         sha256=sha256,
     )
 

@@ -106,15 +106,15 @@ class ExportedFolder:
         items: list[IngestItem] = []
         known = set(self.dataset.list_image_ids())
         images = self.manifest.images
-        found = [
+        entries = [
             self._image(image_id, planned, there=image_id in known, dry_run=dry_run)
             for image_id, planned in images.items()
         ]
         if progress is not None and images:
-            progress(0, len(images), found[0][0])
+            progress(0, len(images), entries[0][0])
         added = in_order(
             partial(_added, caller=process_token()),
-            found,
+            entries,
             executor=executor,
             label=lambda image: image[0],
             threads=THREADS,
@@ -218,9 +218,9 @@ class ExportedFolder:
     # Files of no single image ---------------------------------------------------
 
     def _kept(self, *, dry_run: bool) -> Iterator[IngestItem]:
-        kept = self.dataset.source_files
-        there = kept.documents()
-        found: dict[str, tuple[SourceFileDocument, bytes]] = {}
+        source_files = self.dataset.source_files
+        there = source_files.documents()
+        contents: dict[str, tuple[SourceFileDocument, bytes]] = {}
         for entry in self.manifest.source_files:
             if entry.path in there:
                 if there[entry.path].sha256 != entry.sha256:
@@ -228,11 +228,11 @@ class ExportedFolder:
                     yield IngestItem("failed", entry.path, None, reason)
                 continue
             try:
-                found[entry.path] = (entry.document(), source_bytes(self._files, entry))
+                contents[entry.path] = (entry.document(), source_bytes(self._files, entry))
             except SourceFileError as error:
                 yield IngestItem("failed", self._path(entry.file or ""), None, str(error))
         if not dry_run:
-            kept.keep(found)
+            source_files.keep(contents)
 
     def _not_exported(self) -> Iterator[IngestItem]:
         """Report the parts that the export itself could not write."""
@@ -252,9 +252,9 @@ class ExportedFolder:
             yield IngestItem("failed", path, None, why)
 
 
-def _added(found: tuple[str, ExportedImage | IngestItem], *, caller: str) -> ExportedImage | None:
+def _added(item: tuple[str, ExportedImage | IngestItem], *, caller: str) -> ExportedImage | None:
     """Import an image, in this process or a worker, and return it with its notes."""
-    _, image = found
+    _, image = item
     if not isinstance(image, ExportedImage):
         return None
     try:

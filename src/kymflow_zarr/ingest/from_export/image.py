@@ -77,20 +77,20 @@ def read_pixels(place: Path, entry: ImageEntry, pixels: PixelsEntry) -> np.ndarr
     """
     shape = tuple(entry.shape)
     if place.suffix == ".npy":
-        found = read_array(place.read_bytes(), where=pixels.file)
+        array = read_array(place.read_bytes(), where=pixels.file)
     else:
         order = _order(entry, pixels)
         filed = tuple(shape[i] for i in order)
-        found = _read_tiff(place, where=pixels.file)
+        array = _read_tiff(place, where=pixels.file)
         # TIFF readers drop dimensions of length 1.
-        if _without_ones(found.shape) == _without_ones(filed):
-            found = found.reshape(filed).transpose(np.argsort(order))
-    if found.shape != shape or found.dtype.newbyteorder("=") != np.dtype(entry.dtype):
+        if _without_ones(array.shape) == _without_ones(filed):
+            array = array.reshape(filed).transpose(np.argsort(order))
+    if array.shape != shape or array.dtype.newbyteorder("=") != np.dtype(entry.dtype):
         raise SourceFileError(
-            f"the file holds {found.dtype.name} {found.shape}, the image was {entry.dtype} {shape}",
+            f"the file holds {array.dtype.name} {array.shape}, the image was {entry.dtype} {shape}",
             where=pixels.file,
         )
-    return found
+    return array
 
 
 def _order(entry: ImageEntry, pixels: PixelsEntry) -> list[int]:
@@ -224,13 +224,13 @@ class ExportedImage:
     def paths(self) -> list[str | None]:
         """Paths of all files that the image may be made of."""
         entry = self.entry
-        found: list[str | None] = [self.pixels.file]
+        paths: list[str | None] = [self.pixels.file]
         for artifact in entry.artifacts:
-            found += [artifact.file, artifact.csv]
-        found += [array.file for array in entry.arrays]
+            paths += [artifact.file, artifact.csv]
+        paths += [array.file for array in entry.arrays]
         for source in entry.source_files:
-            found += [source.file, source.frame]
-        return found
+            paths += [source.file, source.frame]
+        return paths
 
     def add(self) -> None:
         """Add the image.
@@ -274,10 +274,10 @@ class ExportedImage:
     def _read_pixels(self) -> Any:
         path = self.pixels.file
         intact = self.files.is_intact(path)
-        found = read_pixels(self.files.place(path), self.entry, self.pixels)
+        array = read_pixels(self.files.place(path), self.entry, self.pixels)
         if not intact:
             self._changed(path)
-        return found
+        return array
 
     def _carry(self, path: str, take: Callable[[], None]) -> None:
         """Import one file; note one that cannot be read, and go on with the image."""
@@ -378,11 +378,11 @@ class ExportedImage:
         A data frame imported from CSV may be encoded in other bytes; without the translation it
         would count as edited.
         """
-        found = {}
+        translated = {}
         for key, digest in digests.items():
             before, now = self._digests.get(key, (None, ""))
-            found[key] = now if digest == before else digest
-        return found
+            translated[key] = now if digest == before else digest
+        return translated
 
 
 def csv_note(files: ExportedFiles, csv: str, exact: str) -> str | None:

@@ -72,10 +72,10 @@ def find_images(root: Any) -> Iterator[FoundImage]:
 
     Labels are not images of their own.
     """
-    for count, found in enumerate(_below(root, "", 0)):
+    for count, image in enumerate(_below(root, "", 0)):
         if count == _MAX_IMAGES:
             raise SourceFileError(f"has more than {_MAX_IMAGES} images")
-        yield found
+        yield image
 
 
 def child(group: Any, path: object) -> Any:
@@ -125,7 +125,7 @@ def _below(group: Any, path: str, depth: int) -> Iterator[FoundImage]:
 def _listed(ome: Mapping[str, Any]) -> list[str] | None:
     """Return the children that a plate or a well names, None if the group names none."""
     for key, entries in (("plate", "wells"), ("well", "images")):
-        told = ome.get(key)
-        if isinstance(told, Mapping) and isinstance(told.get(entries), list):
-            return [str(each.get("path")) for each in told[entries] if isinstance(each, Mapping)]
+        entry = ome.get(key)
+        if isinstance(entry, Mapping) and isinstance(entry.get(entries), list):
+            return [str(each.get("path")) for each in entry[entries] if isinstance(each, Mapping)]
     return None

@@ -78,20 +78,20 @@ def _added(dataset: OpenDataset, root: Path, image: FoundImage, source: str | No
 
 def _stage(draft: RecordDraft, image: FoundImage, place: Path, source: str | None) -> list[str]:
     """Write an image and all that belongs to it into a draft; return notes."""
-    found = read_multiscale(image)
-    notes = found.notes
+    multiscale = read_multiscale(image)
+    notes = multiscale.notes
     payload, artifacts = artifacts_of_image(place)
-    shape = tuple(found.pixels.shape)
-    axes = stated_axes(found.axes, shape, payload)
-    size = math.prod(shape) * found.pixels.dtype.itemsize
+    shape = tuple(multiscale.pixels.shape)
+    axes = stated_axes(multiscale.axes, shape, payload)
+    size = math.prod(shape) * multiscale.pixels.dtype.itemsize
     with pixels_memory.reserve(2 * size):
-        draft.set_pixels(found.pixels[...], axes=axes, channel_names=found.channel_names)
+        draft.set_pixels(multiscale.pixels[...], axes=axes, channel_names=multiscale.channel_names)
     provenance = {
         "original_path": str(place),
         "source_primary_path": str(place),
         "rel_path": source or image.path or place.name,
         "ome_version": image.ome.get("version") or _version(image.ome),
-        "source_name": found.name,
+        "source_name": multiscale.name,
         "ingested_by": f"kymflow_zarr {__version__}",
     }
     attributes = dict(image.group.attrs)
@@ -122,20 +122,20 @@ def _stage(draft: RecordDraft, image: FoundImage, place: Path, source: str | Non
 
 def _version(ome: Mapping[str, Any]) -> Any:
     """Return the version of metadata before 0.5, which each multiscale states."""
-    told = ome["multiscales"][0]
-    return told.get("version") if isinstance(told, Mapping) else None
+    entry = ome["multiscales"][0]
+    return entry.get("version") if isinstance(entry, Mapping) else None
 
 
 def _stage_label(draft: RecordDraft, image: FoundImage, name: str) -> None:
     group = child(image.group, f"labels/{name}")
-    found = read_multiscale(FoundImage(f"{image.path}/labels/{name}", group, ome_of(group)))
-    size = math.prod(found.pixels.shape) * found.pixels.dtype.itemsize
+    multiscale = read_multiscale(FoundImage(f"{image.path}/labels/{name}", group, ome_of(group)))
+    size = math.prod(multiscale.pixels.shape) * multiscale.pixels.dtype.itemsize
     check_limit("array_bytes", size, "the labels have", where=name)
-    pixels = found.pixels[...]
+    pixels = multiscale.pixels[...]
     try:
         draft.save_labels(name, pixels)
     except UnsupportedDataError:  # Such as labels of every channel.
-        draft.save_array(f"labels/{name}", pixels, axes=[axis.name for axis in found.axes])
+        draft.save_array(f"labels/{name}", pixels, axes=[axis.name for axis in multiscale.axes])
 
 
 def _tables(place: Path, notes: list[str]) -> list[SourceArtifact]:

@@ -52,18 +52,18 @@ def read_multiscale(image: FoundImage) -> Multiscale:
         If its metadata or its first level cannot be read.
     """
     listed = image.ome["multiscales"]
-    told = listed[0]
-    datasets = told.get("datasets") if isinstance(told, Mapping) else None
+    stated = listed[0]
+    datasets = stated.get("datasets") if isinstance(stated, Mapping) else None
     if not isinstance(datasets, list) or not datasets:
         raise SourceFileError("its multiscales list no levels")
     pixels = _array(image.group, datasets[0])
     size = math.prod(pixels.shape) * pixels.dtype.itemsize
     check_limit("image_bytes", size, "the image has", where=image.path or None)
-    axes = _axes(told, datasets[0], pixels.ndim)
+    axes = _axes(stated, datasets[0], pixels.ndim)
     notes = list(_levels(image.group, datasets, pixels))
     if len(listed) > 1:
         notes.append(f"the first of its {len(listed)} multiscales was taken")
-    name = told.get("name")
+    name = stated.get("name")
     names = _channel_names(image.ome, axes, pixels.shape)
     return Multiscale(axes, pixels, names, name if isinstance(name, str) else None, notes)
 
@@ -72,10 +72,10 @@ def _array(group: Any, dataset: object) -> Any:
     import zarr
 
     path = dataset.get("path") if isinstance(dataset, Mapping) else None
-    found = child(group, path)
-    if not isinstance(found, zarr.Array):
+    node = child(group, path)
+    if not isinstance(node, zarr.Array):
         raise SourceFileError(f"its level {path!r} is no array")
-    return found
+    return node
 
 
 def _levels(group: Any, datasets: list[Any], first: Any) -> Iterator[str]:
@@ -98,15 +98,15 @@ def _levels(group: Any, datasets: list[Any], first: Any) -> Iterator[str]:
             previous = level.shape
 
 
-def _axes(told: Mapping[str, Any], dataset: Mapping[str, Any], ndim: int) -> tuple[Axis, ...]:
-    listed = told.get("axes")
+def _axes(multiscale: Mapping[str, Any], dataset: Mapping[str, Any], ndim: int) -> tuple[Axis, ...]:
+    listed = multiscale.get("axes")
     if not isinstance(listed, list):
         # Before 0.3 there were no axes: images were TCZYX.
         listed = [{"name": name} for name in "tczyx"[-ndim:]]
     if len(listed) != ndim:
         raise SourceFileError(f"its metadata name {len(listed)} axes, its pixels have {ndim}")
     scale = _scale(dataset, ndim)
-    whole = _scale(told, ndim)
+    whole = _scale(multiscale, ndim)
     steps = [a * b for a, b in zip(scale, whole, strict=True)]
     return tuple(_axis(each, step) for each, step in zip(listed, steps, strict=True))
 
@@ -120,8 +120,8 @@ def _scale(owner: Mapping[str, Any], ndim: int) -> list[float]:
     return [1.0] * ndim
 
 
-def _axis(told: object, step: float) -> Axis:
-    entry = told if isinstance(told, Mapping) else {"name": told}
+def _axis(stated: object, step: float) -> Axis:
+    entry = stated if isinstance(stated, Mapping) else {"name": stated}
     name, unit = str(entry.get("name")), entry.get("unit")
     quantity = _QUANTITIES.get(str(entry.get("type")), _NAMES.get(name, "space"))
     known = normalize_unit(unit) if isinstance(unit, str) else None

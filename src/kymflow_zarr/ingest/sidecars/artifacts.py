@@ -16,7 +16,7 @@ from kymflow_zarr.errors import KymflowZarrError, MissingDependencyError, Source
 from kymflow_zarr.formats import acqstore as acqstore_files
 from kymflow_zarr.ingest.folder.convention import IMAGEJ_KIND, Acquisition, Attached, Role
 from kymflow_zarr.ingest.folder.known_programs import known_file
-from kymflow_zarr.ingest.folder.scan import Found
+from kymflow_zarr.ingest.folder.scan import ScannedFile
 from kymflow_zarr.ingest.sidecars import acqstore
 from kymflow_zarr.ingest.sidecars.olympus import OlympusHeader, parse_olympus_header
 from kymflow_zarr.layout import array_artifact_prefix, artifact_key
@@ -113,12 +113,12 @@ def read_sidecars(acquisition: Acquisition) -> SidecarContents:
     readable: list[Attached] = []
     for number, attached in enumerate(acquisition.attached):
         try:
-            data = attached.found.path.read_bytes()
+            data = attached.scanned.path.read_bytes()
         except OSError as error:
-            contents.unreadable.append(attached.found.rel_path)
+            contents.unreadable.append(attached.scanned.rel_path)
             contents.notes.append(f"{_name(attached)} cannot be read: {error.strerror}")
             continue
-        contents.data[attached.found.rel_path] = data
+        contents.data[attached.scanned.rel_path] = data
         acquisition.attached[number] = _of_acqstore(attached, data, acquisition)
         readable.append(acquisition.attached[number])
     for role in _METADATA_ROLES:
@@ -132,7 +132,7 @@ def read_sidecars(acquisition: Acquisition) -> SidecarContents:
     if pictures:
         contents.notes.append(f"kept as pictures of where it was taken: {', '.join(pictures)}")
     for attached in readable:
-        looks = known_file(_name(attached), contents.data[attached.found.rel_path])
+        looks = known_file(_name(attached), contents.data[attached.scanned.rel_path])
         if attached in regions:
             continue
         if attached.role in ("unknown", "sidecar") and looks is not None:
@@ -148,7 +148,7 @@ _ACQSTORE_HEADERS: Final = (b"channel,roi_id,", b'"channel","roi_id",')
 
 def _of_acqstore(attached: Attached, data: bytes, acquisition: Acquisition) -> Attached:
     """Return a sidecar with its role, if its name and its content are those of acqstore."""
-    images = [found.name for found in acquisition.images]
+    images = [scanned.name for scanned in acquisition.images]
     image = next((name for name in images if _name(attached).startswith(f"{name}.")), None)
     if attached.role != "sidecar" or image is None:
         return attached
@@ -159,9 +159,9 @@ def _of_acqstore(attached: Attached, data: bytes, acquisition: Acquisition) -> A
         except ValueError:
             return attached  # It is noted when it is read.
         if acqstore_files.is_sidecar(value):
-            return Attached(attached.found, "metadata", _ACQSTORE)
+            return Attached(attached.scanned, "metadata", _ACQSTORE)
     if attached.kind == ".csv" and data.startswith(_ACQSTORE_HEADERS):
-        return Attached(attached.found, "analysis", _ACQSTORE, rest.removesuffix(".csv"))
+        return Attached(attached.scanned, "analysis", _ACQSTORE, rest.removesuffix(".csv"))
     return attached
 
 
@@ -171,16 +171,16 @@ def read_metadata_sidecar(files: Iterable[tuple[SourceFileDocument, bytes]]) -> 
     for document, data in sorted(files, key=lambda file: (file[0].role, file[0].rel_path)):
         role = next((r for r in _METADATA_ROLES if r == document.role), None)
         if role is not None:
-            found = Found(document.path, document.rel_path, len(data), document.mtime_ns)
+            scanned = ScannedFile(document.path, document.rel_path, len(data), document.mtime_ns)
             contents.data[document.rel_path] = data
-            _read_metadata(contents, [Attached(found, role, role)])
+            _read_metadata(contents, [Attached(scanned, role, role)])
     return contents
 
 
 def _read_metadata(contents: SidecarContents, files: list[Attached]) -> None:
     for attached in files:
         with _Noted(contents, attached) as data:
-            rel_path = attached.found.rel_path
+            rel_path = attached.scanned.rel_path
             if attached.role == "header":
                 header = parse_olympus_header(data)
                 if header is None:
@@ -218,7 +218,7 @@ def _payload_of(
     """Return the payload of a metadata file; of one of acqstore, add its analyses too."""
     if not acqstore_files.is_sidecar(value):
         return value
-    made_of = (attached.found.rel_path,)
+    made_of = (attached.scanned.rel_path,)
     suffix = PurePosixPath(_name(attached).removesuffix(".json")).suffix.casefold()
     note = acqstore_files.letter_labels(value, suffix=suffix)
     contents.notes += [] if note is None else [f"{_name(attached)}: {note}"]
@@ -239,7 +239,7 @@ def _acqstore_table(contents: SidecarContents, attached: Attached, data: bytes) 
         "units": acqstore.units_of(list(table.columns)),
     }
     name = acqstore.TABLE.format(name=attached.name)
-    return SourceArtifact("parquet", name, table, (attached.found.rel_path,))
+    return SourceArtifact("parquet", name, table, (attached.scanned.rel_path,))
 
 
 def _read_analysis(contents: SidecarContents, files: list[Attached]) -> None:
@@ -273,7 +273,7 @@ def _add_documents(
     made_of: list[str] = []
     for attached, document in documents:
         with _Noted(contents, attached):
-            where, rel_path = attached.found.full_path, attached.found.rel_path
+            where, rel_path = attached.scanned.full_path, attached.scanned.rel_path
             if "velocity_events" in document:
                 events = events_rows(document["velocity_events"], where=where)
                 folder, _, name = EVENTS.partition("/")
@@ -301,7 +301,7 @@ def _velocity(
     contents: SidecarContents, attached: Attached, data: bytes, name: str
 ) -> SourceArtifact:
     rows = velocity_rows(_csv(contents, attached, data))
-    return SourceArtifact("parquet", name, rows, (attached.found.rel_path,))
+    return SourceArtifact("parquet", name, rows, (attached.scanned.rel_path,))
 
 
 def _csv(contents: SidecarContents, attached: Attached, data: bytes) -> Rows:
@@ -316,7 +316,7 @@ def _csv(contents: SidecarContents, attached: Attached, data: bytes) -> Rows:
 
 def _read_sidecars(contents: SidecarContents, files: list[Attached]) -> None:
     kinds: dict[tuple[str, str], str] = {}
-    for attached in sorted(files, key=lambda a: (a.kind != ".parquet", a.found.rel_path)):
+    for attached in sorted(files, key=lambda a: (a.kind != ".parquet", a.scanned.rel_path)):
         with _Noted(contents, attached) as data:
             artifact = _sidecar(contents, attached, data)
             # Parquet holds everything that a CSV of the same name does, so prefer it.
@@ -330,7 +330,7 @@ def _read_sidecars(contents: SidecarContents, files: list[Attached]) -> None:
 def _read_rois(contents: SidecarContents, files: list[Attached]) -> None:
     """Read regions of ImageJ, unless the metadata have regions: those are edited elsewhere."""
     stated = (contents.payload or {}).get("rois")
-    for attached in sorted(files, key=lambda a: a.found.rel_path):
+    for attached in sorted(files, key=lambda a: a.scanned.rel_path):
         if stated:
             contents.notes.append(
                 f"{_name(attached)} was kept as it is: the metadata have regions; "
@@ -346,11 +346,11 @@ def _read_rois(contents: SidecarContents, files: list[Attached]) -> None:
             except MissingDependencyError as error:
                 raise SourceFileError(f"{error.what}: {error.hint}") from error
             contents.rois += [roi.to_dict() for roi in rois]
-            contents.payload_made_of.append(attached.found.rel_path)
+            contents.payload_made_of.append(attached.scanned.rel_path)
 
 
 def _sidecar(contents: SidecarContents, attached: Attached, data: bytes) -> SourceArtifact:
-    where, made_of = attached.found.full_path, (attached.found.rel_path,)
+    where, made_of = attached.scanned.full_path, (attached.scanned.rel_path,)
     if attached.kind == ".json":
         return SourceArtifact("json", attached.name, _json(contents, attached, data), made_of)
     if attached.kind == ".npy":
@@ -393,7 +393,7 @@ def _object(contents: SidecarContents, attached: Attached, data: bytes) -> dict[
 
 
 def _name(attached: Attached) -> str:
-    return attached.found.name
+    return attached.scanned.name
 
 
 class _Noted:
@@ -404,7 +404,7 @@ class _Noted:
         self._attached = attached
 
     def __enter__(self) -> bytes:
-        return self._contents.data[self._attached.found.rel_path]
+        return self._contents.data[self._attached.scanned.rel_path]
 
     def __exit__(self, kind: type[BaseException] | None, error: object, _: object) -> bool:
         # Parsers raise many exception types on damaged files. The file is kept verbatim.

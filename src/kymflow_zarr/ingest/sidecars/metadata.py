@@ -49,13 +49,13 @@ def _from_header(axis: Axis, index: int, ndim: int, header: OlympusHeader) -> Ax
         if period is None:
             return replace(axis, quantity="time")
         return Axis("y", "time", "second", period)
-    found = header.dimension(axis.name.upper())
-    if found is None or axis.quantity == "channel":
+    dimension = header.dimension(axis.name.upper())
+    if dimension is None or axis.quantity == "channel":
         return axis
-    step = found.step
-    if step is None and found.count > 1 and axis.quantity == "time":
-        step = found.extent / (found.count - 1)
-    return axis if not step or step <= 0 else Axis(axis.name, axis.quantity, found.unit, step)
+    step = dimension.step
+    if step is None and dimension.count > 1 and axis.quantity == "time":
+        step = dimension.extent / (dimension.count - 1)
+    return axis if not step or step <= 0 else Axis(axis.name, axis.quantity, dimension.unit, step)
 
 
 def calibration_notes(

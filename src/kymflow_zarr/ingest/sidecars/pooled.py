@@ -22,7 +22,7 @@ from kymflow_zarr.errors import (
     TableNotFoundError,
 )
 from kymflow_zarr.formats.parquet.footer import check_parquet_size
-from kymflow_zarr.ingest.folder.scan import Found
+from kymflow_zarr.ingest.folder.scan import ScannedFile
 from kymflow_zarr.schema.analysis_columns import IMAGE_ID, POOLED_PATH, names_in_table
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def table_name(rel_path: str) -> str:
 
 
 def pooled_rows(
-    data: bytes, found: Found, images: Mapping[str, str], *, notes: list[str] | None = None
+    data: bytes, scanned: ScannedFile, images: Mapping[str, str], *, notes: list[str] | None = None
 ) -> Rows:
     """Return the rows of a pooled table, matched to images.
 
@@ -45,7 +45,7 @@ def pooled_rows(
     ----------
     data : bytes
         The CSV.
-    found : Found
+    scanned : ScannedFile
     images : mapping of str to str
         Image ids by the ``rel_path`` of their TIFFs.
     notes : list of str, optional
@@ -65,10 +65,10 @@ def pooled_rows(
     try:
         table = read_csv(data, notes=notes)
     except ValueError as error:
-        raise SourceFileError(f"is no readable CSV: {error}", where=found.full_path) from error
+        raise SourceFileError(f"is no readable CSV: {error}", where=scanned.full_path) from error
     ids: list[str | None] = [None] * table.rows
     if "rel_path" in table.columns:
-        folder = PurePosixPath(found.rel_path).parent
+        folder = PurePosixPath(scanned.rel_path).parent
         paths = table.columns["rel_path"].array.to_pylist()
         known = {path: images.get(_named_path(folder, path)) for path in set(paths)}
         ids = [known[path] for path in paths]
@@ -77,12 +77,12 @@ def pooled_rows(
         [
             Column(IMAGE_ID, *encode_column(pd.Series(ids, dtype="str"), IMAGE_ID)),
             *(column.renamed(named.get(name, name)) for name, column in table.columns.items()),
-            repeated(POOLED_PATH, found.full_path, table.rows),
+            repeated(POOLED_PATH, scanned.full_path, table.rows),
         ]
     )
 
 
-def unresolved_paths(dataset: OpenDataset, found: Found) -> list[str] | None:
+def unresolved_paths(dataset: OpenDataset, scanned: ScannedFile) -> list[str] | None:
     """Return the paths in those rows of a pooled file that match no image.
 
     Reads three columns of the table, not the file.
@@ -97,18 +97,18 @@ def unresolved_paths(dataset: OpenDataset, found: Found) -> list[str] | None:
     import pyarrow.parquet as pq
 
     try:
-        data, key = dataset.tables.read(table_name(found.rel_path))
+        data, key = dataset.tables.read(table_name(scanned.rel_path))
         check_parquet_size(data, where=key)
         with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
             here = [n for n in (IMAGE_ID, POOLED_PATH, "rel_path") if n in file.schema_arrow.names]
             table = file.read(columns=here)
-        of_file = np.asarray(table[POOLED_PATH]) == found.full_path
+        of_file = np.asarray(table[POOLED_PATH]) == scanned.full_path
         rows = table.filter(pa.array(of_file & np.asarray(table[IMAGE_ID].is_null())))
     except (TableNotFoundError, LimitExceededError, pa.ArrowException, KeyError, OSError):
         return None  # The caller reads the whole table and reports the error.
     if "rel_path" not in here:
         return [""] * len(rows)
-    folder = PurePosixPath(found.rel_path).parent
+    folder = PurePosixPath(scanned.rel_path).parent
     return [_named_path(folder, path) for path in rows["rel_path"].to_pylist()]
 
 
@@ -117,18 +117,20 @@ def _named_path(folder: PurePosixPath, path: object) -> str:
     return (folder / str(path).replace("\\", "/")).as_posix()
 
 
-def save_pooled(dataset: OpenDataset, found: Found, rows: Rows, earlier: Rows | None) -> bool:
+def save_pooled(
+    dataset: OpenDataset, scanned: ScannedFile, rows: Rows, earlier: Rows | None
+) -> bool:
     """Write the rows of a pooled file to its table; return False if a user edited the old ones.
 
     Parameters
     ----------
     dataset : OpenDataset
-    found : Found
+    scanned : ScannedFile
     rows : Rows
     earlier : Rows, optional
         The rows written by the last ingest. None replaces any rows.
     """
-    name, path = table_name(found.rel_path), found.full_path
+    name, path = table_name(scanned.rel_path), scanned.full_path
     try:
         table = dataset.load_table(name)
     except TableNotFoundError:

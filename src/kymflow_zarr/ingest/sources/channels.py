@@ -13,7 +13,7 @@ import numpy as np
 
 from kymflow_zarr.errors import SourceFileError
 from kymflow_zarr.formats.array.write import SHARD_BYTES
-from kymflow_zarr.ingest.folder.scan import Found
+from kymflow_zarr.ingest.folder.scan import ScannedFile
 from kymflow_zarr.ingest.sources.interface import ImageFile
 from kymflow_zarr.ingest.sources.registry import open_image_file
 from kymflow_zarr.schema.image import SourceFileDocument
@@ -36,7 +36,7 @@ class ChannelStack:
 
     Parameters
     ----------
-    files : sequence of Found
+    files : sequence of ScannedFile
         In order of their channels.
     series : int
         Number of the image in each file.
@@ -47,12 +47,12 @@ class ChannelStack:
         If the files cannot be read, or differ in shape, dtype or axes.
     """
 
-    def __init__(self, files: Sequence[Found], series: int) -> None:
+    def __init__(self, files: Sequence[ScannedFile], series: int) -> None:
         self._open = ExitStack()
         try:
             self.images: list[ImageFile] = [
-                self._open.enter_context(open_image_file(found.path, series=series))
-                for found in files
+                self._open.enter_context(open_image_file(scanned.path, series=series))
+                for scanned in files
             ]
             self._check(files)
         except BaseException:
@@ -93,12 +93,12 @@ class ChannelStack:
         This holds small files in memory, about one block of pixels, for which :attr:`memory_bytes`
         has room. Larger files are read twice as usual.
         """
-        size = sum(found.size_bytes for found in self._files)
+        size = sum(scanned.size_bytes for scanned in self._files)
         if size <= self._block_bytes + _REST_BYTES:
-            for image, found in zip(self.images, self._files, strict=True):
-                data = None if found.is_digested else image.hold(found.size_bytes)
+            for image, scanned in zip(self.images, self._files, strict=True):
+                data = None if scanned.is_digested else image.hold(scanned.size_bytes)
                 if data is not None:
-                    found.learn(hashlib.sha256(data).hexdigest())
+                    scanned.learn(hashlib.sha256(data).hexdigest())
         try:
             yield
         finally:
@@ -126,15 +126,15 @@ class ChannelStack:
                 else draft.keep_source_file(f".frames/{name}", encode_skeleton(skeleton))
             )
 
-    def _check(self, files: Sequence[Found]) -> None:
+    def _check(self, files: Sequence[ScannedFile]) -> None:
         first = self.images[0]
-        for image, found in zip(self.images[1:], files[1:], strict=True):
+        for image, scanned in zip(self.images[1:], files[1:], strict=True):
             same = image.shape == first.shape and image.dtype == first.dtype
             if not same or "c" in [axis.name for axis in first.axes]:
                 raise SourceFileError(
                     f"is {image.dtype} {image.shape}, not {first.dtype} {first.shape} as the "
                     f"first channel {files[0].path.name}; they make no image together",
-                    where=found.full_path,
+                    where=scanned.full_path,
                 )
 
     def __getitem__(self, region: Any) -> np.ndarray[Any, Any]:

@@ -67,8 +67,8 @@ def _channel_reader(source: object) -> Callable[[int], Any]:
     for name in ("getChannelData", "get_channel"):
         method = getattr(source, name, None)
         if callable(method):
-            found: Callable[[int], Any] = method
-            return found
+            reader: Callable[[int], Any] = method
+            return reader
     raise ArgumentTypeError(
         f"{_name(source)} offers neither getChannelData(channel) nor get_channel(channel)",
         hint="Pass pixels to add_image(), a file to ingest_tiff().",

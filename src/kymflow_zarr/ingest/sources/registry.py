@@ -162,12 +162,12 @@ def file_sets(paths: Iterable[Path]) -> list[FileSet]:
         Each file is in at most one set; files of no set are left out.
     """
     formats = [(path, _format_of(path)) for path in paths]
-    found: list[FileSet] = []
+    sets: list[FileSet] = []
     for each in FORMATS:
         images = [path for path, of in formats if of is each]
         if images and each.find_sets is not None:
-            found += each.find_sets(images, [path for path, of in formats if of is not each])
-    return found
+            sets += each.find_sets(images, [path for path, of in formats if of is not each])
+    return sets
 
 
 def _format_of(path: StrPath) -> ImageFormat | None:

@@ -212,8 +212,8 @@ def register_session(folder: Path) -> None:
     with _opened_parent(folder) as (name, parent):
         if parent is not None:
             opened = _OpenFolder(os.open(name, _FOLDER, dir_fd=parent))
-            found = _root_of(str(folder))
-            group_writes = found is not None and found[1].group_writes
+            group_root = _root_of(str(folder))
+            group_writes = group_root is not None and group_root[1].group_writes
             _roots[f"{folder}{os.sep}"] = _Root(group_writes, opened)
 
 
@@ -232,8 +232,8 @@ def allow_group(
     """
     if sys.platform == "win32":
         return
-    found = _root_of(os.fspath(path))
-    if found is not None and found[1].group_writes:
+    group_root = _root_of(os.fspath(path))
+    if group_root is not None and group_root[1].group_writes:
         place = name if descriptor is None else descriptor
         mode = stat.S_IMODE(os.stat(place, dir_fd=parent).st_mode)
         group = (mode & stat.S_IRWXU) >> 3
@@ -269,11 +269,11 @@ def _opened_parent(path: StrPath) -> Iterator[tuple[str, int | None]]:
         If a folder on the way is a link.
     """
     text = os.fspath(path)
-    found = _root_of(text)
-    if found is None:
+    group_root = _root_of(text)
+    if group_root is None:
         yield text, None
         return
-    root, (_, session) = found
+    root, (_, session) = group_root
     *folders, name = Path(text[len(root) :]).parts
     if not _HAS_DIR_FD:
         above = root

@@ -361,11 +361,11 @@ def folders(place: Path | int) -> list[str]:
     The folder is a path or an open descriptor. Raises OSError if it cannot be listed.
     """
     with os.scandir(place) as entries:
-        found = list(entries)
+        listed = list(entries)
     try:
-        names = [entry.name for entry in filter(_IS_FOLDER, found)]
+        names = [entry.name for entry in filter(_IS_FOLDER, listed)]
     except OSError:  # For example, a symbolic link that points to itself.
-        names = [entry.name for entry in found if _is_folder(entry)]
+        names = [entry.name for entry in listed if _is_folder(entry)]
     return [name for name in names if name[0] != "."]
 
 
@@ -439,10 +439,10 @@ def files_below(key: str, path: Path) -> Iterator[str]:
     with os_errors("list", key):
         try:
             with os.scandir(path) as entries:
-                found = sorted(entries, key=lambda entry: entry.name)
+                listed = sorted(entries, key=lambda entry: entry.name)
         except (FileNotFoundError, NotADirectoryError):
             return
-    for entry in found:
+    for entry in listed:
         if entry.name.startswith("."):
             continue
         below = f"{key}/{entry.name}" if key else entry.name

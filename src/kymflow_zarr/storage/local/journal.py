@@ -104,7 +104,7 @@ class Journal(msgspec.Struct, frozen=True):
         sync_all([*staged, path], folders if durable else ())
 
     def carry_out(
-        self, root: Path, *, durable: bool, made: Collection[Path] = (), first: bool = False
+        self, root: Path, *, durable: bool, created: Collection[Path] = (), first: bool = False
     ) -> None:
         """Apply the operations that are not applied yet.
 
@@ -112,13 +112,13 @@ class Journal(msgspec.Struct, frozen=True):
         ----------
         root : Path
         durable : bool
-        made : collection of Path
+        created : collection of Path
             Folders in which folders were created for it.
         first : bool
             True if no operation was applied yet: a missing staged file is then an error.
         """
         touched: dict[Path, None] = {}
-        made = [*made]
+        created = [*created]
         moved = {
             _path(root, operation.key)
             for operation in self.operations
@@ -130,10 +130,10 @@ class Journal(msgspec.Struct, frozen=True):
             if isinstance(operation, Remove) or not moved.isdisjoint(target.parents):
                 continue
             if _path(root, operation.staged).exists():
-                made += make_folders(root, target.parent)
-        if durable and made:
+                created += make_folders(root, target.parent)
+        if durable and created:
             # First: if a directory entry is lost in a power cut, so is everything below it.
-            sync_all((), dict.fromkeys(made))
+            sync_all((), dict.fromkeys(created))
         for operation in self.operations:
             target = _path(root, operation.key)
             if isinstance(operation, Remove):
@@ -252,13 +252,13 @@ def recover(root: Path, path: Path, journal: Journal | None, *, durable: bool) -
         return
     # The dead writer may not have fsynced the files and folders that it wrote.
     journal.make_safe(root, path, durable=durable, begun=True)
-    made = {
+    created = {
         folder
         for operation in journal.operations
         for folder in _path(root, operation.key).parents
         if folder.is_relative_to(root) and folder.is_dir()
     }
-    journal.carry_out(root, durable=durable, made=made)
+    journal.carry_out(root, durable=durable, created=created)
     journal.finish(root, path, durable=durable)
 
 
@@ -327,7 +327,9 @@ class PendingChanges:
     def _current(self) -> list[Operation]:
         if not self._journals:
             return []
-        self._journals = {path: found for path, found in self._journals.items() if path.exists()}
+        self._journals = {
+            path: journal for path, journal in self._journals.items() if path.exists()
+        }
         return [operation for operations in self._journals.values() for operation in operations]
 
     def __bool__(self) -> bool:
@@ -355,7 +357,7 @@ class PendingChanges:
     def keys_below(self, key: str) -> list[str]:
         """Return the keys below a key that get new content."""
         new = [operation.key for operation in self._current() if not isinstance(operation, Remove)]
-        return [found for found in new if not key or found.startswith(f"{key}/")]
+        return [pending for pending in new if not key or pending.startswith(f"{key}/")]
 
     def names_below(self, key: str) -> list[str]:
         """Return the names directly below a key that get new content, or whose content does."""

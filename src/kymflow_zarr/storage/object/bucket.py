@@ -156,8 +156,8 @@ class Bucket(Objects):
     def top_names(self) -> list[str]:
         """Return the names at the top of the dataset's address."""
         with self.request("list", ""):
-            found = obstore.list_with_delimiter(self._store)
-        names = [*found["common_prefixes"], *(item["path"] for item in found["objects"])]
+            listing = obstore.list_with_delimiter(self._store)
+        names = [*listing["common_prefixes"], *(item["path"] for item in listing["objects"])]
         return sorted(str(name) for name in names)
 
     # Writing ---------------------------------------------------------------------------

@@ -48,10 +48,10 @@ def _unnamed(bucket: Objects) -> list[str]:
     names = [item.name for item in bucket.list_below("")]
     needed: set[str] = {layout.GROUP}
     for name in names:
-        found = bucket.get(name) if name.startswith(f"{HEADS}/") else None
-        if found is None:
+        stored = bucket.get(name) if name.startswith(f"{HEADS}/") else None
+        if stored is None:
             continue
-        head = decode_head(found[0], where=f"{bucket.address}/{name}")
+        head = decode_head(stored[0], where=f"{bucket.address}/{name}")
         states = [head.state]
         if head.pending is not None:
             states.append(head.pending.then)
@@ -61,14 +61,14 @@ def _unnamed(bucket: Objects) -> list[str]:
             if state.files is not None:
                 scope = name.removeprefix(f"{HEADS}/").removesuffix(".json")
                 needed.add(f"{scope}/{layout.GROUP}")
-    kept = (f"{HEADS}/", f"{layout.INDEX}/")
-    return [name for name in names if name not in needed and not name.startswith(kept)]
+    own_prefixes = (f"{HEADS}/", f"{layout.INDEX}/")
+    return [name for name in names if name not in needed and not name.startswith(own_prefixes)]
 
 
 def _marks(bucket: Objects) -> dict[str, float]:
-    found = bucket.get(MARKS)
+    stored = bucket.get(MARKS)
     try:
-        document: Any = {} if found is None else msgspec.json.decode(found[0])
+        document: Any = {} if stored is None else msgspec.json.decode(stored[0])
         return msgspec.convert(document.get("since", {}), dict[str, float])
     except (msgspec.DecodeError, msgspec.ValidationError, AttributeError):
         return {}  # Derived data: the grace begins again.

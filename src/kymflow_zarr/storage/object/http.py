@@ -123,11 +123,11 @@ class WebFolder(Objects):
         url = f"{self.address}/{quote(name, safe='/@')}{self._query}"
         for _ in range(_REDIRECTS):
             count_request(self.requests, method.lower())
-            status, found, data = self._exchange(method, url, headers or {}, name)
+            status, answered, data = self._exchange(method, url, headers or {}, name)
             if status in _MISSING:
                 return None
             if status in (301, 302, 303, 307, 308):
-                url = self._redirected(url, found.get("Location") or "", name)
+                url = self._redirected(url, answered.get("Location") or "", name)
                 continue
             if status >= 400 and status != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
                 raise StorageError(
@@ -135,7 +135,7 @@ class WebFolder(Objects):
                 )
             self.bytes_read += len(data)
             count_bytes(read=len(data))
-            return status, found, data
+            return status, answered, data
         raise StorageError("the host redirects in a circle", where=f"{self.address}/{name}")
 
     def _redirected(self, url: str, location: str, name: str) -> str:

@@ -31,15 +31,15 @@ def indexed_images(host: Host) -> dict[str, int]:
     import pyarrow.parquet as pq
 
     where = f"{host.address}/{layout.MANIFEST}"
-    found = host.get(layout.MANIFEST)
-    if found is None:
+    stored = host.get(layout.MANIFEST)
+    if stored is None:
         raise StorageError(
             "the dataset was published without its index, and the host lists no files",
             where=where,
             hint="Call ds.update_manifest() on the dataset, and publish it again.",
         )
     try:
-        table = pq.read_table(pa.BufferReader(found[0]), columns=["image_id", "changed_ns"])
+        table = pq.read_table(pa.BufferReader(stored[0]), columns=["image_id", "changed_ns"])
         ids: list[Any] = table["image_id"].to_pylist()
         versions: list[Any] = table["changed_ns"].to_pylist()
         folders = [layout.image_prefix(image_id).partition("/")[2] for image_id in ids]
@@ -65,23 +65,23 @@ class PublishedFolder(ReadOnlyStorage):
 
     def read(self, key: str) -> bytes | None:
         """Return the bytes of the file at a key, None if there is none."""
-        found = self.bucket.get(check_key(key))
-        return None if found is None else found[0]
+        stored = self.bucket.get(check_key(key))
+        return None if stored is None else stored[0]
 
     @contextlib.contextmanager
     def open(self, key: str) -> Iterator[OpenFile | None]:
         """Open the file at a key to read byte ranges; yield None if there is none."""
-        found = self.bucket.head(check_key(key))
-        yield None if found is None else ObjectRanges(self.bucket, key, found[0])
+        stored = self.bucket.head(check_key(key))
+        yield None if stored is None else ObjectRanges(self.bucket, key, stored[0])
 
     def stat(self, key: str) -> Stat | None:
         """Return size and version of the file or folder at a key, None if there is none."""
-        found = self.bucket.head(check_key(key)) if key and not _is_image(key) else None
-        if found is not None:
-            return Stat(found[0], number_of(found[1]))
-        found = self.bucket.head(f"{key}/{layout.GROUP}".lstrip("/"))
-        if found is not None:
-            return Stat(0, number_of(found[1]))
+        stored = self.bucket.head(check_key(key)) if key and not _is_image(key) else None
+        if stored is not None:
+            return Stat(stored[0], number_of(stored[1]))
+        stored = self.bucket.head(f"{key}/{layout.GROUP}".lstrip("/"))
+        if stored is not None:
+            return Stat(0, number_of(stored[1]))
         return Stat(0, UNKNOWN_VERSION) if self._below(key) else None
 
     def is_folder(self, key: str) -> bool:
@@ -98,10 +98,10 @@ class PublishedFolder(ReadOnlyStorage):
 
     def names(self, prefix: str) -> list[str]:
         """Return the names of all files and folders directly below a key, sorted."""
-        found = set(self._names(prefix))
+        names = set(self._names(prefix))
         if prefix == layout.IMAGES:
-            found |= indexed_images(self.bucket).keys()
-        return sorted(found)
+            names |= indexed_images(self.bucket).keys()
+        return sorted(names)
 
     def versions(self, prefix: str, file: str = "") -> dict[str, int]:  # noqa: ARG002
         """Return name and version of each folder that :meth:`children` names."""
@@ -111,12 +111,12 @@ class PublishedFolder(ReadOnlyStorage):
 
     def walk(self, prefix: str) -> Iterator[tuple[str, Stat]]:
         """Yield key and stat of each file below a key, sorted by the parts of their keys."""
-        found = self._below(prefix)
+        file_sums = self._below(prefix)
         if prefix in ("", layout.IMAGES):
             for folder in indexed_images(self.bucket):
-                found |= self._below(f"{layout.IMAGES}/{folder}")
-        for key in sorted(found, key=lambda key: key.split("/")):
-            yield key, Stat(found[key].size_bytes, number_of(found[key].sha256))
+                file_sums |= self._below(f"{layout.IMAGES}/{folder}")
+        for key in sorted(file_sums, key=lambda key: key.split("/")):
+            yield key, Stat(file_sums[key].size_bytes, number_of(file_sums[key].sha256))
 
     def _names(self, prefix: str) -> dict[str, bool]:
         names: dict[str, bool] = {}
@@ -136,7 +136,9 @@ class PublishedFolder(ReadOnlyStorage):
         files = parse_checksums(data, where=f"{self.location}/{key}")
         start = f"{prefix}/" if prefix else ""
         return {
-            base + name: found for name, found in files.items() if (base + name).startswith(start)
+            base + name: file_sum
+            for name, file_sum in files.items()
+            if (base + name).startswith(start)
         }
 
     def close(self) -> None:

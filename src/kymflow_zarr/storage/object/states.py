@@ -115,10 +115,10 @@ class States:
         """Return the current head."""
         before: str | None = None
         while True:
-            found = self._bucket.get(head_name(scope))
-            if found is None:
+            stored = self._bucket.get(head_name(scope))
+            if stored is None:
                 return self._remember(scope, Seen(None, None, State()))
-            data, tag = found
+            data, tag = stored
             try:
                 head = decode_head(data, where=f"{self._bucket.address}/{head_name(scope)}")
             except SchemaValidationError as error:
@@ -242,11 +242,11 @@ class States:
         return settled
 
     def _outcome(self, change: str) -> str | None:
-        found = self._bucket.get(_change_name(change))
-        if found is None:
+        stored = self._bucket.get(_change_name(change))
+        if stored is None:
             return None
         try:
-            document: Any = msgspec.json.decode(found[0])
+            document: Any = msgspec.json.decode(stored[0])
             return str(document["outcome"])
         except (msgspec.DecodeError, KeyError, TypeError) as error:
             raise StorageError(

@@ -102,8 +102,8 @@ class ObjectStorage(Storage):
     def read(self, key: str) -> bytes | None:
         """Return the bytes of the file at a key, None if there is none."""
         if _is_derived(check_key(key)):
-            found = self.bucket.get(key)
-            return None if found is None else found[0]
+            stored = self.bucket.get(key)
+            return None if stored is None else stored[0]
         scope, rel = scope_of(key)
         if rel == layout.CHECKSUMS:
             seen = self._seen(scope)
@@ -118,10 +118,10 @@ class ObjectStorage(Storage):
     def _bytes(self, key: str, entry: FileEntry) -> bytes:
         if entry.text is not None:
             return entry.text.encode()
-        found = self.bucket.get(entry.object or "")
-        if found is None:
+        stored = self.bucket.get(entry.object or "")
+        if stored is None:
             raise StorageError("the object of the file is not there any more", where=key)
-        return found[0]
+        return stored[0]
 
     @contextlib.contextmanager
     def open(self, key: str) -> Iterator[OpenFile | None]:
@@ -212,51 +212,51 @@ class ObjectStorage(Storage):
             return self._derived_names(prefix)
         seen, rel = self._find(prefix) if prefix else (self._seen(TOP), "")
         start = f"{rel}/" if rel else ""
-        found: dict[str, bool] = {}
+        is_folder_of: dict[str, bool] = {}
         for key in seen.files:
             if key.startswith(start):
                 name, _, below = key[len(start) :].partition("/")
-                found[name] = bool(below)
-        return found
+                is_folder_of[name] = bool(below)
+        return is_folder_of
 
     def _derived_names(self, prefix: str) -> dict[str, bool]:
-        found: dict[str, bool] = {}
+        is_folder_of: dict[str, bool] = {}
         for item in self.bucket.list_below(f"{prefix}/"):
             name, _, below = item.name.removeprefix(f"{prefix}/").partition("/")
-            found[name] = bool(below)
-        return found
+            is_folder_of[name] = bool(below)
+        return is_folder_of
 
     def versions(self, prefix: str, file: str = "") -> dict[str, int]:  # noqa: ARG002
         """Return name and version of each folder that :meth:`children` names."""
         _check(prefix)
-        found: dict[str, int] = {}
+        versions: dict[str, int] = {}
         if prefix == layout.IMAGES:
-            found = self._image_versions()
+            versions = self._image_versions()
         if prefix != layout.IMAGES or self._states.cached(TOP) is None:
             version = 0 if _is_derived(prefix) else self._find(prefix or TOP)[0].version
             names = self._names(prefix)
-            found |= {name: version for name, is_folder in names.items() if is_folder}
-        return {name: version for name, version in found.items() if not name.startswith(".")}
+            versions |= {name: version for name, is_folder in names.items() if is_folder}
+        return {name: version for name, version in versions.items() if not name.startswith(".")}
 
     def _image_versions(self) -> dict[str, int]:
         """Return the version of each image, by folder, sorted."""
-        found = {}
+        versions = {}
         prefix = f"{HEADS}/{layout.IMAGES}/"
         for name, size, tag, _ in self.bucket.list_below(prefix):
             folder = name.removeprefix(prefix).removesuffix(".json")
             if is_pending(size) and not self._states.read(f"{layout.IMAGES}/{folder}").exists:
                 continue
             if not is_deleted(size):
-                found[folder] = number_of(tag)
-        return dict(sorted(found.items()))
+                versions[folder] = number_of(tag)
+        return dict(sorted(versions.items()))
 
     def walk(self, prefix: str) -> Iterator[tuple[str, Stat]]:
         """Yield key and stat of each file below a key, sorted by the parts of their keys."""
         _check(prefix)
-        found: dict[str, Stat] = {}
+        stats: dict[str, Stat] = {}
         if prefix in ("", layout.INDEX) or _is_derived(prefix):
             for item in self.bucket.list_below(f"{prefix or layout.INDEX}/"):
-                found[item.name] = Stat(item.size, number_of(item.tag))
+                stats[item.name] = Stat(item.size, number_of(item.tag))
         scopes = []
         if not _is_derived(prefix):
             if prefix in ("", layout.IMAGES):
@@ -272,11 +272,11 @@ class ObjectStorage(Storage):
             base = "" if scope == TOP else f"{scope}/"
             for key, entry in self._seen(scope).files.items():
                 if key.startswith(start):
-                    found[base + key] = Stat(entry.size, entry.version)
+                    stats[base + key] = Stat(entry.size, entry.version)
         cut = len(prefix) + 1 if prefix else 0
-        shown = (key for key in found if not _is_hidden(key[cut:]))
+        shown = (key for key in stats if not _is_hidden(key[cut:]))
         for key in sorted(shown, key=lambda key: key.split("/")):
-            yield key, found[key]
+            yield key, stats[key]
 
     def unfinished(self, prefix: str) -> set[str]:
         """Return the names below a key that were last read in the middle of a change."""
@@ -519,8 +519,8 @@ class ObjectStorage(Storage):
         if changes.prefix:
             scope, rel = scope_of(f"{changes.prefix}/x")
             rel = rel.removesuffix("x")
-            found = files_of(scope)
-            if found is None or not any(name.startswith(rel) for name in found):
+            of_scope = files_of(scope)
+            if of_scope is None or not any(name.startswith(rel) for name in of_scope):
                 raise FileNotFoundError(changes.prefix)
         for key, to in changes.moves.items():
             moved = take(key)
@@ -647,16 +647,16 @@ class ObjectStaged:
         """Write a file at a key below the staged folder; return its size and digest."""
         check_key(key)
         content = arrived(data)
-        self.sums[key] = found = FileSum.of(content)
+        self.sums[key] = file_sum = FileSum.of(content)
         if key == layout.CHECKSUMS:
-            return found
+            return file_sum
         text = short_text(key, content)
         name = None
         if text is None or key != layout.GROUP or not self._is_image:
             name = self._name(key)
             self._storage.bucket.put(name, content)
-        self.files[key] = FileEntry(size=found[0], sha256=found[1], object=name, text=text)
-        return found
+        self.files[key] = FileEntry(size=file_sum[0], sha256=file_sum[1], object=name, text=text)
+        return file_sum
 
     @property
     def _is_image(self) -> bool:

@@ -44,10 +44,10 @@ def publish_group(bucket: Objects, scope: str, seen: Seen, *, is_new: bool) -> N
     tag: str | None = None
     while True:
         if not is_new:
-            found = bucket.get(name)
-            if found is not None and _seq(found[0]) >= head.seq:
+            stored = bucket.get(name)
+            if stored is not None and _seq(stored[0]) >= head.seq:
                 return
-            tag = None if found is None else found[1]
+            tag = None if stored is None else stored[1]
         if bucket.put_if(name, data, tag) is not None:
             return
         is_new = False

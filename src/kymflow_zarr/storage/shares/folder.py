@@ -107,8 +107,8 @@ class SharedFolder(Objects):
 
     def head(self, name: str) -> tuple[int, str] | None:
         """Return size and tag of an object, None if there is none."""
-        found = self.get(name)
-        return None if found is None else (len(found[0]), found[1])
+        stored = self.get(name)
+        return None if stored is None else (len(stored[0]), stored[1])
 
     def list_below(self, prefix: str) -> Iterator[Listed]:
         """Yield the objects whose names begin with a prefix that ends with a slash, or is empty."""

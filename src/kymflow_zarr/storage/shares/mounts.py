@@ -57,9 +57,9 @@ def locks_stay_on_host(path: Path) -> str | None:
             continue
         kind, source, options = (*rest.split(" "), "", "", "")[:3]
         given = {*options.split(","), *fields.split(" ")[5].split(",")}
-        found = sorted(_OPTIONS.get(kind, frozenset()) & given)
-        if found:
-            return f"{source} is mounted with {', '.join(found)}"
+        local_locks = sorted(_OPTIONS.get(kind, frozenset()) & given)
+        if local_locks:
+            return f"{source} is mounted with {', '.join(local_locks)}"
         if kind in _NONE:
             return f"{source} is mounted by {kind.removeprefix('fuse.')}, which has none"
     return None

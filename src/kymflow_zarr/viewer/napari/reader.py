@@ -64,7 +64,7 @@ def layers_of(dataset: ZarrDataset, record: ZarrImageRecord) -> list[LayerData]:
         for r in record.results()
     ]  # fmt: skip
     rois = record.load_rois()
-    found = [
+    layers = [
         *_images(record, layout),
         *_labels(record, layout, [roi for roi in rois if isinstance(roi, MaskRoi)]),
         *_shapes(
@@ -85,7 +85,7 @@ def layers_of(dataset: ZarrDataset, record: ZarrImageRecord) -> list[LayerData]:
             },
             kind,
         )
-        for data, options, kind in found
+        for data, options, kind in layers
     ]
 
 
@@ -162,7 +162,7 @@ def _images(record: ZarrImageRecord, layout: _Layout) -> list[LayerData]:
     display = _display(record)
     names = record.channel_names or ()
     count = 1 if layout.channel is None else layout.plane.shape[layout.channel]
-    found = []
+    layers = []
     for number in range(count):
         levels = stored
         if layout.channel is not None:
@@ -183,8 +183,8 @@ def _images(record: ZarrImageRecord, layout: _Layout) -> list[LayerData]:
         limits = _chosen_window(display, number) or _limits(record, number + 1, levels[0].dtype)
         if limits is not None:
             options["contrast_limits"] = limits
-        found.append((levels if len(levels) > 1 else levels[0], options, "image"))
-    return found
+        layers.append((levels if len(levels) > 1 else levels[0], options, "image"))
+    return layers
 
 
 def _lazy(array: Any, layout: _Layout | None = None) -> Any:
@@ -334,7 +334,7 @@ def _shapes(layout: _Layout, rois: Sequence[OutlinedRoi]) -> list[LayerData]:
 def _labels(record: ZarrImageRecord, layout: _Layout, rois: Sequence[MaskRoi]) -> list[LayerData]:
     """Return the array artifacts of bools or integers whose shape fits the image."""
     region_of = {roi.mask_ref: roi for roi in rois}
-    found = []
+    layers = []
     for name in record.list_array_artifacts():
         array = record.open_array_artifact(name)
         axes = _axes_of(tuple(array.shape), layout)
@@ -356,8 +356,8 @@ def _labels(record: ZarrImageRecord, layout: _Layout, rois: Sequence[MaskRoi]) -
             mask = mask.astype(np.uint8)
         levels = _levels(mask)
         options |= {"name": name, "opacity": 0.5, "multiscale": len(levels) > 1}
-        found.append((levels if len(levels) > 1 else levels[0], options, "labels"))
-    return found
+        layers.append((levels if len(levels) > 1 else levels[0], options, "labels"))
+    return layers
 
 
 def _axes_of(shape: tuple[int, ...], layout: _Layout) -> tuple[int, ...] | None:
@@ -395,16 +395,16 @@ def read(path: Paths) -> list[LayerData]:
     KymflowZarrError
         If a path cannot be read.
     """
-    found: list[LayerData] = []
+    layers: list[LayerData] = []
     for one in _each(path):
         folder = Path(one)
         if _is_image(folder):
             dataset = _opened(folder.parents[1])
-            found += layers_of(dataset, dataset.record(folder.name))
+            layers += layers_of(dataset, dataset.record(folder.name))
         else:
-            found += _gallery(_opened(folder))
+            layers += _gallery(_opened(folder))
     # This tells napari that there is nothing to show.
-    return found or [(None,)]
+    return layers or [(None,)]
 
 
 def folder_of(dataset: ZarrDataset, image_id: str) -> Path:

@@ -183,12 +183,12 @@ def asset(request: Request) -> Response:
     """Answer ``/assets/...`` and similar: the page's own files only."""
     name = own_path(request.scope).strip("/")
     # Look the name up in a list of our files; never build a path from a request.
-    found = {
+    assets = {
         path.relative_to(STATIC).as_posix(): path
         for path in STATIC.rglob("*")
         if path.is_file() and not path.is_symlink()
     }
-    path = found.get(name)
+    path = assets.get(name)
     if path is None:
         return PlainTextResponse("not found", status_code=404)
     # The names of built assets contain a hash of their content.

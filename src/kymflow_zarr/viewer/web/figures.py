@@ -65,17 +65,17 @@ def values(request: Request) -> Response:
     site = site_of(request)
     choice = _Choice.of(site, _table(request), request)
     units = site.dataset.unit_values(choice.rows, choice.value, by=choice.by, unit=choice.unit)
-    found = site.dataset.summary(choice.rows, choice.value, by=choice.by, unit=choice.unit)
+    summaries = site.dataset.summary(choice.rows, choice.value, by=choice.by, unit=choice.unit)
     if len(units) > _MAX_POINTS:
         raise ArgumentError(
             f"{len(units)} points are more than the {_MAX_POINTS} that the page draws",
             where="unit", hint="Filter the rows, or count by something that is less often there.",
         )  # fmt: skip
     labels = np.array(group_labels_of(units, choice.by), dtype=object)
-    keys = group_labels_of(found, choice.by)
+    keys = group_labels_of(summaries, choice.by)
     counted = choice.unit or "image_id"
     groups = []
-    for label, statistics in zip(keys, found.to_dict("records"), strict=True):
+    for label, statistics in zip(keys, summaries.to_dict("records"), strict=True):
         inside = units[labels == label]
         numbers = inside[choice.value].to_numpy(np.float64)
         groups.append(

@@ -309,7 +309,7 @@ async def _limited(receive: Receive) -> tuple[Receive, Response | None]:
     messages = iter(body)
 
     async def again() -> Message:
-        found: Message | None = next(messages, None)
-        return await receive() if found is None else found
+        queued: Message | None = next(messages, None)
+        return await receive() if queued is None else queued
 
     return again, None

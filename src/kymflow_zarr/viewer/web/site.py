@@ -69,10 +69,10 @@ class Cache:
             Returns the size of a value in bytes.
         """
         with self._guard:
-            found = self._values.get(key)
-            if found is not None:
+            cached = self._values.get(key)
+            if cached is not None:
                 self._values.move_to_end(key)
-                value: T = found[0]
+                value: T = cached[0]
                 return value
         value = make()
         n_bytes = size(value)
@@ -131,7 +131,7 @@ class Site:
     types: list[str] = field(default_factory=list)
     downloads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_DOWNLOADS))
 
-    def own_types(self, found: Iterable[Any]) -> list[str]:
+    def own_types(self, values: Iterable[Any]) -> list[str]:
         """Return the types that people have given to events, with those just found.
 
         Each keeps its place, as number keys stand for them.
@@ -142,13 +142,13 @@ class Site:
                 with contextlib.suppress(KymflowZarrError):
                     column = self.tables.rows(name).column("user_type")
                     self.types.extend(sorted(_types_in(column.objects)))
-        self.types.extend(sorted(_types_in(found) - set(self.types)))
+        self.types.extend(sorted(_types_in(values) - set(self.types)))
         return list(dict.fromkeys(self.types))
 
 
 def _types_in(values: Iterable[Any]) -> set[str]:
-    said = {value for value in values if isinstance(value, str)}
-    return said - {"", "unreviewed"}
+    types = {value for value in values if isinstance(value, str)}
+    return types - {"", "unreviewed"}
 
 
 def site_of(request: Request) -> Site:

@@ -39,9 +39,9 @@ def open_czi(path: Path, series: int) -> DecodedImage:
         check_series(series, len(scenes), path)
         number, image = scenes[series]
         stated = _stated(file, image, name=f"scene {number}" if len(scenes) > 1 else None)
-        kept = stack.pop_all()
+        opened = stack.pop_all()
     return DecodedImage(
-        path, stated, series=series, count=len(scenes), decode=image.asarray, close=kept.close
+        path, stated, series=series, count=len(scenes), decode=image.asarray, close=opened.close
     )
 
 

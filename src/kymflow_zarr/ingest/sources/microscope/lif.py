@@ -47,9 +47,9 @@ def open_lif(path: Path, series: int) -> DecodedImage:
         check_series(series, len(images), path)
         image = images[series]
         stated = _stated(image)
-        kept = stack.pop_all()
+        opened = stack.pop_all()
     return DecodedImage(
-        path, stated, series=series, count=len(images), decode=image.asarray, close=kept.close
+        path, stated, series=series, count=len(images), decode=image.asarray, close=opened.close
     )
 
 

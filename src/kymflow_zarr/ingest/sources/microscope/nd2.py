@@ -46,12 +46,12 @@ def open_nd2(path: Path, series: int) -> DecodedImage:
         count = sizes.pop("P", 1)
         check_series(series, count, path)
         stated = _stated(file, sizes, series if count > 1 else None)
-        kept = stack.pop_all()
+        opened = stack.pop_all()
 
     def decode() -> Any:
         return file.asarray(position=series if count > 1 else None)
 
-    return DecodedImage(path, stated, series=series, count=count, decode=decode, close=kept.close)
+    return DecodedImage(path, stated, series=series, count=count, decode=decode, close=opened.close)
 
 
 def _stated(file: Any, sizes: dict[str, int], position: int | None) -> Stated:

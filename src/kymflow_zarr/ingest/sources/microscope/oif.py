@@ -41,11 +41,11 @@ def open_oif(path: Path, series: int) -> DecodedImage:
         file = stack.enter_context(oiffile.OifFile(path))
         check_series(series, 1, path)
         stated = _stated(file)
-        kept = stack.pop_all()
+        opened = stack.pop_all()
     folder = Path(f"{path}.files")
     others = sorted(p for p in folder.glob("*") if p.suffix.casefold() in _PIXELS)
     return DecodedImage(
-        path, stated, series=0, count=1, decode=file.asarray, close=kept.close, others=others
+        path, stated, series=0, count=1, decode=file.asarray, close=opened.close, others=others
     )
 
 

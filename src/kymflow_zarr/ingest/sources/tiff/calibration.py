@@ -160,20 +160,20 @@ def scales_of(
     dict
         Scales by tifffile's letter of the axis; axes without a valid scale are left out.
     """
-    found: dict[str, AxisScale | None] = {}
+    scales: dict[str, AxisScale | None] = {}
     if series.kind == "imagej":
-        found = _imagej(tif.imagej_metadata or {}, series.keyframe)
+        scales = _imagej(tif.imagej_metadata or {}, series.keyframe)
     elif pixels is not None:
-        found = _ome(pixels)
+        scales = _ome(pixels)
         if series.kind not in OME_KINDS:
             # The XML does not match the pages, but its pixel size is still valid.
-            found = {letter: found[letter] for letter in "XY"}
+            scales = {letter: scales[letter] for letter in "XY"}
     elif series.kind == "mmstack":
-        found = _micromanager((tif.micromanager_metadata or {}).get("Summary", {}))
+        scales = _micromanager((tif.micromanager_metadata or {}).get("Summary", {}))
     elif series.kind == "fluoview":
         printed = series.keyframe.tags.valueof(_PAGE_NAME)
-        found = _fluoview(tif.fluoview_metadata or {}, printed, line_scan="Y" not in series.axes)
-    return {letter: scale for letter, scale in found.items() if scale is not None}
+        scales = _fluoview(tif.fluoview_metadata or {}, printed, line_scan="Y" not in series.axes)
+    return {letter: scale for letter, scale in scales.items() if scale is not None}
 
 
 def stated_but_unknown(
@@ -406,18 +406,18 @@ def _rounded(value: float) -> float:
 
 def _ome(pixels: ET.Element) -> dict[str, AxisScale | None]:
     """Read pixel sizes and the time increment of OME-XML, with the schema's default units."""
-    found = {
+    scales = {
         letter: axis_scale(
             pixels.get(f"PhysicalSize{letter}"), pixels.get(f"PhysicalSize{letter}Unit", "\u00b5m")
         )
         for letter in "XYZ"
     }
-    found["T"] = axis_scale(pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s"))
-    times = frame_times_s(pixels) if found["T"] is None else None
+    scales["T"] = axis_scale(pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s"))
+    times = frame_times_s(pixels) if scales["T"] is None else None
     step = None if times is None else usual_step(times)
     if step is not None:
-        found["T"] = AxisScale("time", "second", step)
-    return found
+        scales["T"] = AxisScale("time", "second", step)
+    return scales
 
 
 # FluoView -----------------------------------------------------------------------------------
@@ -428,13 +428,13 @@ def _fluoview(
 ) -> dict[str, AxisScale | None]:
     """Read the dimensions of a FluoView header: (name, size, offset, resolution, unit)."""
     stated = _fluoview_printed(printed)
-    found: dict[str, AxisScale | None] = {}
+    scales: dict[str, AxisScale | None] = {}
     for name, size, _, resolution, unit in meta.get("Dimensions", ()):
         letter = _FLUOVIEW_LETTERS.get(str(name).upper())
-        if letter is not None and letter not in found:
+        if letter is not None and letter not in scales:
             line_count = int(size) if line_scan and letter == "T" else None
-            found[letter] = _agreed(axis_scale(resolution, unit), stated.get(letter), line_count)
-    return found
+            scales[letter] = _agreed(axis_scale(resolution, unit), stated.get(letter), line_count)
+    return scales
 
 
 def _agreed(
@@ -466,13 +466,13 @@ def _fluoview_printed(text: object) -> dict[str, AxisScale]:
     columns = zip(
         rows.get("Name", ()), rows.get("Resolution", ()), rows.get("Units", ()), strict=False
     )
-    found: dict[str, AxisScale] = {}
+    scales: dict[str, AxisScale] = {}
     for name, resolution, unit in columns:
         letter = _FLUOVIEW_LETTERS.get(name.upper())
         scale = axis_scale(resolution, unit)
         if letter is not None and scale is not None:
-            found[letter] = scale
-    return found
+            scales[letter] = scale
+    return scales
 
 
 QUANTITY_OF_NAME: Final[dict[str, Quantity]] = {

@@ -436,8 +436,8 @@ class TiffImage:
                 region = self._read(pixels, wanted)
         else:
             region = np.empty(tuple(len(r) for r in wanted), self.dtype)
-        kept = tuple(0 if axis in integers else slice(None) for axis in range(self.ndim))
-        return region[(*kept, ...)]  # the ellipsis keeps a single pixel an array
+        remaining = tuple(0 if axis in integers else slice(None) for axis in range(self.ndim))
+        return region[(*remaining, ...)]  # the ellipsis keeps a single pixel an array
 
     def __array__(
         self, dtype: npt.DTypeLike | None = None, copy: bool | None = None

@@ -138,14 +138,14 @@ def files_named(
         Returns the file of the folder with a UUID; called for names that do not exist.
     """
     references = _scanned(text)
-    found = []
+    paths = []
     for name, uuid in references.named:
         path = names.get(name.casefold())
         if path is None and uuid:
             path = at if uuid == references.uuid else with_uuid(uuid)
         if path is not None:
-            found.append(path)
-    return list(dict.fromkeys(found)), references.is_binary_only
+            paths.append(path)
+    return list(dict.fromkeys(paths)), references.is_binary_only
 
 
 def root_uuid(text: str) -> str | None:
@@ -270,18 +270,18 @@ def _resolve_names(
         place = dict.fromkeys(place, path)
     for element in elements:
         key = (element.get("FileName", ""), (element.text or "").strip())
-        found = place[key]
-        element.text = _OWN if found == path else f"urn:{key[0] if found is None else found.name}"
-        element.set("FileName", key[0] or "?" if found is None else found.name)
-    others += [found for found in place.values() if found is not None and found != path]
-    return tuple(name or uuid for (name, uuid), found in place.items() if found is None)
+        named = place[key]
+        element.text = _OWN if named == path else f"urn:{key[0] if named is None else named.name}"
+        element.set("FileName", key[0] or "?" if named is None else named.name)
+    others += [named for named in place.values() if named is not None and named != path]
+    return tuple(name or uuid for (name, uuid), named in place.items() if named is None)
 
 
 def _place_of(name: str, uuid: str, path: Path, own: str | None) -> Path | None:
     if (uuid and uuid == own) or name.casefold() == path.name.casefold():
         return path
-    found = _file_called(path.parent, name)
-    return found or (_file_with_uuid(path.parent, uuid) if uuid else None)
+    by_name = _file_called(path.parent, name)
+    return by_name or (_file_with_uuid(path.parent, uuid) if uuid else None)
 
 
 def _fit_pages(root: ET.Element, page_count: int, pages: Callable[[], list[object]]) -> list[str]:

@@ -29,8 +29,8 @@ class ScanImageHeader:
     @property
     def channels(self) -> list[str]:
         """Names of the channels that were saved, in the order of the pages."""
-        found = ((_SAVED.fullmatch(key), value) for key, value in self.entries.items())
-        numbers = sorted(int(match[1]) for match, value in found if match and value == "1")
+        matches = ((_SAVED.fullmatch(key), value) for key, value in self.entries.items())
+        numbers = sorted(int(match[1]) for match, value in matches if match and value == "1")
         return [f"channel {number}" for number in numbers]
 
     @property
@@ -92,5 +92,5 @@ def arranged(
     if pages % (channels * slices):
         return f"T{axes[1:]}", shape
     sizes = {"T": pages // (channels * slices), "Z": slices, "C": channels}
-    kept = {letter: n for letter, n in sizes.items() if n > 1}
-    return "".join(kept) + axes[1:], (*kept.values(), *shape[1:])
+    longer = {letter: n for letter, n in sizes.items() if n > 1}
+    return "".join(longer) + axes[1:], (*longer.values(), *shape[1:])

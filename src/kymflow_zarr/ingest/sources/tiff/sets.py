@@ -111,7 +111,7 @@ def find_sets(images: Sequence[Path], others: Sequence[Path]) -> list[FileSet]:
         folders[path.parent][0].append(path)
     for path in others:
         folders[path.parent][1].append(path)
-    found = []
+    all_sets = []
     for folder, (tiffs, rest) in folders.items():
         companions = [path for path in rest if path.name.casefold().endswith(_COMPANIONS)]
         named = [path for path in tiffs if ".ome." in path.name.casefold()]
@@ -121,8 +121,8 @@ def find_sets(images: Sequence[Path], others: Sequence[Path]) -> list[FileSet]:
         for document in scans:
             pictures = [*tiffs, *folders.get(folder / _PICTURE_FOLDER, ([], []))[0]]
             sets = _with_scan(document, sets, named, pictures, rest)
-        found += sets
-    return found
+        all_sets += sets
+    return all_sets
 
 
 def _numbered_ome(tiffs: Sequence[Path]) -> list[Path]:

@@ -94,10 +94,10 @@ def _stored(tif: TiffFile, series: TiffPageSeries) -> list[tuple[int, int]] | No
         page = series[number]
         if page is None or page.parent is not tif:
             return None
-        found = _of_page(page, keyframe)
-        if found is None:
+        page_ranges = _of_page(page, keyframe)
+        if page_ranges is None:
             return None
-        ranges += found
+        ranges += page_ranges
     return ranges
 
 

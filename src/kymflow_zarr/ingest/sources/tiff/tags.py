@@ -71,8 +71,8 @@ def describe(tif: TiffFile, series: TiffPageSeries) -> dict[str, object]:
     if tif.is_fluoview:
         described["fluoview"] = jsonable(tif.fluoview_metadata)
     for name in _OUTSIDE_TAGS:
-        if getattr(tif, f"is_{name}") and (found := getattr(tif, f"{name}_metadata")):
-            described[name] = jsonable(found)
+        if getattr(tif, f"is_{name}") and (value := getattr(tif, f"{name}_metadata")):
+            described[name] = jsonable(value)
     tags = _tags(first)
     described["image_description"] = tags.pop("ImageDescription", None)
     described["tags"] = tags
@@ -83,16 +83,16 @@ def describe(tif: TiffFile, series: TiffPageSeries) -> dict[str, object]:
 
 
 def _tags(page: TiffPage) -> dict[str, object]:
-    found: dict[str, object] = {}
+    values: dict[str, object] = {}
     for tag in page.tags:
         if tag.code in _STORAGE_TAGS:
             continue
         name, number = tag.name, 2
         # A page may repeat a tag: OME-TIFF written by ImageJ has two descriptions.
-        while name in found:
+        while name in values:
             name, number = f"{tag.name}.{number}", number + 1
-        found[name] = _tag_value(tag)
-    return found
+        values[name] = _tag_value(tag)
+    return values
 
 
 def _tag_value(tag: TiffTag) -> object:

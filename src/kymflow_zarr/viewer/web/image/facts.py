@@ -103,8 +103,8 @@ def image_facts(site: Site, image_id: str, query: QueryParams) -> dict[str, Any]
     }
     for part in (_identity, _pixels, _payload, _rois, _origin, _artifacts, _curation):
         try:
-            found = part(site, record)
-            facts |= {**found, "error": facts["error"] or found.get("error")}
+            of_part = part(site, record)
+            facts |= {**of_part, "error": facts["error"] or of_part.get("error")}
         except KymflowZarrError as error:
             # A damaged part must not hide the others.
             if facts["error"] is None:
@@ -159,8 +159,8 @@ def _pixels(site: Site, record: ZarrImageRecord) -> dict[str, Any]:
     if 0 in plane.shape:
         return {**facts, "contrast": None}
     start = {slider["axis"]: slider["at"] for slider in facts["sliders"]}
-    found = intensities(site, pixels, start)
-    return {**facts, "contrast": {key: found[key] for key in ("low", "high", "min", "max")}}
+    measured = intensities(site, pixels, start)
+    return {**facts, "contrast": {key: measured[key] for key in ("low", "high", "min", "max")}}
 
 
 def _plane(plane: Plane, dtype: np.dtype[Any]) -> dict[str, Any]:

@@ -80,28 +80,28 @@ class Pixels:
             where[down], where[across] = rows, columns
             return self.image.load_array(tuple(where), level=level)
 
-        found = block_means(read, rows, columns, step, self.dtype, chunk_rows=sizes[0])
+        means = block_means(read, rows, columns, step, self.dtype, chunk_rows=sizes[0])
         if self.image.has_new_pixels():
             raise EditConflictError(
                 "the pixels have changed meanwhile", where=self.image.image_id, hint=_RELOAD
             )
-        return found
+        return means
 
     def _level_for(
         self, rows: slice, columns: slice, step: tuple[int, int]
     ) -> tuple[int, tuple[int, int]]:
         """Return the smallest level whose samples make up these blocks, and its factors."""
-        found = 0, (1, 1)
+        best = 0, (1, 1)
         if self.dtype.kind == "c":
-            return found  # The mean of magnitudes is not the magnitude of the mean.
+            return best  # The mean of magnitudes is not the magnitude of the mean.
         for number, level in enumerate(self.image.levels):
             factors = level.factors[self.plane.rows], level.factors[self.plane.columns]
             if all(
                 n % f == 0 and span.start % f == 0 and (span.stop % f == 0 or span.stop == size)
                 for n, f, span, size in zip(step, factors, (rows, columns), self.size, strict=True)
             ):
-                found = number, factors
-        return found
+                best = number, factors
+        return best
 
     @property
     def size(self) -> tuple[int, int]:

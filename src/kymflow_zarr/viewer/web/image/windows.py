@@ -77,7 +77,7 @@ def window(request: Request) -> Response:
         with site.pixels:
             return pixels.window(at, rows, columns, step)
 
-    values = site.cache.get(("window", *key), made, lambda found: found.nbytes)
+    values = site.cache.get(("window", *key), made, lambda array: array.nbytes)
     dtype = values.dtype
     return Response(
         values.tobytes(),
@@ -148,11 +148,11 @@ def _samples(height: int, width: int, pixels: Pixels) -> list[tuple[slice, slice
     tiles = -(-height // tall) * across
     tall, wide = min(tall, _SAMPLE), min(wide, _SAMPLE)
     count = max(1, min(tiles, _SAMPLE // (tall * wide)))
-    found = []
+    samples = []
     for tile in np.unique(np.linspace(0, tiles - 1, count).astype(int)).tolist():
         top, left = tile // across * pixels.chunks[pixels.plane.rows], tile % across * wide
-        found.append((slice(top, min(height, top + tall)), slice(left, min(width, left + wide))))
-    return found
+        samples.append((slice(top, min(height, top + tall)), slice(left, min(width, left + wide))))
+    return samples
 
 
 def _runs(height: int, width: int) -> list[slice]:

@@ -172,13 +172,13 @@ def images(request: Request) -> Response:
     limit = number_of(request, "limit", 100, most=_MAX_ROWS)
     asked = Asked.of(request.query_params, offset=number_of(request, "offset", 0), limit=limit)
     rows = site.gallery.rows()
-    found = rows.find(asked)
+    positions = rows.find(asked)
     names = list(rows.columns)
-    page = rows.rows(found[asked.offset : asked.offset + limit], names)
+    page = rows.rows(positions[asked.offset : asked.offset + limit], names)
     listed = [dict(zip(names, row, strict=True)) for row in page]
     for row in listed:
         row["thumbnail"] = None if row["error"] else thumbnail_address(row["image_id"], row)
-    return answer({"total": len(found), "offset": asked.offset, "rows": listed})
+    return answer({"total": len(positions), "offset": asked.offset, "rows": listed})
 
 
 def changes(request: Request) -> Response:

@@ -23,16 +23,16 @@ _MAX_IMAGES: Final = 5000
 def ids(request: Request) -> Response:
     """Answer ``GET /api/ids``: id and verdict of the images of a query, without other facts."""
     rows = site_of(request).gallery.rows()
-    found = rows.find(Asked.of(request.query_params))
-    first, n = number_of(request, "offset", 0), number_of(request, "limit", len(found))
-    if min(n, len(found) - first) > _MAX_IMAGES:
+    positions = rows.find(Asked.of(request.query_params))
+    first, n = number_of(request, "offset", 0), number_of(request, "limit", len(positions))
+    if min(n, len(positions) - first) > _MAX_IMAGES:
         raise ArgumentError(
-            f"the list has {len(found)} images, and at most {_MAX_IMAGES} are judged at once",
+            f"the list has {len(positions)} images, and at most {_MAX_IMAGES} are judged at once",
             where="limit",
             hint="Filter the list, or choose a part of it.",
         )
     names = ["image_id", "verdict"]
-    page = rows.rows(found[first : first + n], names)
+    page = rows.rows(positions[first : first + n], names)
     return answer({"rows": [dict(zip(names, row, strict=True)) for row in page]})
 
 

@@ -62,14 +62,14 @@ class PagedRows(Rows):
 
     def with_words(self, words: Sequence[str]) -> Mask:
         """Return a mask of the rows that have each word in one of the columns of text."""
-        found = np.zeros((len(words), len(self)), dtype=bool)
+        matches = np.zeros((len(words), len(self)), dtype=bool)
         for name, kind in self.kinds().items():
             if kind in ("text", "list"):
                 (values,) = self._file.read([name])
                 column = Column(values)
-                for each, word in zip(found, words, strict=True):
+                for each, word in zip(matches, words, strict=True):
                     np.logical_or(each, column.contains(word), out=each)
-        return np.asarray(found.all(axis=0))
+        return np.asarray(matches.all(axis=0))
 
     def rows(self, positions: Iterable[int], names: Sequence[str]) -> list[list[Any]]:
         """Return rows as lists of the values of some columns; missing ones are None."""

@@ -148,8 +148,8 @@ class Column:
             raise ArgumentError(f"the lists of {self.name!r} have no order", where="where")
         sought = value.casefold()
         order = _ORDERS[op]
-        found: Mask = np.array([bool(order(text, sought)) for text in self.texts], dtype=bool)
-        return np.logical_and(found, ~self.missing)
+        matches: Mask = np.array([bool(order(text, sought)) for text in self.texts], dtype=bool)
+        return np.logical_and(matches, ~self.missing)
 
     def _compared(self, op: str, value: str) -> Mask:
         sought = _moment(value) if self.kind == "time" else _number(value)
@@ -161,8 +161,8 @@ class Column:
             if op in ("eq", "ne"):
                 same: Mask = self.numbers == sought
                 return same if op == "eq" else ~same
-            found: Mask = _ORDERS[op](self.numbers, sought)
-        return found
+            matches: Mask = _ORDERS[op](self.numbers, sought)
+        return matches
 
 
 _BOOLS: Final = (bool, np.bool_)
@@ -301,8 +301,8 @@ class Rows:
         """
         mask = self.mask(asked)
         if not asked.sort:
-            found = np.flatnonzero(mask)
-            return found[::-1] if asked.descending else found
+            positions = np.flatnonzero(mask)
+            return positions[::-1] if asked.descending else positions
         key = (asked.sort, asked.descending)
         order = self._orders.get(key)
         if order is None:

@@ -130,10 +130,10 @@ def _groups(
     if not by:
         return [("", np.ones(len(rows), dtype=bool))]
     labels = np.array(_labels(rows, images, by), dtype=object)
-    found, counts = np.unique(labels[mask], return_counts=True)
-    names = [str(name) for name in found[np.argsort(-counts, kind="stable")][:_MAX_GROUPS]]
+    distinct, counts = np.unique(labels[mask], return_counts=True)
+    names = [str(name) for name in distinct[np.argsort(-counts, kind="stable")][:_MAX_GROUPS]]
     groups = [(name, labels == name) for name in sorted(names)]
-    if len(found) > _MAX_GROUPS:
+    if len(distinct) > _MAX_GROUPS:
         rest = ~np.any([inside for _, inside in groups], axis=0)
         groups.append((_OTHERS, rest))
     return groups
@@ -245,7 +245,7 @@ def table(request: Request) -> Response:
     rows = site.tables.rows(parts[0])
     limit = number_of(request, "limit", 100, most=_MAX_ROWS)
     asked = Asked.of(request.query_params, offset=number_of(request, "offset", 0), limit=limit)
-    found = rows.find(asked)
+    positions = rows.find(asked)
     names = list(rows.columns)
     return answer(
         {
@@ -253,8 +253,8 @@ def table(request: Request) -> Response:
                 {"name": n, "kind": kind, "unit": unit_of(n)} for n, kind in rows.kinds().items()
             ],
             "edited_since": site.tables.edited_since(parts[0]),
-            "total": len(found),
+            "total": len(positions),
             "offset": asked.offset,
-            "rows": rows.rows(found[asked.offset : asked.offset + limit], names),
+            "rows": rows.rows(positions[asked.offset : asked.offset + limit], names),
         }
     )
