@@ -28,6 +28,7 @@ import pytest
 import tifffile
 
 from kymflow_zarr import ZarrDataset, set_limits
+from kymflow_zarr.runtime import lease
 from kymflow_zarr.runtime.lease import working_under
 from kymflow_zarr.runtime.parallel import in_order, process_token
 from kymflow_zarr.storage.local import staging
@@ -743,6 +744,29 @@ def test_a_process_saves_nothing_after_its_call_has_ended(
         assert ds["i0"].list_analysis_keys() != []
         assert ds["i1"].list_analysis_keys() == []
         assert no_leftovers(ds)
+
+
+def test_ctrl_c_where_a_task_begins_leaves_its_lease_to_no_later_save(tmp_path: Path) -> None:
+    class Struck:
+        """The variable of the lease, with Ctrl-C right after it was set."""
+
+        def __init__(self) -> None:
+            self.get = variable.get
+
+        def set(self, current: Any) -> None:
+            variable.set(current)
+            raise KeyboardInterrupt
+
+    variable = lease._current
+    with ZarrDataset(tmp_path / "a.zarr") as ds:
+        rec = ds.add_image(np.zeros((2, 2)))
+        patch = pytest.MonkeyPatch()
+        patch.setattr(lease, "_current", Struck())
+        with pytest.raises(KeyboardInterrupt):
+            ds.map(_Waits(tmp_path), executor=Here())
+        patch.undo()
+        rec.save_json("note", 1)
+        assert rec.load_json("note") == 1
 
 
 def test_a_call_waits_for_a_commit_that_is_under_way(tmp_path: Path) -> None:

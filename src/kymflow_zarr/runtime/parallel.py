@@ -17,6 +17,7 @@ from concurrent.futures import (
     ThreadPoolExecutor,
 )
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -183,6 +184,12 @@ def _submitted(
 
 
 def _leased(lease: Lease, call: Callable[[T], R], item: T) -> R:
+    # In a context of its own: an executor may call in the main thread, where Ctrl-C between two
+    # bytecodes could leave the lease to what is saved later.
+    return copy_context().run(_under, lease, call, item)
+
+
+def _under(lease: Lease, call: Callable[[T], R], item: T) -> R:
     with working_under(lease):
         return call(item)
 
