@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kymflow_zarr import Axis, ZarrDataset
+from kymflow_zarr.errors import UnsupportedDataError
 from kymflow_zarr.export.dataset_layout import files as image_module
 from kymflow_zarr.ingest.sources.tiff.file import open_tiff
 
@@ -329,3 +330,53 @@ def test_a_tiff_appears_when_it_is_complete(
         with pytest.raises(FileExistsError, match="already"):
             record.export_tiff(target)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tif", "d.zarr"]
+
+
+# OME-TIFF ----------------------------------------------------------------------------------
+
+
+def test_a_name_that_ends_in_ome_tif_gives_what_ome_tiff_can_tell(tmp_path: Path) -> None:
+    target = tmp_path / "a.ome.tif"
+    times_s = np.array([0.0, 0.5, 1.7])
+    with ZarrDataset(tmp_path / "d.zarr", mode="w", durability="relaxed") as ds:
+        axes = (
+            Axis("t", "time", "second", 0.6), Axis("c", "channel"),
+            Axis("z", "space", "micrometer", 2.0), Axis("y", "space", "micrometer", 0.5),
+            Axis("x", "space", "micrometer", 0.25),
+        )  # fmt: skip
+        pixels = filled((3, 2, 4, 8, 9), "uint16")
+        rec = ds.add_image(pixels, image_id="a", axes=axes, channel_names=["DAPI", "Ca"])
+        rec.save_array_artifact("axis_times/t", times_s)
+        rec.export_tiff(target)
+        rec.export_tiff(target)  # The same file again.
+        back = ds.ingest_tiff(target)
+        assert back.channel_names == ["DAPI", "Ca"]
+        np.testing.assert_array_equal(back.times_s(), times_s)
+        steps = {axis.name: (axis.unit, axis.step) for axis in back.axes}
+        assert steps["z"] == ("micrometer", 2.0)
+        assert (steps["y"], steps["x"]) == (("micrometer", 0.5), ("micrometer", 0.25))
+        order = [[axis.name for axis in back.axes].index(axis.name) for axis in axes]
+        np.testing.assert_array_equal(back.load_array().transpose(order), pixels)
+    with tifffile.TiffFile(target) as tif:
+        assert tif.ome_metadata is not None
+        pixels_told = tifffile.xml2dict(tif.ome_metadata)["OME"]["Image"]["Pixels"]
+    # Red and green, opaque: FF0000FF and 00FF00FF as signed integers.
+    assert [channel["Color"] for channel in pixels_told["Channel"]] == [-16776961, 16711935]
+    assert (pixels_told["TimeIncrement"], pixels_told["TimeIncrementUnit"]) == (0.6, "s")
+    told = {(plane["TheT"], plane["DeltaT"]) for plane in pixels_told["Plane"]}
+    assert told == {(0, 0.0), (1, 0.5), (2, 1.7)}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "axes", "reason"),
+    [("int64", ("y", "x"), "no pixels of type int64"), ("uint8", ("t", "x"), "no rows in time")],
+)
+def test_what_ome_tiff_cannot_tell_is_refused_by_name(
+    tmp_path: Path, dtype: str, axes: tuple[str, str], reason: str
+) -> None:
+    with ZarrDataset(tmp_path / "d.zarr", mode="w", durability="relaxed") as ds:
+        rec = ds.add_image(filled((8, 9), dtype), axes=axes)
+        with pytest.raises(UnsupportedDataError, match=reason):
+            rec.export_tiff(tmp_path / "a.ome.tiff")
+        assert not (tmp_path / "a.ome.tiff").exists()
+        rec.export_tiff(tmp_path / "a.tiff")

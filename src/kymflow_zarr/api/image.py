@@ -1290,14 +1290,17 @@ class ZarrImageRecord:
         Parameters
         ----------
         path : str or Path
-            A new file. It appears when it is complete.
+            A new file. It appears when it is complete. A name that ends in ``.ome.tif`` or
+            ``.ome.tiff`` asks for an OME-TIFF, which tells names and colors of channels,
+            calibration, and the time of each frame.
 
         Raises
         ------
         TargetExistsError
             If the path exists and is not this same TIFF (a FileExistsError).
         UnsupportedDataError
-            If the image has no pixels.
+            If the image has no pixels, or OME-TIFF is asked for and cannot express it: a line
+            scan, whose rows are times, or a dtype such as float16 or int64.
         CorruptDataError
             If a stored file is missing or damaged; no file is left at `path`.
         """

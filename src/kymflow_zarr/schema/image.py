@@ -261,8 +261,12 @@ def _check_dimensions(pixels: PixelsDocument, axes: int, *, where: str) -> None:
         )
 
 
-# Default display colors, as Fiji assigns them to the channels of a composite.
 _COLORS: Final = ("FF0000", "00FF00", "0000FF", "FFFFFF", "00FFFF", "FF00FF", "FFFF00")
+
+
+def channel_color(index: int) -> str:
+    """Return the display color of a channel as RRGGBB, as Fiji assigns them in a composite."""
+    return _COLORS[index % len(_COLORS)]
 
 
 class ChannelWindow(NamedTuple):
@@ -348,7 +352,7 @@ def _channel(index: int, channel: ChannelWindow) -> dict[str, Any]:
     window = {"min": channel.low, "max": channel.high, "start": channel.low, "end": channel.high}
     return {
         "label": channel.name,
-        "color": _COLORS[index % len(_COLORS)],
+        "color": channel_color(index),
         "window": window,
         "active": True,
     }

@@ -18,6 +18,7 @@ from uuid import NAMESPACE_OID, uuid5
 import numpy as np
 import tifffile
 
+from kymflow_zarr.engine.images.times import kept_times_s
 from kymflow_zarr.errors import (
     CorruptDataError,
     KymflowZarrError,
@@ -26,9 +27,12 @@ from kymflow_zarr.errors import (
     UnsupportedDataError,
 )
 from kymflow_zarr.export.tiff.display import Display
+from kymflow_zarr.schema.image import channel_color
 from kymflow_zarr.types import ArrayLike, Axis, Quantity, StrPath
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from kymflow_zarr.engine.image import StoredImage
 
 
@@ -228,6 +232,7 @@ def write_tiff(
     *,
     name: str,
     display: Display | None = None,
+    ome: OmeFacts | None = None,
 ) -> TiffAxes:
     """Write an image; return the arrangement of its dimensions in the file.
 
@@ -245,6 +250,8 @@ def write_tiff(
         Name of the image.
     display : Display, optional
         Display settings of the source TIFF.
+    ome : OmeFacts, optional
+        Write an OME-TIFF with these; :func:`no_ome_because` says whether that is possible.
 
     Raises
     ------
@@ -254,7 +261,7 @@ def write_tiff(
     placed = tiff_axes(axes)
     dtype = np.dtype(pixels.dtype)
     shape = tuple(int(pixels.shape[i]) for i in placed.order)
-    kind = tiff_kind(axes, tuple(pixels.shape), dtype)
+    kind = tiff_kind(axes, tuple(pixels.shape), dtype) if ome is None else "ome"
     display = (display or Display()).fitting(dtype)
     arguments: dict[str, Any] = display.arguments()
     if isinstance(pixels, np.ndarray):
@@ -267,7 +274,7 @@ def write_tiff(
         arguments |= {
             "ome": True,
             "bigtiff": _is_big(shape, dtype),
-            "metadata": _ome(placed, names, name),
+            "metadata": _ome(placed, names, name) | ({} if ome is None else ome.of(placed, shape)),
         }
     else:
         # Resolutions are per unit of the description; tifffile defaults to inches.
@@ -362,6 +369,53 @@ def _names_of_channels(
     return list(channel_names) if fits else []
 
 
+def no_ome_because(axes: tuple[Axis, ...], dtype: np.dtype[Any]) -> str | None:
+    """Return why OME-TIFF cannot express an image, None if it can."""
+    placed = tiff_axes(axes)
+    if dtype.name not in _OME_DTYPES:
+        return f"has no pixels of type {dtype.name}"
+    if any(a is not None and a.quantity == "time" for a in (placed.axis("Y"), placed.axis("X"))):
+        return "has no rows in time, as line scans have"
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class OmeFacts:
+    """What an OME-TIFF tells that ImageJ's description does not.
+
+    Parameters
+    ----------
+    channel_names : list of str, optional
+        One for each channel.
+    times_s : numpy.ndarray, optional
+        The irregular times of the frames, of shape ``(frames,)``, in seconds.
+    """
+
+    channel_names: list[str] | None = None
+    times_s: npt.NDArray[np.float64] | None = None
+
+    def of(self, placed: TiffAxes, shape: tuple[int, ...]) -> dict[str, Any]:
+        """Return it under tifffile's keys.
+
+        Source: OME-XML 2016-06, https://www.openmicroscopy.org/Schemas/OME/2016-06/: a ``Color``
+        is RGBA in a signed integer of 32 bits, ``DeltaT`` the time of one plane.
+        """
+        facts: dict[str, Any] = {}
+        names = _names_of_channels(placed, shape, self.channel_names)
+        if "C" in placed.letters:
+            count = shape[placed.letters.index("C")]
+            rgba = [int(f"{channel_color(index)}FF", 16) for index in range(count)]
+            channel: dict[str, Any] = {"Color": [c - 2**32 if c >= 2**31 else c for c in rgba]}
+            if names and not any(map(_NOT_XML.search, names)):
+                channel["Name"] = names
+            facts["Channel"] = channel
+        frame = placed.axis("T")
+        if self.times_s is not None and frame is not None and frame.quantity == "time":
+            planes = np.repeat(self.times_s, math.prod(shape[1:-2]))
+            facts["Plane"] = {"DeltaT": planes.tolist(), "DeltaTUnit": ["s"] * len(planes)}
+        return facts
+
+
 def _ome(placed: TiffAxes, channel_names: list[str], name: str) -> dict[str, Any]:
     """Return the metadata of OME-XML under tifffile's keys."""
     # Make the bytes reproducible, so that a second export recognizes the first one's file.
@@ -383,6 +437,9 @@ def _ome(placed: TiffAxes, channel_names: list[str], name: str) -> dict[str, Any
     return metadata
 
 
+# Bio-Formats and tifffile take these names for OME-TIFF, with 64-bit offsets or not.
+_OME_ENDS: Final = (".ome.tif", ".ome.tiff", ".ome.tf2", ".ome.tf8", ".ome.btf")
+
 # Smaller images are loaded as a whole, larger ones plane by plane.
 _WHOLE_BYTES: Final = 256 << 20
 
@@ -401,11 +458,12 @@ def export_tiff(record: StoredImage, path: StrPath) -> None:
         raise _taken(target)
     pixels = record.load_array() if array.nbytes <= _WHOLE_BYTES else array
     display = display_of(record.storage, record.image_id)
+    ome = _ome_facts(record, target)
     # Write to a hidden name first, so that a killed process leaves no partial file.
     partial = target.with_name(f".{uuid.uuid4().hex}.partial")
     try:
         axes, names = record.axes, record.channel_names
-        write_tiff(partial, pixels, axes, names, name=record.image_id, display=display)
+        write_tiff(partial, pixels, axes, names, name=record.image_id, display=display, ome=ome)
         if not is_there:
             _publish(partial, target)
         elif not filecmp.cmp(partial, target, shallow=False):
@@ -421,6 +479,20 @@ def export_tiff(record: StoredImage, path: StrPath) -> None:
                 f"cannot write: {error.strerror or error}", where=str(target)
             ) from error
         raise
+
+
+def _ome_facts(record: StoredImage, target: Path) -> OmeFacts | None:
+    """Return what an OME-TIFF tells, None if the name does not ask for one."""
+    if not target.name.lower().endswith(_OME_ENDS):
+        return None
+    reason = no_ome_because(record.axes, record.dtype)
+    if reason is not None:
+        raise UnsupportedDataError(
+            f"OME-TIFF {reason}",
+            where=str(target),
+            hint="Name it .tif: ImageJ's description tells its axes and calibration.",
+        )
+    return OmeFacts(record.channel_names, kept_times_s(record))
 
 
 def _publish(partial: Path, target: Path) -> None:
