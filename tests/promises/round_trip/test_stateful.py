@@ -5,11 +5,12 @@ from __future__ import annotations
 import atexit
 import copy
 import functools
+import gc
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from kymflow_zarr import ZarrDataset, ZarrImageRecord
 from kymflow_zarr.testing import FAULT_KINDS, FaultPoint, FaultyDisk, InterruptPoint
 
+# What interrupted descriptors are closed by is the garbage collection of their file.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 NAMES = st.sampled_from(["a", "A", "a/b", "zarr", "é", "x.json"])
 IDS = st.sampled_from(["i", "I", "j k"])
 FILES = st.sampled_from(["one.tif", "day/two.tif"])
@@ -93,6 +99,13 @@ def _image(array: Any) -> Image:
 
 def _value(array: Any) -> tuple[str, tuple[int, ...], bytes]:
     return array.dtype.name, array.shape, array.tobytes()
+
+
+@pytest.fixture(autouse=True)
+def _collected() -> Iterator[None]:
+    """Close what was interrupted before another test, which expects no warnings."""
+    yield
+    gc.collect()
 
 
 class Against(RuleBasedStateMachine):
