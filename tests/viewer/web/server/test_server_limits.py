@@ -20,15 +20,15 @@ import pytest
 from starlette.testclient import TestClient
 
 from kymflow_zarr import ZarrDataset
-from kymflow_zarr.viewer.web import downloads, serving
-from kymflow_zarr.viewer.web.serving import Connection
+from kymflow_zarr.viewer.web import connection, downloads
+from kymflow_zarr.viewer.web.connection import Connection
 from tests.viewer.web.site import PIXELS, ask
 
 
 @pytest.fixture
 def port(dataset: ZarrDataset, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """The port of a server of little patience."""
-    monkeypatch.setattr(serving, "_CHECK_S", 0.1)
+    monkeypatch.setattr(connection, "_CHECK_S", 0.1)
     monkeypatch.setattr(Connection, "max_connections", 8)
     monkeypatch.setattr(Connection, "request_s", 1.0)
     monkeypatch.setattr(Connection, "read_s", 1.0)

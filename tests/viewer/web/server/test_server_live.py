@@ -97,7 +97,10 @@ def test_nothing_is_edited_in_a_dataset_that_is_read_only(dataset: ZarrDataset) 
 def test_the_extra_is_named_where_it_is_missing(
     dataset: ZarrDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in [name for name in sys.modules if name.startswith("kymflow_zarr.viewer.web")]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.setitem(sys.modules, "uvicorn.protocols.http.h11_impl", None)
     with pytest.raises(MissingDependencyError, match=r"kymflow-zarr\[view\]"):
         dataset.view()
 
