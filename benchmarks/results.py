@@ -31,7 +31,8 @@ def run(folder: Path, *, quick: bool) -> Iterator[Row]:
             {"plain": lambda _: velocity(rec), "remembering": lambda _: remembered(rec)},
             repeat=100, clock=time.process_time,
         )  # fmt: skip
-        more = times["remembering"] - times["plain"]
+        # Less than nothing is what the noise of the clock makes of a small difference.
+        more = max(0.0, times["remembering"] - times["plain"])
         yield Row(
             "a function of 5 ms whose record remembers, processor time",
             "the same with a plain record", FUNCTION_S + more, FUNCTION_S, 1.05,
