@@ -27,6 +27,7 @@ export class RowStore {
   #key = "";
   /** Pages that are shown until they have come again. */
   #old = new Set<number>();
+  #refreshes = 0;
 
   /** Ask again; what is shown stays until the answer is there. */
   ask(question: Question): void {
@@ -41,6 +42,7 @@ export class RowStore {
 
   /** Something may have changed: what is in view is asked for again. */
   refresh(): void {
+    this.#refreshes += 1;
     this.#old = new Set(this.#pages.keys());
     this.version.value += 1;
   }
@@ -105,6 +107,7 @@ export class RowStore {
     const question = this.#question;
     if (!question) return;
     const abort = new AbortController();
+    const refreshes = this.#refreshes;
     this.#asked.set(page, abort);
     this.loading.value = true;
     getJson<Rows<ImageRow>>(
@@ -116,10 +119,15 @@ export class RowStore {
     ).then(
       (answer) => {
         if (abort.signal.aborted) return;
-        if (fresh) this.#pages.clear();
-        this.#old.delete(page);
-        this.#pages.set(page, answer.rows);
-        this.total.value = answer.total;
+        const late = refreshes !== this.#refreshes;
+        // Asked before something changed: what is shown is newer, and the page is asked for again.
+        if (fresh || !late || !this.#pages.has(page)) {
+          if (fresh) this.#pages.clear();
+          this.#pages.set(page, answer.rows);
+          this.total.value = answer.total;
+        }
+        if (late) this.#old.add(page);
+        else this.#old.delete(page);
         this.error.value = null;
         this.#done(page, abort);
       },

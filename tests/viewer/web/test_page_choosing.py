@@ -96,9 +96,9 @@ def test_the_gallery_is_judged_with_keys_alone_and_with_latency(
     chosen(page, 12)
     page.keyboard.press("Escape")
     done(page)
-    until(page, "() => document.querySelectorAll('[data-testid=verdict-badge]').length >= 6")
     wanted = ["accepted", "rejected", None, "rejected", None] + ["accepted"] * 3 + [None] * 4
     assert list(verdicts(many_images).values()) == wanted
+    until(page, "() => document.querySelectorAll('[data-testid=verdict-badge]').length >= 6")
 
 
 def test_each_key_in_a_list_of_the_undecided_judges_the_image_with_the_focus(
