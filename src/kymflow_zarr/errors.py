@@ -32,6 +32,9 @@ Every error is also the builtin exception that a Python caller would expect, so 
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 __all__ = [
     "ArgumentError",
     "ArgumentTypeError",
@@ -213,3 +216,28 @@ class LockTimeoutError(StorageError, TimeoutError):
 
 class MissingDependencyError(KymflowZarrError, ImportError):
     """An optional package is not installed; the message names the extra."""
+
+
+def extra_module(module: str, *, extra: str, needs: str) -> Any:
+    """Return a module of an optional package.
+
+    Parameters
+    ----------
+    module : str
+    extra : str
+        The extra that installs it.
+    needs : str
+        What needs which package, such as ``"plots need the package matplotlib"``.
+
+    Raises
+    ------
+    MissingDependencyError
+        If it is not installed; names the extra.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{needs}, which is not installed",
+            hint=f"Install it with the extra: pip install 'kymflow-zarr[{extra}]'.",
+        ) from error

@@ -21,8 +21,8 @@ from kymflow_zarr.errors import (
     ArgumentError,
     DatasetExistsError,
     DatasetNotFoundError,
-    MissingDependencyError,
     SchemaValidationError,
+    extra_module,
 )
 from kymflow_zarr.storage.interface import Storage
 from kymflow_zarr.storage.shares.detect import is_shared_dataset
@@ -164,13 +164,10 @@ def open_bucket(address: str, options: Mapping[str, Any] | None) -> Bucket:
     MissingDependencyError
         If obstore is not installed.
     """
-    try:
-        from kymflow_zarr.storage.object.bucket import Bucket
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"{address.partition(':')[0]}:// needs the package obstore, which is not installed",
-            hint="Install it with the extra: pip install 'kymflow-zarr[remote]'.",
-        ) from error
+    scheme = address.partition(":")[0]
+    extra_module("obstore", extra="remote", needs=f"{scheme}:// needs the package obstore")
+    from kymflow_zarr.storage.object.bucket import Bucket
+
     return Bucket(address, options)
 
 

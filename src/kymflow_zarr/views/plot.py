@@ -6,12 +6,11 @@ import math
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from kymflow_zarr.engine.rois.values import known_rois
-from kymflow_zarr.errors import ArgumentError, ArtifactNotFoundError, MissingDependencyError
+from kymflow_zarr.errors import ArgumentError, ArtifactNotFoundError, extra_module
 from kymflow_zarr.formats.kinds import dataframe_kinds
 
 if TYPE_CHECKING:
@@ -45,13 +44,9 @@ def require_matplotlib() -> Any:
     MissingDependencyError
         If it is not installed; names the extra.
     """
-    try:
-        return import_module("matplotlib.pyplot")
-    except ImportError as error:
-        raise MissingDependencyError(
-            "plots need the package matplotlib, which is not installed",
-            hint="Install it with the extra: pip install 'kymflow-zarr[plot]'.",
-        ) from error
+    return extra_module(
+        "matplotlib.pyplot", extra="plot", needs="plots need the package matplotlib"
+    )
 
 
 def plain(text: object) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kymflow_zarr.engine.images.times import kept_times_s
-from kymflow_zarr.errors import MissingDependencyError
+from kymflow_zarr.errors import extra_module
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -19,13 +19,9 @@ __all__ = ["to_xarray"]
 
 def to_xarray(record: StoredImage) -> xr.DataArray:
     """Return an image with named, calibrated coordinates; lazy where dask is installed."""
-    try:
-        import xarray as xr
-    except ImportError as error:
-        raise MissingDependencyError(
-            "to_xarray() needs the package xarray, which is not installed",
-            hint="Install it with the extra: pip install 'kymflow-zarr[xarray]'.",
-        ) from error
+    extra_module("xarray", extra="xarray", needs="to_xarray() needs the package xarray")
+    import xarray as xr
+
     pixels = _pixels(record)
     axes, names = record.axes, record.channel_names
     coordinates: dict[str, Any] = {}

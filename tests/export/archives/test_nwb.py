@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import pytest
 
 from kymflow_zarr import LineRoi, RectRoi, ZarrDataset
 from kymflow_zarr.errors import ArgumentError, MissingDependencyError, TargetExistsError
-from kymflow_zarr.export.archives import nwb as nwb_export
 
 pynwb: Any = pytest.importorskip("pynwb", reason="pynwb is not installed")
 
@@ -213,10 +213,7 @@ def test_a_file_that_exists_is_never_overwritten(ds: ZarrDataset, tmp_path: Path
 def test_without_pynwb_the_error_names_the_extra(
     ds: ZarrDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(name: str) -> Any:
-        raise ImportError(name)
-
-    monkeypatch.setattr(nwb_export, "import_module", refuse)
+    monkeypatch.setitem(sys.modules, "pynwb", None)
     with pytest.raises(MissingDependencyError, match=r"kymflow-zarr\[nwb\]"):
         ds.export_nwb(tmp_path, metadata=MOUSE)
 

@@ -7,7 +7,6 @@ import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -23,9 +22,9 @@ from kymflow_zarr.engine.curation.judging import edited
 from kymflow_zarr.engine.index.names import find_one, names_of
 from kymflow_zarr.errors import (
     ArgumentError,
-    MissingDependencyError,
     RecordNotFoundError,
     SourceFileError,
+    extra_module,
 )
 from kymflow_zarr.runtime.report import Report
 
@@ -208,13 +207,8 @@ def sheet_of_text(text: str, *, where: str) -> pd.DataFrame:
 
 
 def _excel(path: Path) -> pd.DataFrame:
-    try:
-        openpyxl: Any = import_module("openpyxl")
-    except ImportError as error:
-        raise MissingDependencyError(
-            "Excel files need the package openpyxl, which is not installed",
-            hint="Install it with the extra: pip install 'kymflow-zarr[excel]'.",
-        ) from error
+    needs = "Excel files need the package openpyxl"
+    openpyxl = extra_module("openpyxl", extra="excel", needs=needs)
     try:
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
         rows = [list(row) for row in book.worksheets[0].iter_rows(values_only=True)]

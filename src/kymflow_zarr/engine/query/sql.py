@@ -35,7 +35,7 @@ from kymflow_zarr.errors import (
     CorruptDataError,
     KymflowZarrError,
     LimitExceededError,
-    MissingDependencyError,
+    extra_module,
 )
 from kymflow_zarr.formats.parquet.footer import arrow_reader, check_parquet_size
 from kymflow_zarr.runtime.limits import get_limits
@@ -375,13 +375,7 @@ def _register(connection: Any, name: str, data: Any) -> None:
 
 
 def _duckdb() -> Any:
-    try:
-        return import_module("duckdb")
-    except ImportError as error:
-        raise MissingDependencyError(
-            "SQL needs the package duckdb, which is not installed",
-            hint="Install it with the extra: pip install 'kymflow-zarr[sql]'.",
-        ) from error
+    return extra_module("duckdb", extra="sql", needs="SQL needs the package duckdb")
 
 
 def _check(connection: Any, query: str) -> None:

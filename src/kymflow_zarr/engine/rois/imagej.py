@@ -33,9 +33,9 @@ from kymflow_zarr.engine.rois.values import (
 )
 from kymflow_zarr.errors import (
     ArgumentError,
-    MissingDependencyError,
     SourceFileError,
     UnsupportedDataError,
+    extra_module,
 )
 from kymflow_zarr.runtime.limits import check_limit
 
@@ -47,14 +47,8 @@ _HALF: Final = 0.5
 
 
 def _roifile() -> Any:
-    try:
-        import roifile
-    except ImportError as error:
-        raise MissingDependencyError(
-            "regions of ImageJ need roifile, which is not installed",
-            hint='pip install "kymflow-zarr[rois]" installs it.',
-        ) from error
-    return roifile
+    needs = "regions of ImageJ need the package roifile"
+    return extra_module("roifile", extra="rois", needs=needs)
 
 
 def decode_rois(data: bytes, *, where: str, first_id: int) -> list[Roi]:

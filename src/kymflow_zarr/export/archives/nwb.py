@@ -8,16 +8,15 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Collection, Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.errors import (
     ArgumentError,
-    MissingDependencyError,
     TargetExistsError,
     UnsupportedDataError,
+    extra_module,
 )
 from kymflow_zarr.export.archives.metadata import (
     ArchiveMetadata,
@@ -55,23 +54,6 @@ METADATA: Final = (
 _EPOCH: Final = dt.datetime(1970, 1, 1)
 
 
-def require_pynwb() -> Any:
-    """Return the package pynwb.
-
-    Raises
-    ------
-    MissingDependencyError
-        If it is not installed; names the extra.
-    """
-    try:
-        return import_module("pynwb")
-    except ImportError as error:
-        raise MissingDependencyError(
-            "export_nwb() needs the package pynwb, which is not installed",
-            hint="Install it with the extra: pip install 'kymflow-zarr[nwb]'.",
-        ) from error
-
-
 def export_nwb(
     dataset: OpenDataset,
     folder: StrPath,
@@ -82,7 +64,7 @@ def export_nwb(
     progress: Progress | None,
 ) -> ArchiveReport:
     """Write NWB files; see :meth:`kymflow_zarr.ZarrDataset.export_nwb`."""
-    pynwb = require_pynwb()
+    pynwb = extra_module("pynwb", extra="nwb", needs="export_nwb() needs the package pynwb")
     from kymflow_zarr.export.archives.nwb_file import left_out_of, write_session
 
     images = chosen_images(dataset, image_ids)

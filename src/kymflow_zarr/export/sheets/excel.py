@@ -6,13 +6,12 @@ import datetime as dt
 import math
 import re
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from kymflow_zarr.errors import LimitExceededError, MissingDependencyError
+from kymflow_zarr.errors import LimitExceededError, extra_module
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,13 +37,8 @@ def require_xlsxwriter() -> Any:
     MissingDependencyError
         If it is not installed; names the extra.
     """
-    try:
-        return import_module("xlsxwriter")
-    except ImportError as error:
-        raise MissingDependencyError(
-            "Excel files need the package XlsxWriter, which is not installed",
-            hint="Install it with the extra: pip install 'kymflow-zarr[excel]'.",
-        ) from error
+    needs = "Excel files need the package XlsxWriter"
+    return extra_module("xlsxwriter", extra="excel", needs=needs)
 
 
 def write_workbook(path: Path, sheets: Mapping[str, pd.DataFrame]) -> None:

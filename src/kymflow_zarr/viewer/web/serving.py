@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import quote, urlencode, urlsplit
 
-from kymflow_zarr.errors import ArgumentError, MissingDependencyError, StorageError
+from kymflow_zarr.errors import ArgumentError, StorageError, extra_module
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -157,14 +157,8 @@ def _jupyter_address() -> str | None:
 
 
 def _require_uvicorn() -> Any:
-    try:
-        import_module("starlette")
-        return import_module("uvicorn")
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"the page needs the package {error.name}, which is not installed",
-            hint="Install it with the extra: pip install 'kymflow-zarr[view]'.",
-        ) from error
+    extra_module("starlette", extra="view", needs="the page needs the package starlette")
+    return extra_module("uvicorn", extra="view", needs="the page needs the package uvicorn")
 
 
 def _is_plain(token: str) -> bool:

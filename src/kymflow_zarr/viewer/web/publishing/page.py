@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from kymflow_zarr.errors import KymflowZarrError, MissingDependencyError
+from kymflow_zarr.errors import KymflowZarrError, extra_module
 
 if TYPE_CHECKING:
     from kymflow_zarr import ZarrDataset
@@ -32,15 +32,10 @@ class StaticPage:
     """
 
     def __init__(self, dataset: ZarrDataset) -> None:
-        try:
-            from kymflow_zarr.viewer.web.app import make_app
-            from kymflow_zarr.viewer.web.security import Rules
-        except ImportError as error:
-            raise MissingDependencyError(
-                f"the page needs the package {error.name}, which is not installed",
-                hint="Install it with the extra: pip install 'kymflow-zarr[view]'.",
-            ) from error
+        extra_module("starlette", extra="view", needs="the page needs the package starlette")
+        from kymflow_zarr.viewer.web.app import make_app
         from kymflow_zarr.viewer.web.publishing.dataset_page import image_rows
+        from kymflow_zarr.viewer.web.security import Rules
 
         self._dataset = dataset
         self._app = make_app(dataset, Rules("127.0.0.1", 0))
