@@ -1164,9 +1164,9 @@ class ZarrDataset:
         TableNotFoundError
             If there is no such table (a FileNotFoundError).
         """
-        from kymflow_zarr.engine.query.summary import summary
+        from kymflow_zarr.engine.query.summary import GroupedValues
 
-        return summary(self._open, table, value, by, unit, ids)
+        return GroupedValues(self._open, table, value, by, unit, ids).statistics()
 
     def unit_values(
         self,
@@ -1187,9 +1187,9 @@ class ZarrDataset:
             The columns of `by`, that of the unit (``image_id`` if it is left out), `value` (the
             mean of the unit), ``n_images`` and ``n_rows``; sorted.
         """
-        from kymflow_zarr.engine.query.summary import unit_values
+        from kymflow_zarr.engine.query.summary import GroupedValues
 
-        return unit_values(self._open, table, value, by, unit, ids)
+        return GroupedValues(self._open, table, value, by, unit, ids).units
 
     def group_columns(
         self,

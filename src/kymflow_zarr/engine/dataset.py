@@ -156,14 +156,19 @@ class OpenDataset:
         """Where the dataset is: the path of its folder, or its address."""
         return self.storage.location
 
+    def chosen_ids(self, image_ids: Iterable[str] | None) -> list[str]:
+        """Return ids, each once, all of the dataset by default; refuse one text, a likely slip."""
+        if isinstance(image_ids, str):
+            raise ArgumentError(
+                "image_ids is one text, not a list of ids",
+                where="image_ids",
+                hint="Put it into [ ].",
+            )
+        return self.list_image_ids() if image_ids is None else list(dict.fromkeys(image_ids))
+
     def traffic(self) -> Traffic | None:
         """Return the requests to the store or host of the dataset; None of a folder."""
-        bucket = getattr(self.storage, "bucket", None)
-        if bucket is None:
-            return None
-        from kymflow_zarr.storage.traffic import Traffic
-
-        return Traffic(dict(bucket.requests), bucket.bytes_read, bucket.bytes_written)
+        return self.storage.traffic()
 
     @property
     def dataset_id(self) -> str:

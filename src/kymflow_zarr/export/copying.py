@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -95,10 +96,7 @@ class CopyReport(Report[CopyItem]):
 
     def counts(self) -> dict[str, int]:
         """Return how many items have each status."""
-        counts: dict[str, int] = {}
-        for item in self.items:
-            counts[item.status] = counts.get(item.status, 0) + 1
-        return counts
+        return dict(Counter(item.status for item in self.items))
 
     def _summary(self) -> dict[str, Any]:
         return {"ok": self.ok, "n_bytes": self.n_bytes}

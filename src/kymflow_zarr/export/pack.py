@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import tempfile
-import uuid
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from kymflow_zarr.engine.dataset import OpenDataset
-from kymflow_zarr.errors import ArgumentError, StorageError, TargetExistsError
+from kymflow_zarr.errors import ArgumentError, StorageError
+from kymflow_zarr.export.complete import complete_file, taken
 from kymflow_zarr.export.subsets import subset
 from kymflow_zarr.layout import GROUP, PACKED_SUFFIX
 from kymflow_zarr.storage.interface import Storage
-from kymflow_zarr.storage.local.files import os_errors
 from kymflow_zarr.types import Progress, StrPath
 
 _PART_BYTES: Final = 16 << 20
@@ -38,9 +36,7 @@ def pack(
         message = f"the name of a packed dataset ends in {PACKED_SUFFIX}"
         raise ArgumentError(message, where=str(target))
     if target.exists():
-        raise TargetExistsError(
-            "there is such a file already", where=str(target), hint="Choose another name."
-        )
+        raise taken(target)
     if image_ids is None:
         _write(dataset.storage.reader(), target, progress)
         return
@@ -54,31 +50,22 @@ def pack(
 def _write(storage: Storage, target: Path, progress: Progress | None) -> None:
     listed = dict(storage.walk(""))
     keys = sorted(listed, key=_order)
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    with os_errors("write", str(target)):
-        try:
-            with part.open("xb") as file:
-                with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                    archive.comment = json.dumps(_COMMENT).encode()
-                    for done, key in enumerate(keys):
-                        if progress is not None and done % 100 == 0:
-                            progress(done, len(keys), key)
-                        _add(archive, storage, key, listed[key].size)
-                file.flush()
-                os.fsync(file.fileno())
-            if dict(storage.walk("")) != listed:
-                raise StorageError(
-                    "the dataset was changed while it was packed",
-                    where=storage.location,
-                    hint="Pack it again when nobody writes to it.",
-                )
-            # A hard link fails if the name was taken meanwhile; some disks have none.
-            with contextlib.suppress(OSError):
-                os.link(part, target)
-            if not target.exists():
-                part.rename(target)
-        finally:
-            part.unlink(missing_ok=True)
+    with complete_file(target) as part:
+        with part.open("xb") as file:
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+                archive.comment = json.dumps(_COMMENT).encode()
+                for done, key in enumerate(keys):
+                    if progress is not None and done % 100 == 0:
+                        progress(done, len(keys), key)
+                    _add(archive, storage, key, listed[key].size)
+            file.flush()
+            os.fsync(file.fileno())
+        if dict(storage.walk("")) != listed:
+            raise StorageError(
+                "the dataset was changed while it was packed",
+                where=storage.location,
+                hint="Pack it again when nobody writes to it.",
+            )
     if progress is not None:
         progress(len(keys), len(keys), "")
 

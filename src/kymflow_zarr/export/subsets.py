@@ -12,7 +12,7 @@ from kymflow_zarr._version import __version__
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.documents import utc_now
 from kymflow_zarr.engine.opening import create_dataset
-from kymflow_zarr.errors import ArgumentError, DatasetExistsError, RecordExistsError
+from kymflow_zarr.errors import DatasetExistsError, RecordExistsError
 from kymflow_zarr.schema.analysis_columns import IMAGE_ID
 from kymflow_zarr.schema.base import DatasetDocument
 from kymflow_zarr.types import Progress, StrPath
@@ -28,11 +28,7 @@ def subset(
     progress: Progress | None = None,
 ) -> None:
     """Create a dataset of some images; see :meth:`kymflow_zarr.ZarrDataset.subset`."""
-    if isinstance(image_ids, str):
-        raise ArgumentError(
-            "image_ids is one text, not a list of ids", where="image_ids", hint="Put it into [ ]."
-        )
-    wanted = list(dict.fromkeys(image_ids))
+    wanted = dataset.chosen_ids(image_ids)
     for image_id in wanted:
         dataset.record(image_id).document()  # Raises if there is no such image.
     target = Path(path).expanduser().absolute()

@@ -30,6 +30,7 @@ from kymflow_zarr.layout import leads_out
 from kymflow_zarr.runtime.background import Content
 from kymflow_zarr.runtime.lease import Lease
 from kymflow_zarr.schema.checksums import FileSum
+from kymflow_zarr.storage.traffic import Traffic
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
@@ -336,6 +337,10 @@ class Storage(Protocol):
         None if they are always permitted to.
         """
         return nullcontext()
+
+    def traffic(self) -> Traffic | None:
+        """Return the requests to a store or host so far, None of a storage without requests."""
+        return None
 
     def transaction(self, prefix: str) -> Transaction:
         """Return a transaction; the caller holds the locks of the keys that it changes.

@@ -24,7 +24,6 @@ from kymflow_zarr.engine.images.pixels import (
     set_pyramid,
     write_array,
 )
-from kymflow_zarr.errors import ArgumentError
 from kymflow_zarr.formats.array.read import Parts, read_array
 from kymflow_zarr.formats.array.reduce import METHODS, ReducedArray
 from kymflow_zarr.formats.array.write import array_layout
@@ -292,11 +291,7 @@ def build_pyramids(
 ) -> list[str]:
     """Add the levels that are missing; see :meth:`kymflow_zarr.ZarrDataset.build_pyramids`."""
     dataset.require_writable()
-    if isinstance(image_ids, str):
-        raise ArgumentError(
-            "image_ids is one text, not a list of ids", where="image_ids", hint="Put it into [ ]."
-        )
-    wanted = dataset.list_image_ids() if image_ids is None else list(dict.fromkeys(image_ids))
+    wanted = dataset.chosen_ids(image_ids)
     built = []
     for done, image_id in enumerate(wanted):
         if progress is not None:

@@ -19,49 +19,48 @@ _COUNTS: Final = ("n_images", "n_rows")
 _BETWEEN: Final = ", "
 
 
-def summary(
-    dataset: OpenDataset,
-    table: str | pd.DataFrame,
-    value: str,
-    by: str | Iterable[str],
-    unit: str | None,
-    ids: Iterable[str] | None,
-) -> pd.DataFrame:
-    """Return statistics of a column by groups; see :meth:`kymflow_zarr.ZarrDataset.summary`."""
-    groups = names_of(by)
-    frame = _rows(dataset, table, value, groups, unit, ids)
-    units = _units(frame, value, groups, unit)
-    if not groups:
-        frame, units = frame.assign(all="all"), units.assign(all="all")
-    keys = groups or ["all"]
-    of_units = units.groupby(keys, dropna=False, sort=True)[value]
-    statistics = pd.DataFrame(
-        {
-            "n_rows": frame.groupby(keys, dropna=False)[value].size(),
-            "n_images": frame.groupby(keys, dropna=False)[_ID].nunique(),
-            "n_units": of_units.size(),
-            "mean": of_units.mean(),
-            "sd": of_units.std(ddof=1),
-            "sem": of_units.sem(ddof=1),
-            "median": of_units.median(),
-            "min": of_units.min(),
-            "max": of_units.max(),
-        }
-    ).reset_index()
-    return statistics if groups else statistics.drop(columns="all")
+class GroupedValues:
+    """The rows of a table that count, and the units and groups that they belong to.
 
+    Parameters and errors are those of :meth:`kymflow_zarr.ZarrDataset.summary`.
+    """
 
-def unit_values(
-    dataset: OpenDataset,
-    table: str | pd.DataFrame,
-    value: str,
-    by: str | Iterable[str],
-    unit: str | None,
-    ids: Iterable[str] | None,
-) -> pd.DataFrame:
-    """Return a row for each unit; see :meth:`kymflow_zarr.ZarrDataset.unit_values`."""
-    groups = names_of(by)
-    return _units(_rows(dataset, table, value, groups, unit, ids), value, groups, unit)
+    def __init__(
+        self,
+        dataset: OpenDataset,
+        table: str | pd.DataFrame,
+        value: str,
+        by: str | Iterable[str],
+        unit: str | None,
+        ids: Iterable[str] | None,
+    ) -> None:
+        self._value = value
+        self._groups = names_of(by)
+        self._rows = _rows(dataset, table, value, self._groups, unit, ids)
+        self.units = _units(self._rows, value, self._groups, unit)
+        """A row for each unit; see :meth:`kymflow_zarr.ZarrDataset.unit_values`."""
+
+    def statistics(self) -> pd.DataFrame:
+        """Return statistics by groups; see :meth:`kymflow_zarr.ZarrDataset.summary`."""
+        rows, units, keys = self._rows, self.units, self._groups
+        if not keys:
+            rows, units, keys = rows.assign(all="all"), units.assign(all="all"), ["all"]
+        of_rows = rows.groupby(keys, dropna=False)
+        of_units = units.groupby(keys, dropna=False, sort=True)[self._value]
+        statistics = pd.DataFrame(
+            {
+                "n_rows": of_rows[self._value].size(),
+                "n_images": of_rows[_ID].nunique(),
+                "n_units": of_units.size(),
+                "mean": of_units.mean(),
+                "sd": of_units.std(ddof=1),
+                "sem": of_units.sem(ddof=1),
+                "median": of_units.median(),
+                "min": of_units.min(),
+                "max": of_units.max(),
+            }
+        ).reset_index()
+        return statistics if self._groups else statistics.drop(columns="all")
 
 
 def names_of(by: str | Iterable[str]) -> list[str]:

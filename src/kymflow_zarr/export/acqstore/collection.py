@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.documents import utc_now
-from kymflow_zarr.errors import ArgumentError, MetadataNotFoundError, TargetExistsError
+from kymflow_zarr.errors import MetadataNotFoundError, TargetExistsError
 from kymflow_zarr.export.acqstore import pools
 from kymflow_zarr.export.report import ExportDifference, ExportReport
 from kymflow_zarr.formats import acqstore
@@ -44,12 +44,9 @@ def export_acq_collection(
     progress: Progress | None,
 ) -> ExportReport:
     """Write a collection; see :meth:`kymflow_zarr.ZarrDataset.export_acq_collection`."""
-    if isinstance(image_ids, str):
-        raise ArgumentError(
-            "image_ids is one text, not a list of ids", where="image_ids", hint="Put it into [ ]."
-        )
     names = dataset.image_names()
-    ids = sorted(names, key=names.__getitem__) if image_ids is None else dict.fromkeys(image_ids)
+    by_name = sorted(names, key=names.__getitem__)
+    ids = by_name if image_ids is None else dataset.chosen_ids(image_ids)
     images = [dataset.record(image_id).snapshot() for image_id in ids]
     target = Path(path).expanduser().absolute()
     if target.exists():

@@ -6,7 +6,6 @@ Source: the NWB schema (https://nwb-schema.readthedocs.io), written by pynwb.
 from __future__ import annotations
 
 import datetime as dt
-import uuid
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -30,6 +29,7 @@ from kymflow_zarr.export.archives.metadata import (
 )
 from kymflow_zarr.export.archives.report import ArchiveReport
 from kymflow_zarr.export.archives.session import Session, chosen_images
+from kymflow_zarr.export.complete import complete_file
 from kymflow_zarr.storage.local.files import os_errors
 from kymflow_zarr.types import Progress, StrPath
 
@@ -100,29 +100,18 @@ def export_nwb(
     for done, session in enumerate(sessions):
         if progress is not None:
             progress(done, len(sessions), session.path)
-        _write(
-            target / session.path,
-            lambda part, session=session: write_session(
+        path = target / session.path
+        with os_errors("write", str(path)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with complete_file(path) as part:
+            write_session(
                 pynwb, part, session, known, common,
                 names={image.image_id: names[image.image_id] for image, _ in session.images},
                 identifier=f"{dataset.dataset_id}/{session.path}",
-            ),
-        )  # fmt: skip
+            )  # fmt: skip
     if progress is not None:
         progress(len(sessions), len(sessions), "")
     return report
-
-
-def _write(path: Path, write: Any) -> None:
-    """Write a file under another name, and rename it when it is complete."""
-    with os_errors("write", str(path)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
-        try:
-            write(part)
-            part.rename(path)
-        finally:
-            part.unlink(missing_ok=True)
 
 
 def _sessions(

@@ -22,6 +22,7 @@ from kymflow_zarr.errors import TargetExistsError
 from kymflow_zarr.export.archives.metadata import ArchiveMetadata, latin_name, taxon, text, texts
 from kymflow_zarr.export.archives.report import ArchiveReport
 from kymflow_zarr.export.archives.session import chosen_images, name_part
+from kymflow_zarr.export.complete import complete_file
 from kymflow_zarr.export.pack import pack
 from kymflow_zarr.layout import PACKED_SUFFIX
 from kymflow_zarr.storage.local.files import os_errors
@@ -107,7 +108,8 @@ def export_ro_crate(
         crate.add(packed, contentSize=str(data.stat().st_size), sha256=digest)
         # The description comes last: with it the folder is a crate.
         text_ = json.dumps(crate.document(), indent=2, ensure_ascii=False)
-        (target / _FILE).write_text(f"{text_}\n", encoding="utf-8")
+        with complete_file(target / _FILE) as part:
+            part.write_text(f"{text_}\n", encoding="utf-8")
     return report
 
 

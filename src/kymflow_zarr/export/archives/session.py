@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kymflow_zarr.engine.dataset import OpenDataset
-from kymflow_zarr.errors import ArgumentError
 
 if TYPE_CHECKING:
     from kymflow_zarr.engine.image import StoredImage
@@ -51,9 +50,4 @@ def name_part(name: str) -> str:
 
 def chosen_images(dataset: OpenDataset, image_ids: Collection[str] | None) -> list[StoredImage]:
     """Return the images of some ids, all by default; raise if there is no image of an id."""
-    if isinstance(image_ids, str):
-        raise ArgumentError(
-            "image_ids is one text, not a list of ids", where="image_ids", hint="Put it into [ ]."
-        )
-    ids: Iterable[str] = dataset.list_image_ids() if image_ids is None else dict.fromkeys(image_ids)
-    return [dataset.record(image_id).snapshot() for image_id in ids]
+    return [dataset.record(image_id).snapshot() for image_id in dataset.chosen_ids(image_ids)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -65,11 +66,7 @@ class PublishReport(Report[PublishItem]):
 
     def counts(self) -> dict[str, int]:
         """Return how many images have each status."""
-        counts: dict[str, int] = {}
-        for item in self.items:
-            if item.image_id is not None:
-                counts[item.status] = counts.get(item.status, 0) + 1
-        return counts
+        return dict(Counter(item.status for item in self.items if item.image_id is not None))
 
     def _summary(self) -> dict[str, Any]:
         return {"ok": self.ok, "n_bytes": self.n_bytes}

@@ -7,7 +7,6 @@ import itertools
 import math
 import os
 import re
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,10 +21,9 @@ from kymflow_zarr.engine.images.times import kept_times_s
 from kymflow_zarr.errors import (
     CorruptDataError,
     KymflowZarrError,
-    StorageError,
-    TargetExistsError,
     UnsupportedDataError,
 )
+from kymflow_zarr.export.complete import give_name, hidden_file, taken
 from kymflow_zarr.export.tiff.display import Display
 from kymflow_zarr.schema.image import channel_color
 from kymflow_zarr.types import ArrayLike, Axis, Quantity, StrPath
@@ -219,9 +217,7 @@ def tiff_kind(axes: tuple[Axis, ...], shape: tuple[int, ...], dtype: np.dtype[An
     width = shape[placed.order[-1]]
     if dtype.name in _IMAGEJ_DTYPES and width > 1 and expressible and not _is_big(shape, dtype):
         return "imagej"
-    if dtype.name in _OME_DTYPES and all(axis.quantity != "time" for axis in plane):
-        return "ome"
-    return "tiff"
+    return "ome" if no_ome_because(axes, dtype) is None else "tiff"
 
 
 def write_tiff(
@@ -232,7 +228,8 @@ def write_tiff(
     *,
     name: str,
     display: Display | None = None,
-    ome: OmeFacts | None = None,
+    ome: bool = False,
+    times_s: npt.NDArray[np.float64] | None = None,
 ) -> TiffAxes:
     """Write an image; return the arrangement of its dimensions in the file.
 
@@ -250,8 +247,11 @@ def write_tiff(
         Name of the image.
     display : Display, optional
         Display settings of the source TIFF.
-    ome : OmeFacts, optional
-        Write an OME-TIFF with these; :func:`no_ome_because` says whether that is possible.
+    ome : bool
+        Write an OME-TIFF, with colors of channels; :func:`no_ome_because` says whether that is
+        possible.
+    times_s : numpy.ndarray, optional
+        For an OME-TIFF, the irregular times of the frames, of shape ``(frames,)``, in seconds.
 
     Raises
     ------
@@ -261,7 +261,7 @@ def write_tiff(
     placed = tiff_axes(axes)
     dtype = np.dtype(pixels.dtype)
     shape = tuple(int(pixels.shape[i]) for i in placed.order)
-    kind = tiff_kind(axes, tuple(pixels.shape), dtype) if ome is None else "ome"
+    kind = "ome" if ome else tiff_kind(axes, tuple(pixels.shape), dtype)
     display = (display or Display()).fitting(dtype)
     arguments: dict[str, Any] = display.arguments()
     if isinstance(pixels, np.ndarray):
@@ -274,7 +274,7 @@ def write_tiff(
         arguments |= {
             "ome": True,
             "bigtiff": _is_big(shape, dtype),
-            "metadata": _ome(placed, names, name) | ({} if ome is None else ome.of(placed, shape)),
+            "metadata": _ome(placed, shape, names, name, colors=ome, times_s=times_s),
         }
     else:
         # Resolutions are per unit of the description; tifffile defaults to inches.
@@ -379,45 +379,20 @@ def no_ome_because(axes: tuple[Axis, ...], dtype: np.dtype[Any]) -> str | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class OmeFacts:
-    """What an OME-TIFF tells that ImageJ's description does not.
+def _ome(
+    placed: TiffAxes,
+    shape: tuple[int, ...],
+    channel_names: list[str],
+    name: str,
+    *,
+    colors: bool,
+    times_s: npt.NDArray[np.float64] | None,
+) -> dict[str, Any]:
+    """Return the metadata of OME-XML under tifffile's keys.
 
-    Parameters
-    ----------
-    channel_names : list of str, optional
-        One for each channel.
-    times_s : numpy.ndarray, optional
-        The irregular times of the frames, of shape ``(frames,)``, in seconds.
+    Source: OME-XML 2016-06, https://www.openmicroscopy.org/Schemas/OME/2016-06/: a ``Color`` is
+    RGBA in a signed integer of 32 bits, ``DeltaT`` the time of one plane.
     """
-
-    channel_names: list[str] | None = None
-    times_s: npt.NDArray[np.float64] | None = None
-
-    def of(self, placed: TiffAxes, shape: tuple[int, ...]) -> dict[str, Any]:
-        """Return it under tifffile's keys.
-
-        Source: OME-XML 2016-06, https://www.openmicroscopy.org/Schemas/OME/2016-06/: a ``Color``
-        is RGBA in a signed integer of 32 bits, ``DeltaT`` the time of one plane.
-        """
-        facts: dict[str, Any] = {}
-        names = _names_of_channels(placed, shape, self.channel_names)
-        if "C" in placed.letters:
-            count = shape[placed.letters.index("C")]
-            rgba = [int(f"{channel_color(index)}FF", 16) for index in range(count)]
-            channel: dict[str, Any] = {"Color": [c - 2**32 if c >= 2**31 else c for c in rgba]}
-            if names and not any(map(_NOT_XML.search, names)):
-                channel["Name"] = names
-            facts["Channel"] = channel
-        frame = placed.axis("T")
-        if self.times_s is not None and frame is not None and frame.quantity == "time":
-            planes = np.repeat(self.times_s, math.prod(shape[1:-2]))
-            facts["Plane"] = {"DeltaT": planes.tolist(), "DeltaTUnit": ["s"] * len(planes)}
-        return facts
-
-
-def _ome(placed: TiffAxes, channel_names: list[str], name: str) -> dict[str, Any]:
-    """Return the metadata of OME-XML under tifffile's keys."""
     # Make the bytes reproducible, so that a second export recognizes the first one's file.
     metadata: dict[str, Any] = {"axes": placed.letters, "UUID": str(uuid5(NAMESPACE_OID, name))}
     if not _NOT_XML.search(name):
@@ -432,8 +407,18 @@ def _ome(placed: TiffAxes, channel_names: list[str], name: str) -> dict[str, Any
     unit = ome_time(frame)
     if frame is not None and frame.step is not None and unit is not None:
         metadata |= {"TimeIncrement": frame.step, "TimeIncrementUnit": unit}
+    channel: dict[str, Any] = {}
     if channel_names and not any(map(_NOT_XML.search, channel_names)):
-        metadata["Channel"] = {"Name": channel_names}
+        channel["Name"] = channel_names
+    if colors and "C" in placed.letters:
+        count = shape[placed.letters.index("C")]
+        rgba = [bytes.fromhex(f"{channel_color(index)}FF") for index in range(count)]
+        channel["Color"] = [int.from_bytes(color, signed=True) for color in rgba]
+    if channel:
+        metadata["Channel"] = channel
+    if times_s is not None and frame is not None and frame.quantity == "time":
+        planes = np.repeat(times_s, math.prod(shape[1:-2]))
+        metadata["Plane"] = {"DeltaT": planes.tolist(), "DeltaTUnit": ["s"] * len(planes)}
     return metadata
 
 
@@ -455,36 +440,27 @@ def export_tiff(record: StoredImage, path: StrPath) -> None:
     # Repeating the call is not a conflict: the existing file equals this TIFF byte for byte.
     is_there = os.path.lexists(target)
     if is_there and not (target.is_file() and target.stat().st_size >= array.nbytes):
-        raise _taken(target)
+        raise taken(target)
     pixels = record.load_array() if array.nbytes <= _WHOLE_BYTES else array
     display = display_of(record.storage, record.image_id)
-    ome = _ome_facts(record, target)
-    # Write to a hidden name first, so that a killed process leaves no partial file.
-    partial = target.with_name(f".{uuid.uuid4().hex}.partial")
-    try:
-        axes, names = record.axes, record.channel_names
-        write_tiff(partial, pixels, axes, names, name=record.image_id, display=display, ome=ome)
+    ome = _asks_for_ome(record, target)
+    times_s = kept_times_s(record) if ome else None
+    axes, names = record.axes, record.channel_names
+    with hidden_file(target) as part:
+        write_tiff(
+            part, pixels, axes, names, name=record.image_id, display=display, ome=ome,
+            times_s=times_s,
+        )  # fmt: skip
         if not is_there:
-            _publish(partial, target)
-        elif not filecmp.cmp(partial, target, shallow=False):
-            raise _taken(target)
-        else:
-            partial.unlink()
-    except BaseException as error:
-        partial.unlink(missing_ok=True)
-        if isinstance(error, FileExistsError) and not isinstance(error, TargetExistsError):
-            raise _taken(target) from error
-        if isinstance(error, OSError) and not isinstance(error, KymflowZarrError):
-            raise StorageError(
-                f"cannot write: {error.strerror or error}", where=str(target)
-            ) from error
-        raise
+            give_name(part, target)
+        elif not filecmp.cmp(part, target, shallow=False):
+            raise taken(target)
 
 
-def _ome_facts(record: StoredImage, target: Path) -> OmeFacts | None:
-    """Return what an OME-TIFF tells, None if the name does not ask for one."""
+def _asks_for_ome(record: StoredImage, target: Path) -> bool:
+    """Return True if the name of a file is that of an OME-TIFF; raise if it cannot be one."""
     if not target.name.lower().endswith(_OME_ENDS):
-        return None
+        return False
     reason = no_ome_because(record.axes, record.dtype)
     if reason is not None:
         raise UnsupportedDataError(
@@ -492,25 +468,4 @@ def _ome_facts(record: StoredImage, target: Path) -> OmeFacts | None:
             where=str(target),
             hint="Name it .tif: ImageJ's description tells its axes and calibration.",
         )
-    return OmeFacts(record.channel_names, kept_times_s(record))
-
-
-def _publish(partial: Path, target: Path) -> None:
-    """Rename a complete file to its final name, unless that name is taken."""
-    try:
-        os.link(partial, target)
-    except FileExistsError:
-        raise
-    except OSError:
-        # Network shares and USB sticks may not support hard links.
-        if os.path.lexists(target):
-            raise _taken(target) from None
-        partial.rename(target)
-    else:
-        partial.unlink()
-
-
-def _taken(target: Path) -> TargetExistsError:
-    return TargetExistsError(
-        "there is something already", where=str(target), hint="Choose another name."
-    )
+    return True

@@ -14,9 +14,10 @@ from kymflow_zarr.errors import StorageError
 from kymflow_zarr.schema.checksums import FileSum, parse_checksums
 from kymflow_zarr.storage.interface import UNKNOWN_VERSION, OpenFile, Stat, check_key
 from kymflow_zarr.storage.object.heads import number_of, scope_of
-from kymflow_zarr.storage.object.requests import Host, ObjectRanges
+from kymflow_zarr.storage.object.requests import Host, ObjectRanges, traffic_of
 from kymflow_zarr.storage.object.storage import ObjectStorage
 from kymflow_zarr.storage.read_only import ReadOnlyStorage
+from kymflow_zarr.storage.traffic import Traffic
 
 
 def indexed_images(host: Host) -> dict[str, int]:
@@ -62,6 +63,10 @@ class PublishedFolder(ReadOnlyStorage):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return PublishedFolder, (self.bucket,)
+
+    def traffic(self) -> Traffic:
+        """Return the requests to the store or host so far."""
+        return traffic_of(self.bucket)
 
     def read(self, key: str) -> bytes | None:
         """Return the bytes of the file at a key, None if there is none."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 from kymflow_zarr.errors import StorageError
+from kymflow_zarr.storage.traffic import Traffic
 
 
 class Listed(NamedTuple):
@@ -48,6 +49,11 @@ class Host(Protocol):
 
     def head(self, name: str) -> tuple[int, str] | None:
         """Return size and entity tag of an object, None if there is none."""
+
+
+def traffic_of(host: Host) -> Traffic:
+    """Return the requests that were made to a host so far."""
+    return Traffic(dict(host.requests), host.bytes_read, host.bytes_written)
 
 
 class Objects(Host, Protocol):

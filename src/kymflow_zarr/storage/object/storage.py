@@ -40,7 +40,7 @@ from kymflow_zarr.storage.object.heads import (
 )
 from kymflow_zarr.storage.object.lease import ObjectLease
 from kymflow_zarr.storage.object.probe import probe
-from kymflow_zarr.storage.object.requests import ObjectRanges, Objects
+from kymflow_zarr.storage.object.requests import ObjectRanges, Objects, traffic_of
 from kymflow_zarr.storage.object.states import (
     DamagedHeadError,
     NewerHeadError,
@@ -50,6 +50,7 @@ from kymflow_zarr.storage.object.states import (
 )
 from kymflow_zarr.storage.object.viewer_copies import publish_group
 from kymflow_zarr.storage.thread_locks import ThreadLocks
+from kymflow_zarr.storage.traffic import Traffic
 from kymflow_zarr.types import ARTIFACT_SUFFIXES
 
 _MAX_TEXT_BYTES: Final = 16 << 10
@@ -98,6 +99,10 @@ class ObjectStorage(Storage):
         return cls(bucket, writable=writable)
 
     # Reading ---------------------------------------------------------------------------
+
+    def traffic(self) -> Traffic:
+        """Return the requests to the store or host so far."""
+        return traffic_of(self.bucket)
 
     def read(self, key: str) -> bytes | None:
         """Return the bytes of the file at a key, None if there is none."""

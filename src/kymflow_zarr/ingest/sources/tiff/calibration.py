@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
+from kymflow_zarr.engine.images.times import SECONDS
 from kymflow_zarr.errors import SourceFileError
 from kymflow_zarr.ingest.sources.tiff.ome import children
 
@@ -44,15 +45,7 @@ _MICROMETERS: Final = {
     "meter": 1e6,
     "inch": 25400.0,
 }
-_SECONDS: Final = {
-    "nanosecond": 1e-9,
-    "microsecond": 1e-6,
-    "millisecond": 1e-3,
-    "second": 1.0,
-    "minute": 60.0,
-    "hour": 3600.0,
-    "day": 86400.0,
-}
+_SECONDS: Final = {**SECONDS, "day": 86400.0}
 _PRINTED_PRECISION: Final = 0.5000001e-6
 _FLUOVIEW_LETTERS: Final = {"X": "X", "Y": "Y", "Z": "Z", "T": "T", "TIME": "T"}
 
