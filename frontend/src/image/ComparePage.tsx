@@ -25,7 +25,7 @@ export const comparePath = (a: string, b: string, list?: string | null) => url("
 export function ComparePage() {
   const stages = useMemo(() => signal<Partial<Record<Side, Stage>>>({}), []);
   const [linked, setLinked] = useState(true);
-  // The side that somebody moves leads the other one.
+  // A side that the user moves moves the other one.
   const leader = useMemo(() => signal<Side>("a"), []);
   useEffect(() => effect(() => {
     const from = stages.value[leader.value];

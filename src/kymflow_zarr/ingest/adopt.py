@@ -99,7 +99,7 @@ def adopt(
         Events by region, of each source file that lists some, by its ``rel_path``; read from the
         files that the dataset keeps if left out.
     rewritten : collection of str
-        Keys of the artifacts that were made anew of their files: results that these tell of
+        Keys of the artifacts that were read from their files again: results that these tell of
         are replaced. Others that are there stay as they are.
     pooled : mapping, optional
         Rows of each image in the pooled table of each kind of run marker, None for no table.

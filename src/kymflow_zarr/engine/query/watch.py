@@ -1,4 +1,4 @@
-"""Changes of a dataset as they happen, whoever makes them."""
+"""Changes of a dataset as they happen, by any program on any machine."""
 
 from __future__ import annotations
 

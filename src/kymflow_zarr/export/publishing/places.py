@@ -125,7 +125,7 @@ class BucketPlace:
     def write(self, name: str, data: bytes) -> None:
         """Put an object with the type that a browser needs."""
         kind = _TYPES.get(os.path.splitext(name)[1], "application/octet-stream")  # noqa: PTH122
-        # The page is named anew with what it shows, and all but this file: see the design note.
+        # The page has one name, and each other file one that changes with its content.
         caching = "max-age=31536000, immutable" if is_immutable(name) else "no-cache"
         self._bucket.put(name, data, {"Content-Type": kind, "Cache-Control": caching})
 

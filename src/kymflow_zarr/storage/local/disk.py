@@ -184,7 +184,7 @@ class _Root(NamedTuple):
     group_writes : bool
         True if new files and folders are made group-writable.
     folder : _OpenFolder, optional
-        Opened anew for each operation if left out.
+        Opened for each operation if left out.
     """
 
     group_writes: bool

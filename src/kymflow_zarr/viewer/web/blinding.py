@@ -1,7 +1,7 @@
 """What a blind page says: pixels, shapes and times, under codes, and what its user has said.
 
-Only what is listed here is answered; all else is left out. Ids of images are codes that are drawn
-anew at each start, and the list is in the order of the codes, so that no place in it tells a
+Only what is listed here is answered; all else is left out. The ids of images are codes,
+new ones at each start, and the list is in the order of the codes, so that no place in it tells a
 folder or a date.
 """
 
@@ -101,7 +101,7 @@ class Blinding:
             verdict=verdicts,
             curation_note=notes,
             error=damaged,
-            # The picture of an image is asked for anew when it has changed.
+            # The browser asks for the picture of an image again when the image has changed.
             updated_utc=images["updated_utc"].map(lambda when: self._digest(f"at {when}")),
             axes=images["axes"],
         )

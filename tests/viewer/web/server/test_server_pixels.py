@@ -325,7 +325,7 @@ def test_numbers_of_any_size_have_a_histogram(tmp_path: Path, pixels: npt.NDArra
 
 
 def without_its_pixels(ds: ZarrDataset, image_id: str) -> None:
-    """Delete the chunks of the full resolution, so that whoever reads one fails."""
+    """Delete the chunks of the full resolution, so that a read of one fails."""
     shutil.rmtree(ds.path / "images" / image_id / "data" / "c")
 
 
