@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from kymflow_zarr import RectRoi, ZarrDataset
-from kymflow_zarr.errors import ReadOnlyError
+from kymflow_zarr.errors import ArgumentTypeError, ReadOnlyError
 
 EVENTS = "events"
 
@@ -223,3 +223,10 @@ def test_no_edit_of_two_times_500_is_lost_and_every_conflict_is_named(
             assert merged[image_id]["metadata"][what] in changed
         if what == "note" and is_conflict:
             assert sorted(merged[image_id]["note"].split("\n")) == sorted(changed)
+
+
+def test_a_path_in_place_of_a_dataset_is_refused_with_what_to_do(ds: ZarrDataset) -> None:
+    path: Any = "other.zarr"
+    for call in (ds.merge_edits, ds.merge):
+        with pytest.raises(ArgumentTypeError, match=r"is no ZarrDataset.*Open it: ZarrDataset"):
+            call(path)

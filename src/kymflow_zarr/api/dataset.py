@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, overload
 
 from kymflow_zarr.api.image import OfRecord, ZarrImageRecord
 from kymflow_zarr.engine.dataset import OpenDataset
-from kymflow_zarr.errors import printable
+from kymflow_zarr.errors import ArgumentTypeError, printable
 from kymflow_zarr.types import (
     ArtifactKind,
     Axis,
@@ -1490,6 +1490,8 @@ class ZarrDataset:
 
         Raises
         ------
+        ArgumentTypeError
+            If `other` is no dataset, such as a path.
         EditConflictError
             If two histories have the same edits in another order.
         ReadOnlyError
@@ -1497,7 +1499,7 @@ class ZarrDataset:
         """
         from kymflow_zarr.engine.curation.merging import merge_edits
 
-        return merge_edits(self._open, other._open, progress=progress)
+        return merge_edits(self._open, _opened(other), progress=progress)
 
     def save_worklist(self, name: str, ids: Iterable[str]) -> str:
         """Save a list of images, in its order, as the table ``worklists/<name>``.
@@ -1951,12 +1953,14 @@ class ZarrDataset:
 
         Raises
         ------
+        ArgumentTypeError
+            If `other` is no dataset, such as a path.
         RecordExistsError
             If both have an image of the same id; nothing is added.
         """
         from kymflow_zarr.export.subsets import merge
 
-        return merge(self._open, other._open, progress=progress)
+        return merge(self._open, _opened(other), progress=progress)
 
     def export_legacy_folder(
         self,
@@ -2496,3 +2500,14 @@ def _reopened(reopen: Callable[..., OpenDataset], place: tuple[Any, ...]) -> Zar
     dataset = ZarrDataset.__new__(ZarrDataset)
     dataset._open = reopen(*place)  # noqa: SLF001 - a function of this file
     return dataset
+
+
+def _opened(other: object) -> OpenDataset:
+    """Return the engine object of a dataset that a call was given."""
+    if not isinstance(other, ZarrDataset):
+        raise ArgumentTypeError(
+            f"{other!r} is no ZarrDataset",
+            where="other",
+            hint='Open it: ZarrDataset(path, mode="r").',
+        )
+    return other._open  # noqa: SLF001 - a function of this file

@@ -116,6 +116,8 @@ def test_wrong_addresses_are_refused_before_anything_is_written(
         ZarrDataset("ftp://host/x.zarr")
     with pytest.raises(ArgumentError, match="storage_options"):
         ZarrDataset(tmp_path / "x.zarr", storage_options=s3_options)
+    with pytest.raises(ArgumentError, match="'allow_http' is an option of the connections"):
+        ZarrDataset(address, storage_options={**s3_options, "allow_http": True})
     with pytest.raises(StorageError, match="not in a folder"):
         _ = ZarrDataset("memory://path").path
     assert ZarrDataset("memory://path").location == "memory://path"

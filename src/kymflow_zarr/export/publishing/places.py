@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from kymflow_zarr import layout
 from kymflow_zarr.engine.addresses import is_address, open_bucket
-from kymflow_zarr.errors import ArgumentError, StorageError
+from kymflow_zarr.errors import ArgumentError, SchemaValidationError, StorageError
 from kymflow_zarr.types import StrPath
 
 if TYPE_CHECKING:
@@ -53,9 +53,18 @@ class FolderPlace:
     ----------
     path : Path
         Made with the first file.
+
+    Raises
+    ------
+    SchemaValidationError
+        If it is a file.
     """
 
     def __init__(self, path: Path) -> None:
+        if path.exists() and not path.is_dir():
+            raise SchemaValidationError(
+                "this is a file, not a folder", where=str(path), hint="Choose another name."
+            )
         self._path = path
         self.location = str(path)
 

@@ -26,13 +26,21 @@ from obstore.exceptions import (
 )
 from obstore.store import MemoryStore, from_url
 
-from kymflow_zarr.errors import StorageError
+from kymflow_zarr.errors import ArgumentError, StorageError
 from kymflow_zarr.storage.object.requests import AccessDeniedError, Listed, Objects
 from kymflow_zarr.storage.traffic import count_bytes, count_request
 
 # Requests at a time. More take memory and make stores answer "slow down".
 _AT_ONCE: Final = 64
 _CLIENT: Final = {"timeout": "60s", "connect_timeout": "10s"}
+# obstore.store.ClientConfig, which exists for type checkers only.
+_OF_CLIENT: Final = frozenset({
+    "allow_http", "allow_invalid_certificates", "connect_timeout", "default_content_type",
+    "default_headers", "http1_only", "http2_keep_alive_interval", "http2_keep_alive_timeout",
+    "http2_keep_alive_while_idle", "http2_only", "pool_idle_timeout", "pool_max_idle_per_host",
+    "proxy_url", "proxy_ca_certificate", "proxy_excludes", "root_certificate",
+    "randomize_addresses", "read_timeout", "timeout", "user_agent",
+})  # fmt: skip
 _RETRIES: Final = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
 # The options that say where a store is. All others may be secrets, and are never pickled.
 _PUBLIC: Final = re.compile(
@@ -78,6 +86,14 @@ class Bucket(Objects):
             _buckets[self.address] = self
 
     def _opened(self) -> Any:
+        # Among the others they end the program: obstore panics, and a panic is no Exception.
+        of_client = sorted(_OF_CLIENT.intersection(self._options))
+        if of_client:
+            raise ArgumentError(
+                f"{of_client[0]!r} is an option of the connections",
+                where="storage_options",
+                hint="Put it into client_options: storage_options={'client_options': {...}}.",
+            )
         config: Any = dict(self._options)
         if os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true"):
             # Options that are given hide those of the environment.

@@ -208,6 +208,13 @@ def test_nothing_is_published_over_something_else(dataset: ZarrDataset, tmp_path
     assert os.listdir(tmp_path / "mine") == ["thesis.txt"]  # noqa: PTH208
 
 
+def test_nothing_is_published_at_a_file(dataset: ZarrDataset, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"mine")
+    with pytest.raises(SchemaValidationError, match="this is a file, not a folder"):
+        dataset.publish(tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == b"mine"
+
+
 def test_an_empty_dataset_is_published(tmp_path: Path) -> None:
     with ZarrDataset(tmp_path / "x.zarr") as ds:
         assert ds.publish(tmp_path / "web").ok
