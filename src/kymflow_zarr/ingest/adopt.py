@@ -116,24 +116,24 @@ def adopt(
     except (SchemaValidationError, FormatVersionError):
         return 0  # It is damaged, or another artifact has its name: leave it as it is.
     state.document = record.document
-    state.digests = {key: found.sha256 for key, found in record.sums.items()}
+    state.digests = {key: file_sum.sha256 for key, file_sum in record.sums.items()}
     lineage: Lineage | None = None
-    kept: set[ResultId] = set()
+    remaining: set[ResultId] = set()
     count = 0
-    for found in _all_found(state, events, pooled or {}):
+    for adopted in _all_found(state, events, pooled or {}):
         lineage = state.lineage if lineage is None else lineage
-        kept.add(found.result_id)
-        old = lineage.get(found.result_id)
-        places = {found.artifact, *found.told_by}
+        remaining.add(adopted.result_id)
+        old = lineage.get(adopted.result_id)
+        places = {adopted.artifact, *adopted.told_by}
         if old is not None and not (old.artifact in {None, *places} and places & {*rewritten}):
             continue
-        lineage.put(_document(found, state, lineage))
+        lineage.put(_document(adopted, state, lineage))
         state.__dict__.pop("results", None)  # Later ones may be made of this one.
         count += 1
     if rewritten and is_old:
         lineage = state.lineage
         for result in [*lineage]:
-            if result.artifact in rewritten and ResultId.of(result) not in kept:
+            if result.artifact in rewritten and ResultId.of(result) not in remaining:
                 lineage.remove(result)  # Its file tells nothing of it any more.
                 count += 1
     if count and lineage is not None:
@@ -141,21 +141,21 @@ def adopt(
     return count
 
 
-def _document(found: _Found, state: ImageState, lineage: Lineage) -> ResultDocument:
+def _document(adopted: _Found, state: ImageState, lineage: Lineage) -> ResultDocument:
     from kymflow_zarr.engine.results.image_results import SAVED_BY
 
-    params = Params.of(found.params)
-    old = lineage.get(found.result_id)
-    others = lineage.variants(found.result_id)
+    params = Params.of(adopted.params)
+    old = lineage.get(adopted.result_id)
+    others = lineage.variants(adopted.result_id)
     return ResultDocument(
-        name=found.result_id.name, channel=found.result_id.channel,
-        roi_id=found.result_id.roi_id,
+        name=adopted.result_id.name, channel=adopted.result_id.channel,
+        roi_id=adopted.result_id.roi_id,
         counts=old.counts if old is not None else not any(r.counts for r in others),
-        status="empty" if found.is_empty else "ok", artifact=found.artifact,
-        sha256=None if found.artifact is None else state.artifact(found.artifact),
-        params=params.values, params_sha256=params.sha256, inputs=found.inputs,
-        program=found.program, version=found.version, saved_by=f"{SAVED_BY}{BY_INGEST}",
-        computed_utc=found.computed_utc or utc_now(),
+        status="empty" if adopted.is_empty else "ok", artifact=adopted.artifact,
+        sha256=None if adopted.artifact is None else state.artifact(adopted.artifact),
+        params=params.values, params_sha256=params.sha256, inputs=adopted.inputs,
+        program=adopted.program, version=adopted.version, saved_by=f"{SAVED_BY}{BY_INGEST}",
+        computed_utc=adopted.computed_utc or utc_now(),
     )  # fmt: skip
 
 
@@ -217,8 +217,8 @@ def _run_markers(state: ImageState, pooled: Mapping[str, _Rows | None]) -> Itera
             in_table = table.get(state.image_id, (0, set()))
             disagrees = _disagrees(_POOLED.format(name), rows, (params_hash, version), in_table)
             if disagrees is not None:
-                told = State(None, disagrees)
-                documents.append(input_document("table", _POOLED.format(name), told))
+                state_of_pool = State(None, disagrees)
+                documents.append(input_document("table", _POOLED.format(name), state_of_pool))
         yield _Found(
             ResultId(name), None if rows == 0 else _existing(state, _VALUES[name]), documents,
             params, "kymflow", _utc(ran), version=version, is_empty=rows == 0,
@@ -226,10 +226,10 @@ def _run_markers(state: ImageState, pooled: Mapping[str, _Rows | None]) -> Itera
 
 
 def _disagrees(
-    table: str, marked: int, run: tuple[Any, str], found: tuple[int, set[tuple[Any, Any]]]
+    table: str, marked: int, run: tuple[Any, str], stored: tuple[int, set[tuple[Any, Any]]]
 ) -> str | None:
     """Return in words how the rows of a table disagree with a run marker, as kymflow judges."""
-    count, runs = found
+    count, runs = stored
     if bool(count) != bool(marked):
         has = f"{count} rows" if count else "no rows"
         return f'table "{table}" has {has} of the image, but its run marker says {marked}'

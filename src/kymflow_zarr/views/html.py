@@ -242,12 +242,12 @@ def _kinds(dataset: OpenDataset) -> str:
 
 def _results_of_all(dataset: OpenDataset) -> str:
     """Return the number of results of each name and variant, from the index alone."""
-    found = dataset.results()
-    if not len(found):
+    results = dataset.results()
+    if not len(results):
         return ""
     rows: list[tuple[object, ...]] = []
-    found["variant"] = found["variant"].fillna("")
-    groups: Any = found.groupby(["name", "variant"], sort=False)
+    results["variant"] = results["variant"].fillna("")
+    groups: Any = results.groupby(["name", "variant"], sort=False)
     for (name, variant), part in groups:
         failed, stale = int((part["status"] == "failed").sum()), int(part["out_of_date"].sum())
         rows.append((name, variant, len(part), failed, stale))

@@ -26,10 +26,10 @@ def to_xarray(record: StoredImage) -> xr.DataArray:
     axes, names = record.axes, record.channel_names
     coordinates: dict[str, Any] = {}
     for axis, size in zip(axes, pixels.shape, strict=True):
-        kept = kept_times_s(record, axis.name) if axis.quantity == "time" else None
-        if kept is not None:
+        times_s = kept_times_s(record, axis.name) if axis.quantity == "time" else None
+        if times_s is not None:
             attributes = {"long_name": axis.quantity, "units": "second"}
-            coordinates[axis.name] = (axis.name, kept, attributes)
+            coordinates[axis.name] = (axis.name, times_s, attributes)
         elif axis.quantity == "channel":
             if names is not None:
                 coordinates[axis.name] = (axis.name, np.asarray(names, dtype=str), {})

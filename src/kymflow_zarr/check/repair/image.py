@@ -318,14 +318,16 @@ class _Image:
     def _list_labels(self, before: Collection[str], left: dict[str, FileSum]) -> None:
         """Write the list of labels again if it is damaged, or some are gone."""
         start = f"{layout.LABELS}/"
-        found = {key.split("/")[1] for key in left if key.count("/") > 1 and key.startswith(start)}
-        if LABELS_GROUP in left and found == {
+        folders = {
+            key.split("/")[1] for key in left if key.count("/") > 1 and key.startswith(start)
+        }
+        if LABELS_GROUP in left and folders == {
             key.split("/")[1] for key in before if key.count("/") > 1 and key.startswith(start)
         }:
             return
         left.pop(LABELS_GROUP, None)
-        if found:
-            self.plan.write(LABELS_GROUP, dump(labels_group(found)))
+        if folders:
+            self.plan.write(LABELS_GROUP, dump(labels_group(folders)))
         elif self.storage.stat(self.scope.key(LABELS_GROUP)) is not None:
             self.plan.quarantine(LABELS_GROUP, "it lists labels that are gone")
 

@@ -504,8 +504,8 @@ def _check_levels(
     files = folders.get(pyramid.path, {})
     for level in pyramid.levels:
         below = f"{level.path.partition('/')[2]}/"
-        found = {k.removeprefix(below): size for k, size in files.items() if k.startswith(below)}
-        check_array(findings, storage, prefix, level, {level.path: found}, dimension_names)
+        sizes = {k.removeprefix(below): size for k, size in files.items() if k.startswith(below)}
+        check_array(findings, storage, prefix, level, {level.path: sizes}, dimension_names)
 
 
 def _check_generations(

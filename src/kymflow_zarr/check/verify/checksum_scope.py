@@ -308,16 +308,16 @@ def _of_levels(
     pyramid = document.current_pyramid
     if pyramid is None:
         return
-    found = [
+    problems = [
         each
         for level in pyramid.levels
         for each in _of_array(storage, prefix, group, level, listed)
     ]
-    yield from found
+    yield from problems
     if f"{group}{pyramid.path}/{keys.GROUP}" not in listed:
         yield f"{group}{pyramid.path}/{keys.GROUP}", "it is missing"
     # Without level 0 there is nothing to compare with.
-    elif not found and not list(_of_array(storage, prefix, group, document.pixels, listed)):
+    elif not problems and not list(_of_array(storage, prefix, group, document.pixels, listed)):
         place = f"{prefix}/{group}".rstrip("/")
         for path in disagreeing_levels(storage, place, document.pixels, pyramid):
             yield f"{group}{path}", "it is not what the level before it makes it"

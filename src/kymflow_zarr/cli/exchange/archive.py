@@ -111,12 +111,12 @@ def _given(pairs: tuple[str, ...], file: Path | None) -> dict[str, Any]:
     given: dict[str, Any] = {}
     if file is not None:
         try:
-            found = json.loads(file.read_text(encoding="utf-8"))
+            stated = json.loads(file.read_text(encoding="utf-8"))
         except ValueError as error:
             raise click.UsageError(f"{file} is no JSON: {error}") from None
-        if not isinstance(found, dict):
+        if not isinstance(stated, dict):
             raise click.UsageError(f"{file} holds no JSON object.")
-        given |= found
+        given |= stated
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals:

@@ -22,13 +22,13 @@ def verdicts_by_person(
     dataset: OpenDataset, ids: Iterable[str] | None
 ) -> dict[str, dict[str, str | None]]:
     """Return the verdict that each person gave each image last, by person and image id."""
-    found: dict[str, dict[str, str | None]] = {}
+    by_person: dict[str, dict[str, str | None]] = {}
     for image_id in dataset.list_image_ids() if ids is None else ids:
         image = dataset.record(image_id)
         history = load_curation(image.storage, image.prefix).history
         for who, verdict in verdicts_in(history).items():
-            found.setdefault(who, {})[image_id] = verdict
-    return found
+            by_person.setdefault(who, {})[image_id] = verdict
+    return by_person
 
 
 def agreement(

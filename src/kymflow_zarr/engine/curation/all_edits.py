@@ -34,12 +34,12 @@ def all_edits(
 ) -> pd.DataFrame:
     """Return the history of all images; see :meth:`kymflow_zarr.ZarrDataset.history`."""
     chosen = dataset.list_image_ids() if ids is None else list(dict.fromkeys(ids))
-    found = map_images(dataset, _history, chosen, executor=executor, progress=progress)
+    histories = map_images(dataset, _history, chosen, executor=executor, progress=progress)
     names = dataset.image_names()
     rows = [
         (edit.when_utc, edit.who, image_id, names.get(image_id, image_id), str(change),
          change.before, change.after, edit.edit_id, edit.undoes, edit.undone_by)
-        for image_id, history in found.items()
+        for image_id, history in histories.items()
         for edit in history
         if who is None or edit.who == who
         for change in edit.changes
@@ -47,8 +47,8 @@ def all_edits(
     frame = pd.DataFrame(rows, columns=list(_COLUMNS), dtype=object)
     # Stable: the changes of an edit stay together, and edits of one moment in their order.
     frame = frame.sort_values("when_utc", kind="stable", ignore_index=True)
-    if found.errors:
-        frame.attrs["errors"] = {key: str(error) for key, error in found.errors.items()}
+    if histories.errors:
+        frame.attrs["errors"] = {key: str(error) for key, error in histories.errors.items()}
     return frame
 
 

@@ -109,7 +109,7 @@ def import_metadata(
              for name in columns if name != key}  # fmt: skip
     refused: list[RefusedCell] = []
     wanted: dict[str, dict[str, Any]] = {}
-    said: dict[tuple[str, str], Any] = {}
+    values: dict[tuple[str, str], Any] = {}
     present = _present(dataset, [name for name in known if known[name].required])
     for row, image_id, cells in _rows(dataset, frame, key, refused):
         for name, field in known.items():
@@ -120,7 +120,7 @@ def import_metadata(
                         raise ArgumentError("it is required, and the image has no value")
                     continue
                 value = field.value_of(cell)
-                if said.setdefault((image_id, name), value) != value:
+                if values.setdefault((image_id, name), value) != value:
                     raise ArgumentError("another row says something else of the same image")
             except ArgumentError as error:
                 refused.append(RefusedCell(row=row, column=name, value=cell, reason=error.what))

@@ -63,9 +63,12 @@ def check_labels(name: str, array: object, image: ImageDocument) -> Labels:
     shape = tuple(labels.shape)
     others = [i for i, axis in enumerate(axes) if axis.quantity != "channel"]
     for chosen in (others, others[-3:], others[-2:]):
-        found = tuple(axes[i] for i in chosen)
-        if shape == tuple(image.pixels.shape[i] for i in chosen) and ome_axes(found) is not None:
-            return Labels(labels, found)
+        label_axes = tuple(axes[i] for i in chosen)
+        if (
+            shape == tuple(image.pixels.shape[i] for i in chosen)
+            and ome_axes(label_axes) is not None
+        ):
+            return Labels(labels, label_axes)
     expected = tuple(image.pixels.shape[i] for i in others)
     raise UnsupportedDataError(
         f"labels of shape {shape} do not lie over an image whose planes have {expected}",

@@ -325,11 +325,11 @@ def disagreeing_levels(
         return  # Of a later version.
     for level in pyramid.levels:
         source, unit = stored_array(storage, f"{prefix}/{before.path}")
-        found, _ = stored_array(storage, f"{prefix}/{level.path}")
+        stored, _ = stored_array(storage, f"{prefix}/{level.path}")
         steps = [f // g for f, g in zip(level.factors, factors, strict=True)]
         wanted = ReducedArray(source, steps, pyramid.method, unit)
-        if wanted.shape != tuple(found.shape) or not all(
-            np.array_equal(values, found[region], equal_nan=values.dtype.kind in "fc")
+        if wanted.shape != tuple(stored.shape) or not all(
+            np.array_equal(values, stored[region], equal_nan=values.dtype.kind in "fc")
             for region, values in wanted.blocks()
         ):
             yield level.path

@@ -88,11 +88,11 @@ def times_s(image: StoredImage, axis: str | None = None) -> npt.NDArray[np.float
     place = time_axis(image, axis)
     if place is None:
         return None
-    kept = kept_times_s(image, image.axes[place].name)
-    if kept is not None:
-        return kept
-    found = image.axes[place]
-    if found.step is None or found.unit not in SECONDS:
+    irregular = kept_times_s(image, image.axes[place].name)
+    if irregular is not None:
+        return irregular
+    time = image.axes[place]
+    if time.step is None or time.unit not in SECONDS:
         return None
-    step = found.step * SECONDS[found.unit]
+    step = time.step * SECONDS[time.unit]
     return np.arange(image.shape[place], dtype=np.float64) * step

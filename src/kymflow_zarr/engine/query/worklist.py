@@ -113,11 +113,11 @@ def read_worklist(dataset: OpenDataset, path: StrPath, *, skip_missing: bool) ->
     of_path = _images_by_path(dataset)
     listed: list[str] = []
     missing = []
-    for told in filter(None, paths):
-        found = of_path.get(told) or _by_end(of_path, told)
-        listed += found
-        if not found:
-            missing.append(told)
+    for stated in filter(None, paths):
+        image_ids = of_path.get(stated) or _by_end(of_path, stated)
+        listed += image_ids
+        if not image_ids:
+            missing.append(stated)
     if missing and not skip_missing:
         raise ArgumentError(
             f"{len(missing)} of {len(paths)} files of the list are no images here, {missing[0]!r} "
@@ -137,9 +137,9 @@ def _images_by_path(dataset: OpenDataset) -> dict[str, list[str]]:
     return dict(of_path)
 
 
-def _by_end(of_path: Mapping[str, list[str]], told: str) -> list[str]:
+def _by_end(of_path: Mapping[str, list[str]], stated: str) -> list[str]:
     """Return the images of the one path that ends so: a list may lie in a folder below."""
-    fits = [path for path in of_path if path.endswith(f"/{told}")]
+    fits = [path for path in of_path if path.endswith(f"/{stated}")]
     return of_path[fits[0]] if len(fits) == 1 else []
 
 
@@ -156,7 +156,7 @@ def write_worklist(
         raise ArgumentError(
             f"there is no layout {layout!r}", where="layout", hint=f"One of: {', '.join(_PATHS)}."
         )
-    path_of = {i: name for name, found in _images_by_path(dataset).items() for i in found}
+    path_of = {i: name for name, image_ids in _images_by_path(dataset).items() for i in image_ids}
     listed = list(dict.fromkeys(ids))
     without = [image_id for image_id in listed if image_id not in path_of]
     if without:
@@ -186,8 +186,8 @@ def _groups(dataset: OpenDataset, ids: Sequence[str], by: str | None) -> dict[st
     if by is None:
         return dict.fromkeys(ids, "")
     images = dataset.images(["image_id", by])
-    told = dict(zip(images["image_id"], images[by], strict=True))
-    groups = {image_id: told[image_id] for image_id in ids}
+    group_of = dict(zip(images["image_id"], images[by], strict=True))
+    groups = {image_id: group_of[image_id] for image_id in ids}
     empty = [i for i, group in groups.items() if group is None or group != group or group == ""]
     if empty:
         raise ArgumentError(f"the image {empty[0]!r} has no {by!r}", where="by")

@@ -268,10 +268,10 @@ class _Collection:
 def _attributes(image: StoredImage) -> dict[str, Any]:
     """Return the attributes that an image had in an OME-Zarr; empty for other images."""
     try:
-        found = image.load_json("ome_zarr")
+        attributes = image.load_json("ome_zarr")
     except KeyError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return attributes if isinstance(attributes, dict) else {}
 
 
 def _source(image: StoredImage) -> tuple[str, str]:
@@ -283,9 +283,9 @@ def _source(image: StoredImage) -> tuple[str, str]:
         provenance = image.load_json("provenance")
     except KeyError:
         provenance = {}
-    found = provenance if isinstance(provenance, dict) else {}
-    name = str(found.get("rel_path") or image.image_id)
-    return name, str(found.get("original_path") or name)
+    stated = provenance if isinstance(provenance, dict) else {}
+    name = str(stated.get("rel_path") or image.image_id)
+    return name, str(stated.get("original_path") or name)
 
 
 def _steps(image: StoredImage) -> dict[str, Any]:
@@ -302,7 +302,7 @@ def _steps(image: StoredImage) -> dict[str, Any]:
 def _pixels_header(image: StoredImage, header: Mapping[str, Any], path: str) -> dict[str, Any]:
     source = image.document().source
     dims = [axis.name.upper() for axis in image.axes]
-    told = {
+    stated = {
         "path": path, "shape": list(image.shape), "dims": dims,
         "sizes": dict(zip(dims, image.shape, strict=True)), "dtype": image.dtype.name,
         "num_channels": header.get("num_channels", 1),
@@ -314,7 +314,7 @@ def _pixels_header(image: StoredImage, header: Mapping[str, Any], path: str) -> 
         "file_size": "" if source is None else f"{source.size_bytes / 1024:.0f} KB",
     }  # fmt: skip
     return {
-        "header": told, "source_path": path, "acquisition_metadata": {},
+        "header": stated, "source_path": path, "acquisition_metadata": {},
         "source_metadata": {"loader": "kymflow_zarr"},
     }  # fmt: skip
 

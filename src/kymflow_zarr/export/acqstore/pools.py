@@ -161,8 +161,8 @@ def velocity_rows(images: Iterable[PooledImage]) -> list[dict[str, Any]]:
                     ("agreement", "agreement", _AGREEMENT),
                     ("segments", "segments_summary", _SEGMENTS),
                 ):  # fmt: skip
-                    told = heart.get(key) or {}
-                    row |= {f"hr_{part}_{name}": told.get(name) for name in names}
+                    heart_rate = heart.get(key) or {}
+                    row |= {f"hr_{part}_{name}": heart_rate.get(name) for name in names}
             events = image.run("event", channel, roi_id)
             if events is not None:
                 row |= _event_cells(events)
@@ -192,13 +192,13 @@ def intensity_rows(images: Iterable[PooledImage]) -> list[dict[str, Any]]:
                 rows.append(_peak_row(cells, len(rows), "not_analyzed", {}))
                 continue
             errors = summary.get("errors") or []
-            told = {name: summary.get(name) for name in _INTENSITY}
-            told |= {"error_count": len(errors), "errors_text": "; ".join(errors)}
+            totals = {name: summary.get(name) for name in _INTENSITY}
+            totals |= {"error_count": len(errors), "errors_text": "; ".join(errors)}
             peaks = peak_rows(summary)
             if not peaks:
-                rows.append(_peak_row(cells | told, len(rows), "no_peaks", {}))
+                rows.append(_peak_row(cells | totals, len(rows), "no_peaks", {}))
             for peak in peaks:
-                rows.append(_peak_row(cells | told, len(rows), "peak", peak))
+                rows.append(_peak_row(cells | totals, len(rows), "peak", peak))
     return rows
 
 

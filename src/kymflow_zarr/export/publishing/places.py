@@ -128,8 +128,8 @@ class BucketPlace:
 
     def read(self, name: str) -> bytes | None:
         """Return the bytes of an object, None if there is none."""
-        found = self._bucket.get(name)
-        return None if found is None else found[0]
+        stored = self._bucket.get(name)
+        return None if stored is None else stored[0]
 
     def write(self, name: str, data: bytes) -> None:
         """Put an object with the type that a browser needs."""

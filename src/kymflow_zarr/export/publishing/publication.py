@@ -361,11 +361,11 @@ class _Publication:
             write(name, _digest(data), lambda: data, len(data))
 
         listed = listed_files(self._storage, "") or {}
-        for key, found in listed.items():
+        for key, file_sum in listed.items():
             write(
-                key, found.sha256,
-                lambda key=key, found=found: read_verified(self._storage, "", key, found),  # type: ignore[misc]
-                found.size_bytes,
+                key, file_sum.sha256,
+                lambda key=key, file_sum=file_sum: read_verified(self._storage, "", key, file_sum),  # type: ignore[misc]
+                file_sum.size_bytes,
             )  # fmt: skip
         own = self._own_documents()
         sums = {**listed, **{name: FileSum.of(data) for name, data in own.items()}}

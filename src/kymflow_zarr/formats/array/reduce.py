@@ -120,12 +120,12 @@ def _mode(views: list[Array]) -> Array:
     if len(views) == 1:
         return views[0]
     values = np.sort(np.stack(views), axis=0)
-    found: Array = values[0]
+    mode: Array = values[0]
     if len(values) == 4:
-        found = np.where((values[0] != values[1]) & (values[2] == values[3]), values[2], found)
+        mode = np.where((values[0] != values[1]) & (values[2] == values[3]), values[2], mode)
     if len(values) > 2:
-        found = np.where((values[1] == values[2]) & (values[0] != values[1]), values[1], found)
-    return found
+        mode = np.where((values[1] == values[2]) & (values[0] != values[1]), values[1], mode)
+    return mode
 
 
 METHODS: Final[dict[str, Callable[[list[Array]], Array]]] = {"mean": _mean, "mode": _mode}

@@ -74,10 +74,10 @@ class ObjectLease:
         marks = [item.name for item in self.bucket.list_below(f"{self._folder}/")]
         states = States(self.bucket)
         for mark in marks:
-            found = self.bucket.get(mark)
-            if found is None:
+            stored = self.bucket.get(mark)
+            if stored is None:
                 continue
-            document: Any = msgspec.json.decode(found[0])
+            document: Any = msgspec.json.decode(stored[0])
             for scope in document["scopes"]:
                 _put_again(states, scope)
             if not document["scopes"]:

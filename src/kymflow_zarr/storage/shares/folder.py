@@ -20,7 +20,13 @@ from typing import Any, Final
 from kymflow_zarr.errors import StorageError
 from kymflow_zarr.storage.interface import check_key
 from kymflow_zarr.storage.local.disk import disk, register_root
-from kymflow_zarr.storage.local.files import FileParts, first_link, os_errors, read_file
+from kymflow_zarr.storage.local.files import (
+    FileParts,
+    first_link,
+    os_errors,
+    read_file,
+    refused_link,
+)
 from kymflow_zarr.storage.object.heads import HEADS, TOP
 from kymflow_zarr.storage.object.requests import Listed, Objects
 
@@ -170,11 +176,7 @@ class SharedFolder(Objects):
     def _refuse_links(self, name: str, done: str) -> None:
         link = first_link(self.root, check_key(name))
         if link is not None:
-            raise StorageError(
-                f"a part of the dataset is a link, through which nothing is {done}",
-                where=link,
-                hint="Move what it leads to into the dataset, in place of the link.",
-            )
+            raise refused_link(link, done)
 
     # Writing ---------------------------------------------------------------------------
 

@@ -92,10 +92,10 @@ class Blinding:
     def rows(self, images: pd.DataFrame) -> Rows:
         """Return the list of images as a blind page shows it."""
         shown = images[[name for name in _COLUMNS if name in images and name not in self.hidden]]
-        said: list[tuple[Any, Any]] = [self._own(image_id) for image_id in images["image_id"]]
+        own: list[tuple[Any, Any]] = [self._own(image_id) for image_id in images["image_id"]]
         damaged: Any = ["damaged" if text else None for text in images["error"].fillna("")]
-        verdicts: Any = pd.Series([verdict for verdict, _ in said], images.index, dtype=object)
-        notes: Any = [note or None for _, note in said]
+        verdicts: Any = pd.Series([verdict for verdict, _ in own], images.index, dtype=object)
+        notes: Any = [note or None for _, note in own]
         shown = shown.assign(
             image_id=[self.code_of(image_id) for image_id in images["image_id"]],
             verdict=verdicts,

@@ -127,16 +127,16 @@ def notebook_origins(inline: str | bool) -> tuple[str, ...]:
     """
     if inline is False:
         return ()
-    told = _jupyter_address() if inline is True else inline
-    if told is None:
+    address = _jupyter_address() if inline is True else inline
+    if address is None:
         raise ArgumentError(
             "no Jupyter server has started this process",
             where="inline",
             hint='Give the address of the notebook: inline="http://localhost:8888".',
         )
-    parts = urlsplit(told)
+    parts = urlsplit(address)
     if parts.scheme not in ("http", "https") or not re.fullmatch(r"[\w.-]+(:\d+)?", parts.netloc):
-        raise ArgumentError(f"{told!r} is no address of a notebook", where="inline")
+        raise ArgumentError(f"{address!r} is no address of a notebook", where="inline")
     names = {parts.hostname}
     if names <= {"localhost", "127.0.0.1"}:
         names = {"localhost", "127.0.0.1"}  # The browser may have opened it by either.

@@ -182,9 +182,9 @@ def image_of(request: Request) -> str:
     return id_of(site_of(request), segments(request)[2])
 
 
-def id_of(site: Site, told: str) -> str:
+def id_of(site: Site, shown_id: str) -> str:
     """Return the id of the image that a page calls so."""
-    return told if site.blind is None else site.blind.id_of(told)
+    return shown_id if site.blind is None else site.blind.id_of(shown_id)
 
 
 async def posted(request: Request, do: Callable[[Request, dict[str, Any]], Response]) -> Response:

@@ -83,9 +83,9 @@ def image_facts(site: Site, image_id: str, query: QueryParams) -> dict[str, Any]
     RecordNotFoundError
         If there is no such image.
     """
-    told = image_id if site.blind is None else site.blind.code_of(image_id)
-    around = site.gallery.neighbors(told, query)
-    name = site.gallery.name_of(told)
+    shown_id = image_id if site.blind is None else site.blind.code_of(image_id)
+    around = site.gallery.neighbors(shown_id, query)
+    name = site.gallery.name_of(shown_id)
     try:
         record = site.dataset.record(image_id)
     except RecordNotFoundError as error:
@@ -93,7 +93,7 @@ def image_facts(site: Site, image_id: str, query: QueryParams) -> dict[str, Any]
             raise
         # The list has it, so its document was lost: it must not be the end of the way.
         why = str(error) if site.blind is None else "The image is damaged."
-        return {"image_id": told, "name": name, **around, "error": why}
+        return {"image_id": shown_id, "name": name, **around, "error": why}
     facts: dict[str, Any] = {
         "image_id": image_id,
         "name": name,
