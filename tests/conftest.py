@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import HealthCheck, settings
 
-from kymflow_zarr import ZarrDataset, ZarrImageRecord
+from kymflow_zarr import ZarrDataset, ZarrImageRecord, set_limits
 from tests.helpers.v1_dataset import write_v1
 
 # A shared machine is slow at times; a test that hangs is CI's to notice. CI tries the same examples
@@ -25,6 +25,9 @@ settings.register_profile(
     derandomize=bool(os.environ.get("CI")),
 )
 settings.load_profile("kymflow_zarr")
+
+# A worker that never answers is to fail its test, not to be waited for a day.
+set_limits(worker_seconds=300)
 
 # Where the suite runs in the background, shells have it and all it starts ignore Ctrl-C.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

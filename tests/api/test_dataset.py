@@ -118,7 +118,7 @@ class TestModes:
 
 
 def _create(path: Path, start: Any, results: Any) -> None:
-    start.wait()
+    assert start.wait(60)
     results.put(ZarrDataset(path, mode="a").dataset_id)
 
 
@@ -134,7 +134,7 @@ def test_processes_that_create_at_once_get_the_same_dataset(tmp_path: Path) -> N
     start.set()
     ids = {results.get(timeout=60) for _ in workers}
     for worker in workers:
-        worker.join()
+        worker.join(60)
     assert len(ids) == 1
 
 

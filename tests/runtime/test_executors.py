@@ -21,6 +21,7 @@ from concurrent.futures import (
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -334,7 +335,7 @@ def test_a_process_that_was_killed_is_an_error_and_another_goes_on(
     with ZarrDataset(tmp_path / "a.zarr") as ds:
         with process_pool(1) as pool:
             with pytest.raises(BrokenExecutor):
-                pool.submit(_dies).result()
+                pool.submit(_dies).result(60)
             with pytest.raises(BrokenExecutor, match="goes on from there"):
                 ds.ingest_legacy_folder(singles, executor=pool)
         assert len(ds) == 0
@@ -552,6 +553,29 @@ def test_a_cluster_that_never_answers_is_broken_in_the_end() -> None:
         list(in_order(_square, [1, 2], executor=Cluster(lambda _: None)))
 
 
+@pytest.mark.parametrize("status", ["connecting", "closed"])
+def test_a_cluster_that_lost_its_scheduler_is_broken_at_once(status: str) -> None:
+    cluster = Cluster(lambda _: None)
+    cluster._client = SimpleNamespace(status=status)  # type: ignore[attr-defined]
+    # Far less than the limit: that would be named.
+    with set_limits(worker_seconds=60), pytest.raises(BrokenExecutor, match="to the scheduler"):
+        list(in_order(_square, [1, 2], executor=cluster))
+
+
+def test_a_call_that_ends_does_not_wait_for_a_cluster_that_never_answers() -> None:
+    """What it drops is not there, and never will be."""
+
+    class Silent(Cluster):
+        def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+            future = super().submit(fn, *args, **kwargs)
+            future.set_running_or_notify_cancel()
+            return future
+
+    cluster = Silent(lambda _: None)
+    with set_limits(worker_seconds=1), pytest.raises(BrokenExecutor, match="worker_seconds"):
+        list(in_order(_square, [1, 2], executor=cluster, drop=lambda _: None))
+
+
 def test_a_time_out_of_the_function_is_its_own() -> None:
     def late(_: int) -> int:
         raise TimeoutError("too late")
@@ -706,6 +730,13 @@ def test_a_function_saves_nothing_after_map_was_stopped(tmp_path: Path, place: s
         assert ds.validate().ok
 
 
+def _wait_for(path: Path) -> None:
+    until = time.monotonic() + 120
+    while not path.exists():
+        assert time.monotonic() < until, f"{path.name} does not appear"
+        time.sleep(0.01)
+
+
 class _Waits:
     """Saves a note when a file appears, in a process that was told to stop before."""
 
@@ -715,8 +746,7 @@ class _Waits:
     def __call__(self, record: Any) -> str:
         if record.image_id != "i0":
             (self.folder / f"{record.image_id} has begun").touch()
-            while not (self.folder / "go").exists():
-                time.sleep(0.01)
+            _wait_for(self.folder / "go")
         try:
             record.save_json("note", 1)
         finally:
@@ -732,15 +762,13 @@ def test_a_process_saves_nothing_after_its_call_has_ended(
             ds.add_image(np.zeros((2, 2)), image_id=f"i{number}")
 
         def stop(done: int, total: int, label: str) -> None:
-            while not (tmp_path / "i1 has begun").exists():
-                time.sleep(0.01)
+            _wait_for(tmp_path / "i1 has begun")
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
             ds.map(_Waits(tmp_path), executor=processes, progress=stop)
         (tmp_path / "go").touch()
-        while not (tmp_path / "i1 has ended").exists():
-            time.sleep(0.01)
+        _wait_for(tmp_path / "i1 has ended")
         assert ds["i0"].list_analysis_keys() != []
         assert ds["i1"].list_analysis_keys() == []
         assert no_leftovers(ds)
@@ -791,7 +819,7 @@ def test_a_call_waits_for_a_commit_that_is_under_way(tmp_path: Path) -> None:
                 saved = pool.submit(save)
                 assert begun.wait(20)
             ended.set()
-            saved.result()
+            saved.result(60)
         assert rec.load_json("note") == 1
 
 

@@ -23,12 +23,12 @@ def hold():
     with Held() as held:
         shared.append(held)
         begun.set()
-        stop.wait()
+        stop.wait(60)
 
 shared, begun, stop = [], threading.Event(), threading.Event()
 other = threading.Thread(target=hold)
 other.start()
-begun.wait()
+begun.wait(60)
 with Held() as mine:
     gc.set_threshold(1)  # The collector runs wherever Python makes an object.
     for held in (mine, *shared):
@@ -39,7 +39,7 @@ with Held() as mine:
             del cycle
             assert held.is_live()
 stop.set()
-other.join()
+other.join(60)
 print(gc.isenabled(), shared[0].is_live())
 """
 

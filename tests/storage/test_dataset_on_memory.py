@@ -112,5 +112,5 @@ def test_a_dataset_in_memory_pickles_in_its_process_and_says_so_in_another(tmp_p
     file = tmp_path / "ds.pickle"
     file.write_bytes(pickle.dumps(ds))
     code = f"import pickle; pickle.loads(open({str(file)!r}, 'rb').read())"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert "in the memory of another process" in run.stderr

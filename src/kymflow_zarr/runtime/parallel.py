@@ -7,6 +7,7 @@ import pickle
 import platform
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import (
@@ -15,6 +16,7 @@ from concurrent.futures import (
     Executor,
     Future,
     ThreadPoolExecutor,
+    wait,
 )
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from contextvars import copy_context
@@ -36,6 +38,10 @@ THREADS: Final = min(4, os.cpu_count() or 1)
 _WAITING_PER_WORKER: Final = 4
 # Assumed for an executor that does not report its number of workers.
 _WORKERS_OF_OTHERS: Final = 256
+# How often a call that waits asks whether the executor will answer at all.
+_LOOK_S: Final = 0.2
+# States of a client of Dask, which was connected when it was made.
+_LOST: Final = frozenset({"connecting", "closing", "closed"})
 _token: str | None = None
 
 
@@ -108,8 +114,8 @@ def in_order(
     Raises
     ------
     BrokenExecutor
-        If the executor fails, has cancelled a task, or returns nothing within the limit
-        ``worker_seconds``.
+        If the executor fails, has cancelled a task, has lost its scheduler, or returns nothing
+        within the limit ``worker_seconds``.
 
     Notes
     -----
@@ -118,14 +124,15 @@ def in_order(
     workers = min(threads or min(32, (os.cpu_count() or 1) + 4), max(len(items), 1))
     begun: deque[tuple[T, Future[R | _Packed] | None]] = deque()
     with ExitStack() as stack:
-        patience = None if executor is None else get_limits().worker_seconds
+        # Own threads are waited for.
+        given = None if executor is None else _Given(executor, get_limits().worker_seconds)
         if executor is None:
             executor = stack.enter_context(ThreadPoolExecutor(workers))
         workers = getattr(executor, "_max_workers", None) or _WORKERS_OF_OTHERS
         lease = current_lease()
-        if patience is not None and not all(map(here, items)):  # Own threads are waited for.
+        if given is not None and not all(map(here, items)):
             lease = stack.enter_context(leased()) or lease
-        stack.callback(_stop, begun, drop)
+        stack.callback(_stop, begun, given, drop)
         most = max(workers * _WAITING_PER_WORKER, waiting)
         task = partial(_leased, lease, call) if lease is not None else call
         ready = _submitted(task, items, executor, begun, most, here)
@@ -135,7 +142,7 @@ def in_order(
                 next(ready)
                 future = begun[0][1]
                 try:
-                    result = call(item) if future is None else _result(future, patience)
+                    result = call(item) if future is None else _result(future, given)
                 except BrokenExecutor:
                     raise
                 except Exception as raised:  # noqa: BLE001 - It is yielded.
@@ -225,18 +232,46 @@ def _done(call: Callable[[T], R], caller: str, _unique: str, item: T) -> R | _Pa
     raise RuntimeError(message)
 
 
-def _result(future: Future[R | _Packed], patience: float | None) -> R:
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """An executor of the caller, which may never answer.
+
+    Parameters
+    ----------
+    executor : Executor
+    patience_s : float
+        How long to wait for one result.
+    """
+
+    executor: Executor
+    patience_s: float
+
+    def require_answer(self, future: Future[Any]) -> None:
+        """Wait until a task has ended; raise BrokenExecutor if its executor does not run it."""
+        until = time.monotonic() + self.patience_s
+        while not future.done():
+            # Once it has lost its scheduler a client of Dask cancels what it has submitted, and
+            # never answers to what it is given then, unless a scheduler comes back.
+            client = getattr(self.executor, "_client", None)
+            if getattr(client, "status", None) in _LOST:
+                raise BrokenExecutor("its client has lost the connection to the scheduler")
+            left_s = until - time.monotonic()
+            if left_s <= 0:
+                raise BrokenExecutor(
+                    f"no result for {self.patience_s} seconds (limit worker_seconds)"
+                )
+            wait([future], min(left_s, _LOOK_S))
+
+
+def _result(future: Future[R | _Packed], given: _Given | None) -> R:
     """Return the result of a task; raise BrokenExecutor if its executor does not run it."""
+    if given is None:
+        return _unpacked(future.result())
+    given.require_answer(future)
     try:
-        return _unpacked(future.result(patience))
+        return _unpacked(future.result())
     except CancelledError as error:
-        if patience is None:
-            raise
         raise BrokenExecutor("it cancelled a task") from error
-    except TimeoutError as error:
-        if patience is None or future.done():
-            raise
-        raise BrokenExecutor(f"no result for {patience} seconds (limit worker_seconds)") from error
 
 
 def _unpacked(result: R | _Packed) -> R:
@@ -261,13 +296,20 @@ def _dumps(value: Any) -> bytes:
 
 
 def _stop(
-    begun: Iterable[tuple[Any, Future[Any] | None]], drop: Callable[[Any], object] | None
+    begun: Iterable[tuple[Any, Future[Any] | None]],
+    given: _Given | None,
+    drop: Callable[[Any], object] | None,
 ) -> None:
     left = [future for _, future in begun if future is not None]
     # Cancel all first, so that none starts while we wait for another.
     running = [future for future in left if not future.cancel()]
     if drop is not None:
         for future in running:
+            if given is not None:
+                try:
+                    given.require_answer(future)
+                except BrokenExecutor:
+                    continue
             # Ctrl-C reaches the workers, too; their error must not stop this loop.
             if future.exception() is None:
                 with suppress(Exception):

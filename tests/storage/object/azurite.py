@@ -12,6 +12,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
@@ -42,6 +43,10 @@ def azurite() -> Iterator[dict[str, Any]]:
          "--skipApiVersionCheck", "--blobPort", "0"],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
     )  # fmt: skip
+    # Reading its output has no limit of its own.
+    late = threading.Timer(120, os.killpg, (process.pid, signal.SIGKILL))
+    late.daemon = True
+    late.start()
     try:
         assert process.stdout is not None
         said = ""
@@ -50,6 +55,7 @@ def azurite() -> Iterator[dict[str, Any]]:
             assert line, f"Azurite does not start: {said}"
             said += line
         endpoint = f"{listens[1]}/{ACCOUNT}"
+        late.cancel()
         _create_container(endpoint)
         yield {
             "endpoint": endpoint, "account_name": ACCOUNT, "account_key": KEY,
@@ -57,8 +63,9 @@ def azurite() -> Iterator[dict[str, Any]]:
         }  # fmt: skip
     finally:
         # The command may be a wrapper that has started another process.
+        late.cancel()
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.wait(60)
         if process.stdout is not None:
             process.stdout.close()
 
@@ -73,7 +80,7 @@ def _create_container(endpoint: str) -> None:
     headers = dict(line.split(":", 1) for line in own.splitlines())
     headers["Authorization"] = f"SharedKey {ACCOUNT}:{base64.b64encode(digest).decode()}"
     parts = urlsplit(endpoint)
-    connection = http.client.HTTPConnection(parts.netloc)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=60)
     connection.request("PUT", f"/{ACCOUNT}/bucket?restype=container", headers=headers)
     answer = connection.getresponse()
     assert answer.status == http.client.CREATED, answer.read()

@@ -39,7 +39,7 @@ def s3_options() -> Iterator[dict[str, Any]]:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     app = server_module.DomainDispatcherApplication(server_module.create_backend_app)
     server = make_server("127.0.0.1", 0, _one_at_a_time(app), threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     endpoint = f"http://127.0.0.1:{server.server_port}"
     client = boto3.client(
@@ -53,7 +53,7 @@ def s3_options() -> Iterator[dict[str, Any]]:
         "region": "us-east-1", "client_options": {"allow_http": True},
     }  # fmt: skip
     server.shutdown()
-    thread.join()
+    thread.join(60)
     server.server_close()
 
 

@@ -187,12 +187,12 @@ def run(
                 next_kill += 1 / kills_per_s
                 victim = running.pop(random.randrange(len(running)))
                 victim.kill()
-                victim.join()
+                victim.join(60)
                 account.killed += 1
                 running.append(start())
         for process in running:
             process.kill()
-            process.join()
+            process.join(60)
         assert all(process.exitcode == -signal.SIGKILL for process in running)
         events = [
             json.loads(line)

@@ -164,14 +164,14 @@ def test_at_most_so_many_requests_are_made_at_once() -> None:
             with guard:
                 at_once -= 1
 
-    threads = [threading.Thread(target=one) for _ in range(6)]
+    threads = [threading.Thread(target=one, daemon=True) for _ in range(6)]
     for thread in threads:
         thread.start()
-    entered.acquire()
-    entered.acquire()
+    assert entered.acquire(timeout=30)
+    assert entered.acquire(timeout=30)
     go_on.set()
     for thread in threads:
-        thread.join()
+        thread.join(60)
     assert most == 2
     assert bucket.requests == {"get": 6}
 

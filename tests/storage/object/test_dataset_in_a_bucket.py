@@ -244,11 +244,12 @@ def test_writers_on_many_hosts_lose_no_update(open_s3: Open) -> None:
         except Exception:  # noqa: BLE001 - shown below
             errors.append(traceback.format_exc())
 
-    threads = [threading.Thread(target=write, args=(worker,)) for worker in range(4)]
+    threads = [threading.Thread(target=write, args=(worker,), daemon=True) for worker in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(300)
+    assert not any(thread.is_alive() for thread in threads)
     assert errors == []
     ds = open_s3("r")
     expected = {f"w{w}/{n}" for w in range(4) for n in range(4)}
@@ -309,7 +310,7 @@ def test_a_worker_that_commits_when_its_call_ends_changes_nothing(kind: str) -> 
             bucket.get = ask  # type: ignore[method-assign]
         ended.set()
         with pytest.raises(StorageError, match="has ended"):
-            done.result()
+            done.result(60)
     assert state_of(ds) == before
     assert ds.validate().ok
     assert not [item.name for item in bucket.list_below("leases/")]
@@ -373,5 +374,8 @@ def test_another_process_reads_with_credentials_of_its_own(
     answers = context.Queue()
     process = context.Process(target=_shape_in_another_process, args=(pickled, answers))
     process.start()
-    assert answers.get(timeout=60) == PIXELS.shape
-    process.join()
+    try:
+        assert answers.get(timeout=60) == PIXELS.shape
+    finally:
+        process.kill()
+        process.join(60)
