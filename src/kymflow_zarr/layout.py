@@ -77,6 +77,12 @@ LINEAGE: Final = "lineage"
 # that is added later changes nothing here, or datasets that exist would read otherwise.
 _ESCAPED_IN_FOLDERS: Final = (".json", ".parquet", ".csv.gz")
 
+# Characters that some system does not allow in file names, and a "%" that would be read as one.
+_NOT_IN_FILE_NAMES: Final = re.compile(
+    r"""[<>:"|?*\\/\x00-\x1f]|%(?=(?:[01][0-9a-f]|2[25af]|3[acef]|5c|7c))"""
+)
+_SPELLED: Final = re.compile(r"%([01][0-9a-f]|2[25af]|3[acef]|5c|7c)")
+
 # Linux, macOS and Windows allow 255; the rest is for suffixes and temporary names.
 MAX_SEGMENT_BYTES: Final = 200
 MAX_NAME_BYTES: Final = 1024
@@ -214,6 +220,22 @@ def parse_array_artifact(folder: str) -> str | None:
     except InvalidNameError:
         return None  # Too long to be a name of ours.
     return name if is_own else None
+
+
+def sidecar_name(name: str) -> str:
+    """Return the name of an artifact as a part of a file name: ``a/b`` is ``a%2fb``.
+
+    `parse_sidecar_name` gives back every name.
+    """
+    return _NOT_IN_FILE_NAMES.sub(lambda match: f"%{ord(match[0]):02x}", name)
+
+
+def parse_sidecar_name(spelled: str) -> str:
+    """Return the name of the artifact that `sidecar_name` spells so.
+
+    What it never writes stays as it is: ``50%20mM`` is a name of its own.
+    """
+    return _SPELLED.sub(lambda match: chr(int(match[1], 16)), spelled)
 
 
 def table_key(name: str) -> str:

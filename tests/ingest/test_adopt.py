@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import tifffile
 
-from kymflow_zarr import RectRoi, ZarrDataset, ZarrImageRecord
+from kymflow_zarr import ReadingRecord, RectRoi, ZarrDataset, ZarrImageRecord
 from kymflow_zarr.legacy_v1.migrate import migrate_dataset
 
 # What kymflow makes of {"threshold": 0.25, "window": 7}.
@@ -47,7 +47,7 @@ def test_velocities_of_regions_know_the_revision_they_were_made_of(
     one = rec.result("velocity", roi=1)
     assert (one.program, one.computed_utc) == ("kymflow mpRadon", "2026-02-19T05:38:02.115242Z")
     assert one.params == {"algorithm": "mpRadon", "window_size": 16}
-    assert one.load()["velocity"].tolist() == [1.0, 2.0]
+    assert one.load()["velocity"].tolist() == [1.0]
     assert ds.stale()[["roi_id", "reason"]].to_numpy().tolist() == [
         [2, "region 2 changed: revision 0 -> 1"]
     ]
@@ -257,6 +257,62 @@ def test_computing_an_ingested_name_takes_the_place_of_its_results(
     ds.compute("velocity", lambda _: pd.DataFrame({"velocity": [9.0]}), version="1")
     assert rec.result("velocity").load()["velocity"].tolist() == [9.0]
     assert {result.name for result in rec.results()} == {"velocity", "velocity_events"}
+
+
+def mean_velocity(rec: ReadingRecord) -> float:
+    return float(rec.result("velocity", roi=1).load()["velocity"].mean())
+
+
+def test_what_reads_the_velocity_of_one_region_depends_on_that_region_alone(
+    ds: ZarrDataset, rec: ZarrImageRecord
+) -> None:
+    rec.save_df_parquet("velocity", pd.DataFrame({"roi_id": [1, 1, 2], "velocity": [1.0, 2, 9]}))
+    regions = [{"roi_id": i, "channel": 1, **of_region("mpRadon", i - 1)} for i in (1, 2)]
+    rec.save_json("velocity_analysis", {"regions": regions})
+    assert ds.adopt_results() == 2
+    ds.compute("mean", mean_velocity)
+    ds.compute("all", lambda image: float(image.load_df_parquet("velocity")["velocity"].max()))
+    assert rec.result("mean").load() == 1.5
+    assert "velocity@roi=2" not in rec.explain("mean")
+    for roi_id, expected in ((2, {"velocity@2", "all"}), (1, {"velocity@1", "mean", "all"})):
+        with rec.edit(who="maria") as edit:
+            edit.save_roi({"roi_id": roi_id, "data": {"x0": 1, "x1": 4, "y0": 0, "y1": 9}})
+        assert {name.removesuffix("@<NA>") for name in reasons(ds)} >= expected
+        assert ("mean" in {*ds.stale()["name"]}) == (roi_id == 1)
+        assert rec.result("mean").out_of_date == (roi_id == 1)
+
+
+def test_computing_or_deleting_the_velocity_of_one_region_leaves_that_of_the_others(
+    ds: ZarrDataset, lab: Path
+) -> None:
+    ds.ingest_legacy_folder(lab)
+    (rec,) = ds.iter_records()
+    new = pd.DataFrame({"velocity_mm_s": [7.0]})
+    rec.save_result("velocity", new, roi=1, channel=1)
+    assert rec.result("velocity", roi=1).load()["velocity_mm_s"].tolist() == [7.0]
+    assert rec.result("velocity", roi=2).load()["velocity_mm_s"].tolist() == [2.0]
+    rec.delete_result("velocity", roi=1)
+    assert rec.result("velocity", roi=2).load()["velocity_mm_s"].tolist() == [2.0]
+    rec.delete_result("velocity", roi=2)
+    assert rec.results("velocity") == []
+    assert [info.name for info in rec.list_artifacts() if info.name.startswith("velocity@")] == []
+
+
+def test_adopted_velocities_are_compared_with_computed_ones_region_by_region(
+    ds: ZarrDataset, lab: Path
+) -> None:
+    ds.ingest_legacy_folder(lab)
+
+    def again(image: ReadingRecord, roi: Any, channel: int) -> pd.DataFrame:
+        return pd.DataFrame(
+            {"time_s": [(roi.roi_id - 1) * 0.01], "velocity_mm_s": [10.0 * channel]}
+        )
+
+    ds.compute("velocity", again, roi="all", channel="all", variant="ours")
+    both = ds.compare_results("velocity", "ours", on=["time_s"])
+    assert both[["roi_id", "velocity_mm_s_ours", "velocity_mm_s_usual"]].to_numpy().tolist() == [
+        [1, 10.0, 1.0], [2, 10.0, 2.0],
+    ]  # fmt: skip
 
 
 def test_an_image_without_analysis_has_no_lineage(ds: ZarrDataset, tmp_path: Path) -> None:

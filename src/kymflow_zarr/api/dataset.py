@@ -839,10 +839,11 @@ class ZarrDataset:
         Ingest does so by itself; this is for images that earlier versions have ingested, and for
         the run markers of datasets of format version 1 that were migrated. Taken are the
         velocities of regions, of ``_kymanalysis`` and ``_radon`` files, with algorithm,
-        parameters, date and the revision of the region; the events of ``_events`` files; and run
-        markers. A region that has another revision now than when it was analyzed, parameters with
-        another hash, and a pooled table whose rows are not those of the marker make such a result
-        out of date. Values are not copied, and results that are there are left alone.
+        parameters, date and the revision of the region; the events of ``_events`` files; the runs
+        that a sidecar of acqstore lists; and run markers. A region that has another revision now
+        than when it was analyzed, parameters with another hash, and a pooled table whose rows are
+        not those of the marker make such a result out of date. Values are not copied, and results
+        that are there are left alone.
         """
         from kymflow_zarr.ingest.adopt import adopt_results
 

@@ -863,6 +863,12 @@ class StoredImage:
         self.require_present()
         return self._results.find(name, roi, channel, variant)
 
+    def load_result(self, key: str, part: Mapping[str, Any] | None) -> Any:
+        """Return the value of a result by its key below the image, and its part of that."""
+        from kymflow_zarr.engine.results.result import load_value
+
+        return load_value(self, key, part)
+
     def results(self, name: str | None = None) -> list[Result]:
         """Return all results, or those of one name."""
         self.require_present()

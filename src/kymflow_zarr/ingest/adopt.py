@@ -8,16 +8,24 @@ import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from kymflow_zarr import layout
-from kymflow_zarr.engine.documents import dump, load, utc_now
+from kymflow_zarr.engine.documents import dump, utc_now
+from kymflow_zarr.engine.images.artifacts import decode
 from kymflow_zarr.engine.images.update import RecordUpdate
 from kymflow_zarr.engine.results.inputs import ImageState, State, input_document
-from kymflow_zarr.engine.results.lineage import KEY, Lineage, Params, ResultId
+from kymflow_zarr.engine.results.lineage import KEY, Lineage, Params, ResultId, checked_id
 from kymflow_zarr.engine.source_files import read_source_file
-from kymflow_zarr.errors import FormatVersionError, KymflowZarrError, SchemaValidationError
+from kymflow_zarr.errors import (
+    FormatVersionError,
+    KymflowZarrError,
+    SchemaValidationError,
+    UnsupportedDataError,
+)
+from kymflow_zarr.formats.acqstore import PROGRAM
+from kymflow_zarr.ingest.sidecars import acqstore
 from kymflow_zarr.ingest.sidecars.artifacts import AGES, ANALYSIS, EVENTS, VELOCITY
 from kymflow_zarr.runtime.limits import loads_json
 from kymflow_zarr.schema.artifacts.lineage import BY_INGEST, InputDocument, ResultDocument
@@ -53,7 +61,8 @@ class _Found:
     version: str = ""
     is_empty: bool = False
     # Keys of the artifacts that tell of it, besides its value.
-    told_by: tuple[str, ...] = field(default=())
+    told_by: tuple[str, ...] = ()
+    part: Mapping[str, Any] | None = None
 
 
 class _Written:
@@ -133,7 +142,8 @@ def adopt(
     if rewritten and is_old:
         lineage = state.lineage
         for result in [*lineage]:
-            if result.artifact in rewritten and ResultId.of(result) not in remaining:
+            is_told = _teller(result) in rewritten or result.artifact in rewritten
+            if is_told and ResultId.of(result) not in remaining:
                 lineage.remove(result)  # Its file tells nothing of it any more.
                 count += 1
     if count and lineage is not None:
@@ -141,10 +151,22 @@ def adopt(
     return count
 
 
+def _teller(result: ResultDocument) -> str | None:
+    """Return the key of the artifact that tells of an adopted result, None of others."""
+    if not result.saved_by.endswith(BY_INGEST):
+        return None
+    name = result.name
+    if name.startswith(f"{PROGRAM}/"):
+        return layout.artifact_key("json", acqstore.ANALYSIS)
+    return layout.artifact_key("json", f"{ANALYSIS}{name.removeprefix(VELOCITY)}")
+
+
 def _document(adopted: _Found, state: ImageState, lineage: Lineage) -> ResultDocument:
     from kymflow_zarr.engine.results.image_results import SAVED_BY
 
-    params = Params.of(adopted.params)
+    params = Params.of(None)
+    with suppress(UnsupportedDataError):  # Such as NaN: it stays in the artifact that tells of it.
+        params = Params.of(adopted.params)
     old = lineage.get(adopted.result_id)
     others = lineage.variants(adopted.result_id)
     return ResultDocument(
@@ -153,6 +175,7 @@ def _document(adopted: _Found, state: ImageState, lineage: Lineage) -> ResultDoc
         counts=old.counts if old is not None else not any(r.counts for r in others),
         status="empty" if adopted.is_empty else "ok", artifact=adopted.artifact,
         sha256=None if adopted.artifact is None else state.artifact(adopted.artifact),
+        part=None if adopted.part is None else dict(adopted.part),
         params=params.values, params_sha256=params.sha256, inputs=adopted.inputs,
         program=adopted.program, version=adopted.version, saved_by=f"{SAVED_BY}{BY_INGEST}",
         computed_utc=adopted.computed_utc or utc_now(),
@@ -168,11 +191,14 @@ def _all_found(
     for suffix in _SUFFIXES:
         yield from _velocity(state, suffix)
         yield from _events(state, events, suffix)
+    yield from _runs_of_acqstore(state)
 
 
 def _json(state: ImageState, name: str) -> Any:
+    where = f"{state.prefix}/{layout.artifact_key('json', name)}"
     with suppress(KymflowZarrError):
-        return load(state.storage, f"{state.prefix}/{layout.artifact_key('json', name)}")
+        data = state.storage.read(where)
+        return None if data is None else decode("json", data, where=where)
     return None
 
 
@@ -275,8 +301,9 @@ def _velocity(state: ImageState, suffix: str) -> Iterator[_Found]:
         if revision is not None and current != revision:
             now = State("0" * 64, {"meta": {"revision": revision}})  # Its digest is not known.
         params = {key: value for key, value in entry.items() if key in _PARAMETERS}
+        channel = _channel(entry.get("channel"))
         yield _Found(
-            ResultId(f"{VELOCITY}{suffix}", roi_id, _channel(entry.get("channel"))), artifact,
+            ResultId(f"{VELOCITY}{suffix}", roi_id, channel), artifact,
             [
                 input_document("pixels", "", state.of("pixels", "")),
                 input_document("region", str(roi_id), now),
@@ -284,7 +311,7 @@ def _velocity(state: ImageState, suffix: str) -> Iterator[_Found]:
             params, f"kymflow {params.get('algorithm', '')}".strip(),
             _iso(entry["analyzed_at"]) if "analyzed_at" in entry
             else _time_of(state, told_by, artifact),
-            told_by=(told_by,),
+            told_by=(told_by,), part=_part(roi_id, channel) if len(entries) > 1 else None,
         )  # fmt: skip
 
 
@@ -301,7 +328,10 @@ def _events(
             listed = _kept(state, file).get("velocity_events")
         else:
             listed = given.get(file.rel_path)
-        for key, events in listed.items() if isinstance(listed, Mapping) else ():
+        if not isinstance(listed, Mapping):
+            continue
+        several = len(listed) > 1
+        for key, events in listed.items():
             roi_id, _, channel = str(key).partition(":")
             if not roi_id.isdecimal() or not (channel or "1").isdecimal():
                 continue
@@ -316,7 +346,73 @@ def _events(
                 ResultId(f"{folder}{suffix}", *place), artifact if events else None,
                 [input_document(kind, key, state.of(kind, key)) for kind, key in inputs],
                 None, "kymflow", _time_of_file(file), is_empty=not events, told_by=(artifact,),
+                part=_part(*place) if events and several else None,
             )  # fmt: skip
+
+
+# Runs of acqstore
+
+
+def _runs_of_acqstore(state: ImageState) -> Iterator[_Found]:
+    """Yield what the sidecar of acqstore lists, with the tables beside it.
+
+    Source: files written by acqstore 0.2.0 and by CloudScope of May 2026.
+    """
+    runs = _json(state, acqstore.ANALYSIS)
+    told_by = layout.artifact_key("json", acqstore.ANALYSIS)
+    for run in runs if isinstance(runs, list) else ():
+        if not isinstance(run, Mapping) or run.get("program") != PROGRAM:
+            continue
+        analysis, roi_id, channel = (run.get(k) for k in ("analysis_name", "roi_id", "channel"))
+        if not isinstance(analysis, str) or not isinstance(roi_id, int):
+            continue
+        name = acqstore.TABLE.format(name=analysis)
+        with suppress(KymflowZarrError):
+            result_id = checked_id(name, roi_id, _channel(channel), None)
+            part = _part(roi_id, result_id.channel)
+            artifact = _existing(state, name)
+            if artifact is None:  # Its values stand in the sidecar only.
+                artifact, part = told_by, {"analysis_name": analysis, **part}
+            summary, params = run.get("summary"), run.get("detection_params")
+            summary = summary if isinstance(summary, Mapping) else {}
+            yield _Found(
+                result_id, artifact, _inputs_of_run(state, result_id, analysis),
+                params if isinstance(params, Mapping) else None, PROGRAM,
+                _local_time(summary) or _time_of(state, told_by),
+                version=str(summary.get("analysis_version", "")),
+                is_empty=_found_nothing(analysis, summary), told_by=(told_by,), part=part,
+            )  # fmt: skip
+
+
+def _inputs_of_run(state: ImageState, result_id: ResultId, analysis: str) -> list[InputDocument]:
+    inputs: list[tuple[Any, str]] = [("region", str(result_id.roi_id))]
+    velocity = result_id._replace(name=acqstore.TABLE.format(name="radon_velocity")).label
+    if analysis not in ("event", "heart_rate"):
+        inputs.insert(0, ("pixels", ""))
+    elif velocity in state.results:
+        inputs.append(("result", velocity))
+    return [input_document(kind, key, state.of(kind, key)) for kind, key in inputs]
+
+
+def _found_nothing(analysis: str, summary: Mapping[str, Any]) -> bool:
+    """Return True if a run has looked and found nothing."""
+    if analysis == "event":
+        return not summary.get("events")
+    methods = (summary.get("lomb"), summary.get("welch"))
+    rates = [each.get("bpm") for each in methods if isinstance(each, Mapping)]
+    return analysis == "heart_rate" and all(rate is None for rate in rates)
+
+
+def _local_time(summary: Mapping[str, Any]) -> str | None:
+    """Return when a run was made; its time zone is not written, and taken as UTC."""
+    text = f"{summary.get('analysis_date')} {summary.get('analysis_time')}"
+    with suppress(ValueError):
+        return _iso(dt.datetime.strptime(text, "%y%m%d %H:%M:%S.%f"))
+    return None
+
+
+def _part(roi_id: int, channel: int | None) -> dict[str, Any]:
+    return {"roi_id": roi_id} | ({} if channel is None else {"channel": channel})
 
 
 def _channel(value: Any) -> int | None:

@@ -46,16 +46,16 @@ def test_results_go_through_an_export_and_stay_up_to_date(ds: ZarrDataset, tmp_p
         assert len(back.compute("velocity", velocity, params={"scale": 2}).up_to_date) == 2
 
 
-NAMES = ["mean", "rows", "mask"]
+NAMES = ["mean", "flow/rows", "flow/mask", "50%2f"]
 
 
 def made(rec: ReadingRecord, name: str, scale: int) -> Any:
     roi = rec.load_rois()[0]
     assert isinstance(roi, RectRoi)
     pixels = rec.load_array()[roi.y0 : roi.y1] * scale
-    if name == "mask":
+    if name == "flow/mask":
         return pixels > 50
-    return float(pixels.mean()) if name == "mean" else pd.DataFrame({"v": pixels[:3, 0]})
+    return pd.DataFrame({"v": pixels[:3, 0]}) if name == "flow/rows" else float(pixels.mean())
 
 
 def change(ds: ZarrDataset, action: tuple[Any, ...]) -> None:

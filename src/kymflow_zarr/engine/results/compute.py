@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias, get_args
 
 from kymflow_zarr.engine.results.image_results import Value, machine
-from kymflow_zarr.engine.results.lineage import Params, ResultId, checked_id
+from kymflow_zarr.engine.results.lineage import Lineage, Params, ResultId, checked_id
 from kymflow_zarr.engine.results.questions import AllResults
 from kymflow_zarr.engine.results.reading import ReadingImage
-from kymflow_zarr.engine.results.result import SOURCE_COLUMN, load_value
+from kymflow_zarr.engine.results.result import SOURCE_COLUMN
 from kymflow_zarr.errors import ArgumentError, ArgumentTypeError, StorageError
 from kymflow_zarr.runtime.parallel import in_order
 from kymflow_zarr.runtime.report import Report
@@ -369,9 +369,11 @@ def rows_of(dataset: OpenDataset, image_id: str, results: Sequence[IndexedResult
     import pandas as pd
 
     image = dataset.record(image_id)
+    lineage = Lineage(dataset.storage, image.prefix)
     frames = []
     for result in results:
-        value = load_value(image, result.artifact or "")
+        document = lineage.get(result.result_id)
+        value = image.load_result(result.artifact or "", document.part if document else None)
         if not isinstance(value, pd.DataFrame):
             raise ArgumentTypeError(
                 f"the result {result.name!r} is a {type(value).__qualname__}, of which a table "

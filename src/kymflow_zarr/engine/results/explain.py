@@ -77,6 +77,7 @@ def _input_lines(
             if (result_input.kind == "result" and label == result_input.key)
             or (
                 result_input.kind == "artifact"
+                and result_input.selection is None
                 and other.artifact == f"{image.prefix}/{result_input.key}"
             )
         ),

@@ -193,7 +193,8 @@ class ImageResults:
                 lineage.remove(earlier)
                 if earlier.artifact is not None:
                     change.remove(earlier.artifact)
-        if old.artifact is not None and old.artifact != new.artifact:
+        others = [r.artifact for r in lineage.all() if ResultId.of(r) != result_id]
+        if old.artifact is not None and old.artifact not in (new.artifact, *others):
             change.remove(old.artifact)
 
     def _move(self, change: Change, old: ResultDocument) -> str | None:
@@ -290,11 +291,13 @@ class ImageResults:
     def delete(self, change: Change, result: Result) -> None:
         """Delete a result with its value and its history."""
         lineage = self.lineage()
-        for document in lineage.all():
-            if ResultId.of(document) == result.result_id:
-                lineage.remove(document)
-                if document.artifact is not None:
-                    change.remove(document.artifact)
+        documents = [r for r in lineage.all() if ResultId.of(r) == result.result_id]
+        for document in documents:
+            lineage.remove(document)
+        others = {other.artifact for other in lineage.all()}
+        for document in documents:
+            if document.artifact is not None and document.artifact not in others:
+                change.remove(document.artifact)
         lineage.save(change)
 
     # Judging

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -72,6 +73,7 @@ class ReadingImage(StoredImage):
         self._payloads: list[ReadDict] = []
         self._regions: list[ReadRegions] = []
         self._state: ImageState | None = None
+        self._selection: str | None = None
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -139,7 +141,7 @@ class ReadingImage(StoredImage):
 
     def _note_artifact(self, key: str, name: str, sha256: str | None) -> None:
         self._refuse_own(name)
-        self._note("artifact", key, State(sha256))
+        self._note("artifact", key, State(sha256), self._selection)
 
     def _refuse_own(self, name: str) -> None:
         if name == self._own:
@@ -437,6 +439,14 @@ class ReadingImage(StoredImage):
         self._refuse_own(label)
         self._note("result", label, result_state(self._now.results.get(label)))
         return result
+
+    def load_result(self, key: str, part: Mapping[str, Any] | None) -> Any:
+        """Return the value of a result, which is an input already, as its id and state."""
+        self._selection = None if part is None else "results"
+        try:
+            return super().load_result(key, part)
+        finally:
+            self._selection = None
 
     def explain(
         self,

@@ -40,7 +40,9 @@ class ResultInput:
     value : object
         Its value as JSON, None if it was too large to be stored.
     selection : str, optional
-        The part of the pixels that was read, None for all of them.
+        The part of the pixels that was read, None for all of them. Of an artifact that several
+        results share, ``"results"`` where only the values of results were read that are inputs,
+        too.
     """
 
     kind: InputKind
@@ -90,7 +92,9 @@ class Result:
     artifact : str, optional
         Key of the value, relative to the dataset; None if there is no value.
     sha256 : str, optional
-        Digest of the value when it was saved.
+        Digest of the artifact when it was saved.
+    part : dict, optional
+        Of a result that shares its artifact with others: the values that its rows have, by column.
     edited : bool
         True if the value was changed since.
     reasons : tuple of str
@@ -115,6 +119,7 @@ class Result:
     machine: str
     artifact: str | None
     sha256: str | None
+    part: Mapping[str, Any] | None
     edited: bool
     reasons: tuple[str, ...]
     _image: StoredImage = field(repr=False, compare=False)
@@ -149,12 +154,16 @@ class Result:
         return {
             **plain,
             "params": None if self.params is None else dict(self.params),
+            "part": None if self.part is None else dict(self.part),
             "inputs": [asdict(result_input) for result_input in self.inputs],
             "reasons": list(self.reasons),
         }
 
     def load(self) -> Any:
         """Return the value: a data frame, an array or a JSON value; None if it is empty.
+
+        Of an artifact that holds the values of several results, such as the velocities of all
+        regions, only its own rows are returned.
 
         Raises
         ------
@@ -169,7 +178,7 @@ class Result:
         if self.artifact is None:
             return None
         key = self.artifact.removeprefix(f"{self._image.prefix}/")
-        return load_value(self._image, key)
+        return self._image.load_result(key, self.part)
 
 
 def inputs_of(documents: Iterable[InputDocument]) -> tuple[ResultInput, ...]:
@@ -180,8 +189,30 @@ def inputs_of(documents: Iterable[InputDocument]) -> tuple[ResultInput, ...]:
     )
 
 
-def load_value(image: StoredImage, key: str) -> Any:
-    """Return the value of a result by its key below the image."""
+def load_value(image: StoredImage, key: str, part: Mapping[str, Any] | None) -> Any:
+    """Return the value of a result by its key below the image, and its part of that artifact."""
+    value = _load(image, key)
+    return value if part is None else _part_of(value, part)
+
+
+def _part_of(value: Any, part: Mapping[str, Any]) -> Any:
+    """Return the rows of a data frame, or the items of a JSON list, that have certain values.
+
+    On-disk format: a column that the data frame lacks selects nothing.
+    """
+    if isinstance(value, list):
+        return [
+            item
+            for item in value
+            if isinstance(item, Mapping) and all(item.get(k) == v for k, v in part.items())
+        ]
+    for column, wanted in part.items():
+        if column in value.columns:
+            value = value[value[column] == wanted]
+    return value.reset_index(drop=True)
+
+
+def _load(image: StoredImage, key: str) -> Any:
     from kymflow_zarr.formats.kinds import KINDS
 
     parsed = layout.parse_artifact_key(key)
@@ -206,5 +237,5 @@ def result_of(
         inputs=inputs_of(document.inputs),
         computed_utc=document.computed_utc, seconds=document.seconds, machine=document.machine,
         artifact=None if key is None else f"{image.prefix}/{key}", sha256=document.sha256,
-        edited=edited, reasons=tuple(reasons), _image=image,
+        part=document.part, edited=edited, reasons=tuple(reasons), _image=image,
     )  # fmt: skip

@@ -45,7 +45,8 @@ def results_read(results: Mapping[str, ResultDocument]) -> dict[str, list[str]]:
         sources = [
             source
             for i in result.inputs
-            if i.kind in ("artifact", "result")
+            # Of a shared artifact, results whose values were read are inputs themselves.
+            if i.kind == "result" or (i.kind == "artifact" and i.selection is None)
             for source in (labels.get(i.key, ()) if i.kind == "artifact" else (i.key,))
         ]
         read[label] = [*dict.fromkeys(sources)]

@@ -29,7 +29,7 @@ from kymflow_zarr.export.lab_layout.analysis import (
     plain_json,
     top_keys,
 )
-from kymflow_zarr.export.lab_layout.plan import TreePlan, sidecar_name
+from kymflow_zarr.export.lab_layout.plan import TreePlan
 from kymflow_zarr.export.staging_area import numpy_writer, target_errors
 from kymflow_zarr.formats import acqstore
 from kymflow_zarr.schema.artifacts.lineage import repeats_source_files
@@ -322,15 +322,14 @@ class ImageTree:
         image_id, name = self.record.image_id, _name(key)
         array = key.startswith(f"{layout.ANALYSIS_ARRAYS}/")
         suffix = ".npy" if array else _suffix(key)
-        spelled = sidecar_name(name)
-        wanted = f"{stem}.{spelled}"
+        wanted = f"{stem}.{layout.sidecar_name(name)}"
         place = self.plan.names.take(wanted, suffix=suffix)
         if not array and name in _DERIVED:
             reason += "; ingest of the folder keeps the file and makes no artifact of it"
-        elif place != f"{stem}.{name}{suffix}":
-            back = place.removeprefix(f"{stem}.").removesuffix(suffix)
+        elif place != f"{wanted}{suffix}":
+            back = layout.parse_sidecar_name(place.removeprefix(f"{stem}.").removesuffix(suffix))
             reason += f"; ingest of the folder calls it {back!r}, not {name!r}"
-        elif self.plan.belongs_elsewhere(f"{stem}.{name}", stem):
+        elif self.plan.belongs_elsewhere(wanted, stem):
             reason += "; ingest of the folder gives it to another image, whose TIFF has that name"
         if array:
             self._array(place, name, reason)

@@ -18,11 +18,9 @@ from kymflow_zarr.export.target import OriginalFile
 from kymflow_zarr.schema.image import SourceFileDocument
 from kymflow_zarr.storage.local.files import write_file
 
-__all__ = ["Names", "Roots", "TreePlan", "legal_path", "root_of", "sidecar_name", "stem_of"]
+__all__ = ["Names", "Roots", "TreePlan", "legal_path", "root_of", "stem_of"]
 
 _WINDOWS_PATH: Final = re.compile(r"[A-Za-z]:[\\/]|\\\\")
-# Characters that some system does not allow in file names.
-_NOT_IN_NAMES: Final = frozenset('<>:"|?*\\/') | {chr(i) for i in range(32)}
 
 
 def root_of(document: SourceFileDocument) -> str | None:
@@ -65,11 +63,6 @@ def _windows_segment(segment: str) -> str:
     except InvalidNameError:
         legal = False
     return segment if legal else source_segment(segment)
-
-
-def sidecar_name(name: str) -> str:
-    """Return the name of an artifact as a part of a file name: ``a/b`` is ``a%2fb``."""
-    return "".join(f"%{ord(c):02x}" if c in _NOT_IN_NAMES else c for c in name)
 
 
 class Roots:

@@ -37,6 +37,7 @@ from kymflow_zarr.ingest.folder.scan import ScannedFile
 from kymflow_zarr.ingest.folder.source_index import KnownImage
 from kymflow_zarr.ingest.sources.interface import FileSet
 from kymflow_zarr.ingest.sources.registry import file_sets, is_image_file, may_tell_sets
+from kymflow_zarr.layout import parse_sidecar_name
 from kymflow_zarr.types import ROI_SUFFIXES
 
 Role: TypeAlias = Literal[
@@ -367,7 +368,7 @@ class _Owners:
             return self._give(scanned, owners, "metadata", f"payload{rest and '_own'}")
         if not rest:
             return self._give(scanned, owners, "unknown", "unknown")
-        return self._give(scanned, owners, "sidecar", suffix, rest)
+        return self._give(scanned, owners, "sidecar", suffix, parse_sidecar_name(rest))
 
     def _stems(self, folder: str) -> _Stems:
         return self._by_folder.get(folder) or _NO_STEMS

@@ -18,6 +18,7 @@ from kymflow_zarr.errors import (
     StorageError,
     UnsupportedDataError,
 )
+from kymflow_zarr.ingest.adopt import adopt
 from kymflow_zarr.ingest.ome_zarr.acqstore import artifacts_of_image, names_of_collection
 from kymflow_zarr.ingest.ome_zarr.find import FoundImage, child, find_images, ome_of, open_root
 from kymflow_zarr.ingest.ome_zarr.multiscales import label_names, read_multiscale
@@ -68,12 +69,13 @@ def _added(dataset: OpenDataset, root: Path, image: FoundImage, source: str | No
     try:
         with dataset.new_record(image_id) as draft:
             notes = _stage(draft, image, place, source)
+            results = adopt(draft, image_id)
             draft.commit()
     except StorageError:
         raise  # A full disk has nothing to do with this image: stop.
     except Exception as error:  # noqa: BLE001 - zarr and codecs raise many types on damaged data
         return IngestItem("failed", str(place), None, str(error))
-    return IngestItem("ingested", str(place), image_id, "; ".join(notes) or None)
+    return IngestItem("ingested", str(place), image_id, "; ".join(notes) or None, results)
 
 
 def _stage(draft: RecordDraft, image: FoundImage, place: Path, source: str | None) -> list[str]:

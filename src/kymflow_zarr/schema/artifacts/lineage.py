@@ -41,7 +41,9 @@ class InputDocument(msgspec.Struct, kw_only=True):
         Annotated[str, _SHA256] | None, Meta(description="Null where it was not there.")
     ]
     value: Annotated[Any, Meta(description="The value, where it is small.")] = None
-    selection: Annotated[str | None, Meta(description="Of pixels, the part that was read.")] = None
+    selection: Annotated[
+        str | None, Meta(description="Of pixels and shared artifacts, the part that was read.")
+    ] = None
 
 
 class ResultDocument(msgspec.Struct, kw_only=True):
@@ -57,6 +59,10 @@ class ResultDocument(msgspec.Struct, kw_only=True):
     artifact: Annotated[str | None, Meta(description="Key below the image; null: none.")] = None
     sha256: Annotated[
         Annotated[str, _SHA256] | None, Meta(description="Of the value when it was saved.")
+    ] = None
+    part: Annotated[
+        dict[str, Any] | None,
+        Meta(description="What its rows of a shared artifact have in columns; null: all rows."),
     ] = None
     program: str = ""
     version: str = ""
