@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, settings
 from kymflow_zarr import ZarrDataset, ZarrImageRecord, set_limits
 from tests.helpers.v1_dataset import write_v1
 
-# A shared machine is slow at times; a test that hangs is CI's to notice. CI tries the same examples
-# each time, so that it fails by what a commit changed; every other run tries new ones.
+# A shared machine is slow at times: no example has a deadline. CI tries the same examples each
+# time, so that it fails by what a commit changed; every other run tries new ones.
 settings.register_profile(
     "kymflow_zarr",
     deadline=None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import subprocess
 import sys
 from pathlib import Path
 
@@ -21,11 +22,13 @@ ESCAPES = "\x1b]0;owned\x07\x1b[2J\x1b[1A\x9b2J\x7f"
 
 def on_a_terminal(*args: object) -> str:
     """Return what a command writes to a terminal."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.environ["TERM"] = "dumb"  # Without the program's own colors.
-        words = [sys.executable, "-m", "kymflow_zarr", *map(str, args)]
-        os.execv(sys.executable, words)
+    terminal, its_side = pty.openpty()
+    command = subprocess.Popen(
+        [sys.executable, "-m", "kymflow_zarr", *map(str, args)],
+        stdin=its_side, stdout=its_side, stderr=its_side, start_new_session=True,
+        env={**os.environ, "TERM": "dumb"},  # Without the program's own colors.
+    )  # fmt: skip
+    os.close(its_side)
     written = b""
     while True:
         try:
@@ -35,7 +38,7 @@ def on_a_terminal(*args: object) -> str:
         if not part:
             break
         written += part
-    os.waitpid(pid, 0)
+    command.wait(60)
     os.close(terminal)
     return written.decode()
 

@@ -43,7 +43,7 @@ def rest(ds: ZarrDataset) -> None:
 def test_a_second_question_opens_no_data_frame(five: ZarrDataset) -> None:
     first = five.gather("v")
     for ask in (lambda: five.gather("v"), lambda: five.gather("v", as_="arrow")):
-        with reads() as counts:
+        with reads(five) as counts:
             again = ask()
         assert counts["opened"] == 0
         assert len(again) == 10
@@ -54,7 +54,7 @@ def test_only_what_changed_is_read_again(five: ZarrDataset) -> None:
     five.gather("v")
     five["2"].save_df_parquet("v", rows(20))
     rest(five)
-    with reads() as counts:
+    with reads(five) as counts:
         frame = five.gather("v")
     assert counts["opened"] == 1
     assert frame["v"].tolist() == [0, 0.5, 1, 1.5, 20, 20.5, 3, 3.5, 4, 4.5]

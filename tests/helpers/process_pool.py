@@ -12,6 +12,14 @@ _KIND: Final = "forkserver" if "forkserver" in multiprocessing.get_all_start_met
 _LOADED: Final = ["numpy", "pandas", "pyarrow.parquet", "kymflow_zarr.engine.dataset"]
 
 
+def clean_processes() -> Any:
+    """Return the context of multiprocessing that begins processes so."""
+    context = multiprocessing.get_context(_KIND)
+    if _KIND == "forkserver":
+        context.set_forkserver_preload(_LOADED)
+    return context
+
+
 def process_pool(
     workers: int,
     *,
@@ -19,7 +27,6 @@ def process_pool(
     initargs: tuple[Any, ...] = (),
 ) -> ProcessPoolExecutor:
     """Return an executor with processes."""
-    context = multiprocessing.get_context(_KIND)
-    if _KIND == "forkserver":
-        context.set_forkserver_preload(_LOADED)
-    return ProcessPoolExecutor(workers, context, initializer=initializer, initargs=initargs)
+    return ProcessPoolExecutor(
+        workers, clean_processes(), initializer=initializer, initargs=initargs
+    )

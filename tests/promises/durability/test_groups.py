@@ -7,8 +7,10 @@ import os
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -17,6 +19,7 @@ from kymflow_zarr import ZarrDataset
 from kymflow_zarr.errors import StorageError
 from kymflow_zarr.testing import check_invariants
 from tests.helpers.operations import PIXELS
+from tests.helpers.process_pool import clean_processes
 
 GROUP, ANNA, BEN = 4242, 5001, 5002
 two_users = pytest.mark.skipif(
@@ -35,35 +38,50 @@ def shared() -> Iterator[Path]:
         place.mkdir()
         os.chown(place, 0, GROUP)
         place.chmod(0o2775)
-        with ZarrDataset(folder / "warm.zarr") as warm:  # What is imported late is there after.
-            warm.add_image(PIXELS, image_id="a").save_json("n", 1)
-            warm.save_table("t", pd.DataFrame({"image_id": ["a"]}))
         yield place / "lab.zarr"
 
 
-def as_user(user: int, work: Callable[[], object]) -> str:
+def as_user(user: int, work: Callable[..., object], *args: object) -> str:
     """Do something as a user with the usual umask; return what went wrong."""
-    reader, writer = os.pipe()
-    process = os.fork()
-    if process == 0:
-        told = ""
+    context = clean_processes()
+    told, answer = context.Pipe(duplex=False)
+    with tempfile.TemporaryDirectory() as warm:
+        process = context.Process(target=_become, args=(user, answer, Path(warm), work, args))
+        process.start()
+        answer.close()
         try:
-            os.setgroups([GROUP])
-            os.setgid(GROUP)
-            os.setuid(user)
-            os.umask(0o022)
-            work()
-        except BaseException as error:  # noqa: BLE001 - told to the parent
-            told = f"{type(error).__name__}: {error}"
-        os.write(writer, told.encode())
-        os._exit(0)
-    os.close(writer)
-    os.waitpid(process, 0)
-    with os.fdopen(reader, "rb") as told_by:
-        return told_by.read().decode()
+            assert told.poll(120), "no answer"
+            return str(told.recv())
+        except EOFError:
+            return "it died"
+        finally:
+            process.kill()
+            process.join(60)
+            told.close()
 
 
-def save(path: Path, value: object, *, die: bool = False) -> None:
+def _become(user: int, answer: Any, warm: Path, work: Callable[..., object], args: Any) -> None:
+    # What is imported late has to be there before: the user may not read where Python lies.
+    with ZarrDataset(warm / "x.zarr") as ds:
+        ds.add_image(PIXELS, image_id="a").save_json("n", 1)
+        ds.save_table("t", pd.DataFrame({"image_id": ["a"]}))
+    told = ""
+    try:
+        os.setgroups([GROUP])
+        os.setgid(GROUP)
+        os.setuid(user)
+        os.umask(0o022)
+        work(*args)
+    except BaseException as error:  # noqa: BLE001 - told to the parent
+        told = f"{type(error).__name__}: {error}"
+    answer.send(told)
+
+
+def create(path: Path) -> None:
+    ZarrDataset(path).close()
+
+
+def save(path: Path, value: object, die: bool = False) -> None:
     ds = ZarrDataset(path)
     if "a" not in ds:
         ds.add_image(PIXELS, image_id="a")
@@ -76,15 +94,15 @@ def save(path: Path, value: object, *, die: bool = False) -> None:
 
 @two_users
 def test_in_a_folder_that_a_group_may_write_its_members_work_on_one_dataset(shared: Path) -> None:
-    assert as_user(ANNA, lambda: ZarrDataset(shared).close()) == ""
+    assert as_user(ANNA, create, shared) == ""
     shared.chmod(0o2775)
     for path in shared.rglob("*"):
         path.chmod(path.stat().st_mode | stat.S_IWGRP)
     for number in range(2):
-        assert as_user(ANNA, lambda n=number: save(shared, f"a{n}")) == ""  # type: ignore[misc]
+        assert as_user(ANNA, save, shared, f"a{number}") == ""
         # Anna's next kernel dies in the midst of its work.
-        as_user(ANNA, lambda: save(shared, "dies", die=True))
-        assert as_user(BEN, lambda n=number: save(shared, f"b{n}")) == ""  # type: ignore[misc]
+        assert as_user(ANNA, save, shared, "dies", True) == "it died"
+        assert as_user(BEN, save, shared, f"b{number}") == ""
     for path in shared.rglob("*"):
         assert path.stat().st_mode & stat.S_IWGRP, path
         assert path.stat().st_gid == GROUP, path
@@ -95,8 +113,8 @@ def test_in_a_folder_that_a_group_may_write_its_members_work_on_one_dataset(shar
 
 @two_users
 def test_a_refused_permission_says_whose_file_it_is_and_what_to_do(shared: Path) -> None:
-    as_user(ANNA, lambda: save(shared, 1))
-    told = as_user(BEN, lambda: save(shared, 2))
+    as_user(ANNA, save, shared, 1)
+    told = as_user(BEN, save, shared, 2)
     assert StorageError.__name__ in told
     assert str(shared) in told
     assert "5001" in told
@@ -122,8 +140,6 @@ def test_several_processes_that_create_one_dataset_at_once_all_get_it(tmp_path: 
 
 
 def _save_tables(path: Path, seconds: float) -> None:
-    import time
-
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
@@ -141,9 +157,15 @@ def test_a_dataset_emptied_beside_a_writer_can_be_opened(tmp_path: Path) -> None
     writers = [context.Process(target=_save_tables, args=(path, 4)) for _ in range(2)]
     for writer in writers:
         writer.start()
-    while any(writer.is_alive() for writer in writers):
-        ZarrDataset(path, "w", durability="relaxed").close()
-    for writer in writers:
-        writer.join()
+    try:
+        until = time.monotonic() + 120
+        while any(writer.is_alive() for writer in writers):
+            assert time.monotonic() < until
+            ZarrDataset(path, "w", durability="relaxed").close()
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.join(60)
+    assert [writer.exitcode for writer in writers] == [0, 0]
     with ZarrDataset(path) as ds:
         check_invariants(ds)

@@ -264,6 +264,8 @@ def test_writers_that_are_killed_in_a_race_block_nobody(path: Path, tmp_path: Pa
             ]
             seed += 4
             while not all(log.stat().st_size for log in logs):
+                for process in running:
+                    assert process.poll() is None, process.communicate()
                 time.sleep(0.005)
             for process in running:
                 time.sleep(chance.uniform(0, 0.3))
