@@ -32,6 +32,7 @@ from kymflow_zarr.errors import LockTimeoutError, NotFoundError, RecordExistsErr
 from kymflow_zarr.runtime.limits import PIXELS_BYTES, MemoryBudget, pixels_memory
 from kymflow_zarr.storage.local import locks
 from kymflow_zarr.storage.local.disk import disk
+from kymflow_zarr.storage.local.session import Session
 from kymflow_zarr.storage.local.storage import LocalStorage
 from kymflow_zarr.testing import InterruptPoint, check_invariants, interrupt_points
 from tests.helpers.operations import LONG, OPERATIONS, PIXELS, write_base, write_lab
@@ -140,6 +141,27 @@ def opened(base: Path, path: Path) -> ZarrDataset:
     return ds
 
 
+def strike(point: InterruptPoint, call: Callable[[], object]) -> None:
+    """Run a call in a generator, and interrupt it.
+
+    Unlike a signal, a trace function may strike at the bytecode that ends an ``except`` block. The
+    exception then stays the one that is handled, with all its frames, until the thread ends or, in
+    a generator, the generator does.
+    """
+
+    def steps() -> Iterator[object]:
+        yield call()
+
+    with point:
+        next(steps())
+
+
+def left_in(path: Path) -> list[str]:
+    """Return the names of sessions and journals."""
+    folders = (path / layout.WORK / name for name in ("sessions", "journal"))
+    return sorted(entry.name for folder in folders for entry in folder.iterdir())
+
+
 def contents(ds: ZarrDataset) -> dict[str, bytes | None]:
     """Return the files, pending changes included, but those of the image that is always saved."""
     storage = open_dataset_of(ds).storage
@@ -161,8 +183,7 @@ def interrupted(
     for point in bytecodes(partial(call, ds), sample=sample):
         ds.close()
         ds = opened(base, path)
-        with point:
-            call(ds)
+        strike(point, partial(call, ds))
         if not point.reached:
             continue
         tried += 1
@@ -205,15 +226,32 @@ def test_ctrl_c_anywhere_while_a_dataset_is_opened_leaves_it_to_be_opened(
             ds["a"].save_json("opens", 1)
 
     for point in bytecodes(opens, sample=211):
-        with point:
-            opens()
+        strike(point, opens)
         assert held(path) == [], point
         with ZarrDataset(path, durability="relaxed") as again:
             again["b"].save_json("next", point.count)
         point.error = None  # The dataset that its traceback keeps is still open.
-    gc.collect()
+        gc.collect()
+        assert left_in(path) == [], point
     with ZarrDataset(path) as again:
         check_invariants(again)
+
+
+def test_ctrl_c_anywhere_while_a_session_begins_leaves_no_lock_file_of_it(
+    ds: ZarrDataset,
+) -> None:
+    ds.close()
+    for point in interrupt_points(step=1 if LONG else 7):
+        session = Session(ds.path, durable=True)
+        strike(point, session.new_path)
+        point.error = None
+        if point.count % 2:
+            assert session.name  # It begins at once, and leaves nothing of the first attempt.
+            assert len(left_in(ds.path)) == 2, point
+            session.close()
+        del session
+        gc.collect()
+        assert left_in(ds.path) == [], point
 
 
 @pytest.mark.parametrize("mode", ["w", "a"])
@@ -226,8 +264,7 @@ def test_ctrl_c_anywhere_while_a_dataset_is_created_or_emptied(mode: Any, tmp_pa
     for point in bytecodes(creates, sample=211):
         if mode == "a":
             shutil.rmtree(path, ignore_errors=True)
-        with point:
-            creates()
+        strike(point, creates)
         assert held(path) == [], point
         point.error = None
         gc.collect()
@@ -252,8 +289,7 @@ def test_ctrl_c_anywhere_while_a_folder_is_scanned_again(tmp_path: Path) -> None
             ds.refresh_from_folder(lab, mode="reingest_if_changed", executor=Here())
 
         for point in bytecodes(scans, sample=1607):
-            with point:
-                scans()
+            strike(point, scans)
             assert held(path) == [], point
             assert pixels_memory.fits(PIXELS_BYTES), point
             found = [rec.load_array() for rec in ds.iter_records()]
@@ -261,7 +297,7 @@ def test_ctrl_c_anywhere_while_a_folder_is_scanned_again(tmp_path: Path) -> None
                 np.array_equal(array, pixels) for array in found
             ), point
             with ThreadPoolExecutor(1) as other:  # Ctrl-C strikes the main thread.
-                other.submit(ds.refresh_from_folder, lab, mode="reingest_if_changed").result()
+                other.submit(ds.refresh_from_folder, lab, mode="reingest_if_changed").result(60)
             assert any(np.array_equal(rec.load_array(), pixels) for rec in ds.iter_records()), point
             point.error = None
         ds.close()
@@ -421,6 +457,6 @@ def test_threads_take_turns_and_a_thread_that_has_died_holds_nothing(ds: ZarrDat
     with pytest.raises(LockTimeoutError), locks.Locks(ds.path).hold(["a"]):
         pass
     leave.set()
-    holder.join()
+    holder.join(10)
     with locks.Locks(ds.path).hold(["a"]):
         pass

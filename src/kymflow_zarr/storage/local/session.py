@@ -55,7 +55,8 @@ class Session:
         self.root = root
         self._durable = durable
         self._queue: list[Turn] = []
-        self._open: tuple[int, Path, weakref.finalize[..., Session]] | None = None
+        self._open: tuple[int, Path] | None = None
+        self._ending: weakref.finalize[..., Session] | None = None
         self._users: list[weakref.ref[InUse]] = []
         self._to_close = False
 
@@ -75,20 +76,28 @@ class Session:
     def _opened(self) -> Path:
         # A forked child shares the lock of its parent, but must not share its folder.
         if self._open is None or self._open[0] != os.getpid() or not self._open[1].is_dir():
-            self._open = self._begin()
+            self._clean_up()
+            self._open = os.getpid(), self._begin()
         return self._open[1]
 
-    def _begin(self) -> tuple[int, Path, weakref.finalize[..., Session]]:
+    def _begin(self) -> Path:
         sessions = work_folder(self.root, "sessions")
         work_folder(self.root, "journal")
+        _sessions.add(self)
         for _ in range(_BEGIN_ATTEMPTS):
             folder = sessions / uuid.uuid4().hex
             lock = LockFile(Path(f"{folder}{LOCK_SUFFIX}"))
+            self._users = []
+            # Before anything is created: what Ctrl-C leaves is deleted by the next call or with us.
+            # Not disk(): garbage collection runs at any time, not as part of an operation.
+            self._ending = weakref.finalize(
+                self, _end, Disk(), folder, lock, os.getpid(), self._users
+            )
             lock.acquire(float("inf"))
             # Another process may have swept the file before we locked it.
             if lock.path.exists():
                 break
-            lock.end()
+            self._clean_up()
         else:
             raise FileNotFoundError(errno.ENOENT, "its lock file does not stay", str(lock.path))
         try:
@@ -98,17 +107,17 @@ class Session:
             if self._durable:
                 # The process that created these may have died before it fsynced them.
                 sync_all((), [self.root, sessions.parent, sessions])
-        except BaseException as error:
-            if isinstance(error, OSError):
-                _end(disk(), folder, lock, os.getpid(), ())
-            unregister_session(folder)
-            lock.end()
+        except BaseException:
+            self._clean_up()
             raise
-        _sessions.add(self)
-        self._users = []
-        # Not disk(): garbage collection runs at any time, not as part of an operation.
-        end = weakref.finalize(self, _end, Disk(), folder, lock, os.getpid(), self._users)
-        return os.getpid(), folder, end
+        return folder
+
+    def _clean_up(self) -> None:
+        """Delete what was begun, even if in part; may be called again."""
+        if self._ending is not None and (parts := self._ending.peek()) is not None:
+            _, _, (_, *rest), _ = parts
+            _end(disk(), *rest)
+            self._ending.detach()
 
     def in_use(self) -> InUse:
         """Keep the folder for a ``with`` block that uses its files."""
@@ -131,13 +140,9 @@ class Session:
         """Delete the folder and its content; if it is in use, its last user does."""
         with Guard(self._queue):
             self._to_close = in_use = _is_in_use(self._users)
-            if self._open is not None and not in_use:
-                # Before the clean-up: if Ctrl-C interrupts it, the next writer sweeps the rest.
-                opened, self._open = self._open, None
-                detached = opened[2].detach()
-                if detached is not None:
-                    _, _, (_, *rest), _ = detached
-                    _end(disk(), *rest)
+            if not in_use:
+                self._open = None
+                self._clean_up()
 
     def forget_threads(self) -> None:
         """Forget the waiting threads, which do not exist in a forked child."""
@@ -145,8 +150,8 @@ class Session:
 
     def abandon(self) -> None:
         """Simulate the death of the process: release the lock and leave all files."""
-        opened, self._open = self._open, None
-        detached = None if opened is None else opened[2].detach()
+        self._open = None
+        detached = None if self._ending is None else self._ending.detach()
         if detached is not None:
             _, _, (_, folder, lock, _, _), _ = detached
             unregister_session(folder)
