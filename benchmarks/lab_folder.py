@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
+import io
 import os
 import shutil
+import statistics
 import subprocess
+import sys
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +36,17 @@ REAL = Path(__file__).parents[2] / "shared" / "data"
 # What was written in the last two seconds could change unseen, and is neither indexed nor cached.
 _RESTS_S = 2.1
 FOLDERS = ("kymflow_folder", "kymflow_folder_2026_04")
+LEAST = "read, digest, pack, sync"
+RELEASE_0_1 = "f23e77f"
+INGEST = """
+import time
+from kymflow_zarr import ZarrDataset
+import pandas, pyarrow.csv, pyarrow.parquet, tifffile, zarr  # Not what is measured.
+begun = time.perf_counter()
+with ZarrDataset({target!r}, mode="w") as ds:
+    ds.ingest_legacy_folder({lab!r}, progress=lambda *_: None)
+print(time.perf_counter() - begun)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +54,8 @@ class Sizes:
     """How much is measured: copies of the lab's folder, images, windows, files, repetitions."""
 
     copies: int
-    most_copies: int
+    few_copies: int
+    many_copies: int
     gathered: int
     windows: int
     listed: int
@@ -47,8 +64,8 @@ class Sizes:
     repeat: int
 
 
-WHOLE = Sizes(4, 12, 1_500, 200, 300, 3_000, 10_000, 5)
-QUICK = Sizes(2, 3, 150, 50, 300, 300, 1_000, 3)
+WHOLE = Sizes(4, 25, 250, 1_500, 200, 300, 100_000, 10_000, 5)
+QUICK = Sizes(2, 1, 3, 150, 50, 300, 300, 1_000, 3)
 
 
 def run(folder: Path, *, quick: bool) -> Iterator[Row | Skipped]:
@@ -57,7 +74,9 @@ def run(folder: Path, *, quick: bool) -> Iterator[Row | Skipped]:
     lab = folder / "lab"
     what = _write_lab(lab, sizes.copies)
     yield from _ingest(folder, lab, what, sizes.repeat)
-    yield from _growth(folder, sizes.most_copies)
+    if not quick:
+        yield from _earlier(folder, lab, what)
+    yield from _growth(folder, (1, sizes.few_copies, sizes.many_copies))
     yield from _second_scan(folder, lab, what, sizes.repeat)
     many = folder / "many"
     yield from _second_scan(folder, many, _write_many(many, sizes.scanned), sizes.repeat)
@@ -128,23 +147,26 @@ def _ingest(folder: Path, lab: Path, what: str, repeat: int) -> Iterator[Row]:
         with ZarrDataset(folder / f"in {number}.zarr", mode="w") as ds:
             ds.ingest_legacy_folder(lab, progress=lambda *_: None)
 
-    def least(number: int) -> None:
-        target = folder / f"least {number}"
-        target.mkdir()
-        files = [path for path in lab.rglob("*") if path.is_file()]
-        with ThreadPoolExecutor(THREADS) as threads:
-            list(threads.map(lambda item: _take(*item, target), enumerate(files)))
-        for path in target.iterdir():
-            descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
-            os.fsync(descriptor)
-            os.close(descriptor)
+    times = interleaved(
+        {"ours": ours, "least": lambda number: _least(lab, folder / f"least {number}")},
+        repeat=repeat,
+    )
+    yield Row(f"ingest, {what}, full", LEAST, *times.values(), 1.5)
 
-    times = interleaved({"ours": ours, "least": least}, repeat=repeat)
-    yield Row(f"ingest, {what}, full", "read, digest, pack, sync", *times.values(), 1.5)
+
+def _least(lab: Path, target: Path) -> None:
+    """Do with each file of a folder what no ingest can leave out."""
+    target.mkdir()
+    files = [path for path in lab.rglob("*") if path.is_file()]
+    with ThreadPoolExecutor(THREADS) as threads:
+        list(threads.map(lambda item: _take(*item, target), enumerate(files)))
+    for path in target.iterdir():
+        descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+        os.fsync(descriptor)
+        os.close(descriptor)
 
 
 def _take(number: int, path: Path, target: Path) -> None:
-    """Do with one file what no ingest can leave out."""
     if path.suffix.lower() in (".tif", ".tiff"):
         _packed(path, target / f"{number}.packed")
         return
@@ -156,10 +178,46 @@ def _take(number: int, path: Path, target: Path) -> None:
         pq.write_table(table, target / f"{number}.parquet")
 
 
-def _growth(folder: Path, most: int) -> Iterator[Row]:
-    """Compare what an image costs in a folder of few with one of many."""
+def _earlier(folder: Path, lab: Path, what: str) -> Iterator[Row | Skipped]:
+    """Compare with release 0.1, which is taken from the history of the checkout."""
+    name = f"ingest, {what}, full, once in a process"
+    archive = subprocess.run(
+        ["git", "-C", str(Path(__file__).parents[1]), "archive", RELEASE_0_1, "src"],
+        capture_output=True, check=False,
+    )  # fmt: skip
+    if archive.returncode != 0:
+        yield Skipped(name, f"commit {RELEASE_0_1} of release 0.1 is not in this checkout")
+        return
+    if importlib.util.find_spec("filelock") is None:
+        yield Skipped(name, "filelock, which release 0.1 needs, is not installed")
+        return
+    earlier = folder / "release 0.1"
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
+        files.extractall(earlier, filter="data")
+    sources = {"ours": Path(__file__).parents[1] / "src", "release 0.1": earlier / "src"}
+
+    times: dict[str, list[float]] = {way: [] for way in (*sources, LEAST)}
+    for number in range(4):
+        begun = time.perf_counter()
+        _least(lab, folder / f"least beside release 0.1 {number}")
+        times[LEAST].append(time.perf_counter() - begun)
+        for release, source in sources.items():
+            target = folder / f"by {release} {number}.zarr"
+            done = subprocess.run(
+                [sys.executable, "-c", INGEST.format(target=str(target), lab=str(lab))],
+                env={**os.environ, "PYTHONPATH": str(source)},
+                capture_output=True, check=True,
+            )  # fmt: skip
+            times[release].append(float(done.stdout))
+    ours, theirs, least = (statistics.median(each[1:]) for each in times.values())
+    yield Row(name, "release 0.1", ours, theirs, 8, at_most=False)
+    yield Row(LEAST, "release 0.1", least, theirs, at_most=False)
+
+
+def _growth(folder: Path, numbers: tuple[int, int, int]) -> Iterator[Row]:
+    """Compare what an image costs in folders of a few, of many and of very many."""
     images: dict[int, int] = {}
-    for copies in (1, most):
+    for copies in sorted(set(numbers)):
         lab = folder / f"lab of {copies}"
         _write_lab(lab, copies)
         images[copies] = len(list(lab.rglob("*.tif")))
@@ -170,7 +228,7 @@ def _growth(folder: Path, most: int) -> Iterator[Row]:
 
     times = interleaved({str(n): lambda i, n=n: ingest(n, i) for n in images}, repeat=3)
     costs = [(count, times[str(copies)] / count) for copies, count in images.items()]
-    (few, first), (many, last) = costs
+    (few, first), (many, last) = costs[-2:]
     yield Row(
         f"an image of a folder of {many}", f"of a folder of {few}", last, first, 1.2,
         points=tuple(costs),

@@ -216,7 +216,7 @@ def tiny(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load("memory"), "QUICK", (20, 2, 2))
     lab_folder = load("lab_folder")
     monkeypatch.setattr(lab_folder, "REAL", lab_folder.REAL / "not here")
-    monkeypatch.setattr(lab_folder, "QUICK", lab_folder.Sizes(1, 2, 5, 5, 5, 40, 100, 1))
+    monkeypatch.setattr(lab_folder, "QUICK", lab_folder.Sizes(1, 1, 2, 5, 5, 5, 40, 100, 1))
     monkeypatch.setattr(lab_folder, "interleaved", once)
     monkeypatch.setattr(lab_folder, "_RESTS_S", 0)
 
