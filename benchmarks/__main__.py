@@ -15,31 +15,33 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import page
-from benchmarks.durability import NeverSyncs
+from benchmarks.images.durability import NeverSyncs
 from benchmarks.machine import machine
 from benchmarks.measure import Found, Row, Skipped
 from kymflow_zarr.storage.local.disk import disk_replaced
 
-# Each is a module with `run(folder, *, quick)`, and whether what it writes is synced. What it costs
-# to be durable has a section of its own; in the others it would hide what is compared.
+# Each is a module with `run(folder, *, quick)`, in the folder that is named here.
 # Those that make many small files come first, before others have filled the system's caches.
 SECTIONS = {
-    "pixels": False,
-    "records": False,
-    "codecs": False,
-    "tables": False,
-    "durability": True,
-    "peers": False,
-    "opening": True,
-    "ingest": True,
-    "memory": True,
-    "lists": False,
-    "viewer": False,
-    "growth": False,
-    "lab_folder": True,
-    "results": False,
-    "remote": False,
+    "pixels": "images",
+    "records": "images",
+    "codecs": "images",
+    "tables": "datasets",
+    "durability": "images",
+    "peers": "datasets",
+    "opening": "datasets",
+    "ingest": "images",
+    "memory": "images",
+    "lists": "datasets",
+    "viewer": "datasets",
+    "growth": "datasets",
+    "lab_folder": "images",
+    "results": "datasets",
+    "remote": "datasets",
 }
+# What it costs to be durable has a section of its own; in most others it would hide what is
+# compared, so nothing that they write is synced.
+SYNCED = {"durability", "opening", "ingest", "memory", "lab_folder"}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -77,11 +79,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def section(name: str, folder: Path, *, quick: bool) -> Iterator[Row | Skipped]:
     """Run one section below a folder."""
-    module = importlib.import_module(f"benchmarks.{name}")
-    syncs = "synced" if SECTIONS[name] else "nothing is synced"
+    module = importlib.import_module(f"benchmarks.{SECTIONS[name]}.{name}")
+    syncs = "synced" if name in SYNCED else "nothing is synced"
     print(f"\n{name} ({syncs}): {(module.__doc__ or '').splitlines()[0]}", flush=True)
     (folder / name).mkdir()
-    with nullcontext() if SECTIONS[name] else disk_replaced(NeverSyncs()):
+    with nullcontext() if name in SYNCED else disk_replaced(NeverSyncs()):
         yield from module.run(folder / name, quick=quick)
 
 

@@ -14,8 +14,8 @@ from kymflow_zarr import PolygonRoi, ZarrDataset
 from kymflow_zarr.errors import TargetExistsError
 from kymflow_zarr.export.acqstore.pools import PooledImage, peak_rows, velocity_rows
 from tests.cli.run import run
-from tests.ingest.folder.test_acqstore_sidecars import folder as folder
-from tests.ingest.folder.test_acqstore_sidecars import sidecar, spelled
+from tests.ingest.sidecars.test_acqstore_sidecars import folder as folder
+from tests.ingest.sidecars.test_acqstore_sidecars import sidecar, spelled
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import zarr
 
 from kymflow_zarr import Axis, LineRoi, RectRoi, ZarrDataset
 from kymflow_zarr.errors import SourceFileError
-from tests.ingest.folder.test_acqstore_sidecars import sidecar
+from tests.ingest.sidecars.test_acqstore_sidecars import sidecar
 
 PIXELS = np.arange(2 * 12 * 16, dtype="u2").reshape(2, 12, 16)
 AXES = [

@@ -25,7 +25,7 @@ from kymflow_zarr.storage.local.disk import Disk, disk_replaced
 from kymflow_zarr.storage.local.files import FileParts
 from kymflow_zarr.storage.unpacking import check_blosc
 from kymflow_zarr.types import Durability
-from tests.engine.test_index import age, fill
+from tests.engine.index.test_index import age, fill
 
 PIXELS = np.zeros((20, 8), "uint16")
 _counting: list[tuple[str, Counter[str]]] = []

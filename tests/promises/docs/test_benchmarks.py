@@ -92,7 +92,7 @@ def command(load: Load, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         "growth": [measure.Row("save at 100", "at 10", 2.0, 1.0, points=((10, 1.0), (100, 2.0)))],
     }
     for name, found in rows.items():
-        section = ModuleType(f"benchmarks.{name}", "An example.")
+        section = ModuleType(f"benchmarks.{main.SECTIONS[name]}.{name}", "An example.")
         section.run = lambda folder, quick, found=found: iter(found)  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, section.__name__, section)
     return lambda *arguments: main.main([*rows, *map(str, arguments)])
@@ -194,7 +194,7 @@ def test_the_page_tells_what_each_section_measures(load: Load) -> None:
 @pytest.fixture
 def tiny(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     """Time everything once only, on fewer images: whether it runs is what matters here."""
-    measure, lists = load("measure"), load("lists")
+    measure, lists = load("measure"), load("datasets.lists")
     timed, make_dataset = measure.interleaved, lists.make_dataset
 
     def once(ways: dict[str, Callable[[int], object]], **how: Any) -> dict[str, float]:
@@ -205,7 +205,7 @@ def tiny(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure, "interleaved", once)
     monkeypatch.setattr(lists, "interleaved", once)
     monkeypatch.setattr(lists, "make_dataset", lambda path, n: make_dataset(path, n // 100))
-    tables, records = load("tables"), load("records")
+    tables, records = load("datasets.tables"), load("images.records")
     for name in ("_joined", "_gathered"):
         part = getattr(tables, name)
         monkeypatch.setattr(tables, name, lambda where, _, n, part=part: part(where, 20, n))
@@ -213,8 +213,8 @@ def tiny(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "_whole", lambda ds, folder, _, n: whole(ds, folder, 20, n))
     grow = records.grow
     monkeypatch.setattr(records, "grow", lambda folder, n, step: grow(folder, n // 50, step // 50))
-    monkeypatch.setattr(load("memory"), "QUICK", (20, 2, 2))
-    lab_folder = load("lab_folder")
+    monkeypatch.setattr(load("images.memory"), "QUICK", (20, 2, 2))
+    lab_folder = load("images.lab_folder")
     monkeypatch.setattr(lab_folder, "REAL", lab_folder.REAL / "not here")
     monkeypatch.setattr(lab_folder, "QUICK", lab_folder.Sizes(1, 1, 2, 5, 5, 5, 40, 100, 1))
     monkeypatch.setattr(lab_folder, "interleaved", once)
@@ -246,7 +246,7 @@ def test_every_section_is_tried_here(load: Load) -> None:
 
 
 def test_growth_has_a_curve_for_each_call(load: Load, tmp_path: Path) -> None:
-    growth = load("growth")
+    growth = load("datasets.growth")
     growth.time = SimpleNamespace(sleep=lambda seconds: None)
     rows = [
         *growth.grow(tmp_path, (3, 6), repeat=1),
@@ -258,7 +258,7 @@ def test_growth_has_a_curve_for_each_call(load: Load, tmp_path: Path) -> None:
 
 
 def test_peers_keep_the_same_experiment(load: Load, tmp_path: Path) -> None:
-    peers = load("peers")
+    peers = load("datasets.peers")
     images = list(peers._images(2))
     rows = list(peers._experiment(tmp_path, images, repeat=1))
     assert {row.against for row in rows} == {peers.TIFF, peers.ZARR}
@@ -276,7 +276,7 @@ def test_peers_keep_the_same_experiment(load: Load, tmp_path: Path) -> None:
 def test_a_peer_that_is_not_installed_is_skipped(
     load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    peers = load("peers")
+    peers = load("datasets.peers")
     monkeypatch.setattr(peers.importlib.util, "find_spec", lambda name: None)
     (row,) = peers._observations(tmp_path, 100, repeat=1)
     assert "anndata is not installed" in str(row)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.example_notebook import NOTEBOOK
+from tests.helpers.docs.example_notebook import NOTEBOOK
 
 MOST_BYTES = 600_000
 missing = [
@@ -50,7 +50,7 @@ def test_it_runs_and_says_what_is_in_the_docs(tmp_path: Path) -> None:
     target = tmp_path / "again.ipynb"
     # A process of its own, as Jupyter starts threads and loops that it does not end.
     run = subprocess.run(
-        [sys.executable, "-m", "tests.helpers.example_notebook", str(target)],
+        [sys.executable, "-m", "tests.helpers.docs.example_notebook", str(target)],
         capture_output=True,
         text=True,
         encoding="utf-8",

@@ -15,7 +15,7 @@ import imagecodecs
 import numpy as np
 import tifffile
 
-from benchmarks.durability import NeverSyncs
+from benchmarks.images.durability import NeverSyncs
 from benchmarks.measure import Row, interleaved
 from kymflow_zarr import ZarrDataset
 from kymflow_zarr.formats.array.write import plan_layout
@@ -63,7 +63,7 @@ def run(folder: Path, *, quick: bool) -> Iterator[Row]:
         packed = target()
         packed.mkdir()
         with ThreadPoolExecutor(THREADS) as threads:
-            list(threads.map(lambda path: _packed(path, packed / path.name), source.iterdir()))
+            list(threads.map(lambda path: pack_file(path, packed / path.name), source.iterdir()))
         if synced:
             _sync(packed)
 
@@ -102,7 +102,7 @@ def run(folder: Path, *, quick: bool) -> Iterator[Row]:
     yield Row(f"{name}, full", "relaxed", times["full"], times["relaxed"], 1.5)
 
 
-def _packed(source: Path, target: Path) -> None:
+def pack_file(source: Path, target: Path) -> None:
     """Do what no ingest can leave out, each byte once: read, digest, pack, digest and write."""
     data = source.read_bytes()
     hashlib.sha256(data).digest()

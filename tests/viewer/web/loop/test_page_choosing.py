@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kymflow_zarr import ZarrDataset
 from tests.viewer.web.browser import Visits, until
-from tests.viewer.web.test_page_triage import (  # noqa: F401 - fixtures
+from tests.viewer.web.loop.test_page_triage import (  # noqa: F401 - fixtures
     judging,
     many_images,
     slowed,

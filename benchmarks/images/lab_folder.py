@@ -25,14 +25,14 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import tifffile
 
-from benchmarks.ingest import _packed
+from benchmarks.datasets.opening import COMPILED, run_python
+from benchmarks.images.ingest import pack_file
 from benchmarks.measure import Row, Skipped, interleaved
-from benchmarks.opening import COMPILED, _python
 from kymflow_zarr import ZarrDataset
 from kymflow_zarr.runtime.parallel import THREADS
 from kymflow_zarr.testing import write_experiment
 
-REAL = Path(__file__).parents[2] / "shared" / "data"
+REAL = Path(__file__).parents[3] / "shared" / "data"
 # What was written in the last two seconds could change unseen, and is neither indexed nor cached.
 _RESTS_S = 2.1
 FOLDERS = ("kymflow_folder", "kymflow_folder_2026_04")
@@ -168,7 +168,7 @@ def _least(lab: Path, target: Path) -> None:
 
 def _take(number: int, path: Path, target: Path) -> None:
     if path.suffix.lower() in (".tif", ".tiff"):
-        _packed(path, target / f"{number}.packed")
+        pack_file(path, target / f"{number}.packed")
         return
     data = path.read_bytes()
     hashlib.sha256(data).digest()
@@ -182,7 +182,7 @@ def _earlier(folder: Path, lab: Path, what: str) -> Iterator[Row | Skipped]:
     """Compare with release 0.1, which is taken from the history of the checkout."""
     name = f"ingest, {what}, full, once in a process"
     archive = subprocess.run(
-        ["git", "-C", str(Path(__file__).parents[1]), "archive", RELEASE_0_1, "src"],
+        ["git", "-C", str(Path(__file__).parents[2]), "archive", RELEASE_0_1, "src"],
         capture_output=True, check=False,
     )  # fmt: skip
     if archive.returncode != 0:
@@ -194,7 +194,7 @@ def _earlier(folder: Path, lab: Path, what: str) -> Iterator[Row | Skipped]:
     earlier = folder / "release 0.1"
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
         files.extractall(earlier, filter="data")
-    sources = {"ours": Path(__file__).parents[1] / "src", "release 0.1": earlier / "src"}
+    sources = {"ours": Path(__file__).parents[2] / "src", "release 0.1": earlier / "src"}
 
     times: dict[str, list[float]] = {way: [] for way in (*sources, LEAST)}
     for number in range(4):
@@ -400,7 +400,7 @@ def _first_list(folder: Path, count: int, repeat: int) -> Iterator[Row]:
     environment = {**COMPILED, "PYTHONPYCACHEPREFIX": str(folder / "compiled")}
     programs = {"ours": code, "numpy": "import numpy"}
     times = interleaved(
-        {k: lambda _, code=code: _python(code, environment) for k, code in programs.items()},
+        {k: lambda _, code=code: run_python(code, environment) for k, code in programs.items()},
         repeat=repeat * 2,
     )
     yield Row(f"first ordered list of {count} images", "import numpy", *times.values(), 1.3)

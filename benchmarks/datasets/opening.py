@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.lists import make_dataset
+from benchmarks.datasets.lists import make_dataset
 from benchmarks.measure import Row, interleaved
 
 # As installing leaves it: compiled, wherever the package is and whatever the shell says.
@@ -32,9 +32,12 @@ def run(folder: Path, *, quick: bool) -> Iterator[Row]:
     }
     environment = {**COMPILED, "PYTHONPYCACHEPREFIX": str(folder / "compiled")}
     for code in programs.values():
-        _python(code, environment)  # What is not compiled yet is compiled once.
+        run_python(code, environment)  # What is not compiled yet is compiled once.
     times = interleaved(
-        {name: lambda _, code=code: _python(code, environment) for name, code in programs.items()},
+        {
+            name: lambda _, code=code: run_python(code, environment)
+            for name, code in programs.items()
+        },
         repeat=5 if quick else 15,
     )
     yield Row(
@@ -44,5 +47,6 @@ def run(folder: Path, *, quick: bool) -> Iterator[Row]:
     yield Row(name, "import numpy", times["read"], times["numpy"], 2.2, at_most=True)
 
 
-def _python(code: str, environment: dict[str, str]) -> None:
+def run_python(code: str, environment: dict[str, str]) -> None:
+    """Run code in a new process."""
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)

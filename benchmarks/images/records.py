@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import zarr
 
+from benchmarks.images.pixels import recipe
 from benchmarks.measure import Row
-from benchmarks.pixels import recipe
 from kymflow_zarr import ZarrDataset
 
 TINY = np.zeros((20, 8), "uint16")

@@ -177,7 +177,7 @@ def lab(color: str, seen: Any) -> Any:
 @pytest.mark.parametrize("kind", BLINDNESS)
 @pytest.mark.parametrize("name", ["EVENT_DARK", "EVENT_LIGHT"])
 def test_the_colors_of_events_differ_for_the_color_blind(name: str, kind: str) -> None:
-    source = Path(__file__).parents[3] / "frontend" / "src" / "lib" / "theme.ts"
+    source = Path(__file__).parents[4] / "frontend" / "src" / "lib" / "theme.ts"
     (line,) = [row for row in source.read_text("utf-8").splitlines() if f"const {name} =" in row]
     colors = line.split('"')[1::2]
     assert len(colors) == 8

@@ -11,7 +11,7 @@ import pytest
 
 from kymflow_zarr import ZarrDataset
 from kymflow_zarr.errors import CorruptDataError
-from tests.engine.test_index import age
+from tests.engine.index.test_index import age
 from tests.promises.costs.test_costs import reads
 
 PIXELS = np.zeros((4, 4), "uint16")

@@ -1,6 +1,6 @@
 """Who imports whom in the package: read from the sources, type annotations told apart.
 
-``python -m tests.helpers.imports`` draws the rooms into ``CONTRIBUTING.md``.
+``python -m tests.helpers.docs.imports`` draws the rooms into ``CONTRIBUTING.md``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 import kymflow_zarr
 
 PACKAGE = Path(kymflow_zarr.__file__).parent
-CONTRIBUTING = Path(__file__).parents[2] / "CONTRIBUTING.md"
+CONTRIBUTING = Path(__file__).parents[3] / "CONTRIBUTING.md"
 BEGIN, END = "<!-- rooms: begin -->\n", "<!-- rooms: end -->\n"
 
 # A room imports only rooms of the rows below its own; rooms of one row never each other.

@@ -422,7 +422,7 @@ def test_a_program_that_ends_after_a_list_ends_well(ds: ZarrDataset) -> None:
 
 
 def test_the_docs_list_the_columns() -> None:
-    docs = Path(__file__).parents[2] / "docs"
+    docs = Path(__file__).parents[3] / "docs"
     for page, names in (("format.md", columns.INDEX), ("questions.md", columns.IMAGES)):
         text = (docs / page).read_text(encoding="utf-8")
         rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]

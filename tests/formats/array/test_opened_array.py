@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from kymflow_zarr import ZarrDataset
 from kymflow_zarr.errors import CorruptDataError
-from tests.formats.test_selection import CHUNKS, PIXELS, selections
+from tests.formats.array.test_selection import CHUNKS, PIXELS, selections
 from tests.promises.costs.test_costs import decoded
 
 LINES = np.random.default_rng(0).integers(0, 4096, (30_000, 38), dtype="uint16")

@@ -13,7 +13,7 @@ import pytest
 
 from kymflow_zarr import RectRoi, ZarrDataset
 from tests.viewer.web.browser import Visits, drawn, loaded, picture, settle, view_of
-from tests.viewer.web.test_page_triage import wait_for_image
+from tests.viewer.web.loop.test_page_triage import wait_for_image
 
 if TYPE_CHECKING:
     from playwright.sync_api import Route

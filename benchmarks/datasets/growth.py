@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import tifffile
 
-from benchmarks.lists import make_dataset
+from benchmarks.datasets.lists import make_dataset
 from benchmarks.measure import Row, interleaved
 from kymflow_zarr import ZarrDataset
 

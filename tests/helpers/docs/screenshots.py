@@ -1,6 +1,6 @@
 """Makes the pictures of the page that the README and the docs show.
 
-``python -m tests.helpers.screenshots`` rewrites ``docs/screenshots/*.png`` from a synthetic
+``python -m tests.helpers.docs.screenshots`` rewrites ``docs/screenshots/*.png`` from a synthetic
 experiment and with the Chromium of this machine; with the name of a folder it writes there.
 """
 
@@ -26,7 +26,7 @@ from tests.viewer.web.browser import drawn, point_at, settle, started, until
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-FOLDER = Path(__file__).parents[2] / "docs" / "screenshots"
+FOLDER = Path(__file__).parents[3] / "docs" / "screenshots"
 SIZE = {"width": 1366, "height": 768}
 MOST_BYTES = 300_000
 

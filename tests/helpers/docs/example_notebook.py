@@ -1,7 +1,7 @@
 """Runs the example notebook and writes what its cells say into it.
 
-``python -m tests.helpers.example_notebook`` updates ``docs/example.ipynb`` after a change of its
-cells or of the code; with the name of a file it writes there.
+``python -m tests.helpers.docs.example_notebook`` updates ``docs/example.ipynb`` after a change of
+its cells or of the code; with the name of a file it writes there.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-NOTEBOOK = Path(__file__).parents[2] / "docs" / "example.ipynb"
+NOTEBOOK = Path(__file__).parents[3] / "docs" / "example.ipynb"
 
 
 def run(target: Path) -> None:

@@ -238,7 +238,7 @@ def _together(call: Callable[[int], None]) -> float:
 def _first_picture(folder: Path, repeat: int) -> Iterator[Row | Skipped]:
     from tests.helpers.static_host import hosted
 
-    from benchmarks.viewer import FLAGS, NAMES
+    from benchmarks.datasets.viewer import FLAGS, NAMES
 
     name = "first picture of a published dataset"
     path = next(filter(None, map(shutil.which, NAMES)), None)

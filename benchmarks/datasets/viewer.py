@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.lists import make_dataset
+from benchmarks.datasets.lists import make_dataset
 from benchmarks.measure import Row, Skipped
 from kymflow_zarr import ZarrDataset
 

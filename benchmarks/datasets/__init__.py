@@ -1,0 +1,1 @@
+"""Whole datasets: lists, tables, results, and where they lie."""
