@@ -27,7 +27,7 @@ settings.register_profile(
 settings.load_profile("kymflow_zarr")
 
 # A worker that never answers is to fail its test, not to be waited for a day.
-set_limits(worker_seconds=300)
+set_limits(worker_seconds=120)
 
 # Where the suite runs in the background, shells have it and all it starts ignore Ctrl-C.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

@@ -586,6 +586,33 @@ def test_a_time_out_of_the_function_is_its_own() -> None:
         assert str(error) == "too late"
 
 
+class WhenAsked(Executor):
+    """Runs a task when its result is asked for."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        class Lazy(Future[Any]):
+            def result(self, timeout: float | None = None) -> Any:  # noqa: ARG002
+                return fn(*args, **kwargs)
+
+        return Lazy()
+
+
+def test_an_executor_may_run_a_task_when_its_result_is_asked_for() -> None:
+    calls = []
+
+    def late(item: int) -> int:
+        calls.append(item)
+        if item == 2:
+            raise TimeoutError("too late")
+        return item
+
+    results = list(in_order(late, [1, 2, 3], executor=WhenAsked()))
+    assert [(item, result, str(error)) for item, result, error in results] == [
+        (1, 1, "None"), (2, None, "too late"), (3, 3, "None"),
+    ]  # fmt: skip
+    assert calls == [1, 2, 3]
+
+
 @EVERY
 def test_no_two_processes_take_each_other_for_the_same(executor: Executor | None) -> None:
     results = [token for _, token, _ in in_order(_token, [1, 2, 3], executor=executor)]

@@ -250,26 +250,42 @@ class _Given:
         """Wait until a task has ended; raise BrokenExecutor if its executor does not run it."""
         until = time.monotonic() + self.patience_s
         while not future.done():
-            # Once it has lost its scheduler a client of Dask cancels what it has submitted, and
-            # never answers to what it is given then, unless a scheduler comes back.
-            client = getattr(self.executor, "_client", None)
-            if getattr(client, "status", None) in _LOST:
-                raise BrokenExecutor("its client has lost the connection to the scheduler")
-            left_s = until - time.monotonic()
-            if left_s <= 0:
-                raise BrokenExecutor(
-                    f"no result for {self.patience_s} seconds (limit worker_seconds)"
-                )
-            wait([future], min(left_s, _LOOK_S))
+            wait([future], self._wait_s(until))
+
+    def result(self, future: Future[R]) -> R:
+        """Return the result of a task; raise BrokenExecutor if its executor does not run it."""
+        until = time.monotonic() + self.patience_s
+        while not future.done():
+            wait_s = self._wait_s(until)
+            asked = time.monotonic()
+            # Some executors run a task only when its result is asked for, so waiting until it is
+            # done would never end.
+            try:
+                return future.result(wait_s)
+            except TimeoutError:
+                if time.monotonic() - asked < wait_s / 2:
+                    raise  # The error of the function.
+        return future.result()
+
+    def _wait_s(self, until: float) -> float:
+        """Return how long to wait before the next look at an executor that still runs."""
+        # Once it has lost its scheduler a client of Dask cancels what it has submitted, and
+        # never answers to what it is given then, unless a scheduler comes back.
+        client = getattr(self.executor, "_client", None)
+        if getattr(client, "status", None) in _LOST:
+            raise BrokenExecutor("its client has lost the connection to the scheduler")
+        left_s = until - time.monotonic()
+        if left_s <= 0:
+            raise BrokenExecutor(f"no result for {self.patience_s} seconds (limit worker_seconds)")
+        return min(left_s, _LOOK_S)
 
 
 def _result(future: Future[R | _Packed], given: _Given | None) -> R:
     """Return the result of a task; raise BrokenExecutor if its executor does not run it."""
     if given is None:
         return _unpacked(future.result())
-    given.require_answer(future)
     try:
-        return _unpacked(future.result())
+        return _unpacked(given.result(future))
     except CancelledError as error:
         raise BrokenExecutor("it cancelled a task") from error
 
