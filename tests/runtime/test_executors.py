@@ -591,7 +591,7 @@ class WhenAsked(Executor):
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         class Lazy(Future[Any]):
-            def result(self, timeout: float | None = None) -> Any:  # noqa: ARG002
+            def result(self, timeout: float | None = None) -> Any:
                 return fn(*args, **kwargs)
 
         return Lazy()
