@@ -22,17 +22,19 @@ class WithRanges(WithoutRanges):
 
     def do_GET(self) -> None:
         path = Path(self.translate_path(self.path))
-        asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        asked = re.fullmatch(r"bytes=(\d*)-(\d+)", self.headers.get("Range", ""))
         if not path.is_file():
             self.send_error(404)
             return
         data = path.read_bytes()
-        part = data if asked is None else data[int(asked[1]) : int(asked[2]) + 1]
+        start = 0 if asked is None else int(asked[1] or max(0, len(data) - int(asked[2])))
+        part = data if asked is None else data[start : int(asked[2]) + 1 if asked[1] else None]
         self.send_response(200 if asked is None else 206)
         self.send_header("Content-Length", str(len(part)))
         self.send_header("Content-Type", self.guess_type(path))
         if asked is not None:
-            self.send_header("Content-Range", f"bytes {asked[1]}-{asked[2]}/{len(data)}")
+            end = start + len(part) - 1
+            self.send_header("Content-Range", f"bytes {start}-{end}/{len(data)}")
         self.end_headers()
         self.wfile.write(part)
 

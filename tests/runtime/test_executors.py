@@ -32,6 +32,7 @@ from kymflow_zarr import ZarrDataset, set_limits
 from kymflow_zarr.runtime import lease
 from kymflow_zarr.runtime.lease import working_under
 from kymflow_zarr.runtime.parallel import in_order, process_token
+from kymflow_zarr.storage.interface import InMemory
 from kymflow_zarr.storage.local import staging
 from kymflow_zarr.storage.local.disk import Disk, disk_replaced
 from kymflow_zarr.storage.memory import MemoryStorage
@@ -499,7 +500,7 @@ def bad_disk(monkeypatch: pytest.MonkeyPatch) -> None:
                 data[len(data) // 2] ^= 1
             elif b"22" in data and key == "zarr.json":
                 self.flips = True
-            yield recipe._Bytes(bytes(data))
+            yield InMemory(bytes(data))
 
     monkeypatch.setattr(recipe._Written, "flips", False, raising=False)
     monkeypatch.setattr(recipe._Written, "open", wrong)

@@ -45,6 +45,7 @@ from kymflow_zarr.schema.array import ArrayDocument, read_array_document
 from kymflow_zarr.schema.axes import channel_count
 from kymflow_zarr.schema.image import SourceFileDocument
 from kymflow_zarr.schema.rois import upgrade_roi
+from kymflow_zarr.storage.interface import InMemory
 from kymflow_zarr.storage.local.files import digest_of_bytes
 from kymflow_zarr.types import Axis
 
@@ -443,18 +444,6 @@ class _Written:
         self._path = path
 
     @contextmanager
-    def open(self, key: str) -> Iterator[_Bytes]:
+    def open(self, key: str) -> Iterator[InMemory]:
         """Open a file."""
-        yield _Bytes(self._draft.read(f"{self._path}/{key}"))
-
-
-class _Bytes:
-    """The content of a file in memory."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self.size = len(data)
-
-    def read(self, start: int, size: int) -> bytes:
-        """Return a byte range of the content."""
-        return self._data if (start, size) == (0, self.size) else self._data[start : start + size]
+        yield InMemory(self._draft.read(f"{self._path}/{key}"))

@@ -84,6 +84,18 @@ class OpenFile(Protocol):
         """Return `size` bytes from `start` on, fewer at the end of the file."""
 
 
+class InMemory:
+    """The bytes of a file that was read whole, as an open file."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.size = len(data)
+
+    def read(self, start: int, size: int) -> bytes:
+        """Return `size` bytes from `start` on, fewer at the end."""
+        return self._data[start : start + size]
+
+
 class Staged(Protocol):
     """New files that no reader sees until they are published; a context manager.
 

@@ -50,7 +50,7 @@ def test_each_call_on_a_web_host_costs_its_number_of_requests(published: str) ->
 
     record = ds["a"]
     assert requests(lambda: ds.record("a")) <= 2
-    assert requests(lambda: record.load_array(slice(100, 350))) <= 5
+    assert requests(lambda: record.load_array(slice(100, 350))) <= 3
     assert requests(lambda: record.load_json("note")) <= 2
     assert requests(lambda: ds.load_table("t")) <= 3
     assert requests(ds.list_image_ids) <= 1

@@ -19,7 +19,7 @@ from kymflow_zarr.engine.change import Change
 from kymflow_zarr.engine.documents import CurrentImage, load, utc_now
 from kymflow_zarr.errors import ArgumentError, CorruptDataError, KymflowZarrError
 from kymflow_zarr.formats.array.foreign import check_foreign_array, check_foreign_size
-from kymflow_zarr.formats.array.read import parse_selection, read_array
+from kymflow_zarr.formats.array.read import files_of, parse_selection, read_array
 from kymflow_zarr.formats.array.write import FilesDigest, array_files, array_layout
 from kymflow_zarr.runtime.background import Content
 from kymflow_zarr.runtime.limits import check_limit
@@ -273,9 +273,7 @@ def _load(
             f"its group says {pixels.dtype} {tuple(pixels.shape)}",
             where=where,
         )
-    return read_array(
-        layout, lambda name: storage.open(f"{key}/{name}"), where=key, selection=selection
-    )
+    return read_array(layout, files_of(storage, key, layout), where=key, selection=selection)
 
 
 def _load_foreign(storage: Storage, key: str, selection: object) -> np.ndarray[Any, Any]:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -24,7 +23,7 @@ from kymflow_zarr.engine.images.pixels import (
     set_pyramid,
     write_array,
 )
-from kymflow_zarr.formats.array.read import Parts, read_array
+from kymflow_zarr.formats.array.read import OpenFile, Parts, files_of, read_array
 from kymflow_zarr.formats.array.reduce import METHODS, ReducedArray
 from kymflow_zarr.formats.array.write import array_layout
 from kymflow_zarr.schema.array import ArrayDocument, read_array_document
@@ -37,7 +36,7 @@ from kymflow_zarr.schema.image import (
     PyramidDocument,
     ome_attributes,
 )
-from kymflow_zarr.storage.interface import Storage
+from kymflow_zarr.storage.interface import InMemory, Storage
 from kymflow_zarr.storage.zarr_arrays import open_zarr_array
 from kymflow_zarr.types import ArrayLike, Axis, Progress
 
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
 
     from kymflow_zarr.engine.dataset import OpenDataset
 
-OpenFile: TypeAlias = Callable[[str], AbstractContextManager["Parts | None"]]
 
 _SMALL_PLANE: Final = 1 << 21
 # A shorter side is left alone while the longer one is reduced.
@@ -117,7 +115,7 @@ def stored_array(storage: Storage, key: str) -> tuple[ArrayLike, Sequence[int]]:
     if layout is None:  # Written by another program.
         array = open_zarr_array(storage, key)
         return array, array.chunks
-    files = StoredArray(layout, lambda name: storage.open(f"{key}/{name}"), where=key)
+    files = StoredArray(layout, files_of(storage, key, layout), where=key)
     return files, layout.chunk_shape
 
 
@@ -130,19 +128,9 @@ def _staged_array(tree: Tree, layout: ArrayDocument) -> StoredArray:
         if key not in last:
             last.clear()
             last[key] = tree.read(key)
-        yield _Bytes(last[key])
+        yield InMemory(last[key])
 
     return StoredArray(layout, opened, where="pyramid")
-
-
-class _Bytes:
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self.size = len(data)
-
-    def read(self, start: int, size: int) -> bytes:
-        """Return `size` bytes from `start` on, fewer at the end."""
-        return self._data[start : start + size]
 
 
 def write_levels(

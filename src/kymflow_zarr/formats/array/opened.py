@@ -10,6 +10,7 @@ from kymflow_zarr.errors import KymflowZarrError
 from kymflow_zarr.formats.array.read import (
     ChunkCache,
     Selection,
+    files_of,
     parse_selection,
     read_selection,
 )
@@ -52,7 +53,7 @@ class OpenedArray(zarr.Array[Any]):
         if wanted is None:
             return super().__getitem__(selection)
         return read_selection(
-            self._layout, lambda name: self._storage.open(f"{self._key}/{name}"), wanted,
+            self._layout, files_of(self._storage, self._key, self._layout), wanted,
             where=self._key, cache=self._cache, hint=_HINT,
         )  # fmt: skip
 

@@ -6,8 +6,8 @@ import itertools
 import math
 import operator
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
-from typing import Any, Final, NamedTuple, NoReturn, Protocol
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Final, NamedTuple, NoReturn, Protocol, TypeAlias
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from kymflow_zarr.errors import (
 from kymflow_zarr.formats.array.write import CRC_BYTES, EMPTY
 from kymflow_zarr.runtime.limits import check_limit
 from kymflow_zarr.schema.array import ArrayDocument, chunk_key
+from kymflow_zarr.storage.interface import InMemory, Storage
 from kymflow_zarr.storage.unpacking import check_blosc
 from kymflow_zarr.storage.versioned_cache import VersionedCache
 
@@ -166,6 +167,22 @@ class Parts(Protocol):
         """Return `size` bytes from `start` on, fewer at the end."""
 
 
+OpenFile: TypeAlias = Callable[[str], AbstractContextManager[Parts | None]]
+"""Opens the file at a key below an array; yields None if there is none."""
+
+
+def files_of(storage: Storage, key: str, layout: ArrayDocument) -> OpenFile:
+    """Return what opens the files of the array at a key."""
+    if layout.shard_shape is not None:
+        return lambda name: storage.open(f"{key}/{name}")
+    # Each file is a chunk, and read whole: a store or web host is asked once.
+    return lambda name: nullcontext(_whole(storage.read(f"{key}/{name}")))
+
+
+def _whole(data: bytes | None) -> Parts | None:
+    return None if data is None else InMemory(data)
+
+
 ChunkCache = VersionedCache[np.ndarray[Any, Any]]
 """The chunks that an open array decoded last.
 
@@ -175,7 +192,7 @@ A program that pages through a recording asks for the same chunk many times.
 
 def read_array(
     layout: ArrayDocument,
-    open_file: Callable[[str], AbstractContextManager[Parts | None]],
+    open_file: OpenFile,
     *,
     where: str,
     selection: object = ...,
@@ -185,8 +202,8 @@ def read_array(
     Parameters
     ----------
     layout : ArrayDocument
-    open_file : callable
-        Opens the file at a key below the array; yields None if there is none.
+    open_file : OpenFile
+        From :func:`files_of`.
     where : str
         Key of the array, for errors.
     selection : int, slice, Ellipsis, or a tuple of these
@@ -211,7 +228,7 @@ def read_array(
 
 def read_selection(
     layout: ArrayDocument,
-    open_file: Callable[[str], AbstractContextManager[Parts | None]],
+    open_file: OpenFile,
     wanted: Selection,
     *,
     where: str,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import random
+import re
 import threading
 import time
 from typing import Any, Final, NoReturn
@@ -53,6 +54,7 @@ class WebFolder(Objects):
         self._query = f"?{parts.query}" if parts.query else ""
         self.requests: dict[str, int] = {}
         self.bytes_read = self.bytes_written = 0
+        self._has_tails = True
         self._local = threading.local()
         self._at_once = threading.BoundedSemaphore(_AT_ONCE)
         self._connections: list[http.client.HTTPConnection] = []
@@ -103,6 +105,28 @@ class WebFolder(Objects):
                 "S3 and GitHub Pages do; `python -m http.server` does not.",
             )
         return data
+
+    def tail(self, name: str, most: int) -> tuple[int, bytes] | None:
+        """Return size and the last bytes of a file, in one request; None if there is none."""
+        if not self._has_tails:
+            return super().tail(name, most)
+        answer = self._ask("GET", name, {"Range": f"bytes=-{most}"})
+        if answer is None:
+            return None
+        status, headers, data = answer
+        size = re.fullmatch(r"bytes (?:\d+-\d+|\*)/(\d+)", headers.get("Content-Range") or "")
+        if status == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and size is not None:
+            return int(size[1]), b""
+        if status != http.client.PARTIAL_CONTENT or size is None:
+            # The store behind some hosts (Azure) counts ranges from the beginning only.
+            self._has_tails = False
+            return super().tail(name, most)
+        if len(data) != min(most, int(size[1])):
+            raise StorageError(
+                "the host answers with other bytes than were asked for",
+                where=f"{self.address}/{name}",
+            )
+        return int(size[1]), data
 
     def head(self, name: str) -> tuple[int, str] | None:
         """Return size and entity tag of a file, None if there is none."""
@@ -168,7 +192,11 @@ class WebFolder(Objects):
                         method, path, headers={"Accept-Encoding": "identity", **headers}
                     )
                     answer = connection.getresponse()
-                    data = answer.read()
+                    if "Range" in headers and answer.status == http.client.OK:
+                        data = b""  # The whole file, which may be large, where a part was asked.
+                        connection.close()
+                    else:
+                        data = answer.read()
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
                 if attempt == _RETRIES - 1:

@@ -22,7 +22,7 @@ class Listed(NamedTuple):
 
 
 class Host(Protocol):
-    """What serves files by name.
+    """What serves files by name; implementations inherit from it.
 
     Attributes
     ----------
@@ -49,6 +49,14 @@ class Host(Protocol):
 
     def head(self, name: str) -> tuple[int, str] | None:
         """Return size and entity tag of an object, None if there is none."""
+
+    def tail(self, name: str, most: int) -> tuple[int, bytes] | None:  # noqa: ARG002
+        """Return size and the last bytes of an object, None if there is none.
+
+        At most `most` bytes; none where they would cost a request more than the size does.
+        """
+        found = self.head(name)
+        return None if found is None else (found[0], b"")
 
 
 def traffic_of(host: Host) -> Traffic:
@@ -106,11 +114,14 @@ class ObjectRanges:
     name : str
     size : int
         In bytes.
+    tail : bytes, optional
+        Its last bytes, if they are known.
     """
 
-    def __init__(self, host: Host, name: str, size: int) -> None:
+    def __init__(self, host: Host, name: str, size: int, tail: bytes = b"") -> None:
         self._host = host
         self._name = name
+        self._tail = tail
         self.size = size
 
     def read(self, start: int, size: int) -> bytes:
@@ -124,6 +135,9 @@ class ObjectRanges:
         size = min(size, self.size - start)
         if size <= 0:
             return b""
+        known = start + len(self._tail) - self.size  # Where it begins in the tail.
+        if known >= 0:
+            return self._tail[known : known + size]
         data = self._host.get_range(self._name, start, size)
         if data is None:
             raise StorageError("the object of the file is not there any more", where=self._name)

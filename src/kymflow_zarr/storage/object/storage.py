@@ -19,6 +19,7 @@ from kymflow_zarr.runtime.lease import committing, current_lease
 from kymflow_zarr.schema.checksums import FileSum
 from kymflow_zarr.storage.interface import (
     ConflictError,
+    InMemory,
     OpenFile,
     Staged,
     Stat,
@@ -133,13 +134,13 @@ class ObjectStorage(Storage):
         """Open the file at a key to read byte ranges; yield None if there is none."""
         if _is_derived(check_key(key)):
             data = self.read(key)
-            yield None if data is None else _InMemory(data)
+            yield None if data is None else InMemory(data)
             return
         entry = self._entry(*scope_of(key))
         if entry is None:
             yield None
         elif entry.text is not None:
-            yield _InMemory(entry.text.encode())
+            yield InMemory(entry.text.encode())
         else:
             yield ObjectRanges(self.bucket, entry.object or "", entry.size)
 
@@ -704,16 +705,6 @@ class ObjectStaged:
         if not self.published:
             self._storage._drop(self.files)  # noqa: SLF001 - one module
             self.files, self.sums = {}, {}
-
-
-class _InMemory:
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self.size = len(data)
-
-    def read(self, start: int, size: int) -> bytes:
-        """Return `size` bytes from `start` on, fewer at the end."""
-        return self._data[start : start + size]
 
 
 def short_text(key: str, data: bytes | memoryview) -> str | None:
