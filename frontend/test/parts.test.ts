@@ -2,9 +2,9 @@ import { describe, expect, it } from "vitest";
 import type { HistoryEntry, ImageInfo, SeriesData } from "../src/api/types";
 import { boxOf, inView, layoutFor, moved, totalHeight } from "../src/gallery/layout";
 import { facts, title } from "../src/gallery/facts";
-import { placed } from "../src/image/events";
-import { boxOfRoi, dataOfBox, dragged, gripAt, wholeBox } from "../src/image/rois";
-import { tracesOf, valueAt } from "../src/image/traces";
+import { placed } from "../src/image/events/events";
+import { boxOfRoi, dataOfBox, dragged, gripAt, wholeBox } from "../src/image/regions/rois";
+import { tracesOf, valueAt } from "../src/image/curves/traces";
 import { described, lastUndoable } from "../src/side/curator";
 import { histogramSteps, scatterColumns } from "../src/tables/plotdata";
 

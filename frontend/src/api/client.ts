@@ -73,13 +73,22 @@ export async function getJson<T>(address: string, signal?: AbortSignal): Promise
   return (await answer.json()) as T;
 }
 
+export interface Changes {
+  list: string;
+  revision: string | null;
+}
+
 /** What has changed since; nobody waits for the answer. */
-export async function getChanges(image?: string): Promise<{ list: string; revision: string | null }> {
+export async function getChanges(image?: string): Promise<Changes> {
   // What was published does not change under the page.
   if (publishedList !== null) return new Promise(() => undefined);
   const answer = await ask(url("/api/changes", { image }), { headers: { Accept: "application/json" } }, true);
   return await answer.json();
 }
+
+/** The same, whenever it changes. */
+export const changeStream = (image?: string): EventSource | null =>
+  publishedList === null && document.visibilityState === "visible" ? new EventSource(base + url("/api/live", { image })) : null;
 
 export async function postJson<T>(address: string, body: unknown): Promise<T> {
   const answer = await ask(address, {

@@ -1,6 +1,5 @@
 import { useComputed } from "@preact/signals";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
-import { getChanges } from "../api/client";
 import type { DatasetInfo, Verdict } from "../api/types";
 import { loadDataset } from "../dataset";
 import { count, plural } from "../lib/format";
@@ -11,7 +10,7 @@ import { ErrorBox } from "../parts/ErrorBox";
 import { Icon } from "../parts/icons";
 import { useKeys } from "../parts/keys";
 import { advancing } from "../side/Judge";
-import { usePoll } from "../parts/usePoll";
+import { useChanges } from "../parts/useChanges";
 import { Card } from "./Card";
 import { Choice } from "./choice";
 import { ChoiceBar } from "./ChoiceBar";
@@ -39,8 +38,7 @@ export function Gallery({ info }: { info: DatasetInfo }) {
   useEffect(() => store.ask({ q, sort, descending, where }), [q, sort, descending, where.join("\n")]);
   useEffect(() => store.refresh(), []);
   const seen = useRef<string | null>(null);
-  usePoll(async () => {
-    const { list } = await getChanges();
+  useChanges(undefined, ({ list }) => {
     if (seen.current !== null && seen.current !== list) {
       store.refresh();
       void loadDataset();

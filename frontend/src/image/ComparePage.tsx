@@ -10,11 +10,11 @@ import { ErrorBox } from "../parts/ErrorBox";
 import { Icon } from "../parts/icons";
 import { useLoad } from "../parts/useLoad";
 import { VerdictBadge } from "../parts/VerdictBadge";
-import { ChartPanel } from "./ChartPanel";
-import { hasSeconds, placed } from "./events";
-import { ImageCanvas } from "./ImageCanvas";
+import { ChartPanel } from "./curves/ChartPanel";
+import { hasSeconds, placed } from "./events/events";
+import { ImageCanvas } from "./pixels/ImageCanvas";
 import { Stage } from "./stage";
-import { choices, chosen, tracesOf } from "./traces";
+import { choices, chosen, tracesOf } from "./curves/traces";
 
 const SIDES = ["a", "b"] as const;
 type Side = (typeof SIDES)[number];

@@ -1,31 +1,31 @@
 import { useComputed } from "@preact/signals";
 import { useEffect, useMemo, useRef } from "preact/hooks";
-import { getChanges, getJson, imageUrl } from "../api/client";
+import { getJson, imageUrl } from "../api/client";
 import { canBeDrawn, getImage } from "../api/image";
 import type { DatasetInfo, EventsData, Histogram, ImageInfo, SeriesData } from "../api/types";
 import { formatAt, joinKey } from "../lib/query";
 import { params, route, shownName } from "../lib/router";
 import { ErrorBox } from "../parts/ErrorBox";
 import { useKeys } from "../parts/keys";
+import { useChanges } from "../parts/useChanges";
 import { useLoad } from "../parts/useLoad";
-import { usePoll } from "../parts/usePoll";
 import { VerdictBadge } from "../parts/VerdictBadge";
 import { Curator } from "../side/curator";
 import { ConflictBar, Unwritten, VerdictButtons } from "../side/Judge";
 import { SidePanel } from "../side/SidePanel";
-import { ChartPanel } from "./ChartPanel";
+import { ChartPanel } from "./curves/ChartPanel";
 import { comparePath } from "./ComparePage";
 import { Damaged } from "./Damaged";
-import { hasSeconds, placed } from "./events";
+import { hasSeconds, placed } from "./events/events";
 import { forgetKeys, useJudgeKeys } from "./judgekeys";
-import { handEvents, type HandEvents } from "./handevents";
-import { ImageCanvas } from "./ImageCanvas";
-import { Readout } from "./Readout";
+import { handEvents, type HandEvents } from "./events/handevents";
+import { ImageCanvas } from "./pixels/ImageCanvas";
+import { Readout } from "./curves/Readout";
 import { Stage } from "./stage";
 import { Steps } from "./Steps";
-import type { TileCache } from "./tilecache";
+import type { TileCache } from "./pixels/tilecache";
 import { Toolbar } from "./Toolbar";
-import { choices, chosen, tracesOf } from "./traces";
+import { choices, chosen, tracesOf } from "./curves/traces";
 
 export function ImagePage({ id, info: dataset }: { id: string; info: DatasetInfo }) {
   const loaded = useLoad(id, (_, abort) => getImage(id, abort));
@@ -64,8 +64,7 @@ function Whole({ first, editable }: { first: ImageInfo; editable: boolean }) {
     addEventListener("popstate", follow);
     return () => removeEventListener("popstate", follow);
   }, []);
-  usePoll(async () => {
-    const { revision } = await getChanges(id);
+  useChanges(id, async ({ revision }) => {
     if (revision !== stage.info.peek().revision) await watcher.look();
   }, 2000);
 

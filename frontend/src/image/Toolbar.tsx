@@ -1,7 +1,7 @@
 import { COLOR_MAPS } from "../lib/lut";
 import type { Along } from "../lib/view";
 import { Icon } from "../parts/icons";
-import { Contrast } from "./Contrast";
+import { Contrast } from "./pixels/Contrast";
 import type { Coloring } from "./seen";
 import type { Stage } from "./stage";
 

@@ -6,8 +6,8 @@ import { lut, PRIMARIES, tint, TINTS } from "../lib/lut";
 import { formatAt } from "../lib/query";
 import { params, setQuery } from "../lib/router";
 import type { Plane } from "../lib/tiles";
-import type { Mask } from "./masks";
-import { wholeBox } from "./rois";
+import type { Mask } from "./regions/masks";
+import { wholeBox } from "./regions/rois";
 import { isChannel, read, usualAlong, usualAt, usualMap } from "./seen";
 import { centredOn, clamped, fit, isWhole, panned, squared, viewText, zoomed, type Along, type Frame, type View } from "../lib/view";
 
@@ -22,7 +22,7 @@ export interface Layer {
   channel: number;
   at: string;
   color: string | null;
-  colors: import("./tilecache").Colors;
+  colors: import("./pixels/tilecache").Colors;
 }
 
 interface Range {

@@ -1,6 +1,6 @@
 import { useLayoutEffect, useRef } from "preact/hooks";
 import type { ImageInfo, Roi } from "../api/types";
-import { boxOfRoi, dataOfBox, roiLabel, wholeBox } from "../image/rois";
+import { boxOfRoi, dataOfBox, roiLabel, wholeBox } from "../image/regions/rois";
 import type { Draft, Stage } from "../image/stage";
 import { number } from "../lib/format";
 import { onPage } from "../lib/theme";

@@ -1,8 +1,8 @@
 import { dataset } from "../dataset";
 import type { EventsData, ImageInfo } from "../api/types";
-import { EventList } from "../image/EventList";
-import { hasSeconds } from "../image/events";
-import type { HandEvents } from "../image/handevents";
+import { EventList } from "../image/events/EventList";
+import { hasSeconds } from "../image/events/events";
+import type { HandEvents } from "../image/events/handevents";
 import type { Stage } from "../image/stage";
 import type { Loaded } from "../parts/useLoad";
 import { Downloads, Facts, InTables, Metadata } from "./About";

@@ -8,6 +8,7 @@ import { useTyped } from "../lib/typed";
 import { ErrorBox } from "../parts/ErrorBox";
 import { Icon } from "../parts/icons";
 import { useKeys } from "../parts/keys";
+import { useChanges } from "../parts/useChanges";
 import { useLoad } from "../parts/useLoad";
 import { Pager } from "../side/Artifacts";
 import { Plot } from "./Plot";
@@ -27,6 +28,11 @@ export function TableView({ name }: { name: string }) {
   const loaded = useLoad(address, (_, signal) => getJson<TableData>(address, signal));
   const [typed, type] = useTyped(q, 50, (text) => setQuery({ q: text, offset: null }));
   const search = useRef<HTMLInputElement>(null);
+  const seen = useRef<string | null>(null);
+  useChanges(undefined, ({ list }) => {
+    if (seen.current !== null && seen.current !== list) loaded.reload();
+    seen.current = list;
+  }, 5000);
   useKeys((event) => {
     if (event.key === "/") search.current?.select();
     return event.key === "/";

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -179,11 +180,19 @@ class Visits:
     _contexts: list[BrowserContext] = field(default_factory=list)
     _origins: set[str] = field(default_factory=set)
 
-    def open(self, server: Viewer, path: str = "/", **options: Any) -> Page:
-        """Open a page in a window of its own, with nothing kept from others."""
+    def open(
+        self, server: Viewer, path: str = "/", without: str | None = None, **options: Any
+    ) -> Page:
+        """Open a page in a window of its own, with nothing kept from others.
+
+        Requests to addresses that match `without`, a regular expression, fail.
+        """
         context = self.browser.new_context(viewport=SIZE, **options)  # type: ignore[arg-type]
         context.set_default_timeout(20_000)
         self._contexts.append(context)
+        if without is not None:
+            self.expected.append("ERR_FAILED")
+            context.route(re.compile(without), lambda route: route.abort())
         self._origins.add(origin(server.url))
         context.on("request", lambda request: self.requests.append(request.url))
         context.on("console", self._said)

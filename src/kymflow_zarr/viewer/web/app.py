@@ -20,8 +20,9 @@ from kymflow_zarr.viewer.web.image.artifacts import artifact, events, series
 from kymflow_zarr.viewer.web.image.facts import dataset as about_dataset
 from kymflow_zarr.viewer.web.image.facts import edit, image, undo
 from kymflow_zarr.viewer.web.image.windows import histogram, thumbnail, window
-from kymflow_zarr.viewer.web.lists.gallery import Gallery, changes, images
+from kymflow_zarr.viewer.web.lists.gallery import Gallery, images
 from kymflow_zarr.viewer.web.lists.judging import ids, judge, undo_judging
+from kymflow_zarr.viewer.web.lists.live import Live, changes, live
 from kymflow_zarr.viewer.web.lists.tables import Tables, table
 from kymflow_zarr.viewer.web.security import Guard, Rules
 from kymflow_zarr.viewer.web.site import Cache, Site
@@ -37,6 +38,7 @@ __all__ = ["make_app"]
 _ROUTES = (
     Route("/api/dataset", about_dataset),
     Route("/api/changes", changes),
+    Route("/api/live", live),
     Route("/api/images", images),
     Route("/api/ids", ids),
     Route("/api/judge", judge, methods=["POST"]),
@@ -72,7 +74,7 @@ _ROUTES = (
 # All that a blind page asks for. Tables, artifacts, downloads and files name what is hidden.
 _BLIND: Final = frozenset(
     {
-        about_dataset, changes, images, ids, judge, undo_judging, image, thumbnail, window,
+        about_dataset, changes, live, images, ids, judge, undo_judging, image, thumbnail, window,
         histogram, series, events, edit, undo, page, asset,
     }
 )  # fmt: skip
@@ -120,11 +122,13 @@ def make_app(
             405: _nothing_there,
         },
     )
+    gallery = Gallery(dataset, hiding, only)
     app.state.site = Site(
         dataset=dataset,
         opened=opened,
         rules=rules,
-        gallery=Gallery(dataset, hiding, only),
+        gallery=gallery,
+        live=Live(dataset, gallery),
         tables=Tables(dataset),
         cache=Cache(),
         editable=edit,

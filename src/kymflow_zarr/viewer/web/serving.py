@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kymflow_zarr import ZarrDataset
+    from kymflow_zarr.viewer.web.lists.live import Live
     from kymflow_zarr.viewer.web.security import Rules
 
 
@@ -83,7 +84,7 @@ def view(
         proxy_headers=False,
         timeout_graceful_shutdown=int(_END_S),
     )
-    server = Viewer(uvicorn.Server(config), listening, rules)
+    server = Viewer(uvicorn.Server(config), listening, rules, app.state.site.live)
     if open_browser:
         webbrowser.open(server.url)
     return server
@@ -195,10 +196,13 @@ class Viewer:
     server : uvicorn.Server
     listening : socket
     rules : Rules
+    live : Live
+        What ends the streams to open pages.
     """
 
-    def __init__(self, server: Any, listening: socket.socket, rules: Rules) -> None:
+    def __init__(self, server: Any, listening: socket.socket, rules: Rules, live: Live) -> None:
         self._server = server
+        self._live = live
         self._rules = rules
         self._listening = listening
         # Outside of the main thread uvicorn installs no signal handlers.
@@ -274,6 +278,7 @@ class Viewer:
     def close(self) -> None:
         """Stop the server after it has completed the current responses."""
         self._server.should_exit = True
+        self._live.end()
         self._thread.join(_BEGIN_S)
 
     def __enter__(self) -> Self:

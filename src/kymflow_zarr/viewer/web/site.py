@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kymflow_zarr.engine.dataset import OpenDataset
     from kymflow_zarr.viewer.web.blinding import Blinding
     from kymflow_zarr.viewer.web.lists.gallery import Gallery
+    from kymflow_zarr.viewer.web.lists.live import Live
     from kymflow_zarr.viewer.web.lists.tables import Tables
     from kymflow_zarr.viewer.web.security import Rules
 
@@ -103,6 +104,8 @@ class Site:
     rules : Rules
         Which requests are answered.
     gallery : Gallery
+    live : Live
+        The open pages, which are told of changes.
     tables : Tables
     cache : Cache
         Data that was read or computed for earlier requests.
@@ -119,6 +122,7 @@ class Site:
     opened: OpenDataset
     rules: Rules
     gallery: Gallery
+    live: Live
     tables: Tables
     cache: Cache
     editable: bool
@@ -215,7 +219,9 @@ async def posted(request: Request, do: Callable[[Request, dict[str, Any]], Respo
         raise ArgumentError(f"the request is no JSON: {error}") from None
     if not isinstance(asked, dict):
         raise ArgumentError("the request is no JSON object")
-    return await run_in_threadpool(do, request, asked)
+    changed = await run_in_threadpool(do, request, asked)
+    site_of(request).live.look_now()
+    return changed
 
 
 def number_of(request: Request, name: str, default: int, *, most: int | None = None) -> int:

@@ -63,7 +63,10 @@ def test_nothing_that_reaches_the_browser_tells_the_condition(
         page.keyboard.press("a" if code != codes[-1] else "r")
     page.locator('[data-testid=verdict][data-verdict="rejected"]').wait_for()
     for response in answers:
-        seen += [response.url, repr(response.headers), response.body().decode("latin-1")]
+        seen += [response.url, repr(response.headers)]
+        # A browser keeps no body of a stream; `test_server_blind.py` reads what it holds.
+        if "event-stream" not in response.headers.get("content-type", ""):
+            seen.append(response.body().decode("latin-1"))
     assert len(answers) > 20
     assert [text for text in seen if SECRET in text or "saline" in text] == []
     given = [rec.curation() for rec in dataset_of_two.iter_records()]

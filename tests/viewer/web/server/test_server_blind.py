@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 from kymflow_zarr import RectRoi, ZarrDataset
 from kymflow_zarr.errors import ArgumentError
 from kymflow_zarr.testing import state_of
+from kymflow_zarr.viewer.web.lists import live
 from tests.viewer.web.site import ORIGIN, ask, client_of
 
 # Each is written into everything that can hold a text.
@@ -112,6 +113,62 @@ def test_no_answer_of_a_blind_page_tells_what_is_hidden(
             f"/api/images/{one}/edit", json={**body, "changes": changes}, headers={"Origin": ORIGIN}
         )
         assert tells(response) == []
+
+
+def test_no_address_of_the_server_tells_what_is_hidden(
+    secret: ZarrDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ask each route that a page has, blind or not, with codes, ids and names of all kinds."""
+    monkeypatch.setattr(live, "_LIFE_S", 0.5)
+    whole: Any = client_of(secret).app
+    all_routes = {route.path: route.methods for route in whole.router.routes}
+    answered = set()
+    with client_of(secret, edit=True, who="ada", blind=["condition", "date"]) as client:
+        site: Any = client.app
+        code = codes_of(client)[0]
+        image_id, key = site.state.site.blind.id_of(code), site.state.site.rules.zarr_key
+        quoted_id = image_id.replace(" ", "%20")
+        table, files = SECRETS[0], f"{key}/images/{quoted_id}"
+        fills = {
+            "image_id": [code, quoted_id],
+            "rest:path": [code, quoted_id, table, f"{table}%2fx", f"{files}/zarr.json"],
+            "name": ["icon.svg", table],
+        }
+        queries = [
+            "", f"?image={code}", f"?image={quoted_id}", "?kind=parquet&name=events",
+            "?kind=parquet&name=velocity", "?kind=json&name=provenance", "?as=csv", "?as=xlsx",
+            "?as=png", "?value=c&by=condition",
+            "?where=condition:eq:Zyxol", "?q=Zyxol&sort=condition",
+        ]  # fmt: skip
+        bodies: list[Any] = [
+            {}, {"ids": [code], "verdict": "accepted"}, {"ids": [image_id], "verdict": "accepted"},
+            {"expect": "x", "changes": [{"kind": "note", "value": "x"}]}, {"edit_id": "x"},
+            {"rows": [[code, SECRETS[0][:3]]], "columns": ["image_id", "condition"]},
+        ]  # fmt: skip
+        for route in sorted(all_routes):
+            paths = [route]
+            for field in re.findall(r"{(.*?)}", route):
+                # A route with a field of another name is added to `fills`.
+                paths = [p.replace(f"{{{field}}}", v) for p in paths for v in fills[field]]
+            takes_query = route.startswith(("/api/", "/download/")) and route != "/api/live"
+            for path in paths:
+                is_code = code in path or path == route
+                asked = queries if takes_query and is_code else queries[:2]
+                sent = [client.get(path + query) for query in asked]
+                posted = bodies if "POST" in all_routes[route] else bodies[:1]
+                sent += [
+                    client.post(path, json=body, headers={"Origin": ORIGIN}) for body in posted
+                ]
+                for response in sent:
+                    if response.status_code == 200:
+                        answered.add(route)
+                    assert tells(response) == [], response.request.url
+    assert "/api/live" in answered
+    # What is closed to a blind page, as it names what is hidden.
+    closed = {route for route in all_routes if route.startswith(("/download/", "/zarr/"))}
+    closed |= {"/api/values/{rest:path}", "/api/tables/{rest:path}"}
+    closed |= {"/api/images/{image_id}/artifact"}
+    assert not closed & answered
 
 
 def test_a_blind_page_shows_pixels_curves_and_events(blind: TestClient) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from kymflow_zarr.api.internals import is_metadata_column, open_dataset_of
 from kymflow_zarr.viewer.web.answers import answer
 from kymflow_zarr.viewer.web.lists.rows import Asked, Rows
-from kymflow_zarr.viewer.web.site import id_of, number_of, site_of
+from kymflow_zarr.viewer.web.site import number_of, site_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from kymflow_zarr import ZarrDataset, ZarrImageRecord
     from kymflow_zarr.viewer.web.blinding import Blinding
 
-__all__ = ["NAME", "Gallery", "changes", "images", "picture_version", "thumbnail_address"]
+__all__ = ["NAME", "Gallery", "images", "picture_version", "thumbnail_address"]
 
 # Typing into the search field sends several requests per second.
 _TRUSTED_S: Final = 1.0
@@ -179,16 +179,6 @@ def images(request: Request) -> Response:
     for row in listed:
         row["thumbnail"] = None if row["error"] else thumbnail_address(row["image_id"], row)
     return answer({"total": len(positions), "offset": asked.offset, "rows": listed})
-
-
-def changes(request: Request) -> Response:
-    """Answer ``GET /api/changes``: what an open page compares to see the edits of others."""
-    site = site_of(request)
-    image_id = request.query_params.get("image")
-    revision = None if image_id is None else site.dataset.record(id_of(site, image_id)).revision
-    # The token names images and times.
-    version = hashlib.sha256(site.gallery.version().encode(errors="replace")).hexdigest()
-    return answer({"list": version, "revision": revision})
 
 
 def thumbnail_address(image_id: str, facts: Mapping[str, Any]) -> str:

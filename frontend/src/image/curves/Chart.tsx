@@ -1,12 +1,12 @@
 import { effect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
-import { placeOf, valueOf } from "../lib/axis";
-import { tickLabel, ticks } from "../lib/ticks";
-import { color, eventColor, onPage, theme } from "../lib/theme";
-import { LEFT, RIGHT } from "./geometry";
-import { wheelFactor } from "./pointer";
-import type { PlacedEvent, Stage } from "./stage";
+import { placeOf, valueOf } from "../../lib/axis";
+import { tickLabel, ticks } from "../../lib/ticks";
+import { color, eventColor, onPage, theme } from "../../lib/theme";
+import { LEFT, RIGHT } from "../pixels/geometry";
+import { wheelFactor } from "../pixels/pointer";
+import type { PlacedEvent, Stage } from "../stage";
 import type { Trace } from "./traces";
 
 interface Props {

@@ -1,10 +1,10 @@
-import { valueOf } from "../lib/axis";
-import { number } from "../lib/format";
-import { formatAt } from "../lib/query";
-import { onPage } from "../lib/theme";
+import { valueOf } from "../../lib/axis";
+import { number } from "../../lib/format";
+import { formatAt } from "../../lib/query";
+import { onPage } from "../../lib/theme";
 import { useSignal, useSignalEffect } from "@preact/signals";
-import type { Stage } from "./stage";
-import type { TileCache } from "./tilecache";
+import type { Stage } from "../stage";
+import type { TileCache } from "../pixels/tilecache";
 import { valueAt, type Trace } from "./traces";
 
 interface Props {

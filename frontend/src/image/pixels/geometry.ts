@@ -1,6 +1,6 @@
 /** Where the image is within its canvas; the chart below has the same left and right. */
 
-import type { View } from "../lib/view";
+import type { View } from "../../lib/view";
 
 export const LEFT = 64;
 export const RIGHT = 14;

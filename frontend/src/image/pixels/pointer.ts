@@ -2,12 +2,12 @@
 
 import type { RefObject } from "preact";
 import { useEffect } from "preact/hooks";
-import type { Along, View } from "../lib/view";
+import type { Along, View } from "../../lib/view";
 import { areaOf, fromX, fromY } from "./geometry";
-import type { HandEvents } from "./handevents";
+import type { HandEvents } from "../events/handevents";
 import { boxPixels } from "./overlay";
-import { boxOfRoi, dragged, gripAt, wholeBox, type Grip } from "./rois";
-import type { Draft, Stage } from "./stage";
+import { boxOfRoi, dragged, gripAt, wholeBox, type Grip } from "../regions/rois";
+import type { Draft, Stage } from "../stage";
 
 const CURSORS: Record<Grip, string> = {
   n: "ns-resize", s: "ns-resize", w: "ew-resize", e: "ew-resize",

@@ -1,7 +1,7 @@
 import { useEffect, useRef } from "preact/hooks";
-import { number } from "../lib/format";
-import { color, theme } from "../lib/theme";
-import type { Stage } from "./stage";
+import { number } from "../../lib/format";
+import { color, theme } from "../../lib/theme";
+import type { Stage } from "../stage";
 
 const WIDE = 210;
 const TALL = 40;

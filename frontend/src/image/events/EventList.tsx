@@ -1,15 +1,15 @@
 import { useEffect, useRef } from "preact/hooks";
-import type { EventsData, ImageInfo } from "../api/types";
-import { number } from "../lib/format";
-import { joinKey } from "../lib/query";
-import { setQuery } from "../lib/router";
-import { eventColor } from "../lib/theme";
-import { ErrorBox } from "../parts/ErrorBox";
-import type { Loaded } from "../parts/useLoad";
-import type { Curator } from "../side/curator";
-import { EventType } from "../side/EventType";
+import type { EventsData, ImageInfo } from "../../api/types";
+import { number } from "../../lib/format";
+import { joinKey } from "../../lib/query";
+import { setQuery } from "../../lib/router";
+import { eventColor } from "../../lib/theme";
+import { ErrorBox } from "../../parts/ErrorBox";
+import type { Loaded } from "../../parts/useLoad";
+import type { Curator } from "../../side/curator";
+import { EventType } from "../../side/EventType";
 import type { HandEvents } from "./handevents";
-import type { PlacedEvent, Stage } from "./stage";
+import type { PlacedEvent, Stage } from "../stage";
 
 interface Props {
   stage: Stage;

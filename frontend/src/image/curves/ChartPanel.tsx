@@ -1,12 +1,12 @@
-import type { SeriesData } from "../api/types";
-import { columnLabel } from "../lib/format";
-import { setQuery } from "../lib/router";
-import { onPage } from "../lib/theme";
-import { ErrorBox } from "../parts/ErrorBox";
-import type { Loaded } from "../parts/useLoad";
-import { madeBy, Results } from "../side/Results";
+import type { SeriesData } from "../../api/types";
+import { columnLabel } from "../../lib/format";
+import { setQuery } from "../../lib/router";
+import { onPage } from "../../lib/theme";
+import { ErrorBox } from "../../parts/ErrorBox";
+import type { Loaded } from "../../parts/useLoad";
+import { madeBy, Results } from "../../side/Results";
 import { Chart } from "./Chart";
-import type { Stage } from "./stage";
+import type { Stage } from "../stage";
 import type { Choice, Trace } from "./traces";
 
 interface Props {

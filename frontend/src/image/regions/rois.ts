@@ -1,8 +1,8 @@
 /** Regions between the payload (x along columns, y along rows) and what is drawn. */
 
-import type { Roi } from "../api/types";
-import type { Plane } from "../lib/tiles";
-import type { View } from "../lib/view";
+import type { Roi } from "../../api/types";
+import type { Plane } from "../../lib/tiles";
+import type { View } from "../../lib/view";
 
 /** The points of a line, an area or points as drawn, in samples from the edge; null of other kinds. */
 export function outlineOfRoi(roi: Roi, turned: boolean): [number, number][] | null {

@@ -1,17 +1,17 @@
 import { effect, useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { ApiError } from "../api/client";
-import { formatAt } from "../lib/query";
-import { color, theme } from "../lib/theme";
-import { viewText } from "../lib/view";
-import { ErrorBox } from "../parts/ErrorBox";
+import { ApiError } from "../../api/client";
+import { formatAt } from "../../lib/query";
+import { color, theme } from "../../lib/theme";
+import { viewText } from "../../lib/view";
+import { ErrorBox } from "../../parts/ErrorBox";
 import { drawAxes, drawScaleBars, drawTiles } from "./draw";
 import { areaOf } from "./geometry";
-import type { HandEvents } from "./handevents";
-import { useMasks } from "./masks";
+import type { HandEvents } from "../events/handevents";
+import { useMasks } from "../regions/masks";
 import { drawAbove } from "./overlay";
 import { usePointer } from "./pointer";
-import type { Stage } from "./stage";
+import type { Stage } from "../stage";
 import { TileCache } from "./tilecache";
 
 interface Props {

@@ -1,9 +1,9 @@
 /** Numbers of tiles, fetched once, and their colours, redrawn as the contrast changes. */
 
-import { getBlock, imageUrl, isAbort, type Block } from "../api/client";
-import { colorize } from "../lib/lut";
-import { publishedList } from "../published/place";
-import { indexIn, tileKey, windowOf, type Tile } from "../lib/tiles";
+import { getBlock, imageUrl, isAbort, type Block } from "../../api/client";
+import { colorize } from "../../lib/lut";
+import { publishedList } from "../../published/place";
+import { indexIn, tileKey, windowOf, type Tile } from "../../lib/tiles";
 
 const MOST_BYTES = 192 * 2 ** 20;
 // Of a published image, many come with one request.

@@ -2,14 +2,14 @@
 
 import { effect } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { getArray } from "../api/client";
-import type { Roi } from "../api/types";
-import { parseNpy, type Npy } from "../lib/npy";
-import { outline } from "../lib/outline";
-import { onImage } from "../lib/theme";
-import type { View } from "../lib/view";
-import { toX, toY, type Area } from "./geometry";
-import type { Stage } from "./stage";
+import { getArray } from "../../api/client";
+import type { Roi } from "../../api/types";
+import { parseNpy, type Npy } from "../../lib/npy";
+import { outline } from "../../lib/outline";
+import { onImage } from "../../lib/theme";
+import type { View } from "../../lib/view";
+import { toX, toY, type Area } from "../pixels/geometry";
+import type { Stage } from "../stage";
 
 // A mask comes whole; of a larger plane they are in the list only.
 const MOST_SAMPLES = 2 ** 26;

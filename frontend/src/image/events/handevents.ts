@@ -1,10 +1,10 @@
 /** Events by hand: added, moved, resized, removed, and named, each as one change. */
 
-import type { Change } from "../api/types";
-import { valueOf } from "../lib/axis";
-import type { Curator } from "../side/curator";
+import type { Change } from "../../api/types";
+import { valueOf } from "../../lib/axis";
+import type { Curator } from "../../side/curator";
 import { hasSeconds } from "./events";
-import type { Stage } from "./stage";
+import type { Stage } from "../stage";
 
 export interface HandEvents {
   add(x0: number, x1: number): void;

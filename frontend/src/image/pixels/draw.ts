@@ -1,12 +1,12 @@
 /** Drawing of the image itself, its axes and scale bars. Pixels of the canvas, not of the page. */
 
-import type { DrawnAxis } from "../api/types";
-import { placeOf, valueOf } from "../lib/axis";
-import { barLength, tickLabel, ticks } from "../lib/ticks";
-import { levelFor, offeredLevel, tilesFor, type Plane, type Tile } from "../lib/tiles";
-import type { View } from "../lib/view";
+import type { DrawnAxis } from "../../api/types";
+import { placeOf, valueOf } from "../../lib/axis";
+import { barLength, tickLabel, ticks } from "../../lib/ticks";
+import { levelFor, offeredLevel, tilesFor, type Plane, type Tile } from "../../lib/tiles";
+import type { View } from "../../lib/view";
 import { toX, toY, type Area } from "./geometry";
-import type { Layer } from "./stage";
+import type { Layer } from "../stage";
 import type { Colors, TileCache } from "./tilecache";
 
 /** Draw all tiles there are, several layers as the sum of their colours; true once none is missing. */

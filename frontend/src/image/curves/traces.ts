@@ -1,8 +1,8 @@
 /** Curves over time: which there are, and what they are at a moment. */
 
-import type { ImageInfo, SeriesData } from "../api/types";
-import { columnLabel } from "../lib/format";
-import { joinKey } from "../lib/query";
+import type { ImageInfo, SeriesData } from "../../api/types";
+import { columnLabel } from "../../lib/format";
+import { joinKey } from "../../lib/query";
 
 export interface Trace {
   label: string;

@@ -1,12 +1,12 @@
 /** Drawing above the image: regions, events, what is being drawn, and the hair cross. */
 
-import type { Roi } from "../api/types";
-import { eventColor, onImage } from "../lib/theme";
-import type { View } from "../lib/view";
+import type { Roi } from "../../api/types";
+import { eventColor, onImage } from "../../lib/theme";
+import type { View } from "../../lib/view";
 import { toX, toY, type Area } from "./geometry";
-import { drawMask, type Mask } from "./masks";
-import { boxOfRoi, outlineOfRoi, roiLabel } from "./rois";
-import type { Draft, Hover, PlacedEvent } from "./stage";
+import { drawMask, type Mask } from "../regions/masks";
+import { boxOfRoi, outlineOfRoi, roiLabel } from "../regions/rois";
+import type { Draft, Hover, PlacedEvent } from "../stage";
 
 export const boxPixels = (box: View, view: View, area: Area): View => ({
   x0: toX(view, area, box.x0), x1: toX(view, area, box.x1), y0: toY(view, area, box.y0), y1: toY(view, area, box.y1),

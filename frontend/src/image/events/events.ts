@@ -1,8 +1,8 @@
 /** Events of a data frame: which columns tell their time and their type. */
 
-import type { EventRow, EventsData, ImageInfo } from "../api/types";
-import { placeOf } from "../lib/axis";
-import type { PlacedEvent } from "./stage";
+import type { EventRow, EventsData, ImageInfo } from "../../api/types";
+import { placeOf } from "../../lib/axis";
+import type { PlacedEvent } from "../stage";
 
 const STARTS = ["t_start_s", "t_start", "start_s", "time_s", "t_peak_s", "t_peak"];
 const ENDS = ["t_end_s", "t_end", "stop_s", "end_s"];
