@@ -103,8 +103,11 @@ def _check_root(findings: Findings, storage: Storage) -> None:
     with findings.reading("unreadable", ""):
         names = list_names(storage, "")
     check_temporary(findings, "", sum(map(is_temporary, names)))
+    known = set(layout.OWN_NAMES)
+    if stat_of(storage, layout.PUBLISHED) is not None:
+        known.add(layout.PUBLISHED_HTML)
     for name in names:
-        if name not in layout.OWN_NAMES and not is_temporary(name):
+        if name not in known and not is_temporary(name):
             check_foreign(findings, name)
     with findings.reading("unreadable", layout.WORK):
         check_work(findings, storage)

@@ -146,11 +146,11 @@ class BucketPlace:
 
 def is_immutable(name: str) -> bool:
     """Return True if the content of a published file never changes under its name."""
-    return name.startswith(f"{PAGE}/") and name != STATE and not name.endswith(".txt")
-
-
-PAGE: Final = f"{layout.INDEX}/page"
-STATE: Final = f"{PAGE}/published.json"
+    return (
+        name.startswith(f"{layout.PUBLISHED_PAGE}/")
+        and name != layout.PUBLISHED
+        and not name.endswith(".txt")
+    )
 
 
 def place_of(target: StrPath, options: Mapping[str, Any] | None) -> Place:

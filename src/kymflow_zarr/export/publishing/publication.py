@@ -23,7 +23,7 @@ from kymflow_zarr.errors import (
     SchemaValidationError,
 )
 from kymflow_zarr.export.copying import listed_files, read_verified
-from kymflow_zarr.export.publishing.places import PAGE, STATE, Place, place_of
+from kymflow_zarr.export.publishing.places import Place, place_of
 from kymflow_zarr.export.publishing.report import PublishItem, PublishReport
 from kymflow_zarr.runtime.parallel import in_order
 from kymflow_zarr.schema.base import (
@@ -180,7 +180,7 @@ def _check_apart(source: str, target: str) -> None:
 
 
 def _state_in(place: Place, dataset_id: str) -> State:
-    data = place.read(STATE)
+    data = place.read(layout.PUBLISHED)
     if data is None:
         names = place.names()
         if names and names != [layout.INDEX]:
@@ -195,13 +195,13 @@ def _state_in(place: Place, dataset_id: str) -> State:
     except msgspec.DecodeError as error:
         raise SchemaValidationError(
             f"the list of what was published is damaged: {error}",
-            where=f"{place.location}/{STATE}",
+            where=f"{place.location}/{layout.PUBLISHED}",
             hint="Delete what was published, and publish again.",
         ) from error
     if state.format_version != _VERSION:
         raise SchemaValidationError(
             f"this was published by another version, in form {state.format_version}",
-            where=f"{place.location}/{STATE}",
+            where=f"{place.location}/{layout.PUBLISHED}",
             hint="Delete what was published, and publish again.",
         )
     if state.dataset_id != dataset_id:
@@ -268,7 +268,7 @@ class _Publication:
     def _save(self) -> None:
         with self._guard:
             data = msgspec.json.encode(self._state, order="sorted")
-        self._place.write(STATE, data)
+        self._place.write(layout.PUBLISHED, data)
 
     # Images ------------------------------------------------------------------------------
 
@@ -304,7 +304,7 @@ class _Publication:
             self._stale += [f"{scope}/{key}" for key in earlier.keys() - listed.keys()]
             if before is not None:
                 gone = {before.facts, *before.packs} - {now.facts, *now.packs}
-                self._stale += [f"{PAGE}/{name}" for name in gone]
+                self._stale += [f"{layout.PUBLISHED_PAGE}/{name}" for name in gone]
         return PublishItem(image_id, status, n_bytes)
 
     def _listed_there(self, scope: str) -> Mapping[str, FileSum]:
@@ -320,12 +320,12 @@ class _Publication:
         self, image_id: str, digest: str, before: Published | None, write: Write
     ) -> Published:
         def write_below(name: str, data: bytes) -> None:
-            write(f"{PAGE}/{name}", data)
+            write(f"{layout.PUBLISHED_PAGE}/{name}", data)
 
         def earlier(pixels: str | None) -> tuple[list[str], bytes] | None:
             if before is None or before.pixels != pixels:
                 return None
-            data = self._place.read(f"{PAGE}/{before.facts}")
+            data = self._place.read(f"{layout.PUBLISHED_PAGE}/{before.facts}")
             return None if data is None else (before.packs[: before.n_pixel_packs], data)
 
         picture = self._page.thumbnail(image_id)
@@ -339,7 +339,7 @@ class _Publication:
         scope = layout.image_prefix(image_id)
         before = self._state.images.pop(image_id)
         self._stale += [f"{scope}/{key}" for key in self._listed_there(scope)]
-        self._stale += [f"{PAGE}/{name}" for name in (before.facts, *before.packs)]
+        self._stale += [f"{layout.PUBLISHED_PAGE}/{name}" for name in (before.facts, *before.packs)]
         self._stale += [f"{scope}/{layout.CHECKSUMS}", layout.thumbnail_key(image_id)]
 
     # What belongs to no image --------------------------------------------------------------
@@ -374,7 +374,7 @@ class _Publication:
         facts = {image_id: each.facts for image_id, each in self._state.images.items()}
         thumbnails = {image_id: layout.thumbnail_key(image_id) for image_id in facts}
         tables = {name: layout.table_key(name) for name in self._source.list_table_names()}
-        for name, data in self._page.files(PAGE, facts, thumbnails, tables):
+        for name, data in self._page.files(layout.PUBLISHED_PAGE, facts, thumbnails, tables):
             write_bytes(name, data)
         self._stale += sorted(earlier.keys() - now.keys())
         self._state.files = now

@@ -50,7 +50,13 @@ def test_python_reads_the_published_dataset_as_it_reads_the_source(tmp_path: Pat
             assert state_of(there) == state_of(ds)
             assert there.verify().ok
             assert [*there.images()["image_id"]] == ds.list_image_ids()
-    assert ZarrDataset(tmp_path / "web/x.zarr", mode="r").verify().ok
+    folder = ZarrDataset(tmp_path / "web/x.zarr", mode="r")
+    assert folder.verify().ok
+    known = folder.validate().problems
+    assert known == ds.validate().problems
+    (tmp_path / "web/x.zarr/index/page/published.json").unlink()
+    [more] = {*folder.validate().problems} - {*known}
+    assert (more.code, more.where) == ("foreign-file", "index.html")
 
 
 def test_other_programs_read_images_and_tables_at_their_plain_addresses(
