@@ -204,13 +204,14 @@ class OpenAcquisition:
     def _irregular_times(self) -> tuple[str, npt.NDArray[np.float64]] | None:
         """Return name and values of the times of frames or lines, None if a step says them all."""
         scanned = self.stack.images[0].frame_times_s
+        # The rows of a line scan are time too, and the frames of it its cycles.
         places = [i for i, axis in enumerate(self.axes) if axis.quantity == "time"]
         if scanned is None or not places or len(scanned) < 2 or even_step(scanned) is not None:
             return None
         times = np.array(scanned)
-        if times_problem(times, self.stack.shape[places[-1]]) is not None:
+        if times_problem(times, self.stack.shape[places[0]]) is not None:
             return None
-        return times_name(self.axes[places[-1]].name), times
+        return times_name(self.axes[places[0]].name), times
 
     @property
     def _prefix(self) -> str:

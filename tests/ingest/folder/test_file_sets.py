@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +216,7 @@ def test_the_real_line_scan_has_the_pixels_and_times_of_the_reference(
     report = ds.ingest_legacy_folder(vendor / "prairie")
     assert not report.failed
     assert not report.unmatched
-    rec = ds.record(only(ds))
+    rec, picture = (ds.record(image_id) for image_id in report.image_ids)
     assert (rec.shape, rec.axes[1].unit, rec.axes[1].step) == (
         (2, 1000, 255), "second", 0.00206355468314815,
     )  # fmt: skip
@@ -226,7 +227,101 @@ def test_the_real_line_scan_has_the_pixels_and_times_of_the_reference(
         if "/prairie/" in name and "_Cycle00001_Ch" in name
         for image in fact["images"]
     }
-    assert str(ds.images()["acquired"].iloc[0]) == "2017-06-09 16:25:07"
+    # The OME-XML has the time at which the file was written, 16:25:07.
+    assert str(ds.images()["acquired"].iloc[0]) == "2017-06-09 16:25:02.028428"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # The files' own dates are none.
+        pictures = [tifffile.imread(path) for path in sorted(vendor.rglob("*Source.tif"))]
+    np.testing.assert_array_equal(picture.load_array(), pictures)
+    assert [axis.step for axis in picture.axes] == [None, 0.294117647058823, 0.294117647058823]
+    (line,) = picture.load_rois()
+    assert (line.roi_type, len(line.points)) == ("polyline", 255)
+    assert (line.points[0], line.points[-1]) == ((167.0, 39.5), (116.5, 179.0))
+
+
+def write_cycles(folder: Path, count: int, *, at: list[float], straight: bool = False) -> Any:
+    """Write cycles of one line in two channels; return their pixels, ``(t, c, y, x)``."""
+    base, pixels = "LineScan-2", planes(count, 2, 20, 9)
+    line = '<Line startPixelX="3" startPixelY="5" stopPixelX="9"/>' if straight else ""
+    line += '<Freehand x="1" y="2"/><Freehand x="4.5" y="6"/><Freehand x="8" y="9"/>'[
+        : 0 if straight else None
+    ]
+    sequences = ""
+    for cycle in range(count):
+        names = [f"{base}_Cycle{cycle + 1:05}_Ch{i}_000001.ome.tif" for i in (1, 2)]
+        inner = "".join(f'<Channel Name="Ch{i}" SamplesPerPixel="1"/>' for i in (1, 2))
+        inner += data("C", {name: urn(2 * cycle + i) for i, name in enumerate(names)})
+        text = ome("x9 y20 c2", inner, uuid=urn(2 * cycle))
+        text = text.replace(
+            "<Pixels", "<AcquisitionDate>2020-01-02T00:00:01</AcquisitionDate><Pixels"
+        )
+        write_ome(folder / names[0], pixels[cycle, 0], text)
+        second = binary_only(urn(2 * cycle + 1), names[0], urn(2 * cycle))
+        write_ome(folder / names[1], pixels[cycle, 1], second)
+        source = f"{base}-Cycle00001_Ch%dSource.tif"
+        files = "".join(
+            f'<File channelName="Ch{i}" filename="{name}" source="{source % i}"/>'
+            for i, name in enumerate(names, 1)
+        )
+        sequences += (
+            f'<Sequence type="Linescan" cycle="{cycle + 1}" time="23:59:58.5000000">'
+            f'<PVLinescanDefinition mode="freeHand">{line}</PVLinescanDefinition>'
+            f'<Frame absoluteTime="{at[cycle]}">{files}<PVStateShard>'
+            '<PVStateValue key="scanLinePeriod" value="0.002"/></PVStateShard></Frame></Sequence>'
+        )
+    (folder / f"{base}.xml").write_text(
+        '<?xml version="1.0"?><PVScan><PVStateShard><PVStateValue key="objectiveLens" value="40x"/>'
+        '<PVStateValue key="micronsPerPixel"><IndexedValue index="XAxis" value="0.25"/>'
+        f"</PVStateValue></PVStateShard>{sequences}</PVScan>"
+    )
+    for i in (1, 2):
+        write_ome(folder / f"{base}-Cycle00001_Ch{i}Source.tif", planes(12, 12, seed=i), "")
+    return pixels
+
+
+def test_ten_cycles_of_one_line_are_one_image_beside_the_picture_of_the_line(
+    ds: ZarrDataset, tmp_path: Path
+) -> None:
+    at = [3.0 + 5 * cycle + (cycle == 4) for cycle in range(10)]
+    pixels = write_cycles(tmp_path / "lab", 10, at=at)
+    report = ds.ingest_legacy_folder(tmp_path / "lab")
+    rec, picture = (ds.record(image_id) for image_id in report.image_ids)
+    np.testing.assert_array_equal(rec.load_array(), pixels)
+    assert [(axis.name, axis.quantity, axis.step) for axis in rec.axes] == [
+        ("t", "time", 5.0), ("c", "channel", None), ("y", "time", 0.002), ("x", "space", 0.25),
+    ]  # fmt: skip
+    assert rec.channel_names == ["Ch1", "Ch2"]
+    np.testing.assert_allclose(rec.times_s("t"), np.subtract(at, 3), rtol=1e-12)
+    np.testing.assert_allclose(rec.times_s(), np.arange(20) * 0.002)
+    scan = rec.load_json("tiff")["line_scan"]
+    assert scan["settings"]["objectiveLens"] == "40x"
+    (line,) = picture.load_rois()
+    assert line.points == ((1, 2), (4.5, 6), (8, 9))
+    assert picture.load_array().shape == (2, 12, 12)
+    assert sorted(ds.images()["source_image"]) == ["line scan", "source picture"]
+    # It began before midnight and was written after it.
+    assert str(ds.images()["acquired"].iloc[0]) == "2020-01-01 23:59:58.500000"
+    assert len([file for file in rec.source_files if file.role == "member"]) == 19
+    assert not list(ds.refresh_from_folder(tmp_path / "lab"))
+    assert ds.validate().ok
+
+
+def test_a_straight_line_of_prairie_view_is_a_line_of_two_points(
+    ds: ZarrDataset, tmp_path: Path
+) -> None:
+    write_cycles(tmp_path / "lab", 1, at=[0.0], straight=True)
+    ds.ingest_legacy_folder(tmp_path / "lab")
+    _, picture = ds.iter_records()
+    (line,) = picture.load_rois()
+    assert (line.roi_type, line.points) == ("line", ((3, 5), (9, 5)))
+
+
+def test_cycles_of_which_a_file_is_missing_are_refused(ds: ZarrDataset, tmp_path: Path) -> None:
+    write_cycles(tmp_path / "lab", 3, at=[0.0, 1.0, 2.0])
+    (tmp_path / "lab" / "LineScan-2_Cycle00002_Ch2_000001.ome.tif").unlink()
+    report = ds.ingest_legacy_folder(tmp_path / "lab")
+    assert len(ds) == 0
+    assert any("Cycle00002_Ch2_000001.ome.tif" in (item.reason or "") for item in report.failed)
 
 
 def test_the_list_of_images_tells_positions_of_one_file_apart(

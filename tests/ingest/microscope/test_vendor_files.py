@@ -87,21 +87,65 @@ def test_a_nikon_file_without_a_period_has_the_times_of_its_events(
 
 def test_a_scanimage_stack_is_frames_in_time(ds: ZarrDataset, shared_data: Path) -> None:
     (file,) = (shared_data / "vendor" / "scanimage").glob("*.tif")
+    reference = json.loads((shared_data / "vendor" / "reference.json").read_text())
+    (stated,) = reference[f"dev/vendor/scanimage/{file.name}"]["images"]
     rec = ds.ingest_tiff(file)
+    assert (rec.shape, rec.get_axes()) == (tuple(stated["shape"]), ["t", "y", "x"])
+    pixels = rec.load_array()
+    assert pixels.dtype == stated["dtype"]
+    assert hashlib.sha256(pixels.tobytes()).hexdigest() == stated["sha256_pixels"]
     t = rec.axes[0]
     assert (t.name, t.unit) == ("t", "second")
-    assert t.step == pytest.approx(1 / 8.13802083333333)
-    assert rec.load_array().shape == (30, 64, 64)
-    assert rec.load_json("tiff")["scanimage"]["state.acq.zoomFactor"] == "1.6"
+    assert t.step == pytest.approx(1 / stated["frame_rate_hz"], rel=1e-12)
+    assert len(pixels) == stated["n_pages"]
+    entries = rec.load_json("tiff")["scanimage"]
+    assert float(entries["state.acq.msPerLine"]) == stated["ms_per_line"]
+    assert float(entries["state.acq.zoomFactor"]) == stated["zoom"]
+    assert entries["state.acq.savingChannel2"] == stated["saving_channel2"]
+    assert entries["state.software.version"].strip("'") == stated["version"]
+    acquired = dt.datetime.strptime(stated["acquired"].strip("'"), "%m/%d/%Y %H:%M:%S.%f")
     header = rec.load_metadata_payload()["header"]
-    assert header["acquired_local_epoch_ns"] == clock("2014-07-30T21:10:00.731")
+    assert header["acquired_local_epoch_ns"] == int(np.datetime64(acquired, "ns").astype(int))
 
 
-def test_a_prairie_scan_has_the_pixel_size_and_the_path_of_its_settings(
-    ds: ZarrDataset, shared_data: Path
-) -> None:
-    (image_id,) = ds.ingest_legacy_folder(shared_data / "vendor" / "prairie").image_ids
-    rec = ds.record(image_id)
-    assert [axis.step for axis in rec.axes] == [None, 0.00206355468314815, 0.294117647058823]
-    path = rec.load_json("tiff")["line_scan"]["path"]
-    assert (len(path), path[0], path[-1]) == (255, [167.0, 39.5], [116.5, 179.0])
+def test_every_image_of_the_reference_is_compared(shared_data: Path) -> None:
+    reference = json.loads((shared_data / "vendor" / "reference.json").read_text())
+    compared = {f"dev/vendor/{name}" for name in FILES}
+    others = {
+        name
+        for name, stated in reference.items()
+        if name not in compared and (stated.get("images") or "xml" in stated)
+    }
+    assert all("/scanimage/" in name or "/prairie/" in name for name in others)
+
+
+def test_a_prairie_scan_is_what_its_settings_say(ds: ZarrDataset, shared_data: Path) -> None:
+    folder = shared_data / "vendor" / "prairie"
+    reference = json.loads((shared_data / "vendor" / "reference.json").read_text())
+    (stated,) = (
+        stated["xml"]["sequences"][0] | {"date": stated["xml"]["date"]}
+        for name, stated in reference.items()
+        if "xml" in stated
+    )
+    rec, picture = map(ds.record, ds.ingest_legacy_folder(folder).image_ids)
+    assert rec.shape == (2, stated["lines"], stated["pixels"])
+    assert [axis.step for axis in rec.axes] == [
+        None, stated["scan_line_period_s"], stated["microns_per_pixel"]["XAxis"],
+    ]  # fmt: skip
+    assert rec.channel_names == ["Ch1", "Ch2"]
+    for plane, name in zip(rec.load_array(), stated["files"], strict=True):
+        (file,) = (each for at, each in reference.items() if at.endswith(f"/{name}"))
+        digest = hashlib.sha256(np.ascontiguousarray(plane).tobytes()).hexdigest()
+        assert digest == file["images"][0]["sha256_pixels"]
+    scan = rec.load_json("tiff")["line_scan"]
+    assert scan["mode"] == stated["mode"]
+    assert scan["length_um"] == float(stated["line_length_um"])
+    assert scan["cycle_times_s"] == [stated["absolute_time_s"]]
+    first, second, _, last = stated["points"]
+    assert len(scan["path"]) == stated["n_points"]
+    assert [scan["path"][at] for at in (0, 1, -1)] == [first, second, last]
+    (line,) = picture.load_rois()
+    assert [list(point) for point in line.points] == scan["path"]
+    day = dt.datetime.strptime(stated["date"], "%m/%d/%Y %I:%M:%S %p")
+    acquired = rec.load_metadata_payload()["header"]["acquired_local_epoch_ns"]
+    assert acquired // 10**9 == int(np.datetime64(day, "s").astype(int))

@@ -55,9 +55,10 @@ class ImageFormat:
 
 
 def _open_tiff(path: Path, series: int) -> ImageFile:
+    from kymflow_zarr.ingest.sources.microscope.prairie import open_line_scan
     from kymflow_zarr.ingest.sources.tiff.file import open_tiff
 
-    return open_tiff(path, series=series)
+    return open_line_scan(path, series) or open_tiff(path, series=series)
 
 
 def _tiff_sets(images: Sequence[Path], others: Sequence[Path]) -> list[FileSet]:

@@ -216,6 +216,8 @@ class DecodedImage:
         stated = self._stated.steps.get(dim)
         if stated is None or not math.isfinite(stated[1]) or stated[1] == 0:
             return Axis(name, quantity)
+        # Rows in seconds are the lines of a line scan.
+        quantity = "time" if stated[0] == "second" else quantity
         return Axis(name, quantity, stated[0], abs(float(stated[1])))
 
     def _names(self) -> tuple[str, ...] | None:

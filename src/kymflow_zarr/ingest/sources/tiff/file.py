@@ -41,12 +41,12 @@ from kymflow_zarr.ingest.sources.tiff.pixels import (
     open_pixels,
     selection_of,
 )
+from kymflow_zarr.ingest.sources.tiff.prairie import line_scan_of
 from kymflow_zarr.ingest.sources.tiff.scanimage import (
     ScanImageHeader,
     arranged,
     parse_scanimage,
 )
-from kymflow_zarr.ingest.sources.tiff.sets import line_scan_of
 from kymflow_zarr.ingest.sources.tiff.skeleton import skeleton_of
 from kymflow_zarr.ingest.sources.tiff.tags import describe, without_messages
 from kymflow_zarr.types import Axis
@@ -66,7 +66,7 @@ _ARRANGED: Final = ("ome", "imagej", "shaped", "fluoview")
 _DAMAGED: Final = "It may be damaged, or be another kind of file with this name."
 
 
-def open_tiff(path: StrPath, *, series: int = 0) -> TiffImage:
+def open_tiff(path: StrPath, *, series: int = 0, is_ome: bool | None = None) -> TiffImage:
     """Open one image of a TIFF file; its pixels are read on demand.
 
     Parameters
@@ -76,6 +76,8 @@ def open_tiff(path: StrPath, *, series: int = 0) -> TiffImage:
         compressed, pyramids (the full resolution) ...
     series : int
         Number of the image in the file.
+    is_ome : bool, optional
+        False reads the pages of the file alone, whatever set its OME-XML describes.
 
     Returns
     -------
@@ -97,7 +99,7 @@ def open_tiff(path: StrPath, *, series: int = 0) -> TiffImage:
     where = str(path)
     with without_messages():
         try:
-            tif = TiffFile(path)
+            tif = TiffFile(path, is_ome=is_ome)
         except FileNotFoundError:
             raise
         except Exception as exc:
@@ -212,6 +214,9 @@ class TiffImage:
         self.acquired_local_epoch_ns = None if image is None else acquired_local_epoch_ns(image)
         if self._scanimage is not None:
             self.acquired_local_epoch_ns = self._scanimage.acquired_local_epoch_ns
+        if self._line_scan is not None:
+            acquired = self._line_scan.acquired_local_epoch_ns(self.acquired_local_epoch_ns)
+            self.acquired_local_epoch_ns = acquired
         fits = pixels is not None and self._series.kind in OME_KINDS
         self.frame_times_s = frame_times_s(pixels) if fits and pixels is not None else None
         self.notes: tuple[str, ...] = (
@@ -363,7 +368,7 @@ class TiffImage:
         if self._scanimage is not None:
             described["scanimage"] = dict(self._scanimage.entries)
         if self._line_scan is not None:
-            described["line_scan"] = {"path": self._line_scan.path}
+            described["line_scan"] = self._line_scan.described()
         described["series_count"] = self.series_count
         return described
 

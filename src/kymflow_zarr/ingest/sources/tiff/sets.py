@@ -6,10 +6,8 @@ import functools
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from xml.etree import ElementTree as ET
 
 from kymflow_zarr.ingest.sources.interface import FileSet
 from kymflow_zarr.ingest.sources.tiff.ome import (
@@ -19,80 +17,7 @@ from kymflow_zarr.ingest.sources.tiff.ome import (
     root_uuid,
     text_of_companion,
 )
-
-SCAN_NAME: Final = re.compile(r"(?P<base>.+)_Cycle(?P<cycle>\d+)_.*\.ome\.tiff?", re.IGNORECASE)
-_HEAD_BYTES: Final = 4096
-
-
-def is_scan_document(path: Path) -> bool:
-    """Return True if an XML file describes a scan of Prairie View."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
-            return b"<PVScan" in head and b"<!DOCTYPE" not in head
-    except OSError:
-        return False
-
-
-@dataclass(frozen=True, slots=True)
-class LineScan:
-    """What Prairie View says of a line scan.
-
-    Parameters
-    ----------
-    period_s : float
-        Seconds from one line to the next.
-    pixel_um : float, optional
-        Micrometers from one pixel of the line to the next.
-    path : list of [float, float]
-        Points of a free-hand line as ``[x, y]``, in pixels of the source picture.
-    """
-
-    period_s: float
-    pixel_um: float | None
-    path: list[list[float]]
-
-
-def line_scan_of(tiff: Path) -> LineScan | None:
-    """Return the line scan that a file is of, None for other images.
-
-    Parameters
-    ----------
-    tiff : Path
-        One of its files; the scan's XML is searched beside it.
-    """
-    match = SCAN_NAME.fullmatch(tiff.name)
-    document = None if match is None else tiff.with_name(f"{match['base']}.xml")
-    if match is None or document is None or not is_scan_document(document):
-        return None
-    period: str | None = None
-    pixel: str | None = None
-    path: list[list[float]] = []
-    is_ours = in_pixel_size = False
-    try:
-        for event, element in ET.iterparse(document, events=("start", "end")):
-            if element.get("key") == "micronsPerPixel":
-                in_pixel_size = event == "start"
-            if event == "start" and element.tag == "Sequence":
-                kind = element.get("type", "").casefold().replace(" ", "")
-                is_ours = int(element.get("cycle", "-1")) == int(match["cycle"])
-                if is_ours and "linescan" not in kind:
-                    return None
-            elif event == "end" and element.tag == "Freehand" and is_ours:
-                path.append([float(element.get("x", "nan")), float(element.get("y", "nan"))])
-            elif in_pixel_size and element.get("index") == "XAxis":
-                pixel = element.get("value") if is_ours or pixel is None else pixel
-            elif event == "end" and element.get("key") == "scanLinePeriod":
-                # Prefer the value of the whole scan; a frame may state its own.
-                period = element.get("value") if is_ours or period is None else period
-            elif event == "end" and element.tag == "Sequence" and is_ours:
-                if period is None:
-                    return None
-                return LineScan(float(period), None if pixel is None else float(pixel), path)
-    except (ET.ParseError, OSError, ValueError):
-        return None
-    return None
-
+from kymflow_zarr.ingest.sources.tiff.prairie import SCAN_NAME, is_scan_document, line_scan_of
 
 _COMPANIONS: Final = (".companion.ome", ".ome", ".ome.xml")
 _NUMBER: Final = re.compile(r"\d+")
@@ -194,7 +119,7 @@ def _with_scan(
         return sets
     members = {path for each in sets for path in (each.primary, *each.members)}
     alone = [FileSet(path) for path in scanned if path not in members]
-    ours = [each for each in sets if each.primary in scanned] + alone
+    ours = _of_one_line([*(each for each in sets if each.primary in scanned), *alone])
     rest = [each for each in sets if each.primary not in scanned]
     source = re.compile(re.escape(base) + r"-Cycle\d+.*(Source|Reference)\.tiff?", re.IGNORECASE)
     shown = tuple(path for path in pictures if source.fullmatch(path.name))
@@ -209,3 +134,19 @@ def _with_scan(
         for index, each in enumerate(ours)
     ]
     return [*rest, *described]
+
+
+def _of_one_line(sets: list[FileSet]) -> list[FileSet]:
+    """Return the cycles of one line as one set, cycles of other lines as they are."""
+    joined: list[FileSet] = []
+    left = sorted(sets, key=lambda each: each.primary.name)
+    while left:
+        first = left.pop(0)
+        scan = line_scan_of(first.primary)
+        names = {name for cycle in scan.cycles for name in cycle.files.values()} if scan else set()
+        same = [each for each in left if each.primary.name in names]
+        members = {path for each in (first, *same) for path in (each.primary, *each.members)}
+        left = [each for each in left if each not in same]
+        rest = tuple(sorted(members - {first.primary}))
+        joined.append(FileSet(first.primary, rest, first.companions))
+    return joined
