@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from kymflow_zarr import ZarrDataset
+from kymflow_zarr import LineRoi, PolylineRoi, ZarrDataset, ZarrImageRecord
 from kymflow_zarr.ingest.sources.registry import file_sets
 from tests.helpers.ome import CHANNEL, binary_only, data, ome, planes, urn, write_ome, write_set
 
@@ -21,6 +21,13 @@ from tests.helpers.ome import CHANNEL, binary_only, data, ome, planes, urn, writ
 def only(ds: ZarrDataset) -> str:
     (image_id,) = ds.list_image_ids()
     return image_id
+
+
+def line_of(picture: ZarrImageRecord) -> LineRoi | PolylineRoi:
+    """Return the one region of a picture, the line that was scanned in it."""
+    (line,) = picture.load_rois()
+    assert isinstance(line, LineRoi | PolylineRoi)
+    return line
 
 
 def test_a_set_is_one_image_and_the_report_names_all_its_files(
@@ -234,7 +241,7 @@ def test_the_real_line_scan_has_the_pixels_and_times_of_the_reference(
         pictures = [tifffile.imread(path) for path in sorted(vendor.rglob("*Source.tif"))]
     np.testing.assert_array_equal(picture.load_array(), pictures)
     assert [axis.step for axis in picture.axes] == [None, 0.294117647058823, 0.294117647058823]
-    (line,) = picture.load_rois()
+    line = line_of(picture)
     assert (line.roi_type, len(line.points)) == ("polyline", 255)
     assert (line.points[0], line.points[-1]) == ((167.0, 39.5), (116.5, 179.0))
 
@@ -279,6 +286,12 @@ def write_cycles(folder: Path, count: int, *, at: list[float], straight: bool = 
     return pixels
 
 
+def times(rec: ZarrImageRecord, axis: str) -> list[float]:
+    values = rec.times_s(axis)
+    assert values is not None
+    return list(values)
+
+
 def test_ten_cycles_of_one_line_are_one_image_beside_the_picture_of_the_line(
     ds: ZarrDataset, tmp_path: Path
 ) -> None:
@@ -291,11 +304,11 @@ def test_ten_cycles_of_one_line_are_one_image_beside_the_picture_of_the_line(
         ("t", "time", 5.0), ("c", "channel", None), ("y", "time", 0.002), ("x", "space", 0.25),
     ]  # fmt: skip
     assert rec.channel_names == ["Ch1", "Ch2"]
-    np.testing.assert_allclose(rec.times_s("t"), np.subtract(at, 3), rtol=1e-12)
-    np.testing.assert_allclose(rec.times_s(), np.arange(20) * 0.002)
+    assert np.allclose(times(rec, "t"), [time - 3 for time in at], rtol=1e-12)
+    assert np.allclose(times(rec, "y"), [0.002 * line for line in range(20)])
     scan = rec.load_json("tiff")["line_scan"]
     assert scan["settings"]["objectiveLens"] == "40x"
-    (line,) = picture.load_rois()
+    line = line_of(picture)
     assert line.points == ((1, 2), (4.5, 6), (8, 9))
     assert picture.load_array().shape == (2, 12, 12)
     assert sorted(ds.images()["source_image"]) == ["line scan", "source picture"]
@@ -312,7 +325,7 @@ def test_a_straight_line_of_prairie_view_is_a_line_of_two_points(
     write_cycles(tmp_path / "lab", 1, at=[0.0], straight=True)
     ds.ingest_legacy_folder(tmp_path / "lab")
     _, picture = ds.iter_records()
-    (line,) = picture.load_rois()
+    line = line_of(picture)
     assert (line.roi_type, line.points) == ("line", ((3, 5), (9, 5)))
 
 

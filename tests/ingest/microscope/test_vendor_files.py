@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kymflow_zarr import ZarrDataset, ZarrImageRecord
+from kymflow_zarr import PolylineRoi, ZarrDataset, ZarrImageRecord
 
 LIBRARIES = {".czi": "czifile", ".lif": "liffile", ".nd2": "nd2", ".oib": "oiffile"}
 FILES = [
@@ -145,6 +145,7 @@ def test_a_prairie_scan_is_what_its_settings_say(ds: ZarrDataset, shared_data: P
     assert len(scan["path"]) == stated["n_points"]
     assert [scan["path"][at] for at in (0, 1, -1)] == [first, second, last]
     (line,) = picture.load_rois()
+    assert isinstance(line, PolylineRoi)
     assert [list(point) for point in line.points] == scan["path"]
     day = dt.datetime.strptime(stated["date"], "%m/%d/%Y %I:%M:%S %p")
     acquired = rec.load_metadata_payload()["header"]["acquired_local_epoch_ns"]
