@@ -2119,6 +2119,41 @@ class ZarrDataset:
 
         return export_acq_collection(self._open, path, image_ids=image_ids, progress=progress)
 
+    def export_scene(self, path: StrPath, scan_id: str, picture_id: str | None = None) -> None:
+        """Write a line scan in the picture of its line, as a scene of OME-Zarr 0.6.
+
+        The folder holds both images (``scan``, ``picture``) with their levels, and says where in
+        the picture each pixel of the line lies. Images of the dataset itself stay OME-Zarr 0.5.
+
+        Parameters
+        ----------
+        path : str or Path
+            A folder that does not exist, by convention named ``*.zarr``.
+        scan_id : str
+            Id of the line scan, whose pixels lie evenly along the line.
+        picture_id : str, optional
+            Id of the image that has the line as its only region that is a line. By default the
+            other image of the same file, as the files of microscopes have it.
+
+        Raises
+        ------
+        RecordNotFoundError
+            If there is no such image (a KeyError).
+        ArgumentError
+            If no picture is found, or it has no line or several.
+        UnsupportedDataError
+            If the first image is no line scan, or OME-Zarr cannot express one of the two.
+        TargetExistsError
+            If there is something at the path (a FileExistsError).
+
+        Notes
+        -----
+        Source: OME-Zarr 0.6, "scene" metadata, https://ngff.openmicroscopy.org/0.6/.
+        """
+        from kymflow_zarr.export.ome_zarr.scene import export_scene
+
+        export_scene(self._open, path, scan_id, picture_id)
+
     def export_ro_crate(
         self,
         folder: StrPath,

@@ -245,8 +245,8 @@ def _check_step(step: object, what: str, *, hint: str, where: str | None = None)
 def ome_axes(axes: Sequence[Axis]) -> tuple[Axis, ...] | None:
     """Return the axes as expressed in OME-Zarr 0.5, or None if they cannot be.
 
-    A line scan has one space axis, which OME-Zarr does not allow. Its time axis is then
-    written as the space axis ``y``, without a unit and with its true step.
+    A line scan has one space axis, which OME-Zarr does not allow. Its time axis, the last of
+    them, is then written as the space axis ``y``, without a unit and with its true step.
 
     Source: OME-Zarr 0.5, "multiscales" metadata, https://ngff.openmicroscopy.org/0.5/.
     """
@@ -260,10 +260,10 @@ def _ome_axes(axes: tuple[Axis, ...]) -> tuple[Axis, ...] | None:
         return axes
     times = [i for i, axis in enumerate(axes) if axis.quantity == "time"]
     spaces = [i for i, axis in enumerate(axes) if axis.quantity == "space"]
-    if len(times) != 1 or len(spaces) != 1:
+    if not times or len(spaces) != 1:
         return None
     expressed = list(axes)
-    line = sorted((times[0], spaces[0]))
+    line = sorted((times[-1], spaces[0]))
     for i, name in zip(line, "yx", strict=True):
         axis = expressed[i]
         expressed[i] = Axis(

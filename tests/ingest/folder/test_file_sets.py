@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+import zarr
 
 from kymflow_zarr import LineRoi, PolylineRoi, ZarrDataset, ZarrImageRecord
 from kymflow_zarr.ingest.sources.registry import file_sets
@@ -316,15 +317,20 @@ def test_ten_cycles_of_one_line_are_one_image_beside_the_picture_of_the_line(
     assert str(ds.images()["acquired"].iloc[0]) == "2020-01-01 23:59:58.500000"
     assert len([file for file in rec.source_files if file.role == "member"]) == 19
     assert not list(ds.refresh_from_folder(tmp_path / "lab"))
-    assert ds.validate().ok
+    assert ds.validate().problems == ()
+    group = zarr.open_group(ds.path, mode="r")[f"images/{rec.image_id}"]
+    # In OME-Zarr only the cycles are time.
+    ome: Any = group.attrs["ome"]
+    assert [axis["type"] for axis in ome["multiscales"][0]["axes"]] == [
+        "time", "channel", "space", "space",
+    ]  # fmt: skip
 
 
 def test_a_straight_line_of_prairie_view_is_a_line_of_two_points(
     ds: ZarrDataset, tmp_path: Path
 ) -> None:
     write_cycles(tmp_path / "lab", 1, at=[0.0], straight=True)
-    ds.ingest_legacy_folder(tmp_path / "lab")
-    _, picture = ds.iter_records()
+    _, picture = map(ds.record, ds.ingest_legacy_folder(tmp_path / "lab").image_ids)
     line = line_of(picture)
     assert (line.roi_type, line.points) == ("line", ((3, 5), (9, 5)))
 

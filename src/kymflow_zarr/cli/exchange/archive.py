@@ -20,9 +20,11 @@ __all__ = ["archive"]
 @dataset_argument
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
-    "--as", "form", type=click.Choice(["nwb", "ro-crate", "acq-collection"]), required=True,
-    help="NWB files, one for each session; one packed file with a description; or the OME-Zarr of "
-    "many images that acqstore publishes.",
+    "--as", "form", type=click.Choice(["nwb", "ro-crate", "acq-collection", "scene"]),
+    required=True,
+    help="NWB files, one for each session; one packed file with a description; the OME-Zarr of "
+    "many images that acqstore publishes; or a line scan (--ids) in the picture of its line, as a "
+    "scene of OME-Zarr 0.6.",
 )  # fmt: skip
 @click.option(
     "--set", "pairs", multiple=True, metavar="KEY=VALUE",
@@ -67,9 +69,14 @@ def archive(
     from kymflow_zarr.cli.output.terminal import print_json, progress_bar, screen
 
     given = _given(pairs, file)
-    if form == "acq-collection" and (given or dry_run):
-        raise click.UsageError("--as acq-collection takes no --set, --metadata or --dry-run.")
+    if form in ("acq-collection", "scene") and (given or dry_run):
+        raise click.UsageError(f"--as {form} takes no --set, --metadata or --dry-run.")
+    if form == "scene" and (len(ids) not in (1, 2) or where):
+        raise click.UsageError("--as scene takes --ids of the line scan, and of its picture.")
     with ZarrDataset(dataset, mode="r") as ds, progress_bar("Writing") as progress:
+        if form == "scene":
+            ds.export_scene(folder, *ids)
+            return
         chosen = chosen_ids(ds, ids, where)
         if form == "acq-collection":
             _print(ds.export_acq_collection(folder, image_ids=chosen, progress=progress), as_json)

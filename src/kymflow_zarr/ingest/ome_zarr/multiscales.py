@@ -1,4 +1,4 @@
-"""What OME-Zarr metadata of 0.4 and 0.5 say of an image: axes, levels, channels, labels."""
+"""What OME-Zarr metadata of 0.4 to 0.6 say of an image: axes, levels, channels, labels."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def _levels(group: Any, datasets: list[Any], first: Any) -> Iterator[str]:
 
 
 def _axes(multiscale: Mapping[str, Any], dataset: Mapping[str, Any], ndim: int) -> tuple[Axis, ...]:
-    listed = multiscale.get("axes")
+    listed = multiscale.get("axes") or _axes_of_system(multiscale, dataset)
     if not isinstance(listed, list):
         # Before 0.3 there were no axes: images were TCZYX.
         listed = [{"name": name} for name in "tczyx"[-ndim:]]
@@ -111,12 +111,33 @@ def _axes(multiscale: Mapping[str, Any], dataset: Mapping[str, Any], ndim: int) 
     return tuple(_axis(each, step) for each, step in zip(listed, steps, strict=True))
 
 
-def _scale(owner: Mapping[str, Any], ndim: int) -> list[float]:
+def _axes_of_system(multiscale: Mapping[str, Any], dataset: Mapping[str, Any]) -> Any:
+    """Return the axes of the coordinate system that a level is in, as 0.6 has them."""
+    systems = multiscale.get("coordinateSystems")
+    known = [each for each in systems if isinstance(each, Mapping)] if systems else []
+    outputs = [each.get("output") for each in _transforms(dataset)]
+    names = [each.get("name") for each in outputs if isinstance(each, Mapping)]
+    system = next((each for each in known if each.get("name") in names), next(iter(known), {}))
+    return system.get("axes")
+
+
+def _transforms(owner: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the transformations of a level, those of a sequence one by one."""
     for transform in owner.get("coordinateTransformations") or []:
-        if isinstance(transform, Mapping) and transform.get("type") == "scale":
-            scale = transform.get("scale")
-            if isinstance(scale, list) and len(scale) == ndim:
-                return [float(step) for step in scale]
+        if isinstance(transform, Mapping):
+            yield transform
+            if transform.get("type") == "sequence":
+                for each in transform.get("transformations") or []:
+                    yield each if isinstance(each, Mapping) else {}
+
+
+def _scale(owner: Mapping[str, Any], ndim: int) -> list[float]:
+    for transform in _transforms(owner):
+        scale = transform.get("scale")
+        fits = transform.get("type") == "scale" and isinstance(scale, list)
+        # From 0.6 on, transformations of the whole lead to other coordinate systems.
+        if fits and len(scale) == ndim and "coordinateSystems" not in owner:
+            return [float(step) for step in scale]
     return [1.0] * ndim
 
 

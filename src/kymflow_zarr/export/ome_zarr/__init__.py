@@ -1,0 +1,1 @@
+"""OME-Zarr of another version than that of the dataset."""
