@@ -63,7 +63,7 @@ MANIFEST: Final = f"{INDEX}/images.parquet"
 # What publishing writes beside the dataset: the page, what was published, the page's HTML.
 PUBLISHED_PAGE: Final = f"{INDEX}/page"
 PUBLISHED: Final = f"{PUBLISHED_PAGE}/published.json"
-PUBLISHED_HTML: Final = "index.html"
+PUBLISHED_HTML: Final = "index.html"  # The viewer, which yields it, uses the face only.
 ORDER: Final = f"{INDEX}/order.json"
 EARLIER_MANIFEST: Final = f"{INDEX}/manifest.json"
 THUMBNAILS: Final = f"{INDEX}/thumbnails"

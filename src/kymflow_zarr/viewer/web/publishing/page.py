@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from kymflow_zarr import layout
 from kymflow_zarr.errors import KymflowZarrError, extra_module
 
 if TYPE_CHECKING:
     from kymflow_zarr import ZarrDataset
 
+_HTML = "index.html"
 Write = Callable[[str, bytes], None]
 
 
@@ -111,7 +111,7 @@ class StaticPage:
         images = dataset_page.dataset_list(self._site, self._rows, facts, thumbnails, listed)
         list_file = f"{folder}/list-{dataset_page.digest_of(images)}.bin"
         yield list_file, images
-        yield layout.PUBLISHED_HTML, dataset_page.page_html(folder, list_file)
+        yield _HTML, dataset_page.page_html(folder, list_file)
 
 
 def _pixels_in(
