@@ -174,7 +174,7 @@ def _rows(image: StoredImage) -> list[list[float]]:
     """Return the matrix that keeps y and x of a point of an image."""
     rows = np.zeros((2, image.ndim + 1))
     rows[0, -3] = rows[1, -2] = 1
-    return rows.tolist()  # type: ignore[no-any-return]
+    return rows.tolist()
 
 
 def _points(picture: StoredImage, line: LineRoi | PolylineRoi) -> npt.NDArray[np.float64]:
@@ -191,7 +191,7 @@ def _along(
     rows = np.zeros((2, scan.ndim + 1))
     rows[:, -2] = (end - start) / reach
     rows[:, -1] = start
-    return rows.tolist()  # type: ignore[no-any-return]
+    return rows.tolist()
 
 
 def _write_field(

@@ -21,6 +21,7 @@ from kymflow_zarr.errors import (
 from kymflow_zarr.ingest.adopt import adopt
 from kymflow_zarr.ingest.ome_zarr.acqstore import artifacts_of_image, names_of_collection
 from kymflow_zarr.ingest.ome_zarr.find import FoundImage, child, find_images, ome_of, open_root
+from kymflow_zarr.ingest.ome_zarr.levels import level_notes
 from kymflow_zarr.ingest.ome_zarr.multiscales import label_names, read_multiscale
 from kymflow_zarr.ingest.recipe import save_artifact
 from kymflow_zarr.ingest.report import IngestItem, IngestReport
@@ -87,7 +88,10 @@ def _stage(draft: RecordDraft, image: FoundImage, place: Path, source: str | Non
     axes = stated_axes(multiscale.axes, shape, payload)
     size = math.prod(shape) * multiscale.pixels.dtype.itemsize
     with pixels_memory.reserve(2 * size):
-        draft.set_pixels(multiscale.pixels[...], axes=axes, channel_names=multiscale.channel_names)
+        pixels = multiscale.pixels[...]
+        draft.set_pixels(pixels, axes=axes, channel_names=multiscale.channel_names)
+        notes += level_notes(pixels, multiscale.levels, are_labels=False)
+        del pixels
     provenance = {
         "original_path": str(place),
         "source_primary_path": str(place),
@@ -114,7 +118,7 @@ def _stage(draft: RecordDraft, image: FoundImage, place: Path, source: str | Non
             notes.append(f"{artifact.name} was left out: {error.what}")
     for name in label_names(image):
         try:
-            _stage_label(draft, image, name)
+            notes += _stage_label(draft, image, name)
         except StorageError:
             raise
         except Exception as error:  # noqa: BLE001 - as above
@@ -128,7 +132,8 @@ def _version(ome: Mapping[str, Any]) -> Any:
     return entry.get("version") if isinstance(entry, Mapping) else None
 
 
-def _stage_label(draft: RecordDraft, image: FoundImage, name: str) -> None:
+def _stage_label(draft: RecordDraft, image: FoundImage, name: str) -> list[str]:
+    """Write the labels of one name into a draft; return notes on their levels."""
     group = child(image.group, f"labels/{name}")
     multiscale = read_multiscale(FoundImage(f"{image.path}/labels/{name}", group, ome_of(group)))
     size = math.prod(multiscale.pixels.shape) * multiscale.pixels.dtype.itemsize
@@ -138,6 +143,8 @@ def _stage_label(draft: RecordDraft, image: FoundImage, name: str) -> None:
         draft.save_labels(name, pixels)
     except UnsupportedDataError:  # Such as labels of every channel.
         draft.save_array(f"labels/{name}", pixels, axes=[axis.name for axis in multiscale.axes])
+    wrong = level_notes(pixels, multiscale.levels, are_labels=True)
+    return [f"labels {name!r}: {note}" for note in (*multiscale.notes, *wrong)]
 
 
 def _tables(place: Path, notes: list[str]) -> list[SourceArtifact]:

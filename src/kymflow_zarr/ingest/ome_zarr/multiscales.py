@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from kymflow_zarr.errors import SourceFileError
 from kymflow_zarr.ingest.ome_zarr.find import FoundImage, child, groups_in, ome_of
+from kymflow_zarr.ingest.ome_zarr.levels import Level
 from kymflow_zarr.runtime.limits import check_limit
 from kymflow_zarr.schema.axes import normalize_unit
 from kymflow_zarr.types import Axis, Quantity
@@ -31,6 +32,8 @@ class Multiscale:
     axes : tuple of Axis
     pixels : zarr.Array
         The first level.
+    levels : tuple of Level
+        The further ones.
     channel_names : list of str or None
     name : str, optional
     notes : list of str
@@ -38,13 +41,14 @@ class Multiscale:
 
     axes: tuple[Axis, ...]
     pixels: Any
+    levels: tuple[Level, ...]
     channel_names: list[str] | None
     name: str | None
     notes: list[str]
 
 
 def read_multiscale(image: FoundImage) -> Multiscale:
-    """Return axes, pixels and names of an image, its levels checked against the first.
+    """Return axes, levels and names of an image.
 
     Raises
     ------
@@ -60,12 +64,14 @@ def read_multiscale(image: FoundImage) -> Multiscale:
     size = math.prod(pixels.shape) * pixels.dtype.itemsize
     check_limit("image_bytes", size, "the image has", where=image.path or None)
     axes = _axes(stated, datasets[0], pixels.ndim)
-    notes = list(_levels(image.group, datasets, pixels))
+    notes: list[str] = []
+    levels = _levels(image.group, datasets, pixels.ndim, notes)
     if len(listed) > 1:
         notes.append(f"the first of its {len(listed)} multiscales was taken")
     name = stated.get("name")
     names = _channel_names(image.ome, axes, pixels.shape)
-    return Multiscale(axes, pixels, names, name if isinstance(name, str) else None, notes)
+    name = name if isinstance(name, str) else None
+    return Multiscale(axes, pixels, levels, names, name, notes)
 
 
 def _array(group: Any, dataset: object) -> Any:
@@ -78,24 +84,20 @@ def _array(group: Any, dataset: object) -> Any:
     return node
 
 
-def _levels(group: Any, datasets: list[Any], first: Any) -> Iterator[str]:
-    """Yield a note on each level that is no reduced version of the first."""
-    previous = first.shape
+def _levels(group: Any, datasets: list[Any], ndim: int, notes: list[str]) -> tuple[Level, ...]:
+    """Return the further levels, and add a note on each that is missing."""
+    first = _scale(datasets[0], ndim)
+    levels = []
     for dataset in datasets[1:]:
-        path = dataset.get("path") if isinstance(dataset, Mapping) else None
         try:
-            level = _array(group, dataset)
+            pixels = _array(group, dataset)
         except SourceFileError as error:
-            yield f"a level of its pyramid is missing: {error.what}"
+            notes.append(f"a level of its pyramid is missing: {error.what}")
             continue
-        fits = level.ndim == first.ndim and level.dtype == first.dtype
-        if not fits or any(n > m for n, m in zip(level.shape, previous, strict=False)):
-            yield (
-                f"its level {path!r} is {level.dtype} {level.shape}, no reduced version of "
-                f"{first.dtype} {previous}"
-            )
-        else:
-            previous = level.shape
+        steps = _scale(dataset, ndim)
+        scales = [step / of for step, of in zip(steps, first, strict=True)] if all(first) else []
+        levels.append(Level(str(dataset.get("path")), pixels, scales))
+    return tuple(levels)
 
 
 def _axes(multiscale: Mapping[str, Any], dataset: Mapping[str, Any], ndim: int) -> tuple[Axis, ...]:
@@ -134,9 +136,9 @@ def _transforms(owner: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 def _scale(owner: Mapping[str, Any], ndim: int) -> list[float]:
     for transform in _transforms(owner):
         scale = transform.get("scale")
-        fits = transform.get("type") == "scale" and isinstance(scale, list)
-        # From 0.6 on, transformations of the whole lead to other coordinate systems.
-        if fits and len(scale) == ndim and "coordinateSystems" not in owner:
+        if transform.get("type") != "scale" or "coordinateSystems" in owner:
+            continue  # From 0.6 on, those of the whole lead to other coordinate systems.
+        if isinstance(scale, list) and len(scale) == ndim:
             return [float(step) for step in scale]
     return [1.0] * ndim
 
