@@ -13,6 +13,7 @@ import { Help, helpOpen } from "./parts/Help";
 import { Icon } from "./parts/icons";
 import { useKeys } from "./parts/keys";
 import { iconUrl } from "./published/place";
+import { SheetPage } from "./sheet/SheetPage";
 import { TablesPage } from "./tables/TablesPage";
 
 function Header() {
@@ -87,6 +88,8 @@ function Page() {
       return <TablesPage name={where.name} info={info} />;
     case "compare":
       return <ComparePage />;
+    case "sheet":
+      return <SheetPage info={info} />;
     case "about":
       return <About info={info} />;
     default:

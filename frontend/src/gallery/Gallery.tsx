@@ -89,7 +89,7 @@ export function Gallery({ info }: { info: DatasetInfo }) {
         </span>
       </div>
       <ErrorBox error={store.error.value} retry={() => store.again()} />
-      {info.editable && <ChoiceBar choice={choice} total={total ?? 0} list={patched(asked, { as: null }).slice(1)} />}
+      {info.editable && <ChoiceBar choice={choice} blind={info.blind !== null} total={total ?? 0} list={patched(asked, { as: null }).slice(1)} />}
       <Cards list={list} editable={info.editable} question={patched(asked, { as: null }).slice(1)} empty={info.n_images === 0} />
     </main>
   );

@@ -16,6 +16,7 @@ export type Route =
   | { page: "tables"; name: string | null }
   | { page: "about" }
   | { page: "compare" }
+  | { page: "sheet" }
   | { page: "unknown" };
 
 export function routeOf(pathname: string): Route {
@@ -27,6 +28,7 @@ export function routeOf(pathname: string): Route {
     if (parts[0] === "tables") return { page: "tables", name: rest || null };
     if (parts[0] === "about" && !rest) return { page: "about" };
     if (parts[0] === "compare" && !rest) return { page: "compare" };
+    if (parts[0] === "sheet" && !rest) return { page: "sheet" };
   } catch {
     // A broken percent sign.
   }

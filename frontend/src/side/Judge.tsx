@@ -55,6 +55,9 @@ export function ConflictBar({ curator }: { curator: Curator }) {
             )}. Your change was not written: {conflict.what}.
           </p>
           <button type="button" class="primary" data-testid="conflict-apply" disabled={curator.busy.value} onClick={() => void conflict.again()}>Write mine too</button>
+          {conflict.both && (
+            <button type="button" data-testid="conflict-both" disabled={curator.busy.value} onClick={() => void conflict.both!(curator.peek())}>Keep both texts</button>
+          )}
           <button type="button" data-testid="conflict-drop" onClick={() => (curator.conflict.value = null)}>Leave it</button>
         </div>
       )}
@@ -90,9 +93,13 @@ export function Note({ curator, info }: { curator: Curator; info: AnyImage }) {
   const save = async () => {
     if (!changed) return;
     const text = draft;
-    const done = await curator.apply([{ kind: "note", value: text }], `the note “${text}”`);
-    // What was typed on meanwhile stays.
-    if (done && curator.note.peek() === text) curator.note.value = null;
+    const write = async (value: string): Promise<boolean> => {
+      const done = await curator.apply([{ kind: "note", value }], `the note “${text}”`, (now) => write([now.curation.note, text].filter(Boolean).join("\n")));
+      // What was typed on meanwhile stays.
+      if (done && curator.note.peek() === text) curator.note.value = null;
+      return done;
+    };
+    await write(text);
   };
   return (
     <form class="note" onSubmit={(e) => { e.preventDefault(); void save(); }}>

@@ -10,6 +10,8 @@ export interface Conflict {
   what: string;
   /** The same again, on what is there now. */
   again: () => Promise<boolean>;
+  /** What is there now and what was typed, one below the other; only of texts. */
+  both?: (now: AnyImage) => Promise<boolean>;
   /** What others have done since. */
   others: HistoryEntry[];
 }
@@ -61,8 +63,8 @@ export class Curator {
   }
 
   /** True once it is written. */
-  apply(changes: Change[], what: string): Promise<boolean> {
-    return this.#send("edit", (expect) => ({ expect, changes }), what, () => this.apply(changes, what));
+  apply(changes: Change[], what: string, both?: Conflict["both"]): Promise<boolean> {
+    return this.#send("edit", (expect) => ({ expect, changes }), what, () => this.apply(changes, what, both), both);
   }
 
   undo(editId?: string): Promise<boolean> {
@@ -72,11 +74,11 @@ export class Curator {
   }
 
   /** One after the other; after one that failed, those that were asked for meanwhile are not sent. */
-  #send(to: "edit" | "undo", body: (expect: string) => unknown, what: string, again: () => Promise<boolean>): Promise<boolean> {
+  #send(to: "edit" | "undo", body: (expect: string) => unknown, what: string, again: () => Promise<boolean>, both?: Conflict["both"]): Promise<boolean> {
     const before = this.#waiting++ ? this.#last : Promise.resolve(true);
     this.busy.value = true;
     this.#last = before.then(async (fine) => {
-      const done = fine && (await this.#sent(to, body, what, again));
+      const done = fine && (await this.#sent(to, body, what, again, both));
       if (!done && this.#left) {
         const why = this.conflict.peek() ? "it was changed meanwhile" : this.error.peek();
         unwritten.value = [...unwritten.peek(), { image_id: this.peek().image_id, name: this.peek().name, what, why }];
@@ -87,7 +89,7 @@ export class Curator {
     return this.#last;
   }
 
-  async #sent(to: "edit" | "undo", body: (expect: string) => unknown, what: string, again: () => Promise<boolean>): Promise<boolean> {
+  async #sent(to: "edit" | "undo", body: (expect: string) => unknown, what: string, again: () => Promise<boolean>, both?: Conflict["both"]): Promise<boolean> {
     this.error.value = null;
     const before = this.peek();
     try {
@@ -104,7 +106,7 @@ export class Curator {
         const known = new Set(before.curation.history.map((entry) => entry.edit_id));
         this.show(now);
         if (now.revision === before.revision) this.error.value = error;
-        else this.conflict.value = { what, again, others: now.curation.history.filter((entry) => !known.has(entry.edit_id)) };
+        else this.conflict.value = { what, again, both, others: now.curation.history.filter((entry) => !known.has(entry.edit_id)) };
       } catch (failed) {
         this.error.value = failed;
       }

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kymflow_zarr.api.dataset import ZarrDataset
     from kymflow_zarr.api.image import ZarrImageRecord
     from kymflow_zarr.engine.curation.document import Edit
+    from kymflow_zarr.engine.curation.sheet import SheetReport
     from kymflow_zarr.engine.dataset import OpenDataset
     from kymflow_zarr.engine.image import StoredImage
     from kymflow_zarr.formats.kinds import Kind
@@ -30,6 +31,29 @@ def judge_blind(
     from kymflow_zarr.engine.curation.judging import judge
 
     return judge(open_dataset_of(dataset), ids, verdict, who=who, seen=None, blind=blind)
+
+
+def import_cells(
+    dataset: ZarrDataset,
+    cells: Mapping[str, Mapping[str, Any]],
+    *,
+    who: str | None,
+    seen: Mapping[str, Mapping[str, Any]],
+) -> SheetReport:
+    """Set metadata, by image and field, unless changed since `seen`; see `import_metadata()`."""
+    from kymflow_zarr.engine.curation.sheet import import_metadata, sheet_of_cells
+
+    sheet = sheet_of_cells(cells)
+    return import_metadata(
+        open_dataset_of(dataset), sheet, "image_id", who=who, dry_run=False, seen=seen
+    )
+
+
+def sheet_of_text(text: str, *, where: str) -> pd.DataFrame:
+    """Return a sheet for `import_metadata()` from text, such as cells that were copied."""
+    from kymflow_zarr.engine.curation import sheet
+
+    return sheet.sheet_of_text(text, where=where)
 
 
 def undo_blind(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -50,12 +50,15 @@ class RefusedCell:
     value : object
     reason : str
         In words.
+    image_id : str, optional
+        None if the row names no image.
     """
 
     row: int
     column: str
     value: Any
     reason: str
+    image_id: str | None = None
 
     def __str__(self) -> str:
         return f"row {self.row}, {self.column}: {self.reason}"
@@ -74,6 +77,8 @@ class SheetReport(Report[RefusedCell]):
     edit_id : str, optional
         Id of the edit, for :meth:`kymflow_zarr.ZarrDataset.undo`; None if nothing changed.
     refused : tuple of RefusedCell
+    image_ids : tuple of str
+        The images that have new values now.
     """
 
     ENTRIES: ClassVar[str] = "refused"
@@ -83,6 +88,7 @@ class SheetReport(Report[RefusedCell]):
     n_values: int
     edit_id: str | None
     refused: tuple[RefusedCell, ...]
+    image_ids: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         head = f"{self.n_values} values of {self.n_images} images, {len(self.refused)} refused"
@@ -96,8 +102,13 @@ def import_metadata(
     *,
     who: str | None,
     dry_run: bool,
+    seen: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> SheetReport:
-    """Take over metadata; see :meth:`kymflow_zarr.ZarrDataset.import_metadata`."""
+    """Take over metadata; see :meth:`kymflow_zarr.ZarrDataset.import_metadata`.
+
+    With `seen`, values by image and field as an editor saw them, a cell whose value has changed
+    since is refused too.
+    """
     if not dry_run:
         dataset.require_writable()
     frame = sheet if isinstance(sheet, pd.DataFrame) else read_sheet(Path(sheet))
@@ -105,15 +116,22 @@ def import_metadata(
     _check_columns(columns, key)
     key = key or columns[0]
     fields = load_fields(dataset)
-    known = {name: fields.get(name) or _field_for(frame[name], name)
-             for name in columns if name != key}  # fmt: skip
+    shown = [*(seen or {}).values()]
+    known = {
+        name: fields.get(name)
+        or _field_for([*frame[name], *(values.get(name) for values in shown)], name)
+        for name in columns if name != key
+    }  # fmt: skip
     refused: list[RefusedCell] = []
     wanted: dict[str, dict[str, Any]] = {}
     values: dict[tuple[str, str], Any] = {}
+    places: dict[tuple[str, str], RefusedCell] = {}
     present = _present(dataset, [name for name in known if known[name].required])
     for row, image_id, cells in _rows(dataset, frame, key, refused):
         for name, field in known.items():
             cell = cells[name]
+            if seen is not None and cell is None:
+                continue  # Another row has a new value of this field.
             try:
                 if _is_empty(cell):
                     if field.required and (image_id, name) not in present:
@@ -123,10 +141,17 @@ def import_metadata(
                 if values.setdefault((image_id, name), value) != value:
                     raise ArgumentError("another row says something else of the same image")
             except ArgumentError as error:
-                refused.append(RefusedCell(row=row, column=name, value=cell, reason=error.what))
+                refused.append(
+                    RefusedCell(
+                        row=row, column=name, value=cell, reason=error.what, image_id=image_id
+                    )
+                )
                 continue
             wanted.setdefault(image_id, {})[name] = value
-    return _set_all(dataset, wanted, refused, who=who, dry_run=dry_run)
+            places[image_id, name] = RefusedCell(
+                row=row, column=name, value=cell, reason="", image_id=image_id
+            )
+    return _set_all(dataset, wanted, refused, who=who, dry_run=dry_run, seen=seen, places=places)
 
 
 def check_metadata(dataset: OpenDataset) -> pd.DataFrame:
@@ -223,6 +248,13 @@ def _excel(path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows[1:], columns=names, dtype=object)
 
 
+def sheet_of_cells(cells: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """Return a sheet from values by image id and field; the others are left as they are."""
+    names = list(dict.fromkeys(name for row in cells.values() for name in row))
+    rows = [[image_id, *(row.get(name) for name in names)] for image_id, row in cells.items()]
+    return pd.DataFrame(rows, columns=["image_id", *names], dtype=object)
+
+
 def _check_columns(columns: Sequence[str], key: str | None) -> None:
     doubled = [name for name in columns if columns.count(name) > 1]
     if not columns or "" in columns or doubled:
@@ -237,7 +269,7 @@ def _check_columns(columns: Sequence[str], key: str | None) -> None:
         )  # fmt: skip
 
 
-def _field_for(cells: pd.Series[Any], name: str) -> MetadataField:
+def _field_for(cells: Iterable[Any], name: str) -> MetadataField:
     """Return the field for a column that the lab has not agreed on, by what is in it."""
     if is_usual(name):
         return usual_field(name)
@@ -296,17 +328,34 @@ def _set_all(
     *,
     who: str | None,
     dry_run: bool,
+    seen: Mapping[str, Mapping[str, Any]] | None,
+    places: Mapping[tuple[str, str], RefusedCell],
 ) -> SheetReport:
+    """Set values of images in one commit, but for those that were changed since they were seen."""
     changed: dict[str, int] = {}
+    stale: list[RefusedCell] = []
 
     def each(images: Mapping[str, EditedImage]) -> None:
+        # It is called again if another writer was faster.
         changed.clear()
+        stale.clear()
         for image_id, image in images.items():
             rois = image.rois()
             for name, value in wanted[image_id].items():
-                if rois.field(name) != value or type(rois.field(name)) is not type(value):
-                    rois.set_field(name, value)
-                    changed[image_id] = changed.get(image_id, 0) + 1
+                there = rois.field(name)
+                if there == value and type(there) is type(value):
+                    continue
+                shown = None if seen is None else seen.get(image_id, {}).get(name)
+                if seen is not None and _comparable(there) != _comparable(shown):
+                    stale.append(
+                        replace(
+                            places[image_id, name],
+                            reason=f"it was changed to {there!r} since it was shown",
+                        )
+                    )
+                    continue
+                rois.set_field(name, value)
+                changed[image_id] = changed.get(image_id, 0) + 1
 
     edit_id = None
     if dry_run:
@@ -317,8 +366,18 @@ def _set_all(
         edit_id = edited(dataset, list(wanted), who, (), each)
     return SheetReport(
         n_images=len(changed), n_values=sum(changed.values()), edit_id=edit_id,
-        refused=tuple(sorted(refused, key=lambda cell: cell.row)),
+        refused=tuple(sorted([*refused, *stale], key=lambda cell: cell.row)),
+        image_ids=tuple(changed),
     )  # fmt: skip
+
+
+def _comparable(value: Any) -> Any:
+    """Return a value as a page shows it: without a difference of 40 and 40.0, or "" and None."""
+    if _is_empty(value):
+        return None
+    if isinstance(value, str | bool):
+        return value
+    return float(value) if isinstance(value, int | float) else str(value)
 
 
 def _is_empty(cell: Any) -> bool:

@@ -23,6 +23,7 @@ from kymflow_zarr.viewer.web.image.windows import histogram, thumbnail, window
 from kymflow_zarr.viewer.web.lists.gallery import Gallery, images
 from kymflow_zarr.viewer.web.lists.judging import ids, judge, undo_judging
 from kymflow_zarr.viewer.web.lists.live import Live, changes, live
+from kymflow_zarr.viewer.web.lists.sheet import metadata, save_metadata
 from kymflow_zarr.viewer.web.lists.tables import Tables, table
 from kymflow_zarr.viewer.web.security import Guard, Rules
 from kymflow_zarr.viewer.web.site import Cache, Site
@@ -43,6 +44,8 @@ _ROUTES = (
     Route("/api/ids", ids),
     Route("/api/judge", judge, methods=["POST"]),
     Route("/api/judge/undo", undo_judging, methods=["POST"]),
+    Route("/api/metadata", metadata),
+    Route("/api/metadata/save", save_metadata, methods=["POST"]),
     Route("/api/images/{image_id}", image),
     Route("/api/images/{image_id}/thumbnail", thumbnail),
     Route("/api/images/{image_id}/window", window),
@@ -66,6 +69,7 @@ _ROUTES = (
     Route("/tables/{rest:path}", page),
     Route("/about", page),
     Route("/compare", page),
+    Route("/sheet", page),
     Route("/assets/{rest:path}", asset),
     Route("/{name}", asset),
 )

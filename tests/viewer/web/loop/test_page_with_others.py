@@ -80,6 +80,39 @@ def test_a_key_after_another_decided_otherwise_is_sent_and_the_conflict_told(
     assert ds["i0"].curation().verdict == "rejected"
 
 
+def test_a_conflict_of_two_notes_keeps_both_typed_texts(
+    few: tuple[ZarrDataset, Viewer], visits: Visits
+) -> None:
+    ds, server = few
+    visits.expected = ["409"]
+    # The second is not told of the first, as its network was down for a moment.
+    pages = [visits.open(server, "/image/i0", without="/api/(changes|live)") for _ in range(2)]
+    for page, text in zip(pages, ("capillary, slow", "moved at 3 s"), strict=True):
+        drawn(page)
+        page.get_by_test_id("note-input").fill(text)
+    first, second = pages
+    first.get_by_test_id("note-save").click()
+    first.get_by_test_id("history-row").wait_for()
+    second.get_by_test_id("note-save").click()
+    second.get_by_test_id("conflict").wait_for()
+    assert ds["i0"].curation().note == "capillary, slow"
+    assert second.get_by_test_id("note-input").input_value() == "moved at 3 s"
+    assert second.get_by_text("Saved: capillary, slow").is_visible()
+    # Nothing of it is lost if one decides later.
+    second.get_by_test_id("conflict-drop").click()
+    second.reload()
+    drawn(second)
+    assert second.get_by_test_id("note-input").input_value() == "moved at 3 s"
+    with ds["i0"].edit(who="bob") as edit:
+        edit.set_note("capillary, fast")
+    second.get_by_test_id("note-save").click()
+    second.get_by_test_id("conflict-both").click()
+    second.get_by_test_id("conflict").wait_for(state="detached")
+    assert ds["i0"].curation().note == "capillary, fast\nmoved at 3 s"
+    note = second.get_by_test_id("note-input").input_value()
+    assert note == "capillary, fast\nmoved at 3 s"
+
+
 def test_damaged_images_and_artifacts_are_told_and_are_no_dead_end(
     few: tuple[ZarrDataset, Viewer], visits: Visits, tmp_path: Path
 ) -> None:

@@ -48,7 +48,7 @@ def shows(page: Page, path: str) -> None:
     elif path == "/about":
         page.get_by_test_id("version").wait_for()
     else:
-        page.locator("[data-testid=card], [data-testid=table-row]").first.wait_for()
+        page.locator("[data-testid$=card], [data-testid$=-row]").first.wait_for()
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def shows(page: Page, path: str) -> None:
     [
         ("/", "light"), ("/", "dark"), ("/?as=list", "light"), ("/image/flow-1?event=1", "light"),
         ("/image/flow-1?event=1", "dark"), ("/image/stack", "light"), ("/tables/a%2Fflow", "dark"),
-        ("/about", "light"), ("/compare?a=flow-1&b=stack", "light"),
+        ("/about", "light"), ("/compare?a=flow-1&b=stack", "light"), ("/sheet", "dark"),
     ],
 )  # fmt: skip
 def test_axe_finds_no_fault(editing: Viewer, visits: Visits, path: str, theme: str) -> None:

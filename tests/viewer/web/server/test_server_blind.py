@@ -167,6 +167,7 @@ def test_no_address_of_the_server_tells_what_is_hidden(
     # What is closed to a blind page, as it names what is hidden.
     closed = {route for route in all_routes if route.startswith(("/download/", "/zarr/"))}
     closed |= {"/api/values/{rest:path}", "/api/tables/{rest:path}"}
+    closed |= {"/api/metadata", "/api/metadata/save"}
     closed |= {"/api/images/{image_id}/artifact"}
     assert not closed & answered
 
