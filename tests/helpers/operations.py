@@ -15,6 +15,9 @@ from kymflow_zarr import RectRoi, ZarrDataset, ZarrImageRecord
 from kymflow_zarr.testing import SyntheticVessel, write_experiment
 
 LONG: Final = os.environ.get("KYMFLOW_ZARR_LONG", "") not in ("", "0")
+# Long runs sample what is too much for an hour; another seed samples others, and "all" tries all.
+EVERY: Final = os.environ.get("KYMFLOW_ZARR_LONG") == "all"
+SEED: Final = int(os.environ.get("KYMFLOW_ZARR_SEED", "0"))
 
 PIXELS: Final = np.arange(120, dtype=np.uint16).reshape(20, 6)
 FRAME: Final = pd.DataFrame({"roi_id": [1, 2], "peak": [0.5, float("nan")]})

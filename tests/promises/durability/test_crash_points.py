@@ -2,7 +2,9 @@
 
 Each call is run again and again, and each time another of its operations on files is the one
 that fails: reopened, the dataset is as before the call or as after it, and the call made again
-succeeds. With KYMFLOW_ZARR_LONG=1 every point is tried with every fault; else a part of them.
+succeeds. With KYMFLOW_ZARR_LONG=1 every point of every call that changes an image or a table is
+tried with every fault, and of what takes whole folders and datasets a part that KYMFLOW_ZARR_SEED
+chooses; with KYMFLOW_ZARR_LONG=all, every point; else a part of them.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import shutil
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -37,18 +40,30 @@ from kymflow_zarr.testing import (
     fault_points,
     state_of,
 )
-from tests.helpers.operations import LONG, OPERATIONS, PIXELS, by_source, write_base, write_lab
+from tests.helpers.operations import (
+    EVERY,
+    LONG,
+    OPERATIONS,
+    PIXELS,
+    SEED,
+    by_source,
+    write_base,
+    write_lab,
+)
 from tests.helpers.v1_dataset import write_v1
 
 ERRORS = FAULT_KINDS[1:]
-Points = list[tuple[FaultKind | tuple[FaultKind, ...], int, int, bool]]
+# The operations that a fault may leave half done.
+TEARABLE = ("create ", "append ", "remove_tree ")
 
 
-def plans(*, every: int = 1) -> Points:
-    """Return kind, first point, step and tearing of the runs over the points of an operation."""
+def plans(*, every: int = 1) -> list[tuple[FaultKind | tuple[FaultKind, ...], int, int]]:
+    """Return kind, first point and step of the runs over the points of an operation."""
     if not LONG:
-        return [("crash", 1, every, True), (ERRORS, 1, 3 * every, True)]
-    return [(kind, 1, 1, torn) for kind in FAULT_KINDS for torn in (True, False)]
+        return [("crash", 1, every), (ERRORS, 1, 3 * every)]
+    if EVERY:
+        every = 1
+    return [(kind, Random(f"{SEED} {kind}").randint(1, every), every) for kind in FAULT_KINDS]
 
 
 tried: list[FaultPoint] = []
@@ -63,10 +78,20 @@ def _counted(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def points(*, every: int = 1) -> Iterator[FaultPoint]:
-    for kind, first, step, torn in plans(every=every):
-        for point in fault_points(kind, first=first, step=step, torn=torn):
+    """Yield the points to try: one in `every` with each fault, and where it tears, whole too."""
+    for kind, first, step in plans(every=every):
+        for point in fault_points(kind, first=first, step=step):
             tried.append(point)
             yield point
+            if LONG and point.reached and name_of(point).startswith(TEARABLE):
+                whole = FaultyDisk(point.number, point.kind)
+                tried.append(FaultPoint(whole, point.number, point.kind))
+                yield tried[-1]
+
+
+def name_of(point: FaultPoint) -> str:
+    """Return name and target of the operation that failed."""
+    return point.disk.operations[point.number - 1]
 
 
 @pytest.fixture(scope="module", autouse=True)
