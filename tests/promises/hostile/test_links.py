@@ -229,6 +229,32 @@ def test_rows_of_an_image_whose_artifacts_are_behind_a_link_are_not_left_out_sil
     assert not ds.verify().ok
 
 
+def test_rows_behind_a_link_in_place_of_a_subfolder_of_artifacts_are_not_left_out_silently(
+    ds: ZarrDataset, tmp_path: Path
+) -> None:
+    for image_id in ("a", "b"):
+        rec = ds.add_image(PIXELS, image_id=image_id)
+        rec.save_df_parquet("deep/er/f", pd.DataFrame({"n": [1]}))
+        rec.save_df_parquet("g", pd.DataFrame({"n": [1]}))
+    folder = ds.path / "images" / "a" / "analysis" / "deep"
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    for opened in (ds, ZarrDataset(ds.path, "r")):
+        with pytest.raises(StorageError, match="is a link"):
+            opened.gather("deep/er/f")
+        found = opened.gather("deep/er/f", on_error="report")
+        assert found["image_id"].tolist() == ["b"]
+        assert list(found.attrs["errors"]) == ["a"]
+        with pytest.raises(StorageError, match="is a link"):
+            opened.sql('SELECT count(*) FROM "deep/er/f"')
+        # What is beside the link is there.
+        assert opened.gather("g")["image_id"].tolist() == ["a", "b"]
+        images = opened.images(["image_id", "shape", "error"]).set_index("image_id")
+        assert images["shape"].tolist() == [images["shape"]["b"]] * 2
+        assert "analysis/deep" in images["error"]["a"]
+        opened.close()
+
+
 @pytest.mark.parametrize(
     "key",
     [

@@ -9,7 +9,7 @@ from kymflow_zarr import layout
 from kymflow_zarr.engine.hints import did_you_mean
 from kymflow_zarr.errors import ArgumentError, ArtifactNotFoundError
 from kymflow_zarr.formats.kinds import KINDS
-from kymflow_zarr.storage.interface import Storage
+from kymflow_zarr.storage.interface import UNKNOWN_VERSION, Stat, Storage
 from kymflow_zarr.types import ArtifactInfo, ArtifactKind
 
 
@@ -98,8 +98,18 @@ def kind_of(storage: Storage, prefix: str, name: str) -> ArtifactKind:
     return kinds[0]
 
 
-def listing(storage: Storage, prefix: str) -> Iterator[ArtifactInfo]:
-    """Yield the JSON and data-frame artifacts of the record at `prefix`, sorted by key."""
+def listing(
+    storage: Storage, prefix: str, *, links: list[str] | None = None
+) -> Iterator[ArtifactInfo]:
+    """Yield the JSON and data-frame artifacts of the record at `prefix`, sorted by key.
+
+    Parameters
+    ----------
+    storage : Storage
+    prefix : str
+    links : list of str, optional
+        Receives the keys of links that may stand for folders of artifacts.
+    """
     for key, stat in storage.walk(f"{prefix}/{layout.ANALYSIS}"):
         parsed = layout.parse_artifact_key(key.removeprefix(f"{prefix}/"))
         if parsed is not None:
@@ -107,6 +117,13 @@ def listing(storage: Storage, prefix: str) -> Iterator[ArtifactInfo]:
             yield ArtifactInfo(name, kind, key, stat.size)
         elif key == f"{prefix}/{layout.ANALYSIS}":
             storage.read(key)  # A link in the place of the folder: an error, not no artifacts.
+        elif links is not None and _is_link(storage, key, stat):
+            links.append(key)
+
+
+def _is_link(storage: Storage, key: str, stat: Stat) -> bool:
+    """Return True if a key that a walk yields is a link to a folder, or one that leads nowhere."""
+    return storage.is_folder(key) or (stat.version == UNKNOWN_VERSION and not stat.size)
 
 
 def is_named(info: ArtifactInfo, suffix: str) -> bool:

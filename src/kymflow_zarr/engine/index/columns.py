@@ -195,7 +195,9 @@ def _read_row(storage: Storage, image_id: str, changed_ns: int) -> Row | None:
     try:
         document = _document(storage, image_id, f"{prefix}/{layout.GROUP}")
         require_image_id(document, image_id)
-        keys = [info.key.removeprefix(f"{prefix}/") for info in artifacts.listing(storage, prefix)]
+        links: list[str] = []
+        listed = artifacts.listing(storage, prefix, links=links)
+        keys = [info.key.removeprefix(f"{prefix}/") for info in listed]
         arrays = ArrayArtifacts(storage, prefix).names(labels=False)
     except KymflowZarrError as error:
         if is_no_image(storage, image_id):
@@ -219,6 +221,9 @@ def _read_row(storage: Storage, image_id: str, changed_ns: int) -> Row | None:
     except KymflowZarrError:
         changed_ns = NEVER_TRUSTED
     row = {name: _cell(column, facts) for name, column in INDEX.items()}
+    if links:  # There may be artifacts behind them.
+        changed_ns = NEVER_TRUSTED
+        row["error"] = f"a part of the image is a link, through which nothing is read: {links[0]!r}"
     return row | {"changed_ns": changed_ns}
 
 

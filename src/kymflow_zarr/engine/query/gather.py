@@ -96,8 +96,11 @@ class Gatherer:
             if self._exists(image_id):
                 require_image_id(load_image(self._storage, image_id), image_id)
             else:
-                # It may have the artifact where its artifacts cannot be listed.
-                list(artifacts.listing(self._storage, layout.image_prefix(image_id)))
+                # It may have the artifact where its artifacts cannot be listed, or behind a link.
+                prefix = layout.image_prefix(image_id)
+                list(artifacts.listing(self._storage, prefix))
+                for key in self.keys.values():
+                    self._storage.read(f"{prefix}/{key}")
         except KymflowZarrError as error:
             if self._storage.is_folder(layout.image_prefix(image_id)):
                 damaged[image_id] = error
