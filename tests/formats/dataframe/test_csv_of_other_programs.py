@@ -69,10 +69,50 @@ def test_what_is_no_csv_with_commas_is_refused_by_name(text: str, reason: str) -
         decode_csv(text.encode("utf-8-sig"))
 
 
-@pytest.mark.parametrize("encoding", ["utf-32", "latin-1"])
-def test_text_of_another_encoding_is_refused(encoding: str) -> None:
+def test_text_of_another_encoding_is_refused() -> None:
     with pytest.raises(ValueError, match="is not UTF-8 text"):
-        decode_csv("a,b\n1,5 \N{MICRO SIGN}m\n".encode(encoding))
+        decode_csv("a,b\n1,5 \N{MICRO SIGN}m\n".encode("latin-1"))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "a,b\n1,5\n".encode("utf-16-le"),
+        "a,b\n1,5\n".encode("utf-16-be"),
+        "a,b\n1,5\n".encode("utf-32"),
+        b"a,b\n1,5\n2,6\n" + bytes(100),
+        b"PK\x03\x04\x14\x00\x06\x00,\n",
+    ],
+)
+def test_what_is_no_text_is_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match="has null bytes"):
+        decode_csv(data)
+
+
+def test_a_second_byte_order_mark_is_no_part_of_a_name() -> None:
+    table = decode_csv(b"\xef\xbb\xbf\xef\xbb\xbftime,v\n0,1.5\n")
+    assert table.to_dict("list") == {"time": [0], "v": [1.5]}
+
+
+def test_line_ends_of_two_kinds_are_read_or_refused_as_such() -> None:
+    table = decode_csv(b"a,b\r\n1,2\n3,4\r\n")
+    assert table.to_dict("list") == {"a": [1, 3], "b": [2, 4]}
+    with pytest.raises(ValueError, match="end in CR beside lines that end in LF"):
+        decode_csv(b"a,b\r1,2\r3,4\n5,6\r")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("0,1.5\n1,2.5\n", True),  # A table without a header.
+        ("0,1\n5,2.5\n", False),  # pandas names columns so that have no names.
+        ("time,0.5\n0,1.5\n", False),
+    ],
+)
+def test_a_first_line_of_numbers_is_told(text: str, told: bool) -> None:
+    notes: list[str] = []
+    read_csv(text.encode(), notes=notes)
+    assert notes == ["was read with the numbers of its first line as names of columns"] * told
 
 
 def test_a_file_that_only_begins_as_utf_16_is_refused() -> None:

@@ -327,6 +327,44 @@ def test_imagej_counts_images_of_one_directory_without_naming_an_axis(
 
 
 @pytest.mark.parametrize(
+    ("sizes", "stated"),
+    [
+        ("channels=2\nslices=3\nframes=2\n", "2 channels, 3 slices, 2 frames"),
+        ("channels=2\n", "2 channels"),
+        ("frames=4\n", "4 frames"),
+    ],
+)
+def test_sizes_of_a_hyperstack_that_do_not_fit_its_images_are_in_the_report(
+    tmp_path: Path, sizes: str, stated: str
+) -> None:
+    data = pixels(6, 6, 5)
+    text = f"ImageJ=1.53t\nimages=6\n{sizes}hyperstack=true\nunit=um\nspacing=2.5\n"
+    with written(
+        tmp_path / "a.tif", data, metadata=None, description=text, resolution=(4, 4)
+    ) as image:
+        np.testing.assert_array_equal(np.asarray(image), data)
+        assert axis(image, "z").step == 2.5
+        assert axis(image, "x") == Axis("x", "space", "micrometer", 0.25)
+        (note,) = image.notes
+        assert note == f"its description states {stated} and 6 images: all are taken, as slices"
+
+
+def test_a_description_by_imagej_that_does_not_fit_its_pages_is_in_the_report(
+    tmp_path: Path,
+) -> None:
+    data = pixels(2, 6, 5)
+    text = "ImageJ=1.53t\nimages=2\nslices=0\nunit=um\n"
+    with written(
+        tmp_path / "a.tif", data, metadata=None, description=text, resolution=(4, 4)
+    ) as image:
+        np.testing.assert_array_equal(np.asarray(image), data)
+        assert axis(image, "x") == Axis("x", "space", "micrometer", 0.25)
+        assert image.notes == (
+            "its description by ImageJ does not fit its pages, which are taken as they are",
+        )
+
+
+@pytest.mark.parametrize(
     ("meta", "note"),
     [
         ({"unit": "furlong", "spacing": 2.0}, "z 2.0 furlong, y 0.25 furlong, x 0.25 furlong"),

@@ -89,9 +89,9 @@ def read_csv(data: bytes, *, notes: list[str] | None = None) -> Rows:
     Raises
     ------
     ValueError
-        If the text is of another encoding, if the delimiter is none of ``,;|`` and tabs, if two of
-        them fit, if a row is longer than the header, or if it is not certain that commas in
-        numbers are decimal commas; the message completes "the file ...".
+        If the text is of another encoding or holds null bytes, if the delimiter is none of ``,;|``
+        and tabs, if two of them fit, if a row is longer than the header, or if it is not certain
+        that commas in numbers are decimal commas; the message completes "the file ...".
     """
     given = data
     data, declared = _without_sep_line(_utf_8(data))
@@ -108,6 +108,8 @@ def read_csv(data: bytes, *, notes: list[str] | None = None) -> Rows:
         split = columns
         columns = _with_decimal_points(dict(zip(names, columns, strict=True)), types)
         unusual += ["decimal commas"] if columns != split else []
+    if all(map(_is_number, header)) and header != [str(i) for i in range(len(header))]:
+        unusual.append("the numbers of its first line as names of columns")
     if notes is not None and unusual:
         notes.append(f"was read with {', '.join(unusual)}")
     decoded = {
@@ -123,10 +125,14 @@ def _utf_8(data: bytes) -> bytes:
     """Return a text that says by a byte order mark that it is UTF-16 as UTF-8."""
     if data.startswith(_UTF_16) and not data.startswith(_UTF_32):
         try:
-            return data.decode("utf-16").encode()
+            data = data.decode("utf-16").encode()
         except UnicodeError as error:
             raise ValueError(f"is no UTF-16 text, as its first bytes say: {error}") from error
-    return data.removeprefix(_BOM)
+    if b"\0" in data:
+        raise ValueError("has null bytes: it is no text, or of another encoding, or damaged")
+    while data.startswith(_BOM):  # Some programs write a second one.
+        data = data.removeprefix(_BOM)
+    return data
 
 
 def _without_sep_line(data: bytes) -> tuple[bytes, str]:
@@ -209,8 +215,18 @@ def _split_header(data: bytes, delimiter: str) -> tuple[str, list[str], _Body]:
                 return "".join(lines), fields, _Body(data, read)
             lines.clear()
     except csv.Error as error:
+        if "\r" in lines[-1].rstrip("\r\n"):
+            raise ValueError("has lines that end in CR beside lines that end in LF") from error
         raise ValueError(f"has a header that is no CSV: {error}") from error
     raise ValueError("is empty")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _text(line: bytes) -> str:

@@ -156,6 +156,10 @@ def scales_of(
     scales: dict[str, AxisScale | None] = {}
     if series.kind == "imagej":
         scales = _imagej(tif.imagej_metadata or {}, series.keyframe)
+    elif tif.is_imagej and pixels is None and series.keyframe.index == 0:
+        # The description does not match the pages, but its pixel size is still valid.
+        scales = _imagej(tif.imagej_metadata or {}, series.keyframe)
+        scales = {letter: scales[letter] for letter in "XY"}
     elif pixels is not None:
         scales = _ome(pixels)
         if series.kind not in OME_KINDS:
@@ -182,7 +186,7 @@ def stated_but_unknown(
         Step and unit as text, by tifffile's letter of the axis.
     """
     stated: dict[str, tuple[object, object]] = {}
-    if series.kind == "imagej":
+    if series.kind == "imagej" or (tif.is_imagej and pixels is None and series.keyframe.index == 0):
         meta, page = tif.imagej_metadata or {}, series.keyframe
         unit = meta.get("unit")
         stated = {

@@ -63,6 +63,8 @@ __all__ = ["TiffImage", "open_tiff"]
 
 # Kinds of series that tifffile arranges by the file's metadata, whatever pages exist.
 _ARRANGED: Final = ("ome", "imagej", "shaped", "fluoview")
+_SIZES: Final = ("channels", "slices", "frames")
+_NOT_ARRANGED: Final = ("uniform", "generic")
 _DAMAGED: Final = "It may be damaged, or be another kind of file with this name."
 
 
@@ -225,8 +227,9 @@ class TiffImage:
         )
 
     def _chosen(self, index: int) -> TiffPageSeries:
+        self._stack_note: str | None = None
         if self._tif.is_imagej and self._ome is None:
-            _take_all_images(self._tif)
+            self._stack_note = _take_all_images(self._tif)
         # Some versions of tifffile detect this only when the pages are counted.
         series = list(self._tif.series)
         if not series:
@@ -296,6 +299,10 @@ class TiffImage:
             if self._series.kind not in OME_KINDS and not self._ome.notes:
                 sized = "" if self.axes[-1].step is None else ", of which the pixel size was taken"
                 yield f"its OME-XML does not fit its pages, which are taken as they are{sized}"
+        elif self._stack_note is not None:
+            yield self._stack_note
+        elif self._tif.is_imagej and self._series.kind in _NOT_ARRANGED:
+            yield "its description by ImageJ does not fit its pages, which are taken as they are"
         for preview in self._previews:
             size = " x ".join(str(n) for n in preview.shape)
             yield f"a preview of {size} pixels was left out"
@@ -510,16 +517,29 @@ class TiffImage:
         return np.ascontiguousarray(flat.reshape(lengths)[tuple(rest)])
 
 
-def _take_all_images(tif: TiffFile) -> None:
-    """Make tifffile read all images of a stack whose description only counts them.
+def _take_all_images(tif: TiffFile) -> str | None:
+    """Make tifffile read all images of a stack whose sizes are not stated, or do not fit.
 
-    ImageJ (ij.io.FileOpener, TiffDecoder) reads ``images`` planes; without the sizes of a
-    hyperstack they are slices.
+    ImageJ (ij.io.FileOpener, TiffDecoder) reads ``images`` planes; without sizes of a hyperstack
+    that fit them, they are slices.
+
+    Returns
+    -------
+    str or None
+        A note if there are sizes that do not fit.
     """
     meta = tif.imagej_metadata or {}
-    numbers = [meta.get(key, 1) for key in ("images", "channels", "slices", "frames")]
-    if all(isinstance(n, int) for n in numbers) and numbers[0] > 1 == math.prod(numbers[1:]):
-        meta["slices"] = numbers[0]
+    images, *sizes = (meta.get(key, 1) for key in ("images", *_SIZES))
+    if not all(isinstance(n, int) for n in (images, *sizes)) or images <= 1 or min(sizes) < 1:
+        return None
+    # Some programs count the samples of each plane as channels.
+    if math.prod(sizes) in (images, images * tif.pages.first.samplesperpixel):
+        return None
+    meta.update({"channels": 1, "slices": images, "frames": 1})
+    if max(sizes) == 1:
+        return None
+    stated = ", ".join(f"{n} {key}" for key, n in zip(_SIZES, sizes, strict=True) if n > 1)
+    return f"its description states {stated} and {images} images: all are taken, as slices"
 
 
 def _unreadable(exc: Exception, where: str) -> SourceFileError:
