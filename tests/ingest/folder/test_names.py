@@ -150,6 +150,26 @@ def test_a_file_of_git_annex_is_known_by_its_own_name(ds: ZarrDataset, lab: Path
     assert len(ds) == 1
 
 
+@only_bytes
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_rows_of_a_pooled_table_from_a_mac_or_windows_name_the_tiffs_of_a_folder(
+    ds: ZarrDataset, lab: Path, forms: tuple[Form, Form]
+) -> None:
+    folder, named = (unicodedata.normalize(form, "Größe") for form in forms)
+    for name in (f"{folder}/a.tif", "B.tif", "c.tif", "C.tif"):
+        (lab / name).parent.mkdir(exist_ok=True)
+        write(lab / name)
+    rows = [f"{named}/a.tif", f".\\{named}\\A.TIF", "b.tif", "c.tif", "c.TIF", "none.tif"]
+    (lab / "flow_db.csv").write_text("rel_path,v\n" + "".join(f"{row},1\n" for row in rows))
+    report = ds.ingest_legacy_folder(lab)
+    ids = {Path(item.path).name: item.image_id for item in report.ingested}
+    found = ds.load_table("flow_db")["image_id"]
+    assert found[:4].tolist() == [ids["a.tif"], ids["a.tif"], ids["B.tif"], ids["c.tif"]]
+    # Two images fit one row, and none fits the other: their rows stay without an image.
+    assert found[4:].isna().all()
+    assert ds.refresh_from_folder(lab) == []
+
+
 def test_columns_of_a_lab_that_are_called_as_ours_stay_in_the_table_and_in_its_file(
     ds: ZarrDataset, lab: Path, tmp_path: Path
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -18,6 +18,7 @@ from kymflow_zarr.ingest.folder.scan import ScannedFile, is_gone
 from kymflow_zarr.ingest.folder.source_index import SourceIndex
 from kymflow_zarr.ingest.report import IngestItem
 from kymflow_zarr.ingest.sidecars.pooled import (
+    ImageIdsByPath,
     move_rows,
     pooled_rows,
     save_pooled,
@@ -229,7 +230,7 @@ class UnclaimedFiles:
     # New and changed files
     # --------------------------------------------------------------------------
 
-    def _images(self) -> dict[str, str]:
+    def _images(self) -> ImageIdsByPath:
         """Return the image of each TIFF by its path below the folder."""
         images = {}
         for image in self._known if self._plan.pooled else ():
@@ -237,10 +238,10 @@ class UnclaimedFiles:
                 path = Path(file.path)
                 if file.role == "image" and path.is_relative_to(self._root):
                     images[path.relative_to(self._root).as_posix()] = image.image_id
-        return images
+        return ImageIdsByPath(images)
 
     def _pooled(
-        self, scanned: ScannedFile, images: dict[str, str], mode: str, overwrite_edits: bool
+        self, scanned: ScannedFile, images: Mapping[str, str], mode: str, overwrite_edits: bool
     ) -> IngestItem:
         path = scanned.full_path
         earlier_document = self._documents.get(path)

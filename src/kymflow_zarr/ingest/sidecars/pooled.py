@@ -8,7 +8,9 @@ Columns of the file that have these names become ``file_image_id`` and ``file_po
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -29,6 +31,38 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from kymflow_zarr.formats.rows.encoded import Rows
+
+
+class ImageIdsByPath(Mapping[str, str]):
+    """Image ids by the ``rel_path`` of their TIFFs, as tables of other systems spell it too.
+
+    A path that is not there as it is written is taken for the one that differs from it only in its
+    Unicode form or in case, as macOS and Windows do, if there is just one.
+    """
+
+    def __init__(self, ids: Mapping[str, str]) -> None:
+        self._ids = ids
+        self._folded: defaultdict[str, list[str]] = defaultdict(list)
+        for path, image_id in ids.items():
+            self._folded[_folded(path)].append(image_id)
+
+    def __getitem__(self, path: str) -> str:
+        if path in self._ids:
+            return self._ids[path]
+        alike = self._folded.get(_folded(path), [])
+        if len(alike) != 1:
+            raise KeyError(path)
+        return alike[0]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ids)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+
+def _folded(path: str) -> str:
+    return unicodedata.normalize("NFC", path).casefold()
 
 
 def table_name(rel_path: str) -> str:
