@@ -58,6 +58,19 @@ def test_an_image_counts_once_where_no_unit_is_named(lab: ZarrDataset) -> None:
     assert everything[["n_rows", "n_images", "mean"]].to_numpy().tolist() == [[4, 2, 5.0]]
 
 
+@pytest.mark.parametrize("value", ["n", "count", "mean"])
+def test_the_column_of_the_values_may_have_any_name(lab: ZarrDataset, value: str) -> None:
+    named = lab.load_table("events").rename(columns={"speed": value})
+    for by, unit in (("condition", None), ("condition", "animal"), ("image_id", None)):
+        pd.testing.assert_frame_equal(
+            lab.summary(named, value, by=by, unit=unit),
+            lab.summary("events", "speed", by=by, unit=unit),
+        )
+    by_image = lab.summary(named, value, by="image_id")
+    assert by_image["image_id"].tolist() == list(LAB)
+    assert by_image["n_rows"].tolist() == [3, 1, 1, 2, 1]
+
+
 def test_a_group_of_one_has_no_deviation_and_an_unknown_condition_is_a_group(
     lab: ZarrDataset,
 ) -> None:

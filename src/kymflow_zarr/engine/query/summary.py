@@ -131,7 +131,9 @@ def group_columns(
     return wide
 
 
+# Names that no column of a table has.
 _GROUP: Final = "\N{INFORMATION SEPARATOR ONE}group"
+_COUNT: Final = "\N{INFORMATION SEPARATOR ONE}count"
 
 
 def require_pairs(unit: str | None) -> str:
@@ -193,11 +195,12 @@ def _units(frame: pd.DataFrame, value: str, groups: list[str], unit: str | None)
     """Return the mean of each unit: of its images, each of which is the mean of its rows."""
     # An image with many rows counts once, and so does an animal with many images.
     by_image = _means(frame, [*groups, *([] if unit in (None, _ID) else [unit]), _ID], value)
-    by_image = by_image.rename(columns={"n": "n_rows"})
+    by_image = by_image.rename(columns={_COUNT: "n_rows"})
     if unit in (None, _ID):
-        return by_image.assign(n_images=1)[[*groups, _ID, value, *_COUNTS]]
+        keys = list(dict.fromkeys([*groups, _ID]))
+        return by_image.assign(n_images=1)[[*keys, value, *_COUNTS]]
     keys = list(dict.fromkeys([*groups, unit]))
-    by_unit = _means(by_image, keys, value).rename(columns={"n": "n_images"})
+    by_unit = _means(by_image, keys, value).rename(columns={_COUNT: "n_images"})
     n_rows = by_image.groupby(keys, dropna=False, sort=True)["n_rows"].sum()
     return by_unit.assign(n_rows=n_rows.to_numpy())[[*keys, value, *_COUNTS]]
 
@@ -205,7 +208,7 @@ def _units(frame: pd.DataFrame, value: str, groups: list[str], unit: str | None)
 def _means(frame: pd.DataFrame, keys: list[Any], value: str) -> pd.DataFrame:
     keys = list(dict.fromkeys(keys))
     grouped = frame.groupby(keys, dropna=False, sort=True)[value]
-    return pd.DataFrame({value: grouped.mean(), "n": grouped.size()}).reset_index()
+    return pd.DataFrame({value: grouped.mean(), _COUNT: grouped.size()}).reset_index()
 
 
 def _with_facts(dataset: OpenDataset, frame: pd.DataFrame, names: list[str]) -> pd.DataFrame:
