@@ -1819,16 +1819,28 @@ class ZarrDataset:
         return agreement(self._open, raters, ids)
 
     def event_agreement(
-        self, one: str, other: str, *, ids: Iterable[str] | None = None
+        self,
+        one: str,
+        other: str,
+        *,
+        of: str | None = None,
+        by: str = "rater",
+        ids: Iterable[str] | None = None,
     ) -> pd.DataFrame:
-        """Compare two data frames of events, such as those of two people, image by image.
+        """Compare the events of two people, or of two methods, image by image.
 
         Parameters
         ----------
         one, other : str
-            Names of data-frame artifacts with ``t_start_s`` and, where events last, ``t_end_s``.
+            Names of data-frame artifacts with ``t_start_s`` and, where events last, ``t_end_s``;
+            with `of`, two values of its column `by`, such as names of people.
+        of : str, optional
+            Name of the one data-frame artifact that holds the events of both.
+        by : str
+            Its column that says whose each event is.
         ids : iterable of str, optional
-            Of these images only. Images that lack one of the two are left out.
+            Of these images only. Images that lack one of the data frames are left out; with `of`,
+            an image where one of the two has no event counts, as they had the chance to see it.
 
         Returns
         -------
@@ -1841,11 +1853,12 @@ class ZarrDataset:
         Raises
         ------
         ArgumentError
-            If one of them has no column ``t_start_s``.
+            If a data frame has no column ``t_start_s`` or `by`, or no image has an event of
+            `one` or `other`.
         """
         from kymflow_zarr.engine.curation.agreement import event_agreement
 
-        return event_agreement(self._open, one, other, ids)
+        return event_agreement(self._open, one, other, ids, of=of, by=by)
 
     def unblind(self, who: str | None = None) -> pd.DataFrame:
         """End the blinding of a person, and say what was hidden from them.

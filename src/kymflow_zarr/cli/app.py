@@ -11,9 +11,12 @@ import click
 
 from kymflow_zarr._version import __version__
 from kymflow_zarr.cli.completion import completion
+from kymflow_zarr.cli.curation.agreement import agreement
 from kymflow_zarr.cli.curation.log import log
 from kymflow_zarr.cli.curation.merge_edits import merge_edits
 from kymflow_zarr.cli.curation.metadata import metadata
+from kymflow_zarr.cli.curation.unblind import unblind
+from kymflow_zarr.cli.curation.worklist import worklist
 from kymflow_zarr.cli.exchange.archive import archive
 from kymflow_zarr.cli.exchange.copy import copy
 from kymflow_zarr.cli.exchange.demo import demo
@@ -143,7 +146,8 @@ def app() -> None:
 
 for _command in (
     demo, ingest, refresh, info, ls, show, view, tables, head, cat, sql, summary, log,
-    metadata, merge_edits, results, stale, explain, compute, export, pack, archive, copy, publish,
-    delete, validate, verify, repair, pyramids, migrate, schema, completion,
+    worklist, unblind, agreement, metadata, merge_edits, results, stale, explain, compute, export,
+    pack, archive, copy, publish, delete, validate, verify, repair, pyramids, migrate, schema,
+    completion,
 ):  # fmt: skip
     app.add_command(_command)

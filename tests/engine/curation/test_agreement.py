@@ -93,6 +93,28 @@ def test_events_of_two_people_are_matched_one_to_one(ds: ZarrDataset) -> None:
         ds.event_agreement("velocity", "events/bob")
 
 
+def test_events_of_two_people_in_one_data_frame_are_compared(ds: ZarrDataset) -> None:
+    events = pd.DataFrame(
+        {
+            "t_start_s": [0.0, 0.5, 2.0, 7.0],
+            "t_end_s": [1.0, 1.5, 3.0, 8.0],
+            "rater": ["ada", "bob", "ada", None],
+        }
+    )
+    for image_id, rows in (("a", events), ("b", events[events["rater"] == "ada"])):
+        image = ds.add_image(np.zeros((2, 3), "u1"), image_id=image_id)
+        image.save_df_parquet("events", rows)
+    compared = ds.event_agreement("ada", "bob", of="events")
+    counts = compared[["image_id", "n_1", "n_2", "n_matched"]].to_numpy().tolist()
+    assert counts == [["a", 2, 1, 1], ["b", 2, 0, 0]]
+    assert compared["overlap"].tolist() == [pytest.approx(0.5 / 2.5), 0]
+    with pytest.raises(ArgumentError, match="of 'cid'") as told:
+        ds.event_agreement("ada", "cid", of="events")
+    assert "ada, bob" in str(told.value.hint)
+    with pytest.raises(ArgumentError, match="no column 'person'"):
+        ds.event_agreement("ada", "bob", of="events", by="person")
+
+
 SPANS = st.lists(
     st.tuples(st.integers(0, 8), st.integers(1, 4)).map(lambda s: (float(s[0]), float(sum(s)))),
     max_size=4,

@@ -91,18 +91,33 @@ def kappa(pairs: Sequence[tuple[Any, Any]]) -> float:
 
 
 def event_agreement(
-    dataset: OpenDataset, one: str, other: str, ids: Iterable[str] | None
+    dataset: OpenDataset,
+    one: str,
+    other: str,
+    ids: Iterable[str] | None,
+    *,
+    of: str | None = None,
+    by: str = "rater",
 ) -> pd.DataFrame:
-    """Compare two data frames of events; see :meth:`kymflow_zarr.ZarrDataset.event_agreement`."""
+    """Compare events of two people; see :meth:`kymflow_zarr.ZarrDataset.event_agreement`."""
     import pandas as pd
 
     rows = []
+    raters: set[str] = set()
     for image_id in dataset.list_image_ids() if ids is None else ids:
         image = dataset.record(image_id)
         names = {info.name for info in image.list_artifacts()}
-        if one not in names or other not in names:
+        if not names.issuperset((one, other) if of is None else (of,)):
             continue
-        first, second = (_spans(image.load_artifact(name), name) for name in (one, other))
+        if of is None:
+            first, second = (_spans(image.load_artifact(name), name) for name in (one, other))
+        else:
+            frame = image.load_artifact(of)
+            if by not in getattr(frame, "columns", ()):
+                raise ArgumentError(f"{of!r} has no column {by!r}", where=image_id)
+            whose = frame[by].astype("str")
+            raters |= set(whose[frame[by].notna()])
+            first, second = (_spans(frame[whose == name], of) for name in (one, other))
         matched = len(matches(first, second))
         n = len(first) + len(second)
         rows.append(
@@ -115,6 +130,12 @@ def event_agreement(
                 "overlap": _overlap(first, second),
             }
         )
+    unknown = [name for name in (one, other) if name not in raters]
+    if of is not None and unknown:
+        raise ArgumentError(
+            f"no event of {of!r} is of {unknown[0]!r}", where=by,
+            hint=f"They are of {', '.join(sorted(raters)) or 'nobody'}.",
+        )  # fmt: skip
     return pd.DataFrame(rows, columns=["image_id", "n_1", "n_2", "n_matched", "f1", "overlap"])
 
 
