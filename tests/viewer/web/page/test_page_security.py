@@ -253,6 +253,7 @@ def test_the_command_serves_what_the_browser_shows(visits: Visits, mine: ZarrDat
             page = visits.open(Told(url), "/image/flow-1")  # type: ignore[arg-type]
             drawn(page)
             assert page.get_by_test_id("verdict").count() == 0
+            visits.leave()  # The page listens to the server for as long as it is open.
         finally:
             run.terminate()
 
