@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -89,6 +90,20 @@ def test_a_kymograph_has_seconds_along_x_and_micrometers_along_y(
     assert image_of(ax).get_extent() == pytest.approx((0, 1, 10, 0))
     assert boxes(ax)[0] == pytest.approx((0, 0, 1, 10))
     assert boxes(ax)[1] == pytest.approx((0.2, 2, 0.6, 3))
+
+
+def test_a_large_image_is_drawn_from_its_levels_in_its_own_units(ds: ZarrDataset) -> None:
+    pixels = np.add.outer(np.arange(80_001) // 400, np.arange(60)).astype("uint8")
+    rec = ds.add_image(pixels, line_period_s=0.001, pixel_size_um=0.5)
+    # A read of the full resolution fails.
+    shutil.rmtree(ds.path / "images" / rec.image_id / "data" / "c")
+    ax = rec.plot()
+    assert np.array_equal(image_of(ax).get_array(), rec.load_array(level=1).T)
+    assert ax.get_xlim() == pytest.approx((0, 80.001))
+    # The last sample of the level reaches beyond the last line.
+    lines = rec.levels[1].shape[0] * rec.levels[1].factors[0]
+    assert lines > 80_001
+    assert image_of(ax).get_extent() == pytest.approx((0, lines / 1000, 30, 0))
 
 
 def test_other_units_become_seconds_and_micrometers(ds: ZarrDataset) -> None:

@@ -1125,7 +1125,8 @@ class ZarrImageRecord:
 
         Times are in seconds and lengths in micrometers; an uncalibrated axis counts lines or
         pixels. A kymograph has time along x. The first sample extends from 0 to one step, and
-        space runs downwards.
+        space runs downwards. A large image is drawn from the smallest of its :attr:`levels` that
+        has 4096 samples along each axis, or all of a shorter one.
 
         Parameters
         ----------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -77,12 +77,15 @@ def plot(
     plane = plane_of(record)
     index = plane.index(t=t, z=z, channel=channel, at=at)
     regions = known_rois(record.load_rois()) if rois else []
-    pixels = plane.arrange(_drawable(record.load_array(index)))
+    level = _level_for(record, plane)
+    pixels = plane.arrange(_drawable(record.load_array(index, level=level)))
     if vmin is None or vmax is None:
         low, high = contrast(pixels)
         vmin, vmax = low if vmin is None else vmin, high if vmax is None else vmax
     with drawn_axes(ax) as axes:
-        _draw_plane(axes, plane, pixels, title=record.image_id, cmap=cmap, vmin=vmin, vmax=vmax)
+        extent = _extent(plane, record.levels[level].factors)
+        title = record.image_id
+        _draw_plane(axes, plane, pixels, extent, title=title, cmap=cmap, vmin=vmin, vmax=vmax)
         for number, roi in enumerate(regions):
             if plane.shows(roi, index):
                 _draw_roi(axes, plane, roi, f"C{number % 10}", record)
@@ -109,6 +112,8 @@ def drawn_axes(ax: Axes | None) -> Iterator[Axes]:
         raise
 
 
+# The longer side of a large figure on a large screen.
+_FIGURE_PIXELS: Final = 4096
 # One figure at a time: matplotlib's caches and settings belong to the whole process.
 _SAVING: Final = threading.Lock()
 
@@ -130,10 +135,41 @@ def save_figure(figure: Figure, path: Path) -> None:
         figure.savefig(path, dpi=300)
 
 
+def _level_for(record: StoredImage, plane: Plane) -> int:
+    """Return the smallest level that still has a sample for each pixel of a large figure."""
+    uneven = plane.horizontal.edges is not None or plane.vertical.edges is not None
+    # The mean of magnitudes is not the magnitude of the mean; uneven lines have a time each.
+    if uneven or record.dtype.kind == "c":
+        return 0
+    return max(
+        number
+        for number, level in enumerate(record.levels)
+        if all(
+            level.shape[axis] >= min(_FIGURE_PIXELS, plane.shape[axis])
+            for axis in (plane.rows, plane.columns)
+        )
+    )
+
+
+def _extent(plane: Plane, factors: Sequence[int]) -> tuple[float, float]:
+    """Return the outer edges of the last samples of a level, across and down.
+
+    Its shape is rounded up, so that its last samples may reach beyond the plane.
+    """
+    down, across = (
+        -(-plane.shape[axis] // factors[axis]) * factors[axis]
+        for axis in (plane.rows, plane.columns)
+    )
+    if plane.turned:
+        down, across = across, down
+    return across * plane.horizontal.step, down * plane.vertical.step
+
+
 def _draw_plane(
     ax: Axes,
     plane: Plane,
     pixels: np.ndarray[Any, Any],
+    extent: tuple[float, float],
     *,
     title: str,
     cmap: str,
@@ -147,7 +183,7 @@ def _draw_plane(
         edges = (axis.at(np.arange(axis.size + 1)) for axis in (across, down))
         ax.pcolorfast(*edges, pixels, cmap=cmap, vmin=vmin, vmax=vmax)
     else:
-        _show_evenly(ax, plane, pixels, cmap=cmap, vmin=vmin, vmax=vmax)
+        _show_evenly(ax, plane, pixels, extent, cmap=cmap, vmin=vmin, vmax=vmax)
     ax.set_xlabel(plain(across.label))
     ax.set_ylabel(plain(down.label))
     ax.set_title(plain(title))
@@ -157,19 +193,20 @@ def _show_evenly(
     ax: Axes,
     plane: Plane,
     pixels: np.ndarray[Any, Any],
+    extent: tuple[float, float],
     *,
     cmap: str,
     vmin: float,
     vmax: float,
 ) -> None:
-    across, down = plane.horizontal, plane.vertical
+    across, down = extent
     ax.imshow(
         pixels,
         cmap=cmap,
         vmin=vmin,
         vmax=vmax,
         # Edge to edge, with space downwards as in image viewers.
-        extent=(0.0, across.extent, down.extent, 0.0),
+        extent=(0.0, across, down, 0.0),
         aspect="equal" if plane.is_true_to_scale else "auto",
         interpolation="antialiased",
     )
