@@ -335,6 +335,45 @@ def test_a_straight_line_of_prairie_view_is_a_line_of_two_points(
     assert (line.roi_type, line.points) == ("line", ((3, 5), (9, 5)))
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ('value="0.002"', 'value="0"', "its scanLinePeriod is 0"),
+        ('value="0.002"', 'value="nan"', "its scanLinePeriod is nan"),
+        ("scanLinePeriod", "other", "its scanLinePeriod is missing"),
+        ("</PVScan>", "", "no element found"),
+        ('cycle="1"', 'cycle="one"', "invalid literal"),
+    ],
+)
+def test_settings_of_prairie_view_that_are_not_understood_are_told(
+    ds: ZarrDataset, tmp_path: Path, before: str, after: str, told: str
+) -> None:
+    pixels = write_cycles(tmp_path / "lab", 1, at=[1.0])
+    document = tmp_path / "lab" / "LineScan-2.xml"
+    document.write_text(document.read_text().replace(before, after))
+    report = ds.ingest_legacy_folder(tmp_path / "lab", pattern="*_Cycle*.tif")
+    (item,) = report.ingested
+    assert "LineScan-2.xml of Prairie View is not understood" in (item.reason or "")
+    assert told in (item.reason or "")
+    rec = ds.record(only(ds))
+    assert np.array_equal(rec.load_array(), pixels[0])
+    assert [axis.quantity for axis in rec.axes] == ["channel", "space", "space"]
+
+
+def test_a_line_with_a_point_that_is_not_known_is_left_out(ds: ZarrDataset, tmp_path: Path) -> None:
+    write_cycles(tmp_path / "lab", 1, at=[1.0])
+    document = tmp_path / "lab" / "LineScan-2.xml"
+    text = (
+        document.read_text()
+        .replace('x="4.5"', "")
+        .replace('XAxis" value="0.25"', 'XAxis" value="0"')
+    )
+    document.write_text(text)
+    _, picture = (ds.record(each) for each in ds.ingest_legacy_folder(tmp_path / "lab").image_ids)
+    assert picture.load_rois() == []
+    assert [axis.step for axis in picture.axes] == [None, None, None]
+
+
 def test_cycles_of_which_a_file_is_missing_are_refused(ds: ZarrDataset, tmp_path: Path) -> None:
     write_cycles(tmp_path / "lab", 3, at=[0.0, 1.0, 2.0])
     (tmp_path / "lab" / "LineScan-2_Cycle00002_Ch2_000001.ome.tif").unlink()

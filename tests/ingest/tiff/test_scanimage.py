@@ -11,7 +11,7 @@ import tifffile
 from kymflow_zarr import ZarrDataset
 
 
-def stack(path: Path, pages: int, **entries: object) -> np.ndarray:
+def stack(path: Path, pages: int, *, padding: int = 352, **entries: object) -> np.ndarray:
     told = {
         "state.software.version": 3.8, "state.acq.frameRate": 4, "state.acq.numberOfZSlices": 1,
         "state.internal.triggerTimeString": "'7/30/2014 21:10:00.731'",
@@ -24,7 +24,7 @@ def stack(path: Path, pages: int, **entries: object) -> np.ndarray:
             tiff.write(page, description=text, metadata=None, contiguous=False, software=False)
     with path.open("ab") as file:
         # tifffile counts the pages by the distance between the first two.
-        file.write(bytes(352))
+        file.write(bytes(padding))
     return pixels
 
 
@@ -53,3 +53,27 @@ def test_pages_become_times_planes_and_channels(
     if "c" in names:
         assert rec.channel_names is not None
         assert len(rec.channel_names) == 2
+
+
+def test_the_last_page_of_a_file_that_was_written_anew_is_there(
+    ds: ZarrDataset, tmp_path: Path
+) -> None:
+    pixels = stack(tmp_path / "a.tif", 12, padding=0, savingChannel1=1)
+    assert np.array_equal(ds.ingest_tiff(tmp_path / "a.tif").load_array(), pixels)
+
+
+def test_rows_of_a_line_scan_are_lines_in_time(ds: ZarrDataset, tmp_path: Path) -> None:
+    stack(tmp_path / "a.tif", 12, savingChannel1=1, linescan=1, msPerLine=2.5)
+    y = ds.ingest_tiff(tmp_path / "a.tif").axes[1]
+    assert (y.name, y.quantity, y.unit, y.step) == ("y", "time", "second", 0.0025)
+
+
+def test_a_header_of_a_later_version_is_told(ds: ZarrDataset, tmp_path: Path) -> None:
+    (tmp_path / "lab").mkdir()
+    tifffile.imwrite(
+        tmp_path / "lab" / "a.tif", np.ones((4, 5, 6), "u2"), bigtiff=True, metadata=None,
+        photometric="minisblack",
+        software="SI.VERSION_MAJOR = '5'\nSI.hChannels.channelSave = [1;2]",
+    )  # fmt: skip
+    (item,) = ds.ingest_legacy_folder(tmp_path / "lab").ingested
+    assert "ScanImage wrote it in a form that is not understood" in (item.reason or "")

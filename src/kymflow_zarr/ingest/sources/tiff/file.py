@@ -41,7 +41,7 @@ from kymflow_zarr.ingest.sources.tiff.pixels import (
     open_pixels,
     selection_of,
 )
-from kymflow_zarr.ingest.sources.tiff.prairie import line_scan_of
+from kymflow_zarr.ingest.sources.tiff.prairie import line_scan_of, not_understood
 from kymflow_zarr.ingest.sources.tiff.scanimage import (
     ScanImageHeader,
     arranged,
@@ -107,6 +107,7 @@ def open_tiff(path: StrPath, *, series: int = 0, is_ome: bool | None = None) -> 
         except Exception as exc:
             raise _unreadable(exc, where) from exc
         try:
+            tif = _with_all_pages(tif, path)
             page_count = check_page_chain(tif, where=where)
             ome = _resolved(tif, path, page_count)
             if ome is not None:
@@ -122,6 +123,26 @@ def open_tiff(path: StrPath, *, series: int = 0, is_ome: bool | None = None) -> 
         except BaseException:
             tif.close()
             raise
+
+
+def _with_all_pages(tif: TiffFile, path: Path) -> TiffFile:
+    """Return a file of ScanImage with the pages of its chain, if those are more.
+
+    tifffile counts them by the distance between the first two, which misses the last page of a
+    file that another program has written anew.
+    """
+    if not tif.is_scanimage or tif.is_bigtiff:
+        return tif
+    chained = TiffFile(path, is_scanimage=False)
+    try:
+        is_longer = len(chained.pages) > len(tif.pages)
+    except Exception:  # noqa: BLE001 - such as struct.error
+        is_longer = False  # In files beyond 2 GB the chain leads nowhere; the distances hold.
+    if not is_longer:
+        chained.close()
+        return tif
+    tif.close()
+    return chained
 
 
 def _opened_with(path: Path, ome: OmeXml) -> TiffFile:
@@ -264,6 +285,9 @@ class TiffImage:
                 scales["T"] = AxisScale("time", "second", period)
             if step is not None:
                 scales["Z"] = AxisScale("space", "micrometer", step)
+            lines = self._scanimage.line_period_s
+            if lines is not None:
+                scales["Y"] = AxisScale("time", "second", lines)
         axes = []
         for index, name in enumerate(self._plan.names):
             scale = scales.get(self._plan.letter(index))
@@ -291,6 +315,14 @@ class TiffImage:
 
     def _noted(self, page_count: int) -> Iterator[str]:
         """Yield notes on content that is not in the image or was not understood."""
+        unread = None if self._ome is None else not_understood(self.path)
+        if unread is not None:
+            yield unread
+        if self._scanimage is None and self._tif.pages.first.is_scanimage:
+            yield (
+                "ScanImage wrote it in a form that is not understood: its pages are taken as they "
+                "are, without channels and times"
+            )
         if self._ome is not None:
             yield from self._ome.notes
             if self._ome.missing and self._ome.other_files:

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree as ET
 
-__all__ = ["SCAN_NAME", "Cycle", "LineScan", "is_scan_document", "line_scan_of"]
+__all__ = [
+    "SCAN_NAME",
+    "Cycle",
+    "LineScan",
+    "is_scan_document",
+    "line_scan_of",
+    "not_understood",
+]
 
 SCAN_NAME: Final = re.compile(r"(?P<base>.+)_Cycle(?P<cycle>\d+)_.*\.ome\.tiff?", re.IGNORECASE)
 _HEAD_BYTES: Final = 4096
@@ -117,33 +124,56 @@ def line_scan_of(tiff: Path) -> LineScan | None:
     tiff : Path
         One of its files; the scan's XML is searched beside it.
     """
-    match = SCAN_NAME.fullmatch(tiff.name)
-    document = None if match is None else tiff.with_name(f"{match['base']}.xml")
-    if match is None or document is None or not is_scan_document(document):
-        return None
     try:
-        root = ET.parse(document).getroot()
-        sequences = [each for each in root.iter("Sequence") if _is_line_scan(each)]
-        ours = next((s for s in sequences if _number(s) == int(match["cycle"])), None)
-        return None if ours is None else _line_scan(root, ours, sequences)
+        return _read(tiff)
     except (ET.ParseError, OSError, ValueError):
         return None
 
 
-def _line_scan(root: ET.Element, ours: ET.Element, sequences: list[ET.Element]) -> LineScan | None:
+def not_understood(tiff: Path) -> str | None:
+    """Return what keeps the settings beside a file from being read; None if nothing does."""
+    try:
+        _read(tiff)
+    except (ET.ParseError, OSError, ValueError) as error:
+        match = SCAN_NAME.fullmatch(tiff.name)
+        base = tiff.stem if match is None else match["base"]
+        return f"{base}.xml of Prairie View is not understood and was left out: {error}"
+    return None
+
+
+def _read(tiff: Path) -> LineScan | None:
+    """Return the line scan of a file, None for other images.
+
+    Raises
+    ------
+    ParseError, OSError, ValueError
+        If the document cannot be read, or does not state the time from one line to the next.
+    """
+    match = SCAN_NAME.fullmatch(tiff.name)
+    document = None if match is None else tiff.with_name(f"{match['base']}.xml")
+    if match is None or document is None or not is_scan_document(document):
+        return None
+    root = ET.parse(document).getroot()
+    sequences = [each for each in root.iter("Sequence") if _is_line_scan(each)]
+    ours = next((s for s in sequences if _number(s) == int(match["cycle"])), None)
+    return None if ours is None else _line_scan(root, ours, sequences)
+
+
+def _line_scan(root: ET.Element, ours: ET.Element, sequences: list[ET.Element]) -> LineScan:
     general = root.find("PVStateShard")
     settings = {} if general is None else dict(_settings(general))
     period = _period(ours) or settings.get(_PERIOD)
-    if period is None:
-        return None
+    period_s = _positive(period)
+    if period_s is None:
+        raise ValueError(f"its {_PERIOD} is {period or 'missing'}")
     line = ours.find("PVLinescanDefinition")
-    pixel = _pixel_um(ours) or _pixel_um(root)
+    pixel_um = _positive(_pixel_um(ours) or _pixel_um(root))
     length = None if line is None else line.find("Line[@lineLength]")
     alike = [s for s in sequences if _drawn(s) == _drawn(ours) and _period(s) == _period(ours)]
     return LineScan(
         _number(ours),
-        float(period),
-        None if pixel is None else float(pixel),
+        period_s,
+        pixel_um,
         [] if line is None else _path(line),
         "" if line is None else line.get("mode", ""),
         None if length is None else float(length.get("lineLength", "nan")),
@@ -151,6 +181,11 @@ def _line_scan(root: ET.Element, ours: ET.Element, sequences: list[ET.Element]) 
         [_cycle(frame) for sequence in alike for frame in sequence.iter("Frame")],
         settings,
     )
+
+
+def _positive(text: str | None) -> float | None:
+    value = float(text or "nan")
+    return value if math.isfinite(value) and value > 0 else None
 
 
 def _is_line_scan(sequence: ET.Element) -> bool:
@@ -182,10 +217,15 @@ def _path(line: ET.Element) -> list[list[float]]:
     drawn = [[float(p.get("x", "nan")), float(p.get("y", "nan"))] for p in line.iter("Freehand")]
     straight = line.find("Line[@startPixelX]")
     if drawn or straight is None:
-        return drawn
+        return _known(drawn)
     y = float(straight.get("startPixelY", "nan"))
     ends = (straight.get("startPixelX", "nan"), straight.get("stopPixelX", "nan"))
-    return [[float(x), y] for x in ends]
+    return _known([[float(x), y] for x in ends])
+
+
+def _known(points: list[list[float]]) -> list[list[float]]:
+    """Return the points of a line; none if one is not known, which would move the line."""
+    return points if all(math.isfinite(value) for point in points for value in point) else []
 
 
 def _drawn(sequence: ET.Element) -> tuple[str, list[list[float]]]:

@@ -43,7 +43,15 @@ class ScanImageHeader:
     def frame_period_s(self) -> float | None:
         """Seconds from one frame to the next."""
         rate = self._number("state.acq.frameRate")
-        return 1 / rate if rate else None
+        return 1 / rate if rate and rate > 0 else None
+
+    @property
+    def line_period_s(self) -> float | None:
+        """Seconds from one row to the next if all are of one line, None for pictures."""
+        if self.entries.get("state.acq.linescan") != "1":
+            return None
+        period = self._number("state.acq.msPerLine")
+        return period / 1000 if period and period > 0 else None
 
     @property
     def z_step_um(self) -> float | None:
