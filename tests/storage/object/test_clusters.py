@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pytest
@@ -32,11 +34,29 @@ pytestmark = [
 PATIENCE_S: Final = 120
 
 
-class Cluster:
-    """A scheduler and two workers in processes of their own."""
+class Host(NamedTuple):
+    """What is started there begins with these words, and listens at this address."""
 
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+    before: tuple[str, ...] = ()
+    address: str = "127.0.0.1"
+
+
+class Cluster:
+    """A scheduler, and two workers on each host, in processes of their own.
+
+    Parameters
+    ----------
+    folder : Path
+    environment : dict of str to str
+    hosts : sequence of Host
+        The scheduler is on the first.
+    """
+
+    def __init__(
+        self, folder: Path, environment: dict[str, str], hosts: Sequence[Host] = (Host(),)
+    ) -> None:
         self._folder, self._file = folder, folder / "scheduler.json"
+        self._hosts = hosts
         # The functions of this module are imported there.
         top = Path(__file__).parents[3]
         path = os.pathsep.join([str(top / "src"), str(top), os.environ.get("PYTHONPATH", "")])
@@ -49,23 +69,25 @@ class Cluster:
 
     def start(self) -> None:
         """Start it, and connect."""
-        self.scheduler = self._started("scheduler", "--host", "127.0.0.1", "--port", "0")
+        first = self._hosts[0]
+        self.scheduler = self._started(first, "scheduler", "--host", first.address, "--port", "0")
         until = time.monotonic() + PATIENCE_S
         while not self._file.exists():
             assert self.scheduler.poll() is None, self._log()
             assert time.monotonic() < until, self._log()
             time.sleep(0.05)
-        self.workers = [self._worker(), self._worker()]
+        self.workers = [self._worker(host) for host in self._hosts for _ in range(2)]
         self.client = distributed.Client(scheduler_file=str(self._file), timeout=PATIENCE_S)
-        self.client.wait_for_workers(2, timeout=PATIENCE_S)
+        self.client.wait_for_workers(len(self.workers), timeout=PATIENCE_S)
         self.executor: Executor = self.client.get_executor()
 
     def _log(self) -> str:
         return (self._folder / "log").read_text()
 
-    def _started(self, *args: str, before: str = "") -> subprocess.Popen[bytes]:
+    def _started(self, host: Host, *args: str, before: str = "") -> subprocess.Popen[bytes]:
         command = [
-            sys.executable, "-c", f"{before}from dask.__main__ import main; main()", args[0],
+            *host.before, sys.executable, "-c",
+            f"{before}from dask.__main__ import main; main()", args[0],
             "--scheduler-file", str(self._file), "--no-dashboard", *args[1:],
         ]  # fmt: skip
         # The log of a worker with a full disk would be full at once.
@@ -76,16 +98,19 @@ class Cluster:
         self._processes.append(process)
         return process
 
-    def _worker(self, before: str = "") -> subprocess.Popen[bytes]:
-        return self._started("worker", "--nthreads", "1", "--no-nanny", before=before)
+    def _worker(self, host: Host, before: str = "") -> subprocess.Popen[bytes]:
+        return self._started(
+            host, "worker", "--host", host.address, "--nthreads", "1", "--no-nanny", before=before
+        )
 
     def add_worker_with_a_full_disk(self) -> None:
         """Start a worker that writes small files alone: others fail as they do on a full disk."""
         # It limits itself: this process has threads, in whose midst a forked child runs no Python.
         self.workers.append(
             self._worker(
+                self._hosts[0],
                 "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
-                "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)); "
+                "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)); ",
             )
         )
         self.client.wait_for_workers(len(self.workers), timeout=PATIENCE_S)
@@ -106,8 +131,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
     """Return a function that starts a cluster."""
     started: list[Cluster] = []
 
-    def begin(**environment: str) -> Cluster:
-        started.append(Cluster(tmp_path, environment))
+    def begin(*hosts: Host, **environment: str) -> Cluster:
+        started.append(Cluster(tmp_path, environment, hosts or (Host(),)))
         started[-1].start()
         return started[-1]
 
@@ -118,6 +143,50 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
     finally:
         for cluster in started:
             cluster.close()
+
+
+@pytest.fixture
+def hosts() -> Iterator[list[Host]]:
+    """Return two hosts: network namespaces with addresses and names of their own."""
+    if sys.platform != "linux" or os.geteuid() != 0 or not shutil.which("ip"):
+        pytest.skip("network namespaces are made by root, with the program ip, on Linux")
+    number = os.getpid()
+    bridge, net = f"kz{number}", f"10.213.{number % 250}"
+    names = [f"{bridge}a", f"{bridge}b"]
+    commands = [
+        f"link add {bridge} type bridge",
+        f"addr add {net}.1/24 dev {bridge}",
+        f"link set {bridge} up",
+    ]
+    for at, name in enumerate(names, 2):
+        commands += [
+            f"netns add {name}",
+            f"link add {name} type veth peer name eth0 netns {name}",
+            f"link set {name} master {bridge} up",
+            f"-n {name} addr add {net}.{at}/24 dev eth0",
+            f"-n {name} link set eth0 up",
+            f"-n {name} link set lo up",
+        ]
+    try:
+        for command in commands:
+            done = _ip(command)
+            if done.returncode:
+                pytest.skip(f"no network namespaces here: ip {command}: {done.stderr.strip()}")
+        named = ("unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"')
+        yield [
+            Host(("ip", "netns", "exec", name, *named, name), f"{net}.{at}")
+            for at, name in enumerate(names, 2)
+        ]
+    finally:
+        for name in names:
+            _ip(f"link del {name}")
+            _ip(f"netns del {name}")
+        _ip(f"link del {bridge}")
+
+
+def _ip(command: str) -> subprocess.CompletedProcess[str]:
+    words = ["ip", *command.split()]
+    return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
 
 
 def images(folder: Path, number: int) -> Path:
@@ -167,6 +236,29 @@ def test_a_worker_dies_and_another_has_a_full_disk(
         out = ds.export_legacy_folder(tmp_path / "out", executor=cluster.executor)
         assert len([*(tmp_path / "out").rglob("*.tif")]) == number, str(out)
         assert ds.repair(executor=cluster.executor).ok
+
+
+def where_it_is_read(record: Any) -> tuple[str, float]:
+    return socket.gethostname(), mean(record)
+
+
+def test_two_hosts_ingest_a_folder_and_a_worker_of_the_other_one_is_killed(
+    tmp_path: Path, start: Callable[..., Cluster], hosts: list[Host]
+) -> None:
+    number = 200 if LONG else 60
+    folder = images(tmp_path / "images", number)
+    cluster = start(*hosts)
+    with ZarrDataset(tmp_path / "x.zarr", shared=True, durability="relaxed") as ds:
+        report = ds.ingest_legacy_folder(
+            folder, executor=cluster.executor, progress=at(20, cluster.workers[3].kill)
+        )
+        assert cluster.workers[3].wait(PATIENCE_S) == -signal.SIGKILL
+        assert len(report.ingested) == number
+        assert ds.verify(executor=cluster.executor).ok
+        there = dict(ds.map(where_it_is_read, executor=cluster.executor))
+        assert {image_id: value for image_id, (_, value) in there.items()} == dict(ds.map(mean))
+        # The names of both, and not that of this one.
+        assert {host for host, _ in there.values()} == {host.before[-1] for host in hosts}
 
 
 def test_the_scheduler_dies_and_the_same_call_goes_on_elsewhere(
