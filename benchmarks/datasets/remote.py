@@ -1,4 +1,4 @@
-"""A bucket at 20 ms a request, against zarr-python, pyarrow and one log; a published page.
+"""A bucket at 20 ms a request, against zarr-python, Icechunk, pyarrow and a log; a published page.
 
 The server is moto in a process of its own, which waits 20 ms before it looks at a request. Servers
 of clouds answer many requests at once, which this one does not.
@@ -59,6 +59,7 @@ def run(folder: Path, *, quick: bool) -> Iterator[Row | Skipped]:
         with _server() as endpoint:
             yield from _calls(endpoint, 3 if quick else 9)
             yield from _writers(endpoint, 3 if quick else 10)
+            yield from _icechunk(endpoint, 3 if quick else 9)
     yield from _first_picture(folder, 2 if quick else 5)
 
 
@@ -228,7 +229,67 @@ def _writers(endpoint: str, images: int) -> Iterator[Row]:
     yield Row(f"an image of {WRITERS} writers at once", "five bare puts by each", ours, bare)
 
 
-def _together(call: Callable[[int], None]) -> float:
+def _icechunk(endpoint: str, repeat: int) -> Iterator[Row | Skipped]:
+    """Yield rows against Icechunk, whose repository is one sequence of snapshots."""
+    if find_spec("icechunk") is None:
+        yield Skipped("a bucket", "needs icechunk, of the group bench")
+        return
+    import icechunk
+    import zarr
+
+    pixels = np.random.default_rng(0).poisson(400, (1000, 38)).astype("uint16")
+    address = f"s3://bucket/{uuid.uuid4().hex}.zarr"
+    ZarrDataset(address, storage_options=_options(endpoint))
+    opened = [ZarrDataset(address, storage_options=_options(endpoint)) for _ in range(WRITERS)]
+    repository = icechunk.Repository.create(
+        icechunk.s3_storage(
+            bucket="bucket", prefix=f"ice-{uuid.uuid4().hex}", endpoint_url=endpoint,
+            allow_http=True, force_path_style=True, region=KEYS["region"],
+            access_key_id=KEYS["access_key_id"], secret_access_key=KEYS["secret_access_key"],
+        )
+    )  # fmt: skip
+    session = repository.writable_session("main")
+    zarr.create_group(session.store, path="images")
+    session.commit("images")
+
+    def add(image_id: str, writer: int = 0) -> None:
+        opened[writer].add_image(pixels, image_id=image_id, line_period_s=0.001)
+
+    def add_to_peer(image_id: str) -> None:
+        session = repository.writable_session("main")
+        group = zarr.create_group(
+            session.store, path=f"images/{image_id}", attributes={"line_period_s": 0.001}
+        )
+        group.create_array("0", data=pixels, chunks=pixels.shape)
+        # What others have committed meanwhile does not touch this image.
+        session.commit(image_id, rebase_with=icechunk.ConflictDetector(), rebase_tries=1000)
+
+    times = interleaved(
+        {"ours": lambda n: add(f"one{n}"), "theirs": lambda n: add_to_peer(f"one{n}")},
+        repeat=repeat,
+    )
+    yield Row("add_image, 1,000 lines, to a bucket", "Icechunk", **times, goal=1)
+
+    def read_peer(_: int) -> None:
+        group: Any = zarr.open_group(
+            repository.readonly_session("main").store, path="images/one0", mode="r"
+        )
+        group["0"][100:350]
+
+    times = interleaved(
+        {"ours": lambda _: opened[0]["one0"].load_array(slice(100, 350)), "theirs": read_peer},
+        repeat=repeat,
+    )
+    yield Row("record and a window of 250 lines", "Icechunk", **times)
+    each = max(1, repeat // 3)
+    ours = _together(lambda writer: [add(f"w{writer}-{n}", writer) for n in range(each)])
+    theirs = _together(lambda writer: [add_to_peer(f"w{writer}-{n}") for n in range(each)])
+    yield Row(f"an image of {WRITERS} writers at once", "Icechunk, one sequence",
+              ours / (WRITERS * each), theirs / (WRITERS * each),
+              goal=5, at_most=False)  # fmt: skip
+
+
+def _together(call: Callable[[int], object]) -> float:
     begun = time.perf_counter()
     with ThreadPoolExecutor(WRITERS) as pool:
         list(pool.map(call, range(WRITERS)))
