@@ -245,7 +245,11 @@ class ZarrDataset:
         return self._open.image_names()
 
     def list_image_ids(self) -> list[str]:
-        """Return the ids of all images, sorted."""
+        """Return the ids of all images, sorted.
+
+        Only the names in ``images/`` are read: a folder that another program made there is among
+        them. :meth:`images` has a row for each image, and no row for such a folder.
+        """
         return self._open.list_image_ids()
 
     def iter_records(
