@@ -6,6 +6,7 @@ import json
 import pickle
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -107,6 +108,29 @@ def test_zarr_opens_a_packed_dataset(lab: ZarrDataset, tmp_path: Path) -> None:
     store = zarr.storage.ZipStore(tmp_path / "lab.ozx", mode="r")
     array = zarr.open_array(store, path="images/b/data", mode="r")
     assert np.array_equal(array[...], PIXELS + 1)
+    store.close()
+
+
+def test_validators_of_ome_zarr_accept_the_images_of_a_packed_dataset(tmp_path: Path) -> None:
+    models: Any = pytest.importorskip("ome_zarr_models.v05")
+    ngff: Any = pytest.importorskip("ngff_zarr.validate")
+    yaozarrs: Any = pytest.importorskip("yaozarrs")
+    ds = ZarrDataset(tmp_path / "lab.zarr", durability="relaxed")
+    ds.add_image(np.zeros((2100, 2100), "u1"), image_id="large", pixel_size_um=0.5)
+    small = ds.add_image(PIXELS, axes="yx", image_id="small")
+    small.save_labels("cells", PIXELS // 100)
+    ds.pack(tmp_path / "lab.ozx")
+    store = zarr.storage.ZipStore(tmp_path / "lab.ozx", mode="r")
+    levels = {}
+    for path in ("images/large", "images/small", "images/small/labels/cells"):
+        group = zarr.open_group(store, path=path, mode="r")
+        ome = group.attrs.asdict()["ome"]
+        # Reads the document of each array as well.
+        image = models.image.Image.from_zarr(group)
+        ngff.validate({"ome": ome}, version="0.5")
+        levels[path] = len(image.attributes.ome.multiscales[0].datasets)
+        assert len(yaozarrs.validate_ome_object(ome).multiscales[0].datasets) == levels[path]
+    assert list(levels.values()) == [2, 1, 1]
     store.close()
 
 
