@@ -352,3 +352,42 @@ def test_the_folder_of_a_lab_is_written_back_without_a_file_more(
             for r in rec.results()
         ]  # fmt: skip
         assert there.result("velocity", roi=2).status == "accepted by hand"
+
+
+# After a repair ----------------------------------------------------------------------------
+
+
+def damage_lineage(ds: ZarrDataset, rec: ZarrImageRecord) -> None:
+    path = Path(ds.path) / "images" / rec.image_id / "analysis" / "lineage.json"
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def test_a_repair_restores_what_ingest_knew_of_the_results_of_other_programs(
+    ds: ZarrDataset, lab: Path
+) -> None:
+    ds.ingest_legacy_folder(lab)
+    (rec,) = ds.iter_records()
+    before = rec.results()
+    damage_lineage(ds, rec)
+    report = ds.repair()
+    assert [action.kind for action in report.actions] == ["restore"]
+    assert rec.results() == before
+    assert ds.verify().errors == ()
+
+
+def test_a_repair_that_puts_lineage_away_finds_the_results_of_other_programs_again(
+    ds: ZarrDataset, lab: Path
+) -> None:
+    ds.ingest_legacy_folder(lab)
+    (rec,) = ds.iter_records()
+    before = rec.results()
+    ds.compute("mine", lambda _: 1)
+    damage_lineage(ds, rec)
+    actions = ds.repair().actions
+    assert [action.kind for action in actions if action.image_id] == ["quarantine", "rebuild"]
+    assert "4 results of other programs are known" in str(actions[1])
+    assert rec.results() == before
+    assert ds.verify().errors == ()
+    # Of what was computed here only the value is left: it is computed again.
+    assert rec.load_json("mine") == 1
+    assert len(ds.compute("mine", lambda _: 1).computed) == 1

@@ -6,7 +6,7 @@ import codecs
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -75,12 +75,19 @@ class _Written:
         return self._record.find(key.removeprefix(f"{self._record.prefix}/"))
 
 
-def adopt_results(dataset: OpenDataset) -> int:
-    """Make results of run markers and analysis metadata; see :meth:`ZarrDataset.adopt_results`."""
+def adopt_results(dataset: OpenDataset, ids: Iterable[str] | None = None) -> int:
+    """Make results of run markers and analysis metadata; see :meth:`ZarrDataset.adopt_results`.
+
+    Parameters
+    ----------
+    dataset : OpenDataset
+    ids : iterable of str, optional
+        Only of these images.
+    """
     dataset.require_writable()
     pooled = {name: _pooled_rows(dataset, _POOLED.format(name)) for name in _MARKERS}
     count = 0
-    for image_id in dataset.list_image_ids():
+    for image_id in dataset.list_image_ids() if ids is None else ids:
         with dataset.image_lock(image_id), RecordUpdate(dataset.storage, image_id) as update:
             adopted = adopt(update, image_id, pooled=pooled)
             if adopted:

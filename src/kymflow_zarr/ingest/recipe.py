@@ -24,6 +24,7 @@ from kymflow_zarr.errors import (
     StorageError,
 )
 from kymflow_zarr.formats.array.read import read_array
+from kymflow_zarr.ingest.adopt import adopt
 from kymflow_zarr.ingest.folder.convention import Acquisition, plan_folder
 from kymflow_zarr.ingest.folder.scan import ScannedFile, sha256_of_file
 from kymflow_zarr.ingest.sidecars.artifacts import (
@@ -365,7 +366,9 @@ def rebuild_image(draft: RecordDraft, files: Sequence[SourceFileDocument]) -> No
     plan = plan_folder(there, lambda scanned: scanned.rel_path in wanted, include_sidecars=True)
     with open_acquisition(plan.acquisitions[0], images[0].series) as source:
         source.stage_pixels(draft)
-        source.stage_artifacts(draft, partial(save_artifact, draft))
+        files = source.stage_artifacts(draft, partial(save_artifact, draft))
+        draft.set_source_files(files)
+        adopt(draft, draft.image_id, source.contents.events)
 
 
 def _unchanged(files: Sequence[SourceFileDocument]) -> Iterator[ScannedFile]:

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
+from functools import partial
 
 from kymflow_zarr import layout
 from kymflow_zarr.check.files import damaged_index_files, is_temporary, list_names
@@ -23,9 +24,11 @@ from kymflow_zarr.check.verify.dataset import settled, verify_images
 from kymflow_zarr.engine.dataset import OpenDataset
 from kymflow_zarr.engine.documents import dump, is_no_image, load, require_dataset
 from kymflow_zarr.engine.index.index import Index
+from kymflow_zarr.engine.results.lineage import KEY as LINEAGE
 from kymflow_zarr.engine.source_files import SourceFiles
 from kymflow_zarr.engine.tables import Tables
 from kymflow_zarr.errors import FormatVersionError, KymflowZarrError, StorageError
+from kymflow_zarr.ingest.adopt import adopt_results
 from kymflow_zarr.legacy_v1.storage import V1Storage
 from kymflow_zarr.schema.base import plain_group_document
 from kymflow_zarr.schema.checksums import FileSum
@@ -179,6 +182,7 @@ def repair_dataset(
     actions = _sweep(storage, dry_run=dry_run)
     image_ids = [i for i in Index(storage).image_ids() if not is_no_image(storage, i)]
     links = storage.links()
+    without_lineage: list[str] = []
     with hashing(storage, None) as hasher:
         # Do not lock intact images, so that writers need not wait.
         reports = verify_images(storage, image_ids, True, progress, executor)
@@ -187,14 +191,39 @@ def repair_dataset(
                 if left := _behind(links, verified.damages, image_id):
                     actions += left
                 elif not verified.is_whole:
-                    actions += _repair_image(storage, image_id, hasher, dry_run=dry_run)
+                    repaired = _repair_image(storage, image_id, hasher, dry_run=dry_run)
+                    actions += repaired
+                    if _has_no_lineage(repaired) and not dry_run:
+                        without_lineage.append(image_id)
         top = settled(storage, "", None, hasher).errors
         if left := _behind(links, top, None):
             actions += left
         elif top:
             actions += _repair_top(storage, hasher, dry_run=dry_run)
+    # The last step, as it asks the pooled tables too.
+    actions += _adopted_again(dataset, without_lineage)
     actions += _drop_index(storage, dry_run=dry_run)
     return RepairReport(dry_run, tuple(actions))
+
+
+def _has_no_lineage(actions: Iterable[RepairAction]) -> bool:
+    """Return True if a repair has put away what an image's results were made of."""
+    return any(
+        action.kind in ("quarantine", "lost") and action.where.endswith(f"/{LINEAGE}")
+        for action in actions
+    )
+
+
+def _adopted_again(dataset: OpenDataset, image_ids: Iterable[str]) -> list[RepairAction]:
+    """Make results once more of what other programs have left beside the images."""
+    actions = []
+    for image_id in image_ids:
+        count = without_conflict(dataset.storage, partial(adopt_results, dataset, [image_id]))
+        if count:
+            where = f"{layout.image_prefix(image_id)}/{LINEAGE}"
+            why = f"{count} results of other programs are known by what lies beside the image"
+            actions.append(RepairAction("rebuild", image_id, where, why))
+    return actions
 
 
 def _behind(

@@ -13,6 +13,7 @@ from typing import Self
 from kymflow_zarr import layout
 from kymflow_zarr.engine.images import artifacts
 from kymflow_zarr.engine.images.draft import RecordDraft
+from kymflow_zarr.engine.results.lineage import KEY as LINEAGE
 from kymflow_zarr.engine.source_files import read_source_file
 from kymflow_zarr.errors import KymflowZarrError, StorageError
 from kymflow_zarr.formats.gzip import gzip_bytes
@@ -107,6 +108,7 @@ class Sources:
             first in (document.pixels.path, layout.SOURCE_FILES)
             or below in fed
             or "/".join(below.split("/")[:2]) in fed
+            or below == LINEAGE
         )
 
     def find(self, wanted: FileSum) -> bytes | None:
