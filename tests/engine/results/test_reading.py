@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import pickle
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kymflow_zarr import ReadingRecord, RectRoi, ZarrDataset, ZarrImageRecord
+from kymflow_zarr import ArtifactInfo, ReadingRecord, RectRoi, ZarrDataset, ZarrImageRecord
 from kymflow_zarr.errors import ArgumentError, ReadOnlyError
 
 ROI = RectRoi(roi_id=2, x0=0, x1=4, y0=0, y1=10)
@@ -272,6 +273,27 @@ def test_an_artifact_that_is_not_there_is_remembered(rec: ZarrImageRecord) -> No
     rec.save_result("new", 1, inputs=reading)
     rec.save_json("none", 1)
     assert rec.result("new").reasons == ('input "none" was added',)
+
+
+SIZES: dict[str, Callable[[list[ArtifactInfo]], Any]] = {
+    "one size": lambda infos: next(i.size_bytes for i in infos if i.name == "note"),
+    "as text": lambda infos: str(next(i for i in infos if i.name == "note")),
+    "as a dict": lambda infos: dataclasses.asdict(next(i for i in infos if i.name == "note")),
+    "a copy": lambda infos: copy.copy(next(i for i in infos if i.name == "note")),
+    "pickle": lambda infos: pickle.dumps(next(i for i in infos if i.name == "note")),
+}
+
+
+@pytest.mark.parametrize("how", SIZES)
+def test_the_size_of_an_artifact_in_a_listing_is_remembered(rec: ZarrImageRecord, how: str) -> None:
+    reading = rec.reading()
+    SIZES[how](reading.list_artifacts())
+    assert read(reading) == {"artifacts", "artifact note"}
+    rec.save_result("new", 1, inputs=reading)
+    rec.save_df_parquet("rows", pd.DataFrame({"n": [7]}))
+    assert not rec.result("new").out_of_date
+    rec.save_json("note", {"good": "no longer"})
+    assert rec.result("new").out_of_date
 
 
 def test_a_result_cannot_be_made_of_itself(rec: ZarrImageRecord, ds: ZarrDataset) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from kymflow_zarr import layout
@@ -24,7 +25,7 @@ from kymflow_zarr.engine.results.inputs import (
 )
 from kymflow_zarr.engine.results.lineage import KEY, ResultId
 from kymflow_zarr.engine.results.result import ResultInput, inputs_of
-from kymflow_zarr.engine.results.views import ReadDict, ReadRegions, read_curation
+from kymflow_zarr.engine.results.views import ReadArtifactInfo, ReadDict, ReadRegions, read_curation
 from kymflow_zarr.errors import ArgumentError, ArtifactNotFoundError, ReadOnlyError
 from kymflow_zarr.schema.artifacts.lineage import InputDocument, InputKind
 from kymflow_zarr.storage.interface import Storage
@@ -335,10 +336,16 @@ class ReadingImage(StoredImage):
         return value
 
     def list_artifacts(self) -> list[ArtifactInfo]:
-        """Return the artifacts that are no results."""
+        """Return the artifacts that are no results; one whose size is read is an input."""
         there = self._now.plain_artifacts()
         self._note("artifacts", "", state_of(there))
-        return [i for i in super().list_artifacts() if i.key[len(self.prefix) + 1 :] in there]
+        infos: list[ArtifactInfo] = []
+        for info in super().list_artifacts():
+            key = info.key[len(self.prefix) + 1 :]
+            if key in there:
+                note = partial(self._note_artifact, key, info.name, self._now.artifact(key))
+                infos.append(ReadArtifactInfo(info, note))
+        return infos
 
     def list_array_artifacts(self) -> list[str]:
         """Return the names of the array artifacts that are no results."""

@@ -1,8 +1,8 @@
-"""Values that note which parts of them are read: a metadata payload, regions, curation.
+"""Values that note which parts of them are read: a metadata payload, regions, curation, artifacts.
 
-They are a dict, a list and a curation, so that functions written for those work unchanged. C code
-that reads a dict or a list directly is not seen part by part: a value of which no part was seen
-to be read counts as read as a whole.
+They are a dict, a list, a curation and entries of a listing, so that functions written for those
+work unchanged. C code that reads a dict or a list directly is not seen part by part: a value of
+which no part was seen to be read counts as read as a whole.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from kymflow_zarr.engine.curation.document import Curation
 from kymflow_zarr.engine.results.inputs import pointer_to
 from kymflow_zarr.engine.rois.values import Roi
 from kymflow_zarr.formats.json import TYPE_KEY
+from kymflow_zarr.types import ArtifactInfo
 
 _CURATION: Final = frozenset({"verdict", "note", "history"})
 # Methods that read all of a dict or a list.
@@ -212,3 +213,28 @@ def read_curation(curation: Curation, note: Callable[[str], None]) -> ReadCurati
         object.__setattr__(read, name, getattr(curation, name))
     object.__setattr__(read, "_note", note)
     return read
+
+
+class ReadArtifactInfo(ArtifactInfo):
+    """An artifact in a listing that notes when its size is read, which changes with its content.
+
+    Parameters
+    ----------
+    info : ArtifactInfo
+    note : callable
+        Called each time the size is read.
+    """
+
+    __slots__ = ("_note",)
+
+    def __init__(self, info: ArtifactInfo, note: Callable[[], None]) -> None:
+        super().__init__(info.name, info.kind, info.key, info.size_bytes)
+        object.__setattr__(self, "_note", note)
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "size_bytes":
+            object.__getattribute__(self, "_note")()
+        return object.__getattribute__(self, name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ArtifactInfo, (self.name, self.kind, self.key, self.size_bytes)
