@@ -23,6 +23,9 @@ HOSTILE_KEYS = (
     "images/../images/a/x", "images/./x", ".", "./x", "images//x", "images/", "images/a\0b", "\0",
     "images/a/\0",
 )  # fmt: skip
+# What a call may take on a busy machine, in seconds, before it counts as one that never returns.
+_PATIENCE_S = 60
+
 _ARRAY = {
     "zarr_format": 3, "node_type": "array", "shape": [3], "data_type": "uint8", "fill_value": 0,
     "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [1]}},
@@ -526,11 +529,12 @@ def _publish(storage: Storage) -> None:
 
 
 def _at_once(*calls: Callable[[], object]) -> None:
-    threads = [threading.Thread(target=call) for call in calls]
+    threads = [threading.Thread(target=call, daemon=True) for call in calls]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(_PATIENCE_S)
+        assert not thread.is_alive(), f"a call has not returned after {_PATIENCE_S} s"
 
 
 @contextlib.contextmanager

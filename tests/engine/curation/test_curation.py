@@ -557,7 +557,7 @@ def test_of_processes_with_one_revision_one_wins(image: ZarrImageRecord, ds: Zar
         assert run.stdin is not None
         run.stdin.write("\n")
         run.stdin.flush()
-    said = [run.communicate()[0].strip() for run in runs]
+    said = [run.communicate(timeout=120)[0].strip() for run in runs]
     assert sorted(said) == ["lost", "won"]
     assert image.curation().note == f"p{said.index('won')}"
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -192,6 +193,15 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
+def outcome_of(process: subprocess.Popen[Any]) -> tuple[Any, Any]:
+    """Wait for a process, and return what it wrote; kill one that does not end."""
+    try:
+        return process.communicate(timeout=SECONDS + 120)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+
+
 @contextmanager
 def readers(path: Path, seconds: float, count: int) -> Iterator[None]:
     command = [sys.executable, "-c", READER, str(path), str(time.time() + seconds)]
@@ -202,7 +212,7 @@ def readers(path: Path, seconds: float, count: int) -> Iterator[None]:
     try:
         yield
     finally:
-        outcomes = [(process.communicate(), process.returncode) for process in running]
+        outcomes = [(outcome_of(process), process.returncode) for process in running]
     for (out, err), code in outcomes:
         assert code == 0, err
         assert int(out) > 0
@@ -228,7 +238,7 @@ def test_a_writer_that_is_killed_again_and_again_loses_nothing_that_it_acknowled
                     time.sleep(0.005)
                 time.sleep(chance.uniform(0, 0.5))
                 writer.send_signal(signal.SIGKILL)
-                writer.wait()
+                writer.wait(60)
             assert writer.returncode == -signal.SIGKILL
             account.read(log.read_text())
             account.settle(path)
@@ -241,7 +251,7 @@ def test_eight_processes_in_a_race_then_an_exact_account(path: Path, tmp_path: P
     logs = [(tmp_path / f"said-{i}") for i in range(WRITERS)]
     with readers(path, SECONDS, 2):
         running = [start(path, f"w{i}", i + 1, end, log) for i, log in enumerate(logs)]
-        errors = [process.communicate()[1] for process in running]
+        errors = [outcome_of(process)[1] for process in running]
     assert [process.returncode for process in running] == [0] * WRITERS, errors
     account = Account()
     for log in logs:
@@ -265,12 +275,12 @@ def test_writers_that_are_killed_in_a_race_block_nobody(path: Path, tmp_path: Pa
             seed += 4
             while not all(log.stat().st_size for log in logs):
                 for process in running:
-                    assert process.poll() is None, process.communicate()
+                    assert process.poll() is None, outcome_of(process)
                 time.sleep(0.005)
             for process in running:
                 time.sleep(chance.uniform(0, 0.3))
                 process.kill()
-                process.communicate()
+                outcome_of(process)
             for log in logs:
                 account.read(log.read_text())
             account.settle(path)
