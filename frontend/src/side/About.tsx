@@ -37,8 +37,9 @@ export function Facts({ info }: { info: ImageInfo }) {
 const FIGURES = ["svg", "pdf", "png"];
 
 export function Downloads({ info, stage }: { info: ImageInfo; stage: Stage }) {
-  const { low, high } = stage.range.value;
-  const shown = { at: formatAt(stage.at.value), low: String(low), high: String(high), map: stage.colorMap.value, rois: stage.showRois.value ? null : "false" };
+  // Of channels that are drawn over each other, a contrast for each.
+  const ranges = stage.layers.value.map((layer) => layer.colors);
+  const shown = { at: formatAt(stage.at.value), low: ranges.map(({ low }) => low).join(), high: ranges.map(({ high }) => high).join(), map: stage.colorMap.value, rois: stage.showRois.value ? null : "false" };
   const [copied, setCopied] = useState(false);
   const zarr = info.ome_zarr && new URL(base + info.ome_zarr, location.href).href;
   const copy = async () => {

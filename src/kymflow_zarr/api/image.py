@@ -1116,8 +1116,8 @@ class ZarrImageRecord:
         channel: int | str = 1,
         at: Mapping[str, int] | None = None,
         cmap: str = "gray",
-        vmin: float | None = None,
-        vmax: float | None = None,
+        vmin: float | Sequence[float] | None = None,
+        vmax: float | Sequence[float] | None = None,
         rois: bool = True,
         scale_bar: bool = False,
     ) -> Axes:
@@ -1136,14 +1136,15 @@ class ZarrImageRecord:
             Time point and plane along ``z``, from 0, for images with such an axis beyond the
             plane.
         channel : int or str
-            From 1, or its name.
+            From 1, or its name. ``"all"`` draws up to four over each other in the colors of the
+            page, and a picture of red, green and blue as it is.
         at : mapping of str to int, optional
             Positions along other axes, from 0.
         cmap : str
             A matplotlib color map.
-        vmin, vmax : float, optional
+        vmin, vmax : float or sequence of float, optional
             Intensities at the ends of the color map; the 0.5th and 99.5th percentile if left
-            out.
+            out. With several channels a sequence has one for each.
         rois : bool
             Draw the regions of this channel and plane.
         scale_bar : bool

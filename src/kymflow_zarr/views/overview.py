@@ -17,7 +17,7 @@ from kymflow_zarr.views.plane import Plane, plane_of
 if TYPE_CHECKING:
     from kymflow_zarr.engine.image import StoredImage
 
-__all__ = ["MAX_TINTS", "is_rgb", "overview", "thumbnail", "thumbnail_png"]
+__all__ = ["MAX_TINTS", "TINTS", "is_rgb", "overview", "thumbnail", "thumbnail_png"]
 
 Means = npt.NDArray[np.float64]
 
@@ -26,8 +26,8 @@ _BAND_BYTES: Final = 2**25
 # Of a larger plane some bands only are read, evenly spaced.
 _READ_BYTES: Final = 2**30
 # Green, magenta, cyan, yellow: pairs that are told apart with every common color blindness.
-_TINTS: Final = ((0, 255, 0), (255, 0, 255), (0, 255, 255), (255, 255, 0))
-MAX_TINTS: Final = len(_TINTS)
+TINTS: Final = ((0, 255, 0), (255, 0, 255), (0, 255, 255), (255, 255, 0))
+MAX_TINTS: Final = len(TINTS)
 
 
 def thumbnail(image: StoredImage, size: int = thumbnails.SIZE) -> bytes:
@@ -89,14 +89,14 @@ def overview(record: StoredImage, size: int) -> npt.NDArray[np.uint8]:
     channels = next((n for a, n in zip(plane.axes, plane.shape, strict=True)
                      if a.quantity == "channel"), 1)  # fmt: skip
     rgb = is_rgb(record.dtype, channels, plane.channel_names)
-    several = 3 if rgb else min(channels, len(_TINTS))
+    several = 3 if rgb else min(channels, len(TINTS))
     drawn = [stretched(_means(record, plane, n + 1, shown, level), *shown) for n in range(several)]
     colors: Means
     if rgb:
         colors = np.stack(drawn, axis=-1)
     else:
         levels = [_levels(means) for means in drawn]
-        tints = np.array(_TINTS if several > 1 else (255.0,), dtype=np.float64)
+        tints = np.array(TINTS if several > 1 else (255.0,), dtype=np.float64)
         colors = np.tensordot(levels, tints[:several], axes=(0, 0))
     return np.rint(np.minimum(colors, 255)).astype(np.uint8)
 

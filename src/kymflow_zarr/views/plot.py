@@ -63,8 +63,8 @@ def plot(
     channel: int | str,
     at: Mapping[str, int] | None,
     cmap: str,
-    vmin: float | None,
-    vmax: float | None,
+    vmin: float | Sequence[float] | None,
+    vmax: float | Sequence[float] | None,
     rois: bool,
     scale_bar: bool,
 ) -> Axes:
@@ -75,25 +75,95 @@ def plot(
     from kymflow_zarr.views.plane import plane_of
 
     plane = plane_of(record)
-    index = plane.index(t=t, z=z, channel=channel, at=at)
     regions = known_rois(record.load_rois()) if rois else []
     level = _level_for(record, plane)
-    pixels = plane.arrange(_drawable(record.load_array(index, level=level)))
-    if vmin is None or vmax is None:
-        low, high = contrast(pixels)
-        vmin, vmax = low if vmin is None else vmin, high if vmax is None else vmax
+    if channel == "all" and channel not in plane.channel_names:
+        channels, tints = _tints(record, plane)
+        # The position along the channels says nothing where all of them are drawn.
+        at = {name: position for name, position in (at or {}).items() if name not in channels}
+        indices = [plane.index(t=t, z=z, channel=n + 1, at=at) for n in range(len(tints))]
+        pixels = _composite(
+            [plane.arrange(_drawable(record.load_array(index, level=level)))
+             for index in indices],
+            tints, _one_each(vmin, "vmin", len(tints)), _one_each(vmax, "vmax", len(tints)),
+            as_they_are=record.dtype == "u1" and len(tints) == 3 and tints[0] == (255, 0, 0),
+        )  # fmt: skip
+        vmin, vmax = 0.0, 255.0
+    else:
+        indices = [plane.index(t=t, z=z, channel=channel, at=at)]
+        pixels = plane.arrange(_drawable(record.load_array(indices[0], level=level)))
+        (vmin,), (vmax,) = _one_each(vmin, "vmin", 1), _one_each(vmax, "vmax", 1)
+        if vmin is None or vmax is None:
+            low, high = contrast(pixels)
+            vmin, vmax = low if vmin is None else vmin, high if vmax is None else vmax
     with drawn_axes(ax) as axes:
         extent = _extent(plane, record.levels[level].factors)
         title = record.image_id
         _draw_plane(axes, plane, pixels, extent, title=title, cmap=cmap, vmin=vmin, vmax=vmax)
         for number, roi in enumerate(regions):
-            if plane.shows(roi, index):
+            if any(plane.shows(roi, index) for index in indices):
                 _draw_roi(axes, plane, roi, f"C{number % 10}", record)
         if scale_bar:
             _draw_scale_bar(axes, plane)
     axes.set_xlim(plane.horizontal.start, plane.horizontal.extent)
     axes.set_ylim(plane.vertical.extent, plane.vertical.start)
     return axes
+
+
+_Tint = tuple[int, int, int]
+_PRIMARIES: Final = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
+
+
+def _tints(record: StoredImage, plane: Plane) -> tuple[set[str], Sequence[_Tint]]:
+    """Return the axis of channels, if any, and the colors in which the page draws its channels."""
+    from kymflow_zarr.views.overview import MAX_TINTS, TINTS, is_rgb
+
+    pairs = zip(plane.axes, plane.shape, strict=True)
+    sizes = {axis.name: size for axis, size in pairs if axis.quantity == "channel"}
+    n = next(iter(sizes.values()), 1)
+    if is_rgb(record.dtype, n, plane.channel_names):
+        return set(sizes), _PRIMARIES
+    if n > MAX_TINTS:
+        raise ArgumentError(
+            f"{n} channels are more than the {MAX_TINTS} that are drawn over each other",
+            where="channel", hint="Draw one of them.",
+        )  # fmt: skip
+    return set(sizes), TINTS[:n] if n > 1 else ((255, 255, 255),)
+
+
+def _one_each(
+    value: float | Sequence[float] | None, name: str, n: int
+) -> Sequence[float] | list[float | None]:
+    """Return one end of the contrast for each channel that is drawn."""
+    if value is None or isinstance(value, int | float):
+        return [value] * n
+    if len(value) != n:
+        raise ArgumentError(f"{name} has {len(value)} values for {n} channels", where=name)
+    return value
+
+
+def _composite(
+    planes: Sequence[npt.NDArray[Any]],
+    tints: Sequence[_Tint],
+    lows: Sequence[float | None],
+    highs: Sequence[float | None],
+    *,
+    as_they_are: bool,
+) -> npt.NDArray[np.uint8]:
+    """Return channels drawn over each other, as a sum of colors."""
+    import numpy as np
+
+    from kymflow_zarr.views.picture import contrast
+
+    total = np.zeros((*planes[0].shape, 3))
+    for pixels, tint, low, high in zip(planes, tints, lows, highs, strict=True):
+        usual = (0.0, 255.0) if as_they_are else contrast(pixels)
+        low, high = usual[0] if low is None else low, usual[1] if high is None else high
+        with np.errstate(all="ignore"):
+            levels = (pixels.astype(np.float64) - low) / max(high - low, 1e-300)
+        levels = np.clip(np.nan_to_num(levels, nan=0.0), 0, 1)
+        total += levels[..., np.newaxis] * np.array(tint)
+    return np.rint(np.minimum(total, 255)).astype(np.uint8)
 
 
 @contextmanager

@@ -146,7 +146,8 @@ def _figure_file(request: Request) -> Response:
     form = wanted_form(request, *_FIGURES)
     require_small_planes(record)
     query = request.query_params
-    low, high = (_number(query.get(name), name) for name in ("low", "high"))
+    several = query.get("map") == "composite"
+    low, high = (_numbers(query.get(name), name) for name in ("low", "high"))
 
     def draw(path: Path) -> None:
         from kymflow_zarr.views.plot import new_figure, save_figure
@@ -154,6 +155,7 @@ def _figure_file(request: Request) -> Response:
         figure = new_figure()
         ax = record.plot(
             figure.subplots(), at=at_of(query.get("at", "")), vmin=low, vmax=high,
+            channel="all" if several else 1,
             cmap=_color_map(query.get("map", "gray")), rois=query.get("rois") != "false",
             scale_bar=True,
         )  # fmt: skip
@@ -164,7 +166,7 @@ def _figure_file(request: Request) -> Response:
 
 
 def _color_map(name: str) -> Any:
-    """Return the color map that the page calls so; gray for several channels at once."""
+    """Return the color map that the page calls so; several channels at once need none."""
     from matplotlib.colors import LinearSegmentedColormap
 
     if name in ("viridis", "magma"):
@@ -180,11 +182,13 @@ _COLORS: Final = {
 }  # fmt: skip
 
 
-def _number(text: str | None, where: str) -> float | None:
+def _numbers(text: str | None, where: str) -> float | list[float] | None:
+    """Return a number, or one for each channel."""
     if not text:
         return None
     try:
-        return float(text)
+        numbers = [float(part) for part in text.split(",")]
+        return numbers if len(numbers) > 1 else numbers[0]
     except ValueError:
         raise ArgumentError(f"{where} is {text!r}, not a number", where=where) from None
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
 from kymflow_zarr import ZarrDataset
@@ -72,6 +75,37 @@ def test_a_figure_of_an_image_has_its_plane_its_contrast_and_a_scale_bar(
     assert 'id="ROI 1"' in figure.text
     plain = client.get("/download/figure/kymo?as=svg&rois=false").text
     assert 'id="ROI 1"' not in plain
-    for query in ("at=z:99", "at=q:1", "low=dark"):
+    for query in ("map=composite&low=1,2,3", "at=z:99", "at=q:1", "low=dark"):
         assert client.get(f"/download/figure/stack?as=png&{query}").status_code == 400
     assert client.get("/download/figure/stack?as=png&at=c:1,z:2").content[:4] == b"\x89PNG"
+
+
+def test_a_figure_of_several_channels_has_their_colors_and_contrasts(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    with ZarrDataset(tmp_path / "x.zarr", "w-", durability="relaxed") as ds:
+        stack = np.zeros((2, 8, 8), np.uint16)
+        stack[0, :4], stack[1, :, :4] = 100, 50
+        ds.add_image(stack, image_id="two", axes="cyx", pixel_size_um=0.5)
+        rgb = np.zeros((8, 8, 3), np.uint8)
+        rgb[..., 0], rgb[..., 2] = 255, 128
+        ds.add_image(rgb, image_id="rgb", axes="yxc", channel_names=["red", "green", "blue"])
+        ds.add_image(np.zeros((5, 8, 8), np.uint8), image_id="five", axes="cyx")
+        client = client_of(ds)
+
+        def colors(image_id: str, query: str) -> set[tuple[int, ...]]:
+            address = f"/download/figure/{image_id}?as=png&map=composite&rois=false&{query}"
+            answer = client.get(address)
+            assert answer.status_code == 200, answer.text
+            png = np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGB"))
+            found, counts = np.unique(png.reshape(-1, 3), axis=0, return_counts=True)
+            return {tuple(map(int, found[i])) for i in np.argsort(counts)[-6:]}
+
+        # Green over magenta, half as bright with twice its range; the channel with the focus in
+        # the page is no matter.
+        found = colors("two", "low=0,0&high=100,100&at=c:1")
+        assert {(0, 255, 0), (128, 255, 128), (128, 0, 128)} <= found
+        assert {(0, 128, 0), (255, 128, 255)} <= colors("two", "low=0,0&high=200,50")
+        assert (255, 0, 128) in colors("rgb", "")
+        refused = client.get("/download/figure/five?as=png&map=composite")
+        assert refused.status_code == 400
+        assert "5 channels" in refused.json()["error"]["what"]
