@@ -53,7 +53,7 @@ class TestSaving:
         assert payload["experiment_metadata"]["species"] == "mouse"
         assert payload["rois"] == [roi, {"species": "rat", "depth": None}]
 
-    def test_what_a_class_has_no_field_for_is_kept(self, rec: ZarrImageRecord) -> None:
+    def test_keys_without_a_field_of_the_class_are_preserved(self, rec: ZarrImageRecord) -> None:
         header = {"ndim": 2, "acquired_local_epoch_ns": 5}
         rec.save_metadata_payload({"version": "1.0", "header": header, "accepted": True})
         rec.save_metadata_objects(header=Offers({"ndim": 2}), experiment=Experiment(), rois=[])

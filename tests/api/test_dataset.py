@@ -64,7 +64,7 @@ class TestModes:
             ZarrDataset(home, mode=mode)
         assert files_of(home) == before
 
-    def test_w_refuses_a_dataset_in_which_somebody_keeps_other_files(self, ds: ZarrDataset) -> None:
+    def test_w_refuses_a_dataset_that_holds_foreign_files(self, ds: ZarrDataset) -> None:
         ds.add_image(PIXELS)
         (ds.path / "notes.txt").write_text("mine")
         with pytest.raises(ValueError, match=r"notes\.txt"):
@@ -293,7 +293,7 @@ class TestDelete:
 
 
 class TestManifest:
-    def test_it_tells_of_every_image_without_its_pixels(
+    def test_it_describes_every_image_without_its_pixels(
         self, rec: ZarrImageRecord, ds: ZarrDataset
     ) -> None:
         key = rec.save_metadata_payload({"header": {"acquired_local_epoch_ns": 5}})

@@ -151,7 +151,7 @@ class TestPixels:
             ),
         ],
     )
-    def test_what_cannot_be_kept_is_named_and_nothing_is_written(
+    def test_values_that_cannot_be_stored_are_named_and_nothing_is_written(
         self, ds: ZarrDataset, arr: Any, says: str
     ) -> None:
         before = files_of(ds.path)
@@ -238,7 +238,7 @@ class TestSaveArray:
         folders = [p.name for p in (ds.path / "images" / rec.image_id).iterdir() if p.is_dir()]
         assert sorted(folders) == ["data-5", "data-6"]
 
-    def test_pixels_that_cannot_be_kept_leave_the_old_ones(
+    def test_pixels_that_cannot_be_stored_leave_the_old_ones(
         self, rec: ZarrImageRecord, kymograph: npt.NDArray[np.uint16], ds: ZarrDataset
     ) -> None:
         before = files_of(ds.path / "images")
@@ -272,7 +272,7 @@ class TestSaveArray:
 
 class TestAxes:
     @pytest.mark.parametrize(("ndim", "names"), [(2, "yx"), (3, "zyx"), (4, "czyx"), (5, "tczyx")])
-    def test_defaults(self, ds: ZarrDataset, ndim: int, names: str) -> None:
+    def test_defaults_of_the_arguments(self, ds: ZarrDataset, ndim: int, names: str) -> None:
         rec = ds.add_image(np.zeros((2,) * ndim, "u1"))
         assert rec.get_axes() == list(names)
 
@@ -422,7 +422,7 @@ class TestNames:
             (pd.Series([1]), r"\.to_frame\(\)"),
         ],
     )
-    def test_what_is_no_data_frame_is_told_how_to_become_one(
+    def test_a_value_that_is_no_data_frame_is_refused_with_how_to_make_one(
         self, rec: ZarrImageRecord, value: Any, says: str
     ) -> None:
         for save in (rec.save_df_parquet, rec.save_df_csv_gz):
@@ -487,7 +487,7 @@ class TestArrayArtifacts:
             with pytest.raises(KeyError, match="'roi'"):
                 call("roi")
 
-    def test_what_cannot_be_kept(self, rec: ZarrImageRecord) -> None:
+    def test_values_that_cannot_be_stored(self, rec: ZarrImageRecord) -> None:
         with pytest.raises(ValueError, match="object"):
             rec.save_array_artifact("m", np.array([None]))
         with pytest.raises(ValueError, match="axes"):

@@ -176,7 +176,7 @@ def test_one_missing_chunk_takes_the_array_artifact_along(root: Path) -> None:
         np.testing.assert_array_equal(ds["line"].load_array(), PIXELS)
 
 
-def test_what_is_gone_is_said_to_be_lost(root: Path) -> None:
+def test_missing_files_are_reported_as_lost(root: Path) -> None:
     (root / LINE / "analysis/flow/velocity.csv.gz").unlink()
     report = repair(root)
     assert [(a.kind, a.where) for a in report.lost] == [
@@ -187,7 +187,7 @@ def test_what_is_gone_is_said_to_be_lost(root: Path) -> None:
     assert json.loads(why.read_text())["put_aside"][0]["what"] == "lost"
 
 
-def test_a_file_of_somebody_else_where_readers_look_is_quarantine(root: Path) -> None:
+def test_a_foreign_file_where_readers_look_goes_to_quarantine(root: Path) -> None:
     (root / LINE / "analysis/mine.json").write_text("{}")
     (root / LINE / "notes.txt").write_text("mine")
     [action] = repair(root).actions
@@ -196,7 +196,7 @@ def test_a_file_of_somebody_else_where_readers_look_is_quarantine(root: Path) ->
 
 
 @pytest.mark.parametrize("damage", [flip, Path.unlink, lambda path: path.write_bytes(b"")])
-def test_lists_of_checksums_are_made_anew(
+def test_lists_of_checksums_are_rebuilt(
     root: Path, scan: str, damage: Callable[[Path], object]
 ) -> None:
     before = data_of(root)
@@ -207,7 +207,7 @@ def test_lists_of_checksums_are_made_anew(
     assert data_of(root) == before
 
 
-def test_without_a_list_the_documents_tell_what_is_whole(root: Path, scan: str) -> None:
+def test_without_a_list_the_documents_show_what_is_whole(root: Path, scan: str) -> None:
     before = data_of(root)
     (root / scan / "checksums.sha256").unlink()
     flip(root / scan / "data/c/0/0")
@@ -313,7 +313,7 @@ def test_any_damage_is_mended_and_leaves_the_rest_as_it_was(
                 assert after[key] == content, f"{key}: {report}"
 
 
-def test_a_dataset_that_is_gone_says_so(root: Path) -> None:
+def test_a_deleted_dataset_is_an_error_that_says_so(root: Path) -> None:
     with ZarrDataset(root, mode="r") as ds:
         shutil.rmtree(root)
         with pytest.raises(KymflowZarrError):

@@ -120,7 +120,7 @@ def place(root: Path, case: Case) -> Path:
 
 
 @pytest.mark.parametrize("case", [*CASES, UNREADABLE], ids=lambda c: f"{c.code} {c.where}")
-def test_what_is_wrong_is_named(root: Path, case: Case) -> None:
+def test_wrong_values_of_a_document_are_named(root: Path, case: Case) -> None:
     if case is UNREADABLE and sys.platform == "win32":
         pytest.skip("links need a privilege there")
     path = place(root, case)
@@ -169,7 +169,7 @@ def test_one_image_alone(root: Path) -> None:
             gone.verify()
 
 
-def test_every_byte_is_counted_and_progress_is_told(root: Path) -> None:
+def test_every_byte_is_counted_and_progress_is_reported(root: Path) -> None:
     seen: list[tuple[int, int, str]] = []
     with ZarrDataset(root, mode="r") as ds:
         report = ds.verify(progress=lambda done, total, label: seen.append((done, total, label)))

@@ -166,7 +166,7 @@ def test_every_file_cut_emptied_grown_deleted(
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "zarr.json", "a.json", "a.parquet", "c", "0"])
-def test_a_file_of_somebody_else_in_every_folder(root: Path, said: Any, name: str) -> None:
+def test_a_foreign_file_in_every_folder(root: Path, said: Any, name: str) -> None:
     folders = [root, *sorted(path for path in root.rglob("*") if path.is_dir())]
     told = 0
     for folder in folders:

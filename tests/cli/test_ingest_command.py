@@ -155,9 +155,7 @@ def test_refresh_brings_a_dataset_up_to_date(legacy: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("who", [["--workers", "2"], ["--processes", "1"]])
-def test_who_does_the_work_makes_no_difference(
-    legacy: Path, tmp_path: Path, who: list[str]
-) -> None:
+def test_the_executor_makes_no_difference(legacy: Path, tmp_path: Path, who: list[str]) -> None:
     target, out = tmp_path / "new.zarr", tmp_path / "out"
     assert json_of(run("ingest", legacy, target, "--json", *who))["counts"]["ingested"] == 3
     assert json_of(run("refresh", legacy, target, "--json", *who))["counts"]["unchanged"] == 3

@@ -67,7 +67,7 @@ def test_ctrl_c_at_a_question_is_no_answer(dataset: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("where", ["before", "after", "environment"])
-def test_a_traceback_is_shown_to_those_who_ask(
+def test_a_traceback_is_shown_on_request(
     tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = ["ls", str(tmp_path / "nowhere.zarr")]
@@ -95,7 +95,7 @@ def test_a_letter_that_the_terminal_does_not_have_is_spelled_out(
     assert b"x 0.284 \\xb5m" in done.stdout
 
 
-def test_progress_tells_rate_and_remaining_time_on_a_terminal(
+def test_progress_shows_rate_and_remaining_time_on_a_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from kymflow_zarr.cli.output.terminal import progress_bar

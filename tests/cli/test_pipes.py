@@ -36,7 +36,7 @@ def run_unread(*args: object, stderr_too: bool = False) -> tuple[int, str]:
 @pytest.mark.parametrize(
     "args", [["--help"], ["--version"], ["ls", "--help"], ["schema"]], ids=" ".join
 )
-def test_words_that_nobody_reads_are_no_problem(args: list[str]) -> None:
+def test_output_that_no_program_reads_is_no_problem(args: list[str]) -> None:
     assert run_unread(*args) == (0, "")
 
 
@@ -60,7 +60,7 @@ def test_what_is_said_of_a_dataset_need_not_be_read(ds: ZarrDataset, args: list[
     assert run_unread(args[0], ds.path, *args[1:]) == (0, "")
 
 
-def test_an_error_that_nobody_reads_still_has_its_exit_code(tmp_path: Path) -> None:
+def test_an_error_whose_text_no_program_reads_still_has_its_exit_code(tmp_path: Path) -> None:
     code, _ = run_unread("ls", tmp_path / "nothing.zarr", stderr_too=True)
     assert code == 2
     code, said = run_unread("ls", tmp_path / "nothing.zarr")

@@ -26,11 +26,11 @@ def test_help_shows_examples_a_line_each(command: str) -> None:
 
 
 @pytest.mark.parametrize("command", sorted(set(app.commands) - {"demo", "completion", "delete"}))
-def test_every_command_that_tells_facts_tells_them_as_json(command: str) -> None:
+def test_every_command_that_prints_facts_prints_them_as_json(command: str) -> None:
     assert "--json" in run(command, "--help").stdout
 
 
-def test_the_page_and_the_help_tell_of_every_command_and_exit_code() -> None:
+def test_the_page_and_the_help_list_every_command_and_exit_code() -> None:
     page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
     told = run("--help").stdout
     for command in app.commands:
@@ -94,7 +94,7 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     assert result.stderr.splitlines()[-1].startswith("error: ")
 
 
-def test_an_error_nobody_foresaw_is_no_traceback_either(
+def test_an_unexpected_error_prints_no_traceback(
     dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> NoReturn:

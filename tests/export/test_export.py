@@ -112,7 +112,7 @@ def test_a_parquet_and_a_gzip_csv_of_one_name_both_arrive(tmp_path: Path) -> Non
     assert pd.read_csv(image / "x.csv.gz")["roi_id"].tolist() == [2, 4]
 
 
-def test_the_manifest_tells_enough_to_rebuild_the_dataset(tmp_path: Path) -> None:
+def test_the_manifest_is_enough_to_rebuild_the_dataset(tmp_path: Path) -> None:
     ds = dataset(tmp_path)
     ds.export_legacy_folder(tmp_path / "out")
     told = manifest_of(tmp_path / "out")

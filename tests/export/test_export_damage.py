@@ -63,7 +63,7 @@ def replace_by_another(path: Path) -> None:
 @pytest.mark.parametrize(
     "lose", [rename, unmount, remove_root_document, remove_images, replace_by_another]
 )
-def test_a_dataset_that_has_gone_does_not_take_its_export_with_it(
+def test_a_dataset_that_was_deleted_leaves_its_export(
     tmp_path: Path, lose: Callable[[Path], None]
 ) -> None:
     ds = dataset(tmp_path)

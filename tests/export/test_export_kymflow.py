@@ -116,7 +116,7 @@ def test_a_moved_and_changed_folder_comes_back_as_it_is_now(
     assert contents_of(tmp_path / "changed") == contents_of(moved)
 
 
-def test_leaving_out(ds: ZarrDataset, tmp_path: Path) -> None:
+def test_leaving_out_columns(ds: ZarrDataset, tmp_path: Path) -> None:
     report = ds.export_legacy_folder(
         tmp_path / "out", layout="kymflow", include_tiff=False, include_tables=False
     )

@@ -50,7 +50,7 @@ def dataset(folder: Path, files: dict[str, bytes], loose: dict[str, bytes]) -> Z
     return ds
 
 
-def test_kept_source_files_come_out_as_they_were(tmp_path: Path) -> None:
+def test_source_files_are_exported_as_they_were(tmp_path: Path) -> None:
     ds = dataset(tmp_path, {"day1/A_0001.tif.TXT": HEADER}, {"Notes on day 1.txt": NOTES})
     report = ds.export_legacy_folder(tmp_path / "out")
     out = files_of(tmp_path / "out")
@@ -69,7 +69,7 @@ def test_kept_source_files_come_out_as_they_were(tmp_path: Path) -> None:
     assert ds.export_legacy_folder(tmp_path / "out").written == ()
 
 
-def test_the_manifest_tells_all_that_is_known_of_source_files(tmp_path: Path) -> None:
+def test_the_manifest_states_all_that_is_known_of_source_files(tmp_path: Path) -> None:
     ds = dataset(tmp_path, {"day1/A.txt": HEADER}, {"notes": NOTES})
     ds.export_legacy_folder(tmp_path / "out")
     told = manifest_of(tmp_path / "out")
@@ -137,7 +137,7 @@ def test_an_artifact_named_like_the_folder_of_source_files_has_its_own_place(
     assert out["images/a/source%5ffiles/x.json"].strip() == b"1"
 
 
-def test_kept_bytes_that_are_not_the_file_are_never_passed_on(tmp_path: Path) -> None:
+def test_stored_bytes_that_are_not_those_of_the_file_are_never_exported(tmp_path: Path) -> None:
     ds = dataset(tmp_path, {"A.txt": HEADER}, {"notes": NOTES, "more": b"more"})
     (stored,) = (ds.path / "images/a/source_files").iterdir()
     stored.write_bytes(gzip.compress(b"another"))

@@ -37,7 +37,7 @@ def test_a_second_export_changes_nothing_if_nothing_changed(tmp_path: Path) -> N
     assert "0 of them written now" in str(second)
 
 
-def test_the_report_tells_what_was_written_from_what_was_there(tmp_path: Path) -> None:
+def test_the_report_distinguishes_what_was_written_from_what_was_there(tmp_path: Path) -> None:
     ds = dataset(tmp_path)
     ds.export_legacy_folder(tmp_path / "out")
     ds["rich"].save_json("quality", {"good": True})
@@ -110,7 +110,7 @@ def test_a_file_that_was_changed_since_is_never_overwritten(tmp_path: Path) -> N
     assert files_of(tmp_path / "out") == before
 
 
-def test_a_stale_file_that_was_changed_since_is_kept(tmp_path: Path) -> None:
+def test_a_stale_file_that_was_changed_since_is_not_deleted(tmp_path: Path) -> None:
     ds = dataset(tmp_path)
     out = tmp_path / "out"
     ds.export_legacy_folder(out)

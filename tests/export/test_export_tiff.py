@@ -178,7 +178,7 @@ def test_steps_beyond_the_reach_of_tiff_resolutions(tmp_path: Path, step: float)
         assert image.axes[1] == Axis("x", "space", "micrometer", step)
 
 
-def test_a_unit_that_nobody_knows_does_not_spoil_the_file(tmp_path: Path) -> None:
+def test_an_unknown_unit_does_not_spoil_the_file(tmp_path: Path) -> None:
     pixels = filled((5, 6), "uint16")
     axes = (Axis("y", "space", "line\nbreak", 2.0), Axis("x", "space", "\u00b5furlong", 3.0))
     np.testing.assert_array_equal(tifffile.imread(exported(tmp_path, pixels, axes=axes)), pixels)
@@ -275,7 +275,7 @@ def rewritten(tmp_path: Path, pixels: npt.NDArray[Any], **options: Any) -> tuple
     ],
 )
 @pytest.mark.parametrize("shape", [(8, 9), (3, 8, 9)])
-def test_an_image_that_is_written_anew_looks_as_it_did(
+def test_an_image_that_is_rewritten_looks_as_it_did(
     tmp_path: Path, options: dict[str, Any], photometric: int, shape: tuple[int, ...]
 ) -> None:
     pixels = filled(shape, "uint8")
@@ -289,7 +289,7 @@ def test_an_image_that_is_written_anew_looks_as_it_did(
                 np.testing.assert_array_equal(tif.pages.first.colormap, COLORS)
 
 
-def test_colors_that_become_channels_are_told(tmp_path: Path) -> None:
+def test_colors_that_become_channels_are_reported(tmp_path: Path) -> None:
     _, reason = rewritten(tmp_path, filled((8, 9, 4), "uint8"), photometric="separated")
     assert "colors (photometric interpretation 5) became channels" in reason
 
@@ -371,7 +371,7 @@ def test_a_name_that_ends_in_ome_tif_gives_what_ome_tiff_can_tell(tmp_path: Path
     ("dtype", "axes", "reason"),
     [("int64", ("y", "x"), "no pixels of type int64"), ("uint8", ("t", "x"), "no rows in time")],
 )
-def test_what_ome_tiff_cannot_tell_is_refused_by_name(
+def test_pixels_that_ome_tiff_cannot_describe_are_refused_by_name(
     tmp_path: Path, dtype: str, axes: tuple[str, str], reason: str
 ) -> None:
     with ZarrDataset(tmp_path / "d.zarr", mode="w", durability="relaxed") as ds:

@@ -11,7 +11,7 @@ from kymflow_zarr.formats.gzip import deflate_bytes, gzip_bytes
 
 
 @pytest.mark.parametrize("data", [b"", b"a", b"time,velocity\n" * 10_000, bytes(range(256)) * 300])
-def test_any_program_unpacks_what_is_kept(data: bytes) -> None:
+def test_any_program_unpacks_the_stored_files(data: bytes) -> None:
     packed = gzip_bytes(data)
     assert gzip.decompress(packed) == data
     assert zlib.decompress(deflate_bytes(data), wbits=-zlib.MAX_WBITS) == data

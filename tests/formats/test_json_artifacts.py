@@ -218,7 +218,7 @@ def test_whatever_is_accepted_comes_back_equal(value: Any) -> None:
         (lambda: 1, "function"),
     ],
 )
-def test_what_cannot_be_kept_is_named_by_its_place(
+def test_values_that_cannot_be_stored_are_named_by_their_place(
     rec: ZarrImageRecord, value: Any, place: str
 ) -> None:
     with pytest.raises(ValueError, match=place):

@@ -57,7 +57,7 @@ def test_velocities_of_regions_know_the_revision_they_were_made_of(
 
 
 @pytest.mark.parametrize(("rows", "status"), [(3, "ok"), (0, "empty")])
-def test_run_markers_tell_computed_and_empty_from_never_computed(
+def test_run_markers_distinguish_computed_and_empty_from_never_computed(
     ds: ZarrDataset, rec: ZarrImageRecord, rows: int, status: str
 ) -> None:
     ds.add_image(np.ones((20, 8), "uint16"), image_id="never")

@@ -249,7 +249,9 @@ def test_wrong_calls_change_nothing(old: Path, tmp_path: Path) -> None:
     assert files_of(tmp_path) == before
 
 
-def test_what_version_2_has_no_place_for_is_kept_and_reported(old: Path, tmp_path: Path) -> None:
+def test_files_without_a_place_in_version_2_are_preserved_and_reported(
+    old: Path, tmp_path: Path
+) -> None:
     line = old / "images" / KYMOGRAPH
     edit_json(line / ".zattrs", operator="Ada", gain=[1, None])
     (line / "data" / ".zattrs").write_text('{"lut": "fire"}')
@@ -294,7 +296,7 @@ def test_names_that_nest_come_over(old: Path, tmp_path: Path) -> None:
             assert np.array_equal(ds[STACK].load_array_artifact("roi/Mask 1"), MASK)
 
 
-def test_json_that_is_not_strict_is_written_anew_and_the_rest_stays_as_it_is(
+def test_json_that_is_not_strict_is_rewritten_and_the_rest_stays_as_it_is(
     old: Path, tmp_path: Path
 ) -> None:
     new = tmp_path / "new.zarr"

@@ -113,7 +113,7 @@ def no_leftovers(ds: ZarrDataset) -> bool:
 
 
 @EVERY
-def test_a_folder_goes_in_the_same_whoever_reads_it(
+def test_a_folder_is_ingested_the_same_by_any_executor(
     mine: Path, tmp_path: Path, executor: Executor | None
 ) -> None:
     with ZarrDataset(tmp_path / "one.zarr") as one, ZarrDataset(tmp_path / "other.zarr") as other:

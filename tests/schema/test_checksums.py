@@ -21,7 +21,7 @@ LISTS = st.dictionaries(KEYS, SUMS, max_size=8)
 
 
 @given(files=LISTS, changed=LISTS, removed=st.lists(KEYS, max_size=3))
-def test_a_changed_list_is_the_list_written_anew(
+def test_a_changed_list_equals_a_list_built_from_scratch(
     files: dict[str, FileSum], changed: dict[str, FileSum], removed: list[str]
 ) -> None:
     gone = tuple(f"{key}/" for key in removed)

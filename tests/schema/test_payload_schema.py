@@ -272,7 +272,7 @@ def test_what_ingest_writes_keeps_to_the_schema(ds: ZarrDataset, tmp_path: Path)
     assert not [p for p in ds.validate().problems if p.code.startswith(("metadata", "roi"))]
 
 
-def test_older_forms_in_a_dataset_are_reported_and_written_anew(rec: ZarrImageRecord) -> None:
+def test_older_forms_in_a_dataset_are_reported_and_rewritten(rec: ZarrImageRecord) -> None:
     rec.save_metadata_payload(OLD | {"header": {"shape": [500, 38]}})
     with ZarrDataset(rec._image.storage.location) as ds:
         problems = ds.validate().problems

@@ -86,7 +86,7 @@ def test_no_document_makes_a_file_outside_be_read_or_written(
         ExportedFiles(folder, {}).place(path)
 
 
-def test_a_kept_source_file_is_read_from_its_folder_alone() -> None:
+def test_a_source_file_is_read_from_its_folder_alone() -> None:
     for key in ("source_files/a.gz", "images/a/source_files/b%2fc.gz"):
         require_source_file_key(key)
     for path in [*LEADS_OUT, "a/b", "../a"]:
@@ -95,7 +95,7 @@ def test_a_kept_source_file_is_read_from_its_folder_alone() -> None:
                 require_source_file_key(key)
 
 
-def test_a_source_file_that_is_called_like_a_device_is_kept_under_a_safe_name() -> None:
+def test_a_source_file_that_is_called_like_a_device_is_stored_under_a_safe_name() -> None:
     for name in sorted(DEVICES):
         assert layout.is_safe_key(layout.source_file_key(name)), name
     assert layout.source_file_key("nul") == "source_files/%6eul.gz"

@@ -311,7 +311,7 @@ def test_every_kind_of_pixel_is_drawn(ds: ZarrDataset, dtype: str) -> None:
 # What people wrote -------------------------------------------------------------------------
 
 
-def test_nothing_that_somebody_wrote_is_executed(ds: ZarrDataset) -> None:
+def test_no_text_of_a_dataset_is_executed(ds: ZarrDataset) -> None:
     evil = f"\"'>{SCRIPT}<img src=x onerror=alert(1)>\x00\x1b\u202e"
     rec = ds.add_image(
         np.zeros((2, 8, 8), "uint8"), axes="cyx", image_id="<b>", channel_names=[SCRIPT, evil]

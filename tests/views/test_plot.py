@@ -170,7 +170,7 @@ def test_a_scale_bar_is_as_long_as_it_says(line_scan: ZarrImageRecord) -> None:
     assert ax.get_xlim() == pytest.approx((0, 1))
 
 
-def test_it_draws_where_it_is_told_and_with_these_gray_levels(line_scan: ZarrImageRecord) -> None:
+def test_it_draws_on_the_given_axes_with_the_given_contrast(line_scan: ZarrImageRecord) -> None:
     _, (_, right) = plt.subplots(1, 2)
     assert line_scan.plot(right, cmap="viridis", vmin=5, vmax=9) is right
     assert image_of(right).get_clim() == (5, 9)
@@ -280,7 +280,7 @@ def test_one_region_and_one_column_can_be_asked_for(line_scan: ZarrImageRecord) 
     assert spans_and_moments(below) == ([], [0.5])
 
 
-def test_channels_of_one_region_are_told_apart(ds: ZarrDataset) -> None:
+def test_channels_of_one_region_are_distinguished(ds: ZarrDataset) -> None:
     rec = ds.add_image(np.zeros((2, 100, 8), "uint8"), axes="cyx", line_period_s=0.01)
     assert rec.axes[1].quantity == "time"
     both = VELOCITY[VELOCITY["roi_id"] == 1].assign(channel=[1, 2, 2])

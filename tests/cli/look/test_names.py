@@ -54,7 +54,7 @@ def test_an_image_is_called_by_its_file_then_its_folder_then_its_id(lab: Path) -
             ds.find("cap_3")
 
 
-def test_images_of_one_file_are_told_apart_by_their_part(tmp_path: Path) -> None:
+def test_images_of_one_file_are_distinguished_by_their_series(tmp_path: Path) -> None:
     with ZarrDataset(tmp_path / "x.zarr", "w-") as ds:
         for image_id in ("aaaaaaaabbbb", "aaaaaaaacccc"):
             record = ds.add_image(np.zeros((4, 4), np.uint8), image_id=image_id)

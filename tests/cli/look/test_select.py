@@ -201,7 +201,7 @@ def test_a_condition_holds_or_its_opposite_does(value: Any, sign: str, text: str
         assert holds != parse_condition(f"x{opposite[sign]}{text}").holds(value)
 
 
-def test_ls_tells_the_calibration_of_every_axis(tmp_path: Path) -> None:
+def test_ls_shows_the_calibration_of_every_axis(tmp_path: Path) -> None:
     with ZarrDataset(tmp_path / "new.zarr") as ds:
         ds.add_image(
             np.zeros((2, 3, 4, 5), np.uint8),

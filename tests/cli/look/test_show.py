@@ -20,7 +20,7 @@ from kymflow_zarr.cli.output.picture import picture
 from tests.cli.run import json_of, one_error_line, run
 
 
-def test_ls_tells_what_the_dataset_holds(dataset: Path) -> None:
+def test_ls_shows_what_the_dataset_holds(dataset: Path) -> None:
     result = run("ls", dataset)
     assert result.exit_code == 0
     header, *lines = result.stdout.splitlines()
@@ -79,7 +79,7 @@ def test_show_takes_the_beginning_of_an_id(dataset: Path) -> None:
     assert json_of(run("show", dataset, prefix, "--json"))["image_id"] == first
 
 
-def test_show_tells_all_about_an_image(dataset: Path) -> None:
+def test_show_prints_all_about_an_image(dataset: Path) -> None:
     with ZarrDataset(dataset, mode="a") as ds:
         record = next(ds.iter_records())
         record.save_array_artifact("masks/vessel", np.zeros((3, 4), dtype=bool))
@@ -200,7 +200,7 @@ def test_tables_with_odd_ids_are_counted(tmp_path: Path) -> None:
 
 
 @given(st.sets(st.text(alphabet="0123", min_size=1, max_size=14), min_size=1, max_size=12))
-def test_short_ids_tell_images_apart(ids: set[str]) -> None:
+def test_short_ids_distinguish_images(ids: set[str]) -> None:
     shown = shortest_prefixes(list(ids))
     assert shown.keys() == ids
     for image_id, prefix in shown.items():

@@ -79,7 +79,7 @@ def judge(rec: ZarrImageRecord, **how: Any) -> str:
 # One edit ----------------------------------------------------------------------------------
 
 
-def test_an_image_that_nobody_has_judged(image: ZarrImageRecord) -> None:
+def test_an_image_without_a_verdict(image: ZarrImageRecord) -> None:
     assert image.curation() == Curation(verdict=None, note="", history=())
 
 
@@ -104,7 +104,7 @@ def test_all_changes_of_a_block_are_one_entry(image: ZarrImageRecord, ds: ZarrDa
     assert (ds.validate().problems, ds.verify().ok) == ((), True)
 
 
-def test_the_user_of_the_system_is_who(
+def test_the_default_person_is_the_user_of_the_system(
     image: ZarrImageRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judge(image)
@@ -327,7 +327,9 @@ def test_each_kind_of_column_takes_a_new_type(image: ZarrImageRecord, column: An
     )
 
 
-def test_an_event_that_was_found_anew_is_not_mistaken(image: ZarrImageRecord) -> None:
+def test_an_event_that_was_detected_again_is_not_mistaken_for_another(
+    image: ZarrImageRecord,
+) -> None:
     judge(image)
     again = image.load_df_parquet("events")
     again["t_start_s"] += 1
@@ -473,7 +475,7 @@ def test_what_is_undone_step_by_step_is_as_it_was(
 # Several at once ---------------------------------------------------------------------------
 
 
-def test_the_revision_tells_any_change(image: ZarrImageRecord, ds: ZarrDataset) -> None:
+def test_the_revision_changes_with_any_change(image: ZarrImageRecord, ds: ZarrDataset) -> None:
     seen = [image.revision]
     changes: list[Any] = [
         lambda: image.save_json("x", 1),
@@ -565,7 +567,7 @@ def test_of_processes_with_one_revision_one_wins(image: ZarrImageRecord, ds: Zar
 # The document ------------------------------------------------------------------------------
 
 
-def test_unknown_keys_are_kept(image: ZarrImageRecord, ds: ZarrDataset) -> None:
+def test_unknown_keys_are_preserved(image: ZarrImageRecord, ds: ZarrDataset) -> None:
     judge(image)
     path = document_of(image, ds)
     document = json.loads(path.read_bytes())
@@ -632,7 +634,7 @@ def test_the_list_of_images_has_the_verdict(image: ZarrImageRecord, ds: ZarrData
     assert ds.images()["verdict"].tolist()[0] == "rejected"
 
 
-def test_an_index_without_verdicts_is_made_anew(
+def test_an_index_without_verdicts_is_rebuilt(
     image: ZarrImageRecord, ds: ZarrDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import pyarrow as pa

@@ -89,7 +89,7 @@ def test_what_each_copy_decided_apart_is_in_both_afterwards(
     assert a.verify().ok
 
 
-def test_of_two_notes_both_texts_are_kept_and_of_two_verdicts_the_later_one(
+def test_two_notes_are_joined_and_of_two_verdicts_the_later_one_counts(
     copies: tuple[ZarrDataset, ZarrDataset],
 ) -> None:
     a, b = copies

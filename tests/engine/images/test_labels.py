@@ -170,7 +170,7 @@ def test_labels_of_a_large_image_have_its_levels_by_the_most_frequent_value(
     assert ds.validate().problems == ()
 
 
-def test_labels_of_pixels_of_another_shape_are_in_nobodys_way(ds: ZarrDataset) -> None:
+def test_labels_of_pixels_of_another_shape_do_not_stand_in_the_way(ds: ZarrDataset) -> None:
     rec = ds.add_image(np.zeros(LARGE, "uint8"), image_id="a")
     labels = np.ones(LARGE, "uint8")
     rec.save_labels("cells", labels)

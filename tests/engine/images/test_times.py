@@ -27,7 +27,7 @@ def ds(tmp_path: Path) -> ZarrDataset:
     return ds
 
 
-def test_times_that_a_file_states_come_in_exactly_and_are_told(tmp_path: Path) -> None:
+def test_times_that_a_file_states_are_stored_exactly_and_reported(tmp_path: Path) -> None:
     stated = "".join(
         f'<Plane TheT="{t}" TheZ="0" TheC="0" DeltaT="{time}"/>' for t, time in enumerate(TIMES)
     )
@@ -54,7 +54,7 @@ def test_times_that_a_file_states_come_in_exactly_and_are_told(tmp_path: Path) -
     assert filecmp.cmp(tmp_path / "lab/t.ome.tif", tmp_path / "back/t.ome.tif", shallow=False)
 
 
-def test_times_are_those_that_are_kept_else_multiples_of_the_step(ds: ZarrDataset) -> None:
+def test_times_are_the_stored_ones_or_else_multiples_of_the_step(ds: ZarrDataset) -> None:
     kept, even = ds.record("k").times_s(), ds.record("even").times_s("y")
     assert kept is not None
     assert even is not None

@@ -16,7 +16,7 @@ from kymflow_zarr.errors import ArgumentError
 PIXELS = np.zeros((20, 8), "uint16")
 
 
-def test_a_row_tells_what_the_record_tells(ds: ZarrDataset, rec: ZarrImageRecord) -> None:
+def test_a_row_shows_what_the_record_shows(ds: ZarrDataset, rec: ZarrImageRecord) -> None:
     rec.save_metadata_payload(
         {"header": {"acquired_local_epoch_ns": 1_700_000_000_000_000_001}, "rois": [{}, {}]}
     )

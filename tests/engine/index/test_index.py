@@ -248,7 +248,7 @@ def test_every_flipped_byte_is_noticed(ds: ZarrDataset) -> None:
         assert ds.images().equals(expected)
 
 
-def test_a_change_that_a_dead_writer_left_half_done_is_not_kept(ds: ZarrDataset) -> None:
+def test_an_unfinished_change_of_a_dead_writer_is_rolled_back(ds: ZarrDataset) -> None:
     fill(ds, 2)
     journal = ds.path / ".kymflow_zarr" / "journal"
     journal.mkdir(parents=True, exist_ok=True)

@@ -116,7 +116,7 @@ NAMES = ["small", "big", "whole", "x", "yes", "text", "long", "day", "when", "fi
 
 
 @pytest.mark.parametrize("sealed", [True, False], ids=["DuckDB reads", "Arrow reads"])
-def test_whoever_reads_the_files_the_types_are_the_same(
+def test_the_types_are_the_same_with_any_executor(
     ds: ZarrDataset, monkeypatch: pytest.MonkeyPatch, sealed: bool
 ) -> None:
     pytest.importorskip("duckdb")

@@ -39,7 +39,7 @@ def test_a_program_sees_what_another_adds_changes_and_deletes(ds: ZarrDataset) -
     assert (next(changes).image_id, ds["a"].curation().note) == ("a", "seen")
 
 
-def test_a_watch_ends_when_it_is_told_to(ds: ZarrDataset) -> None:
+def test_a_watch_ends_when_it_is_stopped(ds: ZarrDataset) -> None:
     stop = threading.Event()
     stop.set()
     assert list(ds.watch(stop=stop)) == []

@@ -47,7 +47,7 @@ def test_the_same_seed_chooses_the_same_and_another_seed_others(lab: ZarrDataset
     assert lab.worklist(4, balance="condition", seed=1) == PINNED
 
 
-def test_every_image_has_its_chance_and_order_tells_no_condition(lab: ZarrDataset) -> None:
+def test_every_image_can_be_chosen_and_the_order_reveals_no_condition(lab: ZarrDataset) -> None:
     lists = [lab.worklist(6, balance="condition", seed=seed) for seed in range(200)]
     assert set().union(*lists) == set(lab.list_image_ids())
     first = conditions_of([each[0] for each in lists])

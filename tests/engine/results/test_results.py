@@ -182,7 +182,7 @@ def test_variants_stand_beside_each_other_and_one_counts(rec: ZarrImageRecord) -
         rec.choose_result("v", variant="window64")
 
 
-def test_replaced_results_are_kept_if_asked(rec: ZarrImageRecord) -> None:
+def test_replaced_results_stay_in_the_history_on_request(rec: ZarrImageRecord) -> None:
     for number in range(4):
         rec.save_result("v", {"n": number}, keep=2)
     assert rec.result("v").load() == {"n": 3}
@@ -192,7 +192,7 @@ def test_replaced_results_are_kept_if_asked(rec: ZarrImageRecord) -> None:
     assert [i.name for i in rec.list_artifacts()] == ["metadata"]
 
 
-def test_arrays_are_kept_in_the_history_too(rec: ZarrImageRecord) -> None:
+def test_arrays_stay_in_the_history_too(rec: ZarrImageRecord) -> None:
     rec.save_result("v", np.zeros(3), keep=1)
     rec.save_result("v", np.ones(3), keep=1)
     assert rec.load_array_artifact("v@replaced=1").tolist() == [0, 0, 0]
@@ -243,7 +243,7 @@ def test_a_newer_lineage_is_refused_by_version(rec: ZarrImageRecord, ds: ZarrDat
     assert any("of lineage is not known" in p.message for p in ds.validate().problems)
 
 
-def test_keys_that_are_not_known_are_kept(rec: ZarrImageRecord) -> None:
+def test_unknown_keys_of_a_payload_are_preserved(rec: ZarrImageRecord) -> None:
     rec.save_result("v", 1)
     document = rec.load_json("lineage")
     document["lab"] = "Bonn"

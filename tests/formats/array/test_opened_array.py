@@ -116,7 +116,9 @@ def test_a_chunk_that_is_damaged_after_it_was_read_is_noticed(lines: Any, ds: Za
         lines[:5]
 
 
-def test_an_image_that_is_deleted_and_added_again_is_read_anew(lines: Any, ds: ZarrDataset) -> None:
+def test_an_image_that_is_deleted_and_added_again_is_read_again(
+    lines: Any, ds: ZarrDataset
+) -> None:
     (image_id,) = ds.list_image_ids()
     assert lines[0, 0:1].tolist() == LINES[0, 0:1].tolist()
     ds.delete_image(image_id)

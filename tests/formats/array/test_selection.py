@@ -86,7 +86,7 @@ def test_what_is_no_tuple_and_what_is_one_number_of_each(
         (slice(None, None, 0), ArgumentTypeError, "zero"),
     ],
 )
-def test_what_cannot_be_had_is_told(
+def test_missing_objects_are_errors_that_name_them(
     module_ds: ZarrDataset, selection: Any, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):

@@ -382,7 +382,7 @@ def test_cycles_of_which_a_file_is_missing_are_refused(ds: ZarrDataset, tmp_path
     assert any("Cycle00002_Ch2_000001.ome.tif" in (item.reason or "") for item in report.failed)
 
 
-def test_the_list_of_images_tells_positions_of_one_file_apart(
+def test_the_list_of_images_distinguishes_positions_of_one_file(
     ds: ZarrDataset, tmp_path: Path
 ) -> None:
     (tmp_path / "lab").mkdir()

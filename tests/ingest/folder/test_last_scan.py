@@ -182,7 +182,7 @@ def test_a_damaged_report_is_as_good_as_none(scanned: ZarrDataset, lab: Path) ->
     assert outcome(scanned, lab) == AT_REST
 
 
-def test_scans_with_other_options_are_told_apart(scanned: ZarrDataset, lab: Path) -> None:
+def test_scans_with_other_options_are_distinguished(scanned: ZarrDataset, lab: Path) -> None:
     assert len(scanned.refresh_from_folder(lab, pattern="0*").report.unchanged) == 1
     assert len(scanned.refresh_from_folder(lab, include_sidecars=False).report.items) == 2
     assert outcome(scanned, lab) == AT_REST

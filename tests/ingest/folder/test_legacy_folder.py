@@ -129,7 +129,7 @@ class TestAnalysis:
 
 
 class TestVerbatim:
-    def test_every_attached_file_is_kept_byte_for_byte(self, ds: ZarrDataset, lab: Path) -> None:
+    def test_every_attached_file_is_stored_byte_for_byte(self, ds: ZarrDataset, lab: Path) -> None:
         write_experiment(lab, vessels=[SyntheticVessel(name="v", n_lines=300)])
         ds.ingest_legacy_folder(lab)
         kept = 0
@@ -142,7 +142,9 @@ class TestVerbatim:
         assert kept == 4
         assert ds.validate().ok
 
-    def test_what_cannot_be_read_is_kept_and_named(self, ds: ZarrDataset, lab: Path) -> None:
+    def test_files_that_cannot_be_read_are_stored_and_named(
+        self, ds: ZarrDataset, lab: Path
+    ) -> None:
         write(lab / "d" / "a.json", "{broken")
         write(lab / "d" / "flow-analysis" / "a_events.json", {"velocity_events": {"x": []}})
         write(lab / "d" / "flow-analysis" / "a_mystery.bin", "?")
@@ -153,7 +155,7 @@ class TestVerbatim:
         assert len(kept) == 3
 
     @pytest.mark.parametrize("name", ["provenance", "tiff", "instrument_header", "con", "x" * 190])
-    def test_a_sidecar_whose_name_cannot_be_an_artifacts_is_kept_and_noted(
+    def test_a_sidecar_whose_name_cannot_be_an_artifacts_is_stored_and_noted(
         self, ds: ZarrDataset, lab: Path, name: str
     ) -> None:
         write(lab / "d" / f"a.{name}.json", {"mine": True})
@@ -164,7 +166,9 @@ class TestVerbatim:
         assert rec.load_json("provenance")["source_sha256"]
         assert any(file.rel_path.startswith(f"d/a.{name}") for file in rec.source_files)
 
-    def test_orphans_are_kept_at_the_top_and_reported(self, ds: ZarrDataset, lab: Path) -> None:
+    def test_files_of_no_image_are_stored_at_the_top_and_reported(
+        self, ds: ZarrDataset, lab: Path
+    ) -> None:
         write(lab / "d" / "flow-analysis" / "gone_kymanalysis.csv", VELOCITY)
         write(lab / "notes.docx", "x")
         report = ds.ingest_legacy_folder(lab)

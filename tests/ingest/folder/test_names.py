@@ -191,7 +191,7 @@ def test_columns_of_a_lab_that_are_called_as_ours_stay_in_the_table_and_in_its_f
     assert edited.splitlines()[:2] == ["image_id,rel_path,pooled_path,v", "M12-03,a.tif,x,3.0"]
 
 
-def test_a_key_that_occurs_twice_is_told(ds: ZarrDataset, lab: Path) -> None:
+def test_a_key_that_occurs_twice_is_reported(ds: ZarrDataset, lab: Path) -> None:
     write(lab / "a.tif")
     (lab / "a.json").write_text('{"version": "2.0", "experiment_metadata": {"note": 1, "note": 2}}')
     (lab / "a.notes.json").write_text('{"x": 1, "y": {"x": 2}}')

@@ -159,7 +159,7 @@ def test_what_belongs_to_no_image_and_is_deleted_is_reported_and_stays(
     assert str(lab / "notes.docx") in ds._open.source_files.documents()
 
 
-def test_an_analysis_whose_tiff_comes_later_is_kept_once(
+def test_an_analysis_whose_tiff_comes_later_is_stored_once(
     ds: ZarrDataset, lab: Path, tmp_path: Path
 ) -> None:
     ds.ingest_legacy_folder(lab)
@@ -224,7 +224,7 @@ def test_a_table_that_a_user_has_deleted_does_not_come_back_unasked(
 # What cannot be read ---------------------------------------------------------------------
 
 
-def test_what_lies_beside_a_damaged_tiff_is_kept_and_reported(
+def test_files_beside_a_damaged_tiff_are_stored_and_reported(
     ds: ZarrDataset, lab: Path, tmp_path: Path
 ) -> None:
     good = (lab / "day" / "a.tif").read_bytes()
@@ -253,7 +253,7 @@ def test_what_two_acquisitions_share_is_left_over_only_if_both_are_damaged(
 
 
 @pytest.mark.parametrize("content", [b"", b"rel_path;n\nday/a.tif;1;2\n", b"a\n\xff\n"])
-def test_a_pooled_table_that_cannot_be_read_is_kept_until_it_can(
+def test_a_pooled_table_that_cannot_be_read_stays_until_it_can(
     ds: ZarrDataset, lab: Path, tmp_path: Path, content: bytes
 ) -> None:
     write(lab / "bad_db.csv", content)

@@ -49,7 +49,7 @@ def test_rgb_without_a_channel_axis_gets_one() -> None:
     assert np.array_equal(image[1, 2], pixels[1, :, :, 2])
 
 
-def test_times_that_are_not_regular_are_kept_and_told() -> None:
+def test_irregular_times_are_stored_and_reported() -> None:
     times = [0.0, 1.0, 2.0, 5.0, 6.0, 7.0]
     image = decoded(LINES.reshape(6, 1, 5), dims="TYX", times_s=times)
     assert image.axes[0] == Axis("t", "time", "second", 1.0)
@@ -124,7 +124,7 @@ def test_the_scenes_of_a_czi_line_scan_are_kymographs_with_names(
     assert first.load_json("tiff")["frame_times_s"] == [0, 0.5, 1, 1.5, 2, 2.5]
 
 
-def test_a_file_that_is_kept_comes_back_byte_for_byte(
+def test_a_file_with_keep_original_comes_back_byte_for_byte(
     ds: ZarrDataset, czi: Path, tmp_path: Path
 ) -> None:
     ds.ingest_legacy_folder(czi.parent, pattern="*", keep_original=True)
@@ -134,7 +134,7 @@ def test_a_file_that_is_kept_comes_back_byte_for_byte(
     assert ds.verify().ok
 
 
-def test_a_file_that_is_not_kept_is_written_as_tiff_beside_its_name(
+def test_a_file_without_keep_original_is_written_as_tiff_beside_its_name(
     ds: ZarrDataset, czi: Path, tmp_path: Path
 ) -> None:
     rec = ds.ingest_tiff(czi)

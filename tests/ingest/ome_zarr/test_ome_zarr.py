@@ -73,7 +73,7 @@ def test_an_image_of_either_version_comes_with_all_that_it_says(
     assert ds.validate().ok
 
 
-def test_levels_that_are_not_of_this_image_are_told(ds: ZarrDataset, tmp_path: Path) -> None:
+def test_levels_of_another_image_are_reported(ds: ZarrDataset, tmp_path: Path) -> None:
     root = zarr.open_group(str(tmp_path / "a.zarr"), mode="w")
     image(root, levels=3)
     del root["1"]

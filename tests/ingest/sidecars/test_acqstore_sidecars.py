@@ -201,7 +201,9 @@ def test_a_label_without_a_unit_is_not_taken_for_micrometers(
     assert ("taken as meters" in str(item.reason)) == (value == 1.5e-7)
 
 
-def test_another_version_is_kept_and_named_as_theirs(ds: ZarrDataset, folder: Path) -> None:
+def test_another_version_is_stored_and_named_as_that_of_the_program(
+    ds: ZarrDataset, folder: Path
+) -> None:
     (folder / "K1.tif.json").write_text(spelled(sidecar(version=3)))
     (item,) = ds.ingest_legacy_folder(folder).items
     assert "K1.tif.json was not understood: it looks like a sidecar of acqstore" in str(item.reason)

@@ -78,7 +78,7 @@ def test_regions_of_the_metadata_go_first_and_the_report_says_so(
     assert roi.name == "vessel"
 
 
-def test_an_archive_that_holds_no_regions_is_kept_and_named(ds: ZarrDataset, lab: Path) -> None:
+def test_an_archive_without_regions_is_stored_and_named(ds: ZarrDataset, lab: Path) -> None:
     (lab / "b.zip").write_bytes(b"PK\5\6" + bytes(18))
     report = ds.ingest_legacy_folder(lab)
     assert str(report.items[1].reason) == "b.zip holds no regions; it was kept as it is"

@@ -106,7 +106,7 @@ def test_a_companion_file_says_what_the_tiffs_are(tmp_path: Path) -> None:
         ("x9 y8 t2", '<TiffData IFD="1"/><TiffData FirstT="1" IFD="0"/>', (2, 8, 9), "8 of its"),
     ],
 )
-def test_pages_that_are_not_declared_are_taken_or_told(
+def test_pages_that_are_not_declared_are_taken_or_reported(
     tmp_path: Path, sizes: str, inner: str, shape: tuple[int, ...], note: str
 ) -> None:
     text = ome(sizes, inner if "Channel" in inner else CHANNEL + inner)
@@ -115,7 +115,9 @@ def test_pages_that_are_not_declared_are_taken_or_told(
         assert note in "; ".join(image.notes)
 
 
-def test_xml_that_does_not_fit_the_pages_is_told_and_gives_the_pixel_size(tmp_path: Path) -> None:
+def test_xml_that_does_not_fit_the_pages_is_reported_and_gives_the_pixel_size(
+    tmp_path: Path,
+) -> None:
     text = ome("x9 y8 t4", CHANNEL, pixels='PhysicalSizeX="0.5" PhysicalSizeY="0.5"')
     with open_tiff(write_ome(tmp_path / "t.ome.tif", planes(3, 8, 9), text)) as image:
         assert image.shape == (3, 8, 9)
@@ -151,7 +153,7 @@ def test_the_interval_is_that_of_the_times_of_planes(
         assert ("not evenly spaced" in "".join(image.notes)) is not even
 
 
-def test_a_stated_interval_counts_before_the_times_of_planes_and_both_are_told(
+def test_a_stated_interval_counts_before_the_times_of_planes_and_both_are_reported(
     tmp_path: Path,
 ) -> None:
     stated = "".join(f'<Plane TheT="{t}" TheZ="0" TheC="0" DeltaT="{t}"/>' for t in range(3))

@@ -208,7 +208,7 @@ def test_the_description_is_json_and_keeps_texts_verbatim(tmp_path: Path) -> Non
     assert not {"StripOffsets", "StripByteCounts"} & set(tags)
 
 
-def test_what_later_pages_say_differently_is_kept(tmp_path: Path) -> None:
+def test_tags_of_later_pages_that_differ_are_stored(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     with tifffile.TiffWriter(path) as writer:
         for number in range(3):

@@ -204,7 +204,7 @@ def test_pages_in_any_order_with_gaps_between_them(tmp_path: Path) -> None:
     assert there_and_back(tmp_path).differences == ()
 
 
-def test_a_lost_frame_is_told_and_the_pixels_come(tmp_path: Path) -> None:
+def test_a_lost_plane_is_reported_and_the_pixels_come(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     pixels = some_pixels((30, 20), "uint16")
     tifffile.imwrite(tmp_path / "in" / "a.tif", pixels)

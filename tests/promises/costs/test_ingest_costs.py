@@ -103,7 +103,7 @@ def test_all_that_belongs_to_no_image_is_one_commit(tmp_path: Path) -> None:
     assert many["create"] - few["create"] == 3 * 4
 
 
-def test_export_opens_each_kept_file_once(
+def test_export_opens_each_source_file_once(
     tmp_path: Path, ds: ZarrDataset, opened: OpenedFiles
 ) -> None:
     ds.ingest_legacy_folder(write_lab(tmp_path / "lab", 2))

@@ -40,7 +40,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
         (9.0, 1.0, None, True, None),
     ],
 )
-def test_a_row_tells_whether_its_goal_is_met(
+def test_a_row_says_whether_its_goal_is_met(
     load: Load, ours: float, theirs: float, goal: float | None, at_most: bool, met: bool | None
 ) -> None:
     row = load("measure").Row("add", "the floor", ours, theirs, goal, at_most)
@@ -162,7 +162,7 @@ def test_a_page_is_filled_between_its_marks_only(
 # The page of the docs ----------------------------------------------------------------------
 
 
-def test_the_page_shows_the_figures_that_are_kept(load: Load) -> None:
+def test_the_page_shows_the_figures_of_the_json_files(load: Load) -> None:
     page = load("page")
     figures = page.kept()
     assert figures
@@ -181,7 +181,7 @@ def test_the_page_explains_each_goal_that_is_not_met(load: Load) -> None:
     assert [name for name in missed if f"**{name}**" not in text] == []
 
 
-def test_the_page_tells_what_each_section_measures(load: Load) -> None:
+def test_the_page_says_what_each_section_measures(load: Load) -> None:
     text = load("page").PAGE.read_text(encoding="utf-8")
     named = [name for name in load("__main__").SECTIONS if name != "growth"]
     assert [name for name in named if f"**{name}.**" not in text] == []

@@ -228,7 +228,7 @@ def test_every_rule_that_the_code_quotes_is_in_the_format() -> None:
     assert missing == []
 
 
-def test_the_errors_page_tells_of_every_error() -> None:
+def test_the_errors_page_lists_every_error() -> None:
     page = text_of(ROOT / "docs" / "errors.md")
     headings = re.findall(r"^### (\w+)$", page, flags=re.MULTILINE)
     assert sorted(headings) == sorted(errors.__all__)

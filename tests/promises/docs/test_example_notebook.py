@@ -76,7 +76,7 @@ def test_all_its_cells_have_run_in_order_without_an_error() -> None:
     assert shown == {"text/plain", "text/html", "image/png"}
 
 
-def test_it_is_small_and_tells_nothing_of_the_machine_it_ran_on() -> None:
+def test_it_is_small_and_names_nothing_of_the_machine_it_ran_on() -> None:
     text = NOTEBOOK.read_text(encoding="utf-8")
     assert len(text) < MOST_BYTES
     pages = re.sub(r'"image/png": "[^"]*"|base64,[\w+/=]*', "", text)

@@ -257,7 +257,7 @@ class TestWindows:
         monkeypatch.setattr("kymflow_zarr.storage.local.disk.time.sleep", lambda _: None)
 
     @pytest.mark.parametrize("times", [1, 3])
-    def test_what_is_held_for_a_moment_is_waited_for(
+    def test_a_lock_that_is_held_for_a_moment_is_waited_for(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
     ) -> None:
         left = {"replace": times, "rename": times, "unlink": times}
@@ -279,7 +279,7 @@ class TestWindows:
         assert [path.name for path in tmp_path.iterdir()] == ["d"]
         assert set(left.values()) == {0}
 
-    def test_what_is_held_for_ever_is_an_error(
+    def test_a_lock_that_is_held_for_ever_is_an_error(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def held(self: Path, target: Path) -> None:

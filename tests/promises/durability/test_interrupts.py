@@ -420,7 +420,7 @@ def test_an_unlock_that_fails_on_a_share_does_not_keep_the_lock(
     assert rec.load_json("n") == "next"
 
 
-def test_a_lock_that_a_frame_still_holds_is_nobody_elses(ds: ZarrDataset) -> None:
+def test_a_lock_that_a_stack_frame_still_holds_is_not_taken_by_another(ds: ZarrDataset) -> None:
     storage = LocalStorage(ds.path, writable=True)
     with storage.lock("a"), pytest.raises(LockTimeoutError), locks.Locks(ds.path).hold(["a"]):
         pass

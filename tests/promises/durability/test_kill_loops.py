@@ -262,7 +262,9 @@ def test_eight_processes_in_a_race_then_an_exact_account(path: Path, tmp_path: P
     assert account.acknowledged > WRITERS
 
 
-def test_writers_that_are_killed_in_a_race_block_nobody(path: Path, tmp_path: Path) -> None:
+def test_writers_that_are_killed_in_a_race_block_no_other_writer(
+    path: Path, tmp_path: Path
+) -> None:
     account, chance = Account(), random.Random(3)
     seed, end = 0, time.time() + SECONDS
     with readers(path, SECONDS, 1):
@@ -298,7 +300,7 @@ HOLDER = textwrap.dedent("""
 """)
 
 
-def test_a_writer_that_dies_holding_locks_blocks_nobody(path: Path) -> None:
+def test_a_writer_that_dies_holding_locks_blocks_no_other_writer(path: Path) -> None:
     command = [sys.executable, "-c", HOLDER, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None

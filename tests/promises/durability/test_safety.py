@@ -189,7 +189,7 @@ class TestPlaces:
 
 
 class TestWritersAtOnce:
-    def test_an_image_deleted_and_added_anew_is_never_read_as_a_mixture(
+    def test_an_image_deleted_and_added_again_is_never_read_as_a_mixture(
         self, ds: ZarrDataset, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         zeros = np.zeros((40, 1024, 1024), np.uint16)
@@ -401,7 +401,7 @@ class TestMeanwhile:
         assert not list((tmp_path / "forgotten.zarr/.kymflow_zarr/sessions").iterdir())
         assert not [done for done in elsewhere.operations if done.startswith("remove_tree")]
 
-    def test_a_change_whose_files_somebody_deletes_is_not_told_to_be_done(
+    def test_a_change_whose_files_are_deleted_concurrently_is_not_reported_as_done(
         self, tmp_path: Path
     ) -> None:
         number, came = 0, True

@@ -38,7 +38,7 @@ def warned(ds: ZarrDataset) -> set[str]:
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 @LAYOUTS
-def test_a_named_pipe_in_place_of_an_artifact_is_told(
+def test_a_named_pipe_in_place_of_an_artifact_is_an_error(
     filled: ZarrDataset, tmp_path: Path, layout: Any
 ) -> None:
     pipe = filled.path / "images" / "i1" / "analysis" / "rows.parquet"
@@ -81,7 +81,7 @@ def test_a_folder_of_another_program_among_the_images_is_no_image(
     assert state_of(filled) == before
 
 
-def test_an_image_that_lost_its_document_is_still_told(filled: ZarrDataset) -> None:
+def test_an_image_that_lost_its_document_is_still_reported(filled: ZarrDataset) -> None:
     (filled.path / "images" / "i1" / "zarr.json").unlink()
     assert len(filled.images()) == 2
     assert not filled.validate().ok

@@ -133,7 +133,7 @@ class TestGzip:
         with set_limits(gzip_bytes=3 << 20), pytest.raises(LimitExceededError):
             decode_csv_gz(self.BOMB * 4, where="x")
 
-    def test_a_kept_file(self, tmp_path: Path) -> None:
+    def test_a_stored_source_file(self, tmp_path: Path) -> None:
         (tmp_path / SOURCE_FILES).mkdir()
         (tmp_path / SOURCE_FILES / "a.gz").write_bytes(self.BOMB)
         storage = LocalStorage(tmp_path, writable=False)
@@ -161,7 +161,7 @@ class TestParquet:
         with pytest.raises(LimitExceededError, match="table_bytes"):
             decode_parquet(data, where="x")
 
-    def test_a_codec_that_nobody_knows(self) -> None:
+    def test_an_unknown_codec(self) -> None:
         # pyarrow ends the process when it is asked for the name of such a codec.
         data = self.written(pa.table({"a": [1]}), compression="snappy")
         footer = data[-8 - int.from_bytes(data[-8:-4], "little") :]
@@ -398,7 +398,7 @@ class TestTiff:
         with pytest.raises(SourceFileError, match="not in the folder"):
             open_tiff(path)
 
-    def test_entities(self, tmp_path: Path) -> None:
+    def test_entities_in_xml(self, tmp_path: Path) -> None:
         text = '<!DOCTYPE x [<!ENTITY a "aaaa">]>' + self.OME.format(planes=1, count=1, uuid="")
         path = self.written(
             tmp_path / "a.ome.tif", np.zeros((4, 4), "uint8"), description=text, metadata=None
@@ -423,7 +423,7 @@ class TestNames:
          f"{SOURCE_FILES}/..", f"{SOURCE_FILES}/a/b.gz", f"{SOURCE_FILES}\\b.gz",
          f"images/../{SOURCE_FILES}/a.gz", f"images/a/../{SOURCE_FILES}/a.gz"],
     )  # fmt: skip
-    def test_a_kept_file_is_among_the_kept_files(self, tmp_path: Path, key: str) -> None:
+    def test_an_original_is_among_the_source_files(self, tmp_path: Path, key: str) -> None:
         (tmp_path / "secret.gz").write_bytes(gzip.compress(b"secret"))
         (tmp_path / "ds" / SOURCE_FILES).mkdir(parents=True)
         with pytest.raises(CorruptDataError, match="none of the kept"):

@@ -359,7 +359,7 @@ def test_a_lost_artifact_is_reported_and_the_image_comes(exported: Path, new: Za
     assert new["rich"].list_array_artifacts() == []
 
 
-def test_kept_bytes_that_were_changed_are_not_kept(lab: ZarrDataset, tmp_path: Path) -> None:
+def test_stored_bytes_that_were_changed_are_not_exported(lab: ZarrDataset, tmp_path: Path) -> None:
     lab.export_legacy_folder(tmp_path / "exported")
     files = manifest_of(tmp_path / "exported")["files"]
     path = next(path for path in files if "/source_files/" in path)
@@ -380,7 +380,7 @@ def test_another_table_of_that_name_is_left_alone(exported: Path, new: ZarrDatas
     assert_frame_equal(new.load_table("typed"), mine)
 
 
-def test_files_that_somebody_added_are_named(exported: Path, new: ZarrDataset) -> None:
+def test_files_added_by_others_are_named(exported: Path, new: ZarrDataset) -> None:
     (exported / "images" / "my notes.txt").write_text("?")
     (item,) = new.ingest_legacy_folder(exported).unmatched
     assert item.path.endswith("my notes.txt")

@@ -144,7 +144,9 @@ def test_pixels_that_are_replaced_between_two_requests_are_read_whole(
         assert np.array_equal(part, new[5:6])
 
 
-def test_a_host_without_ranges_and_what_it_lacks_are_told(tmp_path: Path, serve: Serve) -> None:
+def test_a_host_without_ranges_is_an_error_that_says_what_it_lacks(
+    tmp_path: Path, serve: Serve
+) -> None:
     big = np.random.default_rng(0).integers(0, 60_000, (60_000, 200), dtype="uint16")
     with ZarrDataset(tmp_path / "x.zarr") as ds:
         ds.add_image(big, image_id="a")

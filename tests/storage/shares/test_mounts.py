@@ -95,7 +95,7 @@ def test_a_mount_without_locks_is_read_only_and_says_why(
         shared.add_image(PIXELS)
 
 
-def test_who_writes_alone_says_so_in_the_environment(
+def test_a_single_writer_says_so_in_the_environment(
     dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(mounts.ONE_HOST, "1")

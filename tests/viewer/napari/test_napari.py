@@ -441,7 +441,7 @@ def test_the_list_begins_with_the_dataset_that_is_shown(
     assert again.images.choices == ("stack",)
 
 
-def test_results_and_what_is_out_of_date_are_told_of_an_image(
+def test_an_image_is_shown_with_its_results_and_which_are_out_of_date(
     viewer: Any, widget: Any, ds: ZarrDataset, line_scan: ZarrImageRecord
 ) -> None:
     line_scan.save_result("mean", 1.5, program="lab.m", version="7", inputs=["pixels"])

@@ -114,7 +114,7 @@ def test_a_request_that_is_none_is_refused(editor: TestClient, body: bytes) -> N
     assert response.status_code == 400
 
 
-def test_a_table_of_events_that_were_edited_since_is_marked_until_it_is_saved_anew(
+def test_a_table_of_events_that_were_edited_since_is_marked_until_it_is_saved_again(
     dataset: ZarrDataset,
 ) -> None:
     client = client_of(dataset, edit=True)

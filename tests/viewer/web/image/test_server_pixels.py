@@ -127,7 +127,7 @@ def test_windows_are_of_the_plane_that_is_asked_for(
     np.testing.assert_array_equal(found, stack[1, 2, 3:9])
 
 
-def test_windows_are_kept_as_long_as_the_pixels_stay(
+def test_windows_are_cached_as_long_as_the_pixels_stay(
     client: TestClient, dataset: ZarrDataset
 ) -> None:
     version = ask(client, "/api/images/kymo")["pixels"]
@@ -251,7 +251,9 @@ def test_a_damaged_thumbnail_is_drawn_again(dataset: ZarrDataset, damage: bytes)
     assert file.read_bytes() == first
 
 
-def test_who_may_not_write_has_thumbnails_and_leaves_none(dataset: ZarrDataset) -> None:
+def test_a_reader_without_permission_to_write_has_thumbnails_and_stores_none(
+    dataset: ZarrDataset,
+) -> None:
     with ZarrDataset(dataset.path, "r") as reader:
         assert imagecodecs.png_decode(reader["kymo"].thumbnail()).shape == (128, 256)
     assert kept(dataset) == []

@@ -111,7 +111,7 @@ def test_the_list_reads_no_image_and_goes_on_doing_so(
     assert read == []
 
 
-def test_what_changes_is_seen(many: ZarrDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_is_seen(many: ZarrDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kymflow_zarr.viewer.web.lists.gallery._TRUSTED_S", -1.0)
     client = client_of(many)
     assert ask(client, "/api/dataset")["n_images"] == 12
@@ -135,7 +135,7 @@ def test_an_image_that_is_broken_is_listed_with_the_reason(
     assert "error" in answer.json()
 
 
-def test_the_dataset_tells_what_is_in_it(client: TestClient, dataset: ZarrDataset) -> None:
+def test_the_dataset_says_what_is_in_it(client: TestClient, dataset: ZarrDataset) -> None:
     told = ask(client, "/api/dataset")
     assert told["name"] == "x.zarr"
     assert told["dataset_id"] == dataset.dataset_id

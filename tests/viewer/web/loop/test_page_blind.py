@@ -39,7 +39,7 @@ def blind(dataset_of_two: ZarrDataset, visits: Visits) -> Iterator[Viewer]:
         visits.leave()
 
 
-def test_nothing_that_reaches_the_browser_tells_the_condition(
+def test_nothing_that_reaches_the_browser_reveals_the_condition(
     blind: Viewer, visits: Visits, dataset_of_two: ZarrDataset
 ) -> None:
     page = visits.open(blind, "/about")

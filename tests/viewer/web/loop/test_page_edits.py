@@ -60,7 +60,7 @@ def test_a_verdict_is_given_by_key_and_taken_back(
     ).first.wait_for()
 
 
-def test_a_note_is_kept_as_it_was_typed_and_undone(
+def test_a_note_is_saved_as_it_was_typed_and_undone(
     visits: Visits, editing: Viewer, mine: ZarrDataset
 ) -> None:
     page = visits.open(editing, FLOW)
@@ -143,7 +143,7 @@ def regions(dataset: ZarrDataset) -> dict[int, RectRoi]:
     return {roi.roi_id: roi for roi in dataset["flow-1"].load_rois() if isinstance(roi, RectRoi)}
 
 
-def test_of_two_pages_the_second_is_told_and_writes_nothing_over_the_first(
+def test_of_two_pages_the_second_gets_a_conflict_and_overwrites_nothing(
     visits: Visits, editing: Viewer, mine: ZarrDataset
 ) -> None:
     visits.expected.append("409")  # Chromium notes each refused request.

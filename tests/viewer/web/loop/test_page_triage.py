@@ -192,7 +192,7 @@ def test_a_note_that_is_not_saved_survives_leaving_the_image_and_reloading(
     assert page.get_by_test_id("note-save").is_disabled()
 
 
-def test_a_decision_that_could_not_be_written_is_told_on_the_next_image(
+def test_a_decision_that_could_not_be_written_is_shown_on_the_next_image(
     judging: Viewer, visits: Visits, many_images: ZarrDataset
 ) -> None:
     visits.expected = ["409"]

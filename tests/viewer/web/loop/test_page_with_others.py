@@ -58,7 +58,7 @@ def test_what_another_does_appears_in_an_open_page_by_the_stream_and_without_it(
     gallery.locator('[data-testid=gallery-count][data-total="1"]').wait_for()
 
 
-def test_a_key_after_another_decided_otherwise_is_sent_and_the_conflict_told(
+def test_a_key_after_another_decided_otherwise_is_sent_and_the_conflict_shown(
     few: tuple[ZarrDataset, Viewer], visits: Visits
 ) -> None:
     ds, server = few
@@ -113,7 +113,7 @@ def test_a_conflict_of_two_notes_keeps_both_typed_texts(
     assert note == "capillary, fast\nmoved at 3 s"
 
 
-def test_damaged_images_and_artifacts_are_told_and_are_no_dead_end(
+def test_damaged_images_and_artifacts_are_named_and_are_no_dead_end(
     few: tuple[ZarrDataset, Viewer], visits: Visits, tmp_path: Path
 ) -> None:
     ds, server = few
@@ -186,7 +186,7 @@ def test_an_empty_dataset_says_that_it_is_empty(visits: Visits, tmp_path: Path) 
         visits.leave()
 
 
-def test_what_is_on_its_way_is_told(few: tuple[ZarrDataset, Viewer], visits: Visits) -> None:
+def test_loading_is_shown(few: tuple[ZarrDataset, Viewer], visits: Visits) -> None:
     _, server = few
     page = visits.open(server, "/image/i0")
     drawn(page)

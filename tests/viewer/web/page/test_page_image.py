@@ -57,7 +57,7 @@ def test_a_kymograph_is_opened_with_time_to_the_right(visits: Visits, shown: Vie
     assert left["y"].endswith(" µm")
 
 
-def test_hovering_tells_time_position_intensity_and_velocity_of_the_sample(
+def test_hovering_shows_time_position_intensity_and_velocity_of_the_sample(
     visits: Visits, shown: Viewer, experiment: ZarrDataset
 ) -> None:
     lines = experiment["flow-1"].load_array()

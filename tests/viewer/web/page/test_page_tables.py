@@ -34,9 +34,7 @@ def wait_for_first(page: Page, position: int, text: str) -> None:
     cell.get_by_text(text, exact=True).wait_for()
 
 
-def test_a_table_is_gone_through_sorted_filtered_and_searched(
-    visits: Visits, shown: Viewer
-) -> None:
+def test_a_table_is_paged_sorted_filtered_and_searched(visits: Visits, shown: Viewer) -> None:
     page = visits.open(shown, "/tables")
     wait_for_total(page, 150)
     assert column(page, 0)[:3] == ["flow-1", "flow-1", "stack"]

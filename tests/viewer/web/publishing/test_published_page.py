@@ -139,7 +139,7 @@ def test_artifacts_are_read_and_downloaded(visits: Visits, host: Any) -> None:
     assert np.array_equal(Path(download.value.path()).read_bytes()[:4], b"PAR1")
 
 
-def test_a_host_without_ranges_is_told(visits: Visits, web: Path) -> None:
+def test_a_host_without_ranges_is_an_error_that_says_so(visits: Visits, web: Path) -> None:
     with hosted(web, WithoutRanges) as url:
         host: Any = SimpleNamespace(url=url)
         page = visits.open(host, f"{PAGE}/image/flow-1")

@@ -181,7 +181,7 @@ def test_levels_halve_long_axes_until_the_image_is_one_tile(height: int, width: 
     assert max(-(-height // down), -(-width // across)) <= TILE
 
 
-def test_a_damaged_image_is_told_and_the_others_are_published(
+def test_a_damaged_image_is_reported_and_the_others_are_published(
     dataset: ZarrDataset, tmp_path: Path
 ) -> None:
     chunk = next(path for path in Path(dataset.location).glob("images/stack/data/c/**/*")

@@ -73,7 +73,7 @@ def tells(response: Any) -> list[str]:
     return [each for each in (*SECRETS, "bob", "7.25", "rejected") if each in sent]
 
 
-def test_no_answer_of_a_blind_page_tells_what_is_hidden(
+def test_no_answer_of_a_blind_page_reveals_what_is_hidden(
     blind: TestClient, secret: ZarrDataset
 ) -> None:
     codes = codes_of(blind)

@@ -120,7 +120,7 @@ def test_many_unfinished_requests_do_not_keep_others_out(
     assert is_answered(port)
 
 
-def test_answers_that_nobody_reads_are_given_up(
+def test_answers_that_no_client_reads_are_given_up(
     dataset: ZarrDataset, port: int, connected: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dropped = []

@@ -20,7 +20,7 @@ from tests.helpers.v1_dataset import write_v1
 from tests.viewer.web.site import PIXELS, SCRIPT, ask, client_of
 
 
-def test_an_image_is_told_with_its_axes_in_real_units(client: TestClient) -> None:
+def test_an_image_is_described_with_its_axes_in_real_units(client: TestClient) -> None:
     facts = ask(client, "/api/images/kymo")
     assert facts["error"] is None
     assert (facts["shape"], facts["dtype"]) == ([600, 20], "uint16")
@@ -164,7 +164,7 @@ def test_a_table_that_has_changed_is_read_again(client: TestClient, dataset: Zar
         ([b"raw", None, b""], "present:", [0, 2]),
     ],
 )
-def test_columns_of_any_type_are_filtered_sorted_and_told(
+def test_columns_of_any_type_are_filtered_sorted_and_shown(
     tmp_path: Path, values: Any, where: str, found: list[int]
 ) -> None:
     ds = ZarrDataset(tmp_path / "x.zarr", durability="relaxed")
@@ -292,7 +292,7 @@ def test_a_token_changes_with_what_it_is_of(dataset: ZarrDataset) -> None:
     assert dataset._open.change_token("none yet") == dataset._open.change_token("none yet")
 
 
-def test_a_record_tells_its_chunks_and_the_digest_of_its_pixels(dataset: ZarrDataset) -> None:
+def test_a_record_states_its_chunks_and_the_digest_of_its_pixels(dataset: ZarrDataset) -> None:
     record = dataset.add_image(PIXELS, image_id="new", chunks=(100, 20))
     assert record.chunks == (100, 20)
     before = record.pixels_sha256

@@ -113,7 +113,7 @@ def test_a_request_that_never_ends_is_cut(dataset: ZarrDataset) -> None:
 # The token -------------------------------------------------------------------------------
 
 
-def test_where_a_token_is_needed_nothing_is_told_without_it(dataset: ZarrDataset) -> None:
+def test_where_a_token_is_needed_no_answer_comes_without_it(dataset: ZarrDataset) -> None:
     client = client_of(dataset, token="a-secret-token", zarr_key="key")
     for address in [*PAGES, "/api/dataset", "/assets/x.js", "/download/image/kymo"]:
         for query in ("", "?token=", "?token=another-token", "?token=a-secret-toke%C3%A9"):
@@ -210,7 +210,7 @@ def test_a_script_in_a_text_stays_a_text(client: TestClient, dataset: ZarrDatase
     assert answer.json()["metadata"]["experiment_metadata"]["remark"] == SCRIPT
 
 
-def test_an_error_nobody_foresaw_tells_nothing_of_the_inside(
+def test_an_unexpected_error_reveals_nothing_internal(
     client: TestClient, dataset: ZarrDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
