@@ -161,6 +161,22 @@ def test_saving_json_replaces_two_files(sized: ZarrDataset, durability: Durabili
     assert again == {"create": 3, "replace": 2, "unlink": 1, "sync": 3} | folders
 
 
+def test_saving_json_opens_and_lists_as_much_beside_many_artifacts_as_beside_few(
+    ds: ZarrDataset,
+) -> None:
+    counts = []
+    for name, artifacts in (("few", 3), ("many", 300)):
+        rec = ds.add_image(PIXELS, image_id=name)
+        for number in range(artifacts):
+            rec.save_json(f"note {number}", number)
+        with reads(ds) as counted:
+            rec.save_json("note 0", -1)
+        counts.append(counted)
+    few, many = counts
+    assert few == many
+    assert few["opened"] <= 8
+
+
 def test_ingesting_a_new_tiff_costs_the_same_however_many_images_there_are(
     sized: ZarrDataset, tmp_path: Path
 ) -> None:
