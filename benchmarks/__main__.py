@@ -38,6 +38,7 @@ SECTIONS = {
     "lab_folder": "images",
     "results": "datasets",
     "remote": "datasets",
+    "clusters": "datasets",
 }
 # What it costs to be durable has a section of its own; in most others it would hide what is
 # compared, so nothing that they write is synced.

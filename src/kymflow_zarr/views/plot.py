@@ -97,7 +97,8 @@ def plot(
             low, high = contrast(pixels)
             vmin, vmax = low if vmin is None else vmin, high if vmax is None else vmax
     with drawn_axes(ax) as axes:
-        extent = _extent(plane, record.levels[level].factors)
+        factors = record.levels[level].factors if level else (1,) * record.ndim
+        extent = _extent(plane, factors)
         title = record.image_id
         _draw_plane(axes, plane, pixels, extent, title=title, cmap=cmap, vmin=vmin, vmax=vmax)
         for number, roi in enumerate(regions):
@@ -208,8 +209,10 @@ def save_figure(figure: Figure, path: Path) -> None:
 def _level_for(record: StoredImage, plane: Plane) -> int:
     """Return the smallest level that still has a sample for each pixel of a large figure."""
     uneven = plane.horizontal.edges is not None or plane.vertical.edges is not None
-    # The mean of magnitudes is not the magnitude of the mean; uneven lines have a time each.
-    if uneven or record.dtype.kind == "c":
+    small = all(plane.shape[axis] <= _FIGURE_PIXELS for axis in (plane.rows, plane.columns))
+    # The mean of magnitudes is not the magnitude of the mean; uneven lines have a time each. Of a
+    # small image the levels are not asked for: a result that draws one plane depends on that alone.
+    if small or uneven or record.dtype.kind == "c":
         return 0
     return max(
         number

@@ -349,6 +349,9 @@ def test_without_duckdb_the_error_names_the_extra(
 LONG = "select count(*) from range(100000000) x, range(50) y where x.range * y.range % 7 = 3"
 
 
+# Between the call that opens a folder and the block that closes it Python closes it, and warns.
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 def test_ctrl_c_at_any_moment_of_a_query_is_a_keyboard_interrupt(asked: ZarrDataset) -> None:
     query = 'select count(*) from scores, "velocity_events/events"'

@@ -55,10 +55,16 @@ class ImageFormat:
 
 
 def _open_tiff(path: Path, series: int) -> ImageFile:
-    from kymflow_zarr.ingest.sources.microscope.prairie import open_line_scan
     from kymflow_zarr.ingest.sources.tiff.file import open_tiff
+    from kymflow_zarr.ingest.sources.tiff.prairie import SCAN_NAME
 
-    return open_line_scan(path, series) or open_tiff(path, series=series)
+    if SCAN_NAME.fullmatch(path.name):
+        from kymflow_zarr.ingest.sources.microscope.prairie import open_line_scan
+
+        scan = open_line_scan(path, series)
+        if scan is not None:
+            return scan
+    return open_tiff(path, series=series)
 
 
 def _tiff_sets(images: Sequence[Path], others: Sequence[Path]) -> list[FileSet]:

@@ -196,7 +196,7 @@ def test_a_decision_that_could_not_be_written_is_shown_on_the_next_image(
     judging: Viewer, visits: Visits, many_images: ZarrDataset
 ) -> None:
     visits.expected = ["409"]
-    page = visits.open(judging, "/image/i00")
+    page = visits.open(judging, "/image/i00", without="/api/(changes|live)")
     drawn(page)
     slowed(page, 300)
     with many_images["i00"].edit(who="bob") as edit:

@@ -12,7 +12,7 @@ import numpy as np
 from kymflow_zarr.errors import SourceFileError
 from kymflow_zarr.ingest.sources.microscope.decoded import DecodedImage, Stated, check_series
 from kymflow_zarr.ingest.sources.tiff.file import TiffImage, open_tiff
-from kymflow_zarr.ingest.sources.tiff.prairie import SCAN_NAME, LineScan, line_scan_of
+from kymflow_zarr.ingest.sources.tiff.prairie import LineScan, line_scan_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -35,8 +35,7 @@ def open_line_scan(path: Path, series: int) -> ImageFile | None:
     ArgumentError
         If there is no such image.
     """
-    # Of other files nothing more than the name is looked at.
-    scan = line_scan_of(path) if SCAN_NAME.fullmatch(path.name) else None
+    scan = line_scan_of(path)
     if scan is None:
         return None
     pictures = _pictures(path, scan)
