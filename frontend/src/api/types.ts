@@ -23,37 +23,6 @@ export interface DatasetInfo {
 
 export type Verdict = "accepted" | "rejected" | null;
 
-export interface SheetField {
-  name: string;
-  type?: "text" | "number" | "date" | "flag";
-  choices?: (string | number | boolean)[];
-  unit?: string | null;
-  required?: boolean;
-  description?: string | null;
-}
-
-export interface SheetData {
-  total: number;
-  offset: number;
-  fields: SheetField[];
-  rows: { image_id: string; name: string; damaged: boolean; values: Record<string, unknown> }[];
-}
-
-export interface Refused {
-  row: number;
-  image_id: string | null;
-  column: string;
-  value: unknown;
-  reason: string;
-}
-
-export interface Saved {
-  edit_id: string | null;
-  n_values: number;
-  ids: string[];
-  refused: Refused[];
-}
-
 export interface ImageRow {
   image_id: string;
   thumbnail?: string | null;

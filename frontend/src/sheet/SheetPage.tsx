@@ -1,6 +1,6 @@
 import { useMemo, useState } from "preact/hooks";
 import { getJson, postJson, url } from "../api/client";
-import type { DatasetInfo, Refused, Saved, SheetData, SheetField } from "../api/types";
+import type { DatasetInfo } from "../api/types";
 import { count, plural } from "../lib/format";
 import { patched } from "../lib/query";
 import { imagePath, params, setQuery } from "../lib/router";
@@ -10,6 +10,7 @@ import { useChanges } from "../parts/useChanges";
 import { useLoad } from "../parts/useLoad";
 import { cellsOf } from "./cells";
 import { DraftStore, textOf, type Drafts } from "./drafts";
+import type { Refused, Saved, SheetData, SheetField } from "./types";
 
 const PAGE = 200;
 let store: DraftStore | null = null;
