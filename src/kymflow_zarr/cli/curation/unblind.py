@@ -24,6 +24,7 @@ def unblind(dataset: Path, who: str | None, as_json: bool, as_csv: bool, as_tabl
 
     \b
     Examples:
+      kymflow-zarr unblind all.zarr
       kymflow-zarr unblind all.zarr --as ada --csv > ada.csv
     """
     from kymflow_zarr import ZarrDataset

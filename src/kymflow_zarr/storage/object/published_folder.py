@@ -15,6 +15,7 @@ import msgspec
 
 from kymflow_zarr import layout
 from kymflow_zarr.errors import StorageError
+from kymflow_zarr.schema.base import decodable
 from kymflow_zarr.schema.checksums import FileSum, parse_checksums
 from kymflow_zarr.storage.interface import UNKNOWN_VERSION, OpenFile, Stat, check_key
 from kymflow_zarr.storage.object.heads import TOP, number_of, scope_of
@@ -96,9 +97,10 @@ class _Group(msgspec.Struct):
 def _array_digests(document: bytes | None) -> dict[str, str]:
     """Return path and digest of each array of pixels that the document of an image names."""
     try:
-        image = msgspec.json.decode(document or b"", type=_Group).attributes.kymflow_zarr
+        group = msgspec.json.decode(document or b"", type=decodable(_Group))
     except (msgspec.MsgspecError, RecursionError):
         return {}
+    image = group.attributes.kymflow_zarr
     levels = [] if image.pyramid is None else image.pyramid.levels
     return {array.path: array.sha256 for array in [image.pixels, *levels]}
 

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import zarr
 
+import kymflow_zarr.viewer.web
 from kymflow_zarr import ZarrDataset
 from kymflow_zarr.errors import (
     ArgumentError,
@@ -97,6 +98,8 @@ def test_nothing_is_edited_in_a_dataset_that_is_read_only(dataset: ZarrDataset) 
 def test_the_extra_is_named_where_it_is_missing(
     dataset: ZarrDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The package is imported again, and its folder then has the new module as attribute.
+    monkeypatch.setattr(kymflow_zarr.viewer, "web", kymflow_zarr.viewer.web)
     for name in [name for name in sys.modules if name.startswith("kymflow_zarr.viewer.web")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
